@@ -1,0 +1,191 @@
+//! How to reach Postgres and Redis.
+
+use std::fmt::Write as _;
+use std::str::FromStr as _;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+use super::reader::Reader;
+
+/// More connections than any Postgres here would want from one process.
+const POOL_SIZE_MAX: u32 = 1_000;
+/// Long enough for any sensible prefix, short enough that keys stay cheap.
+const KEY_PREFIX_CHARS_MAX: usize = 128;
+
+/// How to reach Postgres.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// A `postgres://` URL.
+    pub url: SecretString,
+    /// The most connections held at once.
+    pub pool_size: u32,
+}
+
+impl DatabaseConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let url = ["DATABASE_URL", "POSTGRES_URL"].into_iter().find_map(|name| {
+            let url = reader.secret(name)?;
+            if let Err(message) = check_postgres_url(url.expose_secret().trim()) {
+                reader.problem(name, message);
+            }
+            Some(url.expose_secret().trim().into())
+        });
+        let url = url.or_else(|| url_from_parts(reader)).unwrap_or_else(|| {
+            reader.problem(
+                "DATABASE_URL",
+                "is not set; set it, or POSTGRES_URL, or POSTGRES_HOST with POSTGRES_PORT, \
+                 POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB",
+            );
+            SecretString::default()
+        });
+        Self {
+            url,
+            pool_size: reader.number("DB_POOL_SIZE", 1..=POOL_SIZE_MAX),
+        }
+    }
+}
+
+fn check_postgres_url(text: &str) -> Result<(), &'static str> {
+    const ALLOWED: &str = "must be a URL like postgres://user:password@host:5432/database";
+    let url = Url::parse(text).map_err(|_| ALLOWED)?;
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return Err(ALLOWED);
+    }
+    PgConnectOptions::from_str(text)
+        .map(drop)
+        .map_err(|_| "has an option that Postgres URLs lack")
+}
+
+fn url_from_parts(reader: &mut Reader<'_>) -> Option<SecretString> {
+    let host = reader.given("POSTGRES_HOST")?;
+    let port: u16 = reader.number("POSTGRES_PORT", 1..=u16::MAX);
+    let user = reader.text("POSTGRES_USER").unwrap_or_default();
+    let password = reader.secret("POSTGRES_PASSWORD");
+    let database = reader.text("POSTGRES_DB").unwrap_or_else(|| user.clone());
+    let mut url = format!("postgres://{}", percent_encoded(&user));
+    if let Some(password) = password {
+        url.push(':');
+        url.push_str(&percent_encoded(password.expose_secret()));
+    }
+    // An IPv6 address keeps its colons within brackets; a socket folder is encoded whole.
+    let host = match host.trim_matches(['[', ']']) {
+        address if address.parse::<std::net::Ipv6Addr>().is_ok() => format!("[{address}]"),
+        name => percent_encoded(name),
+    };
+    let _ = write!(url, "@{host}:{port}/{}", percent_encoded(&database));
+    if check_postgres_url(&url).is_err() {
+        reader.problem("POSTGRES_HOST", "must be the name or address of a machine");
+    }
+    Some(url.into())
+}
+
+/// How to reach Redis.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// A `redis://` or `rediss://` URL with its password.
+    pub url: SecretString,
+    /// What the keys of the queues begin with.
+    pub key_prefix: String,
+}
+
+impl RedisConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let text = reader.secret("REDIS_URL").unwrap_or_default();
+        let password = reader.secret("REDIS_PASSWORD");
+        let url = match redis_url(text.expose_secret().trim(), password.as_ref()) {
+            Ok(url) => url,
+            Err(message) => {
+                reader.problem("REDIS_URL", message);
+                SecretString::default()
+            }
+        };
+        let key_prefix = reader.parse("QUEUE_KEY_PREFIX", |text| {
+            let sound = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+            if sound && text.chars().count() <= KEY_PREFIX_CHARS_MAX {
+                return Ok(text.to_owned());
+            }
+            Err(format!(
+                "must be at most {KEY_PREFIX_CHARS_MAX} characters without white space"
+            ))
+        });
+        Self {
+            url,
+            key_prefix: key_prefix.unwrap_or_default(),
+        }
+    }
+}
+
+/// The URL, with `password` where it has none of its own.
+fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString, &'static str> {
+    const ALLOWED: &str = "must be a URL like redis://host:6379 or rediss://host:6379/0";
+    let mut url = Url::parse(text).map_err(|_| ALLOWED)?;
+    let database = url.path().trim_start_matches('/');
+    let database_is_sound = database.is_empty() || database.parse::<u16>().is_ok();
+    if !matches!(url.scheme(), "redis" | "rediss") || url.host().is_none() || !database_is_sound {
+        return Err(ALLOWED);
+    }
+    if let (Some(password), None) = (password, url.password()) {
+        let encoded = percent_encoded(password.expose_secret());
+        url.set_password(Some(&encoded)).map_err(|()| ALLOWED)?;
+    }
+    Ok(url.to_string().into())
+}
+
+/// Every byte but the unreserved ones of RFC 3986 as `%XX`, which fits any part of a URL.
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            encoded
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(url: &str, password: &str) -> String {
+        let password = SecretString::from(password);
+        redis_url(url, Some(&password))
+            .expect("a sound URL")
+            .expose_secret()
+            .to_owned()
+    }
+
+    #[test]
+    fn a_password_joins_a_url_that_has_none() {
+        assert_eq!(
+            joined("redis://cache:6379", "p@ss/w%41:d"),
+            "redis://:p%40ss%2Fw%2541%3Ad@cache:6379"
+        );
+        assert_eq!(joined("rediss://user@cache/2", "x"), "rediss://user:x@cache/2");
+    }
+
+    #[test]
+    fn a_password_in_the_url_stays() {
+        assert_eq!(
+            joined("redis://:own@cache:6379", "other"),
+            "redis://:own@cache:6379"
+        );
+    }
+
+    #[test]
+    fn only_redis_urls_are_taken() {
+        for url in [
+            "",
+            "cache:6379",
+            "http://cache",
+            "redis:///1",
+            "redis://cache/x",
+            "redis+unix:///s",
+        ] {
+            assert!(redis_url(url, None).is_err(), "{url}");
+        }
+    }
+}

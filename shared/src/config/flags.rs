@@ -1,0 +1,61 @@
+//! The command line, made from the table of variables.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use clap::{Arg, ArgMatches, Command};
+
+use super::table::{Binary, VARIABLES, Variable};
+
+/// The command line of `binary`, without subcommands.
+pub(super) fn command(binary: Binary) -> Command {
+    let (name, about) = match binary {
+        Binary::Server => ("tasker-server", "Tasker's HTTP interface and orchestrator"),
+        Binary::Worker => ("tasker-worker", "Runs Tasker's tasks"),
+    };
+    Command::new(name)
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(
+            "Flags beat variables beat config files. NAME_FILE reads the value of NAME from a file; \
+             use it, or the variable, for secrets: command lines are visible to others.",
+        )
+        .args(variables_of(binary).map(argument))
+}
+
+/// The flags that were given, by the name of their variable.
+pub(super) fn given(matches: &ArgMatches, binary: Binary) -> HashMap<&'static str, String> {
+    variables_of(binary)
+        .filter_map(|variable| {
+            let value = matches.get_one::<String>(variable.name)?;
+            Some((variable.name, value.clone()))
+        })
+        .collect()
+}
+
+/// Parses `args`, the first of which is the name of the program.
+pub(super) fn parse(
+    command: Command,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<ArgMatches, clap::Error> {
+    command.try_get_matches_from(args)
+}
+
+fn variables_of(binary: Binary) -> impl Iterator<Item = &'static Variable> {
+    VARIABLES
+        .iter()
+        .filter(move |variable| variable.used_by.includes(binary))
+}
+
+fn argument(variable: &'static Variable) -> Arg {
+    let default = variable
+        .default
+        .map(|text| format!(" [default: {text}]"))
+        .unwrap_or_default();
+    Arg::new(variable.name)
+        .long(variable.flag())
+        .value_name("VALUE")
+        .global(true)
+        .hide_default_value(true)
+        .help(format!("{} [env: {}]{default}", variable.help, variable.name))
+}

@@ -1,0 +1,70 @@
+//! Where configuration comes from outside the command line, behind a trait, so that tests
+//! inject variables and files instead of changing the process.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+/// The surroundings of a process: its environment variables and files.
+pub trait Host {
+    /// The variable of that name.
+    fn variable(&self, name: &str) -> Option<OsString>;
+    /// The text of a file.
+    fn read(&self, path: &Path) -> io::Result<String>;
+}
+
+/// The surroundings of this very process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessHost;
+
+impl Host for ProcessHost {
+    fn variable(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    use super::{Host, OsString, Path, io};
+    use std::collections::HashMap;
+    use std::path::PathBuf;
+
+    /// Surroundings made up by a test.
+    #[derive(Debug, Default)]
+    pub(crate) struct FakeHost {
+        variables: HashMap<String, String>,
+        files: HashMap<PathBuf, String>,
+    }
+
+    impl FakeHost {
+        pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            Self {
+                variables: variables.iter().map(own).collect(),
+                ..Self::default()
+            }
+        }
+
+        pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
+            self.files.insert(PathBuf::from(path), text.to_owned());
+            self
+        }
+    }
+
+    impl Host for FakeHost {
+        fn variable(&self, name: &str) -> Option<OsString> {
+            self.variables.get(name).map(OsString::from)
+        }
+
+        fn read(&self, path: &Path) -> io::Result<String> {
+            self.files
+                .get(path)
+                .cloned()
+                .ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Configuration of the server and the worker, read and checked as a whole at start.
+//!
+//! A value comes from the first that has it: flag, variable, `NAME_FILE`, config files
+//! (`<TASKER_ENV>.toml` before `base.toml`), default. An empty variable counts as not set.
+//! Every problem is collected, by the name of its variable, so that one start shows them all.
+
+mod allow;
+mod connections;
+pub mod duration;
+mod environment;
+mod files;
+mod flags;
+pub mod host;
+mod problem;
+mod queues;
+mod reader;
+mod server;
+mod table;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use allow::{AllowList, Network};
+pub use connections::{DatabaseConfig, RedisConfig};
+pub use environment::{DispatchMode, Environment, LogConfig, LogFormat};
+pub use problem::{LoadError, Problem, Problems};
+pub use queues::{QueueSlots, QueuesConfig};
+pub use server::{DeploymentMode, ServerCommand, ServerConfig};
+pub use table::{Binary, UsedBy, VARIABLES, Variable};
+pub use worker::{ApiAccess, WorkerConfig};
+
+/// Exit code of a failure while running.
+pub const EXIT_FAILURE: i32 = 1;
+/// Exit code of a command line that cannot be understood.
+pub const EXIT_USAGE: i32 = 2;
+/// Exit code of a configuration with problems (`EX_CONFIG` of sysexits).
+pub const EXIT_CONFIG: i32 = 78;
+/// Exit code of migrations that took longer than `DB_MIGRATION_TIMEOUT`.
+pub const EXIT_MIGRATION_TIMEOUT: i32 = 124;

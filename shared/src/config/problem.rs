@@ -1,0 +1,87 @@
+//! What can be wrong with a configuration, collected so that all of it is shown at once.
+
+use std::fmt;
+use std::io::Write as _;
+
+use super::{EXIT_CONFIG, EXIT_USAGE};
+
+/// One thing that is wrong, at one variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The variable, or the config file.
+    pub name: String,
+    /// What is wrong and what is allowed; never the value of a secret.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.message)
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// The problems in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something is wrong at `name`.
+    pub fn concern(&self, name: &str) -> bool {
+        self.0.iter().any(|problem| problem.name == name)
+    }
+
+    pub(super) fn add(&mut self, name: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            name: name.into(),
+            message: message.into(),
+        });
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.0.len() == 1 { "problem" } else { "problems" };
+        write!(f, "{} {noun} in the configuration:", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The command line asks for help or the version, or cannot be understood.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// The configuration has problems.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+impl LoadError {
+    /// Prints to stdout (help, version) or stderr and returns the exit code for `main`.
+    pub fn report(&self) -> i32 {
+        match self {
+            Self::Usage(error) => {
+                // Nobody is left to be told when the terminal itself is gone.
+                let _ = error.print();
+                if error.use_stderr() { EXIT_USAGE } else { 0 }
+            }
+            Self::Problems(problems) => {
+                let _ = writeln!(std::io::stderr(), "{problems}");
+                EXIT_CONFIG
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Which queues exist, and which of them a worker drains.
+
+use std::time::Duration;
+
+use crate::task::priority::QueueName;
+
+use super::reader::Reader;
+
+/// A month: beyond that, ageing is as good as off.
+const AGE_LIMIT_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// The queues of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuesConfig {
+    /// The declared queues: the three classes, then the extra ones in their order.
+    pub known: Vec<QueueName>,
+    /// How long a task waits before it is taken as one class higher; `None` is never.
+    pub age_limit: Option<Duration>,
+}
+
+impl QueuesConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut known = QueueName::classes().to_vec();
+        let extra = reader.parse("EXTRA_QUEUES", |text| {
+            list(text).map(queue_name).collect::<Result<Vec<_>, _>>()
+        });
+        for name in extra.unwrap_or_default() {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
+        let limit = reader.duration("PRIORITY_AGE_LIMIT", Duration::ZERO..=AGE_LIMIT_MAX);
+        Self {
+            known,
+            age_limit: Some(limit).filter(|limit| !limit.is_zero()),
+        }
+    }
+}
+
+/// A queue that a worker drains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSlots {
+    /// The queue.
+    pub queue: QueueName,
+    /// Slots that nothing but this queue may use.
+    pub reserved: u32,
+}
+
+/// Reads `TASK_QUEUES`: names in the order of their priority, each perhaps with reserved slots.
+pub(super) fn read_task_queues(reader: &mut Reader<'_>, known: &[QueueName]) -> Vec<QueueSlots> {
+    // With a bad EXTRA_QUEUES the known names are not known: only the form can be judged.
+    let known = reader.sound(&["EXTRA_QUEUES"]).then_some(known);
+    reader
+        .parse("TASK_QUEUES", |text| task_queues(text, known))
+        .unwrap_or_default()
+}
+
+fn task_queues(text: &str, known: Option<&[QueueName]>) -> Result<Vec<QueueSlots>, String> {
+    let mut queues: Vec<QueueSlots> = Vec::new();
+    for item in list(text) {
+        let slots = queue_slots(item)?;
+        if known.is_some_and(|known| !known.contains(&slots.queue)) {
+            let names: Vec<_> = known.unwrap_or_default().iter().map(QueueName::as_str).collect();
+            return Err(format!("unknown queue `{item}`; known are {}", names.join(", ")));
+        }
+        if queues.iter().any(|other| other.queue == slots.queue) {
+            return Err(format!("names queue `{}` twice", slots.queue.as_str()));
+        }
+        queues.push(slots);
+    }
+    if queues.is_empty() {
+        Err("must name at least one queue".to_owned())
+    } else {
+        Ok(queues)
+    }
+}
+
+fn queue_slots(item: &str) -> Result<QueueSlots, String> {
+    let Some((name, slots)) = item.split_once(':') else {
+        return Ok(QueueSlots {
+            queue: queue_name(item)?,
+            reserved: 0,
+        });
+    };
+    match slots.trim().parse() {
+        Ok(reserved) if reserved > 0 => Ok(QueueSlots {
+            queue: queue_name(name.trim())?,
+            reserved,
+        }),
+        _ => Err(format!("`{item}` must reserve at least one slot, as in {name}:2")),
+    }
+}
+
+fn queue_name(name: &str) -> Result<QueueName, String> {
+    QueueName::parse(name).map_err(|error| error.to_string())
+}
+
+/// The items of a comma list; empty ones do not count.
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(String, u32)>, String> {
+        let queues = task_queues(text, Some(&QueueName::classes()))?;
+        Ok(queues
+            .into_iter()
+            .map(|slots| (slots.queue.as_str().to_owned(), slots.reserved))
+            .collect())
+    }
+
+    #[test]
+    fn order_aliases_and_reserved_slots_are_kept() {
+        let queues = read("low, high:2,default").expect("sound");
+        assert_eq!(
+            queues,
+            [
+                ("low_priority".into(), 0),
+                ("high_priority".into(), 2),
+                ("default".into(), 0)
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_queue_lists_the_known_ones() {
+        let error = read("default,urgent").expect_err("unknown");
+        assert_eq!(
+            error,
+            "unknown queue `urgent`; known are high_priority, default, low_priority"
+        );
+    }
+
+    #[test]
+    fn a_queue_named_twice_is_refused_also_by_its_alias() {
+        assert!(read("high,high_priority").is_err());
+    }
+
+    #[test]
+    fn slots_must_be_a_positive_number() {
+        for text in ["default:0", "default:", "default:x", "default:-1", "", ","] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Reads variables from all their sources and collects what is wrong.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::environment::Environment;
+use super::files::{self, FileValues};
+use super::host::Host;
+use super::problem::Problems;
+use super::{duration, table};
+
+/// One reading of a configuration.
+///
+/// A value with a problem is replaced by a stand-in, so that reading goes on and finds the next
+/// problem; [`Reader::finish`] then refuses the whole, so nobody ever sees a stand-in.
+pub(super) struct Reader<'a> {
+    host: &'a dyn Host,
+    flags: HashMap<&'static str, String>,
+    files: FileValues,
+    problems: Problems,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader over `flags`, the variables of `host` and the config files that they select.
+    pub(super) fn new(host: &'a dyn Host, flags: HashMap<&'static str, String>) -> (Self, Environment) {
+        let mut reader = Self {
+            host,
+            flags,
+            files: FileValues::new(),
+            problems: Problems::default(),
+        };
+        let environment = Environment::read(&mut reader);
+        let folder = reader.given("TASKER_CONFIG_DIR");
+        reader.files = files::load(host, folder.as_deref(), environment, &mut reader.problems);
+        (reader, environment)
+    }
+
+    /// The configuration, unless something was wrong with it.
+    pub(super) fn finish<T>(self, config: T) -> Result<T, Problems> {
+        if self.problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(self.problems)
+        }
+    }
+
+    /// Notes a problem at `name`.
+    pub(super) fn problem(&mut self, name: &str, message: impl Into<String>) {
+        self.problems.add(name, message);
+    }
+
+    /// Whether none of `names` has a problem, so that a relation between them means something.
+    pub(super) fn sound(&self, names: &[&str]) -> bool {
+        !names.iter().any(|name| self.problems.concern(name))
+    }
+
+    /// What somebody set, leaving out the default.
+    pub(super) fn given(&mut self, name: &'static str) -> Option<String> {
+        if let Some(value) = self.flags.get(name).filter(|value| !value.is_empty()) {
+            return Some(value.clone());
+        }
+        let value = self.variable(name);
+        let from_file = self.named_file(name, value.is_some());
+        value
+            .or(from_file)
+            .or_else(|| self.files.get(name).filter(|text| !text.is_empty()).cloned())
+    }
+
+    /// The value as it was set, or its default.
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.given(name)
+            .or_else(|| table::variable(name).default.map(str::to_owned))
+    }
+
+    /// The value of a secret.
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
+        self.text(name).map(SecretString::from)
+    }
+
+    /// The value as `parse` reads it. The error of `parse` continues "NAME: ".
+    pub(super) fn parse<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        match parse(text.trim()) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.refuse(name, &text, &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn number<T>(&mut self, name: &'static str, range: RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
+        let allowed = format!("must be a whole number from {} to {}", range.start(), range.end());
+        let read = |text: &str| text.parse().ok().filter(|n| range.contains(n)).ok_or(allowed);
+        self.parse(name, read).unwrap_or(*range.start())
+    }
+
+    /// A duration within `range`.
+    pub(super) fn duration(&mut self, name: &'static str, range: RangeInclusive<Duration>) -> Duration {
+        let read = |text: &str| {
+            let value = duration::parse(text).map_err(|error| error.to_string())?;
+            if range.contains(&value) {
+                return Ok(value);
+            }
+            let (low, high) = (duration::format(*range.start()), duration::format(*range.end()));
+            Err(format!("must be from {low} to {high}"))
+        };
+        self.parse(name, read).unwrap_or(*range.start())
+    }
+
+    /// A truth value.
+    pub(super) fn switch(&mut self, name: &'static str) -> bool {
+        let read = |text: &str| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err("must be true or false"),
+        };
+        self.parse(name, read).unwrap_or(false)
+    }
+
+    /// One of `choices`, in any case of letters.
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        self.parse(name, |text| {
+            let chosen = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+            let words = || {
+                choices
+                    .iter()
+                    .map(|(word, _)| *word)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            chosen
+                .map(|(_, value)| *value)
+                .ok_or_else(|| format!("must be one of {}", words()))
+        })
+    }
+
+    /// Notes that `text` is no value for `name`, repeating it only where it is no secret.
+    fn refuse(&mut self, name: &'static str, text: &str, message: &str) {
+        let shown = if table::variable(name).secret {
+            String::new()
+        } else {
+            format!(" (is `{}`)", text.escape_debug())
+        };
+        self.problems.add(name, format!("{message}{shown}"));
+    }
+
+    fn variable(&mut self, name: &str) -> Option<String> {
+        let value = self.host.variable(name)?;
+        if let Ok(text) = value.into_string() {
+            return Some(text).filter(|text| !text.is_empty());
+        }
+        self.add_once(name, "is not valid UTF-8");
+        None
+    }
+
+    fn named_file(&mut self, name: &'static str, also_set: bool) -> Option<String> {
+        let file_variable = format!("{name}_FILE");
+        let path = self.variable(&file_variable)?;
+        if also_set {
+            self.add_once(
+                name,
+                &format!("is set, and so is {file_variable}; set one of them"),
+            );
+            return None;
+        }
+        let text = match self.host.read(Path::new(&path)) {
+            Ok(text) => text,
+            Err(error) => {
+                self.add_once(&file_variable, &format!("`{path}` cannot be read: {error}"));
+                return None;
+            }
+        };
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            self.add_once(&file_variable, &format!("`{path}` is empty"));
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// Notes a problem of a source, which may be looked at several times.
+    fn add_once(&mut self, name: &str, message: &str) {
+        if !self.problems.concern(name) {
+            self.problems.add(name, message);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The configuration of `tasker-server`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::{ArgMatches, Command};
+
+use super::connections::{DatabaseConfig, RedisConfig};
+use super::environment::{DispatchMode, Environment, LogConfig};
+use super::host::{Host, ProcessHost};
+use super::problem::LoadError;
+use super::queues::{QueuesConfig, list};
+use super::reader::Reader;
+use super::table::Binary;
+use super::{flags, worker};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// A body below this could not hold one submit; above it, memory would no longer be bounded well.
+const BODY_BYTES: RangeInclusive<usize> = 1_024..=64 * 1_024 * 1_024;
+/// Ten years.
+const RETENTION_DAYS: RangeInclusive<u32> = 1..=3_650;
+
+/// What the server is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerCommand {
+    /// Serve, after migrating as `DEPLOYMENT_MODE` says.
+    Serve,
+    /// `migrate run`: migrate, then exit.
+    MigrateRun,
+    /// `migrate status`: tell which migrations are applied, then exit.
+    MigrateStatus,
+}
+
+/// Who migrates (`DEPLOYMENT_MODE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentMode {
+    /// Migrate, then serve.
+    Standard,
+    /// Migrate, then exit.
+    MigrateOnly,
+    /// Serve; somebody else migrates.
+    NoMigrate,
+}
+
+/// The configuration of `tasker-server`.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// What the server is started for.
+    pub command: ServerCommand,
+    /// The surroundings.
+    pub environment: Environment,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// How to reach Postgres.
+    pub database: DatabaseConfig,
+    /// How to reach Redis.
+    pub redis: RedisConfig,
+    /// How tasks travel to the workers.
+    pub mode: DispatchMode,
+    /// The queues.
+    pub queues: QueuesConfig,
+    /// Where HTTP is served.
+    pub listen_addrs: Vec<SocketAddr>,
+    /// A further address for health and metrics.
+    pub metrics_addr: Option<SocketAddr>,
+    /// The largest body of a request, and of each task in a batch.
+    pub max_body_bytes: usize,
+    /// How long an idempotency key holds at least.
+    pub idempotency_ttl: Duration,
+    /// Days that finished tasks are kept.
+    pub retention_days: u32,
+    /// Days that dead letters are kept.
+    pub dead_letter_retention_days: u32,
+    /// Who migrates.
+    pub deployment_mode: DeploymentMode,
+    /// Whether migrations run at start at all.
+    pub run_migrations: bool,
+    /// The most time that migrations may take.
+    pub migration_timeout: Duration,
+    /// Further tries of migrations that fail.
+    pub migration_retries: u32,
+    /// How long a stop waits for requests in progress.
+    pub shutdown_timeout: Duration,
+    /// How long a leader's lease lasts without renewal.
+    pub leader_term: Duration,
+    /// Time between the heartbeats of a worker.
+    pub heartbeat_interval: Duration,
+    /// Silence after which a worker counts as dead.
+    pub worker_timeout: Duration,
+    /// Time between the leader's clean-ups.
+    pub cleanup_interval: Duration,
+}
+
+impl ServerConfig {
+    /// Reads the configuration of this process. The first of `args` is the program's name.
+    pub fn load(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, LoadError> {
+        Self::load_from(args, &ProcessHost)
+    }
+
+    /// Reads the configuration from `args` and the surroundings `host`.
+    pub fn load_from(
+        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+        host: &dyn Host,
+    ) -> Result<Self, LoadError> {
+        let matches = flags::parse(command_line(), args)?;
+        let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Server));
+        let config = Self::read(&mut reader, subcommand(&matches), environment);
+        Ok(reader.finish(config)?)
+    }
+
+    fn read(reader: &mut Reader<'_>, command: ServerCommand, environment: Environment) -> Self {
+        let (heartbeat_interval, worker_timeout) = worker::read_liveness(reader);
+        let listen_addrs = read_listen_addrs(reader);
+        Self {
+            command,
+            environment,
+            log: LogConfig::read(reader, environment),
+            database: DatabaseConfig::read(reader),
+            redis: RedisConfig::read(reader),
+            mode: DispatchMode::read(reader),
+            queues: QueuesConfig::read(reader),
+            metrics_addr: read_metrics_addr(reader, &listen_addrs, "LISTEN_ADDRS"),
+            listen_addrs,
+            max_body_bytes: reader.number("MAX_BODY_BYTES", BODY_BYTES),
+            idempotency_ttl: reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY),
+            retention_days: reader.number("RETENTION_DAYS", RETENTION_DAYS),
+            dead_letter_retention_days: reader.number("DEAD_LETTER_RETENTION_DAYS", RETENTION_DAYS),
+            deployment_mode: read_deployment_mode(reader),
+            run_migrations: reader.switch("RUN_MIGRATIONS"),
+            migration_timeout: reader.duration("DB_MIGRATION_TIMEOUT", SECOND..=DAY),
+            migration_retries: reader.number("DB_MIGRATION_RETRIES", 0..=100),
+            shutdown_timeout: reader.duration("SHUTDOWN_TIMEOUT", Duration::ZERO..=HOUR),
+            leader_term: reader.duration("LEADER_TERM", 5 * SECOND..=HOUR),
+            heartbeat_interval,
+            worker_timeout,
+            cleanup_interval: reader.duration("CLEANUP_INTERVAL", SECOND..=DAY),
+        }
+    }
+}
+
+fn command_line() -> Command {
+    let migrate = Command::new("migrate")
+        .about("Migrations by hand")
+        .subcommand_required(true)
+        .subcommand(Command::new("run").about("Apply what is missing, then exit"))
+        .subcommand(Command::new("status").about("Tell what is applied and what is missing"));
+    flags::command(Binary::Server).subcommand(migrate)
+}
+
+fn subcommand(matches: &ArgMatches) -> ServerCommand {
+    match matches
+        .subcommand_matches("migrate")
+        .and_then(ArgMatches::subcommand_name)
+    {
+        None => ServerCommand::Serve,
+        Some("status") => ServerCommand::MigrateStatus,
+        Some(_) => ServerCommand::MigrateRun,
+    }
+}
+
+fn read_deployment_mode(reader: &mut Reader<'_>) -> DeploymentMode {
+    let choices = [
+        ("standard", DeploymentMode::Standard),
+        ("migrate-only", DeploymentMode::MigrateOnly),
+        ("no-migrate", DeploymentMode::NoMigrate),
+    ];
+    reader
+        .choice("DEPLOYMENT_MODE", &choices)
+        .unwrap_or(DeploymentMode::Standard)
+}
+
+fn read_listen_addrs(reader: &mut Reader<'_>) -> Vec<SocketAddr> {
+    reader.parse("LISTEN_ADDRS", listen_addrs).unwrap_or_default()
+}
+
+fn listen_addrs(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let mut addrs: Vec<SocketAddr> = Vec::new();
+    for item in list(text) {
+        let addr: SocketAddr = item
+            .parse()
+            .map_err(|_| "must be a comma list of addresses like 127.0.0.1:8000".to_owned())?;
+        if !addr.ip().to_canonical().is_loopback() {
+            return Err(format!(
+                "{addr} can be reached from other machines, which is refused as long as there is \
+                 no sign-in; use a loopback address like 127.0.0.1:{}",
+                addr.port()
+            ));
+        }
+        // Port 0 asks the system for a free port, so it may stand there twice.
+        if addr.port() != 0 && addrs.contains(&addr) {
+            return Err(format!("names {addr} twice"));
+        }
+        addrs.push(addr);
+    }
+    if addrs.is_empty() {
+        Err("must name at least one address".to_owned())
+    } else {
+        Ok(addrs)
+    }
+}
+
+/// `METRICS_PORT` on the IP of the first of `others`, which are the addresses of `others_name`.
+pub(super) fn read_metrics_addr(
+    reader: &mut Reader<'_>,
+    others: &[SocketAddr],
+    others_name: &'static str,
+) -> Option<SocketAddr> {
+    let port = reader.parse("METRICS_PORT", |text| match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("must be a port from 1 to 65535"),
+    })?;
+    let addr = SocketAddr::new(others.first()?.ip(), port);
+    if others.contains(&addr) {
+        reader.problem(
+            "METRICS_PORT",
+            format!("{port} is already a port of {others_name}"),
+        );
+    }
+    Some(addr)
+}

@@ -1,0 +1,255 @@
+//! Whole configurations, from made-up surroundings.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+
+use super::host::fake::FakeHost;
+use super::*;
+
+const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://t:secret@db/t");
+
+fn server(args: &[&str], host: &FakeHost) -> Result<ServerConfig, LoadError> {
+    ServerConfig::load_from([&["tasker-server"], args].concat(), host)
+}
+
+fn worker(host: &FakeHost) -> Result<WorkerConfig, LoadError> {
+    WorkerConfig::load_from(["tasker-worker"], host)
+}
+
+fn text<T: std::fmt::Debug>(result: Result<T, LoadError>) -> String {
+    result.expect_err("problems").to_string()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let server = server(&[], &FakeHost::with(&[DATABASE])).expect("sound");
+    assert_eq!(server.command, ServerCommand::Serve);
+    assert_eq!(server.environment, Environment::Development);
+    assert_eq!(
+        server.log,
+        LogConfig {
+            format: LogFormat::Pretty,
+            filter: "info".into()
+        }
+    );
+    assert_eq!(server.redis.url.expose_secret(), "redis://127.0.0.1:6379");
+    assert_eq!(server.redis.key_prefix, "rq:queue:");
+    assert_eq!(server.database.pool_size, 20);
+    assert_eq!(server.listen_addrs.len(), 2);
+    assert_eq!(server.metrics_addr, None);
+    assert_eq!(server.max_body_bytes, 1_048_576);
+    assert_eq!(server.idempotency_ttl, Duration::from_secs(86_400));
+    assert_eq!(
+        (server.retention_days, server.dead_letter_retention_days),
+        (7, 90)
+    );
+    assert_eq!(server.deployment_mode, DeploymentMode::Standard);
+    assert!(server.run_migrations);
+    assert_eq!(server.migration_timeout, Duration::from_secs(300));
+    assert_eq!(server.migration_retries, 3);
+    assert_eq!(server.queues.age_limit, Some(Duration::from_secs(600)));
+    assert_eq!(server.cleanup_interval, Duration::from_secs(60));
+    let worker = worker(&FakeHost::with(&[DATABASE])).expect("sound");
+    let queues: Vec<_> = worker
+        .task_queues
+        .iter()
+        .map(|slots| slots.queue.as_str())
+        .collect();
+    assert_eq!(queues, ["high_priority", "default", "low_priority"]);
+    assert_eq!((worker.pool_size, worker.id_prefix.as_str()), (10, "worker"));
+    assert_eq!(worker.listen_addr.to_string(), "127.0.0.1:8081");
+    assert_eq!(worker.heartbeat_interval, Duration::from_secs(10));
+    assert_eq!(worker.worker_timeout, Duration::from_secs(30));
+    assert_eq!(worker.shutdown_timeout, Duration::from_secs(30));
+    assert_eq!(worker.claim_interval, Duration::from_secs(1));
+    assert_eq!(worker.mode, DispatchMode::Hybrid);
+    assert!(worker.api.is_none());
+}
+
+#[test]
+fn every_problem_is_listed_at_once_by_name_and_without_secrets() {
+    let host = FakeHost::with(&[
+        ("DATABASE_URL", "mysql://root:hunter2@db"),
+        ("REDIS_URL", "hunter3"),
+        ("DB_POOL_SIZE", "0"),
+        ("WORKER_TIMEOUT", "15s"),
+        ("TASK_QUEUES", "default,urgent"),
+        ("LOG_FORMAT", "xml"),
+        ("EXECUTION_BACKEND_API_PASSWORD", "hunter4"),
+    ]);
+    let text = text(worker(&host));
+    assert!(text.starts_with("7 problems in the configuration:"), "{text}");
+    for name in [
+        "DATABASE_URL: must be a URL like postgres://",
+        "REDIS_URL: must be a URL like redis://",
+        "DB_POOL_SIZE: must be a whole number from 1 to 1000 (is `0`)",
+        "WORKER_TIMEOUT: 15s must be at least twice HEARTBEAT_INTERVAL, 20s",
+        "TASK_QUEUES: unknown queue `urgent`; known are high_priority, default, low_priority",
+        "LOG_FORMAT: must be one of json, pretty (is `xml`)",
+        "EXECUTION_BACKEND_API_USER: is not set",
+    ] {
+        assert!(text.contains(name), "{name} is missing in\n{text}");
+    }
+    assert!(!text.contains("hunter"), "{text}");
+}
+
+#[test]
+fn flags_beat_variables_beat_files() {
+    let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", "2"), ("LEADER_TERM", "20s")])
+        .file(
+            "config/base.toml",
+            "retention_days = 3\nleader_term = \"21s\"\ndb_pool_size = 4",
+        )
+        .file(
+            "config/development.toml",
+            "db_pool_size = 5\nextra_queues = [\"a\", \"b\"]",
+        );
+    let config = server(&["--retention-days", "1"], &host).expect("sound");
+    assert_eq!(config.retention_days, 1);
+    assert_eq!(config.leader_term, Duration::from_secs(20));
+    assert_eq!(config.database.pool_size, 5);
+    assert_eq!(config.queues.known.len(), 5);
+}
+
+#[test]
+fn a_value_is_read_from_a_file_less_one_newline() {
+    let host =
+        FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/run/secret")]).file("/run/secret", "p@ss\n");
+    let config = server(&[], &host).expect("sound");
+    assert_eq!(config.redis.url.expose_secret(), "redis://:p%40ss@127.0.0.1:6379");
+}
+
+#[test]
+fn a_variable_and_its_file_together_are_a_problem() {
+    let host = FakeHost::with(&[DATABASE, ("DATABASE_URL_FILE", "/f")]).file("/f", "x");
+    assert!(text(server(&[], &host)).contains("DATABASE_URL: is set, and so is DATABASE_URL_FILE"));
+    let host = FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/gone")]);
+    assert!(text(server(&[], &host)).contains("REDIS_PASSWORD_FILE: `/gone` cannot be read"));
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", ""), ("POSTGRES_URL", "")]);
+    assert_eq!(server(&[], &host).expect("sound").retention_days, 7);
+}
+
+#[test]
+fn the_parts_of_postgres_make_a_url() {
+    let host = FakeHost::with(&[
+        ("POSTGRES_HOST", "db.example"),
+        ("POSTGRES_USER", "al:ice"),
+        ("POSTGRES_PASSWORD", "p@ss w/rd"),
+    ]);
+    let config = server(&[], &host).expect("sound");
+    let url = config.database.url.expose_secret();
+    assert_eq!(
+        url,
+        "postgres://al%3Aice:p%40ss%20w%2Frd@db.example:5432/al%3Aice"
+    );
+    assert!(text(server(&[], &FakeHost::default())).contains("DATABASE_URL: is not set"));
+}
+
+#[test]
+fn production_is_said_by_either_variable_and_logs_json() {
+    let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production")]);
+    let config = server(&[], &host).expect("sound");
+    assert_eq!(config.environment, Environment::Production);
+    assert_eq!(config.log.format, LogFormat::Json);
+    let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production"), ("TASKER_ENV", "test")]);
+    assert!(text(server(&[], &host)).contains("DEBUG_MODE: says production while"));
+}
+
+#[test]
+fn debug_means_the_debug_level_unless_rust_log_is_set() {
+    let host = FakeHost::with(&[DATABASE, ("DEBUG", "true")]);
+    assert_eq!(server(&[], &host).expect("sound").log.filter, "debug");
+    let host = FakeHost::with(&[DATABASE, ("DEBUG", "true"), ("RUST_LOG", "warn")]);
+    assert_eq!(server(&[], &host).expect("sound").log.filter, "warn");
+}
+
+#[test]
+fn only_loopback_is_listened_on_while_there_is_no_sign_in() {
+    for addr in [
+        "0.0.0.0:8000",
+        "[::]:8000",
+        "10.0.0.1:80",
+        "127.0.0.1:80,192.168.0.1:80",
+    ] {
+        let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", addr)]);
+        assert!(text(server(&[], &host)).contains("no sign-in"), "{addr}");
+    }
+    let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", "127.0.0.1:0,[::1]:8000")]);
+    assert_eq!(server(&[], &host).expect("sound").listen_addrs.len(), 2);
+}
+
+#[test]
+fn reserved_slots_fit_the_pool() {
+    let host = FakeHost::with(&[DATABASE, ("TASK_QUEUES", "high:8,default:3")]);
+    assert!(text(worker(&host)).contains("TASK_QUEUES: reserves 11 slots, but WORKER_POOL_SIZE is 10"));
+}
+
+#[test]
+fn a_config_file_with_a_mistake_is_named() {
+    let host = FakeHost::with(&[DATABASE, ("TASKER_CONFIG_DIR", "/etc/t")]).file(
+        "/etc/t/base.toml",
+        "retention_day = 3\ntasker_env = \"test\"\n[section]\na = 1",
+    );
+    let text = text(server(&[], &host));
+    for part in [
+        "unknown key `retention_day`",
+        "cannot set `tasker_env`",
+        "unknown key `section`",
+    ] {
+        assert!(
+            text.contains(&format!(
+                "/etc/t/base.toml: {}{part}",
+                if part.starts_with("unknown") {
+                    "has an "
+                } else {
+                    ""
+                }
+            )),
+            "{text}"
+        );
+    }
+    let host = FakeHost::with(&[DATABASE, ("TASKER_CONFIG_DIR", "/nowhere")]);
+    assert!(server(&[], &host).is_err());
+}
+
+#[test]
+fn a_broken_config_file_does_not_leak_its_lines() {
+    let host = FakeHost::with(&[DATABASE]).file(
+        "config/base.toml",
+        "retention_days = 3\nredis_password = hunter2\n",
+    );
+    let text = text(server(&[], &host));
+    assert!(text.contains("(line 2)") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn migrations_by_hand_take_flags_before_and_after() {
+    let host = FakeHost::with(&[DATABASE]);
+    for args in [
+        ["migrate", "status", "--db-pool-size", "2"],
+        ["--db-pool-size", "2", "migrate", "status"],
+    ] {
+        let config = server(&args, &host).expect("sound");
+        assert_eq!(config.command, ServerCommand::MigrateStatus);
+        assert_eq!(config.database.pool_size, 2);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_and_help_end_with_the_usual_codes() {
+    let host = FakeHost::default();
+    let code = |args: &[&str]| server(args, &host).expect_err("no configuration");
+    assert!(matches!(code(&["--nonsense"]), LoadError::Usage(error) if error.use_stderr()));
+    assert!(matches!(code(&["--help"]), LoadError::Usage(error) if !error.use_stderr()));
+    let help = code(&["--help"]).to_string();
+    assert!(
+        help.contains("--leader-term") && help.contains("[env: LEADER_TERM] [default: 30s]"),
+        "{help}"
+    );
+    assert!(!help.contains("--task-queues"), "{help}");
+}

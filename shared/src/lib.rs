@@ -1,0 +1,18 @@
+//! What Tasker's server and workers share.
+//!
+//! - [`task`]: the pure core: ids, states and their transitions, retry decisions, priority classes. No I/O.
+//! - [`store`]: Postgres, one function per statement. Nothing else in Tasker knows SQL.
+//! - [`queue`]: Redis, every key and command. Nothing else in Tasker knows Redis.
+//! - [`config`], [`lifecycle`], [`telemetry`]: what every process needs to start, stop and be watched.
+//! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
+//!
+//! Arrows go one way: `task` depends on nothing, `store` and `queue` on `task`.
+
+pub mod config;
+pub mod json;
+pub mod lifecycle;
+pub mod queue;
+pub mod store;
+pub mod task;
+pub mod telemetry;
+pub mod wire;

@@ -1,0 +1,109 @@
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline};
+use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use secrecy::ExposeSecret;
+
+use super::{Error, Keys, Result};
+use crate::config::RedisConfig;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a command that does not block may take. A Redis that accepts and never answers counts as away after it.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections being made at once; those that are ready are kept by their users.
+const POOL_SIZE: usize = 8;
+
+/// Redis, as the server and the workers use it. Commands of one process share one connection, so that those sent at the
+/// same time travel together; blocking pops have connections of their own.
+#[derive(Debug)]
+pub struct Queue {
+    keys: Keys,
+    pool: Pool,
+    client: Client,
+    shared: Mutex<Option<Shared>>,
+}
+
+struct Shared(MultiplexedConnection);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl Queue {
+    /// Prepares connections. Does not connect yet, so it succeeds while Redis is away.
+    pub fn new(config: &RedisConfig) -> Result<Self> {
+        let url = config.url.expose_secret();
+        Ok(Self {
+            keys: Keys::new(config.key_prefix.clone()),
+            pool: pool(url, COMMAND_TIMEOUT)?,
+            client: Client::open(url)?,
+            shared: Mutex::new(None),
+        })
+    }
+
+    /// The names that this deployment uses.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Asks Redis for an answer.
+    pub async fn is_up(&self) -> Result<()> {
+        let mut ping = Pipeline::new();
+        ping.cmd("PING").ignore();
+        self.run::<()>(&ping).await
+    }
+
+    /// Sends commands in one round trip. A connection that failed is not used again.
+    pub(super) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T> {
+        let mut connection = self.connection().await?;
+        let answer = commands.query_async(&mut connection).await;
+        if answer.is_err() {
+            self.cached().take();
+        }
+        Ok(answer?)
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection> {
+        if let Some(shared) = self.cached().as_ref() {
+            return Ok(shared.0.clone());
+        }
+        let connection = take_connection(&self.pool).await?;
+        *self.cached() = Some(Shared(connection.clone()));
+        Ok(connection)
+    }
+
+    fn cached(&self) -> std::sync::MutexGuard<'_, Option<Shared>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pool whose commands are answered within `response_timeout` or fail. redis-rs gives up after 500 ms by default, which
+/// would end every blocking pop.
+pub(super) fn pool(url: &str, response_timeout: Duration) -> Result<Pool> {
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(response_timeout));
+    let manager = Manager::new_with_config(url, settings)?;
+    Pool::builder(manager)
+        .max_size(POOL_SIZE)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(CONNECT_TIMEOUT))
+        .create_timeout(Some(CONNECT_TIMEOUT))
+        .build()
+        .map_err(|error| Error::Connect(error.into()))
+}
+
+/// Takes a connection out of the pool, for good.
+pub(super) async fn take_connection(pool: &Pool) -> Result<MultiplexedConnection> {
+    let connection = pool.get().await.map_err(|error| Error::Connect(error.into()))?;
+    Ok(Connection::take(connection))
+}

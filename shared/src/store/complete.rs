@@ -1,0 +1,59 @@
+//! Complete: the one move with which a task ends well.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::{Run, TaskId, TaskStatus};
+
+/// A run whose handler returned a result.
+#[derive(Debug, Clone)]
+pub struct Success {
+    /// Which run.
+    pub run: Run,
+    /// JSON text of the result.
+    pub result: String,
+}
+
+/// Moves the tasks of these runs of `worker_id` to `finished_tasks`, with their results. Returns how each ended: `completed`,
+/// or `cancelled` if somebody asked for that meanwhile. A run that is not returned was no longer this worker's: a late write.
+///
+/// Commits synchronously. May be repeated: a second time finds nothing to move.
+pub async fn complete(
+    db: impl PgExecutor<'_>,
+    worker_id: &str,
+    successes: &[Success],
+) -> Result<Vec<(TaskId, TaskStatus)>> {
+    let ids: Vec<TaskId> = successes.iter().map(|success| success.run.task).collect();
+    let runs: Vec<i32> = successes.iter().map(|success| success.run.number).collect();
+    let results: Vec<&str> = successes.iter().map(|success| success.result.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"
+        WITH input AS MATERIALIZED (
+            SELECT * FROM UNNEST($2::uuid[], $3::integer[], $4::text[]) AS t(id, run, result) ORDER BY id
+        ), gone AS (
+            -- deleting is the fence: of two who try, one gets the row
+            DELETE FROM tasks t USING input i
+             WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1 AND t.status = 'running'
+            RETURNING t.*, CASE WHEN t.cancel_requested_at IS NULL THEN i.result::json END AS result
+        )
+        INSERT INTO finished_tasks
+               (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
+                crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
+                timeout_seconds, progress, created_at, enqueued_at, run_at, started_at, updated_at, result, completed_at)
+        SELECT id, task_name, queue, priority, parameters, metadata, tags,
+               CASE WHEN cancel_requested_at IS NULL THEN 'completed' ELSE 'cancelled' END::task_status,
+               runs, attempts + 1, max_attempts,
+               crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
+               timeout_seconds, progress, created_at, enqueued_at, run_at, started_at, now(), result, now()
+          FROM gone
+        RETURNING id AS "id: TaskId", status AS "status: TaskStatus"
+        "#,
+        worker_id,
+        ids as _,
+        &runs,
+        results as _,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+}

@@ -1,0 +1,134 @@
+//! Runs that ended without a result: failed attempts, and runs that are given back.
+
+use std::time::Duration;
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::retry::{DeadLetterReason, Decision};
+use crate::task::{QueueName, Run, TaskId, TaskStatus};
+
+/// What a run without a result means for its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The attempt failed; try again after this long.
+    RetryIn(Duration),
+    /// The attempt failed for good.
+    DeadLetter(DeadLetterReason),
+    /// The run did not take place: back to the front, counting as nothing.
+    GivenBack,
+}
+
+impl From<Decision> for Verdict {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::RetryIn(delay) => Self::RetryIn(delay),
+            Decision::DeadLetter(reason) => Self::DeadLetter(reason),
+        }
+    }
+}
+
+/// A run that ended without a result.
+#[derive(Debug, Clone)]
+pub struct EndedRun {
+    /// Which run.
+    pub run: Run,
+    /// What follows.
+    pub verdict: Verdict,
+    /// How it ended, for the history: `failed`, `timeout`, `panicked`, `given_back`, ….
+    pub reason: &'static str,
+    /// The error text, cut to its limit.
+    pub error: Option<String>,
+}
+
+/// Where a task went when its run ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The task.
+    pub id: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its state now. `cancelled` whatever the verdict said, if somebody asked for that meanwhile.
+    pub status: TaskStatus,
+}
+
+/// Ends these runs of `worker_id`, oldest task first. A run that is not returned was no longer this worker's: a late write.
+///
+/// May be repeated: a second time finds nothing to end.
+pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun]) -> Result<Vec<Ended>> {
+    let ids: Vec<TaskId> = runs.iter().map(|ended| ended.run.task).collect();
+    let numbers: Vec<i32> = runs.iter().map(|ended| ended.run.number).collect();
+    let (next, retry_seconds, dead_reasons): (Vec<&str>, Vec<Option<f64>>, Vec<Option<&str>>) =
+        runs.iter().map(|ended| columns(ended.verdict)).collect();
+    let reasons: Vec<&str> = runs.iter().map(|ended| ended.reason).collect();
+    let errors: Vec<Option<&str>> = runs.iter().map(|ended| ended.error.as_deref()).collect();
+    sqlx::query_as!(
+        Ended,
+        r#"
+        WITH ended AS MATERIALIZED (
+            SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
+                   t.attempts + (i.next <> 'pending')::integer AS attempts,
+                   CASE WHEN t.cancel_requested_at IS NULL THEN i.next ELSE 'cancelled' END::task_status AS next,
+                   i.retry_seconds, i.dead_reason, i.reason, i.error
+              FROM tasks t
+              JOIN UNNEST($2::uuid[], $3::integer[], $4::text[], $5::double precision[], $6::text[], $7::text[], $8::text[])
+                   AS i(id, run, next, retry_seconds, dead_reason, reason, error)
+                ON t.id = i.id AND t.runs = i.run
+             WHERE t.worker_id = $1 AND t.status = 'running'
+             ORDER BY t.id
+               FOR NO KEY UPDATE OF t
+        ), kept AS (
+            UPDATE tasks t
+               SET status = e.next, attempts = e.attempts, worker_id = NULL, updated_at = now(),
+                   error = COALESCE(e.error, t.error),
+                   reason = CASE WHEN e.next = 'dead_letter' THEN e.dead_reason END,
+                   started_at = CASE WHEN e.next = 'dead_letter' THEN t.started_at END,
+                   run_at = CASE WHEN e.next = 'retry_scheduled' THEN now() + make_interval(secs => e.retry_seconds)
+                                 ELSE t.run_at END
+              FROM ended e
+             WHERE t.id = e.id AND e.next <> 'cancelled'
+        ), gone AS (
+            DELETE FROM tasks t USING ended e
+             WHERE t.id = e.id AND e.next = 'cancelled'
+            RETURNING t.*, e.attempts AS attempts_now
+        ), moved AS (
+            INSERT INTO finished_tasks
+                   (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
+                    crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
+                    timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at, updated_at, completed_at)
+            SELECT id, task_name, queue, priority, parameters, metadata, tags, 'cancelled', runs, attempts_now, max_attempts,
+                   crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
+                   timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at, now(), now()
+              FROM gone
+        ), noted AS (
+            INSERT INTO task_events (task_id, from_status, to_status, run, attempt, worker_id, reason, error,
+                                     enqueued_at, started_at)
+            SELECT id, from_status, next, runs, CASE WHEN next <> 'pending' THEN attempts END, worker_id, reason, error,
+                   enqueued_at, started_at
+              FROM ended
+        )
+        SELECT id AS "id: TaskId", queue AS "queue: QueueName", next AS "status!: TaskStatus"
+          FROM ended
+         ORDER BY enqueued_at, id
+        "#,
+        worker_id,
+        ids as _,
+        &numbers,
+        next as _,
+        retry_seconds as _,
+        dead_reasons as _,
+        reasons as _,
+        errors as _,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The state that follows, the seconds until the next try, and the reason of a dead letter.
+fn columns(verdict: Verdict) -> (&'static str, Option<f64>, Option<&'static str>) {
+    match verdict {
+        Verdict::RetryIn(delay) => ("retry_scheduled", Some(delay.as_secs_f64()), None),
+        Verdict::DeadLetter(reason) => ("dead_letter", None, Some(reason.as_str())),
+        Verdict::GivenBack => ("pending", None, None),
+    }
+}

@@ -1,0 +1,57 @@
+//! The audit trail of a task: its own row tells of the present, `task_events` of what came before.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::{TaskId, TaskStatus};
+
+/// A stored event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// The state before; nothing if unknown.
+    pub from: Option<TaskStatus>,
+    /// The state after.
+    pub to: TaskStatus,
+    /// The run that it ended.
+    pub run: Option<i32>,
+    /// The attempt that it ended.
+    pub attempt: Option<i32>,
+    /// The worker that held the run.
+    pub worker_id: Option<String>,
+    /// How it came about.
+    pub reason: Option<String>,
+    /// The error text of the attempt.
+    pub error: Option<String>,
+    /// The operator who asked for it.
+    pub actor: Option<String>,
+    /// When the run that it ended was enqueued.
+    pub enqueued_at: Option<DateTime<Utc>>,
+    /// When the run that it ended began.
+    pub started_at: Option<DateTime<Utc>>,
+}
+
+/// Most events of one task that are read: a task retried by hand for years stays readable.
+const EVENTS_MAX: i64 = 10_000;
+
+/// The stored events of a task, oldest first.
+pub async fn events(db: impl PgExecutor<'_>, id: TaskId) -> Result<Vec<Event>> {
+    sqlx::query_as!(
+        Event,
+        r#"
+        SELECT at, from_status AS "from: TaskStatus", to_status AS "to: TaskStatus", run, attempt, worker_id, reason,
+               error, actor, enqueued_at, started_at
+          FROM task_events
+         WHERE task_id = $1 AND at >= $2
+         ORDER BY at, run NULLS FIRST
+         LIMIT $3
+        "#,
+        id as _,
+        super::records::earliest_end(id),
+        EVENTS_MAX,
+    )
+    .fetch_all(db)
+    .await
+}

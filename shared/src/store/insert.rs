@@ -1,0 +1,204 @@
+//! Submit: many tasks, one statement, durable when it returns.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::{QueueName, TaskId, TaskStatus};
+
+/// When a new task may run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Due {
+    /// At once.
+    Now,
+    /// So many seconds from now, by Postgres's clock.
+    InSeconds(f64),
+    /// At this time; one in the past means at once.
+    At(DateTime<Utc>),
+}
+
+/// The idempotency key of a new task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// The key as the client sent it.
+    pub key: String,
+    /// SHA-256 of the canonical request.
+    pub fingerprint: [u8; 32],
+}
+
+/// A task that is to be written. Everything in it has been validated.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// Its id.
+    pub id: TaskId,
+    /// Its registered type.
+    pub task_name: String,
+    /// The queue it waits in.
+    pub queue: QueueName,
+    /// −100 to 100.
+    pub priority: i16,
+    /// JSON text of an object.
+    pub parameters: String,
+    /// JSON text of an object.
+    pub metadata: String,
+    /// At most 20.
+    pub tags: Vec<String>,
+    /// Attempts in all, the first included.
+    pub max_attempts: i32,
+    /// Limit of one attempt.
+    pub timeout_seconds: f64,
+    /// Its idempotency key, if it has one.
+    pub key: Option<NewKey>,
+    /// Text that ties its log lines together.
+    pub correlation_id: String,
+    /// The submitter's W3C trace context.
+    pub traceparent: Option<String>,
+    /// When it may run.
+    pub due: Due,
+}
+
+/// What became of the tasks of one [`insert`].
+#[derive(Debug, Default)]
+pub struct Inserted {
+    /// The state of those tasks that have a key or are due later; those not here and without a key are `pending`.
+    special: HashMap<TaskId, TaskStatus>,
+}
+
+impl Inserted {
+    /// The state in which `task` was written, or nothing if another task holds its key.
+    pub fn status(&self, task: &NewTask) -> Option<TaskStatus> {
+        match self.special.get(&task.id) {
+            Some(status) => Some(*status),
+            None if task.key.is_none() => Some(TaskStatus::Pending),
+            None => None,
+        }
+    }
+}
+
+/// Writes `tasks` and their keys. A task whose key is taken is left out; two of `tasks` must not share a key.
+/// `key_ttl_seconds` is how long a key holds at least.
+pub async fn insert(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Inserted> {
+    let columns = Columns::of(tasks);
+    let rows = sqlx::query!(
+        r#"
+        WITH durable AS MATERIALIZED (
+            -- an acknowledged submit survives a crash of Postgres, whatever the server's default is
+            SELECT set_config('synchronous_commit',
+                              CASE current_setting('synchronous_commit')
+                                   WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+        ), input AS MATERIALIZED (
+            SELECT t.*, COALESCE(t.run_at, now() + make_interval(secs => t.delay_seconds)) AS due
+              FROM durable,
+                   UNNEST($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::text[],
+                          $8::integer[], $9::double precision[], $10::text[], $11::bytea[], $12::text[], $13::text[],
+                          $14::double precision[], $15::timestamptz[])
+                AS t(id, task_name, queue, priority, parameters, metadata, tags, max_attempts, timeout_seconds,
+                     idempotency_key, request_fingerprint, correlation_id, traceparent, delay_seconds, run_at)
+        ), won AS (
+            -- keys are locked in their own order, so that two flushes never wait for each other in a circle
+            INSERT INTO task_keys (task_name, idempotency_key, task_id, fingerprint, expires_at)
+            SELECT task_name, idempotency_key, id, request_fingerprint, now() + make_interval(secs => $16)
+              FROM input
+             WHERE idempotency_key IS NOT NULL
+             ORDER BY task_name, idempotency_key
+                ON CONFLICT DO NOTHING
+            RETURNING task_id
+        ), inserted AS (
+            INSERT INTO tasks (id, task_name, queue, priority, parameters, metadata, tags, status, max_attempts,
+                               timeout_seconds, idempotency_key, request_fingerprint, correlation_id, traceparent,
+                               run_at, enqueued_at)
+            SELECT id, task_name, queue, priority, parameters::json, metadata::json,
+                   CASE WHEN tags IS NULL THEN '{}'::text[]
+                        ELSE ARRAY(SELECT json_array_elements_text(tags::json)) END,
+                   CASE WHEN due > now() THEN 'scheduled' ELSE 'pending' END::task_status, max_attempts,
+                   timeout_seconds, idempotency_key, request_fingerprint, correlation_id, traceparent,
+                   due, CASE WHEN due > now() THEN NULL ELSE now() END
+              FROM input
+             WHERE idempotency_key IS NULL OR id IN (SELECT task_id FROM won)
+            RETURNING id, status, idempotency_key
+        )
+        SELECT id AS "id: TaskId", status AS "status: TaskStatus"
+          FROM inserted
+         WHERE status <> 'pending' OR idempotency_key IS NOT NULL
+        "#,
+        columns.ids as _,
+        columns.task_names as _,
+        columns.queues as _,
+        &columns.priorities,
+        columns.parameters as _,
+        columns.metadata as _,
+        columns.tags as _,
+        &columns.max_attempts,
+        &columns.timeouts,
+        columns.keys as _,
+        columns.fingerprints as _,
+        columns.correlation_ids as _,
+        columns.traceparents as _,
+        columns.delays as _,
+        columns.run_ats as _,
+        key_ttl_seconds,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(Inserted {
+        special: rows.into_iter().map(|row| (row.id, row.status)).collect(),
+    })
+}
+
+/// The tasks turned on their side: one array a column, as `UNNEST` takes them.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<TaskId>,
+    task_names: Vec<&'a str>,
+    queues: Vec<&'a str>,
+    priorities: Vec<i16>,
+    parameters: Vec<&'a str>,
+    metadata: Vec<&'a str>,
+    tags: Vec<Option<String>>,
+    max_attempts: Vec<i32>,
+    timeouts: Vec<f64>,
+    keys: Vec<Option<&'a str>>,
+    fingerprints: Vec<Option<&'a [u8]>>,
+    correlation_ids: Vec<&'a str>,
+    traceparents: Vec<Option<&'a str>>,
+    delays: Vec<Option<f64>>,
+    run_ats: Vec<Option<DateTime<Utc>>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(tasks: &'a [NewTask]) -> Self {
+        let mut columns = Self::default();
+        for task in tasks {
+            columns.push(task);
+        }
+        columns
+    }
+
+    fn push(&mut self, task: &'a NewTask) {
+        let (delay, run_at) = match task.due {
+            Due::Now => (None, None),
+            Due::InSeconds(seconds) => (Some(seconds), None),
+            Due::At(time) => (None, Some(time)),
+        };
+        // arrays of arrays cannot be unnested row by row, so tags travel as JSON
+        let tags = (!task.tags.is_empty()).then(|| serde_json::json!(task.tags).to_string());
+        self.ids.push(task.id);
+        self.task_names.push(&task.task_name);
+        self.queues.push(task.queue.as_str());
+        self.priorities.push(task.priority);
+        self.parameters.push(&task.parameters);
+        self.metadata.push(&task.metadata);
+        self.tags.push(tags);
+        self.max_attempts.push(task.max_attempts);
+        self.timeouts.push(task.timeout_seconds);
+        self.keys.push(task.key.as_ref().map(|key| key.key.as_str()));
+        self.fingerprints
+            .push(task.key.as_ref().map(|key| key.fingerprint.as_slice()));
+        self.correlation_ids.push(&task.correlation_id);
+        self.traceparents.push(task.traceparent.as_deref());
+        self.delays.push(delay);
+        self.run_ats.push(run_at);
+    }
+}

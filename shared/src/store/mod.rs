@@ -1,0 +1,43 @@
+//! Postgres, the only truth: one function per statement, and no SQL anywhere else.
+//!
+//! The rules that every statement here follows:
+//!
+//! - A state change is one conditional, set-based statement. Nothing is read, decided and then written; no rows back
+//!   means that somebody else was first.
+//! - Statements with several outcomes lock their rows in a CTE first, in id order, and decide only on what the lock
+//!   returned. Claims and promotions skip rows that are locked.
+//! - Time is Postgres's `now()`.
+//! - `synchronous_commit` travels inside a statement and never as a session setting, which a pooler would leak to others.
+//! - A write by a worker carries (id, run, worker id); a late one changes nothing.
+//!
+//! `sqlx` queries are checked against the schema when they are compiled.
+
+pub mod cancel;
+pub mod claim;
+pub mod complete;
+mod connect;
+pub mod end_runs;
+mod fault;
+pub mod history;
+pub mod insert;
+pub mod keys;
+pub mod migrations;
+
+pub mod operator_retry;
+pub mod partitions;
+pub mod progress;
+pub mod promote;
+pub mod queues;
+pub mod records;
+pub mod task_types;
+mod types;
+pub mod workers;
+
+pub use connect::{connect, is_up};
+pub use fault::{Fault, fault};
+pub use sqlx::PgPool;
+
+/// A statement failed. What it means for the caller is told by [`fault`].
+pub type Error = sqlx::Error;
+/// What every function here returns.
+pub type Result<T> = std::result::Result<T, Error>;

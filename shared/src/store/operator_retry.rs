@@ -1,0 +1,123 @@
+//! Retry by an operator: a dead letter or a cancelled task runs again, from its first attempt.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use super::records::{earliest_end, status_of};
+use crate::task::{QueueName, TaskId, TaskStatus};
+
+/// What a request to retry met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Retried {
+    /// It is pending again, in this queue; its hint is the caller's to push.
+    Pending(QueueName),
+    /// It is in a state from which there is no retry.
+    WrongState(TaskStatus),
+    /// Another live task holds its idempotency key; which one, unless it ended this very moment.
+    KeyTaken(Option<TaskId>),
+    /// There is no such task.
+    NotFound,
+}
+
+/// Makes a dead letter or a cancelled task pending again: `attempts` and `crash_count` become 0, `runs` stays. Its
+/// idempotency key is taken again in the same statement. `actor` is who asked, for the history.
+pub async fn retry(
+    db: impl PgExecutor<'_> + Copy,
+    id: TaskId,
+    actor: &str,
+    key_ttl_seconds: f64,
+) -> Result<Retried> {
+    let queue = sqlx::query_scalar!(
+        r#"
+        WITH dead AS MATERIALIZED (
+            SELECT id, task_name, idempotency_key, request_fingerprint, status
+              FROM tasks
+             WHERE id = $1 AND status = 'dead_letter'
+               FOR NO KEY UPDATE
+        ), cancelled AS MATERIALIZED (
+            SELECT id, task_name, idempotency_key, request_fingerprint, status
+              FROM finished_tasks
+             WHERE id = $1 AND completed_at >= $2 AND status = 'cancelled'
+               FOR NO KEY UPDATE
+        ), candidate AS (
+            SELECT * FROM dead UNION ALL SELECT * FROM cancelled
+        ), seen AS MATERIALIZED (
+            SELECT k.task_id, k.expires_at
+              FROM task_keys k JOIN candidate c USING (task_name, idempotency_key)
+        ), retaken AS (
+            INSERT INTO task_keys AS k (task_name, idempotency_key, task_id, fingerprint, expires_at)
+            SELECT task_name, idempotency_key, id, request_fingerprint, now() + make_interval(secs => $3)
+              FROM candidate
+             WHERE idempotency_key IS NOT NULL
+                ON CONFLICT (task_name, idempotency_key) DO UPDATE
+               SET task_id = excluded.task_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
+             WHERE k.task_id = excluded.task_id
+                -- from a task that is over, and only if the key is still as this snapshot shows it
+                OR ((k.task_id, k.expires_at) = (SELECT task_id, expires_at FROM seen)
+                    AND NOT EXISTS (SELECT FROM tasks holder
+                                     WHERE holder.id = k.task_id AND holder.status <> 'dead_letter'))
+            RETURNING k.task_id
+        ), free AS (
+            SELECT id, status FROM candidate WHERE idempotency_key IS NULL OR id IN (SELECT task_id FROM retaken)
+        ), revived AS (
+            UPDATE tasks t
+               SET status = 'pending', attempts = 0, crash_count = 0, reason = NULL, error = NULL, progress = NULL,
+                   started_at = NULL, enqueued_at = now(), updated_at = now()
+              FROM free f
+             WHERE t.id = f.id AND f.status = 'dead_letter'
+            RETURNING t.queue
+        ), taken_out AS (
+            DELETE FROM finished_tasks d USING free f
+             WHERE d.id = f.id AND d.completed_at >= $2 AND d.status = 'cancelled'
+            RETURNING d.*
+        ), moved AS (
+            INSERT INTO tasks
+                   (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
+                    idempotency_key, request_fingerprint, correlation_id, traceparent, timeout_seconds,
+                    created_at, run_at, enqueued_at)
+            SELECT id, task_name, queue, priority, parameters, metadata, tags, 'pending', runs, 0, max_attempts,
+                   idempotency_key, request_fingerprint, correlation_id, traceparent, timeout_seconds,
+                   created_at, run_at, now()
+              FROM taken_out
+            RETURNING queue
+        ), noted AS (
+            INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
+            SELECT id, status, 'pending', 'retried', $4 FROM free
+        )
+        SELECT queue AS "queue!: QueueName" FROM revived UNION ALL SELECT queue FROM moved
+        "#,
+        id as _,
+        earliest_end(id),
+        key_ttl_seconds,
+        actor,
+    )
+    .fetch_optional(db)
+    .await?;
+    match queue {
+        Some(queue) => Ok(Retried::Pending(queue)),
+        None => why_not(db, id).await,
+    }
+}
+
+/// Why a retry changed nothing.
+async fn why_not(db: impl PgExecutor<'_> + Copy, id: TaskId) -> Result<Retried> {
+    match status_of(db, id).await? {
+        None => Ok(Retried::NotFound),
+        Some(TaskStatus::DeadLetter | TaskStatus::Cancelled) => {
+            let holder = sqlx::query_scalar!(
+                r#"
+                SELECT k.task_id AS "id: TaskId"
+                  FROM task_records r
+                  JOIN task_keys k USING (task_name, idempotency_key)
+                 WHERE r.id = $1 AND r.ends >= $2 AND k.task_id <> $1
+                "#,
+                id as _,
+                earliest_end(id),
+            )
+            .fetch_optional(db)
+            .await?;
+            Ok(Retried::KeyTaken(holder))
+        }
+        Some(status) => Ok(Retried::WrongState(status)),
+    }
+}

@@ -1,0 +1,51 @@
+//! Promote: what was due later becomes pending when its time has come.
+
+use std::time::Duration;
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::{QueueName, TaskId};
+
+/// Makes up to `limit` due tasks pending and returns them, oldest id first: their hints are the caller's to push.
+///
+/// Harmless in pairs: rows that another server promotes are skipped.
+pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<(TaskId, QueueName)>> {
+    let rows = sqlx::query!(
+        r#"
+        WITH due AS MATERIALIZED (
+            SELECT id
+              FROM tasks
+             WHERE status IN ('scheduled', 'retry_scheduled') AND run_at <= now()
+             ORDER BY run_at
+             LIMIT $1
+               FOR NO KEY UPDATE SKIP LOCKED
+        ), promoted AS (
+            UPDATE tasks t
+               SET status = 'pending', enqueued_at = now(), updated_at = now()
+              FROM due d
+             WHERE t.id = d.id
+            RETURNING t.id, t.queue
+        )
+        SELECT id AS "id: TaskId", queue AS "queue: QueueName" FROM promoted ORDER BY id
+        "#,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.queue)).collect())
+}
+
+/// How long until the next task is due; zero if one is, nothing if none waits.
+pub async fn next_due_in(db: impl PgExecutor<'_>) -> Result<Option<Duration>> {
+    let seconds = sqlx::query_scalar!(
+        r#"
+        SELECT GREATEST(extract(epoch FROM min(run_at) - now())::double precision, 0)
+          FROM tasks
+         WHERE status IN ('scheduled', 'retry_scheduled')
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(seconds.map(Duration::from_secs_f64))
+}

@@ -1,0 +1,62 @@
+//! The declared queues.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::QueueName;
+
+/// A queue as Postgres sees it.
+#[derive(Debug, Clone)]
+pub struct QueueState {
+    /// Its name.
+    pub name: QueueName,
+    /// Tasks that wait for a worker.
+    pub pending: i64,
+    /// Tasks that workers run.
+    pub running: i64,
+    /// How long the oldest pending task has waited.
+    pub oldest_age_seconds: Option<f64>,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// Live workers that serve it.
+    pub workers: i64,
+}
+
+/// Enters the queues that a process was told of, so that they can be seen and paused.
+pub async fn declare(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO queues (name) SELECT * FROM UNNEST($1::text[]) AS t(name) ORDER BY name ON CONFLICT DO NOTHING",
+        names as _,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// The state of the queues `names`, in that order. A worker silent for longer than `timeout_seconds` does not count as live.
+pub async fn states(
+    db: impl PgExecutor<'_>,
+    names: &[QueueName],
+    timeout_seconds: f64,
+) -> Result<Vec<QueueState>> {
+    sqlx::query_as!(
+        QueueState,
+        r#"
+        SELECT q.name AS "name!: QueueName",
+               (SELECT count(*) FROM tasks t WHERE t.queue = q.name AND t.status = 'pending') AS "pending!",
+               (SELECT count(*) FROM tasks t WHERE t.queue = q.name AND t.status = 'running') AS "running!",
+               (SELECT extract(epoch FROM now() - min(t.enqueued_at))::double precision
+                  FROM tasks t WHERE t.queue = q.name AND t.status = 'pending') AS oldest_age_seconds,
+               EXISTS (SELECT FROM queues d WHERE d.name = q.name AND d.paused_at IS NOT NULL) AS "paused!",
+               (SELECT count(*) FROM workers w
+                 WHERE q.name = ANY (w.queues) AND w.status = 'alive'
+                   AND w.last_heartbeat > now() - make_interval(secs => $2)) AS "workers!"
+          FROM UNNEST($1::text[]) WITH ORDINALITY AS q(name, place)
+         ORDER BY q.place
+        "#,
+        names as _,
+        timeout_seconds,
+    )
+    .fetch_all(db)
+    .await
+}

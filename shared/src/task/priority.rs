@@ -1,0 +1,120 @@
+//! Queues and the three priority classes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A task's priority, −100 to 100: higher is more urgent. It picks the class unless a queue is named.
+pub type Priority = i16;
+
+/// The name of a queue in its canonical form. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct QueueName(Arc<str>);
+
+/// A text that is no queue name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no queue name: 1 to 64 of a-z, 0-9, `_`, `.`, `-`, the first a letter or digit")]
+pub struct InvalidQueueName(pub String);
+
+impl QueueName {
+    /// Reads a canonical name or one of the aliases `high` and `low`.
+    pub fn parse(text: &str) -> Result<Self, InvalidQueueName> {
+        match text {
+            "high" => return Ok(Self::high()),
+            "low" => return Ok(Self::low()),
+            _ => {}
+        }
+        let first_ok = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let rest_ok = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b));
+        if first_ok && rest_ok && text.len() <= 64 {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidQueueName(text.to_owned()))
+        }
+    }
+
+    /// `high_priority`: priorities above 5.
+    pub fn high() -> Self {
+        Self("high_priority".into())
+    }
+
+    /// `default`: priorities 0 to 5.
+    pub fn default_class() -> Self {
+        Self("default".into())
+    }
+
+    /// `low_priority`: priorities below 0.
+    pub fn low() -> Self {
+        Self("low_priority".into())
+    }
+
+    /// The three classes, the most urgent first.
+    pub fn classes() -> [Self; 3] {
+        [Self::high(), Self::default_class(), Self::low()]
+    }
+
+    /// The class in which a priority lands.
+    pub fn for_priority(priority: Priority) -> Self {
+        match priority {
+            6.. => Self::high(),
+            0..=5 => Self::default_class(),
+            ..0 => Self::low(),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for QueueName {
+    type Error = InvalidQueueName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<QueueName> for String {
+    fn from(name: QueueName) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_priority_above_five_is_high_and_one_below_zero_is_low() {
+        let class = |priority| QueueName::for_priority(priority).to_string();
+        assert_eq!(class(6), "high_priority");
+        assert_eq!(class(5), "default");
+        assert_eq!(class(0), "default");
+        assert_eq!(class(-1), "low_priority");
+    }
+
+    #[test]
+    fn aliases_become_canonical_names() {
+        assert_eq!(QueueName::parse("high"), Ok(QueueName::high()));
+        assert_eq!(QueueName::parse("low"), Ok(QueueName::low()));
+    }
+
+    #[test]
+    fn a_name_with_capitals_or_spaces_or_a_leading_dash_is_refused() {
+        for text in ["", "High", "a b", "-a", "ä", &"a".repeat(65)] {
+            assert!(QueueName::parse(text).is_err(), "{text:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The JSON that travels over HTTP, as the server writes it and clients read it.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::task::{QueueName, TaskId, TaskStatus};
+
+/// The answer to a submit.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Submitted {
+    /// The task.
+    #[schema(value_type = uuid::Uuid)]
+    pub task_id: TaskId,
+    /// Its type.
+    pub task_name: String,
+    /// Its state now.
+    #[schema(value_type = String, example = "pending")]
+    pub status: TaskStatus,
+    /// The queue it waits in.
+    #[schema(value_type = String, example = "default")]
+    pub queue: QueueName,
+    /// Whether this is an earlier task with the same idempotency key.
+    pub deduplicated: bool,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// The answer to a batch.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BatchSubmitted {
+    /// One entry a task, in the order of the request.
+    pub tasks: Vec<Submitted>,
+    /// How many there are.
+    pub accepted: usize,
+}
+
+/// The whole record of a task.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[expect(
+    missing_docs,
+    reason = "the columns of the table, explained in the contract of the API"
+)]
+pub struct Task {
+    #[schema(value_type = uuid::Uuid)]
+    pub task_id: TaskId,
+    pub task_name: String,
+    #[schema(value_type = String)]
+    pub queue: QueueName,
+    pub priority: i16,
+    #[schema(value_type = Object)]
+    pub parameters: Box<RawValue>,
+    #[schema(value_type = Object)]
+    pub metadata: Box<RawValue>,
+    pub tags: Vec<String>,
+    #[schema(value_type = String)]
+    pub status: TaskStatus,
+    pub runs: i32,
+    /// Attempts that ended: 0 while the first one runs.
+    pub attempts: i32,
+    pub max_attempts: i32,
+    pub crash_count: i32,
+    pub worker_id: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub correlation_id: String,
+    #[serde(serialize_with = "seconds")]
+    pub timeout_seconds: f64,
+    #[schema(value_type = Option<Object>)]
+    pub progress: Option<Box<RawValue>>,
+    pub error: Option<String>,
+    /// Why a dead letter is one: `exhausted`, `failed`, `timeout` or `crash_loop`.
+    pub reason: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub enqueued_at: Option<DateTime<Utc>>,
+    pub run_at: Option<DateTime<Utc>>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub updated_at: DateTime<Utc>,
+    pub completed_at: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<Object>)]
+    pub result: Option<Box<RawValue>>,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "a part of `Task`")]
+pub struct TaskState {
+    #[schema(value_type = uuid::Uuid)]
+    pub task_id: TaskId,
+    pub task_name: String,
+    #[schema(value_type = String)]
+    pub status: TaskStatus,
+    #[schema(value_type = String)]
+    pub queue: QueueName,
+    pub attempts: i32,
+    pub max_attempts: i32,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub completed_at: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<Object>)]
+    pub progress: Option<Box<RawValue>>,
+    pub error: Option<String>,
+}
+
+/// Where an ended task stands, and its result.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TaskResult {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: TaskState,
+    /// What its handler returned; null unless it completed.
+    #[schema(value_type = Option<Object>)]
+    pub result: Option<Box<RawValue>>,
+}
+
+/// The history of a task.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct History {
+    /// What happened, oldest first.
+    pub events: Vec<HistoryEvent>,
+}
+
+/// A step in the life of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct HistoryEvent {
+    pub at: DateTime<Utc>,
+    #[schema(value_type = Option<String>)]
+    pub from: Option<TaskStatus>,
+    #[schema(value_type = String)]
+    pub to: TaskStatus,
+    pub run: Option<i32>,
+    pub attempt: Option<i32>,
+    pub worker_id: Option<String>,
+    pub reason: Option<String>,
+    pub error: Option<String>,
+    pub actor: Option<String>,
+}
+
+/// One page of tasks, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TaskPage {
+    /// The tasks; may be fewer than asked for before the end of the list.
+    pub tasks: Vec<Task>,
+    /// What to send as `cursor` for the next page; null at the end of the list.
+    pub next_cursor: Option<String>,
+}
+
+/// The registered task types.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TaskTypes {
+    /// The types by name.
+    pub types: Vec<TaskType>,
+}
+
+/// A registered task type.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TaskType {
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// The queue of its tasks unless the submit picks another; null: by priority.
+    #[schema(value_type = Option<String>)]
+    pub queue: Option<QueueName>,
+    /// Retries after the first try.
+    pub max_retries: i32,
+    /// Limit of one attempt, in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub timeout: f64,
+    /// JSON Schema of its parameters.
+    #[schema(value_type = Option<Object>)]
+    pub parameters_schema: Option<Box<RawValue>>,
+    /// Live workers that know it.
+    pub workers: i64,
+}
+
+/// The queues.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Queues {
+    /// One entry a declared queue.
+    pub queues: Vec<QueueInfo>,
+}
+
+/// A queue.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct QueueInfo {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: QueueName,
+    /// Its list in Redis.
+    pub key: String,
+    /// The length of that list; null while Redis is away.
+    pub depth: Option<u64>,
+    /// Tasks that wait for a worker, as Postgres has it.
+    pub pending: i64,
+    /// Tasks that workers run.
+    pub running: i64,
+    /// How long the oldest pending task has waited.
+    pub oldest_age_seconds: Option<f64>,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// Live workers that serve it.
+    pub workers: i64,
+}
+
+/// The workers.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Workers {
+    /// One entry a worker, the newest first.
+    pub workers: Vec<Worker>,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct Worker {
+    /// Holds host and process id.
+    pub id: String,
+    pub hostname: String,
+    /// The queues it serves, in order.
+    pub queues: Vec<String>,
+    /// Tasks it runs at once.
+    pub pool_size: i32,
+    /// Tasks it ran at its last heartbeat.
+    pub active: i32,
+    pub version: String,
+    pub started_at: DateTime<Utc>,
+    pub last_heartbeat: DateTime<Utc>,
+    /// `alive`, `silent` (its heartbeat is overdue), `draining` or `dead`.
+    pub status: String,
+}
+
+/// An error (RFC 9457).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of error; `about:blank#<code>` style URI reference.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong with this request, and what helps.
+    pub detail: String,
+    /// The kind as a word for programs.
+    pub code: String,
+    /// Finds the request in the log.
+    pub request_id: String,
+    /// What was wrong where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProblemPointer>,
+}
+
+/// One fault of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemPointer {
+    /// Where: a JSON pointer (RFC 6901) into the body, or the name of a query parameter or header.
+    pub pointer: String,
+    /// What is wrong there.
+    pub detail: String,
+}
+
+/// Writes whole seconds as an integer, others with their fraction.
+fn seconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if seconds.fract() == 0.0 && seconds.abs() < EXACT {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole and in range, as just checked"
+        )]
+        return serializer.serialize_i64(*seconds as i64);
+    }
+    serializer.serialize_f64(*seconds)
+}
