@@ -1,1 +1,59 @@
-//! Placeholder.
+//! Write task handlers, run them as a worker.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use tasker_worker::{Context, Task, TaskError, Worker};
+//!
+//! /// Parameters of the task; its JSON Schema is made from this type.
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! struct Greet {
+//!     name: String,
+//! }
+//!
+//! async fn greet(_: Context, task: Greet) -> Result<String, TaskError> {
+//!     Ok(format!("hello {}", task.name))
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> ExitCode {
+//!     Worker::builder().register(Task::new("greet", greet)).run().await
+//! }
+//! ```
+//!
+//! A handler may run more than once for a task (its worker may die, its result may not be stored in time): make it
+//! idempotent. What a worker promises, and how it is configured, is told in the project's documentation.
+//!
+//! Inside, a task travels through one file a step: [`dispatch`](self) pops hints and claims rows into free slots,
+//! `execute` runs a handler, `complete` writes the ends, `held` knows every run in between.
+
+mod builder;
+pub mod builtin;
+mod cancel;
+mod complete;
+mod context;
+mod dispatch;
+mod execute;
+mod gate;
+mod handler;
+mod heartbeat;
+mod held;
+mod http;
+mod identity;
+mod progress;
+mod registry;
+mod results;
+mod runtime;
+mod serving;
+mod slots;
+mod start;
+mod task;
+
+pub use builder::{Worker, WorkerBuilder};
+pub use context::{Context, ProgressError};
+pub use handler::TaskError;
+pub use registry::RegistryError;
+pub use runtime::RunError;
+pub use tasker_shared::config::WorkerConfig;
+pub use tasker_shared::task::{Priority, QueueName, TaskId};
+pub use task::Task;

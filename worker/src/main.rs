@@ -1,2 +1,16 @@
-//! Placeholder.
-fn main() {}
+//! `tasker-worker`: a worker with the built-in tasks.
+
+use std::process::ExitCode;
+
+use tasker_worker::{Worker, WorkerConfig, builtin};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match WorkerConfig::load(std::env::args_os()) {
+        Ok(config) => {
+            let tasks = builtin::all(config.http_request_allow.clone());
+            Worker::builder().register_all(tasks).run_with(config).await
+        }
+        Err(error) => ExitCode::from(u8::try_from(error.report()).unwrap_or(1)),
+    }
+}

@@ -64,6 +64,11 @@ impl Popper {
         })
     }
 
+    /// From now on pops from these queues, strictly in this order.
+    pub fn serve(&mut self, queues: &[QueueName]) {
+        self.lists = queues.iter().map(|name| self.queue.keys().list(name)).collect();
+    }
+
     /// What ends a pop of this connection early.
     pub fn unblocker(&self) -> Unblocker {
         Unblocker {

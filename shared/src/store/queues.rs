@@ -60,3 +60,13 @@ pub async fn states(
     .fetch_all(db)
     .await
 }
+
+/// Which of `names` are paused.
+pub async fn paused(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<Vec<QueueName>> {
+    sqlx::query_scalar!(
+        r#"SELECT name AS "name: QueueName" FROM queues WHERE paused_at IS NOT NULL AND name = ANY ($1::text[])"#,
+        names as _,
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,87 @@
+//! How a worker is put together.
+
+use std::process::ExitCode;
+
+use tasker_shared::config::{EXIT_FAILURE, WorkerConfig};
+use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::telemetry::{self, Component};
+use tracing::error;
+
+use crate::registry::Registry;
+use crate::runtime::{self, RunError};
+use crate::task::Task;
+
+/// A worker: task types, and the loops that run their tasks.
+#[derive(Debug)]
+pub struct Worker;
+
+/// Collects the task types of a worker.
+#[derive(Debug, Default)]
+pub struct WorkerBuilder {
+    tasks: Vec<Task>,
+}
+
+impl Worker {
+    /// A worker without task types yet.
+    pub fn builder() -> WorkerBuilder {
+        WorkerBuilder::default()
+    }
+}
+
+impl WorkerBuilder {
+    /// Adds a task type. A name that is registered twice is an error at start.
+    #[must_use]
+    pub fn register(mut self, task: Task) -> Self {
+        self.tasks.push(task);
+        self
+    }
+
+    /// Adds several task types.
+    #[must_use]
+    pub fn register_all(mut self, tasks: impl IntoIterator<Item = Task>) -> Self {
+        self.tasks.extend(tasks);
+        self
+    }
+
+    /// The whole life of a worker process: reads its configuration from flags, variables and files, sets up logs and metrics,
+    /// runs until SIGTERM or SIGINT, and returns the exit code.
+    pub async fn run(self) -> ExitCode {
+        match WorkerConfig::load(std::env::args_os()) {
+            Ok(config) => self.run_with(config).await,
+            Err(error) => exit_code(error.report()),
+        }
+    }
+
+    /// The same with a configuration that was read before.
+    pub async fn run_with(self, config: WorkerConfig) -> ExitCode {
+        if let Err(error) = telemetry::init_logging(Component::Worker, &config.log) {
+            error!(error = &error as &dyn std::error::Error, "logging cannot be set up");
+            return exit_code(EXIT_FAILURE);
+        }
+        let shutdown = Shutdown::new();
+        let signals = shutdown.listen();
+        let hard = shutdown.hard().clone();
+        let ended = tokio::select! {
+            biased;
+            () = hard.cancelled() => return exit_code(EXIT_FAILURE),
+            ended = self.run_until(config, shutdown) => ended,
+        };
+        drop(signals);
+        match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "the worker ended");
+                exit_code(EXIT_FAILURE)
+            }
+        }
+    }
+
+    /// Runs inside a process that looks after logs and signals itself, until `shutdown`'s soft token is cancelled.
+    pub async fn run_until(self, config: WorkerConfig, shutdown: Shutdown) -> Result<(), RunError> {
+        runtime::run(config, Registry::new(self.tasks)?, shutdown).await
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

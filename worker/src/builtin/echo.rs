@@ -1,0 +1,28 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{Context, Task, TaskError};
+
+/// Any object, kept as its text.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct AnyObject(Box<RawValue>);
+
+impl JsonSchema for AnyObject {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AnyObject".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "object"})
+    }
+}
+
+pub(super) fn task() -> Task {
+    Task::new("echo", run).description("Returns its parameters")
+}
+
+async fn run(_: Context, parameters: AnyObject) -> Result<AnyObject, TaskError> {
+    Ok(parameters)
+}

@@ -1,0 +1,37 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Context, Task, TaskError};
+
+/// A task that fails on demand.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Parameters {
+    /// Whether it fails.
+    should_fail: bool,
+    /// What it fails with.
+    error_message: String,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self { should_fail: true, error_message: "Task failed as requested".to_owned() }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    message: &'static str,
+    attempt: i32,
+}
+
+pub(super) fn task() -> Task {
+    Task::new("example_failing", run).description("Fails, unless told not to: shows retries and dead letters").max_retries(2)
+}
+
+async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {
+    if parameters.should_fail {
+        return Err(TaskError::retry(parameters.error_message));
+    }
+    Ok(Report { message: "Task completed", attempt: context.attempt() })
+}

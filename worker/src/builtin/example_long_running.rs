@@ -1,0 +1,60 @@
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{Context, Task, TaskError};
+
+/// Time between progress reports.
+const STEP: Duration = Duration::from_secs(1);
+
+/// A task that takes its time.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Parameters {
+    /// How long it takes, in seconds.
+    #[schemars(range(min = 0.0, max = 604_800.0))]
+    duration: f64,
+    /// Returned with the result.
+    message: String,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self { duration: 60.0, message: "Task completed".to_owned() }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    message: String,
+    duration_requested: f64,
+    duration_actual: f64,
+    status: &'static str,
+}
+
+pub(super) fn task() -> Task {
+    Task::new("example_long_running", run)
+        .description("Takes `duration` seconds, reports progress, heeds cancellation")
+        .timeout(Duration::from_mins(5))
+}
+
+async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {
+    let began = Instant::now();
+    let whole = Duration::try_from_secs_f64(parameters.duration).map_err(TaskError::fail)?;
+    while let Some(left) = whole.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        tokio::select! {
+            () = tokio::time::sleep(left.min(STEP)) => {}
+            () = context.cancelled().cancelled() => return Err(TaskError::fail("cancelled")),
+        }
+        let done = (began.elapsed().as_secs_f64() / parameters.duration).min(1.0);
+        context.progress(json!({"percent": (done * 100.0).round()}))?;
+    }
+    Ok(Report {
+        message: parameters.message,
+        duration_requested: parameters.duration,
+        duration_actual: began.elapsed().as_secs_f64(),
+        status: "completed",
+    })
+}

@@ -1,0 +1,189 @@
+//! `http_request`: calls a URL. Private addresses are refused unless the operator lists them, since whoever may submit a task
+//! would otherwise reach what only this worker can.
+
+mod guard;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, Response, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tasker_shared::config::AllowList;
+use url::Url;
+
+use crate::{Context, Task, TaskError};
+use guard::Guard;
+
+/// Most of a body that is kept in the result; the rest is left unread.
+const BODY_BYTES: usize = 256 * 1024;
+/// The longest wait that a server may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+
+/// A request to make.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    /// `http` or `https`.
+    #[schemars(url)]
+    url: String,
+    /// `GET` by default.
+    #[serde(default)]
+    method: RequestMethod,
+    /// Sent as they are. `Idempotency-Key` is the task's id unless it is given.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// Sent as it is.
+    #[serde(default)]
+    body: Option<String>,
+    /// Sent as JSON; not together with `body`.
+    #[serde(default)]
+    json: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum RequestMethod {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl From<RequestMethod> for Method {
+    fn from(method: RequestMethod) -> Self {
+        match method {
+            RequestMethod::Get => Self::GET,
+            RequestMethod::Head => Self::HEAD,
+            RequestMethod::Post => Self::POST,
+            RequestMethod::Put => Self::PUT,
+            RequestMethod::Patch => Self::PATCH,
+            RequestMethod::Delete => Self::DELETE,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+    /// Whether the body was longer than what is kept.
+    truncated: bool,
+}
+
+pub(super) fn task(private: AllowList) -> Task {
+    let guard = Arc::new(Guard::new(private));
+    // the client is made at the first request: an embedded worker that never makes one pays nothing
+    let client = Arc::new(std::sync::OnceLock::<Client>::new());
+    Task::new("http_request", move |context, parameters| {
+        let guard = Arc::clone(&guard);
+        let client = Arc::clone(&client);
+        async move {
+            let client = match client.get() {
+                Some(client) => client.clone(),
+                None => client.get_or_init(|| Guard::client(&guard)).clone(),
+            };
+            run(&client, &guard, &context, parameters).await
+        }
+    })
+    .description("Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail")
+    .timeout(Duration::from_mins(1))
+}
+
+async fn run(client: &Client, guard: &Guard, context: &Context, parameters: Parameters) -> Result<Report, TaskError> {
+    let url = Url::parse(&parameters.url).map_err(|error| TaskError::fail(format!("url: {error}")))?;
+    guard.check(&url).map_err(TaskError::fail)?;
+    let mut request = client.request(parameters.method.into(), url).headers(headers(&parameters.headers, context)?);
+    match (parameters.body, parameters.json) {
+        (Some(_), Some(_)) => return Err(TaskError::fail("give either `body` or `json`")),
+        (Some(body), None) => request = request.body(body),
+        (None, Some(json)) => request = request.json(&json),
+        (None, None) => {}
+    }
+    let response = tokio::select! {
+        response = request.send() => response.map_err(|error| guard::verdict(error.without_url()))?,
+        () = context.cancelled().cancelled() => return Err(TaskError::fail("cancelled")),
+    };
+    judge(response).await
+}
+
+fn headers(given: &BTreeMap<String, String>, context: &Context) -> Result<HeaderMap, TaskError> {
+    let mut headers = HeaderMap::new();
+    let key = HeaderValue::from_str(&context.task_id().to_string())?;
+    headers.insert(HeaderName::from_static("idempotency-key"), key);
+    for (name, value) in given {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| TaskError::fail(format!("headers: `{name}` is no header name")))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| TaskError::fail(format!("headers: the value of `{name}` is no header value")))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+async fn judge(response: Response) -> Result<Report, TaskError> {
+    let status = response.status();
+    let passing = status.is_server_error()
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    if passing {
+        let text = format!("the server answered {status}");
+        return Err(match retry_after(response.headers()) {
+            Some(delay) => TaskError::retry_after(delay, text),
+            None => TaskError::retry(text),
+        });
+    }
+    if status.is_client_error() {
+        return Err(TaskError::fail(format!("the server answered {status}")));
+    }
+    read(response).await
+}
+
+/// The seconds of a `Retry-After` header (RFC 9110, 10.2.3); its other form, a date, is left to the usual backoff.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+async fn read(mut response: Response) -> Result<Report, TaskError> {
+    let status = response.status().as_u16();
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let mut body = Vec::new();
+    let mut truncated = false;
+    while let Some(chunk) = response.chunk().await.map_err(|error| TaskError::retry(error.without_url()))? {
+        let room = BODY_BYTES - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            truncated = true;
+            break;
+        }
+    }
+    // NUL cannot be stored as text
+    let body = String::from_utf8_lossy(&body).replace('\0', "\u{fffd}");
+    Ok(Report { status, headers, body, truncated })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_say_when_to_come_back_but_not_next_week() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("604800"));
+        assert_eq!(retry_after(&headers), Some(RETRY_AFTER_MAX));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"));
+        assert_eq!(retry_after(&headers), None);
+    }
+}

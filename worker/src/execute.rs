@@ -1,0 +1,162 @@
+//! One run: the handler, its limits, and what its end means.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tasker_shared::lifecycle::panic_text;
+use tasker_shared::store::claim::Claimed;
+use tasker_shared::store::complete::Success;
+use tasker_shared::store::end_runs::{EndedRun, Verdict};
+use tasker_shared::task::limits::cut_error;
+use tasker_shared::task::retry::{Backoff, Failure, decide};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
+
+use crate::complete::{Ending, Finished};
+use crate::context::{Context, RunFacts};
+use crate::handler::{Handler, TaskError};
+use crate::runtime::Parts;
+use crate::slots::Slot;
+
+/// How long a cancelled handler may go on before it is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// How a handler came to its end.
+enum Outcome {
+    Returned(Result<String, TaskError>),
+    Panicked(String),
+    TimedOut,
+    /// It was cancelled and did not heed it.
+    Dropped,
+    /// The worker stops and cannot wait.
+    GivenBack,
+}
+
+/// Starts a run in its slot. The run owns itself: it ends by handing its end to the completer.
+pub(crate) fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
+    let cancelled = parts.held.add(claimed.run, claimed.suspect);
+    let parts = Arc::clone(parts);
+    parts.runs.clone().spawn(async move {
+        let began = Instant::now();
+        let outcome = run(&parts, &claimed, &slot, cancelled).await;
+        let backoff = parts.registry.get(&claimed.task_name).map_or_else(Backoff::default, |task| task.backoff);
+        let ending = judge(&claimed, outcome, backoff, rand::random());
+        let finished = Finished {
+            run: claimed.run,
+            attempt: claimed.attempts + 1,
+            task_name: claimed.task_name,
+            elapsed: began.elapsed(),
+            ending,
+        };
+        parts.completer.send(finished).await;
+        // only now: what waits to be written is bounded by the slots
+        drop(slot);
+    });
+}
+
+async fn run(parts: &Parts, claimed: &Claimed, slot: &Slot, cancelled: CancellationToken) -> Outcome {
+    let Some(task) = parts.registry.get(&claimed.task_name) else {
+        // a claim takes registered types only
+        return Outcome::GivenBack;
+    };
+    let span = info_span!(
+        "task",
+        task_id = %claimed.run.task,
+        task_name = %claimed.task_name,
+        run = claimed.run.number,
+        correlation_id = %claimed.correlation_id,
+    );
+    let context = context(parts, claimed, cancelled.clone(), span.clone());
+    let handler = start(&task.handler, context, claimed.parameters.clone(), slot.clone(), span);
+    let limit = Duration::from_secs_f64(claimed.timeout_seconds);
+    tokio::select! {
+        biased;
+        outcome = handler => outcome,
+        () = tokio::time::sleep(limit) => { cancelled.cancel(); Outcome::TimedOut }
+        () = ignored(&cancelled) => Outcome::Dropped,
+        () = parts.give_back.cancelled() => Outcome::GivenBack,
+    }
+}
+
+/// The handler as a future that cannot panic.
+async fn start(handler: &Handler, context: Context, parameters: String, slot: Slot, span: Span) -> Outcome {
+    let caught = match handler {
+        Handler::Async(handler) => {
+            let called = async { handler(context, parameters).await };
+            AssertUnwindSafe(called.instrument(span)).catch_unwind().await
+        }
+        Handler::Blocking(handler) => {
+            let handler = Arc::clone(handler);
+            let thread = tokio::task::spawn_blocking(move || {
+                // the thread keeps its slot until it returns, whatever has become of its run
+                let _slot = slot;
+                let _entered = span.enter();
+                std::panic::catch_unwind(AssertUnwindSafe(|| handler(context, parameters)))
+            });
+            match thread.await {
+                Ok(caught) => caught,
+                Err(_) => return Outcome::GivenBack,
+            }
+        }
+    };
+    match caught {
+        Ok(result) => Outcome::Returned(result),
+        Err(panic) => Outcome::Panicked(panic_text(&*panic).to_owned()),
+    }
+}
+
+/// Ends when the run was cancelled and has not heeded it for the grace.
+async fn ignored(cancelled: &CancellationToken) {
+    cancelled.cancelled().await;
+    tokio::time::sleep(CANCEL_GRACE).await;
+}
+
+fn context(parts: &Parts, claimed: &Claimed, cancelled: CancellationToken, span: Span) -> Context {
+    let facts = RunFacts {
+        run: claimed.run,
+        attempt: claimed.attempts + 1,
+        max_attempts: claimed.max_attempts,
+        timeout: Duration::from_secs_f64(claimed.timeout_seconds),
+        correlation_id: claimed.correlation_id.clone(),
+        traceparent: claimed.traceparent.clone(),
+        metadata: claimed.metadata.clone(),
+    };
+    Context::new(facts, cancelled, parts.reports.clone(), span)
+}
+
+/// What the end of a handler means for its task. Pure; `jitter` is a random number of 0 to 1.
+fn judge(claimed: &Claimed, outcome: Outcome, backoff: Backoff, jitter: f64) -> Ending {
+    let (failure, reason, text) = match outcome {
+        Outcome::Returned(Ok(result)) => return Ending::Success(Success { run: claimed.run, result }),
+        Outcome::GivenBack => {
+            return Ending::Other(EndedRun {
+                run: claimed.run,
+                verdict: Verdict::GivenBack,
+                reason: "given_back",
+                error: None,
+            });
+        }
+        Outcome::Returned(Err(error)) => {
+            let failure = match &error {
+                TaskError::Retry(_) => Failure::Retry,
+                TaskError::RetryAfter(delay, _) => Failure::RetryAfter(*delay),
+                TaskError::Fail(_) => Failure::Fail,
+            };
+            (failure, "failed", error.text())
+        }
+        Outcome::Panicked(text) => (Failure::Retry, "panicked", format!("the handler panicked: {text}")),
+        Outcome::TimedOut => {
+            let text = format!("the attempt ran longer than {} s", claimed.timeout_seconds);
+            (Failure::Timeout, "timeout", text)
+        }
+        Outcome::Dropped => (Failure::Retry, "dropped", "the handler did not heed its cancellation".to_owned()),
+    };
+    Ending::Other(EndedRun {
+        run: claimed.run,
+        verdict: decide(failure, claimed.attempts + 1, claimed.max_attempts, backoff, jitter).into(),
+        reason,
+        error: Some(cut_error(&text)),
+    })
+}

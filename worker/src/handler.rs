@@ -1,0 +1,122 @@
+//! Handlers: what they return, and how the worker holds those of different types.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::results;
+
+/// Why an attempt failed, and what should follow. `?` on any error makes it a [`TaskError::Retry`].
+#[derive(Debug)]
+pub enum TaskError {
+    /// Try again, after the type's backoff, while attempts are left.
+    Retry(Box<dyn Error + Send + Sync>),
+    /// Try again after this long, while attempts are left.
+    RetryAfter(Duration, Box<dyn Error + Send + Sync>),
+    /// Do not try again.
+    Fail(Box<dyn Error + Send + Sync>),
+}
+
+impl TaskError {
+    /// A failure that may pass.
+    pub fn retry(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Retry(error.into())
+    }
+
+    /// A failure that may pass, and when.
+    pub fn retry_after(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::RetryAfter(delay, error.into())
+    }
+
+    /// A failure that will not pass.
+    pub fn fail(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Fail(error.into())
+    }
+
+    /// The error and what caused it, in one line.
+    pub(crate) fn text(&self) -> String {
+        let (Self::Retry(error) | Self::RetryAfter(_, error) | Self::Fail(error)) = self;
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            // writing to a String cannot fail
+            let _ = write!(text, ": {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
+    fn from(error: E) -> Self {
+        Self::Retry(Box::new(error))
+    }
+}
+
+type HandlerFuture = Pin<Box<dyn Future<Output = Result<String, TaskError>> + Send>>;
+
+/// A handler whose types are forgotten: JSON text in, JSON text out.
+#[derive(Clone)]
+pub(crate) enum Handler {
+    /// Runs on the async runtime.
+    Async(Arc<dyn Fn(Context, String) -> HandlerFuture + Send + Sync>),
+    /// Runs on a thread of its own.
+    Blocking(Arc<dyn Fn(Context, String) -> Result<String, TaskError> + Send + Sync>),
+}
+
+impl Handler {
+    pub(crate) fn new<P, R, F, Fut>(handler: F) -> Self
+    where
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize,
+        F: Fn(Context, P) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, TaskError>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        Self::Async(Arc::new(move |context, parameters| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                let result = handler(context, read::<P>(&parameters)?).await?;
+                results::encode(&result)
+            })
+        }))
+    }
+
+    pub(crate) fn blocking<P, R, F>(handler: F) -> Self
+    where
+        P: DeserializeOwned,
+        R: Serialize,
+        F: Fn(Context, P) -> Result<R, TaskError> + Send + Sync + 'static,
+    {
+        Self::Blocking(Arc::new(move |context, parameters| {
+            let result = handler(context, read::<P>(&parameters)?)?;
+            results::encode(&result)
+        }))
+    }
+}
+
+/// Reads parameters. What does not fit now will not fit later, so there is no other try.
+fn read<P: DeserializeOwned>(parameters: &str) -> Result<P, TaskError> {
+    serde_json::from_str(parameters).map_err(|error| TaskError::fail(format!("invalid_parameters: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_error_names_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read the ledger")]
+        struct Outer(#[source] std::io::Error);
+        let error = TaskError::from(Outer(std::io::Error::other("disk on fire")));
+        assert_eq!(error.text(), "cannot read the ledger: disk on fire");
+    }
+}

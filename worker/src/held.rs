@@ -1,0 +1,103 @@
+//! The runs that this worker holds: from the claim's reply until the write of the end is answered.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tasker_shared::task::{Run, TaskId};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The held runs by task: a worker never takes a task that it already holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    runs: Mutex<HashMap<TaskId, HeldRun>>,
+    count: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct HeldRun {
+    number: i32,
+    suspect: bool,
+    cancelled: CancellationToken,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { runs: Mutex::default(), count: watch::Sender::new(0) }
+    }
+}
+
+impl Held {
+    /// Takes note of a run; the token is cancelled when somebody cancels its task.
+    pub(crate) fn add(&self, run: Run, suspect: bool) -> CancellationToken {
+        let cancelled = CancellationToken::new();
+        let held = HeldRun { number: run.number, suspect, cancelled: cancelled.clone() };
+        let mut runs = self.runs();
+        runs.insert(run.task, held);
+        self.count.send_replace(runs.len());
+        cancelled
+    }
+
+    /// Lets go of runs whose end is written.
+    pub(crate) fn remove(&self, ended: impl IntoIterator<Item = Run>) {
+        let mut runs = self.runs();
+        for run in ended {
+            if runs.get(&run.task).is_some_and(|held| held.number == run.number) {
+                runs.remove(&run.task);
+            }
+        }
+        self.count.send_replace(runs.len());
+    }
+
+    /// Whether this worker holds the task.
+    pub(crate) fn contains(&self, task: TaskId) -> bool {
+        self.runs().contains_key(&task)
+    }
+
+    /// Whether it holds a task that has killed workers before.
+    pub(crate) fn has_suspect(&self) -> bool {
+        self.runs().values().any(|held| held.suspect)
+    }
+
+    /// Tells a run to stop, if it is held. Without a number, whichever run of the task that is.
+    pub(crate) fn cancel(&self, task: TaskId, number: Option<i32>) {
+        if let Some(held) = self.runs().get(&task)
+            && number.is_none_or(|number| number == held.number)
+        {
+            held.cancelled.cancel();
+        }
+    }
+
+    /// How many runs are held.
+    pub(crate) fn len(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until at least one run is held, or none.
+    pub(crate) async fn until(&self, some: bool) {
+        // the sender lives in this struct, so the channel cannot be closed
+        let _ = self.count.subscribe().wait_for(|count| (*count > 0) == some).await;
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<TaskId, HeldRun>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_run_of_a_task_cannot_remove_or_cancel_a_later_one() {
+        let held = Held::default();
+        let task = TaskId::generate();
+        let token = held.add(Run { task, number: 2 }, false);
+        held.remove([Run { task, number: 1 }]);
+        held.cancel(task, Some(1));
+        assert!(held.contains(task));
+        assert!(!token.is_cancelled());
+        held.cancel(task, None);
+        assert!(token.is_cancelled());
+    }
+}

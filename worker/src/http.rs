@@ -1,0 +1,137 @@
+//! Health, status and metrics over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics::gauge;
+use serde_json::{Value, json};
+use tasker_shared::telemetry::Metrics;
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use crate::WorkerConfig;
+use crate::runtime::{Parts, RunError};
+
+/// A pop or a claim counts as recent for this long: ten times what an empty pop takes.
+const RECENT: Duration = Duration::from_secs(10);
+/// What stands for "never".
+const NEVER: u64 = u64::MAX;
+
+/// What health is judged by.
+#[derive(Debug)]
+pub(crate) struct Status {
+    began: Instant,
+    metrics: Option<Metrics>,
+    listen: Vec<SocketAddr>,
+    popped_at: AtomicU64,
+    claimed_at: AtomicU64,
+}
+
+impl Status {
+    pub(crate) fn new(config: &WorkerConfig) -> Self {
+        let metrics = Metrics::install()
+            .inspect_err(|error| warn!(%error, "metrics are another's in this process and not served here"))
+            .ok();
+        Self {
+            began: Instant::now(),
+            metrics,
+            listen: std::iter::once(config.listen_addr).chain(config.metrics_addr).collect(),
+            popped_at: AtomicU64::new(NEVER),
+            claimed_at: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// Notes that a pop was answered, be it empty.
+    pub(crate) fn popped(&self) {
+        self.popped_at.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Notes that a claim was answered.
+    pub(crate) fn claimed(&self) {
+        self.claimed_at.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(NEVER - 1)
+    }
+
+    fn took_work_lately(&self) -> bool {
+        let recent = |at: &AtomicU64| match at.load(Ordering::Relaxed) {
+            NEVER => false,
+            at => u128::from(self.now().saturating_sub(at)) <= RECENT.as_millis(),
+        };
+        recent(&self.popped_at) || recent(&self.claimed_at)
+    }
+}
+
+/// Listens on the addresses for health and metrics until the worker has ended.
+pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
+    if let Some(metrics) = &parts.status.metrics {
+        let upkeep = metrics.clone();
+        let stop = parts.no_more_ends.clone();
+        parts.shutdown.spawn_named("metrics upkeep", async move { upkeep.upkeep(stop).await });
+    }
+    for address in parts.status.listen.clone() {
+        let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))?;
+        info!(%address, "health and metrics");
+        let served = axum::serve(listener, router(Arc::clone(parts)))
+            .with_graceful_shutdown(parts.no_more_ends.clone().cancelled_owned());
+        parts.shutdown.spawn_named("health server", async move {
+            if let Err(error) = served.await {
+                error!(%error, "the health server ended");
+            }
+        });
+    }
+    Ok(())
+}
+
+fn router(parts: Arc<Parts>) -> Router {
+    Router::new()
+        .route("/health", get(live))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics_text))
+        .with_state(parts)
+}
+
+async fn live() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// Ready means that work is taken: a process that is up and cannot reach Redis is not.
+async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
+    let saturated = parts.held.len() >= parts.config.pool_size as usize;
+    let stopping = parts.shutdown.soft().is_cancelled();
+    let postgres = parts.gate.is_open();
+    let ready = postgres && !stopping && (parts.status.took_work_lately() || saturated);
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if ready { "ready" } else { "not_ready" };
+    (code, Json(json!({"status": word, "postgres": postgres, "stopping": stopping})))
+}
+
+async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
+    Json(json!({
+        "worker_id": &*parts.worker_id,
+        "version": env!("CARGO_PKG_VERSION"),
+        "queues": parts.config.task_queues.iter().map(|slots| slots.queue.as_str()).collect::<Vec<_>>(),
+        "task_types": parts.registry.names(),
+        "pool_size": parts.config.pool_size,
+        "active": parts.held.len(),
+        "uptime_seconds": parts.status.began.elapsed().as_secs(),
+        "stopping": parts.shutdown.soft().is_cancelled(),
+    }))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "slots are far below 2^52")]
+async fn metrics_text(State(parts): State<Arc<Parts>>) -> String {
+    gauge!("worker_pool_active").set(parts.held.len() as f64);
+    gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));
+    parts.status.metrics.as_ref().map(Metrics::render).unwrap_or_default()
+}

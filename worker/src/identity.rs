@@ -1,0 +1,31 @@
+//! Who this worker is.
+
+use std::sync::Arc;
+
+/// Longest part of a host name that goes into an id.
+const HOST_CHARS: usize = 100;
+
+/// Makes an id that was never used before: prefix, host, process id, and eight random digits, so that a container that starts
+/// again under the same name and pid is another worker.
+pub(crate) fn worker_id(prefix: &str, hostname: &str, pid: u32, random: u32) -> Arc<str> {
+    let host: String = hostname.chars().take(HOST_CHARS).collect();
+    format!("{prefix}-{host}-{pid}-{random:08x}").into()
+}
+
+/// The name of this host, or `unknown`.
+pub(crate) fn hostname() -> String {
+    let read = |path| std::fs::read_to_string(path).ok();
+    let name = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname")).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "unknown".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_prefix_host_and_process() {
+        assert_eq!(&*worker_id("worker", "box", 42, 0xabc), "worker-box-42-00000abc");
+    }
+}

@@ -1,0 +1,200 @@
+//! A running worker: its parts, and the order in which they start and stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::queue::{self, Queue};
+use tasker_shared::store::{self, PgPool, workers};
+use tasker_shared::task::QueueName;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::complete::{Completer, FLUSHERS};
+use crate::dispatch::ClaimLoop;
+use crate::gate::Gate;
+use crate::heartbeat::{self, Heartbeat};
+use crate::held::Held;
+use crate::http::Status;
+use crate::progress::Reports;
+use crate::registry::{Registry, RegistryError};
+use crate::serving::Paused;
+use crate::{WorkerConfig, cancel, http, start};
+
+/// How long the last ends may take to be written when the worker stops.
+const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// Why a worker ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The registered task types do not go together.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The database settings cannot be used.
+    #[error("the database settings cannot be used")]
+    Database(#[source] store::Error),
+    /// The Redis settings cannot be used.
+    #[error("the Redis settings cannot be used")]
+    Redis(#[source] queue::Error),
+    /// An address for health and metrics cannot be listened on.
+    #[error("cannot listen on {0} for health and metrics")]
+    Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// A part of the worker panicked.
+    #[error("a part of the worker panicked; the log tells which")]
+    Panicked,
+    /// The fleet took this worker for dead; its tasks are others' now.
+    #[error("this worker was declared dead")]
+    DeclaredDead,
+}
+
+/// What the loops of a worker share.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: WorkerConfig,
+    pub(crate) worker_id: Arc<str>,
+    pub(crate) registry: Registry,
+    pub(crate) db: PgPool,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) runs: TaskTracker,
+    /// Cancelled when runs must end at once and go back.
+    pub(crate) give_back: CancellationToken,
+    /// Cancelled when no run can hand in its end any more.
+    pub(crate) no_more_ends: CancellationToken,
+    pub(crate) declared_dead: CancellationToken,
+    pub(crate) completer: Completer,
+    pub(crate) held: Held,
+    pub(crate) gate: Gate,
+    pub(crate) paused: Paused,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) reports: Reports,
+    pub(crate) status: Status,
+}
+
+impl Parts {
+    /// Notes that the fleet takes this worker for dead: nothing that it writes counts, so it stops.
+    pub(crate) fn declared_dead(&self) {
+        if !self.declared_dead.is_cancelled() {
+            error!("this worker was declared dead; it drops its runs and stops");
+        }
+        self.declared_dead.cancel();
+        self.give_back.cancel();
+        self.shutdown.soft().cancel();
+    }
+
+    fn queues(&self) -> Vec<QueueName> {
+        self.config.task_queues.iter().map(|slots| slots.queue.clone()).collect()
+    }
+}
+
+/// Runs a worker until it is stopped.
+pub(crate) async fn run(config: WorkerConfig, registry: Registry, shutdown: Shutdown) -> Result<(), RunError> {
+    let db = store::connect(&config.database, "tasker-worker").map_err(RunError::Database)?;
+    let queue = Arc::new(Queue::new(&config.redis).map_err(RunError::Redis)?);
+    let worker_id = start::worker_id(&config);
+    let (completer, ends) = Completer::new(config.pool_size as usize);
+    let parts = Arc::new(Parts {
+        worker_id,
+        registry,
+        db,
+        queue,
+        shutdown,
+        runs: TaskTracker::new(),
+        give_back: CancellationToken::new(),
+        no_more_ends: CancellationToken::new(),
+        declared_dead: CancellationToken::new(),
+        completer,
+        held: Held::default(),
+        gate: Gate::default(),
+        paused: Paused::default(),
+        heartbeat: Heartbeat::default(),
+        reports: Reports::default(),
+        status: Status::new(&config),
+        config,
+    });
+    http::serve(&parts).await?;
+    if start::register(&parts).await {
+        info!(worker_id = %parts.worker_id, "the worker is registered and drains its queues");
+        let loops = claim_loops(&parts).map_err(RunError::Redis)?;
+        for _ in 0..FLUSHERS {
+            parts.shutdown.spawn_named("completer", Arc::clone(&ends).flush(Arc::clone(&parts)));
+        }
+        spawn_duties(&parts);
+        let claiming = TaskTracker::new();
+        for claim_loop in loops {
+            let watched = Arc::clone(&parts);
+            claiming.spawn(async move {
+                watched.shutdown.spawn_named("claim loop", claim_loop.run()).await.ok();
+            });
+        }
+        claiming.close();
+        stop(&parts, &claiming).await;
+    }
+    parts.no_more_ends.cancel();
+    parts.shutdown.drained().await;
+    if parts.shutdown.panicked() {
+        return Err(RunError::Panicked);
+    }
+    if parts.declared_dead.is_cancelled() { Err(RunError::DeclaredDead) } else { Ok(()) }
+}
+
+fn claim_loops(parts: &Arc<Parts>) -> Result<Vec<ClaimLoop>, queue::Error> {
+    let slots = &parts.config.task_queues;
+    let reserved: u32 = slots.iter().map(|slots| slots.reserved).sum();
+    let shared = parts.config.pool_size.saturating_sub(reserved);
+    let mut loops = Vec::new();
+    if shared > 0 {
+        loops.push(ClaimLoop::new(Arc::clone(parts), parts.queues(), shared as usize)?);
+    }
+    for slots in slots.iter().filter(|slots| slots.reserved > 0) {
+        loops.push(ClaimLoop::new(Arc::clone(parts), vec![slots.queue.clone()], slots.reserved as usize)?);
+    }
+    Ok(loops)
+}
+
+fn spawn_duties(parts: &Arc<Parts>) {
+    let shutdown = &parts.shutdown;
+    shutdown.spawn_named("heartbeat", heartbeat::run(Arc::clone(parts)));
+    shutdown.spawn_named("cancellation listener", cancel::listen(Arc::clone(parts)));
+    shutdown.spawn_named("cancellation look", cancel::look(Arc::clone(parts)));
+    let reports = parts.reports.clone();
+    shutdown.spawn_named(
+        "progress writer",
+        reports.write(parts.db.clone(), Arc::clone(&parts.worker_id), parts.no_more_ends.clone()),
+    );
+    let watched = Arc::clone(parts);
+    shutdown.spawn_named("pause look", async move {
+        watched.paused.watch(&watched.db, watched.shutdown.soft()).await;
+    });
+}
+
+/// Waits for the soft stop, then: claim no more, let runs end, give back those that do not in time, write all ends, leave.
+async fn stop(parts: &Parts, claiming: &TaskTracker) {
+    parts.shutdown.soft().cancelled().await;
+    claiming.wait().await;
+    if let Err(error) = workers::drain(&parts.db, &parts.worker_id).await {
+        warn!(%error, "could not tell that this worker drains");
+    }
+    info!(runs = parts.held.len(), "claiming has stopped; waiting for runs to end");
+    parts.runs.close();
+    tokio::select! {
+        biased;
+        () = parts.runs.wait() => {}
+        () = parts.give_back.cancelled() => {}
+        () = tokio::time::sleep(parts.config.shutdown_timeout) => {
+            warn!(runs = parts.held.len(), "runs did not end in time and are given back");
+        }
+    }
+    parts.give_back.cancel();
+    let written = async {
+        parts.runs.wait().await;
+        parts.held.until(false).await;
+    };
+    if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
+        warn!(runs = parts.held.len(), "the last ends could not be written; recovery returns their tasks");
+    }
+    if let Err(error) = workers::leave(&parts.db, &parts.worker_id).await {
+        warn!(%error, "could not take this worker off the list");
+    }
+}

@@ -1,0 +1,82 @@
+//! Which queues this worker serves right now: its own, less those that are paused.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tasker_shared::store::{self, PgPool};
+use tasker_shared::task::QueueName;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Time between looks whether a paused queue was resumed. Nobody looks while nothing is paused.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The queues that claims reported as paused.
+#[derive(Debug, Default)]
+pub(crate) struct Paused {
+    names: Mutex<HashSet<QueueName>>,
+    added: Notify,
+    removed: Notify,
+}
+
+impl Paused {
+    /// Takes note of what a claim reported.
+    pub(crate) fn add(&self, names: &HashSet<QueueName>) {
+        let mut known = self.names();
+        for name in names {
+            if known.insert(name.clone()) {
+                info!(queue = %name, "the queue is paused; its work is left alone");
+                self.added.notify_one();
+            }
+        }
+    }
+
+    /// Those of `queues` that are not paused, in the same order.
+    pub(crate) fn leave_out(&self, queues: &[QueueName]) -> Vec<QueueName> {
+        let paused = self.names();
+        queues.iter().filter(|name| !paused.contains(*name)).cloned().collect()
+    }
+
+    /// Waits until a queue is resumed.
+    pub(crate) async fn resumed(&self) {
+        self.removed.notified().await;
+    }
+
+    /// Looks each second, while something is paused, whether it was resumed.
+    pub(crate) async fn watch(&self, db: &PgPool, stop: &CancellationToken) {
+        loop {
+            let asked: Vec<QueueName> = self.names().iter().cloned().collect();
+            let wake = async {
+                if asked.is_empty() { self.added.notified().await } else { tokio::time::sleep(LOOK).await }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = wake => {}
+            }
+            if asked.is_empty() {
+                continue;
+            }
+            match store::queues::paused(db, &asked).await {
+                Ok(still) => self.keep(&still),
+                Err(error) => warn!(%error, "cannot see whether a paused queue was resumed"),
+            }
+        }
+    }
+
+    fn keep(&self, still: &[QueueName]) {
+        let mut names = self.names();
+        let before = names.len();
+        names.retain(|name| still.contains(name));
+        if names.len() < before {
+            info!("a paused queue was resumed");
+            self.removed.notify_waiters();
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashSet<QueueName>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

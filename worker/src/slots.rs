@@ -1,0 +1,71 @@
+//! Slots: how many tasks run at once. Work is claimed into free slots only.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A group of slots that one claim loop fills.
+#[derive(Debug, Clone)]
+pub(crate) struct Slots {
+    semaphore: Arc<Semaphore>,
+}
+
+impl Slots {
+    pub(crate) fn new(count: usize) -> Self {
+        Self { semaphore: Arc::new(Semaphore::new(count)) }
+    }
+
+    /// Waits for a free slot and takes it together with all others that are free.
+    pub(crate) async fn take_free(&self) -> FreeSlots {
+        let mut permits = Arc::clone(&self.semaphore)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let others = u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX);
+        if let Ok(more) = Arc::clone(&self.semaphore).try_acquire_many_owned(others) {
+            permits.merge(more);
+        }
+        FreeSlots { permits }
+    }
+}
+
+/// Free slots that are being filled. Those that are not used become free again.
+#[derive(Debug)]
+pub(crate) struct FreeSlots {
+    permits: OwnedSemaphorePermit,
+}
+
+impl FreeSlots {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.permits.num_permits()
+    }
+
+    /// Takes one for a run. It is free again when it is dropped.
+    pub(crate) fn take_one(&mut self) -> Option<Slot> {
+        self.permits.split(1).map(|permit| Slot { _permit: Arc::new(permit) })
+    }
+}
+
+/// A slot that a run holds. A clone keeps it taken, so that a thread that outlives its run keeps its slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_free_slots_are_taken_at_once_and_unused_ones_come_back() {
+        let slots = Slots::new(3);
+        let mut free = slots.take_free().await;
+        assert_eq!(free.count(), 3);
+        let running = free.take_one().expect("three are free");
+        drop(free);
+        assert_eq!(slots.take_free().await.count(), 2);
+        drop(running);
+        assert_eq!(slots.take_free().await.count(), 3);
+    }
+}

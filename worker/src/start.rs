@@ -1,0 +1,100 @@
+//! Starting: wait for what a worker cannot do without, then register.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tasker_shared::store::migrations::{current_version, wanted_version};
+use tasker_shared::store::workers::{self, NewWorker};
+use tasker_shared::store::{self, queues, task_types};
+use tracing::{info, warn};
+
+use crate::runtime::Parts;
+use crate::{WorkerConfig, identity};
+
+/// Time between looks at what is not there yet.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long to wait for the API; work does not depend on it.
+const API_WAIT: Duration = Duration::from_secs(30);
+/// How long one look at the API may take.
+const API_LOOK: Duration = Duration::from_secs(2);
+
+pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
+    identity::worker_id(&config.id_prefix, &identity::hostname(), std::process::id(), rand::random())
+}
+
+/// Waits for Postgres at the right version and for the API, then registers. False if the worker was stopped meanwhile.
+pub(crate) async fn register(parts: &Parts) -> bool {
+    tokio::select! {
+        biased;
+        () = parts.shutdown.soft().cancelled() => false,
+        () = async {
+            wait_for_schema(parts).await;
+            wait_for_api(parts).await;
+            until_registered(parts).await;
+        } => true,
+    }
+}
+
+async fn wait_for_schema(parts: &Parts) {
+    let wanted = wanted_version();
+    let mut said = None;
+    loop {
+        let (state, ready) = match current_version(&parts.db).await {
+            Ok(version) => (format!("version {version}"), version >= wanted),
+            Err(error) => (format!("no answer: {error}"), false),
+        };
+        if ready {
+            return info!(wanted, "Postgres has the schema that this worker needs");
+        }
+        if said.as_ref() != Some(&state) {
+            info!(wanted, %state, "waiting for Postgres to have the schema that this worker needs");
+            said = Some(state);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until the API is healthy, if this worker was told where it is.
+async fn wait_for_api(parts: &Parts) {
+    let Some(api) = &parts.config.api else { return };
+    let mut url = api.url.clone();
+    url.set_path("/health");
+    let client = reqwest::Client::builder().timeout(API_LOOK).build().unwrap_or_default();
+    let healthy = async {
+        loop {
+            match client.get(url.clone()).send().await {
+                Ok(answer) if answer.status().is_success() => return,
+                _ => tokio::time::sleep(LOOK).await,
+            }
+        }
+    };
+    info!("waiting for the API");
+    match tokio::time::timeout(API_WAIT, healthy).await {
+        Ok(()) => info!("the API is healthy"),
+        Err(_) => warn!(seconds = API_WAIT.as_secs(), "the API did not become healthy; starting without it"),
+    }
+}
+
+async fn until_registered(parts: &Parts) {
+    while let Err(error) = try_register(parts).await {
+        warn!(%error, "could not register yet");
+        tokio::time::sleep(LOOK).await;
+    }
+    info!(types = ?parts.registry.names(), "task types are registered");
+}
+
+async fn try_register(parts: &Parts) -> Result<(), store::Error> {
+    let config = &parts.config;
+    queues::declare(&parts.db, &config.queues.known).await?;
+    task_types::publish(&parts.db, &parts.registry.published()).await?;
+    let worker = NewWorker {
+        id: parts.worker_id.to_string(),
+        hostname: identity::hostname(),
+        pid: std::process::id().cast_signed(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        queues: config.task_queues.iter().map(|slots| slots.queue.clone()).collect(),
+        task_names: parts.registry.names().to_vec(),
+        pool_size: config.pool_size.cast_signed(),
+    };
+    workers::register(&parts.db, &worker).await
+}

@@ -1,0 +1,137 @@
+//! A task type: a name, a handler, and how its tasks are treated unless a submit says otherwise.
+
+use std::future::Future;
+use std::time::Duration;
+
+use schemars::{JsonSchema, schema_for};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tasker_shared::store::task_types::TaskType;
+use tasker_shared::task::retry::Backoff;
+use tasker_shared::task::{Priority, QueueName};
+
+use crate::context::Context;
+use crate::handler::{Handler, TaskError};
+
+/// Limit of one attempt where nothing else is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
+/// Retries where nothing else is said.
+const DEFAULT_MAX_RETRIES: u32 = 3;
+
+/// A task type to register with a worker.
+#[derive(Clone)]
+pub struct Task {
+    pub(crate) name: String,
+    pub(crate) handler: Handler,
+    pub(crate) description: String,
+    pub(crate) queue: Option<QueueName>,
+    pub(crate) priority: Priority,
+    pub(crate) max_retries: u32,
+    pub(crate) timeout: Duration,
+    pub(crate) backoff: Backoff,
+    pub(crate) schema: Option<serde_json::Value>,
+}
+
+impl Task {
+    /// A task type whose handler is an async function.
+    ///
+    /// The JSON Schema of its parameters is made from `P`; submits that do not fit are refused by the server.
+    pub fn new<P, R, F, Fut>(name: impl Into<String>, handler: F) -> Self
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Serialize,
+        F: Fn(Context, P) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, TaskError>> + Send + 'static,
+    {
+        Self::with(name, Handler::new(handler), schema_for!(P).to_value())
+    }
+
+    /// A task type whose handler computes: it runs on a thread of its own, so that it holds up nobody else.
+    ///
+    /// A thread cannot be stopped from outside: on timeout or cancellation the attempt ends at once, but its slot stays taken
+    /// until the handler returns. Ask [`Context::is_cancelled`] now and then.
+    pub fn blocking<P, R, F>(name: impl Into<String>, handler: F) -> Self
+    where
+        P: DeserializeOwned + JsonSchema,
+        R: Serialize,
+        F: Fn(Context, P) -> Result<R, TaskError> + Send + Sync + 'static,
+    {
+        Self::with(name, Handler::blocking(handler), schema_for!(P).to_value())
+    }
+
+    fn with(name: impl Into<String>, handler: Handler, schema: serde_json::Value) -> Self {
+        Self {
+            name: name.into(),
+            handler,
+            description: String::new(),
+            queue: None,
+            priority: 0,
+            max_retries: DEFAULT_MAX_RETRIES,
+            timeout: DEFAULT_TIMEOUT,
+            backoff: Backoff::default(),
+            schema: Some(schema),
+        }
+    }
+
+    /// One line for people, shown by `GET /tasks/types`.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.description = text.into();
+        self
+    }
+
+    /// The queue of its tasks, where a submit names neither queue nor priority.
+    #[must_use]
+    pub fn queue(mut self, queue: QueueName) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// The priority of its tasks, −100 to 100, where a submit names none. 0 by default.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Retries after the first try, 0 to 100. 3 by default.
+    #[must_use]
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = retries;
+        self
+    }
+
+    /// Limit of one attempt, up to 7 days. An hour by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long to wait between tries: at most `base` after the first, doubling up to `cap`, at random below that.
+    /// A second and an hour by default.
+    #[must_use]
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
+        self.backoff = Backoff { base, cap };
+        self
+    }
+
+    /// Its form in the table of types.
+    pub(crate) fn published(&self) -> TaskType {
+        TaskType {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            queue: self.queue.clone(),
+            priority: self.priority,
+            max_retries: self.max_retries.cast_signed(),
+            timeout_seconds: self.timeout.as_secs_f64(),
+            parameters_schema: self.schema.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").field("name", &self.name).finish_non_exhaustive()
+    }
+}
