@@ -1,2 +1,135 @@
-//! Placeholder.
-fn main() {}
+//! `tasker`: Tasker on the command line, over HTTP only.
+//!
+//! Exit codes: 0 ok, 1 a failure while running, 2 a command line that cannot be understood.
+
+mod bench;
+mod client;
+mod commands;
+mod output;
+mod record;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use url::Url;
+
+use client::Client;
+use output::Output;
+
+/// Tasker on the command line.
+#[derive(Debug, Parser)]
+#[command(name = "tasker", version, propagate_version = true)]
+struct Cli {
+    /// Where the server listens.
+    #[arg(
+        long,
+        global = true,
+        env = "TASKER_URL",
+        default_value = "http://127.0.0.1:8000",
+        value_parser = client::parse_url
+    )]
+    url: Url,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Submit tasks and look at them.
+    #[command(subcommand)]
+    Task(commands::task::TaskCommand),
+    /// Look at the queues.
+    #[command(subcommand)]
+    Queue(commands::queue::QueueCommand),
+    /// Look at the workers.
+    #[command(subcommand)]
+    Worker(commands::worker::WorkerCommand),
+    /// Measure a running system.
+    #[command(subcommand)]
+    Bench(commands::bench::BenchCommand),
+}
+
+// One thread is enough to wait for answers, and leaves a small machine's other cores to the
+// system under measurement.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(code) => code,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let client = Client::new(cli.url)?;
+    let output = Output::new(cli.json);
+    match cli.command {
+        Command::Task(command) => commands::task::run(command, &client, output).await,
+        Command::Queue(command) => commands::queue::run(command, &client, output).await,
+        Command::Worker(command) => commands::worker::run(command, &client, output).await,
+        Command::Bench(command) => commands::bench::run(command, &client, output).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        for line in [
+            "tasker task submit noop",
+            "tasker task submit noop --params {} --priority -7 --queue low --delay 1h30m --key k",
+            "tasker task submit noop --max-retries 0 --timeout 5m --tag a --tag b --wait",
+            "tasker task submit noop --run-at 2030-01-02T03:04:05Z",
+            "tasker task get 0190a5f0-0000-7000-8000-000000000000 --wait 30",
+            "tasker queue list --json",
+            "tasker --url http://localhost:8080 worker status",
+            "tasker bench submit --connections 1,8 --seconds 2",
+            "tasker bench batch --tasks 2000 --size 500",
+            "tasker bench drain --tasks 1000",
+            "tasker bench e2e",
+            "tasker bench latency --rate 10 --seconds 1",
+            "tasker bench all --json",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "tasker",
+            "tasker task submit",
+            "tasker task submit noop --delay 5s --run-at 2030-01-02T03:04:05Z",
+            "tasker task submit noop --delay=-5s",
+            "tasker task submit noop --params {",
+            "tasker task submit noop --run-at tomorrow",
+            "tasker task get no-uuid",
+            "tasker task get 0190a5f0-0000-7000-8000-000000000000 --wait 61",
+            "tasker --url ftp://x queue list",
+            "tasker bench submit --connections 0",
+            "tasker bench latency --rate 0",
+            "tasker bench drain --tasks 100000000",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -329,11 +329,7 @@ mod tests {
             (r#"{"a":1,"b":"\ud800"}"#, LoneSurrogate, "/b"),
             (r#"["\udc00\ud800"]"#, LoneSurrogate, "/0"),
             (r#"["\ud800\ud800"]"#, LoneSurrogate, "/0"),
-            (
-                r#"{"a/b~c":[0,9223372036854775808]}"#,
-                IntegerRange,
-                "/a~1b~0c/1",
-            ),
+            (r#"{"a/b~c":[0,9223372036854775808]}"#, IntegerRange, "/a~1b~0c/1"),
             ("-9223372036854775809", IntegerRange, ""),
             (r#"{"x":[[],{},1e400]}"#, FloatRange, "/x/2"),
             ("[-1.5E999]", FloatRange, "/0"),
@@ -377,10 +373,7 @@ mod tests {
     #[test]
     fn the_canonical_form_ignores_order_and_notation() {
         let one = json!({"b": [1.0, 2.5, -0.0], "a": {"y": null, "x": "ä\"\n"}});
-        assert_eq!(
-            canonical(&one),
-            r#"{"a":{"x":"ä\"\n","y":null},"b":[1,2.5,0]}"#
-        );
+        assert_eq!(canonical(&one), r#"{"a":{"x":"ä\"\n","y":null},"b":[1,2.5,0]}"#);
         assert_eq!(canonical(&json!([{}, [], 1e300])), "[{},[],1e+300]");
     }
 

@@ -114,16 +114,15 @@ impl Ends {
 impl Waiting {
     /// What waits, or the next that comes; nothing at the end.
     async fn batch(&mut self, parts: &Parts) -> Vec<Queued> {
-        let first = match self.next.take() {
-            Some(first) => Some(first),
-            None => tokio::select! {
+        let mut batch: Vec<Queued> = self.next.take().into_iter().collect();
+        if batch.is_empty() {
+            tokio::select! {
                 biased;
-                first = self.channel.recv() => first,
+                first = self.channel.recv() => batch.extend(first),
                 // runs hand in nothing after this, and what they handed in was received above
-                () = parts.no_more_ends.cancelled() => None,
-            },
-        };
-        let mut batch: Vec<Queued> = first.into_iter().collect();
+                () = parts.no_more_ends.cancelled() => return batch,
+            }
+        }
         let mut bytes: usize = batch.iter().map(|queued| queued.finished.bytes()).sum();
         while !batch.is_empty() && batch.len() < BATCH_RUNS {
             let Ok(queued) = self.channel.try_recv() else { break };
@@ -190,7 +189,7 @@ fn unstorable(success: &Success, error: &store::Error) -> EndedRun {
 }
 
 fn code(error: &store::Error) -> String {
-    error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned()
+    error.as_database_error().and_then(tasker_shared::store::DatabaseError::code).unwrap_or_default().into_owned()
 }
 
 async fn write_others(parts: &Parts, others: &[EndedRun]) {

@@ -44,7 +44,7 @@ pub enum ProgressError {
     /// It has no JSON form.
     #[error("the progress report has no JSON form")]
     Encode(#[source] serde_json::Error),
-    /// It is longer than 16 KiB of JSON.
+    /// It is longer than 16,384 bytes of JSON.
     #[error("the progress report has {0} bytes of JSON, the limit is {PROGRESS_BYTES}")]
     TooLong(usize),
     /// It holds something that Postgres cannot store.
@@ -107,7 +107,7 @@ impl Context {
         &self.inner.span
     }
 
-    /// Reports progress: any JSON of up to 16 KiB, shown by `GET /tasks/{id}`. The latest report is stored a moment later,
+    /// Reports progress: any JSON of up to 16,384 bytes, shown by `GET /tasks/{id}`. The latest report is stored a moment later,
     /// so this may be called as often as one likes.
     pub fn progress(&self, report: impl Serialize) -> Result<(), ProgressError> {
         let text = serde_json::to_string(&report).map_err(ProgressError::Encode)?;

@@ -104,7 +104,12 @@ impl Handler {
 
 /// Reads parameters. What does not fit now will not fit later, so there is no other try.
 fn read<P: DeserializeOwned>(parameters: &str) -> Result<P, TaskError> {
-    serde_json::from_str(parameters).map_err(|error| TaskError::fail(format!("invalid_parameters: {error}")))
+    let mut reader = serde_json::Deserializer::from_str(parameters);
+    // the depth was checked when the task was submitted, and its limit is above serde_json's own
+    reader.disable_recursion_limit();
+    P::deserialize(&mut reader)
+        .and_then(|parameters| reader.end().map(|()| parameters))
+        .map_err(|error| TaskError::fail(format!("invalid_parameters: {error}")))
 }
 
 #[cfg(test)]

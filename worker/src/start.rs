@@ -69,9 +69,10 @@ async fn wait_for_api(parts: &Parts) {
         }
     };
     info!("waiting for the API");
-    match tokio::time::timeout(API_WAIT, healthy).await {
-        Ok(()) => info!("the API is healthy"),
-        Err(_) => warn!(seconds = API_WAIT.as_secs(), "the API did not become healthy; starting without it"),
+    if tokio::time::timeout(API_WAIT, healthy).await.is_ok() {
+        info!("the API is healthy");
+    } else {
+        warn!(seconds = API_WAIT.as_secs(), "the API did not become healthy; starting without it");
     }
 }
 

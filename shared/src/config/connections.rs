@@ -25,15 +25,13 @@ pub struct DatabaseConfig {
 
 impl DatabaseConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let url = ["DATABASE_URL", "POSTGRES_URL"]
-            .into_iter()
-            .find_map(|name| {
-                let url = reader.secret(name)?;
-                if let Err(message) = check_postgres_url(url.expose_secret().trim()) {
-                    reader.problem(name, message);
-                }
-                Some(url.expose_secret().trim().into())
-            });
+        let url = ["DATABASE_URL", "POSTGRES_URL"].into_iter().find_map(|name| {
+            let url = reader.secret(name)?;
+            if let Err(message) = check_postgres_url(url.expose_secret().trim()) {
+                reader.problem(name, message);
+            }
+            Some(url.expose_secret().trim().into())
+        });
         let url = url.or_else(|| url_from_parts(reader)).unwrap_or_else(|| {
             reader.problem(
                 "DATABASE_URL",
@@ -166,10 +164,7 @@ mod tests {
             joined("redis://cache:6379", "p@ss/w%41:d"),
             "redis://:p%40ss%2Fw%2541%3Ad@cache:6379"
         );
-        assert_eq!(
-            joined("rediss://user@cache/2", "x"),
-            "rediss://user:x@cache/2"
-        );
+        assert_eq!(joined("rediss://user@cache/2", "x"), "rediss://user:x@cache/2");
     }
 
     #[test]

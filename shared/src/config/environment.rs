@@ -31,15 +31,10 @@ impl Environment {
             .unwrap_or(Self::Development);
         let says_production = mode == Some(Self::Production);
         if says_production && chosen != Self::Production && reader.given("TASKER_ENV").is_some() {
-            let message =
-                format!("says production while TASKER_ENV says {chosen}; set one of them");
+            let message = format!("says production while TASKER_ENV says {chosen}; set one of them");
             reader.problem("DEBUG_MODE", message);
         }
-        if says_production {
-            Self::Production
-        } else {
-            chosen
-        }
+        if says_production { Self::Production } else { chosen }
     }
 }
 

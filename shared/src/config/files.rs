@@ -33,15 +33,11 @@ pub(super) fn load(
                 values.extend(values_of(&path, &text, problems));
             }
             Err(error) if is_missing(&error) => {}
-            Err(error) => problems.add(
-                path.display().to_string(),
-                format!("cannot be read: {error}"),
-            ),
+            Err(error) => problems.add(path.display().to_string(), format!("cannot be read: {error}")),
         }
     }
     if let (Some(folder), false) = (folder, found) {
-        let message =
-            format!("has neither base.toml nor {environment}.toml that can be read (`{folder}`)");
+        let message = format!("has neither base.toml nor {environment}.toml that can be read (`{folder}`)");
         problems.add("TASKER_CONFIG_DIR", message);
     }
     values
@@ -62,11 +58,7 @@ fn values_of(path: &Path, text: &str, problems: &mut Problems) -> FileValues {
             // The library's full text quotes the line, which may hold a secret.
             problems.add(
                 file,
-                format!(
-                    "is no valid TOML: {}{}",
-                    error.message(),
-                    line(text, &error)
-                ),
+                format!("is no valid TOML: {}{}", error.message(), line(text, &error)),
             );
             return FileValues::new();
         }
@@ -76,10 +68,7 @@ fn values_of(path: &Path, text: &str, problems: &mut Problems) -> FileValues {
         match (known(&key), as_text(&value)) {
             (None, _) => problems.add(&*file, format!("has an unknown key `{key}`")),
             (Some(variable), _) if NOT_IN_FILES.contains(&variable.name) => {
-                problems.add(
-                    &*file,
-                    format!("cannot set `{key}`, which selects the files"),
-                );
+                problems.add(&*file, format!("cannot set `{key}`, which selects the files"));
             }
             (Some(_), None) => {
                 problems.add(

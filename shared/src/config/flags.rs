@@ -57,8 +57,5 @@ fn argument(variable: &'static Variable) -> Arg {
         .value_name("VALUE")
         .global(true)
         .hide_default_value(true)
-        .help(format!(
-            "{} [env: {}]{default}",
-            variable.help, variable.name
-        ))
+        .help(format!("{} [env: {}]{default}", variable.help, variable.name))
 }

@@ -50,15 +50,9 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.0.len() == 1 {
-            "problem"
-        } else {
-            "problems"
-        };
+        let noun = if self.0.len() == 1 { "problem" } else { "problems" };
         write!(f, "{} {noun} in the configuration:", self.0.len())?;
-        self.0
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 

@@ -60,15 +60,8 @@ fn task_queues(text: &str, known: Option<&[QueueName]>) -> Result<Vec<QueueSlots
     for item in list(text) {
         let slots = queue_slots(item)?;
         if known.is_some_and(|known| !known.contains(&slots.queue)) {
-            let names: Vec<_> = known
-                .unwrap_or_default()
-                .iter()
-                .map(QueueName::as_str)
-                .collect();
-            return Err(format!(
-                "unknown queue `{item}`; known are {}",
-                names.join(", ")
-            ));
+            let names: Vec<_> = known.unwrap_or_default().iter().map(QueueName::as_str).collect();
+            return Err(format!("unknown queue `{item}`; known are {}", names.join(", ")));
         }
         if queues.iter().any(|other| other.queue == slots.queue) {
             return Err(format!("names queue `{}` twice", slots.queue.as_str()));
@@ -94,9 +87,7 @@ fn queue_slots(item: &str) -> Result<QueueSlots, String> {
             queue: queue_name(name.trim())?,
             reserved,
         }),
-        _ => Err(format!(
-            "`{item}` must reserve at least one slot, as in {name}:2"
-        )),
+        _ => Err(format!("`{item}` must reserve at least one slot, as in {name}:2")),
     }
 }
 
@@ -106,9 +97,7 @@ fn queue_name(name: &str) -> Result<QueueName, String> {
 
 /// The items of a comma list; empty ones do not count.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 #[cfg(test)]

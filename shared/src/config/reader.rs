@@ -28,10 +28,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader over `flags`, the variables of `host` and the config files that they select.
-    pub(super) fn new(
-        host: &'a dyn Host,
-        flags: HashMap<&'static str, String>,
-    ) -> (Self, Environment) {
+    pub(super) fn new(host: &'a dyn Host, flags: HashMap<&'static str, String>) -> (Self, Environment) {
         let mut reader = Self {
             host,
             flags,
@@ -70,12 +67,9 @@ impl<'a> Reader<'a> {
         }
         let value = self.variable(name);
         let from_file = self.named_file(name, value.is_some());
-        value.or(from_file).or_else(|| {
-            self.files
-                .get(name)
-                .filter(|text| !text.is_empty())
-                .cloned()
-        })
+        value
+            .or(from_file)
+            .or_else(|| self.files.get(name).filter(|text| !text.is_empty()).cloned())
     }
 
     /// The value as it was set, or its default.
@@ -110,35 +104,19 @@ impl<'a> Reader<'a> {
     where
         T: FromStr + PartialOrd + Display + Copy,
     {
-        let allowed = format!(
-            "must be a whole number from {} to {}",
-            range.start(),
-            range.end()
-        );
-        let read = |text: &str| {
-            text.parse()
-                .ok()
-                .filter(|n| range.contains(n))
-                .ok_or(allowed)
-        };
+        let allowed = format!("must be a whole number from {} to {}", range.start(), range.end());
+        let read = |text: &str| text.parse().ok().filter(|n| range.contains(n)).ok_or(allowed);
         self.parse(name, read).unwrap_or(*range.start())
     }
 
     /// A duration within `range`.
-    pub(super) fn duration(
-        &mut self,
-        name: &'static str,
-        range: RangeInclusive<Duration>,
-    ) -> Duration {
+    pub(super) fn duration(&mut self, name: &'static str, range: RangeInclusive<Duration>) -> Duration {
         let read = |text: &str| {
             let value = duration::parse(text).map_err(|error| error.to_string())?;
             if range.contains(&value) {
                 return Ok(value);
             }
-            let (low, high) = (
-                duration::format(*range.start()),
-                duration::format(*range.end()),
-            );
+            let (low, high) = (duration::format(*range.start()), duration::format(*range.end()));
             Err(format!("must be from {low} to {high}"))
         };
         self.parse(name, read).unwrap_or(*range.start())
@@ -155,15 +133,9 @@ impl<'a> Reader<'a> {
     }
 
     /// One of `choices`, in any case of letters.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        name: &'static str,
-        choices: &[(&str, T)],
-    ) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         self.parse(name, |text| {
-            let chosen = choices
-                .iter()
-                .find(|(word, _)| word.eq_ignore_ascii_case(text));
+            let chosen = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
             let words = || {
                 choices
                     .iter()

@@ -97,9 +97,7 @@ pub struct ServerConfig {
 
 impl ServerConfig {
     /// Reads the configuration of this process. The first of `args` is the program's name.
-    pub fn load(
-        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    ) -> Result<Self, LoadError> {
+    pub fn load(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, LoadError> {
         Self::load_from(args, &ProcessHost)
     }
 
@@ -176,9 +174,7 @@ fn read_deployment_mode(reader: &mut Reader<'_>) -> DeploymentMode {
 }
 
 fn read_listen_addrs(reader: &mut Reader<'_>) -> Vec<SocketAddr> {
-    reader
-        .parse("LISTEN_ADDRS", listen_addrs)
-        .unwrap_or_default()
+    reader.parse("LISTEN_ADDRS", listen_addrs).unwrap_or_default()
 }
 
 fn listen_addrs(text: &str) -> Result<Vec<SocketAddr>, String> {

@@ -99,12 +99,7 @@ pub static VARIABLES: &[Variable] = &[
         Some("development"),
         "development, test or production",
     ),
-    entry(
-        Both,
-        "DEBUG_MODE",
-        None,
-        "production means TASKER_ENV=production",
-    ),
+    entry(Both, "DEBUG_MODE", None, "production means TASKER_ENV=production"),
     entry(
         Both,
         "TASKER_CONFIG_DIR",
@@ -118,13 +113,7 @@ pub static VARIABLES: &[Variable] = &[
         "Postgres, as postgres://user:password@host:port/database",
     )
     .secret(),
-    entry(
-        Both,
-        "POSTGRES_URL",
-        None,
-        "Used when DATABASE_URL is not set",
-    )
-    .secret(),
+    entry(Both, "POSTGRES_URL", None, "Used when DATABASE_URL is not set").secret(),
     entry(
         Both,
         "POSTGRES_HOST",
@@ -132,12 +121,7 @@ pub static VARIABLES: &[Variable] = &[
         "Used with the next four when neither URL is set",
     ),
     entry(Both, "POSTGRES_PORT", Some("5432"), "Port of POSTGRES_HOST"),
-    entry(
-        Both,
-        "POSTGRES_USER",
-        Some("postgres"),
-        "User at POSTGRES_HOST",
-    ),
+    entry(Both, "POSTGRES_USER", Some("postgres"), "User at POSTGRES_HOST"),
     entry(Both, "POSTGRES_PASSWORD", None, "Password at POSTGRES_HOST").secret(),
     entry(
         Both,
@@ -328,12 +312,7 @@ pub static VARIABLES: &[Variable] = &[
         None,
         "The server that a worker waits for at start",
     ),
-    entry(
-        Worker,
-        "EXECUTION_BACKEND_API_USER",
-        None,
-        "User at that server",
-    ),
+    entry(Worker, "EXECUTION_BACKEND_API_USER", None, "User at that server"),
     entry(
         Worker,
         "EXECUTION_BACKEND_API_PASSWORD",
@@ -375,11 +354,7 @@ mod tests {
     fn names_are_unique_and_upper_case() {
         let mut seen = HashSet::new();
         for variable in VARIABLES {
-            assert!(
-                seen.insert(variable.name),
-                "{} is listed twice",
-                variable.name
-            );
+            assert!(seen.insert(variable.name), "{} is listed twice", variable.name);
             assert_eq!(variable.name, variable.name.to_ascii_uppercase());
         }
     }

@@ -57,10 +57,7 @@ fn the_defaults_are_those_of_the_contract() {
         .map(|slots| slots.queue.as_str())
         .collect();
     assert_eq!(queues, ["high_priority", "default", "low_priority"]);
-    assert_eq!(
-        (worker.pool_size, worker.id_prefix.as_str()),
-        (10, "worker")
-    );
+    assert_eq!((worker.pool_size, worker.id_prefix.as_str()), (10, "worker"));
     assert_eq!(worker.listen_addr.to_string(), "127.0.0.1:8081");
     assert_eq!(worker.heartbeat_interval, Duration::from_secs(10));
     assert_eq!(worker.worker_timeout, Duration::from_secs(30));
@@ -82,10 +79,7 @@ fn every_problem_is_listed_at_once_by_name_and_without_secrets() {
         ("EXECUTION_BACKEND_API_PASSWORD", "hunter4"),
     ]);
     let text = text(worker(&host));
-    assert!(
-        text.starts_with("7 problems in the configuration:"),
-        "{text}"
-    );
+    assert!(text.starts_with("7 problems in the configuration:"), "{text}");
     for name in [
         "DATABASE_URL: must be a URL like postgres://",
         "REDIS_URL: must be a URL like redis://",
@@ -120,13 +114,10 @@ fn flags_beat_variables_beat_files() {
 
 #[test]
 fn a_value_is_read_from_a_file_less_one_newline() {
-    let host = FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/run/secret")])
-        .file("/run/secret", "p@ss\n");
+    let host =
+        FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/run/secret")]).file("/run/secret", "p@ss\n");
     let config = server(&[], &host).expect("sound");
-    assert_eq!(
-        config.redis.url.expose_secret(),
-        "redis://:p%40ss@127.0.0.1:6379"
-    );
+    assert_eq!(config.redis.url.expose_secret(), "redis://:p%40ss@127.0.0.1:6379");
 }
 
 #[test]
@@ -165,11 +156,7 @@ fn production_is_said_by_either_variable_and_logs_json() {
     let config = server(&[], &host).expect("sound");
     assert_eq!(config.environment, Environment::Production);
     assert_eq!(config.log.format, LogFormat::Json);
-    let host = FakeHost::with(&[
-        DATABASE,
-        ("DEBUG_MODE", "production"),
-        ("TASKER_ENV", "test"),
-    ]);
+    let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production"), ("TASKER_ENV", "test")]);
     assert!(text(server(&[], &host)).contains("DEBUG_MODE: says production while"));
 }
 
@@ -199,9 +186,7 @@ fn only_loopback_is_listened_on_while_there_is_no_sign_in() {
 #[test]
 fn reserved_slots_fit_the_pool() {
     let host = FakeHost::with(&[DATABASE, ("TASK_QUEUES", "high:8,default:3")]);
-    assert!(
-        text(worker(&host)).contains("TASK_QUEUES: reserves 11 slots, but WORKER_POOL_SIZE is 10")
-    );
+    assert!(text(worker(&host)).contains("TASK_QUEUES: reserves 11 slots, but WORKER_POOL_SIZE is 10"));
 }
 
 #[test]
@@ -216,10 +201,7 @@ fn a_config_file_with_a_mistake_is_named() {
         "cannot set `tasker_env`",
         "has an unknown key `section`",
     ] {
-        assert!(
-            text.contains(&format!("/etc/t/base.toml: {part}")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("/etc/t/base.toml: {part}")), "{text}");
     }
     let host = FakeHost::with(&[DATABASE, ("TASKER_CONFIG_DIR", "/nowhere")]);
     assert!(server(&[], &host).is_err());
@@ -232,10 +214,7 @@ fn a_broken_config_file_does_not_leak_its_lines() {
         "retention_days = 3\nredis_password = hunter2\n",
     );
     let text = text(server(&[], &host));
-    assert!(
-        text.contains("(line 2)") && !text.contains("hunter2"),
-        "{text}"
-    );
+    assert!(text.contains("(line 2)") && !text.contains("hunter2"), "{text}");
 }
 
 #[test]

@@ -73,9 +73,7 @@ pub struct WorkerConfig {
 
 impl WorkerConfig {
     /// Reads the configuration of this process. The first of `args` is the program's name.
-    pub fn load(
-        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    ) -> Result<Self, LoadError> {
+    pub fn load(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, LoadError> {
         Self::load_from(args, &ProcessHost)
     }
 
@@ -161,10 +159,7 @@ fn read_id_prefix(reader: &mut Reader<'_>) -> String {
 }
 
 fn read_listen_addr(reader: &mut Reader<'_>) -> SocketAddr {
-    let read = |text: &str| {
-        text.parse()
-            .map_err(|_| "must be an address like 127.0.0.1:8081")
-    };
+    let read = |text: &str| text.parse().map_err(|_| "must be an address like 127.0.0.1:8081");
     let stand_in = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     reader.parse("WORKER_LISTEN_ADDR", read).unwrap_or(stand_in)
 }

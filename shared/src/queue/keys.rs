@@ -9,7 +9,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// `prefix` is QUEUE_KEY_PREFIX, `rq:queue:` by default: two deployments on one Redis differ in it.
+    /// `prefix` is `QUEUE_KEY_PREFIX`, `rq:queue:` by default: two deployments on one Redis differ in it.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),

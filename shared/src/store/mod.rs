@@ -36,6 +36,7 @@ pub mod workers;
 pub use connect::{connect, is_up};
 pub use fault::{Fault, fault};
 pub use sqlx::PgPool;
+pub use sqlx::error::DatabaseError;
 
 /// A statement failed. What it means for the caller is told by [`fault`].
 pub type Error = sqlx::Error;

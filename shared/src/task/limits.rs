@@ -13,9 +13,9 @@ pub const TAG_CHARS: usize = 128;
 /// Most retries after the first try.
 pub const MAX_RETRIES: i32 = 100;
 /// Longest timeout of one attempt.
-pub const TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const TIMEOUT: Duration = Duration::from_hours(7 * 24);
 /// How far ahead a task may be scheduled: a year, leap day included.
-pub const DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
+pub const DELAY: Duration = Duration::from_hours(366 * 24);
 /// Deepest nesting of a JSON document.
 pub const JSON_DEPTH: usize = 128;
 /// Longest result, in bytes of JSON. A longer one fails the attempt.

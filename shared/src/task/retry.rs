@@ -17,7 +17,7 @@ impl Default for Backoff {
     fn default() -> Self {
         Self {
             base: Duration::from_secs(1),
-            cap: Duration::from_secs(3600),
+            cap: Duration::from_hours(1),
         }
     }
 }

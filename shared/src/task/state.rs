@@ -89,15 +89,16 @@ impl TaskStatus {
             Waiting,
         };
         Ok(match (self, event) {
-            (Waiting, Event::ParentsDone) | (Scheduled | RetryScheduled, Event::Due) => Pending,
+            (Waiting, Event::ParentsDone)
+            | (Scheduled | RetryScheduled, Event::Due)
+            | (Running, Event::RunLost)
+            | (DeadLetter | Cancelled, Event::RetriedByOperator) => Pending,
             (Pending, Event::PutOff) => Scheduled,
             (Pending, Event::Claimed) => Running,
             (Running, Event::Succeeded) => Completed,
             (Running, Event::RetryDecided) => RetryScheduled,
             (Running, Event::GivenUp) => DeadLetter,
-            (Running, Event::RunLost) => Pending,
             (Waiting | Scheduled | Pending | Running | RetryScheduled, Event::Cancelled) => Cancelled,
-            (DeadLetter | Cancelled, Event::RetriedByOperator) => Pending,
             (DeadLetter, Event::Resolved) => ResolvedManually,
             (state, event) => return Err(IllegalTransition { state, event }),
         })

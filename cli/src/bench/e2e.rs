@@ -1,0 +1,60 @@
+//! Submitting and working at the same time, until all is finished.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::http;
+use super::load::{self, Bounds};
+use super::stats::Line;
+use super::system::{NOOP, idle, noop_body, noops_since, span, submit_batch, task, workers};
+use crate::client::Client;
+use crate::output::progress;
+
+/// `tasks` single submits over `connections` while the workers run them: tasks by the time from
+/// the first `created_at` to the last `completed_at`.
+pub(crate) async fn e2e(
+    client: &Client,
+    connections: u32,
+    tasks: u64,
+    duration: Duration,
+) -> anyhow::Result<Line> {
+    workers(client).await?;
+    idle(client, duration).await?;
+    progress(&format!("e2e: {tasks} tasks over {connections} connections"));
+    let since = now_of_the_server(client).await?;
+    let request = http::post(client.base(), "/tasks/submit", &noop_body());
+    let bounds = Bounds {
+        connections,
+        requests: tasks,
+        duration,
+    };
+    let outcome = load::run(client.base(), &request, bounds).await?;
+    idle(client, duration).await?;
+    let records = noops_since(client, since, outcome.accepted).await?;
+    let found = records.len() as u64;
+    ensure!(
+        found >= outcome.accepted,
+        "{} accepted, {found} found",
+        outcome.accepted
+    );
+    let elapsed = span(
+        records.iter().map(|task| task.created_at),
+        records.iter().filter_map(|task| task.completed_at),
+    );
+    let elapsed = elapsed.context("no task was finished")?;
+    let name = format!("end to end, {connections} connections");
+    Ok(Line::rate(name, outcome.accepted, elapsed).with_refused(outcome.refused))
+}
+
+/// A moment before everything that follows, by the server's clock: when a task was created.
+async fn now_of_the_server(client: &Client) -> anyhow::Result<chrono::DateTime<chrono::Utc>> {
+    let submitted = submit_batch(client, NOOP, &serde_json::json!({}), 1).await?;
+    let id = submitted
+        .first()
+        .context("the server accepted no task")?
+        .task_id
+        .to_string();
+    let created_at = task(client, &id).await?.created_at;
+    Ok(created_at)
+}

@@ -1,0 +1,210 @@
+//! A lean HTTP/1.1 client for the load lines: one keep-alive connection, request bytes made once,
+//! answers read for their status and length only.
+//!
+//! Load generator and system share the machine, so each microsecond spent here is taken from
+//! what is measured. A full client costs several times as much per call as the server's own
+//! part of it. It reads what Tasker's server writes (`Content-Length`, no chunks), not all of HTTP.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use url::Url;
+
+/// No answer of a submit or batch has a longer head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// A batch of 10,000 is answered with far less.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// One keep-alive connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// The head of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    body_at: usize,
+    body_bytes: usize,
+}
+
+/// Why bytes are no answer that this client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ParseError {
+    #[error("the answer does not begin with an HTTP/1.1 status line")]
+    StatusLine,
+    #[error("the answer has no usable Content-Length")]
+    Length,
+    #[error("the head of the answer is too long")]
+    TooLong,
+}
+
+impl Connection {
+    pub(crate) async fn open(url: &Url) -> io::Result<Self> {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let port = url.port_or_known_default().unwrap_or(80);
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(4096),
+        })
+    }
+
+    /// Sends a whole request and answers with the head of its response.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Head> {
+        self.buffer.clear();
+        self.stream.write_all(request).await?;
+        let head = loop {
+            if let Some(head) = parse_head(&self.buffer).map_err(io::Error::other)? {
+                break head;
+            }
+            self.read_more().await?;
+        };
+        while self.buffer.len() < head.body_at + head.body_bytes {
+            self.read_more().await?;
+        }
+        Ok(head)
+    }
+
+    /// The body of the last answer.
+    pub(crate) fn body(&self, head: Head) -> &[u8] {
+        self.buffer
+            .get(head.body_at..head.body_at + head.body_bytes)
+            .unwrap_or_default()
+    }
+
+    async fn read_more(&mut self) -> io::Result<()> {
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The bytes of a POST of JSON.
+pub(crate) fn post(url: &Url, path: &str, body: &str) -> Vec<u8> {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(80);
+    let root = url.path().trim_end_matches('/');
+    format!(
+        "POST {root}{path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// The head at the start of `bytes`, or `None` while it is not there as a whole.
+fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ParseError> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return if bytes.len() > HEAD_BYTES_MAX {
+            Err(ParseError::TooLong)
+        } else {
+            Ok(None)
+        };
+    };
+    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| ParseError::StatusLine)?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
+    let status = status
+        .and_then(|rest| rest.get(..3))
+        .and_then(|code| code.parse().ok());
+    let length = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse().ok())
+            .flatten()
+    });
+    Ok(Some(Head {
+        status: status.ok_or(ParseError::StatusLine)?,
+        body_at: end + 4,
+        body_bytes: length
+            .filter(|n| *n <= BODY_BYTES_MAX)
+            .ok_or(ParseError::Length)?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+    #[test]
+    fn a_head_is_read_once_it_is_whole_wherever_the_reads_were_split() {
+        let end = ANSWER.len() - 2;
+        for cut in 0..end {
+            assert_eq!(parse_head(&ANSWER[..cut]), Ok(None), "cut at {cut}");
+        }
+        let head = Head {
+            status: 202,
+            body_at: end,
+            body_bytes: 2,
+        };
+        for cut in end..=ANSWER.len() {
+            assert_eq!(parse_head(&ANSWER[..cut]), Ok(Some(head)), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        let refused = |text: &str| parse_head(text.as_bytes()).expect_err("refused");
+        assert_eq!(refused("SSH-2.0-x\r\n\r\n"), ParseError::StatusLine);
+        assert_eq!(
+            refused("HTTP/1.1 abc\r\nContent-Length: 0\r\n\r\n"),
+            ParseError::StatusLine
+        );
+        assert_eq!(
+            refused("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            ParseError::Length
+        );
+        assert_eq!(
+            refused("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),
+            ParseError::Length
+        );
+        assert_eq!(refused(&"x".repeat(HEAD_BYTES_MAX + 1)), ParseError::TooLong);
+    }
+
+    #[test]
+    fn a_request_carries_host_length_and_the_base_path() {
+        let url = Url::parse("http://127.0.0.1:8000/root/").expect("a URL");
+        let text = String::from_utf8(post(&url, "/tasks/submit", "{}")).expect("UTF-8");
+        assert!(text.starts_with("POST /root/tasks/submit HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"));
+        assert!(text.ends_with("Content-Length: 2\r\n\r\n{}"));
+    }
+
+    #[tokio::test]
+    async fn answers_in_pieces_and_several_on_one_connection_are_read() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = [0_u8; 4];
+            for _ in 0..2 {
+                stream.read_exact(&mut request).await.expect("a request");
+                for piece in ANSWER.chunks(7) {
+                    stream.write_all(piece).await.expect("written");
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let url = Url::parse(&url).expect("a URL");
+        let mut connection = Connection::open(&url).await.expect("connected");
+        for _ in 0..2 {
+            let head = connection.exchange(b"ping").await.expect("an answer");
+            assert_eq!((head.status, connection.body(head)), (202, b"{}".as_slice()));
+        }
+        assert!(
+            connection.exchange(b"ping").await.is_err(),
+            "the server went away"
+        );
+        server.await.expect("no panic");
+    }
+}

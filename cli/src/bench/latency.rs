@@ -1,0 +1,117 @@
+//! How long after a submit its task starts.
+//!
+//! Open loop: a submit is sent when it is due, whether or not the last was answered, so that a
+//! slow answer cannot hide the wait behind it. The start is the record's `started_at`, of
+//! Postgres's clock; the submit's time is this program's, so both must run on one machine. As
+//! `started_at` is when the claim began, the time to `completed_at` is told as well: the handler
+//! began somewhere in between.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use chrono::{DateTime, Utc};
+use futures_util::future::try_join_all;
+use tasker_shared::wire::{Submitted, Task};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+use url::Url;
+
+use super::http::{self, Connection};
+use super::stats::{Line, percentiles};
+use super::system::{idle, noop_body, task, workers};
+use crate::client::Client;
+use crate::output::progress;
+
+/// More than are ever in flight at sane latencies; beyond, submits wait for a connection.
+const CONNECTIONS: u32 = 16;
+/// Sent before the measurement, so that pools are filled and plans cached.
+const WARM_UP_SUBMITS: u32 = 20;
+/// A task that has not ended by then is not going to.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A submit and the task that it made.
+struct Sample {
+    sent_at: DateTime<Utc>,
+    id: String,
+}
+
+/// `rate` submits a second for `duration`.
+pub(crate) async fn latency(client: &Client, rate: u32, duration: Duration) -> anyhow::Result<Vec<Line>> {
+    workers(client).await?;
+    idle(client, PATIENCE).await?;
+    let sender = Sender::open(client.base()).await?;
+    progress(&format!("latency: {rate}/s for {} s", duration.as_secs()));
+    let interval = Duration::from_secs(1) / rate;
+    sender.send(WARM_UP_SUBMITS, interval).await?;
+    let start = Instant::now();
+    let count = rate.saturating_mul(u32::try_from(duration.as_secs()).unwrap_or(u32::MAX));
+    let samples = sender.send(count, interval).await?;
+    let elapsed = start.elapsed();
+    idle(client, PATIENCE).await?;
+    let mut starts = Vec::new();
+    let mut ends = Vec::new();
+    for sample in &samples {
+        let task = task(client, &sample.id).await?;
+        starts.push(since(sample, &task, task.started_at)?);
+        ends.push(since(sample, &task, task.completed_at)?);
+    }
+    let mut lines = percentiles("submit to start", starts, elapsed);
+    lines.extend(percentiles("submit to end", ends, elapsed));
+    Ok(lines)
+}
+
+fn since(sample: &Sample, task: &Task, at: Option<DateTime<Utc>>) -> anyhow::Result<Duration> {
+    let at = at.with_context(|| format!("task {} is {}", task.task_id, task.status))?;
+    let waited = (at - sample.sent_at).to_std();
+    waited.context("a task began before it was submitted: the clocks of two machines?")
+}
+
+/// A few connections and the request that they send.
+struct Sender {
+    idle: Mutex<VecDeque<Connection>>,
+    free: tokio::sync::Semaphore,
+    request: Vec<u8>,
+}
+
+impl Sender {
+    async fn open(url: &Url) -> anyhow::Result<Self> {
+        ensure!(
+            url.scheme() == "http",
+            "the load lines speak plain HTTP only, not {}",
+            url.scheme()
+        );
+        let connections = try_join_all((0..CONNECTIONS).map(|_| Connection::open(url))).await?;
+        Ok(Self {
+            idle: Mutex::new(connections.into()),
+            free: tokio::sync::Semaphore::new(CONNECTIONS as usize),
+            request: http::post(url, "/tasks/submit", &noop_body()),
+        })
+    }
+
+    /// Sends `count` submits, one each `interval`.
+    async fn send(&self, count: u32, interval: Duration) -> anyhow::Result<Vec<Sample>> {
+        let start = Instant::now();
+        try_join_all((0..count).map(|index| self.send_at(start + interval * index))).await
+    }
+
+    async fn send_at(&self, due: Instant) -> anyhow::Result<Sample> {
+        sleep_until(due).await;
+        let sent_at = DateTime::<Utc>::from(SystemTime::now());
+        let _permit = self.free.acquire().await?;
+        let mut connection = self
+            .idle
+            .lock()
+            .await
+            .pop_front()
+            .context("a connection was lost")?;
+        let head = connection.exchange(&self.request).await?;
+        ensure!(head.status == 202, "a submit was answered {}", head.status);
+        let submitted: Submitted = serde_json::from_slice(connection.body(head))?;
+        self.idle.lock().await.push_back(connection);
+        Ok(Sample {
+            sent_at,
+            id: submitted.task_id.to_string(),
+        })
+    }
+}

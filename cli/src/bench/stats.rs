@@ -1,0 +1,111 @@
+//! Percentiles and rates.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// One measured line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Line {
+    /// What was measured.
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+    /// Tasks that the value rests on.
+    pub(crate) tasks: u64,
+    /// Time that the value rests on.
+    pub(crate) seconds: f64,
+    /// Requests that were not answered 202.
+    pub(crate) refused: u64,
+}
+
+impl Line {
+    /// Tasks per second.
+    pub(crate) fn rate(name: impl Into<String>, tasks: u64, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+        let value = if seconds > 0.0 {
+            tasks as f64 / seconds
+        } else {
+            0.0
+        };
+        Self {
+            name: name.into(),
+            value,
+            unit: "tasks/s",
+            tasks,
+            seconds,
+            refused: 0,
+        }
+    }
+
+    pub(crate) fn with_refused(mut self, refused: u64) -> Self {
+        self.refused = refused;
+        self
+    }
+}
+
+/// The p50, p95 and p99 of `samples` as lines in milliseconds.
+pub(crate) fn percentiles(name: &str, mut samples: Vec<Duration>, elapsed: Duration) -> Vec<Line> {
+    samples.sort_unstable();
+    let line = |percent: u32| {
+        let value = percentile(&samples, percent)?.as_secs_f64() * 1_000.0;
+        let name = format!("{name} p{percent}");
+        let tasks = samples.len() as u64;
+        Some(Line {
+            name,
+            value,
+            unit: "ms",
+            tasks,
+            seconds: elapsed.as_secs_f64(),
+            refused: 0,
+        })
+    };
+    [50, 95, 99].into_iter().filter_map(line).collect()
+}
+
+/// The nearest-rank percentile of sorted samples: the smallest that at least `percent` of a
+/// hundred do not exceed.
+fn percentile(sorted: &[Duration], percent: u32) -> Option<Duration> {
+    let rank = (sorted.len() * percent as usize).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(values: impl IntoIterator<Item = u64>) -> Vec<Duration> {
+        values.into_iter().map(Duration::from_millis).collect()
+    }
+
+    #[test]
+    fn percentiles_are_samples_that_were_seen() {
+        let samples = millis(1..=100);
+        let at = |percent| percentile(&samples, percent).map(|sample| sample.as_millis());
+        assert_eq!(
+            [at(0), at(50), at(95), at(99), at(100)],
+            [Some(1), Some(50), Some(95), Some(99), Some(100)]
+        );
+        assert_eq!(percentile(&millis([7]), 99), Some(Duration::from_millis(7)));
+        assert_eq!(percentile(&millis([1, 2]), 50), Some(Duration::from_millis(1)));
+        assert_eq!(percentile(&[], 50), None);
+    }
+
+    #[test]
+    fn percentile_lines_do_not_need_sorted_samples() {
+        let lines = percentiles("start", millis([30, 10, 20]), Duration::from_secs(1));
+        let values: Vec<_> = lines
+            .iter()
+            .map(|line| (line.name.as_str(), line.tasks))
+            .collect();
+        assert_eq!(values, [("start p50", 3), ("start p95", 3), ("start p99", 3)]);
+        assert!((lines[0].value - 20.0).abs() < 1e-9 && (lines[2].value - 30.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_rate_over_no_time_is_nothing_and_not_infinite() {
+        assert!(Line::rate("x", 5, Duration::ZERO).value.abs() < f64::EPSILON);
+        assert!((Line::rate("x", 5, Duration::from_millis(500)).value - 10.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,169 @@
+//! What a measurement asks of the system around its load: to be idle, and how tasks went.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use tasker_shared::task::QueueName;
+use tasker_shared::wire::{BatchSubmitted, QueueInfo, Queues, Submitted, Task, TaskPage, Worker, Workers};
+use tokio::time::{Instant, sleep};
+
+use crate::client::Client;
+use crate::output::progress;
+
+/// Between looks at the queues: each look counts rows, so it must stay rare.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for what the largest load leaves behind.
+const SETTLE: Duration = Duration::from_mins(5);
+/// The largest page of a list.
+const PAGE_TASKS: &str = "1000";
+/// The task that does nothing.
+pub(crate) const NOOP: &str = "noop";
+/// The queue of tasks without a priority, as all of the load is.
+pub(crate) const QUEUE: &str = "default";
+
+/// The body that submits one `noop`.
+pub(crate) fn noop_body() -> String {
+    format!(r#"{{"task_name":"{NOOP}"}}"#)
+}
+
+/// The body that submits `size` `noop`s.
+pub(crate) fn noop_batch_body(size: u64) -> String {
+    let tasks: Vec<_> = (0..size).map(|_| noop_body()).collect();
+    format!(r#"{{"tasks":[{}]}}"#, tasks.join(","))
+}
+
+/// Submits `count` tasks of `name` as one batch.
+pub(crate) async fn submit_batch(
+    client: &Client,
+    name: &str,
+    parameters: &serde_json::Value,
+    count: u64,
+) -> anyhow::Result<Vec<Submitted>> {
+    let task = serde_json::json!({"task_name": name, "parameters": parameters, "max_retries": 0});
+    let tasks: Vec<_> = (0..count).map(|_| &task).collect();
+    let body = serde_json::json!({ "tasks": tasks });
+    let answer = client.post(&["tasks", "submit", "batch"], &body).await?;
+    Ok(client.read::<BatchSubmitted>(&answer)?.tasks)
+}
+
+/// The queue that the load goes to.
+pub(crate) async fn queue(client: &Client) -> anyhow::Result<QueueInfo> {
+    let wanted = QueueName::default_class();
+    let queues: Queues = client.read(&client.get(&["queues"], &[]).await?)?;
+    let queue = queues.queues.into_iter().find(|queue| queue.name == wanted);
+    queue.ok_or_else(|| anyhow::anyhow!("the server has no queue `{QUEUE}`"))
+}
+
+/// The live workers that serve the load's queue; it is an error when there are none.
+pub(crate) async fn workers(client: &Client) -> anyhow::Result<Vec<Worker>> {
+    let workers: Workers = client.read(&client.get(&["workers"], &[]).await?)?;
+    let serves = |worker: &Worker| {
+        worker
+            .queues
+            .iter()
+            .any(|queue| queue.split(':').next() == Some(QUEUE))
+    };
+    let live: Vec<_> = workers
+        .workers
+        .into_iter()
+        .filter(|w| w.status == "alive" && serves(w))
+        .collect();
+    ensure!(
+        !live.is_empty(),
+        "no live worker serves the queue `{QUEUE}`; start one first"
+    );
+    Ok(live)
+}
+
+/// Waits until nothing waits or runs in the load's queue.
+pub(crate) async fn idle(client: &Client, most: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + most;
+    loop {
+        let queue = queue(client).await?;
+        if queue.pending + queue.running == 0 {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let (pending, running) = (queue.pending, queue.running);
+            bail!(
+                "after {} s still {pending} pending, {running} running",
+                most.as_secs()
+            );
+        }
+        progress(&format!("  {} pending, {} running", queue.pending, queue.running));
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Lets workers, where there are any, finish what an earlier line left.
+pub(crate) async fn settle(client: &Client) -> anyhow::Result<()> {
+    if queue(client).await?.workers > 0 {
+        idle(client, SETTLE).await
+    } else {
+        Ok(())
+    }
+}
+
+/// The record of a task.
+pub(crate) async fn task(client: &Client, id: &str) -> anyhow::Result<Task> {
+    Ok(client.read(&client.get(&["tasks", id], &[]).await?)?)
+}
+
+/// The `noop`s created after `since`, at most `most` of them, newest first.
+pub(crate) async fn noops_since(
+    client: &Client,
+    since: DateTime<Utc>,
+    most: u64,
+) -> anyhow::Result<Vec<Task>> {
+    let after = since.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let mut tasks: Vec<Task> = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![
+            ("task_name", NOOP),
+            ("created_after", after.as_str()),
+            ("limit", PAGE_TASKS),
+        ];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page: TaskPage = client.read(&client.get(&["tasks"], &query).await?)?;
+        tasks.extend(page.tasks.into_iter().filter(|task| task.created_at > since));
+        cursor = page.next_cursor;
+        if cursor.is_none() || tasks.len() as u64 >= most {
+            return Ok(tasks);
+        }
+    }
+}
+
+/// From the earliest of `starts` to the latest of `ends`.
+pub(crate) fn span(
+    starts: impl Iterator<Item = DateTime<Utc>>,
+    ends: impl Iterator<Item = DateTime<Utc>>,
+) -> Option<Duration> {
+    (ends.max()? - starts.min()?).max(TimeDelta::zero()).to_std().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_goes_from_the_earliest_start_to_the_latest_end() {
+        let times = |millis: &[i64]| {
+            let times: Option<Vec<_>> = millis
+                .iter()
+                .map(|ms| DateTime::from_timestamp_millis(*ms))
+                .collect();
+            times.expect("in range").into_iter()
+        };
+        let found = span(times(&[30, 10, 20]), times(&[40, 90]));
+        assert_eq!(found, Some(Duration::from_millis(80)));
+        assert_eq!(span(times(&[1]), times(&[])), None);
+    }
+
+    #[test]
+    fn a_batch_holds_as_many_tasks_as_asked() {
+        let body: serde_json::Value = serde_json::from_str(&noop_batch_body(3)).expect("JSON");
+        assert_eq!(body["tasks"].as_array().map(Vec::len), Some(3));
+    }
+}

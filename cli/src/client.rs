@@ -1,0 +1,188 @@
+//! The HTTP client: answers as text, problems as errors.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tasker_shared::wire::Problem;
+use url::{Host, Url};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the longest `?wait`, which is 60 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Talks to one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// Why a call brought no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("{base} cannot be reached: {}", innermost(cause))]
+    Unreachable { base: Url, cause: reqwest::Error },
+    #[error("{}", problem_text(.0))]
+    Refused(Box<Problem>),
+    #[error("{base} did not answer as Tasker would: {reason}")]
+    Strange { base: Url, reason: String },
+}
+
+/// A problem for people: its title and detail, then each pointer in a line of its own.
+fn problem_text(problem: &Problem) -> String {
+    let mut text = format!("{} ({}): {}", problem.title, problem.status, problem.detail);
+    for error in &problem.errors {
+        let place = if error.pointer.is_empty() {
+            "(body)"
+        } else {
+            &error.pointer
+        };
+        let _ = write!(text, "\n  {place}: {}", error.detail);
+    }
+    if problem.status >= 500 {
+        let _ = write!(text, "\n  request id: {}", problem.request_id);
+    }
+    crate::output::printable_lines(&text)
+}
+
+impl Client {
+    pub(crate) fn new(base: Url) -> anyhow::Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .user_agent(concat!("tasker/", env!("CARGO_PKG_VERSION")));
+        if is_loopback(&base) {
+            // A proxy set for the outside world would look for the server on itself.
+            builder = builder.no_proxy();
+        }
+        Ok(Self {
+            http: builder.build()?,
+            base,
+        })
+    }
+
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// GET, as the text of a 2xx answer.
+    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ApiError> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let (status, text) = self.call(self.http.request(Method::GET, url)).await?;
+        self.accept(status, text)
+    }
+
+    /// POST of `body` as JSON, as the text of a 2xx answer.
+    pub(crate) async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<String, ApiError> {
+        let request = self.http.request(Method::POST, self.url(path)).json(body);
+        let (status, text) = self.call(request).await?;
+        self.accept(status, text)
+    }
+
+    /// GET of a route that says what it has to say with a 503 too.
+    pub(crate) async fn get_even_if_unavailable(&self, path: &[&str]) -> Result<String, ApiError> {
+        let (status, text) = self.call(self.http.request(Method::GET, self.url(path))).await?;
+        if status == StatusCode::SERVICE_UNAVAILABLE && text.starts_with('{') {
+            return Ok(text);
+        }
+        self.accept(status, text)
+    }
+
+    /// Reads an answer.
+    pub(crate) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ApiError> {
+        serde_json::from_str(text).map_err(|error| self.strange(error.to_string()))
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    async fn call(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, String), ApiError> {
+        let unreachable = |cause| ApiError::Unreachable {
+            base: self.base.clone(),
+            cause,
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        Ok((status, response.text().await.map_err(unreachable)?))
+    }
+
+    fn accept(&self, status: StatusCode, text: String) -> Result<String, ApiError> {
+        if status.is_success() {
+            return Ok(text);
+        }
+        match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => Err(ApiError::Refused(Box::new(problem))),
+            Err(_) => Err(self.strange(format!("status {status} without a problem document"))),
+        }
+    }
+
+    fn strange(&self, reason: String) -> ApiError {
+        ApiError::Strange {
+            base: self.base.clone(),
+            reason,
+        }
+    }
+}
+
+/// Reads `--url`.
+pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err("must be a URL like http://127.0.0.1:8000".to_owned()),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// The last cause, which is what tells a refused connection from a name that does not resolve.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_shows_its_title_detail_and_pointers() {
+        let text = r#"{"type":"about:blank","status":422,"title":"Invalid request",
+            "detail":"2 fields are wrong","code":"invalid","request_id":"r","errors":[
+            {"pointer":"/delay","detail":"must not be negative"},{"pointer":"","detail":"x"}]}"#;
+        let problem: Problem = serde_json::from_str(text).expect("a problem");
+        assert_eq!(
+            problem_text(&problem),
+            "Invalid request (422): 2 fields are wrong\n  /delay: must not be negative\n  (body): x"
+        );
+    }
+
+    #[test]
+    fn parts_of_a_path_are_encoded_below_the_base() {
+        let client = Client::new(parse_url("http://localhost:1/root/").expect("a URL")).expect("a client");
+        assert_eq!(
+            client.url(&["tasks", "a/b"]).as_str(),
+            "http://localhost:1/root/tasks/a%2Fb"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! `tasker bench`: measure a running system.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, value_parser};
+
+use crate::bench::{self, Line};
+use crate::client::Client;
+use crate::output::{Output, print_line, print_table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Single submits per second, answered 202 (the task is committed by then). Each connection
+    /// sends its next submit when the last was answered. Live workers run the tasks meanwhile.
+    Submit(SubmitArgs),
+    /// Tasks per second submitted in batches over one connection, one batch after the other.
+    Batch(BatchArgs),
+    /// Tasks per second out of a backlog. All slots are first held by waiting tasks, the backlog is
+    /// submitted behind them, then they are cancelled. From the first `started_at` to the last
+    /// `completed_at` of the backlog, as its records say. Needs a queue that nobody else uses.
+    Drain(DrainArgs),
+    /// Tasks per second while submitting and working at once: from the first `created_at` to the
+    /// last `completed_at`, as the records say. Needs a queue that nobody else uses.
+    E2e(E2eArgs),
+    /// Time from submit to start at a steady rate (p50, p95, p99): from this program's clock before
+    /// the request to the record's `started_at`, so both must be on one machine. "submit to end"
+    /// goes on to `completed_at`.
+    Latency(LatencyArgs),
+    /// All of the above with their defaults, one after the other, the queue empty in between.
+    All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// Numbers of connections, measured one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = Self::default().connections, value_parser = value_parser!(u32).range(1..=4096))]
+    connections: Vec<u32>,
+    /// Most seconds for each.
+    #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Most submits for each.
+    #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
+    tasks: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    /// Tasks in a batch.
+    #[arg(long, default_value_t = Self::default().size, value_parser = value_parser!(u64).range(1..=10_000))]
+    size: u64,
+    /// Tasks in all.
+    #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
+    tasks: u64,
+    /// Most seconds.
+    #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=600))]
+    seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Tasks in the backlog, in steps of 1,000.
+    #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
+    tasks: u64,
+    /// Most seconds for each of submitting and draining.
+    #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct E2eArgs {
+    /// Connections that submit.
+    #[arg(long, default_value_t = Self::default().connections, value_parser = value_parser!(u32).range(1..=4096))]
+    connections: u32,
+    /// Tasks in all.
+    #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
+    tasks: u64,
+    /// Most seconds for each of submitting and finishing.
+    #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatencyArgs {
+    /// Submits per second.
+    #[arg(long, default_value_t = Self::default().rate, value_parser = value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Seconds.
+    #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=600))]
+    seconds: u64,
+}
+
+pub(crate) async fn run(command: BenchCommand, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    let lines = match command {
+        BenchCommand::Submit(args) => submit(client, &args).await?,
+        BenchCommand::Batch(args) => vec![batch(client, &args).await?],
+        BenchCommand::Drain(args) => vec![drain(client, &args).await?],
+        BenchCommand::E2e(args) => vec![e2e(client, &args).await?],
+        BenchCommand::Latency(args) => latency(client, &args).await?,
+        BenchCommand::All => all(client).await?,
+    };
+    print(&lines, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Default for SubmitArgs {
+    fn default() -> Self {
+        Self {
+            connections: vec![1, 32, 256],
+            seconds: 5,
+            tasks: 200_000,
+        }
+    }
+}
+
+impl Default for BatchArgs {
+    fn default() -> Self {
+        Self {
+            size: 1_000,
+            tasks: 50_000,
+            seconds: 30,
+        }
+    }
+}
+
+impl Default for DrainArgs {
+    fn default() -> Self {
+        Self {
+            tasks: 50_000,
+            seconds: 120,
+        }
+    }
+}
+
+impl Default for E2eArgs {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            tasks: 50_000,
+            seconds: 60,
+        }
+    }
+}
+
+impl Default for LatencyArgs {
+    fn default() -> Self {
+        Self {
+            rate: 50,
+            seconds: 10,
+        }
+    }
+}
+
+async fn submit(client: &Client, args: &SubmitArgs) -> anyhow::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for connections in &args.connections {
+        let seconds = Duration::from_secs(args.seconds);
+        lines.push(bench::submit(client, *connections, args.tasks, seconds).await?);
+    }
+    Ok(lines)
+}
+
+async fn batch(client: &Client, args: &BatchArgs) -> anyhow::Result<Line> {
+    bench::batch(client, args.size, args.tasks, Duration::from_secs(args.seconds)).await
+}
+
+async fn drain(client: &Client, args: &DrainArgs) -> anyhow::Result<Line> {
+    bench::drain(client, args.tasks, Duration::from_secs(args.seconds)).await
+}
+
+async fn e2e(client: &Client, args: &E2eArgs) -> anyhow::Result<Line> {
+    let seconds = Duration::from_secs(args.seconds);
+    bench::e2e(client, args.connections, args.tasks, seconds).await
+}
+
+async fn latency(client: &Client, args: &LatencyArgs) -> anyhow::Result<Vec<Line>> {
+    bench::latency(client, args.rate, Duration::from_secs(args.seconds)).await
+}
+
+async fn all(client: &Client) -> anyhow::Result<Vec<Line>> {
+    let mut lines = latency(client, &LatencyArgs::default()).await?;
+    lines.extend(submit(client, &SubmitArgs::default()).await?);
+    lines.push(batch(client, &BatchArgs::default()).await?);
+    lines.push(drain(client, &DrainArgs::default()).await?);
+    lines.push(e2e(client, &E2eArgs::default()).await?);
+    Ok(lines)
+}
+
+fn print(lines: &[Line], output: Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return Ok(print_line(&serde_json::to_string(lines)?)?);
+    }
+    let rows: Vec<_> = lines.iter().map(row).collect();
+    Ok(print_table(
+        &["MEASURED", "VALUE", "UNIT", "TASKS", "SECONDS", "REFUSED"],
+        &rows,
+    )?)
+}
+
+fn row(line: &Line) -> Vec<String> {
+    let decimals = if line.value < 100.0 { 2 } else { 0 };
+    vec![
+        line.name.clone(),
+        format!("{:.decimals$}", line.value),
+        line.unit.to_owned(),
+        line.tasks.to_string(),
+        format!("{:.2}", line.seconds),
+        line.refused.to_string(),
+    ]
+}

@@ -1,0 +1,6 @@
+//! The commands, one file per noun.
+
+pub(crate) mod bench;
+pub(crate) mod queue;
+pub(crate) mod task;
+pub(crate) mod worker;

@@ -1,0 +1,221 @@
+//! `tasker task`: submit tasks and look at them.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tasker_shared::config::duration;
+use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_shared::wire::{Submitted, Task};
+
+use crate::client::Client;
+use crate::output::{Output, print_line, print_table};
+use crate::record::Record;
+
+/// Half of the longest wait that the server grants, so that a lost connection is noticed.
+const WAIT_STEP_SECONDS: &str = "30";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Submit a task. With --wait, exits 1 when it ends in any other way than completed.
+    Submit(Box<SubmitArgs>),
+    /// Show a task.
+    Get {
+        /// The id that submit printed.
+        id: TaskId,
+        /// Answer when it has ended, or after so many seconds.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=60))]
+        wait: Option<u32>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// The registered type, as in `GET /tasks/types`.
+    name: String,
+    /// Parameters: JSON, @file, or - for standard input.
+    #[arg(long, value_name = "JSON|@FILE|-", value_parser = parse_params)]
+    params: Option<Params>,
+    /// From -100 to 100; higher is more urgent.
+    #[arg(long, allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// A queue's name; without it the priority picks one.
+    #[arg(long)]
+    queue: Option<String>,
+    /// Begin so much later: 30s, 5m, 1h30m, or a number of seconds.
+    #[arg(long, value_name = "DURATION", conflicts_with = "run_at", value_parser = parse_duration)]
+    delay: Option<String>,
+    /// Begin at that time (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    run_at: Option<DateTime<Utc>>,
+    /// Idempotency key: the same key and request again give the same task.
+    #[arg(long)]
+    key: Option<String>,
+    /// Tries after the first one.
+    #[arg(long)]
+    max_retries: Option<u32>,
+    /// The most time for one try.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<String>,
+    /// A tag; may be given several times.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Wait until it has ended, and show it.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Where parameters come from; files are read only when the command runs.
+#[derive(Debug, Clone)]
+enum Params {
+    Inline(Box<RawValue>),
+    File(String),
+    Stdin,
+}
+
+#[derive(Debug, Serialize)]
+struct SubmitBody<'a> {
+    task_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_retries: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
+}
+
+pub(crate) async fn run(command: TaskCommand, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    match command {
+        TaskCommand::Submit(args) => submit(*args, client, output).await,
+        TaskCommand::Get { id, wait } => {
+            let seconds = wait.map(|seconds| seconds.to_string());
+            let query: Vec<_> = seconds.iter().map(|seconds| ("wait", seconds.as_str())).collect();
+            show(
+                &client.get(&["tasks", &id.to_string()], &query).await?,
+                client,
+                output,
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn submit(args: SubmitArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    let body = SubmitBody {
+        task_name: &args.name,
+        parameters: args.params.map(read_params).transpose()?,
+        priority: args.priority,
+        queue: args.queue.as_deref(),
+        delay: args.delay.as_deref(),
+        run_at: args.run_at,
+        idempotency_key: args.key.as_deref(),
+        max_retries: args.max_retries,
+        timeout: args.timeout.as_deref(),
+        tags: &args.tags,
+    };
+    let answer = client.post(&["tasks", "submit"], &body).await?;
+    if !args.wait {
+        show(&answer, client, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let id = client.read::<Submitted>(&answer)?.task_id.to_string();
+    loop {
+        let answer = client
+            .get(&["tasks", &id], &[("wait", WAIT_STEP_SECONDS)])
+            .await?;
+        let task: Task = client.read(&answer)?;
+        if task.status.is_terminal() {
+            show(&answer, client, output)?;
+            let completed = task.status == TaskStatus::Completed;
+            return Ok(if completed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+    }
+}
+
+fn show(answer: &str, client: &Client, output: Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return Ok(print_line(answer)?);
+    }
+    let rows = client.read::<Record>(answer)?.rows();
+    Ok(print_table(&["FIELD", "VALUE"], &rows)?)
+}
+
+fn read_params(params: Params) -> anyhow::Result<Box<RawValue>> {
+    let (text, place) = match params {
+        Params::Inline(value) => return Ok(value),
+        Params::File(path) => {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            (text, path)
+        }
+        Params::Stdin => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read standard input")?;
+            (text, "standard input".to_owned())
+        }
+    };
+    RawValue::from_string(text).with_context(|| format!("{place} holds no JSON"))
+}
+
+fn parse_params(text: &str) -> Result<Params, String> {
+    match (text, text.strip_prefix('@')) {
+        ("-", _) => Ok(Params::Stdin),
+        (_, Some(path)) => Ok(Params::File(path.to_owned())),
+        _ => RawValue::from_string(text.to_owned())
+            .map(Params::Inline)
+            .map_err(|error| format!("is no JSON: {error}")),
+    }
+}
+
+/// Checks a duration here, so that a slip is a usage error, and hands on how it was written.
+fn parse_duration(text: &str) -> Result<String, String> {
+    duration::parse(text)
+        .map(duration::format)
+        .map_err(|error| error.to_string())
+}
+
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = DateTime::parse_from_rfc3339(text);
+    time.map(|time| time.to_utc())
+        .map_err(|_| "must be a time like 2030-01-31T12:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_come_from_the_line_a_file_or_standard_input() {
+        assert!(matches!(parse_params("-"), Ok(Params::Stdin)));
+        assert!(matches!(parse_params("@a.json"), Ok(Params::File(path)) if path == "a.json"));
+        assert!(matches!(parse_params(r#"{"n":1.10}"#), Ok(Params::Inline(v)) if v.get() == r#"{"n":1.10}"#));
+        assert!(parse_params("{").is_err());
+    }
+
+    #[test]
+    fn a_bare_number_of_seconds_is_sent_with_its_unit() {
+        assert_eq!(parse_duration("90"), Ok("1m30s".to_owned()));
+        assert!(parse_duration("-1").is_err());
+    }
+}

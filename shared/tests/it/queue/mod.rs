@@ -1,0 +1,4 @@
+mod events;
+mod lists;
+mod outage;
+mod pop;

@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use tasker_shared::task::QueueName;
+use tasker_testkit::{RedisServer, TestQueue, eventually, free_port};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::lists::{hints, ids};
+
+/// An error comes no later.
+const AWAY: Duration = Duration::from_secs(3);
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// Every command fails in time.
+async fn assert_away(queue: &TestQueue) {
+    let low = [QueueName::low()];
+    let hint = hints(&low[0], 1);
+    let mut popper = queue.popper(&low);
+    assert!(timeout(AWAY, queue.is_up()).await.expect("in time").is_err());
+    assert!(
+        timeout(AWAY, queue.push_back(&hint))
+            .await
+            .expect("in time")
+            .is_err()
+    );
+    assert!(timeout(AWAY, queue.depths(&low)).await.expect("in time").is_err());
+    assert!(
+        timeout(AWAY, popper.pop(1, true))
+            .await
+            .expect("in time")
+            .is_err()
+    );
+    assert!(
+        timeout(AWAY, queue.cancellations())
+            .await
+            .expect("in time")
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_redis_that_goes_is_an_error_at_once_and_its_return_is_noticed_without_a_restart() {
+    let mut redis = RedisServer::start().await;
+    let queue = TestQueue::at(&redis.url());
+    let low = [QueueName::low()];
+    let mut popper = queue.popper(&low);
+    queue.is_up().await.expect("it is up");
+    assert!(popper.pop(1, false).await.expect("popped").ids.is_empty());
+
+    redis.stop().await;
+    assert_away(&queue).await;
+    assert!(
+        timeout(AWAY, popper.pop(1, false))
+            .await
+            .expect("in time")
+            .is_err()
+    );
+
+    redis.restart().await;
+    eventually("the queue is up again", RECOVERY, async || {
+        queue.is_up().await.is_ok()
+    })
+    .await;
+    let hint = hints(&low[0], 1);
+    queue.push_back(&hint).await.expect("pushed");
+    let mut popped = Vec::new();
+    eventually("the same popper pops again", RECOVERY, async || {
+        popped.extend(popper.pop(1, true).await.map(|some| some.ids).unwrap_or_default());
+        popped == ids(&hint)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_stops_answering_is_an_error_in_time_and_comes_back() {
+    let mut redis = RedisServer::start().await;
+    let queue = TestQueue::at(&redis.url());
+    let low = [QueueName::low()];
+    let mut popper = queue.popper(&low);
+    queue.is_up().await.expect("it is up");
+    popper.pop(1, false).await.expect("popped");
+
+    redis.process().signal("STOP");
+    assert!(timeout(AWAY, queue.is_up()).await.expect("in time").is_err());
+    assert!(
+        timeout(AWAY, popper.pop(1, false))
+            .await
+            .expect("in time")
+            .is_err()
+    );
+    assert_away(&queue).await;
+
+    redis.process().signal("CONT");
+    eventually("the queue is up again", RECOVERY, async || {
+        queue.is_up().await.is_ok()
+    })
+    .await;
+    eventually("the same popper pops again", RECOVERY, async || {
+        popper.pop(1, true).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers_counts_as_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let silent = tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            connections.spawn(async move { while stream.read_u8().await.is_ok() {} });
+        }
+    });
+    assert_away(&TestQueue::at(&format!("redis://127.0.0.1:{port}"))).await;
+    silent.abort();
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_serves_is_an_error_at_once() {
+    assert_away(&TestQueue::at(&format!("redis://127.0.0.1:{}", free_port()))).await;
+}

@@ -1,0 +1,35 @@
+use futures_util::future::join_all;
+use sqlx::PgPool;
+use tasker_shared::store::migrations::{current_version, run, status, wanted_version};
+
+use super::support::wide_pool;
+
+#[sqlx::test(migrations = false)]
+async fn an_empty_database_has_no_version_and_misses_every_migration(db: PgPool) {
+    assert_eq!(current_version(&db).await.expect("an answer"), 0);
+    let status = status(&db).await.expect("an answer");
+    assert!(!status.is_empty() && status.iter().all(|migration| !migration.applied));
+    assert!(status.is_sorted_by_key(|migration| migration.version));
+    assert!(status.iter().all(|migration| !migration.description.is_empty()));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_full_database_has_the_wanted_version_and_misses_none(db: PgPool) {
+    assert_eq!(current_version(&db).await.expect("an answer"), wanted_version());
+    let status = status(&db).await.expect("an answer");
+    assert!(status.iter().all(|migration| migration.applied));
+    assert_eq!(
+        status.last().map(|migration| migration.version),
+        Some(wanted_version())
+    );
+}
+
+#[sqlx::test(migrations = false)]
+async fn twenty_who_migrate_an_empty_database_at_once_all_succeed(db: PgPool) {
+    let wide = wide_pool(&db, 20).await;
+    for outcome in join_all((0..20).map(|_| run(&wide))).await {
+        outcome.expect("migrated");
+    }
+    assert_eq!(current_version(&wide).await.expect("an answer"), wanted_version());
+    wide.close().await;
+}

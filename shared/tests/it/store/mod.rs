@@ -1,0 +1,17 @@
+mod cancel;
+mod claim;
+mod complete;
+mod end_runs;
+mod insert;
+mod keys;
+mod migrations;
+mod operator_retry;
+mod partitions;
+mod progress;
+mod promote;
+mod queues;
+mod records;
+mod support;
+mod task_types;
+mod transitions;
+mod workers;

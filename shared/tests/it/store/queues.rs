@@ -1,0 +1,77 @@
+use sqlx::PgPool;
+use tasker_shared::store::insert::NewTask;
+use tasker_shared::store::queues::{declare, states};
+use tasker_shared::store::workers::{NewWorker, register};
+use tasker_shared::task::QueueName;
+use tasker_testkit::{a_task, a_worker};
+
+use super::support::{WORKER_TIMEOUT, enter_worker, execute, run_of, submit_many, submit_one};
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn declaring_queues_twice_is_harmless_and_keeps_a_pause(db: PgPool) {
+    let extra = QueueName::parse("team.mail").expect("a name");
+    declare(&db, &[extra.clone(), QueueName::low()])
+        .await
+        .expect("declared");
+    execute(
+        &db,
+        "UPDATE queues SET paused_at = now() WHERE name = 'team.mail'",
+    )
+    .await;
+    declare(&db, &[QueueName::low(), extra.clone()])
+        .await
+        .expect("declared");
+    let names: Vec<String> = sqlx::query_scalar("SELECT name FROM queues ORDER BY name")
+        .fetch_all(&db)
+        .await
+        .expect("names");
+    assert_eq!(names, ["default", "high_priority", "low_priority", "team.mail"]);
+    let state = states(&db, &[extra], WORKER_TIMEOUT).await.expect("states");
+    assert!(state[0].paused);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn queues_tell_in_the_order_asked_what_waits_what_runs_and_who_serves(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let low_only = NewWorker {
+        queues: vec![QueueName::low()],
+        ..a_worker("low")
+    };
+    register(&db, &low_only).await.expect("entered");
+    enter_worker(&db, "silent").await;
+    execute(
+        &db,
+        "UPDATE workers SET last_heartbeat = '2001-01-01' WHERE id = 'silent'",
+    )
+    .await;
+    let ids = submit_many(&db, 3).await;
+    run_of(&db, "w", ids[0]).await;
+    execute(&db, "UPDATE tasks SET enqueued_at = now() - interval '90 s'").await;
+    let low = NewTask {
+        queue: QueueName::low(),
+        ..a_task("echo")
+    };
+    submit_one(&db, low).await;
+    execute(
+        &db,
+        "UPDATE queues SET paused_at = now() WHERE name = 'low_priority'",
+    )
+    .await;
+
+    let unknown = QueueName::parse("nobody").expect("a name");
+    let asked = [QueueName::low(), unknown, QueueName::default_class()];
+    let states = states(&db, &asked, WORKER_TIMEOUT).await.expect("states");
+    let [low, nobody, default] = &states[..] else {
+        panic!("three states")
+    };
+    assert_eq!(
+        (low.name.as_str(), low.pending, low.running),
+        ("low_priority", 1, 0)
+    );
+    assert_eq!((low.paused, low.workers), (true, 2));
+    assert_eq!((nobody.pending, nobody.running, nobody.workers), (0, 0, 0));
+    assert!(nobody.oldest_age_seconds.is_none() && !nobody.paused);
+    assert_eq!((default.pending, default.running, default.workers), (2, 1, 1));
+    let age = default.oldest_age_seconds.expect("an age");
+    assert!((90.0..150.0).contains(&age), "{age}");
+}

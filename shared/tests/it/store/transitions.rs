@@ -1,0 +1,235 @@
+//! Random mixes of every statement, checked against the transition table of the pure core.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use sqlx::PgPool;
+use tasker_shared::store::cancel::cancel;
+use tasker_shared::store::claim::{Claimant, claim};
+use tasker_shared::store::complete::{Success, complete};
+use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
+use tasker_shared::store::insert::{Due, NewTask, insert};
+use tasker_shared::store::operator_retry::retry;
+use tasker_shared::store::progress::report;
+use tasker_shared::store::promote::promote;
+use tasker_shared::store::{Fault, Result, fault};
+use tasker_shared::task::retry::DeadLetterReason;
+use tasker_shared::task::state::Event;
+use tasker_shared::task::{QueueName, Run, TaskId, TaskStatus};
+use tasker_testkit::{a_key, a_task};
+
+use super::support::{KEY_TTL, enter_worker, wide_pool};
+
+const ACTORS: usize = 8;
+const STEPS: usize = 250;
+const TASKS: usize = 120;
+const EVENTS: [Event; 11] = [
+    Event::ParentsDone,
+    Event::Due,
+    Event::PutOff,
+    Event::Claimed,
+    Event::Succeeded,
+    Event::RetryDecided,
+    Event::GivenUp,
+    Event::RunLost,
+    Event::Cancelled,
+    Event::RetriedByOperator,
+    Event::Resolved,
+];
+
+/// Logs every change of a status, in both tables. A move is a row that leaves one table and enters the other.
+const WATCH: &str = "
+    CREATE TABLE seen (id uuid, txid xid8 DEFAULT pg_current_xact_id(), old task_status, new task_status);
+    CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP = 'INSERT' THEN INSERT INTO seen (id, new) VALUES (NEW.id, NEW.status);
+        ELSIF TG_OP = 'DELETE' THEN INSERT INTO seen (id, old) VALUES (OLD.id, OLD.status);
+        ELSIF OLD.status <> NEW.status THEN
+            INSERT INTO seen (id, old, new) VALUES (NEW.id, OLD.status, NEW.status);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION see();
+    CREATE TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON finished_tasks FOR EACH ROW EXECUTE FUNCTION see();";
+
+/// One who does random things to all tasks.
+struct Actor<'a> {
+    db: &'a PgPool,
+    tasks: &'a [TaskId],
+    worker: String,
+    rng: StdRng,
+    held: Vec<Run>,
+}
+
+impl Actor<'_> {
+    async fn act(&mut self) {
+        for _ in 0..STEPS {
+            match self.step().await {
+                Ok(()) => {}
+                Err(error) => assert_eq!(fault(&error), Fault::RolledBack, "{error}"),
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        let some: Vec<TaskId> = self.tasks.sample(&mut self.rng, 15).copied().collect();
+        match self.rng.random_range(0..10) {
+            0..=2 => self.claim(&some).await,
+            3..=4 => self.complete().await,
+            5..=6 => self.end().await,
+            7 => promote(self.db, 10).await.map(drop),
+            8 => cancel(self.db, some[0], "me").await.map(drop),
+            _ => retry(self.db, some[0], "me", KEY_TTL).await.map(drop),
+        }
+    }
+
+    async fn claim(&mut self, ids: &[TaskId]) -> Result<()> {
+        let names = ["echo".to_owned()];
+        let claimant = Claimant {
+            worker_id: &self.worker,
+            queues: &QueueName::classes(),
+            task_names: &names,
+            holds_suspect: false,
+        };
+        let claim = claim(self.db, &claimant, ids).await?;
+        self.held.extend(claim.tasks.iter().map(|task| task.run));
+        Ok(())
+    }
+
+    /// Some of the held runs. Now and then they stay held, so that a later write about them comes too late.
+    fn some_held(&mut self) -> Vec<Run> {
+        let runs: Vec<Run> = self.held.sample(&mut self.rng, 4).copied().collect();
+        if self.rng.random_bool(0.8) {
+            self.held.retain(|run| !runs.contains(run));
+        }
+        runs
+    }
+
+    async fn complete(&mut self) -> Result<()> {
+        let runs = self.some_held();
+        let reports: Vec<_> = runs.iter().map(|run| (*run, "1".to_owned())).collect();
+        report(self.db, &self.worker, &reports).await?;
+        let result = "{}".to_owned();
+        let done: Vec<Success> = runs
+            .into_iter()
+            .map(|run| Success {
+                run,
+                result: result.clone(),
+            })
+            .collect();
+        complete(self.db, &self.worker, &done).await.map(drop)
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        let verdicts = [
+            Verdict::RetryIn(Duration::ZERO),
+            Verdict::RetryIn(Duration::from_millis(30)),
+            Verdict::DeadLetter(DeadLetterReason::Failed),
+            Verdict::GivenBack,
+        ];
+        let runs = self.some_held();
+        let ended: Vec<EndedRun> = runs
+            .into_iter()
+            .map(|run| EndedRun {
+                run,
+                verdict: *verdicts.choose(&mut self.rng).expect("one of four"),
+                reason: "failed",
+                error: None,
+            })
+            .collect();
+        end_runs(self.db, &self.worker, &ended).await.map(drop)
+    }
+}
+
+async fn submit_a_mix(db: &PgPool) -> Vec<TaskId> {
+    let tasks: Vec<NewTask> = (0..TASKS)
+        .map(|n| NewTask {
+            task_name: if n % 6 == 0 { "mail:send" } else { "echo" }.to_owned(),
+            due: if n % 4 == 0 {
+                Due::InSeconds(0.02)
+            } else {
+                Due::Now
+            },
+            key: a_key(&n.to_string()).filter(|_| n % 3 == 0),
+            ..a_task("echo")
+        })
+        .collect();
+    insert(db, &tasks, KEY_TTL).await.expect("stored");
+    tasks.iter().map(|task| task.id).collect()
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn every_change_is_one_that_the_core_allows_and_no_task_is_lost_or_doubled(db: PgPool) {
+    const SEED: u64 = 20_261_120;
+    sqlx::raw_sql(WATCH).execute(&db).await.expect("the triggers");
+    let wide = wide_pool(&db, 10).await;
+    let tasks = submit_a_mix(&wide).await;
+    let mut actors = Vec::new();
+    for n in 0..ACTORS {
+        let worker = format!("w{n}");
+        enter_worker(&wide, &worker).await;
+        actors.push(Actor {
+            db: &wide,
+            tasks: &tasks,
+            worker,
+            rng: StdRng::seed_from_u64(SEED + n as u64),
+            held: Vec::new(),
+        });
+    }
+    join_all(actors.iter_mut().map(Actor::act)).await;
+    wide.close().await;
+
+    let (rows, ids): (i64, i64) = sqlx::query_as("SELECT count(*), count(DISTINCT id) FROM task_records")
+        .fetch_one(&db)
+        .await
+        .expect("counts");
+    assert_eq!((rows, ids), (TASKS as i64, TASKS as i64));
+    assert_legal(&db).await;
+}
+
+async fn assert_legal(db: &PgPool) {
+    // within one transaction, a row that left one table and one that entered the other are one step
+    let steps: Vec<(TaskStatus, TaskStatus, i64)> = sqlx::query_as(
+        "SELECT old, new, count(*)
+           FROM (SELECT max(old) AS old, max(new) AS new FROM seen GROUP BY txid, id) AS steps
+          WHERE old IS NOT NULL
+          GROUP BY old, new ORDER BY old, new",
+    )
+    .fetch_all(db)
+    .await
+    .expect("every row that left came in somewhere");
+    for (old, new, count) in &steps {
+        let legal = EVENTS.iter().any(|event| old.next(*event) == Ok(*new));
+        assert!(legal, "{count} times from {old} to {new}");
+    }
+    let seen: Vec<_> = steps.iter().map(|(old, new, _)| (*old, *new)).collect();
+    for step in expected_steps() {
+        assert!(
+            seen.contains(&step),
+            "the mix never went from {} to {}",
+            step.0,
+            step.1
+        );
+    }
+}
+
+/// What a mix of this size always comes across: without it the test would prove little.
+fn expected_steps() -> [(TaskStatus, TaskStatus); 12] {
+    use TaskStatus::{Cancelled, Completed, DeadLetter, Pending, RetryScheduled, Running, Scheduled};
+    [
+        (Scheduled, Pending),
+        (Pending, Scheduled),
+        (Pending, Running),
+        (Pending, Cancelled),
+        (Running, Completed),
+        (Running, RetryScheduled),
+        (Running, DeadLetter),
+        (Running, Pending),
+        (Running, Cancelled),
+        (RetryScheduled, Pending),
+        (DeadLetter, Pending),
+        (Cancelled, Pending),
+    ]
+}

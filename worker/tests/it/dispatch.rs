@@ -1,0 +1,169 @@
+//! What is claimed, when, and in which order.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tasker_shared::store::insert::NewTask;
+use tasker_shared::task::{QueueName, TaskStatus};
+use tasker_testkit::{a_task, eventually};
+use tasker_worker::{Context, RegistryError, RunError, Task, TaskError};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::harness::{SOON, System, with};
+
+/// A task type that notes the order in which its tasks run.
+fn noting(order: &Arc<Mutex<Vec<i64>>>) -> Task {
+    let order = Arc::clone(order);
+    Task::new("note", move |_: Context, number: i64| {
+        let order = Arc::clone(&order);
+        async move {
+            order.lock().expect("no panic").push(number);
+            Ok::<_, TaskError>(())
+        }
+    })
+}
+
+/// A task type whose tasks end when the gate is opened.
+fn gated(gate: &Arc<Notify>) -> Task {
+    let gate = Arc::clone(gate);
+    Task::new("gated", move |_: Context, _: Value| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.notified().await;
+            Ok::<_, TaskError>(())
+        }
+    })
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn queues_are_drained_strictly_in_order_and_each_from_its_head(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let in_queue = |queue, number| NewTask { queue, ..with("note", &json!(number)) };
+    let mut tasks = Vec::new();
+    for (queue, first) in [(QueueName::low(), 20), (QueueName::default_class(), 10), (QueueName::high(), 0)] {
+        tasks.extend((first..first + 5).map(|number| in_queue(queue.clone(), number)));
+    }
+    let ids = system.submit_all(tasks).await;
+    let _worker = system.worker(vec![noting(&order)], &[("worker-pool-size", "1")]);
+    for id in ids {
+        system.until(id, TaskStatus::Completed).await;
+    }
+    let expected: Vec<i64> = (0..5).chain(10..15).chain(20..25).collect();
+    assert_eq!(*order.lock().expect("no panic"), expected);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn no_more_handlers_run_at_once_than_there_are_slots(db: PgPool) {
+    let system = System::new(db);
+    let gate = Arc::new(Semaphore::new(0));
+    let ids = system.submit_all((0..6).map(|_| a_task("gated")).collect()).await;
+    let now = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (counted, highest, opened) = (Arc::clone(&now), Arc::clone(&most), Arc::clone(&gate));
+    let task = Task::new("gated", move |_: Context, _: Value| {
+        let (now, most, gate) = (Arc::clone(&counted), Arc::clone(&highest), Arc::clone(&opened));
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            gate.acquire().await?.forget();
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, TaskError>(())
+        }
+    });
+    let _worker = system.worker(vec![task], &[("worker-pool-size", "2")]);
+    eventually("both slots are in use", SOON, async || now.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(system.queue.depths(&[QueueName::default_class()]).await.expect("Redis answers"), [4]);
+    gate.add_permits(6);
+    for id in ids {
+        system.until(id, TaskStatus::Completed).await;
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn reserved_slots_stay_free_for_their_queue(db: PgPool) {
+    let system = System::new(db);
+    let gate = Arc::new(Notify::new());
+    let order = Arc::default();
+    let flood = system.submit_all((0..5).map(|_| a_task("gated")).collect()).await;
+    let settings = [("worker-pool-size", "3"), ("task-queues", "high_priority:1,default")];
+    let _worker = system.worker(vec![gated(&gate), noting(&order)], &settings);
+    eventually("the shared slots are full", SOON, async || {
+        let mut running = 0;
+        for id in &flood {
+            running += usize::from(system.task(*id).await.status == TaskStatus::Running);
+        }
+        running == 2
+    })
+    .await;
+    let urgent = system.submit(NewTask { queue: QueueName::high(), ..with("note", &json!(1)) }).await;
+    system.until(urgent, TaskStatus::Completed).await;
+    gate.notify_waiters();
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_leaves_other_queues_alone(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let other = system.submit(NewTask { queue: QueueName::low(), ..with("note", &json!(1)) }).await;
+    let own = system.submit(NewTask { queue: QueueName::high(), ..with("note", &json!(2)) }).await;
+    let _worker = system.worker(vec![noting(&order)], &[("task-queues", "high")]);
+    system.until(own, TaskStatus::Completed).await;
+    assert_eq!(system.task(other).await.status, TaskStatus::Pending);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_hint_that_comes_twice_or_for_nothing_runs_nothing_twice(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let id = system.submit(with("note", &json!(1))).await;
+    let hint = (id, QueueName::default_class());
+    let gone = (tasker_shared::task::TaskId::generate(), QueueName::default_class());
+    system.queue.push_back(&[hint.clone(), gone, hint]).await.expect("hints can be pushed");
+    let _worker = system.worker(vec![noting(&order)], &[]);
+    system.until(id, TaskStatus::Completed).await;
+    let last = system.submit(with("note", &json!(2))).await;
+    system.until(last, TaskStatus::Completed).await;
+    assert_eq!(*order.lock().expect("no panic"), [1, 2]);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_type_that_the_worker_does_not_know_is_put_off_and_counts_nothing(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let _worker = system.worker(vec![noting(&order)], &[]);
+    let id = system.submit(a_task("of_a_newer_release")).await;
+    eventually("it is put off", SOON, async || system.task(id).await.status == TaskStatus::Scheduled).await;
+    let task = system.task(id).await;
+    assert_eq!((task.runs, task.attempts, task.crash_count), (0, 0, 0));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_paused_queue_is_left_alone_until_it_is_resumed(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let pause = |paused: &'static str| {
+        sqlx::query("UPDATE queues SET paused_at = CASE WHEN $1 = 'yes' THEN now() END WHERE name = 'default'")
+            .bind(paused)
+            .execute(&system.db)
+    };
+    pause("yes").await.expect("queues can be paused");
+    let id = system.submit(with("note", &json!(1))).await;
+    let _worker = system.worker(vec![noting(&order)], &[]);
+    let other = system.submit(NewTask { queue: QueueName::high(), ..with("note", &json!(2)) }).await;
+    system.until(other, TaskStatus::Completed).await;
+    assert_eq!(system.task(id).await.status, TaskStatus::Pending);
+    pause("no").await.expect("queues can be resumed");
+    system.until(id, TaskStatus::Completed).await;
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_with_a_name_registered_twice_does_not_start(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let worker = system.worker(vec![noting(&order), noting(&order)], &[]);
+    let error = worker.stop().await.expect_err("registered twice");
+    assert!(matches!(error, RunError::Registry(RegistryError::Twice(name)) if name == "note"));
+}

@@ -1,0 +1,7 @@
+//! The worker against real Postgres and Redis, each test with its own.
+
+mod cancellation;
+mod dispatch;
+mod harness;
+mod outcomes;
+mod shutdown;
