@@ -1,1 +1,75 @@
-//! Placeholder.
+//! Tasker's server: the HTTP interface, the migrations, the maintenance duties.
+//!
+//! [`router`] serves what [`state::AppState`] holds; [`orchestrator`] has the duties; `main` wires them.
+
+pub mod acted;
+pub mod cursor;
+pub mod db;
+pub mod error;
+pub mod fault;
+pub mod history;
+pub mod http;
+pub mod migrate;
+pub mod openapi;
+pub mod orchestrator;
+pub mod routes;
+pub mod schema;
+pub mod serve;
+pub mod state;
+pub mod submit;
+pub mod types;
+pub mod watcher;
+
+use axum::Router;
+use axum::middleware;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use http::layer;
+use state::AppState;
+
+/// Every route.
+pub fn router(state: AppState) -> Router {
+    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(routes::submit::submit))
+        .routes(routes!(routes::submit_batch::submit_batch))
+        .routes(routes!(routes::list::list_tasks))
+        .routes(routes!(routes::types::list_types))
+        .routes(routes!(routes::get::get_task, routes::cancel::delete_task))
+        .routes(routes!(routes::status::task_status))
+        .routes(routes!(routes::result::task_result))
+        .routes(routes!(routes::history::task_history))
+        .routes(routes!(routes::cancel::cancel_task))
+        .routes(routes!(routes::retry::retry_task))
+        .routes(routes!(routes::queues::list_queues))
+        .routes(routes!(routes::workers::list_workers))
+        .merge(operations())
+        .split_for_parts();
+    let page = SwaggerUi::new("/api-docs/ui").url("/api-docs/openapi.json", document);
+    finished(router.merge(page), state)
+}
+
+/// Health and metrics alone, for an address of their own.
+pub fn operations_router(state: AppState) -> Router {
+    let (router, _) = operations().split_for_parts();
+    finished(router, state)
+}
+
+fn operations() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(routes::health::health))
+        .routes(routes!(routes::health::live))
+        .routes(routes!(routes::health::ready))
+        .routes(routes!(routes::health::detailed))
+        .routes(routes!(routes::metrics::metrics))
+}
+
+fn finished(router: Router<AppState>, state: AppState) -> Router {
+    router
+        .fallback(layer::unknown_route)
+        .method_not_allowed_fallback(layer::method_not_allowed)
+        .layer(middleware::from_fn(layer::answer))
+        .with_state(state)
+}

@@ -1,2 +1,167 @@
-//! Placeholder.
-fn main() {}
+//! The binary `tasker-server`: wires the parts together.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use tasker_server::migrate::{self, Failure, Patience};
+use tasker_server::serve::{bind, serve};
+use tasker_server::state::{AppState, Connections};
+use tasker_server::{operations_router, orchestrator, router};
+use tasker_shared::config::{
+    DeploymentMode, EXIT_FAILURE, EXIT_MIGRATION_TIMEOUT, ServerCommand, ServerConfig,
+};
+use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::queue::Queue;
+use tasker_shared::store::{self, PgPool, migrations, partitions, queues};
+use tasker_shared::telemetry::{Component, Metrics, init_logging};
+use tracing::{error, info, warn};
+
+/// How long what was accepted may take to be written after the last answer.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let config = match ServerConfig::load(std::env::args_os()) {
+        Ok(config) => config,
+        Err(error) => return exit(error.report()),
+    };
+    if let Err(error) = init_logging(Component::Orchestration, &config.log) {
+        return complain(&error.into());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into()),
+    };
+    let outcome = runtime.block_on(run(&config));
+    // what still runs was given its time
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => exit(code),
+        Err(error) => complain(&error),
+    }
+}
+
+async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
+    let db = store::connect(&config.database, "tasker-server")?;
+    match config.command {
+        ServerCommand::MigrateStatus => return print_status(&db).await,
+        ServerCommand::MigrateRun => return migrate(&db, config).await,
+        ServerCommand::Serve => {}
+    }
+    let shutdown = Shutdown::new();
+    let _signals = shutdown.listen().context("cannot listen for signals")?;
+    let migrates = config.run_migrations && config.deployment_mode != DeploymentMode::NoMigrate;
+    let schema = async {
+        if migrates {
+            return migrate(&db, config).await;
+        }
+        outcome(migrate::wait_for_schema(&db, config.migration_timeout).await)
+    };
+    let code = tokio::select! {
+        code = schema => code?,
+        () = shutdown.soft().cancelled() => return Ok(0),
+    };
+    if code != 0 || config.deployment_mode == DeploymentMode::MigrateOnly {
+        return Ok(code);
+    }
+    serve_until_stopped(config, db, &shutdown).await
+}
+
+async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutdown) -> anyhow::Result<i32> {
+    if let Err(error) = partitions::ensure(&db).await {
+        // the duty makes up for it
+        warn!(%error, "partitions could not be made at start");
+    }
+    queues::declare(&db, &config.queues.known)
+        .await
+        .context("cannot declare the queues")?;
+    let queue = Arc::new(Queue::new(&config.redis).context("cannot use REDIS_URL")?);
+    let mut listeners = Vec::new();
+    for address in &config.listen_addrs {
+        listeners.push(bind(*address).await?);
+    }
+    let metrics_listener = match config.metrics_addr {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let metrics = Metrics::install()?;
+    let state = AppState::start(
+        config,
+        Connections {
+            db: db.clone(),
+            queue,
+        },
+        metrics,
+        shutdown,
+    );
+    orchestrator::start(&state, shutdown);
+    let routes = router(state.clone());
+    let mut servers: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| serve(listener, routes.clone(), shutdown))
+        .collect();
+    servers
+        .extend(metrics_listener.map(|listener| serve(listener, operations_router(state.clone()), shutdown)));
+    info!(version = env!("CARGO_PKG_VERSION"), environment = %config.environment, "ready");
+
+    shutdown.soft().cancelled().await;
+    tokio::select! {
+        answered = tokio::time::timeout(config.shutdown_timeout, join_all(servers)) => {
+            if answered.is_err() {
+                warn!("requests in progress were cut off at SHUTDOWN_TIMEOUT");
+            }
+        }
+        () = shutdown.hard().cancelled() => return Ok(EXIT_FAILURE),
+    }
+    state.end_of_submits.cancel();
+    let written = tokio::time::timeout(FLUSH_TIMEOUT, shutdown.drained()).await;
+    if shutdown.hard().is_cancelled() || shutdown.panicked() {
+        return Ok(EXIT_FAILURE);
+    }
+    if written.is_err() {
+        warn!("stopped with work in progress");
+    }
+    info!("stopped");
+    Ok(0)
+}
+
+async fn migrate(db: &PgPool, config: &ServerConfig) -> anyhow::Result<i32> {
+    let patience = Patience {
+        timeout: config.migration_timeout,
+        retries: config.migration_retries,
+    };
+    outcome(migrate::run(db, patience).await)
+}
+
+fn outcome(result: Result<(), Failure>) -> anyhow::Result<i32> {
+    match result {
+        Ok(()) => Ok(0),
+        Err(failure @ Failure::TimedOut) => {
+            error!(%failure, "giving up");
+            Ok(EXIT_MIGRATION_TIMEOUT)
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what was asked for")]
+async fn print_status(db: &PgPool) -> anyhow::Result<i32> {
+    let migrations = migrations::status(db).await.context("cannot ask Postgres")?;
+    println!("{:<16}{:<10}MIGRATION", "VERSION", "STATE");
+    for migration in migrations {
+        let state = if migration.applied { "applied" } else { "pending" };
+        println!("{:<16}{state:<10}{}", migration.version, migration.description);
+    }
+    Ok(0)
+}
+
+fn complain(error: &anyhow::Error) -> ExitCode {
+    error!("{error:#}");
+    exit(EXIT_FAILURE)
+}
+
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

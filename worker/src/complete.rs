@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
+use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::{Success, complete};
 use tasker_shared::store::end_runs::{Ended, EndedRun, Verdict, end_runs};
 use tasker_shared::store::{self, Fault, fault};
@@ -48,6 +49,10 @@ pub(crate) enum Ending {
 }
 
 impl Finished {
+    pub(crate) fn new(claimed: Claimed, elapsed: Duration, ending: Ending) -> Self {
+        Self { run: claimed.run, attempt: claimed.attempts + 1, task_name: claimed.task_name, elapsed, ending }
+    }
+
     fn bytes(&self) -> usize {
         match &self.ending {
             Ending::Success(success) => success.result.len(),
@@ -189,7 +194,7 @@ fn unstorable(success: &Success, error: &store::Error) -> EndedRun {
 }
 
 fn code(error: &store::Error) -> String {
-    error.as_database_error().and_then(tasker_shared::store::DatabaseError::code).unwrap_or_default().into_owned()
+    error.as_database_error().and_then(store::DatabaseError::code).unwrap_or_default().into_owned()
 }
 
 async fn write_others(parts: &Parts, others: &[EndedRun]) {
@@ -202,7 +207,7 @@ async fn write_others(parts: &Parts, others: &[EndedRun]) {
             put_back(parts, ended).await;
         }
         // their texts were cleaned and cut, so no row can be at fault; recovery returns them
-        Err(error) => error!(%error, runs = others.len(), "ends of runs cannot be stored"),
+        Err(error) => error!(code = code(&error), runs = others.len(), "ends of runs cannot be stored"),
     }
 }
 
@@ -250,6 +255,9 @@ async fn put_back(parts: &Parts, ended: Vec<Ended>) {
         .filter(|ended| ended.status == TaskStatus::Pending)
         .map(|ended| (ended.id, ended.queue))
         .collect();
+    if !parts.config.mode.uses_redis() {
+        return;
+    }
     if let Err(error) = parts.queue.push_front(&hints).await {
         warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
     }

@@ -1,4 +1,5 @@
-//! Dispatch: pops hints, claims their rows into free slots, starts their runs.
+//! Dispatch: pops hints, claims their rows into free slots, starts their runs. Now and then, and always while Redis is away, it
+//! claims the oldest pending rows without a hint (see [`crate::net`]).
 //!
 //! One loop serves all queues of the worker in strict order; each queue with reserved slots has a loop of its own beside it.
 //! Batches form by themselves: while a claim is on its way, slots become free, and the next pop fills all of them. A worker
@@ -11,18 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
+use tasker_shared::config::DispatchMode;
 use tasker_shared::queue::{self, Hint, Popped, Popper};
 use tasker_shared::store::claim::{self, Claim, Claimant};
 use tasker_shared::store::{Fault, fault};
 use tasker_shared::task::{QueueName, TaskId};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::execute;
+use crate::net::{Net, Seen, Source};
 use crate::runtime::Parts;
 use crate::slots::{FreeSlots, Slots};
 
-/// The first and the longest wait after a pop that failed.
-const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
+/// Time between looks into the table that find little, while Redis is away.
+const LOOK_WITHOUT_REDIS: Duration = Duration::from_secs(1);
 /// The least that a worker may take of a list that it shares: below it, round trips cost more than fairness gains.
 const FAIR_SHARE_MIN: usize = 16;
 
@@ -34,18 +37,16 @@ pub(crate) struct ClaimLoop {
     slots: Slots,
     /// Hints left in the lists after the last pop, when they are shared with other workers.
     left: Option<u64>,
-    /// How long to wait before the next try, while pops fail.
-    retry_wait: Option<Duration>,
+    net: Net,
+    /// How long to wait before the next look: the last one found less than it could have taken.
+    pause: Option<Duration>,
 }
 
 impl ClaimLoop {
-    pub(crate) fn new(
-        parts: Arc<Parts>,
-        queues: Vec<QueueName>,
-        slots: usize,
-    ) -> Result<Self, queue::Error> {
+    pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>, slots: usize) -> Result<Self, queue::Error> {
         let popper = Popper::new(Arc::clone(&parts.queue), &parts.config.redis, &queues)?;
-        Ok(Self { parts, popper, queues, slots: Slots::new(slots), left: None, retry_wait: None })
+        let net = Net::new(parts.config.mode, Instant::now());
+        Ok(Self { parts, popper, queues, slots: Slots::new(slots), left: None, net, pause: None })
     }
 
     /// Claims until the soft stop.
@@ -82,8 +83,9 @@ impl ClaimLoop {
 
     /// Waits until work may be taken and a slot is free. May be cancelled.
     async fn ready(&mut self) -> Option<FreeSlots> {
-        if let Some(wait) = self.retry_wait {
-            tokio::time::sleep(wait).await;
+        if let Some(pause) = self.pause {
+            tokio::time::sleep(pause).await;
+            self.pause = None;
         }
         self.parts.gate.opened().await;
         let serving = self.parts.paused.leave_out(&self.queues);
@@ -92,28 +94,67 @@ impl ClaimLoop {
             return None;
         }
         self.popper.serve(&serving);
+        if self.parts.config.mode == DispatchMode::EventDrivenOnly {
+            self.parts.redis.opened().await;
+        }
         Some(self.slots.take_free().await)
     }
 
-    /// One round: a pop, a claim, the runs.
+    /// One round: hints or a look into the table, a claim, the runs.
     async fn fill(&mut self, free: FreeSlots) {
+        match self.net.next(Instant::now(), free.count(), self.parts.redis.is_open()) {
+            Source::Lists(block) => self.fill_from_lists(free, block).await,
+            Source::Table(rows) => self.fill_from_table(free, rows).await,
+        }
+    }
+
+    async fn fill_from_lists(&mut self, free: FreeSlots, block: Duration) {
         let sharing = self.parts.heartbeat.sharing();
         let count = fair_share(free.count(), self.left, sharing);
-        match self.popper.pop(count, sharing > 1).await {
+        match self.popper.pop(count, block, sharing > 1).await {
             Ok(popped) => {
-                if self.retry_wait.take().is_some() {
-                    info!("Redis answers again");
-                }
                 self.left = popped.left;
                 self.parts.status.popped();
                 self.take(popped, free).await;
             }
-            Err(error) => self.redis_failed(&error),
+            Err(error) => {
+                debug!(error = &error as &dyn std::error::Error, "a pop failed");
+                self.parts.redis.close();
+            }
         }
     }
 
-    async fn take(&self, popped: Popped, free: FreeSlots) {
-        let Some(queue) = popped.queue else { return };
+    async fn fill_from_table(&mut self, free: FreeSlots, rows: usize) {
+        let limit = i64::try_from(rows).unwrap_or(i64::MAX);
+        let claimed = {
+            let claimant = self.claimant();
+            twice_if_rolled_back(|| claim::claim_oldest(&self.parts.db, &claimant, limit)).await
+        };
+        let claim = match claimed {
+            Ok(claim) => claim,
+            Err(error) => return self.claim_failed(&error, &[]).await,
+        };
+        let found = claim.tasks.len();
+        self.parts.status.claimed();
+        self.net.looked(Instant::now(), seen(&claim));
+        counter!("tasker_net_claims_total").increment(found as u64);
+        if found < rows {
+            self.pause = match self.parts.config.mode {
+                DispatchMode::PollingOnly => Some(self.parts.config.claim_interval),
+                _ if !self.parts.redis.is_open() => Some(LOOK_WITHOUT_REDIS),
+                _ => None,
+            };
+        }
+        if !claim.worker_is_alive {
+            return self.parts.declared_dead();
+        }
+        self.start(claim, free).await;
+    }
+
+    async fn take(&mut self, popped: Popped, free: FreeSlots) {
+        let Some(queue) = popped.queue else {
+            return self.net.popped(std::iter::empty(), true);
+        };
         let hints = |ids: &[TaskId]| -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
         if self.parts.shutdown.soft().is_cancelled() {
             return self.put_back(&hints(&popped.ids)).await;
@@ -123,55 +164,57 @@ impl ClaimLoop {
             return;
         }
         let began = Instant::now();
-        match self.claim(&ids).await {
-            Ok(claim) => {
-                histogram!("task_claim_duration_seconds").record(began.elapsed());
-                self.parts.status.claimed();
-                if !claim.worker_is_alive {
-                    self.put_back(&hints(&ids)).await;
-                    return self.parts.declared_dead();
-                }
-                if claim.paused.contains(&queue) {
-                    self.put_back(&hints(&ids)).await;
-                }
-                self.start(claim, free, ids.len());
-            }
-            Err(error) => {
-                self.parts.gate.close();
-                if fault(&error) == Fault::Unknown {
-                    error!(%error, tasks = ids.len(), "the outcome of a claim is unknown");
-                } else {
-                    warn!(%error, "a claim failed");
-                    self.put_back(&hints(&ids)).await;
-                }
-            }
+        let claimed = {
+            let claimant = self.claimant();
+            twice_if_rolled_back(|| claim::claim(&self.parts.db, &claimant, &ids)).await
+        };
+        let claim = match claimed {
+            Ok(claim) => claim,
+            Err(error) => return self.claim_failed(&error, &hints(&ids)).await,
+        };
+        histogram!("task_claim_duration_seconds").record(began.elapsed());
+        counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(claim.tasks.len()) as u64);
+        self.parts.status.claimed();
+        self.net.popped(seen(&claim), false);
+        if !claim.worker_is_alive {
+            self.put_back(&hints(&ids)).await;
+            return self.parts.declared_dead();
         }
+        if claim.paused.contains(&queue) {
+            self.put_back(&hints(&ids)).await;
+        }
+        self.start(claim, free).await;
     }
 
-    async fn claim(&self, ids: &[TaskId]) -> Result<Claim, tasker_shared::store::Error> {
-        let claimant = Claimant {
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant {
             worker_id: &self.parts.worker_id,
             queues: &self.queues,
             task_names: self.parts.registry.names(),
             holds_suspect: self.parts.held.has_suspect(),
-        };
-        let claimed = claim::claim(&self.parts.db, &claimant, ids).await;
-        match claimed {
-            Err(error) if fault(&error) == Fault::RolledBack => claim::claim(&self.parts.db, &claimant, ids).await,
-            other => other,
         }
     }
 
-    fn start(&self, claim: Claim, mut free: FreeSlots, hints: usize) {
+    async fn start(&self, claim: Claim, mut free: FreeSlots) {
         self.parts.paused.add(&claim.paused);
-        counter!("tasker_stale_hints_total").increment((hints - claim.tasks.len().min(hints)) as u64);
         if !claim.tasks.is_empty() {
             #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
             histogram!("tasker_claim_batch_tasks").record(claim.tasks.len() as f64);
         }
         for claimed in claim.tasks {
-            let slot = free.take_one().expect("no more is popped than there are free slots");
-            execute::spawn(&self.parts, claimed, slot);
+            let slot = free.take_one().expect("no more is claimed than there are free slots");
+            execute::spawn(&self.parts, claimed, slot).await;
+        }
+    }
+
+    /// Puts hints back only if their rows certainly were not claimed.
+    async fn claim_failed(&self, error: &tasker_shared::store::Error, hints: &[Hint]) {
+        self.parts.gate.close();
+        if fault(error) == Fault::Unknown {
+            error!(%error, hints = hints.len(), "the outcome of a claim is unknown");
+        } else {
+            warn!(%error, hints = hints.len(), "a claim failed");
+            self.put_back(hints).await;
         }
     }
 
@@ -180,16 +223,21 @@ impl ClaimLoop {
             warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
         }
     }
+}
 
-    fn redis_failed(&mut self, error: &queue::Error) {
-        let wait = match self.retry_wait {
-            None => {
-                warn!(error = error as &dyn std::error::Error, "Redis does not answer a pop");
-                *RETRY_WAIT.start()
-            }
-            Some(wait) => (wait * 2).min(*RETRY_WAIT.end()),
-        };
-        self.retry_wait = Some(wait);
+/// The claimed tasks as the net sees them.
+fn seen(claim: &Claim) -> impl Iterator<Item = Seen<'_>> {
+    claim.tasks.iter().map(|task| (&task.queue, task.enqueued_at))
+}
+
+/// Sends a claim again, once, if a deadlock rolled it back.
+async fn twice_if_rolled_back<F>(claim: impl Fn() -> F) -> Result<Claim, tasker_shared::store::Error>
+where
+    F: Future<Output = Result<Claim, tasker_shared::store::Error>>,
+{
+    match claim().await {
+        Err(error) if fault(&error) == Fault::RolledBack => claim().await,
+        other => other,
     }
 }
 

@@ -35,28 +35,27 @@ enum Outcome {
 }
 
 /// Starts a run in its slot. The run owns itself: it ends by handing its end to the completer.
-pub(crate) fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
-    let cancelled = parts.held.add(claimed.run, claimed.suspect);
+pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
+    let Some(cancelled) = parts.held.add(claimed.run, claimed.suspect) else {
+        // recovery took the task from this worker while an earlier run of it still ends here
+        let ending = judge(&claimed, Outcome::GivenBack, None, Backoff::default(), 0.0);
+        return parts.completer.send(Finished::new(claimed, Duration::ZERO, ending)).await;
+    };
     let parts = Arc::clone(parts);
     parts.runs.clone().spawn(async move {
+        let mut claimed = claimed;
         let began = Instant::now();
-        let outcome = run(&parts, &claimed, &slot, cancelled).await;
+        let outcome = run(&parts, &mut claimed, &slot, cancelled).await;
+        let progress = parts.reports.last(claimed.run);
         let backoff = parts.registry.get(&claimed.task_name).map_or_else(Backoff::default, |task| task.backoff);
-        let ending = judge(&claimed, outcome, backoff, rand::random());
-        let finished = Finished {
-            run: claimed.run,
-            attempt: claimed.attempts + 1,
-            task_name: claimed.task_name,
-            elapsed: began.elapsed(),
-            ending,
-        };
-        parts.completer.send(finished).await;
+        let ending = judge(&claimed, outcome, progress, backoff, rand::random());
+        parts.completer.send(Finished::new(claimed, began.elapsed(), ending)).await;
         // only now: what waits to be written is bounded by the slots
         drop(slot);
     });
 }
 
-async fn run(parts: &Parts, claimed: &Claimed, slot: &Slot, cancelled: CancellationToken) -> Outcome {
+async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: CancellationToken) -> Outcome {
     let Some(task) = parts.registry.get(&claimed.task_name) else {
         // a claim takes registered types only
         return Outcome::GivenBack;
@@ -69,7 +68,7 @@ async fn run(parts: &Parts, claimed: &Claimed, slot: &Slot, cancelled: Cancellat
         correlation_id = %claimed.correlation_id,
     );
     let context = context(parts, claimed, cancelled.clone(), span.clone());
-    let handler = start(&task.handler, context, claimed.parameters.clone(), slot.clone(), span);
+    let handler = start(&task.handler, context, std::mem::take(&mut claimed.parameters), slot.clone(), span);
     let limit = Duration::from_secs_f64(claimed.timeout_seconds);
     tokio::select! {
         biased;
@@ -113,23 +112,31 @@ async fn ignored(cancelled: &CancellationToken) {
     tokio::time::sleep(CANCEL_GRACE).await;
 }
 
-fn context(parts: &Parts, claimed: &Claimed, cancelled: CancellationToken, span: Span) -> Context {
+fn context(parts: &Parts, claimed: &mut Claimed, cancelled: CancellationToken, span: Span) -> Context {
     let facts = RunFacts {
         run: claimed.run,
         attempt: claimed.attempts + 1,
         max_attempts: claimed.max_attempts,
         timeout: Duration::from_secs_f64(claimed.timeout_seconds),
         correlation_id: claimed.correlation_id.clone(),
-        traceparent: claimed.traceparent.clone(),
-        metadata: claimed.metadata.clone(),
+        traceparent: claimed.traceparent.take(),
+        metadata: std::mem::take(&mut claimed.metadata),
     };
     Context::new(facts, cancelled, parts.reports.clone(), span)
 }
 
 /// What the end of a handler means for its task. Pure; `jitter` is a random number of 0 to 1.
-fn judge(claimed: &Claimed, outcome: Outcome, backoff: Backoff, jitter: f64) -> Ending {
+fn judge(
+    claimed: &Claimed,
+    outcome: Outcome,
+    progress: Option<String>,
+    backoff: Backoff,
+    jitter: f64,
+) -> Ending {
     let (failure, reason, text) = match outcome {
-        Outcome::Returned(Ok(result)) => return Ending::Success(Success { run: claimed.run, result }),
+        Outcome::Returned(Ok(result)) => {
+            return Ending::Success(Success { run: claimed.run, result, progress });
+        }
         Outcome::GivenBack => {
             return Ending::Other(EndedRun {
                 run: claimed.run,

@@ -28,14 +28,17 @@ impl Default for Held {
 }
 
 impl Held {
-    /// Takes note of a run; the token is cancelled when somebody cancels its task.
-    pub(crate) fn add(&self, run: Run, suspect: bool) -> CancellationToken {
+    /// Takes note of a run; the token is cancelled when somebody cancels its task. Nothing if the task is already held.
+    pub(crate) fn add(&self, run: Run, suspect: bool) -> Option<CancellationToken> {
         let cancelled = CancellationToken::new();
         let held = HeldRun { number: run.number, suspect, cancelled: cancelled.clone() };
         let mut runs = self.runs();
+        if runs.contains_key(&run.task) {
+            return None;
+        }
         runs.insert(run.task, held);
         self.count.send_replace(runs.len());
-        cancelled
+        Some(cancelled)
     }
 
     /// Lets go of runs whose end is written.
@@ -89,10 +92,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_earlier_run_of_a_task_cannot_remove_or_cancel_a_later_one() {
+    fn a_task_is_held_once_and_an_earlier_run_of_it_cannot_remove_or_cancel_the_later_one() {
         let held = Held::default();
         let task = TaskId::generate();
-        let token = held.add(Run { task, number: 2 }, false);
+        let token = held.add(Run { task, number: 2 }, false).expect("it is not held yet");
+        assert!(held.add(Run { task, number: 3 }, false).is_none());
         held.remove([Run { task, number: 1 }]);
         held.cancel(task, Some(1));
         assert!(held.contains(task));

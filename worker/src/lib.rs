@@ -40,6 +40,7 @@ mod heartbeat;
 mod held;
 mod http;
 mod identity;
+mod net;
 mod progress;
 mod registry;
 mod results;

@@ -13,7 +13,7 @@ use tracing::warn;
 /// Reports that come within this time of each other are written together.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// The reports that wait to be written. Holds one a run, so it is bounded by the slots.
+/// The latest report of each run. Bounded by the slots.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reports {
     inner: Arc<Inner>,
@@ -21,21 +21,39 @@ pub(crate) struct Reports {
 
 #[derive(Debug, Default)]
 struct Inner {
-    latest: Mutex<HashMap<Run, String>>,
+    latest: Mutex<HashMap<Run, Report>>,
     arrived: Notify,
 }
 
+#[derive(Debug)]
+struct Report {
+    text: String,
+    /// Whether it has not been written yet.
+    new: bool,
+}
+
 impl Reports {
-    pub(crate) fn put(&self, run: Run, report: String) {
-        self.latest().insert(run, report);
+    pub(crate) fn put(&self, run: Run, text: String) {
+        self.latest().insert(run, Report { text, new: true });
         self.inner.arrived.notify_one();
     }
 
-    fn take(&self) -> Vec<(Run, String)> {
-        self.latest().drain().collect()
+    /// The last report of a run that ends: it is written together with the end.
+    pub(crate) fn last(&self, run: Run) -> Option<String> {
+        self.latest().remove(&run).map(|report| report.text)
     }
 
-    fn latest(&self) -> std::sync::MutexGuard<'_, HashMap<Run, String>> {
+    fn take_new(&self) -> Vec<(Run, String)> {
+        let mut latest = self.latest();
+        let new = latest.iter_mut().filter(|(_, report)| report.new);
+        new.map(|(run, report)| {
+            report.new = false;
+            (*run, report.text.clone())
+        })
+        .collect()
+    }
+
+    fn latest(&self) -> std::sync::MutexGuard<'_, HashMap<Run, Report>> {
         self.inner.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,7 +65,7 @@ impl Reports {
                 () = stop.cancelled() => return,
                 () = self.inner.arrived.notified() => {}
             }
-            let reports = self.take();
+            let reports = self.take_new();
             if reports.is_empty() {
                 continue;
             }

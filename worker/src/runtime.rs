@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::complete::{Completer, FLUSHERS};
 use crate::dispatch::ClaimLoop;
-use crate::gate::Gate;
+use crate::gate::{self, Gate};
 use crate::heartbeat::{self, Heartbeat};
 use crate::held::Held;
 use crate::http::Status;
@@ -65,7 +65,10 @@ pub(crate) struct Parts {
     pub(crate) declared_dead: CancellationToken,
     pub(crate) completer: Completer,
     pub(crate) held: Held,
+    /// Whether Postgres answers.
     pub(crate) gate: Gate,
+    /// Whether Redis answers.
+    pub(crate) redis: Gate,
     pub(crate) paused: Paused,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) reports: Reports,
@@ -106,7 +109,8 @@ pub(crate) async fn run(config: WorkerConfig, registry: Registry, shutdown: Shut
         declared_dead: CancellationToken::new(),
         completer,
         held: Held::default(),
-        gate: Gate::default(),
+        gate: Gate::new("Postgres"),
+        redis: Gate::new("Redis"),
         paused: Paused::default(),
         heartbeat: Heartbeat::default(),
         reports: Reports::default(),
@@ -156,7 +160,10 @@ fn claim_loops(parts: &Arc<Parts>) -> Result<Vec<ClaimLoop>, queue::Error> {
 fn spawn_duties(parts: &Arc<Parts>) {
     let shutdown = &parts.shutdown;
     shutdown.spawn_named("heartbeat", heartbeat::run(Arc::clone(parts)));
-    shutdown.spawn_named("cancellation listener", cancel::listen(Arc::clone(parts)));
+    if parts.config.mode.uses_redis() {
+        shutdown.spawn_named("cancellation listener", cancel::listen(Arc::clone(parts)));
+        shutdown.spawn_named("redis watch", gate::watch_redis(Arc::clone(parts)));
+    }
     shutdown.spawn_named("cancellation look", cancel::look(Arc::clone(parts)));
     let reports = parts.reports.clone();
     shutdown.spawn_named(

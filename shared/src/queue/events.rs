@@ -1,9 +1,15 @@
+use std::time::Duration;
+
 use deadpool_redis::redis::Pipeline;
 use deadpool_redis::redis::aio::PubSubStream;
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
-use super::{Queue, Result};
+use super::{Error, Queue, Result};
 use crate::task::TaskId;
+
+/// How long it may take to connect and subscribe. A Redis that accepts and never answers counts as away after it.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The ids of running tasks that somebody cancels, as the word comes in.
 pub struct Cancellations {
@@ -24,6 +30,13 @@ impl Queue {
 
     /// Listens for cancellations, on a connection of its own.
     pub async fn cancellations(&self) -> Result<Cancellations> {
+        // redis-rs bounds neither the connect nor the subscribe of a listener
+        timeout(SUBSCRIBE_TIMEOUT, self.subscribe())
+            .await
+            .map_err(|elapsed| Error::Connect(elapsed.into()))?
+    }
+
+    async fn subscribe(&self) -> Result<Cancellations> {
         let (mut sink, messages) = self.client().get_async_pubsub().await?.split();
         sink.subscribe(self.keys().cancellations()).await?;
         Ok(Cancellations { messages })

@@ -13,7 +13,7 @@ pub use connection::Queue;
 pub use events::Cancellations;
 pub use keys::Keys;
 pub use lists::Hint;
-pub use pop::{Popped, Popper, Unblocker};
+pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
 
 /// A command failed, or Redis did not answer in time.
 #[derive(Debug, thiserror::Error)]

@@ -18,9 +18,9 @@ use super::{Queue, Result};
 use crate::config::RedisConfig;
 use crate::task::{QueueName, TaskId};
 
-/// How long the server holds a pop of empty lists.
-const BLOCK: Duration = Duration::from_secs(1);
-/// How long the client waits for the reply: the server's time and a second more.
+/// The longest time for which the server may hold a pop of empty lists.
+pub const BLOCK_MAX: Duration = Duration::from_secs(1);
+/// How long the client waits for the reply: the server's longest time and a second more.
 const REPLY: Duration = Duration::from_secs(2);
 /// What stands for "no connection" where a client id is expected.
 const NO_CLIENT: i64 = 0;
@@ -77,10 +77,10 @@ impl Popper {
         }
     }
 
-    /// Pops up to `count` hints of the first list that has any, waiting up to a second for one. Must not be cancelled.
-    /// With `count_left`, also counts what is left, in the same round trip.
-    pub async fn pop(&mut self, count: usize, count_left: bool) -> Result<Popped> {
-        let answer = self.try_pop(count, count_left).await;
+    /// Pops up to `count` hints of the first list that has any, waiting up to `block` (a second at most) for one. Must not be
+    /// cancelled. With `count_left`, also counts what is left, in the same round trip.
+    pub async fn pop(&mut self, count: usize, block: Duration, count_left: bool) -> Result<Popped> {
+        let answer = self.try_pop(count, block.min(BLOCK_MAX), count_left).await;
         if answer.is_err() {
             self.client_id.store(NO_CLIENT, Ordering::Relaxed);
             self.connection = None;
@@ -88,12 +88,12 @@ impl Popper {
         answer
     }
 
-    async fn try_pop(&mut self, count: usize, count_left: bool) -> Result<Popped> {
+    async fn try_pop(&mut self, count: usize, block: Duration, count_left: bool) -> Result<Popped> {
         let mut connection = self.connect().await?;
         let mut commands = Pipeline::new();
         commands
             .cmd("BLMPOP")
-            .arg(BLOCK.as_secs())
+            .arg(block.as_secs_f64())
             .arg(self.lists.len())
             .arg(&self.lists)
             .arg("LEFT")

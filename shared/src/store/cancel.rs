@@ -20,12 +20,34 @@ pub enum Cancelled {
 
 /// Cancels a task. `actor` is who asked, for the history.
 pub async fn cancel(db: impl PgExecutor<'_> + Copy, id: TaskId, actor: &str) -> Result<Cancelled> {
+    loop {
+        if let Some(cancelled) = cancel_alive(db, id, actor).await? {
+            return Ok(cancelled);
+        }
+        match super::records::status_of(db, id).await? {
+            None => return Ok(Cancelled::NotFound),
+            Some(status) if status.is_terminal() => return Ok(Cancelled::AlreadyOver(status)),
+            // it came back to life between the two looks, by an operator's retry
+            Some(_) => {}
+        }
+    }
+}
+
+/// Cancels a task that is in `tasks`; nothing if it is not there.
+async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Result<Option<Cancelled>> {
     let alive = sqlx::query!(
         r#"
         WITH found AS MATERIALIZED (
-            SELECT id, status, cancel_requested_at FROM tasks WHERE id = $1 FOR NO KEY UPDATE
+            SELECT id, status, runs, worker_id, started_at, cancel_requested_at
+              FROM tasks
+             WHERE id = $1
+               FOR NO KEY UPDATE
         ), told AS (
-            UPDATE tasks t SET cancel_requested_at = now(), updated_at = now()
+            -- Postgres holds the new row against the checks once as made from the version that the statement's snapshot
+            -- shows, which may still be pending, before it turns to the one that is locked; so both are made to agree
+            UPDATE tasks t
+               SET cancel_requested_at = now(), updated_at = now(), status = f.status, runs = f.runs,
+                   worker_id = f.worker_id, started_at = f.started_at, reason = NULL
               FROM found f
              WHERE t.id = f.id AND f.status = 'running' AND f.cancel_requested_at IS NULL
             RETURNING t.id
@@ -56,14 +78,11 @@ pub async fn cancel(db: impl PgExecutor<'_> + Copy, id: TaskId, actor: &str) -> 
     )
     .fetch_optional(db)
     .await?;
-    match alive.map(|row| row.status) {
-        Some(TaskStatus::Running) => Ok(Cancelled::ToldToStop),
-        Some(status) if status.is_terminal() => Ok(Cancelled::AlreadyOver(status)),
-        Some(_) => Ok(Cancelled::Now),
-        None => Ok(super::records::status_of(db, id)
-            .await?
-            .map_or(Cancelled::NotFound, Cancelled::AlreadyOver)),
-    }
+    Ok(alive.map(|row| match row.status {
+        TaskStatus::Running => Cancelled::ToldToStop,
+        status if status.is_terminal() => Cancelled::AlreadyOver(status),
+        _ => Cancelled::Now,
+    }))
 }
 
 /// The runs of `worker_id` that have been told to stop.

@@ -64,63 +64,131 @@ pub struct Claim {
     pub tasks: Vec<Claimed>,
 }
 
+/// One row of the answer: the facts about the worker, and a task if one was claimed.
+struct Row {
+    alive: bool,
+    paused: Vec<QueueName>,
+    id: Option<TaskId>,
+    runs: Option<i32>,
+    task_name: Option<String>,
+    queue: Option<QueueName>,
+    parameters: Option<String>,
+    metadata: Option<String>,
+    attempts: Option<i32>,
+    max_attempts: Option<i32>,
+    suspect: Option<bool>,
+    timeout_seconds: Option<f64>,
+    correlation_id: Option<String>,
+    traceparent: Option<String>,
+    enqueued_at: Option<DateTime<Utc>>,
+    started_at: Option<DateTime<Utc>>,
+}
+
+/// The claim, around the part that picks and locks pending rows. That part sees `me` and `paused` and gives
+/// (id, known, suspect).
+macro_rules! claim_rows {
+    ($locked:tt, $claimant:expr, $source:expr) => {
+        sqlx::query_as!(
+            Row,
+            r#"
+            WITH lazy AS MATERIALIZED (
+                SELECT set_config('synchronous_commit', 'off', true)
+            ), me AS MATERIALIZED (
+                SELECT EXISTS (SELECT FROM workers WHERE id = $1 AND status = 'alive') AS alive FROM lazy
+            ), paused AS MATERIALIZED (
+                SELECT COALESCE(array_agg(name), '{}') AS names
+                  FROM queues
+                 WHERE paused_at IS NOT NULL AND name = ANY ($2::text[])
+            ), locked AS MATERIALIZED (
+            "# + $locked
+                + r#"
+            ), judged AS MATERIALIZED (
+                SELECT id, known AND (NOT suspect
+                                      OR (NOT $6 AND id = (SELECT id FROM locked WHERE known AND suspect LIMIT 1)))
+                           AS taken
+                  FROM locked
+            ), claimed AS (
+                UPDATE tasks t
+                   SET status = 'running', runs = t.runs + 1, worker_id = $1, started_at = now(), updated_at = now()
+                  FROM judged j
+                 WHERE t.id = j.id AND j.taken
+                RETURNING t.*
+            ), put_off AS (
+                UPDATE tasks t
+                   SET status = 'scheduled', run_at = now() + make_interval(secs => 1 + 4 * random()),
+                       updated_at = now()
+                  FROM judged j
+                 WHERE t.id = j.id AND NOT j.taken
+            )
+            SELECT me.alive AS "alive!", paused.names AS "paused!: Vec<QueueName>",
+                   c.id AS "id?: TaskId", c.runs AS "runs?", c.task_name AS "task_name?",
+                   c.queue AS "queue?: QueueName", c.parameters::text AS parameters, c.metadata::text AS metadata,
+                   c.attempts AS "attempts?", c.max_attempts AS "max_attempts?", c.crash_count >= $5 AS suspect,
+                   c.timeout_seconds AS "timeout_seconds?", c.correlation_id AS "correlation_id?", c.traceparent,
+                   c.enqueued_at, c.started_at
+              FROM me CROSS JOIN paused LEFT JOIN claimed c ON true
+            "#,
+            $claimant.worker_id,
+            $claimant.queues as _,
+            $claimant.task_names,
+            $source,
+            SUSPECT_CRASHES,
+            $claimant.holds_suspect,
+        )
+    };
+}
+
 /// Claims those of `ids` that are pending and that this worker can run now. Of the rest, pending rows of a type it does not
-/// know, and suspects beside the one it may run, are put off for 1 to 5 s, counting nothing: straight back on the list they would spin.
+/// know, and suspects beside the one it may run, are put off for 1 to 5 s, counting nothing: straight back on the list they
+/// would spin. A row that somebody else has locked loses its hint; the net finds it.
 ///
 /// Commits asynchronously: a claim that is lost with a crash of Postgres only runs its tasks again.
 pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[TaskId]) -> Result<Claim> {
-    let rows = sqlx::query!(
+    let rows = claim_rows!(
         r#"
-        WITH lazy AS MATERIALIZED (
-            SELECT set_config('synchronous_commit', 'off', true)
-        ), me AS MATERIALIZED (
-            SELECT EXISTS (SELECT FROM workers WHERE id = $1 AND status = 'alive') AS alive FROM lazy
-        ), paused AS MATERIALIZED (
-            SELECT COALESCE(array_agg(name), '{}') AS names
-              FROM queues
-             WHERE paused_at IS NOT NULL AND name = ANY ($2::text[])
-        ), locked AS MATERIALIZED (
-            -- a row that somebody else has locked loses its hint; the net finds it
-            SELECT id, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
-              FROM tasks
-             WHERE id = ANY ($4::uuid[]) AND status = 'pending'
-               AND (SELECT alive FROM me) AND queue <> ALL ((SELECT names FROM paused)::text[])
-             ORDER BY id
-               FOR NO KEY UPDATE SKIP LOCKED
-        ), judged AS MATERIALIZED (
-            SELECT id, known AND (NOT suspect OR (NOT $6 AND id = (SELECT id FROM locked WHERE known AND suspect LIMIT 1)))
-                       AS taken
-              FROM locked
-        ), claimed AS (
-            UPDATE tasks t
-               SET status = 'running', runs = t.runs + 1, worker_id = $1, started_at = now(), updated_at = now()
-              FROM judged j
-             WHERE t.id = j.id AND j.taken
-            RETURNING t.*
-        ), put_off AS (
-            UPDATE tasks t
-               SET status = 'scheduled', run_at = now() + make_interval(secs => 1 + 4 * random()), updated_at = now()
-              FROM judged j
-             WHERE t.id = j.id AND NOT j.taken
-        )
-        SELECT me.alive AS "alive!", paused.names AS "paused!: Vec<QueueName>",
-               c.id AS "id?: TaskId", c.runs AS "runs?", c.task_name AS "task_name?", c.queue AS "queue?: QueueName",
-               c.parameters::text AS parameters, c.metadata::text AS metadata, c.attempts AS "attempts?",
-               c.max_attempts AS "max_attempts?", c.crash_count >= $5 AS suspect,
-               c.timeout_seconds AS "timeout_seconds?", c.correlation_id AS "correlation_id?", c.traceparent,
-               c.enqueued_at, c.started_at
-          FROM me CROSS JOIN paused LEFT JOIN claimed c ON true
+                SELECT id, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
+                  FROM tasks
+                 WHERE id = ANY ($4::uuid[]) AND status = 'pending'
+                   AND (SELECT alive FROM me) AND queue <> ALL ((SELECT names FROM paused)::text[])
+                 ORDER BY id
+                   FOR NO KEY UPDATE SKIP LOCKED
         "#,
-        claimant.worker_id,
-        claimant.queues as _,
-        claimant.task_names,
-        ids as _,
-        SUSPECT_CRASHES,
-        claimant.holds_suspect,
+        claimant,
+        ids as _
     )
     .fetch_all(db)
     .await?;
+    Ok(read(rows))
+}
 
+/// The net: claims up to `limit` pending rows without any hint, in the order of the worker's queues, in each the oldest first.
+/// Otherwise like [`claim`].
+pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, limit: i64) -> Result<Claim> {
+    let rows = claim_rows!(
+        r#"
+                SELECT oldest.id, oldest.known, oldest.suspect
+                  FROM UNNEST($2::text[]) AS q(name)
+                 CROSS JOIN LATERAL (
+                           -- the outer limit stops the scan, so that rows of later queues are not even locked
+                           SELECT id, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
+                             FROM tasks
+                            WHERE queue = q.name AND status = 'pending'
+                            ORDER BY enqueued_at, id
+                            LIMIT $4
+                              FOR NO KEY UPDATE SKIP LOCKED
+                       ) AS oldest
+                 WHERE (SELECT alive FROM me) AND q.name <> ALL ((SELECT names FROM paused)::text[])
+                 LIMIT $4
+        "#,
+        claimant,
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(read(rows))
+}
+
+fn read(rows: Vec<Row>) -> Claim {
     let mut claim = Claim::default();
     for row in rows {
         claim.worker_is_alive = row.alive;
@@ -128,10 +196,7 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
         // one row comes back even when nothing was claimed; its task is empty
         let Some(id) = row.id else { continue };
         claim.tasks.push(Claimed {
-            run: Run {
-                task: id,
-                number: row.runs.unwrap_or_default(),
-            },
+            run: Run { task: id, number: row.runs.unwrap_or_default() },
             task_name: row.task_name.unwrap_or_default(),
             queue: row.queue.unwrap_or_else(QueueName::default_class),
             parameters: row.parameters.unwrap_or_default(),
@@ -146,5 +211,5 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
             started_at: row.started_at.unwrap_or_default(),
         });
     }
-    Ok(claim)
+    claim
 }

@@ -12,6 +12,8 @@ pub struct Success {
     pub run: Run,
     /// JSON text of the result.
     pub result: String,
+    /// JSON text of the last progress report, which may not have been stored yet.
+    pub progress: Option<String>,
 }
 
 /// Moves the tasks of these runs of `worker_id` to `finished_tasks`, with their results. Returns how each ended: `completed`,
@@ -25,16 +27,18 @@ pub async fn complete(
 ) -> Result<Vec<(TaskId, TaskStatus)>> {
     let ids: Vec<TaskId> = successes.iter().map(|success| success.run.task).collect();
     let runs: Vec<i32> = successes.iter().map(|success| success.run.number).collect();
+    let reports: Vec<Option<&str>> = successes.iter().map(|success| success.progress.as_deref()).collect();
     let results: Vec<&str> = successes.iter().map(|success| success.result.as_str()).collect();
     let rows = sqlx::query!(
         r#"
         WITH input AS MATERIALIZED (
-            SELECT * FROM UNNEST($2::uuid[], $3::integer[], $4::text[]) AS t(id, run, result) ORDER BY id
+            SELECT * FROM UNNEST($2::uuid[], $3::integer[], $4::text[], $5::text[]) AS t(id, run, result, report)
+             ORDER BY id
         ), gone AS (
             -- deleting is the fence: of two who try, one gets the row
             DELETE FROM tasks t USING input i
              WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1 AND t.status = 'running'
-            RETURNING t.*, CASE WHEN t.cancel_requested_at IS NULL THEN i.result::json END AS result
+            RETURNING t.*, CASE WHEN t.cancel_requested_at IS NULL THEN i.result::json END AS result, i.report::json AS report
         )
         INSERT INTO finished_tasks
                (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
@@ -44,7 +48,8 @@ pub async fn complete(
                CASE WHEN cancel_requested_at IS NULL THEN 'completed' ELSE 'cancelled' END::task_status,
                runs, attempts + 1, max_attempts,
                crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
-               timeout_seconds, progress, created_at, enqueued_at, run_at, started_at, now(), result, now()
+               timeout_seconds, COALESCE(report, progress), created_at, enqueued_at, run_at, started_at, now(),
+               result, now()
           FROM gone
         RETURNING id AS "id: TaskId", status AS "status: TaskStatus"
         "#,
@@ -52,6 +57,7 @@ pub async fn complete(
         ids as _,
         &runs,
         results as _,
+        reports as _,
     )
     .fetch_all(db)
     .await?;

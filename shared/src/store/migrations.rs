@@ -1,9 +1,10 @@
 //! The schema's version. Servers migrate; workers wait.
 
 use sqlx::PgPool;
-use sqlx::migrate::{MigrateError, Migrator};
+pub use sqlx::migrate::MigrateError;
+use sqlx::migrate::Migrator;
 
-use super::Result;
+use super::{Fault, Result, fault};
 
 /// The migrations that this build carries.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -22,6 +23,14 @@ pub struct MigrationStatus {
 /// Applies what is missing, one process at a time: others wait for the advisory lock and then find nothing to do.
 pub async fn run(db: &PgPool) -> std::result::Result<(), MigrateError> {
     MIGRATOR.run(db).await
+}
+
+/// Whether migrations that failed so may succeed when they are tried again.
+pub fn may_pass(error: &MigrateError) -> bool {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => fault(error) != Fault::Row,
+        _ => false,
+    }
 }
 
 /// The version that this build needs.

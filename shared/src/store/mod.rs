@@ -6,6 +6,8 @@
 //!   means that somebody else was first.
 //! - Statements with several outcomes lock their rows in a CTE first, in id order, and decide only on what the lock
 //!   returned. Claims and promotions skip rows that are locked.
+//! - A statement that changes a row which it may have waited for sets every column that the table's checks tie to the
+//!   status: Postgres checks the version of its snapshot before it turns to the newer one.
 //! - Time is Postgres's `now()`.
 //! - `synchronous_commit` travels inside a statement and never as a session setting, which a pooler would leak to others.
 //! - A write by a worker carries (id, run, worker id); a late one changes nothing.

@@ -40,7 +40,9 @@ pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<(TaskId,
 pub async fn next_due_in(db: impl PgExecutor<'_>) -> Result<Option<Duration>> {
     let seconds = sqlx::query_scalar!(
         r#"
-        SELECT GREATEST(extract(epoch FROM min(run_at) - now())::double precision, 0)
+        -- GREATEST passes over a null, so without the CASE an empty table would read as "due now"
+        SELECT CASE WHEN min(run_at) IS NOT NULL
+                    THEN GREATEST(extract(epoch FROM min(run_at) - now())::double precision, 0) END
           FROM tasks
          WHERE status IN ('scheduled', 'retry_scheduled')
         "#,

@@ -173,27 +173,24 @@ pub async fn list(
     let floor = filter.created_after.map_or(TaskId::MIN, |time| {
         TaskId::first_at(time.timestamp_millis() - DAY_MILLIS)
     });
+    // The end of the scan is settled first: were it looked up after the page, tasks that come or go between the two statements
+    // would be left out or listed twice.
+    let scan_end = scan_end(db, below, floor, filter.finished(), scanned).await?;
     let tasks = select_records!(
-        r#"FROM (
-               SELECT *
-                 FROM task_records
-                WHERE id < $1 AND id >= $2 AND ($3::boolean IS NULL OR finished = $3)
-                ORDER BY id DESC
-                LIMIT $4
-           ) AS scanned
-          WHERE ($5::task_status IS NULL OR status = $5)
-            AND ($6::text IS NULL OR queue = $6)
-            AND ($7::text IS NULL OR task_name = $7)
-            AND ($8::text IS NULL OR $8 = ANY (tags))
-            AND ($9::text IS NULL OR worker_id = $9)
-            AND ($10::timestamptz IS NULL OR created_at >= $10)
-            AND ($11::timestamptz IS NULL OR created_at < $11)
+        r#"FROM task_records
+          WHERE id < $1 AND id >= $2 AND ($3::boolean IS NULL OR finished = $3)
+            AND ($4::task_status IS NULL OR status = $4)
+            AND ($5::text IS NULL OR queue = $5)
+            AND ($6::text IS NULL OR task_name = $6)
+            AND ($7::text IS NULL OR $7 = ANY (tags))
+            AND ($8::text IS NULL OR worker_id = $8)
+            AND ($9::timestamptz IS NULL OR created_at >= $9)
+            AND ($10::timestamptz IS NULL OR created_at < $10)
           ORDER BY id DESC
-          LIMIT $12"#,
+          LIMIT $11"#,
         below as _,
-        floor as _,
+        scan_end.unwrap_or(floor) as _,
         filter.finished(),
-        scanned,
         filter.status as _,
         filter.queue.as_ref() as _,
         filter.task_name,
@@ -206,15 +203,12 @@ pub async fn list(
     .fetch_all(db)
     .await?;
     let full = i64::try_from(tasks.len()) == Ok(limit);
-    let next = match tasks.last() {
-        Some(last) if full => Some(last.id),
-        _ => last_scanned(db, below, floor, filter.finished(), scanned).await?,
-    };
+    let next = tasks.last().filter(|_| full).map(|last| last.id).or(scan_end);
     Ok(Page { tasks, next })
 }
 
-/// Where the scan of a page stopped, or nothing if it reached the end of the list.
-async fn last_scanned(
+/// The id of the last row that a page looks at, or nothing if the list ends before.
+async fn scan_end(
     db: impl PgExecutor<'_>,
     below: TaskId,
     floor: TaskId,

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::limits;
+
 /// How long to wait before the next try: exponential, with full jitter, so that tasks that failed together
 /// do not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The longest wait before the second try; it doubles with each further try.
     pub base: Duration,
-    /// The longest wait of all.
+    /// The longest wait of all; a year at most.
     pub cap: Duration,
 }
 
@@ -28,7 +30,7 @@ impl Backoff {
     pub fn delay(&self, ended: u32, jitter: f64) -> Duration {
         let doublings = ended.saturating_sub(1).min(62);
         let longest = self.base.as_secs_f64() * 2f64.powi(doublings.cast_signed());
-        let capped = longest.min(self.cap.as_secs_f64());
+        let capped = longest.min(self.cap.min(limits::DELAY).as_secs_f64());
         Duration::from_secs_f64(capped * jitter.clamp(0.0, 1.0))
     }
 }
@@ -98,7 +100,7 @@ pub fn decide(failure: Failure, attempt: i32, max_attempts: i32, backoff: Backof
         });
     }
     Decision::RetryIn(match failure {
-        Failure::RetryAfter(delay) => delay,
+        Failure::RetryAfter(delay) => delay.min(limits::DELAY),
         _ => backoff.delay(attempt.unsigned_abs(), jitter),
     })
 }
@@ -110,7 +112,7 @@ mod tests {
 
     const BACKOFF: Backoff = Backoff {
         base: Duration::from_secs(1),
-        cap: Duration::from_secs(60),
+        cap: Duration::from_mins(1),
     };
 
     #[test]
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_handler_may_say_when_to_try_again_but_not_how_often() {
-        let wait = Duration::from_secs(600);
+        let wait = Duration::from_mins(10);
         assert_eq!(
             decide(Failure::RetryAfter(wait), 1, 3, BACKOFF, 0.5),
             Decision::RetryIn(wait)
@@ -147,6 +149,14 @@ mod tests {
             decide(Failure::RetryAfter(wait), 3, 3, BACKOFF, 0.5),
             Decision::DeadLetter(_)
         ));
+    }
+
+    #[test]
+    fn no_handler_puts_its_task_off_for_more_than_a_year() {
+        let decision = decide(Failure::RetryAfter(Duration::MAX), 1, 3, BACKOFF, 0.5);
+        assert_eq!(decision, Decision::RetryIn(limits::DELAY));
+        let endless = Backoff { base: Duration::MAX, cap: Duration::MAX };
+        assert_eq!(endless.delay(1, 1.0), limits::DELAY);
     }
 
     proptest! {

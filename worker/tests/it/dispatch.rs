@@ -72,7 +72,8 @@ async fn no_more_handlers_run_at_once_than_there_are_slots(db: PgPool) {
             Ok::<_, TaskError>(())
         }
     });
-    let _worker = system.worker(vec![task], &[("worker-pool-size", "2")]);
+    let settings = [("worker-pool-size", "2"), ("tasker-deployment-mode", "EventDrivenOnly")];
+    let _worker = system.worker(vec![task], &settings);
     eventually("both slots are in use", SOON, async || now.load(Ordering::SeqCst) == 2).await;
     assert_eq!(system.queue.depths(&[QueueName::default_class()]).await.expect("Redis answers"), [4]);
     gate.add_permits(6);

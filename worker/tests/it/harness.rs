@@ -1,5 +1,6 @@
 //! A worker in this process, on the test's own database and key prefix.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -43,15 +44,15 @@ impl System {
 
     fn config(&self, settings: &[(&str, &str)]) -> WorkerConfig {
         let redis = self.queue.config();
-        let fixed = [
+        let mut flags = BTreeMap::from([
             ("database-url", self.db.connect_options().to_url_lossy().to_string()),
             ("redis-url", tasker_testkit::redis_url()),
             ("queue-key-prefix", redis.key_prefix.clone()),
             ("worker-listen-addr", "127.0.0.1:0".to_owned()),
             ("db-pool-size", "5".to_owned()),
-        ];
-        let given = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let flags = fixed.into_iter().chain(given).map(|(name, value)| format!("--{name}={value}"));
+        ]);
+        flags.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let flags = flags.into_iter().map(|(name, value)| format!("--{name}={value}"));
         let arguments = std::iter::once("tasker-worker".to_owned()).chain(flags);
         WorkerConfig::load(arguments).expect("sound settings")
     }

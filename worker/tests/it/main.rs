@@ -3,5 +3,6 @@
 mod cancellation;
 mod dispatch;
 mod harness;
+mod net;
 mod outcomes;
 mod shutdown;

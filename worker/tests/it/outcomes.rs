@@ -185,6 +185,21 @@ async fn progress_is_seen_while_the_handler_runs(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn the_last_report_is_kept_however_late_it_came(db: PgPool) {
+    async fn reports(context: Context, _: Value) -> Result<(), TaskError> {
+        for percent in 0..=100 {
+            context.progress(percent)?;
+        }
+        Ok(())
+    }
+    let system = System::new(db);
+    let _worker = system.worker(vec![Task::new("reports", reports)], &[]);
+    let id = system.submit(a_task("reports")).await;
+    let task = system.until(id, TaskStatus::Completed).await;
+    assert_eq!(task.progress.as_deref(), Some("100"));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_handler_knows_its_task_attempt_and_correlation(db: PgPool) {
     async fn tells(context: Context, _: Value) -> Result<Value, TaskError> {
         Ok(json!({

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sqlx::PgPool;
+use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::store::workers;
 use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_testkit::{a_task, eventually};
@@ -45,7 +46,8 @@ async fn a_stop_lets_runs_end_and_takes_the_worker_off_the_list(db: PgPool) {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_run_that_does_not_end_in_time_goes_back_to_the_front_and_counts_as_nothing(db: PgPool) {
     let system = System::new(db);
-    let settings = [("shutdown-timeout", "100ms"), ("worker-pool-size", "1")];
+    let settings =
+        [("shutdown-timeout", "100ms"), ("worker-pool-size", "1"), ("tasker-deployment-mode", "EventDrivenOnly")];
     let worker = system.worker(vec![Task::new("never_ends", never_ends)], &settings);
     let ids = system.submit_all(vec![a_task("never_ends"), a_task("never_ends")]).await;
     system.until(ids[0], TaskStatus::Running).await;
@@ -54,7 +56,7 @@ async fn a_run_that_does_not_end_in_time_goes_back_to_the_front_and_counts_as_no
     assert_eq!(task.status, TaskStatus::Pending);
     assert_eq!((task.runs, task.attempts, task.crash_count), (1, 0, 0));
     let mut popper = system.queue.popper(&[QueueName::default_class()]);
-    assert_eq!(popper.pop(10, false).await.expect("Redis answers").ids, ids);
+    assert_eq!(popper.pop(10, BLOCK_MAX, false).await.expect("Redis answers").ids, ids);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]

@@ -1,4 +1,4 @@
-use tasker_shared::queue::Hint;
+use tasker_shared::queue::{BLOCK_MAX, Hint};
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_testkit::TestQueue;
 
@@ -18,8 +18,8 @@ async fn ids_leave_a_list_in_the_order_in_which_they_came() {
     queue.push_back(&all[2..4]).await.expect("pushed");
     queue.push_back(&all[4..]).await.expect("pushed");
     queue.push_front(&all[..2]).await.expect("pushed");
-    let popped = queue.popper(&[default]).pop(10, false).await.expect("popped");
-    assert_eq!(popped.ids, ids(&all));
+    let got = queue.popper(&[default]).pop(10, BLOCK_MAX, false).await.expect("popped");
+    assert_eq!(got.ids, ids(&all));
 }
 
 #[tokio::test]
@@ -38,12 +38,12 @@ async fn one_push_fills_many_lists_each_in_its_order() {
             .filter(|(_, q)| q == class)
             .map(|(id, _)| *id)
             .collect();
-        let popped = queue
+        let got = queue
             .popper(std::slice::from_ref(class))
-            .pop(5000, false)
+            .pop(5000, BLOCK_MAX, false)
             .await
             .expect("popped");
-        assert_eq!(popped.ids, wanted);
+        assert_eq!(got.ids, wanted);
     }
 }
 
@@ -54,9 +54,9 @@ async fn a_push_larger_than_one_command_keeps_its_order_at_either_end() {
     let all = hints(&low, 11_000);
     queue.push_back(&all).await.expect("pushed");
     let mut popper = queue.popper(std::slice::from_ref(&low));
-    assert_eq!(popper.pop(20_000, false).await.expect("popped").ids, ids(&all));
+    assert_eq!(popper.pop(20_000, BLOCK_MAX, false).await.expect("popped").ids, ids(&all));
     queue.push_front(&all).await.expect("pushed");
-    assert_eq!(popper.pop(20_000, false).await.expect("popped").ids, ids(&all));
+    assert_eq!(popper.pop(20_000, BLOCK_MAX, false).await.expect("popped").ids, ids(&all));
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn two_prefixes_do_not_see_each_other() {
     assert!(
         other
             .popper(&default)
-            .pop(10, false)
+            .pop(10, BLOCK_MAX, false)
             .await
             .expect("popped")
             .ids

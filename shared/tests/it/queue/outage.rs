@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::task::QueueName;
 use tasker_testkit::{RedisServer, TestQueue, eventually, free_port};
 use tokio::io::AsyncReadExt;
@@ -26,7 +27,7 @@ async fn assert_away(queue: &TestQueue) {
     );
     assert!(timeout(AWAY, queue.depths(&low)).await.expect("in time").is_err());
     assert!(
-        timeout(AWAY, popper.pop(1, true))
+        timeout(AWAY, popper.pop(1, BLOCK_MAX, true))
             .await
             .expect("in time")
             .is_err()
@@ -46,12 +47,12 @@ async fn a_redis_that_goes_is_an_error_at_once_and_its_return_is_noticed_without
     let low = [QueueName::low()];
     let mut popper = queue.popper(&low);
     queue.is_up().await.expect("it is up");
-    assert!(popper.pop(1, false).await.expect("popped").ids.is_empty());
+    assert!(popper.pop(1, BLOCK_MAX, false).await.expect("popped").ids.is_empty());
 
     redis.stop().await;
     assert_away(&queue).await;
     assert!(
-        timeout(AWAY, popper.pop(1, false))
+        timeout(AWAY, popper.pop(1, BLOCK_MAX, false))
             .await
             .expect("in time")
             .is_err()
@@ -64,10 +65,10 @@ async fn a_redis_that_goes_is_an_error_at_once_and_its_return_is_noticed_without
     .await;
     let hint = hints(&low[0], 1);
     queue.push_back(&hint).await.expect("pushed");
-    let mut popped = Vec::new();
+    let mut got = Vec::new();
     eventually("the same popper pops again", RECOVERY, async || {
-        popped.extend(popper.pop(1, true).await.map(|some| some.ids).unwrap_or_default());
-        popped == ids(&hint)
+        got.extend(popper.pop(1, BLOCK_MAX, true).await.map(|some| some.ids).unwrap_or_default());
+        got == ids(&hint)
     })
     .await;
 }
@@ -79,12 +80,12 @@ async fn a_redis_that_stops_answering_is_an_error_in_time_and_comes_back() {
     let low = [QueueName::low()];
     let mut popper = queue.popper(&low);
     queue.is_up().await.expect("it is up");
-    popper.pop(1, false).await.expect("popped");
+    popper.pop(1, BLOCK_MAX, false).await.expect("popped");
 
     redis.process().signal("STOP");
     assert!(timeout(AWAY, queue.is_up()).await.expect("in time").is_err());
     assert!(
-        timeout(AWAY, popper.pop(1, false))
+        timeout(AWAY, popper.pop(1, BLOCK_MAX, false))
             .await
             .expect("in time")
             .is_err()
@@ -97,7 +98,7 @@ async fn a_redis_that_stops_answering_is_an_error_in_time_and_comes_back() {
     })
     .await;
     eventually("the same popper pops again", RECOVERY, async || {
-        popper.pop(1, true).await.is_ok()
+        popper.pop(1, BLOCK_MAX, true).await.is_ok()
     })
     .await;
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::task::QueueName;
 use tasker_testkit::{TestQueue, eventually};
 use tokio::time::timeout;
@@ -16,18 +17,18 @@ async fn a_pop_empties_the_first_list_before_it_looks_at_the_second() {
     queue.push_back(&low).await.expect("pushed");
     queue.push_back(&high).await.expect("pushed");
     let mut popper = queue.popper(&classes);
-    let first = popper.pop(4, true).await.expect("popped");
+    let first = popper.pop(4, BLOCK_MAX, true).await.expect("popped");
     assert_eq!(
         (first.ids, first.queue, first.left),
         (ids(&high[..4]), Some(QueueName::high()), Some(4))
     );
-    let second = popper.pop(4, true).await.expect("popped");
+    let second = popper.pop(4, BLOCK_MAX, true).await.expect("popped");
     assert_eq!(
         (second.ids, second.left),
         (ids(&high[4..]), Some(3)),
         "one list a pop"
     );
-    let third = popper.pop(4, false).await.expect("popped");
+    let third = popper.pop(4, BLOCK_MAX, false).await.expect("popped");
     assert_eq!(
         (third.ids, third.queue, third.left),
         (ids(&low), Some(QueueName::low()), None)
@@ -46,7 +47,7 @@ async fn a_pop_serves_only_the_lists_it_was_given_in_their_order() {
     for _ in 0..2 {
         order.push(
             popper
-                .pop(9, false)
+                .pop(9, BLOCK_MAX, false)
                 .await
                 .expect("popped")
                 .queue
@@ -54,7 +55,7 @@ async fn a_pop_serves_only_the_lists_it_was_given_in_their_order() {
         );
     }
     assert_eq!(order, [QueueName::low(), QueueName::high()]);
-    assert!(popper.pop(9, false).await.expect("popped").ids.is_empty());
+    assert!(popper.pop(9, BLOCK_MAX, false).await.expect("popped").ids.is_empty());
 }
 
 #[tokio::test]
@@ -62,10 +63,10 @@ async fn a_pop_of_empty_lists_comes_back_empty() {
     let queue = TestQueue::new();
     let mut popper = queue.popper(&QueueName::classes());
     for count_left in [false, true] {
-        let popped = timeout(PATIENCE, popper.pop(10, count_left)).await;
-        let popped = popped.expect("in time").expect("popped");
-        assert!(popped.ids.is_empty() && popped.queue.is_none());
-        assert_eq!(popped.left, count_left.then_some(0));
+        let got = timeout(PATIENCE, popper.pop(10, count_left)).await;
+        let got = got.expect("in time").expect("popped");
+        assert!(got.ids.is_empty() && got.queue.is_none());
+        assert_eq!(got.left, count_left.then_some(0));
     }
 }
 
@@ -78,8 +79,8 @@ async fn a_push_ends_a_pop_that_waits() {
         tokio::task::yield_now().await;
         queue.push_back(&hint).await.expect("pushed");
     };
-    let (popped, ()) = tokio::join!(popper.pop(10, false), push);
-    assert_eq!(popped.expect("popped").ids, ids(&hint));
+    let (got, ()) = tokio::join!(popper.pop(10, BLOCK_MAX, false), push);
+    assert_eq!(got.expect("popped").ids, ids(&hint));
 }
 
 #[tokio::test]
@@ -92,23 +93,23 @@ async fn an_unblock_ends_a_pop_that_waits_and_the_connection_goes_on() {
         .await
         .expect("without a connection it does nothing");
     // the first pop connects; the unblocks end those that follow, so that three take less than their three seconds
-    popper.pop(1, false).await.expect("popped");
+    popper.pop(1, BLOCK_MAX, false).await.expect("popped");
     let start = std::time::Instant::now();
     for _ in 0..3 {
-        let pop = tokio::spawn(async move { (popper.pop(1, false).await, popper) });
+        let pop = tokio::spawn(async move { (popper.pop(1, BLOCK_MAX, false).await, popper) });
         eventually("the pop ends", PATIENCE, async || {
             unblocker.unblock().await.expect("unblocked");
             pop.is_finished()
         })
         .await;
-        let (popped, same) = pop.await.expect("no panic");
-        assert!(popped.expect("an unblocked pop is no error").ids.is_empty());
+        let (got, same) = pop.await.expect("no panic");
+        assert!(got.expect("an unblocked pop is no error").ids.is_empty());
         popper = same;
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let hint = hints(&QueueName::low(), 1);
     queue.push_back(&hint).await.expect("pushed");
-    assert_eq!(popper.pop(1, false).await.expect("popped").ids, ids(&hint));
+    assert_eq!(popper.pop(1, BLOCK_MAX, false).await.expect("popped").ids, ids(&hint));
 }
 
 #[tokio::test]
@@ -121,10 +122,10 @@ async fn entries_that_are_no_ids_are_skipped() {
     queue.raw("RPUSH", &[&key, "", "junk", "6e8bc430-9c3a"]);
     queue.push_back(&hint[1..]).await.expect("pushed");
     let mut popper = queue.popper(&[low]);
-    assert_eq!(popper.pop(10, true).await.expect("popped").ids, ids(&hint));
+    assert_eq!(popper.pop(10, BLOCK_MAX, true).await.expect("popped").ids, ids(&hint));
     queue.raw("RPUSH", &[&key, "junk"]);
-    let popped = popper.pop(10, true).await.expect("popped");
-    assert!(popped.ids.is_empty() && popped.queue.is_some());
+    let got = popper.pop(10, BLOCK_MAX, true).await.expect("popped");
+    assert!(got.ids.is_empty() && got.queue.is_some());
 }
 
 #[tokio::test]
@@ -134,10 +135,10 @@ async fn a_key_of_another_kind_is_an_error_and_not_a_hang() {
     queue.raw("SET", &[&queue.keys().list(&low), "text"]);
     let mut popper = queue.popper(std::slice::from_ref(&low));
     for count_left in [false, true] {
-        let popped = timeout(PATIENCE, popper.pop(10, count_left))
+        let got = timeout(PATIENCE, popper.pop(10, count_left))
             .await
             .expect("in time");
-        assert!(popped.is_err());
+        assert!(got.is_err());
     }
     assert!(queue.push_back(&hints(&low, 1)).await.is_err());
     assert!(queue.depths(&[low]).await.is_err());

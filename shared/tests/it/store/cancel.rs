@@ -4,12 +4,13 @@ use tasker_shared::store::cancel::{Cancelled, cancel, told_to_stop};
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::history::events;
 use tasker_shared::store::insert::{Due, NewTask};
+use tasker_shared::store::operator_retry::retry;
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{
-    a_dead_letter, claim_as, ended, enter_worker, finish, record, rows_of, run_of, submit_many, submit_one,
-    wide_pool,
+    KEY_TTL, a_dead_letter, claim_as, ended, enter_worker, finish, record, rows_of, run_of, submit_many,
+    submit_one, wide_pool,
 };
 
 async fn ask(db: &PgPool, id: TaskId) -> Cancelled {
@@ -149,5 +150,27 @@ async fn of_a_cancel_and_a_completion_at_once_the_task_ends_once_and_both_agree(
         }))
         .await;
     }
+    wide.close().await;
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_cancel_while_an_operator_retries_never_calls_a_live_task_over(db: PgPool) {
+    let wide = wide_pool(&db, 8).await;
+    let id = submit_one(&wide, a_task("echo")).await;
+    let cancelling = join_all((0..4).map(async |_| {
+        for _ in 0..150 {
+            match ask(&wide, id).await {
+                Cancelled::Now | Cancelled::AlreadyOver(TaskStatus::Cancelled) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }));
+    let retrying = join_all((0..4).map(async |_| {
+        for _ in 0..150 {
+            retry(&wide, id, "me", KEY_TTL).await.expect("an answer");
+        }
+    }));
+    join(cancelling, retrying).await;
+    assert_eq!(rows_of(&wide, id).await, 1);
     wide.close().await;
 }

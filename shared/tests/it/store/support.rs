@@ -13,9 +13,9 @@ use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{QueueName, Run, TaskId, TaskStatus};
 use tasker_testkit::{a_task, a_worker};
 
-/// A day, the default of IDEMPOTENCY_TTL.
+/// A day, the default of `IDEMPOTENCY_TTL`.
 pub(crate) const KEY_TTL: f64 = 86_400.0;
-/// The default of WORKER_TIMEOUT.
+/// The default of `WORKER_TIMEOUT`.
 pub(crate) const WORKER_TIMEOUT: f64 = 30.0;
 
 /// Writes `tasks`.
@@ -78,6 +78,7 @@ pub(crate) fn success(run: Run, result: &str) -> Success {
     Success {
         run,
         result: result.to_owned(),
+        progress: None,
     }
 }
 

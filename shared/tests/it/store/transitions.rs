@@ -25,7 +25,7 @@ use super::support::{KEY_TTL, enter_worker, wide_pool};
 
 const ACTORS: usize = 8;
 const STEPS: usize = 250;
-const TASKS: usize = 120;
+const TASKS: i64 = 120;
 const EVENTS: [Event; 11] = [
     Event::ParentsDone,
     Event::Due,
@@ -117,6 +117,7 @@ impl Actor<'_> {
             .map(|run| Success {
                 run,
                 result: result.clone(),
+                progress: None,
             })
             .collect();
         complete(self.db, &self.worker, &done).await.map(drop)
@@ -185,7 +186,7 @@ async fn every_change_is_one_that_the_core_allows_and_no_task_is_lost_or_doubled
         .fetch_one(&db)
         .await
         .expect("counts");
-    assert_eq!((rows, ids), (TASKS as i64, TASKS as i64));
+    assert_eq!((rows, ids), (TASKS, TASKS));
     assert_legal(&db).await;
 }
 

@@ -1,0 +1,334 @@
+//! The life of a task, told from its row and from the stored events. Pure.
+//!
+//! The happy path writes no events: the row's own times tell of the creation, of the last run and of the end. A stored
+//! event ended a run or was an operator's; it carries when the run that it ended was enqueued and claimed.
+
+use chrono::{DateTime, Utc};
+use tasker_shared::store::history::Event;
+use tasker_shared::store::records::TaskRecord;
+use tasker_shared::task::TaskStatus;
+use tasker_shared::wire::HistoryEvent;
+
+/// Everything that happened, oldest first.
+pub fn tell(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
+    let mut story = Story::begin(record, events);
+    for event in events {
+        if let (Some(started_at), Some(run)) = (event.started_at, event.run) {
+            story.claim(event.enqueued_at, started_at, run, event.worker_id.clone());
+        }
+        story.stored(event);
+    }
+    story.last_run(record, events);
+    story.end(record);
+    let mut told = story.told;
+    // stable, so that what happened at once stays in the order of cause and effect
+    told.sort_by_key(|event| event.at);
+    told
+}
+
+struct Story {
+    told: Vec<HistoryEvent>,
+    state: TaskStatus,
+}
+
+fn step(at: DateTime<Utc>, from: Option<TaskStatus>, to: TaskStatus) -> HistoryEvent {
+    HistoryEvent {
+        at,
+        from,
+        to,
+        run: None,
+        attempt: None,
+        worker_id: None,
+        reason: None,
+        error: None,
+        actor: None,
+    }
+}
+
+impl Story {
+    fn begin(record: &TaskRecord, events: &[Event]) -> Self {
+        let state = first_state(record, events);
+        Self {
+            told: vec![step(record.created_at, None, state)],
+            state,
+        }
+    }
+
+    /// A run began: perhaps after it had become due, always by a claim.
+    fn claim(
+        &mut self,
+        enqueued_at: Option<DateTime<Utc>>,
+        started_at: DateTime<Utc>,
+        run: i32,
+        worker_id: Option<String>,
+    ) {
+        self.due(enqueued_at);
+        self.told.push(HistoryEvent {
+            run: Some(run),
+            worker_id,
+            reason: Some("claimed".to_owned()),
+            ..step(started_at, Some(TaskStatus::Pending), TaskStatus::Running)
+        });
+        self.state = TaskStatus::Running;
+    }
+
+    /// What was due later became pending.
+    fn due(&mut self, enqueued_at: Option<DateTime<Utc>>) {
+        let waited = matches!(
+            self.state,
+            TaskStatus::Waiting | TaskStatus::Scheduled | TaskStatus::RetryScheduled
+        );
+        if let (true, Some(at)) = (waited, enqueued_at) {
+            self.told.push(HistoryEvent {
+                reason: Some("due".to_owned()),
+                ..step(at, Some(self.state), TaskStatus::Pending)
+            });
+            self.state = TaskStatus::Pending;
+        }
+    }
+
+    fn stored(&mut self, event: &Event) {
+        self.told.push(HistoryEvent {
+            at: event.at,
+            from: event.from,
+            to: event.to,
+            run: event.run,
+            attempt: event.attempt,
+            worker_id: event.worker_id.clone(),
+            reason: event.reason.clone(),
+            error: event.error.clone(),
+            actor: event.actor.clone(),
+        });
+        // a request to stop is told to a running task and changes no state; its claim may not have been told yet
+        if event.from != Some(event.to) {
+            self.state = event.to;
+        }
+    }
+
+    /// The run that no event ended: it goes on, or the row itself ended with it.
+    fn last_run(&mut self, record: &TaskRecord, events: &[Event]) {
+        let told = |event: &Event| event.run == Some(record.runs) && event.started_at == record.started_at;
+        match record.started_at {
+            Some(started_at) if !events.iter().any(told) => {
+                self.claim(
+                    record.enqueued_at,
+                    started_at,
+                    record.runs,
+                    record.worker_id.clone(),
+                );
+            }
+            None if record.status == TaskStatus::Pending => self.due(record.enqueued_at),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, record: &TaskRecord) {
+        let Some(at) = record.completed_at.filter(|_| self.state != record.status) else {
+            return;
+        };
+        self.told.push(HistoryEvent {
+            run: Some(record.runs),
+            attempt: Some(record.attempts),
+            worker_id: record.worker_id.clone(),
+            ..step(at, Some(self.state), record.status)
+        });
+        self.state = record.status;
+    }
+}
+
+/// The state in which the task was written. Rows that are due later are enqueued later than they are created.
+fn first_state(record: &TaskRecord, events: &[Event]) -> TaskStatus {
+    let enqueued_at = match events.first() {
+        None => record.enqueued_at,
+        Some(event) if event.started_at.is_some() => event.enqueued_at,
+        // an operator was first, and saw it as it was
+        Some(event) => {
+            return event
+                .from
+                .filter(|from| *from != TaskStatus::Running)
+                .unwrap_or(TaskStatus::Pending);
+        }
+    };
+    match enqueued_at {
+        Some(at) if at <= record.created_at => TaskStatus::Pending,
+        None if record.status == TaskStatus::Waiting => TaskStatus::Waiting,
+        _ => TaskStatus::Scheduled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tasker_shared::task::{QueueName, TaskId};
+
+    fn time(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("a time")
+    }
+
+    fn record(status: TaskStatus) -> TaskRecord {
+        TaskRecord {
+            id: TaskId::MIN,
+            task_name: "t".into(),
+            queue: QueueName::default_class(),
+            priority: 0,
+            parameters: "{}".into(),
+            metadata: "{}".into(),
+            tags: Vec::new(),
+            status,
+            runs: 0,
+            attempts: 0,
+            max_attempts: 4,
+            crash_count: 0,
+            worker_id: None,
+            idempotency_key: None,
+            correlation_id: "c".into(),
+            timeout_seconds: 60.0,
+            progress: None,
+            error: None,
+            reason: None,
+            created_at: time(0),
+            enqueued_at: Some(time(0)),
+            run_at: None,
+            started_at: None,
+            updated_at: time(0),
+            result: None,
+            completed_at: None,
+        }
+    }
+
+    fn event(at: i64, from: TaskStatus, to: TaskStatus) -> Event {
+        Event {
+            at: time(at),
+            from: Some(from),
+            to,
+            run: None,
+            attempt: None,
+            worker_id: None,
+            reason: None,
+            error: None,
+            actor: None,
+            enqueued_at: None,
+            started_at: None,
+        }
+    }
+
+    fn steps(record: &TaskRecord, events: &[Event]) -> String {
+        let steps: Vec<String> = tell(record, events)
+            .iter()
+            .map(|step| {
+                let from = step.from.map_or("-", TaskStatus::as_str);
+                format!("{} {from}>{}", (step.at - time(0)).num_seconds(), step.to)
+            })
+            .collect();
+        steps.join(", ")
+    }
+
+    #[test]
+    fn a_task_that_waits_was_only_created() {
+        assert_eq!(steps(&record(TaskStatus::Pending), &[]), "0 ->pending");
+        let scheduled = TaskRecord {
+            enqueued_at: None,
+            run_at: Some(time(9)),
+            ..record(TaskStatus::Scheduled)
+        };
+        assert_eq!(steps(&scheduled, &[]), "0 ->scheduled");
+    }
+
+    #[test]
+    fn the_happy_path_is_told_by_the_row_alone() {
+        let done = TaskRecord {
+            runs: 1,
+            attempts: 1,
+            worker_id: Some("w".into()),
+            started_at: Some(time(2)),
+            completed_at: Some(time(3)),
+            ..record(TaskStatus::Completed)
+        };
+        assert_eq!(
+            steps(&done, &[]),
+            "0 ->pending, 2 pending>running, 3 running>completed"
+        );
+        let delayed = TaskRecord {
+            enqueued_at: Some(time(1)),
+            ..done
+        };
+        assert_eq!(
+            steps(&delayed, &[]),
+            "0 ->scheduled, 1 scheduled>pending, 2 pending>running, 3 running>completed"
+        );
+    }
+
+    #[test]
+    fn a_retry_tells_of_both_runs() {
+        let failed = Event {
+            run: Some(1),
+            attempt: Some(1),
+            enqueued_at: Some(time(0)),
+            started_at: Some(time(1)),
+            ..event(2, TaskStatus::Running, TaskStatus::RetryScheduled)
+        };
+        let running = TaskRecord {
+            runs: 2,
+            attempts: 1,
+            worker_id: Some("w".into()),
+            enqueued_at: Some(time(5)),
+            started_at: Some(time(6)),
+            ..record(TaskStatus::Running)
+        };
+        assert_eq!(
+            steps(&running, &[failed]),
+            "0 ->pending, 1 pending>running, 2 running>retry_scheduled, 5 retry_scheduled>pending, 6 pending>running"
+        );
+    }
+
+    #[test]
+    fn a_dead_letter_ends_with_its_event_and_is_not_told_twice() {
+        let gone = Event {
+            run: Some(1),
+            enqueued_at: Some(time(0)),
+            started_at: Some(time(1)),
+            ..event(2, TaskStatus::Running, TaskStatus::DeadLetter)
+        };
+        let dead = TaskRecord {
+            runs: 1,
+            started_at: Some(time(1)),
+            ..record(TaskStatus::DeadLetter)
+        };
+        assert_eq!(
+            steps(&dead, &[gone]),
+            "0 ->pending, 1 pending>running, 2 running>dead_letter"
+        );
+    }
+
+    #[test]
+    fn a_running_task_that_was_told_to_stop_ends_cancelled() {
+        let told = event(2, TaskStatus::Running, TaskStatus::Running);
+        let cancelled = TaskRecord {
+            runs: 1,
+            worker_id: Some("w".into()),
+            started_at: Some(time(1)),
+            completed_at: Some(time(3)),
+            ..record(TaskStatus::Cancelled)
+        };
+        assert_eq!(
+            steps(&cancelled, &[told]),
+            "0 ->pending, 1 pending>running, 2 running>running, 3 running>cancelled"
+        );
+    }
+
+    #[test]
+    fn a_cancelled_task_that_was_retried_goes_on() {
+        let events = [
+            event(1, TaskStatus::Scheduled, TaskStatus::Cancelled),
+            event(4, TaskStatus::Cancelled, TaskStatus::Pending),
+        ];
+        let pending = TaskRecord {
+            enqueued_at: Some(time(4)),
+            ..record(TaskStatus::Pending)
+        };
+        assert_eq!(
+            steps(&pending, &events),
+            "0 ->scheduled, 1 scheduled>cancelled, 4 cancelled>pending"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! Reading bodies: frame by frame, each counted before the next is asked for.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+use crate::submit::budget::{Budget, Held};
+
+/// Longest body of a batch.
+pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long a body may take to arrive.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read and thrown away of a body that is too large: a client that is still sending would not see the answer if
+/// the connection were closed on it.
+const DRAINED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long that may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The body of a single submit, with the room that it takes.
+#[derive(Debug)]
+pub struct SingleBody(pub Bytes, pub Held);
+
+/// The body of a batch, with the room that it takes.
+#[derive(Debug)]
+pub struct BatchBody(pub Bytes, pub Held);
+
+impl FromRequest<AppState> for SingleBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (bytes, held) = json_body(request, &state.single_room, state.max_body_bytes).await?;
+        Ok(Self(bytes, held))
+    }
+}
+
+impl FromRequest<AppState> for BatchBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (bytes, held) = json_body(request, &state.batch_room, BATCH_BYTES_MAX).await?;
+        Ok(Self(bytes, held))
+    }
+}
+
+async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Bytes, Held), ApiError> {
+    let headers = request.headers();
+    if !is_json(headers) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    let announced = content_length(headers);
+    // who asks before sending has not sent anything yet
+    let asks_first = headers.contains_key(header::EXPECT);
+    let mut body = request.into_body();
+    if announced.is_some_and(|length| length > limit) {
+        if !asks_first {
+            drain(&mut body).await;
+        }
+        return Err(ApiError::BodyTooLarge(limit));
+    }
+    match tokio::time::timeout(READ_TIMEOUT, read(&mut body, room, limit)).await {
+        Ok(Err(error @ ApiError::BodyTooLarge(_))) => {
+            drain(&mut body).await;
+            Err(error)
+        }
+        Ok(result) => result,
+        Err(_) => Err(ApiError::Malformed("The body did not arrive in time.".to_owned())),
+    }
+}
+
+async fn read(body: &mut Body, room: &Budget, limit: usize) -> Result<(Bytes, Held), ApiError> {
+    let mut held = room.begin()?;
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::Malformed("The body broke off.".to_owned()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        held.grow(room, data.len())?;
+        // most bodies are one frame, which needs no copy
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    let bytes = if all.is_empty() { first } else { all.freeze() };
+    Ok((bytes, held))
+}
+
+async fn drain(body: &mut Body) {
+    let throw_away = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > DRAINED_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, throw_away).await;
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the content type is JSON in UTF-8.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(text) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json =
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    json && utf8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_told_by_its_content_type() {
+        let judged = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, text.parse().expect("a header value"));
+            is_json(&headers)
+        };
+        for text in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/vnd.x+json",
+        ] {
+            assert!(judged(text), "{text}");
+        }
+        for text in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=latin1",
+            "",
+        ] {
+            assert!(!judged(text), "{text}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,6 @@
+//! What stands between the sockets and the routes.
+
+pub mod body;
+pub mod layer;
+pub mod path;
+pub mod query;

@@ -1,0 +1,121 @@
+//! Strict query strings: what a route does not know, or cannot read, is refused by name.
+
+use std::collections::BTreeMap;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use url::form_urlencoded;
+
+use crate::error::ApiError;
+use crate::fault::Fault;
+
+/// The parameters of a query string. Each has to be taken; [`Query::finish`] refuses what is left.
+#[derive(Debug, Default)]
+pub struct Query {
+    values: BTreeMap<String, String>,
+    faults: Vec<Fault>,
+}
+
+/// For routes without parameters.
+#[derive(Debug)]
+pub struct NoQuery;
+
+impl Query {
+    /// Reads a query string.
+    pub fn read(text: &str) -> Self {
+        let mut query = Self::default();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if query.values.insert(name.to_string(), value.to_string()).is_some() {
+                query.faults.push(Fault::invalid(name, "is given twice"));
+            }
+        }
+        query
+    }
+
+    /// The parameter `name` as `parse` reads it; a problem with it is kept for [`Query::finish`].
+    pub fn take<T, E: Into<String>>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.values.remove(name)?;
+        if value.contains('\0') {
+            self.faults
+                .push(Fault::invalid(name, "contains the NUL character"));
+            return None;
+        }
+        match parse(&value) {
+            Ok(value) => Some(value),
+            Err(detail) => {
+                self.faults.push(Fault::invalid(name, detail));
+                None
+            }
+        }
+    }
+
+    /// Refuses what was wrong and what was not taken.
+    pub fn finish(mut self) -> Result<(), ApiError> {
+        for name in self.values.keys() {
+            self.faults
+                .push(Fault::invalid(name, "is no parameter of this route"));
+        }
+        if self.faults.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::Refused(self.faults))
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        Ok(Self::read(parts.uri.query().unwrap_or_default()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        match parts.uri.query() {
+            None | Some("") => Ok(Self),
+            Some(text) => Query::read(text).finish().map(|()| Self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Result<u32, &'static str> {
+        text.parse().map_err(|_| "must be a number")
+    }
+
+    fn pointers(query: Query) -> Vec<String> {
+        match query.finish() {
+            Err(ApiError::Refused(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_read_and_what_is_not_is_named() {
+        let mut query = Query::read("limit=5&nope=1");
+        assert_eq!(query.take("limit", number), Some(5));
+        assert_eq!(pointers(query), ["nope"]);
+    }
+
+    #[test]
+    fn a_bad_value_a_repeated_one_and_a_nul_are_named() {
+        let mut query = Query::read("limit=x&wait=1&wait=2&tag=a%00b");
+        assert_eq!(query.take("limit", number), None);
+        query.take("wait", number);
+        assert_eq!(query.take("tag", |text| Ok::<_, String>(text.to_owned())), None);
+        let mut names = pointers(query);
+        names.sort();
+        assert_eq!(names, ["limit", "tag", "wait"]);
+    }
+}

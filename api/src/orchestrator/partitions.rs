@@ -1,0 +1,54 @@
+//! Keeps partitions ahead of the calendar.
+
+use std::time::Duration;
+
+use tasker_shared::store::{self, PgPool, partitions};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::describe;
+
+/// A day is made two weeks before it begins, so an hour more or less does not matter.
+const INTERVAL: Duration = Duration::from_hours(1);
+/// After a lock that could not be had, or an outage.
+const INTERVAL_AFTER_FAILURE: Duration = Duration::from_mins(1);
+
+/// Makes partitions.
+#[derive(Debug)]
+pub struct PartitionKeeper {
+    db: PgPool,
+}
+
+impl PartitionKeeper {
+    /// A keeper over `db`.
+    pub fn new(db: PgPool) -> Self {
+        Self { db }
+    }
+
+    /// Makes what is missing, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            let pause = match self.run_once().await {
+                Ok(0) => INTERVAL,
+                Ok(made) => {
+                    info!(partitions.made = made, "partition keeper: made partitions");
+                    INTERVAL
+                }
+                Err(error) => {
+                    warn!(cause = describe(&error), "partition keeper: pass failed");
+                    INTERVAL_AFTER_FAILURE
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Makes what is missing; answers how many that were.
+    pub async fn run_once(&self) -> store::Result<i32> {
+        partitions::ensure(&self.db).await
+    }
+}

@@ -1,0 +1,68 @@
+//! Promotes what is due: the row first, its hint after the commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tasker_shared::store::promote::{next_due_in, promote};
+use tasker_shared::store::{self, PgPool};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::error::describe;
+use crate::submit::push::Pusher;
+
+/// Most tasks of one statement.
+const BATCH: i64 = 1_000;
+/// The longest sleep: what is submitted meanwhile may be due before the next that was seen.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// The shortest sleep: a row that is due and still there is another server's, or somebody has it locked.
+const SLEEP_MIN: Duration = Duration::from_millis(20);
+
+/// Promotes due tasks.
+#[derive(Debug)]
+pub struct Promoter {
+    db: PgPool,
+    pusher: Arc<Pusher>,
+}
+
+impl Promoter {
+    /// A promoter over `db`.
+    pub fn new(db: PgPool, pusher: Arc<Pusher>) -> Self {
+        Self { db, pusher }
+    }
+
+    /// Promotes until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut failed = false;
+        loop {
+            let result = self.run_once().await;
+            // an outage lasts for many passes and is told once
+            if let (Err(error), false) = (&result, failed) {
+                warn!(cause = describe(error), "promoter: pass failed");
+            }
+            failed = result.is_err();
+            let pause = match result {
+                Ok(next_due) => next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX),
+                Err(_) => SLEEP_MAX,
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Promotes everything that is due; answers how long until the next is, if one waits.
+    pub async fn run_once(&self) -> store::Result<Option<Duration>> {
+        loop {
+            let promoted = promote(&self.db, BATCH).await?;
+            let full = i64::try_from(promoted.len()) == Ok(BATCH);
+            metrics::counter!("tasker_promoted_total").increment(promoted.len() as u64);
+            self.pusher.push(promoted).await;
+            if !full {
+                return next_due_in(&self.db).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `POST /tasks/{id}/cancel` and `DELETE /tasks/{id}`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use tasker_shared::store::cancel::{Cancelled, cancel};
+use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_shared::wire::Problem;
+use tracing::debug;
+
+use crate::acted::Acted;
+use crate::db::retried;
+use crate::error::ApiError;
+use crate::http::path::TaskPath;
+use crate::http::query::NoQuery;
+use crate::openapi::TaskProblems;
+use crate::state::AppState;
+
+/// Cancel a task
+///
+/// One that waits is cancelled at once. One that runs is told to stop and ends `cancelled`, whatever its handler returns.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/cancel",
+    tag = "tasks",
+    params(("id" = uuid::Uuid, Path, description = "The task")),
+    responses(
+        (status = 200, body = Acted, description = "Cancelled"),
+        (status = 202, body = Acted, description = "It runs, and is told to stop"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
+        TaskProblems,
+    ),
+)]
+pub async fn cancel_task(
+    State(state): State<AppState>,
+    TaskPath(id): TaskPath,
+    _: NoQuery,
+) -> Result<(StatusCode, Json<Acted>), ApiError> {
+    carry_out(&state, id).await
+}
+
+/// Cancel a task
+///
+/// The same as `POST /tasks/{id}/cancel`.
+#[utoipa::path(
+    delete,
+    path = "/tasks/{id}",
+    tag = "tasks",
+    params(("id" = uuid::Uuid, Path, description = "The task")),
+    responses(
+        (status = 200, body = Acted, description = "Cancelled"),
+        (status = 202, body = Acted, description = "It runs, and is told to stop"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
+        TaskProblems,
+    ),
+)]
+pub async fn delete_task(
+    State(state): State<AppState>,
+    TaskPath(id): TaskPath,
+    _: NoQuery,
+) -> Result<(StatusCode, Json<Acted>), ApiError> {
+    carry_out(&state, id).await
+}
+
+async fn carry_out(state: &AppState, id: TaskId) -> Result<(StatusCode, Json<Acted>), ApiError> {
+    match retried(|| cancel(&state.db, id, "api")).await? {
+        Cancelled::Now => {
+            let acted = Acted::new(id, TaskStatus::Cancelled, "The task is cancelled");
+            Ok((StatusCode::OK, Json(acted)))
+        }
+        Cancelled::ToldToStop => {
+            // the word is a hint: a worker that misses it sees the row a second later
+            if state.mode.uses_redis()
+                && let Err(error) = state.queue.publish_cancellation(id).await
+            {
+                debug!(%error, "a cancellation was not published");
+            }
+            let acted = Acted::new(id, TaskStatus::Running, "The task runs and is told to stop");
+            Ok((StatusCode::ACCEPTED, Json(acted)))
+        }
+        Cancelled::AlreadyOver(status) => Err(ApiError::AlreadyOver(status)),
+        Cancelled::NotFound => Err(ApiError::TaskNotFound(id)),
+    }
+}

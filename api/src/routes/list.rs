@@ -1,0 +1,137 @@
+//! `GET /tasks`
+
+use std::fmt::Write as _;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Datelike as _, Utc};
+use tasker_shared::store::records::{self, Filter};
+use tasker_shared::task::{QueueName, TaskStatus};
+use tasker_shared::wire::TaskPage;
+
+use super::view;
+use crate::cursor;
+use crate::error::ApiError;
+use crate::fault::FaultKind;
+use crate::http::query::Query;
+use crate::openapi::QueryProblems;
+use crate::state::AppState;
+
+/// Tasks of a page unless `limit` says otherwise.
+const LIMIT: i64 = 50;
+/// Most tasks of a page.
+const LIMIT_MAX: i64 = 1_000;
+
+/// List tasks, newest first
+///
+/// A page may hold fewer tasks than `limit`; only a `next_cursor` of null ends the list.
+#[utoipa::path(
+    get,
+    path = "/tasks",
+    tag = "tasks",
+    params(
+        ("status" = Option<String>, Query, description = "Only tasks in this state"),
+        ("queue" = Option<String>, Query, description = "Only tasks of this queue, by name or alias"),
+        ("task_name" = Option<String>, Query, description = "Only tasks of this type"),
+        ("tag" = Option<String>, Query, description = "Only tasks with this tag"),
+        ("worker_id" = Option<String>, Query, description = "Only tasks that this worker holds or ended"),
+        ("created_after" = Option<DateTime<Utc>>, Query, description = "Created at this time or later"),
+        ("created_before" = Option<DateTime<Utc>>, Query, description = "Created before this time"),
+        ("limit" = Option<i64>, Query, description = "1 to 1,000; 50 if left out", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filter"),
+    ),
+    responses((status = 200, body = TaskPage, description = "A page"), QueryProblems),
+)]
+pub async fn list_tasks(State(state): State<AppState>, mut query: Query) -> Result<Json<TaskPage>, ApiError> {
+    let filter = read_filter(&mut query);
+    let limit = query.take("limit", read_limit).unwrap_or(LIMIT);
+    let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
+    query.finish()?;
+    let name = canonical(&filter);
+    let before = match cursor {
+        None => None,
+        Some(text) => Some(cursor::decode(&text, &name).ok_or_else(|| {
+            ApiError::refused(
+                FaultKind::InvalidCursor,
+                "cursor",
+                "was not given out by this list with this filter",
+            )
+        })?),
+    };
+    let page = records::list(&state.db, &filter, before, limit).await?;
+    let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
+    let next_cursor = page.next.map(|id| cursor::encode(id, &name));
+    Ok(Json(TaskPage { tasks, next_cursor }))
+}
+
+fn read_filter(query: &mut Query) -> Filter {
+    let text = |text: &str| Ok::<_, String>(text.to_owned());
+    Filter {
+        status: query.take("status", read_status),
+        queue: query.take("queue", |text| {
+            QueueName::parse(text).map_err(|error| error.to_string())
+        }),
+        task_name: query.take("task_name", text),
+        tag: query.take("tag", text),
+        worker_id: query.take("worker_id", text),
+        created_after: query.take("created_after", read_time),
+        created_before: query.take("created_before", read_time),
+    }
+}
+
+fn read_status(text: &str) -> Result<TaskStatus, String> {
+    TaskStatus::parse(text).ok_or_else(|| {
+        let names: Vec<&str> = TaskStatus::ALL.iter().map(|status| status.as_str()).collect();
+        format!("must be one of {}", names.join(", "))
+    })
+}
+
+fn read_limit(text: &str) -> Result<i64, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+    limit.ok_or_else(|| format!("must be 1 to {LIMIT_MAX}"))
+}
+
+fn read_time(text: &str) -> Result<DateTime<Utc>, &'static str> {
+    const ERROR: &str = "must be a time like 2026-01-31T12:00:00Z";
+    let time = DateTime::parse_from_rfc3339(text).map_err(|_| ERROR)?.to_utc();
+    // beyond these Postgres has no times
+    if (0..=9999).contains(&time.year()) {
+        Ok(time)
+    } else {
+        Err(ERROR)
+    }
+}
+
+/// The same text for the same filter.
+fn canonical(filter: &Filter) -> String {
+    let mut text = String::new();
+    // as Debug text, so that no value can pass for the beginning of the next
+    let _ = write!(text, "{filter:?}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_one_to_a_thousand() {
+        for text in ["0", "-1", "1001", "1000000000", "ten", "", "99999999999999999999"] {
+            assert!(read_limit(text).is_err(), "{text}");
+        }
+        assert_eq!((read_limit("1"), read_limit("1000")), (Ok(1), Ok(1000)));
+    }
+
+    #[test]
+    fn times_that_postgres_does_not_have_are_refused() {
+        for text in [
+            "now",
+            "2026-01-31",
+            "+12026-01-31T12:00:00Z",
+            "-0001-01-01T00:00:00Z",
+        ] {
+            assert!(read_time(text).is_err(), "{text}");
+        }
+        assert!(read_time("2026-01-31T12:00:00+01:00").is_ok());
+    }
+}

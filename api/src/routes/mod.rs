@@ -1,0 +1,18 @@
+//! The routes: one file per action.
+
+pub mod cancel;
+pub mod get;
+pub mod health;
+pub mod history;
+pub mod list;
+pub mod metrics;
+pub mod queues;
+pub mod result;
+pub mod retry;
+pub mod status;
+pub mod submit;
+pub mod submit_batch;
+pub mod types;
+pub mod workers;
+
+mod view;

@@ -1,0 +1,44 @@
+//! `GET /queues`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::store::queues;
+use tasker_shared::wire::{QueueInfo, Queues};
+
+use crate::error::ApiError;
+use crate::http::query::NoQuery;
+use crate::openapi::QueryProblems;
+use crate::state::AppState;
+
+/// The declared queues
+#[utoipa::path(
+    get,
+    path = "/queues",
+    tag = "queues",
+    responses((status = 200, body = Queues, description = "One entry a queue"), QueryProblems),
+)]
+pub async fn list_queues(State(state): State<AppState>, _: NoQuery) -> Result<Json<Queues>, ApiError> {
+    let timeout = state.worker_timeout.as_secs_f64();
+    let (states, depths) = tokio::join!(queues::states(&state.db, &state.queues, timeout), depths(&state));
+    let queues = states?.into_iter().enumerate().map(|(place, queue)| QueueInfo {
+        key: state.queue.keys().list(&queue.name),
+        depth: depths.as_ref().and_then(|depths| depths.get(place)).copied(),
+        pending: queue.pending,
+        running: queue.running,
+        oldest_age_seconds: queue.oldest_age_seconds,
+        paused: queue.paused,
+        workers: queue.workers,
+        name: queue.name,
+    });
+    Ok(Json(Queues {
+        queues: queues.collect(),
+    }))
+}
+
+/// The lengths of the lists; nothing while Redis is away, or where there is none.
+async fn depths(state: &AppState) -> Option<Vec<u64>> {
+    if !state.mode.uses_redis() {
+        return None;
+    }
+    state.queue.depths(&state.queues).await.ok()
+}

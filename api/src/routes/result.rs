@@ -1,0 +1,39 @@
+//! `GET /tasks/{id}/result`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::store::records;
+use tasker_shared::wire::{Problem, TaskResult};
+
+use super::view;
+use crate::error::ApiError;
+use crate::http::path::TaskPath;
+use crate::http::query::NoQuery;
+use crate::openapi::TaskProblems;
+use crate::state::AppState;
+
+/// The result of a task that has ended
+#[utoipa::path(
+    get,
+    path = "/tasks/{id}/result",
+    tag = "tasks",
+    params(("id" = uuid::Uuid, Path, description = "The task")),
+    responses(
+        (status = 200, body = TaskResult, description = "Where it stands, and its result"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has not ended"),
+        TaskProblems,
+    ),
+)]
+pub async fn task_result(
+    State(state): State<AppState>,
+    TaskPath(id): TaskPath,
+    _: NoQuery,
+) -> Result<Json<TaskResult>, ApiError> {
+    let record = records::get(&state.db, id)
+        .await?
+        .ok_or(ApiError::TaskNotFound(id))?;
+    if !record.status.is_terminal() {
+        return Err(ApiError::NotFinished(record.status));
+    }
+    view::result(record).map(Json)
+}

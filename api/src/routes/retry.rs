@@ -1,0 +1,51 @@
+//! `POST /tasks/{id}/retry`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::store::operator_retry::{Retried, retry};
+use tasker_shared::task::TaskStatus;
+use tasker_shared::wire::Problem;
+
+use crate::acted::Acted;
+use crate::db::retried;
+use crate::error::ApiError;
+use crate::http::path::TaskPath;
+use crate::http::query::NoQuery;
+use crate::openapi::TaskProblems;
+use crate::state::AppState;
+
+/// Run a dead letter or a cancelled task again
+///
+/// It begins with its first attempt.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/retry",
+    tag = "tasks",
+    params(("id" = uuid::Uuid, Path, description = "The task")),
+    responses(
+        (status = 200, body = Acted, description = "Pending again"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+         description = "It is in another state, or another live task holds its idempotency key"),
+        TaskProblems,
+    ),
+)]
+pub async fn retry_task(
+    State(state): State<AppState>,
+    TaskPath(id): TaskPath,
+    _: NoQuery,
+) -> Result<Json<Acted>, ApiError> {
+    let ttl = state.key_ttl.as_secs_f64();
+    match retried(|| retry(&state.db, id, "api", ttl)).await? {
+        Retried::Pending(queue) => {
+            state.pusher.push(vec![(id, queue)]).await;
+            Ok(Json(Acted::new(
+                id,
+                TaskStatus::Pending,
+                "The task waits for a worker again",
+            )))
+        }
+        Retried::WrongState(status) => Err(ApiError::NotRetryable(status)),
+        Retried::KeyTaken(holder) => Err(ApiError::KeyTaken(holder)),
+        Retried::NotFound => Err(ApiError::TaskNotFound(id)),
+    }
+}

@@ -1,0 +1,32 @@
+//! `GET /tasks/{id}/status`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::store::records;
+use tasker_shared::wire::TaskState;
+
+use super::view;
+use crate::error::ApiError;
+use crate::http::path::TaskPath;
+use crate::http::query::NoQuery;
+use crate::openapi::TaskProblems;
+use crate::state::AppState;
+
+/// Where a task stands
+#[utoipa::path(
+    get,
+    path = "/tasks/{id}/status",
+    tag = "tasks",
+    params(("id" = uuid::Uuid, Path, description = "The task")),
+    responses((status = 200, body = TaskState, description = "Where it stands"), TaskProblems),
+)]
+pub async fn task_status(
+    State(state): State<AppState>,
+    TaskPath(id): TaskPath,
+    _: NoQuery,
+) -> Result<Json<TaskState>, ApiError> {
+    let record = records::get(&state.db, id)
+        .await?
+        .ok_or(ApiError::TaskNotFound(id))?;
+    view::state(record).map(Json)
+}

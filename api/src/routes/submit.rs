@@ -1,0 +1,131 @@
+//! `POST /tasks/submit`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use tasker_shared::store::insert::NewTask;
+use tasker_shared::wire::Submitted;
+
+use super::view;
+use crate::error::ApiError;
+use crate::fault::{Fault, FaultKind};
+use crate::http::body::SingleBody;
+use crate::http::query::NoQuery;
+use crate::openapi::SubmitProblems;
+use crate::state::AppState;
+use crate::submit::request::{SubmitRequest, read_single};
+use crate::submit::validate::{Headers, Rules, is_traceparent, validate};
+use crate::types::TypeTable;
+
+/// Submit a task
+///
+/// Answers when the task is stored durably. With an idempotency key the same request makes one task, however often it
+/// is sent.
+#[utoipa::path(
+    post,
+    path = "/tasks/submit",
+    tag = "tasks",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The same as the field `idempotency_key`"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context, kept with the task"),
+    ),
+    request_body = SubmitRequest,
+    responses(
+        (status = 202, body = Submitted, description = "Stored", headers(("Location" = String))),
+        (status = 200, body = Submitted, description = "An earlier task with the same key", headers(("Location" = String))),
+        SubmitProblems,
+    ),
+)]
+pub async fn submit(
+    State(state): State<AppState>,
+    _: NoQuery,
+    headers: HeaderMap,
+    SingleBody(body, held): SingleBody,
+) -> Result<Response, ApiError> {
+    let headers = read_headers(&headers)?;
+    let task = {
+        let request = read_single(&body)?;
+        validated(&state, &request, &headers).await?
+    };
+    drop(body);
+    let task_name = task.task_name.clone();
+    let accepted = state.submitter.submit(task, held).await?;
+    let status = if accepted.deduplicated {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let location = format!("/tasks/{}", accepted.id);
+    Ok((
+        status,
+        [(header::LOCATION, location)],
+        Json(view::submitted(task_name, accepted)),
+    )
+        .into_response())
+}
+
+/// What the headers say about the tasks of a request.
+pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
+    let key = match headers
+        .get("idempotency-key")
+        .map(|value| std::str::from_utf8(value.as_bytes()))
+    {
+        None => None,
+        Some(Ok(key)) => Some(key.to_owned()),
+        Some(Err(_)) => {
+            return Err(ApiError::refused(
+                FaultKind::Invalid,
+                "Idempotency-Key",
+                "is no UTF-8",
+            ));
+        }
+    };
+    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    Ok(Headers {
+        key,
+        traceparent: traceparent
+            .filter(|text| is_traceparent(text))
+            .map(ToOwned::to_owned),
+    })
+}
+
+/// The task of a request. A type that the cache does not know is looked for once more: it may be new.
+async fn validated(
+    state: &AppState,
+    request: &SubmitRequest<'_>,
+    headers: &Headers,
+) -> Result<NewTask, ApiError> {
+    let check = |types: &TypeTable| validate(request, headers, rules(state, types), "");
+    match check(&state.types.current()) {
+        Err(faults) if names_unknown_type(&faults) => {
+            let types = state.types.look_again().await?;
+            check(&types).map_err(ApiError::Refused)
+        }
+        result => result.map_err(ApiError::Refused),
+    }
+}
+
+pub(super) fn names_unknown_type(faults: &[Fault]) -> bool {
+    faults
+        .iter()
+        .any(|fault| fault.kind == FaultKind::UnknownTaskType)
+}
+
+pub(super) fn rules<'a>(state: &'a AppState, types: &'a TypeTable) -> Rules<'a> {
+    Rules {
+        types,
+        queues: &state.queues,
+        now: server_time(),
+    }
+}
+
+/// This server's time. It only judges whether a `run_at` is absurdly far ahead.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "decides nothing that Postgres's clock decides"
+)]
+fn server_time() -> DateTime<Utc> {
+    Utc::now()
+}

@@ -1,0 +1,137 @@
+//! `POST /tasks/submit/batch`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tasker_shared::store::insert::NewTask;
+use tasker_shared::task::limits::BATCH_TASKS;
+use tasker_shared::wire::BatchSubmitted;
+
+use super::submit::{names_unknown_type, read_headers, rules};
+use super::view;
+use crate::error::ApiError;
+use crate::fault::{Fault, FaultKind};
+use crate::http::body::BatchBody;
+use crate::http::query::NoQuery;
+use crate::openapi::SubmitProblems;
+use crate::state::AppState;
+use crate::submit::request::{BatchRequest, ReadError, SubmitRequest, read, read_batch};
+use crate::submit::validate::{Headers, validate};
+use crate::types::TypeTable;
+
+/// Most tasks whose faults are answered.
+const BAD_TASKS_MAX: usize = 100;
+/// Most faults that are answered.
+const FAULTS_MAX: usize = 200;
+
+/// Submit many tasks
+///
+/// All of them are stored, or none.
+#[utoipa::path(
+    post,
+    path = "/tasks/submit/batch",
+    tag = "tasks",
+    params(("traceparent" = Option<String>, Header, description = "W3C trace context, kept with the tasks")),
+    request_body = BatchRequest,
+    responses((status = 202, body = BatchSubmitted, description = "All stored"), SubmitProblems),
+)]
+pub async fn submit_batch(
+    State(state): State<AppState>,
+    _: NoQuery,
+    headers: HeaderMap,
+    BatchBody(body, held): BatchBody,
+) -> Result<Response, ApiError> {
+    let headers = read_headers(&headers)?;
+    if headers.key.is_some() {
+        return Err(ApiError::refused(
+            FaultKind::Invalid,
+            "Idempotency-Key",
+            "cannot be given for a batch; give each task its idempotency_key",
+        ));
+    }
+    let tasks = validated(&state, &headers, body).await?;
+    let names: Vec<String> = tasks.iter().map(|task| task.task_name.clone()).collect();
+    let accepted = state.batches.submit(tasks, held).await?;
+    let tasks: Vec<_> = names
+        .into_iter()
+        .zip(accepted)
+        .map(|(name, accepted)| view::submitted(name, accepted))
+        .collect();
+    let answer = BatchSubmitted {
+        accepted: tasks.len(),
+        tasks,
+    };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// The tasks of a batch. A large body takes a while to check, which is done beside the requests of others.
+async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
+    let result = checked_aside(state, headers, body.clone()).await;
+    match result {
+        Err(ApiError::Refused(faults)) if names_unknown_type(&faults) => {
+            state.types.look_again().await?;
+            checked_aside(state, headers, body).await
+        }
+        result => result,
+    }
+}
+
+async fn checked_aside(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
+    let (state, headers) = (state.clone(), headers.clone());
+    let types = state.types.current();
+    tokio::task::spawn_blocking(move || checked(&state, &types, &headers, &body))
+        .await
+        .map_err(|error| ApiError::Internal(format!("the check of a batch: {error}")))?
+}
+
+fn checked(
+    state: &AppState,
+    types: &TypeTable,
+    headers: &Headers,
+    body: &[u8],
+) -> Result<Vec<NewTask>, ApiError> {
+    let batch = read_batch(body)?;
+    if batch.tasks.is_empty() || batch.tasks.len() > BATCH_TASKS {
+        let detail = format!("has {} tasks; 1 to {BATCH_TASKS} are allowed", batch.tasks.len());
+        return Err(ApiError::refused(FaultKind::Invalid, "/tasks", detail));
+    }
+    let rules = rules(state, types);
+    let mut tasks = Vec::with_capacity(batch.tasks.len());
+    let mut faults = Vec::new();
+    let mut bad_tasks = 0;
+    for (index, raw) in batch.tasks.iter().enumerate() {
+        let at = format!("/tasks/{index}");
+        let task = read_one(raw.get(), &at, state.max_body_bytes)
+            .and_then(|request| validate(&request, headers, rules, &at));
+        match task {
+            Ok(task) => tasks.push(task),
+            Err(found) => {
+                faults.extend(found);
+                bad_tasks += 1;
+            }
+        }
+        if bad_tasks >= BAD_TASKS_MAX || faults.len() >= FAULTS_MAX {
+            break;
+        }
+    }
+    if faults.is_empty() {
+        Ok(tasks)
+    } else {
+        Err(ApiError::Refused(faults))
+    }
+}
+
+fn read_one<'a>(text: &'a str, at: &str, bytes_max: usize) -> Result<SubmitRequest<'a>, Vec<Fault>> {
+    if text.len() > bytes_max {
+        return Err(vec![Fault::invalid(
+            at,
+            format!("has {} bytes; {bytes_max} are allowed", text.len()),
+        )]);
+    }
+    read(text, at).map_err(|error| match error {
+        ReadError::Syntax(detail) => vec![Fault::invalid(at, detail)],
+        ReadError::Shape(fault) => vec![fault],
+    })
+}

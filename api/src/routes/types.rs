@@ -1,0 +1,39 @@
+//! `GET /tasks/types`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::store::task_types::{self, Registered};
+use tasker_shared::wire::{TaskType, TaskTypes};
+
+use super::view;
+use crate::error::ApiError;
+use crate::http::query::NoQuery;
+use crate::openapi::QueryProblems;
+use crate::state::AppState;
+
+/// The registered task types
+///
+/// A type stays when its workers are gone.
+#[utoipa::path(
+    get,
+    path = "/tasks/types",
+    tag = "tasks",
+    responses((status = 200, body = TaskTypes, description = "The types by name"), QueryProblems),
+)]
+pub async fn list_types(State(state): State<AppState>, _: NoQuery) -> Result<Json<TaskTypes>, ApiError> {
+    let registered = task_types::all(&state.db, state.worker_timeout.as_secs_f64()).await?;
+    let types = registered.into_iter().map(shown).collect::<Result<_, _>>()?;
+    Ok(Json(TaskTypes { types }))
+}
+
+fn shown(Registered { task_type, workers }: Registered) -> Result<TaskType, ApiError> {
+    Ok(TaskType {
+        parameters_schema: task_type.parameters_schema.map(view::raw).transpose()?,
+        name: task_type.name,
+        description: task_type.description,
+        queue: task_type.queue,
+        max_retries: task_type.max_retries,
+        timeout: task_type.timeout_seconds,
+        workers,
+    })
+}

@@ -1,0 +1,128 @@
+//! What the routes share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tasker_shared::config::{DispatchMode, ServerConfig};
+use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::queue::Queue;
+use tasker_shared::store::PgPool;
+use tasker_shared::task::QueueName;
+use tasker_shared::telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::body::BATCH_BYTES_MAX;
+use crate::submit::Submitter;
+use crate::submit::batch::BatchLane;
+use crate::submit::budget::Budget;
+use crate::submit::push::Pusher;
+use crate::types::TypeCache;
+use crate::watcher::Watcher;
+
+/// Room for the bodies of single submits.
+const SINGLE_ROOM_BYTES: usize = 64 * 1024 * 1024;
+/// Room for the bodies of batches: three of the largest.
+const BATCH_ROOM_BYTES: usize = 3 * BATCH_BYTES_MAX;
+
+/// The connections that a server is built on.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// Postgres.
+    pub db: PgPool,
+    /// Redis; used unless the mode is `PollingOnly`.
+    pub queue: Arc<Queue>,
+}
+
+/// What the routes share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// The parts of [`AppState`].
+#[derive(Debug)]
+pub struct Parts {
+    /// Postgres.
+    pub db: PgPool,
+    /// Redis.
+    pub queue: Arc<Queue>,
+    /// How tasks travel to the workers.
+    pub mode: DispatchMode,
+    /// The declared queues.
+    pub queues: Vec<QueueName>,
+    /// The registered task types.
+    pub types: Arc<TypeCache>,
+    /// Announces what is pending.
+    pub pusher: Arc<Pusher>,
+    /// The way of single submits.
+    pub submitter: Submitter,
+    /// The way of batches.
+    pub batches: BatchLane,
+    /// Wakes those who wait for tasks to end.
+    pub watcher: Arc<Watcher>,
+    /// Room for the bodies of single submits.
+    pub single_room: Budget,
+    /// Room for the bodies of batches.
+    pub batch_room: Budget,
+    /// The largest body, and the largest task of a batch.
+    pub max_body_bytes: usize,
+    /// How long an idempotency key holds at least.
+    pub key_ttl: Duration,
+    /// Silence after which a worker does not count as live.
+    pub worker_timeout: Duration,
+    /// The metrics of this process.
+    pub metrics: Metrics,
+    /// The stop of this process.
+    pub shutdown: Shutdown,
+    /// Ends the flushers once nothing waits for them any more.
+    pub end_of_submits: CancellationToken,
+    /// When this server started.
+    pub started: Instant,
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl AppState {
+    /// Builds the parts and starts their tasks on the tracker of `shutdown`.
+    pub fn start(
+        config: &ServerConfig,
+        connections: Connections,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let Connections { db, queue } = connections;
+        let end_of_submits = CancellationToken::new();
+        let pusher = Arc::new(Pusher::new(config.mode.uses_redis().then(|| Arc::clone(&queue))));
+        let types = Arc::new(TypeCache::new(db.clone(), config.worker_timeout));
+        let watcher = Arc::new(Watcher::new(db.clone()));
+        shutdown.spawn_named("task types", Arc::clone(&types).run(shutdown.soft().clone()));
+        shutdown.spawn_named("watcher", Arc::clone(&watcher).run(shutdown.soft().clone()));
+        shutdown.spawn_named("metrics upkeep", metrics.clone().upkeep(shutdown.soft().clone()));
+        let key_ttl = config.idempotency_ttl;
+        Self(Arc::new(Parts {
+            submitter: Submitter::start(&db, &pusher, key_ttl, shutdown, &end_of_submits),
+            batches: BatchLane::new(db.clone(), Arc::clone(&pusher), key_ttl, shutdown.clone()),
+            mode: config.mode,
+            queues: config.queues.known.clone(),
+            single_room: Budget::new(SINGLE_ROOM_BYTES),
+            batch_room: Budget::new(BATCH_ROOM_BYTES),
+            max_body_bytes: config.max_body_bytes,
+            key_ttl,
+            worker_timeout: config.worker_timeout,
+            shutdown: shutdown.clone(),
+            started: Instant::now(),
+            end_of_submits,
+            db,
+            queue,
+            types,
+            pusher,
+            watcher,
+            metrics,
+        }))
+    }
+}

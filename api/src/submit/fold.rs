@@ -1,0 +1,76 @@
+//! Equal keys of one flush: the statement takes each key once, so those that repeat one wait for the first. Pure.
+
+use std::collections::HashMap;
+
+use tasker_shared::store::insert::NewTask;
+
+/// Tells for each task whether it goes into the statement (`None`), or whose key it repeats: the place of that task
+/// among those that go.
+pub(super) fn fold<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Option<usize>> {
+    let mut first_with: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut leaders = 0;
+    let mut places = Vec::with_capacity(tasks.size_hint().0);
+    for task in tasks {
+        let first = match &task.key {
+            Some(key) => *first_with.entry((&task.task_name, &key.key)).or_insert(leaders),
+            None => leaders,
+        };
+        places.push((first != leaders).then_some(first));
+        leaders += usize::from(first == leaders);
+    }
+    places
+}
+
+/// Whether two requests are the same.
+pub(super) fn same_request(task: &NewTask, fingerprint: &[u8]) -> bool {
+    task.key
+        .as_ref()
+        .is_some_and(|key| key.fingerprint.as_slice() == fingerprint)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use tasker_shared::store::insert::{Due, NewKey};
+    use tasker_shared::task::{QueueName, TaskId};
+
+    /// A task with a key, or without one.
+    pub(in crate::submit) fn task(name: &str, key: Option<&str>) -> NewTask {
+        let id = TaskId::generate();
+        NewTask {
+            id,
+            task_name: name.into(),
+            queue: QueueName::default_class(),
+            priority: 0,
+            parameters: "{}".into(),
+            metadata: "{}".into(),
+            tags: Vec::new(),
+            max_attempts: 1,
+            timeout_seconds: 60.0,
+            key: key.map(|key| NewKey {
+                key: key.into(),
+                fingerprint: [0; 32],
+            }),
+            correlation_id: id.to_string(),
+            traceparent: None,
+            due: Due::Now,
+        }
+    }
+
+    #[test]
+    fn a_task_that_repeats_a_key_waits_for_the_first_with_it() {
+        let tasks = [
+            task("a", Some("k")),
+            task("a", None),
+            task("a", Some("k")),
+            task("b", Some("k")),
+            task("a", None),
+            task("b", Some("k")),
+            task("a", Some("k")),
+        ];
+        assert_eq!(
+            fold(tasks.iter()),
+            [None, None, Some(0), None, None, Some(2), Some(0)]
+        );
+    }
+}

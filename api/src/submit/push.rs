@@ -1,0 +1,60 @@
+//! Hints: after the commit, never before it, and never a reason to fail.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tasker_shared::queue::{Hint, Queue};
+use tracing::warn;
+
+/// How long pushes are left out after one failed. A Redis that accepts and never answers would otherwise hold up every
+/// flush for the whole timeout of a command; the net finds the rows meanwhile.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Pushes hints as long as Redis answers.
+#[derive(Debug)]
+pub struct Pusher {
+    queue: Option<Arc<Queue>>,
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Pusher {
+    /// Without a queue (`PollingOnly`) nothing is pushed.
+    pub fn new(queue: Option<Arc<Queue>>) -> Self {
+        Self {
+            queue,
+            paused_until: Mutex::new(None),
+        }
+    }
+
+    /// Puts the ids of rows that were just committed on the tails of their lists, in the order of the ids.
+    pub async fn push(&self, mut hints: Vec<Hint>) {
+        let Some(queue) = &self.queue else { return };
+        if hints.is_empty() {
+            return;
+        }
+        if self.is_paused() {
+            count_failure(hints.len());
+            return;
+        }
+        hints.sort_unstable();
+        if let Err(error) = queue.push_back(&hints).await {
+            count_failure(hints.len());
+            self.pause();
+            warn!(%error, tasks = hints.len(), "tasks were stored, but not announced on their lists");
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn pause(&self) {
+        let until = Instant::now() + PAUSE_AFTER_FAILURE;
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+}
+
+fn count_failure(tasks: usize) {
+    metrics::counter!("tasker_push_failures_total").increment(tasks as u64);
+}

@@ -1,0 +1,46 @@
+//! Sound values with defaults.
+
+use tasker_shared::store::insert::{Due, NewKey, NewTask};
+use tasker_shared::store::workers::NewWorker;
+use tasker_shared::task::{QueueName, TaskId};
+
+/// A task of the type `name` in the default queue, due now, with 3 attempts, without a key.
+/// What a test is about is set by struct update: `NewTask { priority: 9, ..a_task("echo") }`.
+pub fn a_task(name: &str) -> NewTask {
+    NewTask {
+        id: TaskId::generate(),
+        task_name: name.to_owned(),
+        queue: QueueName::default_class(),
+        priority: 0,
+        parameters: "{}".to_owned(),
+        metadata: "{}".to_owned(),
+        tags: Vec::new(),
+        max_attempts: 3,
+        timeout_seconds: 3600.0,
+        key: None,
+        correlation_id: "test".to_owned(),
+        traceparent: None,
+        due: Due::Now,
+    }
+}
+
+/// The idempotency key `key`, for a request that is the same each time.
+pub fn a_key(key: &str) -> Option<NewKey> {
+    Some(NewKey {
+        key: key.to_owned(),
+        fingerprint: [7; 32],
+    })
+}
+
+/// A worker that serves the three classes, knows `echo`, and runs 10 tasks at once.
+pub fn a_worker(id: &str) -> NewWorker {
+    NewWorker {
+        id: id.to_owned(),
+        hostname: "test".to_owned(),
+        pid: 1,
+        version: "0.0.0".to_owned(),
+        queues: QueueName::classes().to_vec(),
+        task_names: vec!["echo".to_owned()],
+        pool_size: 10,
+    }
+}

@@ -1,0 +1,128 @@
+//! Processes that a test started: their logs, signals, and their end when the test ends.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::eventually;
+
+/// How long a process may take to end after a signal that ends it.
+const END: Duration = Duration::from_mins(1);
+
+/// A child process. Its output goes to a file, which is printed when the test panics; it is killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command`; its log is a new file in `folder`.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    pub fn start(name: &str, mut command: Command, folder: &Path) -> Self {
+        let log = folder.join(format!("{name}-{}.log", tasker_shared::task::TaskId::generate()));
+        let file = File::create(&log).expect("the folder takes a log file");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a file can be shared"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self {
+            name: name.to_owned(),
+            child,
+            log,
+            ended: None,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed so far.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("a child can be waited for");
+        }
+        self.ended
+    }
+
+    /// Sends a signal by its name, such as `TERM`, `STOP` or `CONT`. One that has ended gets none.
+    ///
+    /// # Panics
+    /// If `kill` cannot be run.
+    pub fn signal(&mut self, signal: &str) {
+        if self.ended().is_none() {
+            let pid = self.pid().to_string();
+            let status = Command::new("kill").args(["-s", signal, &pid]).status();
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "kill -s {signal} {pid} failed"
+            );
+        }
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// If it does not end within a minute.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        eventually(&what, END, async || self.ended().is_some()).await;
+        self.ended.expect("it has just ended")
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for its end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait().await
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    pub async fn kill(&mut self) -> ExitStatus {
+        self.signal("KILL");
+        self.wait().await
+    }
+}
+
+impl Drop for Process {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the log of a failed test belongs into its output"
+    )]
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {} (pid {})\n{}", self.name, self.pid(), self.log());
+        }
+    }
+}
+
+/// A loopback port that nobody uses at this moment.
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}

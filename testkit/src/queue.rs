@@ -1,0 +1,111 @@
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::redis::{Client, Commands, Connection, RedisResult};
+use tasker_shared::config::RedisConfig;
+use tasker_shared::queue::{Popper, Queue};
+use tasker_shared::task::{QueueName, TaskId};
+
+/// Redis under a key prefix of its own. Its keys are deleted when it is dropped.
+#[derive(Debug)]
+pub struct TestQueue {
+    queue: Arc<Queue>,
+    config: RedisConfig,
+    url: String,
+}
+
+impl TestQueue {
+    /// A new prefix on the Redis of `REDIS_URL`.
+    ///
+    /// # Panics
+    /// Without that variable.
+    #[expect(clippy::new_without_default, reason = "it reads the environment")]
+    pub fn new() -> Self {
+        Self::at(&crate::redis_url())
+    }
+
+    /// A new prefix on the Redis at `url`.
+    ///
+    /// # Panics
+    /// If that is no URL of a Redis.
+    pub fn at(url: &str) -> Self {
+        let config = RedisConfig {
+            url: url.into(),
+            key_prefix: format!("test:{}:", TaskId::generate()),
+        };
+        Self {
+            queue: Arc::new(Queue::new(&config).expect("the URL of a Redis")),
+            config,
+            url: url.to_owned(),
+        }
+    }
+
+    /// How to reach it, as a process is told.
+    pub fn config(&self) -> &RedisConfig {
+        &self.config
+    }
+
+    /// The same queue, to be shared.
+    pub fn shared(&self) -> Arc<Queue> {
+        Arc::clone(&self.queue)
+    }
+
+    /// A connection for pops from `queues`.
+    ///
+    /// # Panics
+    /// Never: the URL has been read before.
+    pub fn popper(&self, queues: &[QueueName]) -> Popper {
+        Popper::new(self.shared(), &self.config, queues).expect("the URL of a Redis")
+    }
+
+    /// Runs any command, for what the product itself never does.
+    ///
+    /// # Panics
+    /// If Redis refuses it.
+    pub fn raw(&self, command: &str, arguments: &[&str]) {
+        connect(&self.url)
+            .and_then(|mut connection| {
+                deadpool_redis::redis::cmd(command)
+                    .arg(arguments)
+                    .exec(&mut connection)
+            })
+            .expect("Redis carries out the command");
+    }
+}
+
+impl Deref for TestQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl Drop for TestQueue {
+    fn drop(&mut self) {
+        // a Redis that the test itself has stopped needs no cleaning
+        let _ = delete_keys(&self.url, &self.config.key_prefix);
+    }
+}
+
+/// A connection that does not wait for ever: a test may have stopped its Redis.
+pub(crate) fn connect(url: &str) -> RedisResult<Connection> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let connection = Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    Ok(connection)
+}
+
+fn delete_keys(url: &str, prefix: &str) -> RedisResult<()> {
+    let mut connection = connect(url)?;
+    let keys: Vec<String> = connection
+        .scan_match(format!("{prefix}*"))?
+        .collect::<RedisResult<_>>()?;
+    if keys.is_empty() {
+        Ok(())
+    } else {
+        connection.del(keys)
+    }
+}

@@ -1,0 +1,241 @@
+//! A running system: the built binaries against a database and a key prefix of the test's own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use serde_json::Value;
+use sqlx::{ConnectOptions, PgPool};
+use tempfile::TempDir;
+
+use crate::{Process, TestQueue, eventually, free_port};
+
+/// How long a process may take until it is ready.
+const START: Duration = Duration::from_secs(30);
+/// How often a start is tried when somebody else took the port meanwhile.
+const PORT_TRIES: usize = 5;
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(70);
+
+/// What the processes of one test have in common.
+#[derive(Debug)]
+pub struct System {
+    queue: TestQueue,
+    environment: BTreeMap<String, String>,
+    folder: TempDir,
+    http: reqwest::Client,
+}
+
+impl System {
+    /// A system on the database of `db` and the Redis of `REDIS_URL`, with no process yet.
+    pub fn new(db: &PgPool) -> Self {
+        Self::on(db.connect_options().to_url_lossy().as_str(), &crate::redis_url())
+    }
+
+    /// A system on any database and Redis, with no process yet.
+    ///
+    /// # Panics
+    /// If the folder for its logs cannot be made.
+    pub fn on(database_url: &str, redis_url: &str) -> Self {
+        let queue = TestQueue::at(redis_url);
+        let environment = [
+            ("DATABASE_URL", database_url),
+            ("REDIS_URL", redis_url),
+            ("QUEUE_KEY_PREFIX", &queue.config().key_prefix),
+            ("TASKER_ENV", "test"),
+            ("RUST_LOG", "info"),
+            ("DB_POOL_SIZE", "5"),
+        ];
+        Self {
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            queue,
+            folder: tempfile::tempdir().expect("a folder for the test"),
+            http: reqwest::Client::builder()
+                .timeout(REQUEST)
+                .build()
+                .expect("a client without options"),
+        }
+    }
+
+    /// Sets a variable for every process that is started from now on.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The lists of this system.
+    pub fn queue(&self) -> &TestQueue {
+        &self.queue
+    }
+
+    /// Starts a server, with further variables, and waits until it is ready.
+    pub async fn server(&self, environment: &[(&str, &str)]) -> Running {
+        self.start("tasker-server", "LISTEN_ADDRS", environment).await
+    }
+
+    /// Starts `count` servers at once and waits until all are ready.
+    pub async fn servers(&self, count: usize) -> Vec<Running> {
+        join_all((0..count).map(|_| self.server(&[]))).await
+    }
+
+    /// Starts a worker, with further variables, and waits until it is ready.
+    pub async fn worker(&self, environment: &[(&str, &str)]) -> Running {
+        self.start("tasker-worker", "WORKER_LISTEN_ADDR", environment)
+            .await
+    }
+
+    /// Starts a program once and waits for nothing: for starts that are meant to fail, and for those that wait themselves.
+    pub fn spawn(&self, program: &str, address_variable: &str, environment: &[(&str, &str)]) -> Running {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = self.command(program);
+        command
+            .env(address_variable, &address)
+            .envs(environment.iter().copied());
+        Running {
+            process: Process::start(program, command, self.folder.path()),
+            url: format!("http://{address}"),
+            http: self.http.clone(),
+        }
+    }
+
+    /// A program with the variables of this system and no others.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(binary(program));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(&self.environment)
+            // away from the checkout, whose config folder would be read
+            .current_dir(self.folder.path());
+        command
+    }
+
+    async fn start(&self, program: &str, address_variable: &str, environment: &[(&str, &str)]) -> Running {
+        for _ in 0..PORT_TRIES {
+            let mut running = self.spawn(program, address_variable, environment);
+            if running.ready().await {
+                return running;
+            }
+            let log = running.process.log();
+            assert!(
+                log.to_lowercase().contains("address already in use"),
+                "{program} did not start"
+            );
+        }
+        panic!("{program} found no free port in {PORT_TRIES} tries");
+    }
+}
+
+/// The program of that name among those that were built with this test; `TASKER_BIN_DIR` names another folder.
+fn binary(program: &str) -> PathBuf {
+    let folder = std::env::var_os("TASKER_BIN_DIR").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("a test knows its own file");
+            test.ancestors()
+                .nth(2)
+                .expect("target/<profile>/deps/<test>")
+                .to_owned()
+        },
+        PathBuf::from,
+    );
+    let path = folder.join(program);
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build --workspace`",
+        path.display()
+    );
+    path
+}
+
+/// A running server or worker, and requests to it.
+#[derive(Debug)]
+pub struct Running {
+    /// Its process: signals, log, end.
+    pub process: Process,
+    /// Where it serves HTTP.
+    pub url: String,
+    /// The client that the requests go through.
+    pub http: reqwest::Client,
+}
+
+impl Running {
+    /// Waits until it is ready; answers whether it is, or ended instead.
+    ///
+    /// # Panics
+    /// If it neither becomes ready nor ends in time.
+    pub async fn ready(&mut self) -> bool {
+        let url = format!("{}/health/ready", self.url);
+        let mut ready = false;
+        eventually("the process is ready", START, async || {
+            let answer = self.http.get(&url).send().await;
+            ready = answer.is_ok_and(|answer| answer.status().is_success());
+            ready || self.process.ended().is_some()
+        })
+        .await;
+        ready
+    }
+
+    /// GET: the status and the body, null when it is no JSON.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.http.get(format!("{}{path}", self.url))).await
+    }
+
+    /// POST of a JSON body: the status and the body, null when it is no JSON.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.http.post(format!("{}{path}", self.url)).json(body)).await
+    }
+
+    /// Submits a task and returns its id.
+    ///
+    /// # Panics
+    /// Unless it is accepted.
+    pub async fn submit(&self, body: &Value) -> String {
+        let (status, answer) = self.post("/tasks/submit", body).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+        answer["task_id"].as_str().expect("the id of the task").to_owned()
+    }
+
+    /// The record of a task.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn task(&self, id: &str) -> Value {
+        let (status, task) = self.get(&format!("/tasks/{id}")).await;
+        assert_eq!(status, StatusCode::OK, "{task}");
+        task
+    }
+
+    /// Waits until a task has `status`, and returns its record.
+    ///
+    /// # Panics
+    /// If it does not come to that within `deadline`.
+    pub async fn wait_for(&self, id: &str, status: &str, deadline: Duration) -> Value {
+        let mut task = Value::Null;
+        let what = format!("task {id} is {status}");
+        eventually(&what, deadline, async || {
+            task = self.task(id).await;
+            task["status"] == status
+        })
+        .await;
+        task
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let answer = request.send().await.expect("an answer");
+    let status = answer.status();
+    let body = answer.bytes().await.expect("a whole answer");
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
