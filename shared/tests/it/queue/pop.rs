@@ -63,7 +63,7 @@ async fn a_pop_of_empty_lists_comes_back_empty() {
     let queue = TestQueue::new();
     let mut popper = queue.popper(&QueueName::classes());
     for count_left in [false, true] {
-        let got = timeout(PATIENCE, popper.pop(10, count_left)).await;
+        let got = timeout(PATIENCE, popper.pop(10, BLOCK_MAX, count_left)).await;
         let got = got.expect("in time").expect("popped");
         assert!(got.ids.is_empty() && got.queue.is_none());
         assert_eq!(got.left, count_left.then_some(0));
@@ -135,7 +135,7 @@ async fn a_key_of_another_kind_is_an_error_and_not_a_hang() {
     queue.raw("SET", &[&queue.keys().list(&low), "text"]);
     let mut popper = queue.popper(std::slice::from_ref(&low));
     for count_left in [false, true] {
-        let got = timeout(PATIENCE, popper.pop(10, count_left))
+        let got = timeout(PATIENCE, popper.pop(10, BLOCK_MAX, count_left))
             .await
             .expect("in time");
         assert!(got.is_err());
