@@ -4,6 +4,8 @@ use std::future::Future;
 
 use tasker_shared::store::{self, Fault, fault};
 
+use crate::error::ApiError;
+
 /// How often a statement that Postgres rolled back (a deadlock, a serialisation failure) is sent again.
 const ROLLED_BACK_MAX: u32 = 5;
 
@@ -20,5 +22,13 @@ where
             }
             result => return result,
         }
+    }
+}
+
+/// What the caller of a failed write is told: a read that broke off did nothing, a write may have.
+pub fn write_failed(error: store::Error) -> ApiError {
+    match fault(&error) {
+        Fault::Unknown => ApiError::OutcomeUnknown,
+        _ => error.into(),
     }
 }

@@ -144,8 +144,8 @@ impl ApiError {
             Self::Overloaded(what) => format!("{what} Nothing was done; try again shortly."),
             Self::Unavailable(_) => "Nothing was done; try again shortly.".to_owned(),
             Self::OutcomeUnknown => {
-                "The outcome is unknown: it may have been done or not. With an Idempotency-Key \
-                                     the request can safely be repeated."
+                "The outcome is unknown: it may have been done or not. Look at the task, or send the request again: for a \
+                 submit that is safe with an Idempotency-Key."
                     .to_owned()
             }
             Self::Internal(_) => {

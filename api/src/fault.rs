@@ -79,7 +79,7 @@ impl Fault {
     }
 }
 
-/// Cuts a text to [`DETAIL_CHARS_MAX`] and says so.
+/// Cuts a text to `DETAIL_CHARS_MAX` and says so.
 fn cut(mut text: String) -> String {
     if let Some((index, _)) = text.char_indices().nth(DETAIL_CHARS_MAX) {
         text.truncate(index);

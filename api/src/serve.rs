@@ -32,11 +32,10 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// the task ends when the requests in progress have been answered.
 pub fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown) -> JoinHandle<()> {
     let stop = shutdown.soft().clone();
-    let address = listener.local_addr();
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "listening");
+    }
     shutdown.spawn_named("http server", async move {
-        if let Ok(address) = address {
-            info!(%address, "listening");
-        }
         // answers are small and complete: none waits to be sent together with the next
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);

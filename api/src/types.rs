@@ -93,7 +93,7 @@ impl TypeCache {
         }
     }
 
-    /// The types as they were at most [`REFRESH_INTERVAL`] ago.
+    /// The types as they were at most `REFRESH_INTERVAL` ago.
     pub fn current(&self) -> Arc<TypeTable> {
         Arc::clone(&self.read().table)
     }

@@ -4,7 +4,7 @@
 //! - [`a_task`], [`a_worker`], [`a_key`] build sound values; a test says only what it is about, by struct update.
 //! - [`TestQueue`] is Redis under a key prefix of its own, [`RedisServer`] a Redis that a test may stop.
 //! - [`System`] runs the built binaries.
-//! - [`eventually`] waits for a condition instead of sleeping.
+//! - [`eventually()`] waits for a condition instead of sleeping.
 //!
 //! `tasker-shared` uses this crate in its integration tests only: its unit tests would see two of every type.
 

@@ -59,6 +59,24 @@ impl TestQueue {
         Popper::new(self.shared(), &self.config, queues).expect("the URL of a Redis")
     }
 
+    /// The length of the list of `queue`, as `redis-cli llen` says it.
+    ///
+    /// # Panics
+    /// If Redis does not tell.
+    pub fn llen(&self, queue: &str) -> u64 {
+        connect(&self.url)
+            .and_then(|mut connection| connection.llen(format!("{}{queue}", self.config.key_prefix)))
+            .expect("Redis tells the length")
+    }
+
+    /// Deletes every key under the prefix, as a Redis that lost its data would have.
+    ///
+    /// # Panics
+    /// If Redis refuses it.
+    pub fn delete_all(&self) {
+        delete_keys(&self.url, &self.config.key_prefix).expect("Redis deletes keys");
+    }
+
     /// Runs any command, for what the product itself never does.
     ///
     /// # Panics

@@ -13,6 +13,7 @@ const START: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    password: Option<String>,
     process: Process,
     folder: TempDir,
 }
@@ -23,11 +24,24 @@ impl RedisServer {
     /// # Panics
     /// If it cannot be started.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same, and it asks for `password`, which a URL must be able to hold as it is.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_with_password(password: &str) -> Self {
+        Self::start_with(Some(password.to_owned())).await
+    }
+
+    async fn start_with(password: Option<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let port = free_port();
-        let process = Process::start("redis-server", command(port, &folder), folder.path());
+        let process = run(port, password.as_deref(), &folder);
         let server = Self {
             port,
+            password,
             process,
             folder,
         };
@@ -35,8 +49,16 @@ impl RedisServer {
         server
     }
 
-    /// Its URL.
+    /// Its URL, with its password.
     pub fn url(&self) -> String {
+        match &self.password {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
+            None => self.url_without_password(),
+        }
+    }
+
+    /// Its URL without its password.
+    pub fn url_without_password(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
@@ -53,11 +75,7 @@ impl RedisServer {
     /// Starts it again, empty, on the same port, and waits until it answers.
     pub async fn restart(&mut self) {
         self.process.kill().await;
-        self.process = Process::start(
-            "redis-server",
-            command(self.port, &self.folder),
-            self.folder.path(),
-        );
+        self.process = run(self.port, self.password.as_deref(), &self.folder);
         self.answers().await;
     }
 
@@ -70,20 +88,16 @@ impl RedisServer {
     }
 }
 
-fn command(port: u16, folder: &TempDir) -> Command {
+fn run(port: u16, password: Option<&str>, folder: &TempDir) -> Process {
     let mut command = Command::new("redis-server");
     command
-        .args([
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--port",
-        ])
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--port")
         .arg(port.to_string())
         .arg("--dir")
         .arg(folder.path());
-    command
+    if let Some(password) = password {
+        command.args(["--requirepass", password]);
+    }
+    Process::start("redis-server", command, folder.path())
 }

@@ -1,7 +1,7 @@
 //! A running system: the built binaries against a database and a key prefix of the test's own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::{Process, TestQueue, eventually, free_port};
 
-/// How long a process may take until it is ready.
-const START: Duration = Duration::from_secs(30);
+/// How long a process may take until it is ready, many at once and on a busy machine.
+const START: Duration = Duration::from_mins(2);
 /// How often a start is tried when somebody else took the port meanwhile.
 const PORT_TRIES: usize = 5;
 /// How long one request may take.
@@ -69,6 +69,13 @@ impl System {
         self
     }
 
+    /// Takes a variable away from every process that is started from now on.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
     /// The lists of this system.
     pub fn queue(&self) -> &TestQueue {
         &self.queue
@@ -90,6 +97,11 @@ impl System {
             .await
     }
 
+    /// Starts `count` workers at once and waits until all are ready.
+    pub async fn workers(&self, count: usize) -> Vec<Running> {
+        join_all((0..count).map(|_| self.worker(&[]))).await
+    }
+
     /// Starts a program once and waits for nothing: for starts that are meant to fail, and for those that wait themselves.
     pub fn spawn(&self, program: &str, address_variable: &str, environment: &[(&str, &str)]) -> Running {
         let address = format!("127.0.0.1:{}", free_port());
@@ -102,6 +114,31 @@ impl System {
             url: format!("http://{address}"),
             http: self.http.clone(),
         }
+    }
+
+    /// Starts a program with arguments and waits for nothing.
+    pub fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Process {
+        let mut command = self.command(program);
+        command.args(arguments).envs(environment.iter().copied());
+        Process::start(program, command, self.folder.path())
+    }
+
+    /// What all processes of this system have printed, those that have ended too.
+    ///
+    /// # Panics
+    /// If the logs cannot be read.
+    pub fn logs(&self) -> String {
+        let entries = std::fs::read_dir(self.folder.path()).expect("the folder of the logs");
+        let files = entries.map(|entry| entry.expect("a file in it").path());
+        let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.map(|path| std::fs::read(path).expect("a readable log"))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .collect()
+    }
+
+    /// A folder of the test's own, deleted with the system.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A program with the variables of this system and no others.

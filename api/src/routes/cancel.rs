@@ -9,7 +9,7 @@ use tasker_shared::wire::Problem;
 use tracing::debug;
 
 use crate::acted::Acted;
-use crate::db::retried;
+use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
@@ -63,7 +63,8 @@ pub async fn delete_task(
 }
 
 async fn carry_out(state: &AppState, id: TaskId) -> Result<(StatusCode, Json<Acted>), ApiError> {
-    match retried(|| cancel(&state.db, id, "api")).await? {
+    let cancelled = retried(|| cancel(&state.db, id, "api")).await;
+    match cancelled.map_err(write_failed)? {
         Cancelled::Now => {
             let acted = Acted::new(id, TaskStatus::Cancelled, "The task is cancelled");
             Ok((StatusCode::OK, Json(acted)))

@@ -7,7 +7,7 @@ use tasker_shared::task::TaskStatus;
 use tasker_shared::wire::Problem;
 
 use crate::acted::Acted;
-use crate::db::retried;
+use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
@@ -35,7 +35,8 @@ pub async fn retry_task(
     _: NoQuery,
 ) -> Result<Json<Acted>, ApiError> {
     let ttl = state.key_ttl.as_secs_f64();
-    match retried(|| retry(&state.db, id, "api", ttl)).await? {
+    let outcome = retried(|| retry(&state.db, id, "api", ttl)).await;
+    match outcome.map_err(write_failed)? {
         Retried::Pending(queue) => {
             state.pusher.push(vec![(id, queue)]).await;
             Ok(Json(Acted::new(

@@ -23,6 +23,8 @@ use crate::types::TypeTable;
 
 /// Most tasks whose faults are answered.
 const BAD_TASKS_MAX: usize = 100;
+/// Bodies up to this are checked at once: it takes less than handing them over.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Most faults that are answered.
 const FAULTS_MAX: usize = 200;
 
@@ -79,8 +81,11 @@ async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<V
 }
 
 async fn checked_aside(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
-    let (state, headers) = (state.clone(), headers.clone());
     let types = state.types.current();
+    if body.len() <= INLINE_BYTES_MAX {
+        return checked(state, &types, headers, &body);
+    }
+    let (state, headers) = (state.clone(), headers.clone());
     tokio::task::spawn_blocking(move || checked(&state, &types, &headers, &body))
         .await
         .map_err(|error| ApiError::Internal(format!("the check of a batch: {error}")))?

@@ -11,6 +11,7 @@ use tasker_shared::config::duration;
 use tasker_shared::json::{self, Limits};
 use tasker_shared::task::limits::JSON_DEPTH;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use crate::error::ApiError;
 use crate::fault::Fault;
@@ -41,7 +42,7 @@ pub struct SubmitRequest<'a> {
     pub queue: Option<String>,
     /// How long to wait before the first try: seconds, or text like `1h30m`. Up to a year.
     #[serde(default)]
-    #[schema(value_type = Option<String>, example = "1h30m")]
+    #[schema(schema_with = seconds_schema, required = false)]
     pub delay: Option<Seconds>,
     /// Not before this time. One in the past means now. Not together with `delay`.
     #[serde(default)]
@@ -56,7 +57,7 @@ pub struct SubmitRequest<'a> {
     pub max_retries: Option<i64>,
     /// Limit of one attempt: seconds, or text like `5m`. The type's own if left out.
     #[serde(default)]
-    #[schema(value_type = Option<String>, example = "5m")]
+    #[schema(schema_with = seconds_schema, required = false)]
     pub timeout: Option<Seconds>,
     /// At most 20.
     #[serde(default)]
@@ -85,6 +86,14 @@ pub struct BatchRequest<'a> {
 /// A duration in a request: a number of seconds, or text like `1h30m`. Its range is judged later.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Seconds(pub f64);
+
+fn seconds_schema() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Number, Type::String, Type::Null]))
+        .description(Some("A number of seconds, or text like `1h30m`"))
+        .examples([serde_json::json!("1h30m")])
+        .build()
+}
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -272,7 +272,10 @@ impl Answer {
 }
 
 /// A POST of JSON.
-#[expect(clippy::needless_pass_by_value, reason = "bodies are made where they are sent")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "bodies are made where they are sent"
+)]
 pub(crate) fn json_request(path: &str, body: impl ToString) -> Request<Body> {
     Request::builder()
         .method(Method::POST)

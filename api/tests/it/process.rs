@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -32,31 +33,44 @@ fn server(db: &PgPool) -> Command {
 }
 
 /// A process that is killed when the test ends without having waited for it.
-struct Running(Child);
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        Self(command.spawn().expect("it starts"))
+        let mut child = command.spawn().expect("it starts");
+        let out = child.stdout.take().expect("a pipe");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines }
     }
 
     /// Reads the log until a line holds `text`, and answers that line.
-    fn line_with(&mut self, text: &str) -> String {
-        let out = self.0.stdout.as_mut().expect("a pipe");
-        let mut lines = BufReader::with_capacity(1, out).lines();
-        lines
-            .find_map(|line| line.ok().filter(|line| line.contains(text)))
-            .unwrap_or_else(|| panic!("no line with {text}"))
+    fn line_with(&self, text: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|error| panic!("no line with {text}: {error}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
     }
 
     fn signal(&self) {
-        let pid = self.0.id().to_string();
+        let pid = self.child.id().to_string();
         let sent = Command::new("kill")
             .args(["-TERM", &pid])
             .status()
@@ -67,7 +81,7 @@ impl Running {
     fn exit_code(mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.0.try_wait().expect("a child") {
+            if let Some(status) = self.child.try_wait().expect("a child") {
                 return status.code();
             }
             assert!(Instant::now() < deadline, "it does not end");
@@ -82,8 +96,8 @@ fn output(mut command: Command) -> Output {
 
 #[sqlx::test(migrations = false)]
 async fn twenty_servers_that_start_at_once_on_an_empty_database_come_up_clean(db: PgPool) {
-    let mut servers: Vec<Running> = (0..20).map(|_| Running::start(server(&db))).collect();
-    for running in &mut servers {
+    let servers: Vec<Running> = (0..20).map(|_| Running::start(server(&db))).collect();
+    for running in &servers {
         running.line_with("\"ready\"");
     }
     for running in &servers {
@@ -101,7 +115,7 @@ async fn twenty_servers_that_start_at_once_on_an_empty_database_come_up_clean(db
 
 #[sqlx::test(migrations = false)]
 async fn a_stop_answers_what_waits_and_ends_with_zero(db: PgPool) {
-    let mut running = Running::start(server(&db));
+    let running = Running::start(server(&db));
     let line = running.line_with("listening");
     let address = line
         .split("127.0.0.1:")
@@ -183,7 +197,7 @@ async fn migrations_can_be_run_and_shown_by_hand(db: PgPool) {
 async fn a_server_that_does_not_migrate_waits_for_the_schema(db: PgPool) {
     let mut waiting = server(&db);
     waiting.env("DEPLOYMENT_MODE", "no-migrate");
-    let mut waiting = Running::start(waiting);
+    let waiting = Running::start(waiting);
     waiting.line_with("waiting for the schema");
     let mut migrate = server(&db);
     migrate.args(["migrate", "run"]);

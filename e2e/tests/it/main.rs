@@ -1,1 +1,20 @@
-fn main() {}
+//! Black-box tests over the built binaries, each on an empty database and a key prefix of its own.
+
+mod batch;
+mod cancellation;
+mod command_line;
+mod configuration;
+mod failures;
+mod fleet;
+mod harness;
+mod http_request;
+mod idempotency;
+mod idle;
+mod losses;
+mod main_job;
+mod migrations;
+mod openapi;
+mod priority;
+mod privacy;
+mod schedule;
+mod stops;

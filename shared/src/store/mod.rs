@@ -40,7 +40,7 @@ pub use fault::{Fault, fault};
 pub use sqlx::PgPool;
 pub use sqlx::error::DatabaseError;
 
-/// A statement failed. What it means for the caller is told by [`fault`].
+/// A statement failed. What it means for the caller is told by [`fault()`].
 pub type Error = sqlx::Error;
 /// What every function here returns.
 pub type Result<T> = std::result::Result<T, Error>;

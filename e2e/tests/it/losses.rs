@@ -1,0 +1,38 @@
+//! Redis loses its data, or is away: Postgres is the truth, and the net finds what has lost its hint.
+
+use sqlx::{ConnectOptions, PgPool};
+use tasker_testkit::{RedisServer, System};
+
+use crate::harness::{Idle, SOON, Small, all_complete_once, echo, submit_batch};
+
+#[sqlx::test(migrations = false)]
+async fn tasks_whose_hints_are_lost_under_load_all_complete(db: PgPool) {
+    let idle = Idle::on(System::new(&db).with("WORKER_POOL_SIZE", "16")).await;
+    let mut ids = submit_batch(&idle.server, 300).await;
+    idle.system.queue().delete_all();
+    assert_eq!(idle.system.queue().llen("default"), 0);
+    let _worker = idle.system.worker(&[]).await;
+    for _ in 0..3 {
+        ids.extend(submit_batch(&idle.server, 300).await);
+        idle.system.queue().delete_all();
+    }
+    all_complete_once(&db, &ids).await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn without_redis_work_is_accepted_and_done_and_afterwards_too(db: PgPool) {
+    let mut redis = RedisServer::start().await;
+    let database = db.connect_options().to_url_lossy();
+    let small = Small::on(System::on(database.as_str(), &redis.url())).await;
+    redis.stop().await;
+    let id = small.server.submit(&echo(1)).await;
+    small.server.wait_for(&id, "completed", SOON).await;
+    let (status, health) = small.server.get("/health/ready").await;
+    assert_eq!(
+        status, 200,
+        "a server without Redis is degraded, and ready: {health}"
+    );
+    redis.restart().await;
+    let id = small.server.submit(&echo(2)).await;
+    small.server.wait_for(&id, "completed", SOON).await;
+}

@@ -1,0 +1,72 @@
+//! Passwords and payloads stay out of the logs.
+
+use serde_json::json;
+use sqlx::{ConnectOptions, PgPool};
+use tasker_testkit::{RedisServer, System, free_port};
+
+use crate::harness::{SOON, Small};
+
+const MARK: &str = "xyzzy-payload";
+const PASSWORD: &str = "xyzzy-password";
+
+#[sqlx::test(migrations = false)]
+async fn no_payload_and_no_password_is_ever_logged(db: PgPool) {
+    let mut redis = RedisServer::start_with_password(PASSWORD).await;
+    let database = db.connect_options().to_url_lossy();
+    let levels = "info,tasker_server=trace,tasker_worker=trace,tasker_shared=trace";
+    let system = System::on(database.as_str(), &redis.url()).with("RUST_LOG", levels);
+    let small = Small::on(system).await;
+    let server = &small.server;
+
+    let private = json!({"metadata": {"m": MARK}, "tags": [MARK], "idempotency_key": MARK, "max_retries": 1});
+    let mut echo = private.clone();
+    echo["task_name"] = json!("echo");
+    echo["parameters"] = json!({"p": MARK});
+    let mut failing = private.clone();
+    failing["task_name"] = json!("example_failing");
+    failing["parameters"] = json!({"error_message": MARK});
+    let mut calling = private;
+    calling["task_name"] = json!("http_request");
+    calling["parameters"] = json!({"url": format!("http://127.0.0.1:1/?key={MARK}")});
+    let ids = [
+        server.submit(&echo).await,
+        server.submit(&failing).await,
+        server.submit(&calling).await,
+    ];
+    server.wait_for(&ids[0], "completed", SOON).await;
+    server.wait_for(&ids[1], "dead_letter", SOON).await;
+    server.wait_for(&ids[2], "dead_letter", SOON).await;
+
+    let wrong = json!({"task_name": "example_failing", "parameters": {"should_fail": MARK}});
+    let (status, answer) = server.post("/tasks/submit", &wrong).await;
+    assert_eq!(status, 422);
+    assert!(!answer.to_string().contains(MARK), "{answer}");
+    let (status, _) = server.post("/tasks/submit", &json!({MARK: 1})).await;
+    assert_eq!(status, 422);
+
+    // outages are what makes processes talk
+    redis.stop().await;
+    echo["idempotency_key"] = json!("another");
+    let id = server.submit(&echo).await;
+    server.wait_for(&id, "completed", SOON).await;
+    let nobody = format!("postgres://tasker:{PASSWORD}@127.0.0.1:{}/tasker", free_port());
+    let away = [
+        ("DATABASE_URL", nobody.as_str()),
+        ("DB_MIGRATION_TIMEOUT", "1"),
+        ("LISTEN_ADDRS", "127.0.0.1:0"),
+    ];
+    assert_eq!(
+        small.system.run("tasker-server", &[], &away).wait().await.code(),
+        Some(124)
+    );
+
+    let logs = small.system.logs();
+    assert!(
+        logs.contains("[ORCHESTRATION]") && logs.contains("[WORKER]"),
+        "{logs}"
+    );
+    for secret in [MARK, PASSWORD] {
+        let lines: Vec<&str> = logs.lines().filter(|line| line.contains(secret)).collect();
+        assert!(lines.is_empty(), "{lines:#?}");
+    }
+}

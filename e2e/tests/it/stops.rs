@@ -1,0 +1,128 @@
+//! Stops, clean and not, while tasks come in and run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use sqlx::PgPool;
+use tasker_testkit::{Running, System, eventually};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::harness::{Idle, SOON, all_complete_once, count, id_of, long_running, rows_of};
+
+/// Clients that submit until they are stopped or nobody answers.
+struct Clients {
+    acknowledged: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+}
+
+impl Clients {
+    fn start(server: &Running, count: usize, body: &Value) -> Self {
+        let mut clients = Self {
+            acknowledged: Arc::default(),
+            stop: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        for _ in 0..count {
+            let request = server
+                .http
+                .post(format!("{}/tasks/submit", server.url))
+                .json(body);
+            let (acknowledged, stop) = (Arc::clone(&clients.acknowledged), Arc::clone(&clients.stop));
+            clients.tasks.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let request = request.try_clone().expect("a body in memory");
+                    let Ok(answer) = request.send().await else { return };
+                    if answer.status() != 202 {
+                        return;
+                    }
+                    // an answer that was cut off after its head is an acknowledgement that nobody can read
+                    let Ok(submitted) = answer.json::<Value>().await else {
+                        return;
+                    };
+                    acknowledged.lock().await.push(id_of(&submitted));
+                }
+            });
+        }
+        clients
+    }
+
+    async fn have_submitted(&self, count: usize) {
+        let what = format!("{count} tasks are submitted");
+        eventually(&what, SOON, async || {
+            self.acknowledged.lock().await.len() >= count
+        })
+        .await;
+    }
+
+    /// Waits for the clients' own end, and returns the ids of what was acknowledged.
+    async fn end(mut self) -> Vec<String> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("no client panics");
+        }
+        std::mem::take(&mut *self.acknowledged.lock().await)
+    }
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_stop_of_the_server_and_of_the_worker_under_load_loses_nothing_and_repeats_nothing(db: PgPool) {
+    let mut idle = Idle::on(System::new(&db).with("WORKER_POOL_SIZE", "8")).await;
+    let mut worker = idle.system.worker(&[("SHUTDOWN_TIMEOUT", "1s")]).await;
+    let clients = Clients::start(&idle.server, 8, &long_running(0.05));
+    clients.have_submitted(200).await;
+    worker.process.signal("TERM");
+    assert_eq!(idle.server.process.terminate().await.code(), Some(0));
+    assert_eq!(worker.process.wait().await.code(), Some(0));
+    let ids = clients.end().await;
+    assert_eq!(
+        count(&db, "SELECT count(*) FROM tasks WHERE status = 'running'").await,
+        0
+    );
+    assert!(
+        count(&db, "SELECT count(*) FROM tasks").await > 0,
+        "the worker was stopped before it was done"
+    );
+
+    let _server = idle.system.server(&[]).await;
+    let _worker = idle.system.worker(&[("WORKER_POOL_SIZE", "64")]).await;
+    all_complete_once(&db, &ids).await;
+    assert_eq!(
+        count(&db, "SELECT count(*) FROM finished_tasks WHERE crash_count > 0").await,
+        0
+    );
+}
+
+#[sqlx::test(migrations = false)]
+async fn runs_that_outlive_a_stop_are_given_back_and_begin_again(db: PgPool) {
+    let idle = Idle::start(&db).await;
+    let mut worker = idle.system.worker(&[("SHUTDOWN_TIMEOUT", "100ms")]).await;
+    let id = idle.server.submit(&long_running(3.0)).await;
+    idle.server.wait_for(&id, "running", SOON).await;
+    assert_eq!(worker.process.terminate().await.code(), Some(0));
+    let task = idle.server.task(&id).await;
+    assert_eq!(
+        (&task["status"], &task["attempts"]),
+        (&"pending".into(), &0.into())
+    );
+    let _worker = idle.system.worker(&[]).await;
+    let task = idle.server.wait_for(&id, "completed", SOON).await;
+    assert_eq!(
+        (&task["runs"], &task["attempts"], &task["crash_count"]),
+        (&2.into(), &1.into(), &0.into())
+    );
+}
+
+#[sqlx::test(migrations = false)]
+async fn what_was_acknowledged_before_the_server_was_killed_exists_and_runs(db: PgPool) {
+    let mut idle = Idle::start(&db).await;
+    let clients = Clients::start(&idle.server, 16, &crate::harness::echo(1));
+    clients.have_submitted(200).await;
+    idle.server.process.kill().await;
+    let ids = clients.end().await;
+    assert_eq!(rows_of(&db, &ids).await, ids.len());
+    let _server = idle.system.server(&[]).await;
+    let _worker = idle.system.worker(&[("WORKER_POOL_SIZE", "64")]).await;
+    all_complete_once(&db, &ids).await;
+}
