@@ -74,7 +74,8 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
               JOIN UNNEST($2::uuid[], $3::integer[], $4::text[], $5::double precision[], $6::text[], $7::text[], $8::text[])
                    AS i(id, run, next, retry_seconds, dead_reason, reason, error)
                 ON t.id = i.id AND t.runs = i.run
-             WHERE t.worker_id = $1 AND t.status = 'running'
+             -- that it is running follows from its having a worker (see `complete`)
+             WHERE t.worker_id = $1
              ORDER BY t.id
                FOR NO KEY UPDATE OF t
         ), kept AS (

@@ -1,5 +1,7 @@
 //! The schema's version. Servers migrate; workers wait.
 
+use std::borrow::Cow;
+
 use sqlx::PgPool;
 pub use sqlx::migrate::MigrateError;
 use sqlx::migrate::Migrator;
@@ -20,9 +22,11 @@ pub struct MigrationStatus {
     pub applied: bool,
 }
 
-/// Applies what is missing, one process at a time: others wait for the advisory lock and then find nothing to do.
+/// Applies what is missing, one process at a time: others wait for the advisory lock and then find nothing to do. A database
+/// that is newer than this build is left as it is: during an upgrade old and new run side by side.
 pub async fn run(db: &PgPool) -> std::result::Result<(), MigrateError> {
-    MIGRATOR.run(db).await
+    let migrations = Cow::Borrowed(&*MIGRATOR.migrations);
+    Migrator { migrations, ignore_missing: true, ..Migrator::DEFAULT }.run(db).await
 }
 
 /// Whether migrations that failed so may succeed when they are tried again.

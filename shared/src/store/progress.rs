@@ -21,7 +21,7 @@ pub async fn report(db: impl PgExecutor<'_>, worker_id: &str, reports: &[(Run, S
         )
         UPDATE tasks t SET progress = i.value::json, updated_at = now()
           FROM input i
-         WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1 AND t.status = 'running'
+         WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1
         "#,
         worker_id,
         ids as _,
