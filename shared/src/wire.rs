@@ -262,7 +262,10 @@ pub struct ProblemPointer {
 }
 
 /// Writes whole seconds as an integer, others with their fraction.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
 fn seconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if seconds.fract() == 0.0 && seconds.abs() < EXACT {

@@ -55,7 +55,10 @@ impl WorkerBuilder {
     /// The same with a configuration that was read before.
     pub async fn run_with(self, config: WorkerConfig) -> ExitCode {
         if let Err(error) = telemetry::init_logging(Component::Worker, &config.log) {
-            error!(error = &error as &dyn std::error::Error, "logging cannot be set up");
+            error!(
+                error = &error as &dyn std::error::Error,
+                "logging cannot be set up"
+            );
             return exit_code(EXIT_FAILURE);
         }
         let shutdown = Shutdown::new();

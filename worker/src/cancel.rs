@@ -52,7 +52,9 @@ pub(crate) async fn look(parts: Arc<Parts>) {
             continue;
         }
         match told_to_stop(&parts.db, &parts.worker_id).await {
-            Ok(runs) => runs.into_iter().for_each(|run| parts.held.cancel(run.task, Some(run.number))),
+            Ok(runs) => runs
+                .into_iter()
+                .for_each(|run| parts.held.cancel(run.task, Some(run.number))),
             Err(error) => {
                 parts.gate.close();
                 warn!(%error, "cannot see which runs were cancelled");

@@ -50,7 +50,13 @@ pub(crate) enum Ending {
 
 impl Finished {
     pub(crate) fn new(claimed: Claimed, elapsed: Duration, ending: Ending) -> Self {
-        Self { run: claimed.run, attempt: claimed.attempts + 1, task_name: claimed.task_name, elapsed, ending }
+        Self {
+            run: claimed.run,
+            attempt: claimed.attempts + 1,
+            task_name: claimed.task_name,
+            elapsed,
+            ending,
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -88,7 +94,12 @@ impl Completer {
     pub(crate) fn new(pool_size: usize) -> (Self, Arc<Ends>) {
         let (ends, channel) = mpsc::channel(pool_size);
         let bytes = Arc::new(Semaphore::new(HELD_BYTES));
-        (Self { ends, bytes }, Arc::new(Ends { receiver: Mutex::new(Waiting { channel, next: None }) }))
+        (
+            Self { ends, bytes },
+            Arc::new(Ends {
+                receiver: Mutex::new(Waiting { channel, next: None }),
+            }),
+        )
     }
 
     /// Hands in an end; waits while too many are held.
@@ -99,7 +110,13 @@ impl Completer {
             .await
             .expect("the semaphore is never closed");
         // fails only when the flushers were ended by a hard stop: then recovery returns the run
-        let _ = self.ends.send(Queued { finished, _bytes: permit }).await;
+        let _ = self
+            .ends
+            .send(Queued {
+                finished,
+                _bytes: permit,
+            })
+            .await;
     }
 }
 
@@ -130,7 +147,9 @@ impl Waiting {
         }
         let mut bytes: usize = batch.iter().map(|queued| queued.finished.bytes()).sum();
         while !batch.is_empty() && batch.len() < BATCH_RUNS {
-            let Ok(queued) = self.channel.try_recv() else { break };
+            let Ok(queued) = self.channel.try_recv() else {
+                break;
+            };
             bytes += queued.finished.bytes();
             if bytes > BATCH_BYTES {
                 self.next = Some(queued);
@@ -170,7 +189,10 @@ async fn write_successes(parts: &Parts, successes: Vec<Success>, others: &mut Ve
         }
         let written = until_written(parts, || complete(&parts.db, &parts.worker_id, &parcel)).await;
         match written {
-            Ok(ended) => note_late(parcel.iter().map(|success| success.run.task), ended.into_iter().map(|(id, _)| id)),
+            Ok(ended) => note_late(
+                parcel.iter().map(|success| success.run.task),
+                ended.into_iter().map(|(id, _)| id),
+            ),
             Err(_) if parcel.len() > 1 => {
                 let half = parcel.split_off(parcel.len() / 2);
                 parcels.extend([parcel, half]);
@@ -189,12 +211,19 @@ fn unstorable(success: &Success, error: &store::Error) -> EndedRun {
         run: success.run,
         verdict: Verdict::DeadLetter(DeadLetterReason::Failed),
         reason: "failed",
-        error: Some(format!("result_unstorable: Postgres refuses the result (SQLSTATE {})", code(error))),
+        error: Some(format!(
+            "result_unstorable: Postgres refuses the result (SQLSTATE {})",
+            code(error)
+        )),
     }
 }
 
 fn code(error: &store::Error) -> String {
-    error.as_database_error().and_then(store::DatabaseError::code).unwrap_or_default().into_owned()
+    error
+        .as_database_error()
+        .and_then(store::DatabaseError::code)
+        .unwrap_or_default()
+        .into_owned()
 }
 
 async fn write_others(parts: &Parts, others: &[EndedRun]) {
@@ -203,11 +232,18 @@ async fn write_others(parts: &Parts, others: &[EndedRun]) {
     }
     match until_written(parts, || end_runs(&parts.db, &parts.worker_id, others)).await {
         Ok(ended) => {
-            note_late(others.iter().map(|other| other.run.task), ended.iter().map(|ended| ended.id));
+            note_late(
+                others.iter().map(|other| other.run.task),
+                ended.iter().map(|ended| ended.id),
+            );
             put_back(parts, ended).await;
         }
         // their texts were cleaned and cut, so no row can be at fault; recovery returns them
-        Err(error) => error!(code = code(&error), runs = others.len(), "ends of runs cannot be stored"),
+        Err(error) => error!(
+            code = code(&error),
+            runs = others.len(),
+            "ends of runs cannot be stored"
+        ),
     }
 }
 
@@ -245,7 +281,10 @@ fn note_late(sent: impl Iterator<Item = TaskId>, written: impl Iterator<Item = T
     let late = sent.filter(|id| !written.contains(id)).count();
     if late > 0 {
         counter!("tasker_fenced_writes_total").increment(late as u64);
-        info!(runs = late, "runs that were no longer this worker's were not written");
+        info!(
+            runs = late,
+            "runs that were no longer this worker's were not written"
+        );
     }
 }
 

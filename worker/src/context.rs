@@ -54,7 +54,14 @@ pub enum ProgressError {
 
 impl Context {
     pub(crate) fn new(facts: RunFacts, cancelled: CancellationToken, reports: Reports, span: Span) -> Self {
-        Self { inner: Arc::new(Inner { facts, cancelled, reports, span }) }
+        Self {
+            inner: Arc::new(Inner {
+                facts,
+                cancelled,
+                reports,
+                span,
+            }),
+        }
     }
 
     /// The task's id. The same in every attempt: a good idempotency key for what the handler calls.

@@ -46,7 +46,15 @@ impl ClaimLoop {
     pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>, slots: usize) -> Result<Self, queue::Error> {
         let popper = Popper::new(Arc::clone(&parts.queue), &parts.config.redis, &queues)?;
         let net = Net::new(parts.config.mode, Instant::now());
-        Ok(Self { parts, popper, queues, slots: Slots::new(slots), left: None, net, pause: None })
+        Ok(Self {
+            parts,
+            popper,
+            queues,
+            slots: Slots::new(slots),
+            left: None,
+            net,
+            pause: None,
+        })
     }
 
     /// Claims until the soft stop.
@@ -102,7 +110,10 @@ impl ClaimLoop {
 
     /// One round: hints or a look into the table, a claim, the runs.
     async fn fill(&mut self, free: FreeSlots) {
-        match self.net.next(Instant::now(), free.count(), self.parts.redis.is_open()) {
+        match self
+            .net
+            .next(Instant::now(), free.count(), self.parts.redis.is_open())
+        {
             Source::Lists(block) => self.fill_from_lists(free, block).await,
             Source::Table(rows) => self.fill_from_table(free, rows).await,
         }
@@ -159,7 +170,11 @@ impl ClaimLoop {
         if self.parts.shutdown.soft().is_cancelled() {
             return self.put_back(&hints(&popped.ids)).await;
         }
-        let ids: Vec<TaskId> = popped.ids.into_iter().filter(|id| !self.parts.held.contains(*id)).collect();
+        let ids: Vec<TaskId> = popped
+            .ids
+            .into_iter()
+            .filter(|id| !self.parts.held.contains(*id))
+            .collect();
         if ids.is_empty() {
             return;
         }
@@ -202,7 +217,9 @@ impl ClaimLoop {
             histogram!("tasker_claim_batch_tasks").record(claim.tasks.len() as f64);
         }
         for claimed in claim.tasks {
-            let slot = free.take_one().expect("no more is claimed than there are free slots");
+            let slot = free
+                .take_one()
+                .expect("no more is claimed than there are free slots");
             execute::spawn(&self.parts, claimed, slot).await;
         }
     }
@@ -243,7 +260,9 @@ where
 
 /// How many hints to pop into `free` slots: all of them, unless other workers share lists in which little is left.
 fn fair_share(free: usize, left: Option<u64>, sharing: usize) -> usize {
-    let (Some(left), true) = (left, sharing > 1) else { return free };
+    let (Some(left), true) = (left, sharing > 1) else {
+        return free;
+    };
     let share = usize::try_from(left).unwrap_or(usize::MAX).div_ceil(sharing);
     free.min(share.max(FAIR_SHARE_MIN))
 }

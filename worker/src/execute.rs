@@ -39,7 +39,10 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
     let Some(cancelled) = parts.held.add(claimed.run, claimed.suspect) else {
         // recovery took the task from this worker while an earlier run of it still ends here
         let ending = judge(&claimed, Outcome::GivenBack, None, Backoff::default(), 0.0);
-        return parts.completer.send(Finished::new(claimed, Duration::ZERO, ending)).await;
+        return parts
+            .completer
+            .send(Finished::new(claimed, Duration::ZERO, ending))
+            .await;
     };
     let parts = Arc::clone(parts);
     parts.runs.clone().spawn(async move {
@@ -47,9 +50,15 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
         let began = Instant::now();
         let outcome = run(&parts, &mut claimed, &slot, cancelled).await;
         let progress = parts.reports.last(claimed.run);
-        let backoff = parts.registry.get(&claimed.task_name).map_or_else(Backoff::default, |task| task.backoff);
+        let backoff = parts
+            .registry
+            .get(&claimed.task_name)
+            .map_or_else(Backoff::default, |task| task.backoff);
         let ending = judge(&claimed, outcome, progress, backoff, rand::random());
-        parts.completer.send(Finished::new(claimed, began.elapsed(), ending)).await;
+        parts
+            .completer
+            .send(Finished::new(claimed, began.elapsed(), ending))
+            .await;
         // only now: what waits to be written is bounded by the slots
         drop(slot);
     });
@@ -68,7 +77,13 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
         correlation_id = %claimed.correlation_id,
     );
     let context = context(parts, claimed, cancelled.clone(), span.clone());
-    let handler = start(&task.handler, context, std::mem::take(&mut claimed.parameters), slot.clone(), span);
+    let handler = start(
+        &task.handler,
+        context,
+        std::mem::take(&mut claimed.parameters),
+        slot.clone(),
+        span,
+    );
     let limit = Duration::from_secs_f64(claimed.timeout_seconds);
     tokio::select! {
         biased;
@@ -135,7 +150,11 @@ fn judge(
 ) -> Ending {
     let (failure, reason, text) = match outcome {
         Outcome::Returned(Ok(result)) => {
-            return Ending::Success(Success { run: claimed.run, result, progress });
+            return Ending::Success(Success {
+                run: claimed.run,
+                result,
+                progress,
+            });
         }
         Outcome::GivenBack => {
             return Ending::Other(EndedRun {
@@ -153,16 +172,31 @@ fn judge(
             };
             (failure, "failed", error.text())
         }
-        Outcome::Panicked(text) => (Failure::Retry, "panicked", format!("the handler panicked: {text}")),
+        Outcome::Panicked(text) => (
+            Failure::Retry,
+            "panicked",
+            format!("the handler panicked: {text}"),
+        ),
         Outcome::TimedOut => {
             let text = format!("the attempt ran longer than {} s", claimed.timeout_seconds);
             (Failure::Timeout, "timeout", text)
         }
-        Outcome::Dropped => (Failure::Retry, "dropped", "the handler did not heed its cancellation".to_owned()),
+        Outcome::Dropped => (
+            Failure::Retry,
+            "dropped",
+            "the handler did not heed its cancellation".to_owned(),
+        ),
     };
     Ending::Other(EndedRun {
         run: claimed.run,
-        verdict: decide(failure, claimed.attempts + 1, claimed.max_attempts, backoff, jitter).into(),
+        verdict: decide(
+            failure,
+            claimed.attempts + 1,
+            claimed.max_attempts,
+            backoff,
+            jitter,
+        )
+        .into(),
         reason,
         error: Some(cut_error(&text)),
     })

@@ -24,7 +24,10 @@ pub(crate) struct Gate {
 impl Gate {
     /// An open gate; `service` is whose.
     pub(crate) fn new(service: &'static str) -> Self {
-        Self { service, open: watch::Sender::new(true) }
+        Self {
+            service,
+            open: watch::Sender::new(true),
+        }
     }
 
     /// Notes that the service failed.

@@ -20,7 +20,9 @@ pub(crate) struct Heartbeat {
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { sharing: AtomicUsize::new(1) }
+        Self {
+            sharing: AtomicUsize::new(1),
+        }
     }
 }
 

@@ -23,7 +23,10 @@ struct HeldRun {
 
 impl Default for Held {
     fn default() -> Self {
-        Self { runs: Mutex::default(), count: watch::Sender::new(0) }
+        Self {
+            runs: Mutex::default(),
+            count: watch::Sender::new(0),
+        }
     }
 }
 
@@ -31,7 +34,11 @@ impl Held {
     /// Takes note of a run; the token is cancelled when somebody cancels its task. Nothing if the task is already held.
     pub(crate) fn add(&self, run: Run, suspect: bool) -> Option<CancellationToken> {
         let cancelled = CancellationToken::new();
-        let held = HeldRun { number: run.number, suspect, cancelled: cancelled.clone() };
+        let held = HeldRun {
+            number: run.number,
+            suspect,
+            cancelled: cancelled.clone(),
+        };
         let mut runs = self.runs();
         if runs.contains_key(&run.task) {
             return None;
@@ -79,7 +86,11 @@ impl Held {
     /// Waits until at least one run is held, or none.
     pub(crate) async fn until(&self, some: bool) {
         // the sender lives in this struct, so the channel cannot be closed
-        let _ = self.count.subscribe().wait_for(|count| (*count > 0) == some).await;
+        let _ = self
+            .count
+            .subscribe()
+            .wait_for(|count| (*count > 0) == some)
+            .await;
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<TaskId, HeldRun>> {
@@ -95,7 +106,9 @@ mod tests {
     fn a_task_is_held_once_and_an_earlier_run_of_it_cannot_remove_or_cancel_the_later_one() {
         let held = Held::default();
         let task = TaskId::generate();
-        let token = held.add(Run { task, number: 2 }, false).expect("it is not held yet");
+        let token = held
+            .add(Run { task, number: 2 }, false)
+            .expect("it is not held yet");
         assert!(held.add(Run { task, number: 3 }, false).is_none());
         held.remove([Run { task, number: 1 }]);
         held.cancel(task, Some(1));

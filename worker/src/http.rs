@@ -41,7 +41,9 @@ impl Status {
         Self {
             began: Instant::now(),
             metrics,
-            listen: std::iter::once(config.listen_addr).chain(config.metrics_addr).collect(),
+            listen: std::iter::once(config.listen_addr)
+                .chain(config.metrics_addr)
+                .collect(),
             popped_at: AtomicU64::new(NEVER),
             claimed_at: AtomicU64::new(NEVER),
         }
@@ -75,10 +77,14 @@ pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
     if let Some(metrics) = &parts.status.metrics {
         let upkeep = metrics.clone();
         let stop = parts.no_more_ends.clone();
-        parts.shutdown.spawn_named("metrics upkeep", async move { upkeep.upkeep(stop).await });
+        parts
+            .shutdown
+            .spawn_named("metrics upkeep", async move { upkeep.upkeep(stop).await });
     }
     for address in parts.status.listen.clone() {
-        let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| RunError::Listen(address, error))?;
         info!(%address, "health and metrics");
         let served = axum::serve(listener, router(Arc::clone(parts)))
             .with_graceful_shutdown(parts.no_more_ends.clone().cancelled_owned());
@@ -111,9 +117,16 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
     let stopping = parts.shutdown.soft().is_cancelled();
     let postgres = parts.gate.is_open();
     let ready = postgres && !stopping && (parts.status.took_work_lately() || saturated);
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let word = if ready { "ready" } else { "not_ready" };
-    (code, Json(json!({"status": word, "postgres": postgres, "stopping": stopping})))
+    (
+        code,
+        Json(json!({"status": word, "postgres": postgres, "stopping": stopping})),
+    )
 }
 
 async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
@@ -133,5 +146,10 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
 async fn metrics_text(State(parts): State<Arc<Parts>>) -> String {
     gauge!("worker_pool_active").set(parts.held.len() as f64);
     gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));
-    parts.status.metrics.as_ref().map(Metrics::render).unwrap_or_default()
+    parts
+        .status
+        .metrics
+        .as_ref()
+        .map(Metrics::render)
+        .unwrap_or_default()
 }

@@ -15,9 +15,15 @@ pub(crate) fn worker_id(prefix: &str, hostname: &str, pid: u32, random: u32) -> 
 /// The name of this host, or `unknown`.
 pub(crate) fn hostname() -> String {
     let read = |path| std::fs::read_to_string(path).ok();
-    let name = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname")).unwrap_or_default();
+    let name = read("/proc/sys/kernel/hostname")
+        .or_else(|| read("/etc/hostname"))
+        .unwrap_or_default();
     let name = name.trim();
-    if name.is_empty() { "unknown".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "unknown".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 #[cfg(test)]

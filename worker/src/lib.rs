@@ -55,6 +55,6 @@ pub use context::{Context, ProgressError};
 pub use handler::TaskError;
 pub use registry::RegistryError;
 pub use runtime::RunError;
+pub use task::Task;
 pub use tasker_shared::config::WorkerConfig;
 pub use tasker_shared::task::{Priority, QueueName, TaskId};
-pub use task::Task;

@@ -53,7 +53,14 @@ pub(crate) struct Net {
 impl Net {
     pub(crate) fn new(mode: DispatchMode, now: Instant) -> Self {
         let due = now + LOOK;
-        Self { mode, due, lost: false, popped: false, lists_empty: false, popped_up_to: HashMap::new() }
+        Self {
+            mode,
+            due,
+            lost: false,
+            popped: false,
+            lists_empty: false,
+            popped_up_to: HashMap::new(),
+        }
     }
 
     /// Where the next claim for `free` slots comes from; `pops_work` tells whether the lists can be read.
@@ -86,7 +93,10 @@ impl Net {
         self.due = now + LOOK;
         self.popped = false;
         self.lost = tasks.any(|(queue, enqueued_at)| {
-            let passed = self.popped_up_to.get(queue).is_some_and(|newest| enqueued_at + DISORDER < *newest);
+            let passed = self
+                .popped_up_to
+                .get(queue)
+                .is_some_and(|newest| enqueued_at + DISORDER < *newest);
             passed || self.lists_empty
         });
     }
@@ -106,7 +116,11 @@ mod tests {
 
     fn hybrid() -> (Net, Instant, QueueName) {
         let now = Instant::now();
-        (Net::new(DispatchMode::Hybrid, now), now, QueueName::default_class())
+        (
+            Net::new(DispatchMode::Hybrid, now),
+            now,
+            QueueName::default_class(),
+        )
     }
 
     #[test]

@@ -46,7 +46,10 @@ impl Registry {
         if known.is_empty() {
             return Err(RegistryError::Empty);
         }
-        Ok(Self { names: known.keys().cloned().collect(), tasks: known })
+        Ok(Self {
+            names: known.keys().cloned().collect(),
+            tasks: known,
+        })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Task> {
@@ -79,7 +82,10 @@ fn check(task: &Task) -> Result<(), RegistryError> {
     } else {
         return Ok(());
     };
-    Err(RegistryError::Invalid { name: task.name.clone(), fault })
+    Err(RegistryError::Invalid {
+        name: task.name.clone(),
+        fault,
+    })
 }
 
 #[cfg(test)]
@@ -105,7 +111,10 @@ mod tests {
             Task::new("a", nothing).priority(101),
             Task::new("", nothing),
         ] {
-            assert!(matches!(Registry::new(vec![task]), Err(RegistryError::Invalid { .. })));
+            assert!(matches!(
+                Registry::new(vec![task]),
+                Err(RegistryError::Invalid { .. })
+            ));
         }
     }
 }

@@ -9,8 +9,9 @@ use crate::handler::TaskError;
 /// Encodes a result. One that is too long or that cannot be stored fails the attempt for good: the same code would return
 /// the same again.
 pub(crate) fn encode(result: &impl Serialize) -> Result<String, TaskError> {
-    let text = serde_json::to_string(result)
-        .map_err(|error| TaskError::fail(format!("result_unstorable: the result has no JSON form: {error}")))?;
+    let text = serde_json::to_string(result).map_err(|error| {
+        TaskError::fail(format!("result_unstorable: the result has no JSON form: {error}"))
+    })?;
     if text.len() > RESULT_BYTES {
         return Err(TaskError::fail(format!(
             "result_too_long: the result has {} bytes of JSON, the limit is {RESULT_BYTES}",

@@ -87,12 +87,20 @@ impl Parts {
     }
 
     fn queues(&self) -> Vec<QueueName> {
-        self.config.task_queues.iter().map(|slots| slots.queue.clone()).collect()
+        self.config
+            .task_queues
+            .iter()
+            .map(|slots| slots.queue.clone())
+            .collect()
     }
 }
 
 /// Runs a worker until it is stopped.
-pub(crate) async fn run(config: WorkerConfig, registry: Registry, shutdown: Shutdown) -> Result<(), RunError> {
+pub(crate) async fn run(
+    config: WorkerConfig,
+    registry: Registry,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
     let db = store::connect(&config.database, "tasker-worker").map_err(RunError::Database)?;
     let queue = Arc::new(Queue::new(&config.redis).map_err(RunError::Redis)?);
     let worker_id = start::worker_id(&config);
@@ -122,14 +130,20 @@ pub(crate) async fn run(config: WorkerConfig, registry: Registry, shutdown: Shut
         info!(worker_id = %parts.worker_id, "the worker is registered and drains its queues");
         let loops = claim_loops(&parts).map_err(RunError::Redis)?;
         for _ in 0..FLUSHERS {
-            parts.shutdown.spawn_named("completer", Arc::clone(&ends).flush(Arc::clone(&parts)));
+            parts
+                .shutdown
+                .spawn_named("completer", Arc::clone(&ends).flush(Arc::clone(&parts)));
         }
         spawn_duties(&parts);
         let claiming = TaskTracker::new();
         for claim_loop in loops {
             let watched = Arc::clone(&parts);
             claiming.spawn(async move {
-                watched.shutdown.spawn_named("claim loop", claim_loop.run()).await.ok();
+                watched
+                    .shutdown
+                    .spawn_named("claim loop", claim_loop.run())
+                    .await
+                    .ok();
             });
         }
         claiming.close();
@@ -140,7 +154,11 @@ pub(crate) async fn run(config: WorkerConfig, registry: Registry, shutdown: Shut
     if parts.shutdown.panicked() {
         return Err(RunError::Panicked);
     }
-    if parts.declared_dead.is_cancelled() { Err(RunError::DeclaredDead) } else { Ok(()) }
+    if parts.declared_dead.is_cancelled() {
+        Err(RunError::DeclaredDead)
+    } else {
+        Ok(())
+    }
 }
 
 fn claim_loops(parts: &Arc<Parts>) -> Result<Vec<ClaimLoop>, queue::Error> {
@@ -149,10 +167,18 @@ fn claim_loops(parts: &Arc<Parts>) -> Result<Vec<ClaimLoop>, queue::Error> {
     let shared = parts.config.pool_size.saturating_sub(reserved);
     let mut loops = Vec::new();
     if shared > 0 {
-        loops.push(ClaimLoop::new(Arc::clone(parts), parts.queues(), shared as usize)?);
+        loops.push(ClaimLoop::new(
+            Arc::clone(parts),
+            parts.queues(),
+            shared as usize,
+        )?);
     }
     for slots in slots.iter().filter(|slots| slots.reserved > 0) {
-        loops.push(ClaimLoop::new(Arc::clone(parts), vec![slots.queue.clone()], slots.reserved as usize)?);
+        loops.push(ClaimLoop::new(
+            Arc::clone(parts),
+            vec![slots.queue.clone()],
+            slots.reserved as usize,
+        )?);
     }
     Ok(loops)
 }
@@ -168,7 +194,11 @@ fn spawn_duties(parts: &Arc<Parts>) {
     let reports = parts.reports.clone();
     shutdown.spawn_named(
         "progress writer",
-        reports.write(parts.db.clone(), Arc::clone(&parts.worker_id), parts.no_more_ends.clone()),
+        reports.write(
+            parts.db.clone(),
+            Arc::clone(&parts.worker_id),
+            parts.no_more_ends.clone(),
+        ),
     );
     let watched = Arc::clone(parts);
     shutdown.spawn_named("pause look", async move {
@@ -183,7 +213,10 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
     if let Err(error) = workers::drain(&parts.db, &parts.worker_id).await {
         warn!(%error, "could not tell that this worker drains");
     }
-    info!(runs = parts.held.len(), "claiming has stopped; waiting for runs to end");
+    info!(
+        runs = parts.held.len(),
+        "claiming has stopped; waiting for runs to end"
+    );
     parts.runs.close();
     tokio::select! {
         biased;
@@ -199,7 +232,10 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
         parts.held.until(false).await;
     };
     if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
-        warn!(runs = parts.held.len(), "the last ends could not be written; recovery returns their tasks");
+        warn!(
+            runs = parts.held.len(),
+            "the last ends could not be written; recovery returns their tasks"
+        );
     }
     if let Err(error) = workers::leave(&parts.db, &parts.worker_id).await {
         warn!(%error, "could not take this worker off the list");

@@ -36,7 +36,11 @@ impl Paused {
     /// Those of `queues` that are not paused, in the same order.
     pub(crate) fn leave_out(&self, queues: &[QueueName]) -> Vec<QueueName> {
         let paused = self.names();
-        queues.iter().filter(|name| !paused.contains(*name)).cloned().collect()
+        queues
+            .iter()
+            .filter(|name| !paused.contains(*name))
+            .cloned()
+            .collect()
     }
 
     /// Waits until a queue is resumed.
@@ -49,7 +53,11 @@ impl Paused {
         loop {
             let asked: Vec<QueueName> = self.names().iter().cloned().collect();
             let wake = async {
-                if asked.is_empty() { self.added.notified().await } else { tokio::time::sleep(LOOK).await }
+                if asked.is_empty() {
+                    self.added.notified().await;
+                } else {
+                    tokio::time::sleep(LOOK).await;
+                }
             };
             tokio::select! {
                 biased;

@@ -12,7 +12,9 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(count: usize) -> Self {
-        Self { semaphore: Arc::new(Semaphore::new(count)) }
+        Self {
+            semaphore: Arc::new(Semaphore::new(count)),
+        }
     }
 
     /// Waits for a free slot and takes it together with all others that are free.
@@ -43,7 +45,9 @@ impl FreeSlots {
 
     /// Takes one for a run. It is free again when it is dropped.
     pub(crate) fn take_one(&mut self) -> Option<Slot> {
-        self.permits.split(1).map(|permit| Slot { _permit: Arc::new(permit) })
+        self.permits.split(1).map(|permit| Slot {
+            _permit: Arc::new(permit),
+        })
     }
 }
 

@@ -19,7 +19,12 @@ const API_WAIT: Duration = Duration::from_secs(30);
 const API_LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
-    identity::worker_id(&config.id_prefix, &identity::hostname(), std::process::id(), rand::random())
+    identity::worker_id(
+        &config.id_prefix,
+        &identity::hostname(),
+        std::process::id(),
+        rand::random(),
+    )
 }
 
 /// Waits for Postgres at the right version and for the API, then registers. False if the worker was stopped meanwhile.
@@ -59,7 +64,10 @@ async fn wait_for_api(parts: &Parts) {
     let Some(api) = &parts.config.api else { return };
     let mut url = api.url.clone();
     url.set_path("/health");
-    let client = reqwest::Client::builder().timeout(API_LOOK).build().unwrap_or_default();
+    let client = reqwest::Client::builder()
+        .timeout(API_LOOK)
+        .build()
+        .unwrap_or_default();
     let healthy = async {
         loop {
             match client.get(url.clone()).send().await {
@@ -72,7 +80,10 @@ async fn wait_for_api(parts: &Parts) {
     if tokio::time::timeout(API_WAIT, healthy).await.is_ok() {
         info!("the API is healthy");
     } else {
-        warn!(seconds = API_WAIT.as_secs(), "the API did not become healthy; starting without it");
+        warn!(
+            seconds = API_WAIT.as_secs(),
+            "the API did not become healthy; starting without it"
+        );
     }
 }
 
@@ -93,7 +104,11 @@ async fn try_register(parts: &Parts) -> Result<(), store::Error> {
         hostname: identity::hostname(),
         pid: std::process::id().cast_signed(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        queues: config.task_queues.iter().map(|slots| slots.queue.clone()).collect(),
+        queues: config
+            .task_queues
+            .iter()
+            .map(|slots| slots.queue.clone())
+            .collect(),
         task_names: parts.registry.names().to_vec(),
         pool_size: config.pool_size.cast_signed(),
     };

@@ -196,7 +196,10 @@ fn read(rows: Vec<Row>) -> Claim {
         // one row comes back even when nothing was claimed; its task is empty
         let Some(id) = row.id else { continue };
         claim.tasks.push(Claimed {
-            run: Run { task: id, number: row.runs.unwrap_or_default() },
+            run: Run {
+                task: id,
+                number: row.runs.unwrap_or_default(),
+            },
             task_name: row.task_name.unwrap_or_default(),
             queue: row.queue.unwrap_or_else(QueueName::default_class),
             parameters: row.parameters.unwrap_or_default(),

@@ -27,7 +27,10 @@ pub async fn complete(
 ) -> Result<Vec<(TaskId, TaskStatus)>> {
     let ids: Vec<TaskId> = successes.iter().map(|success| success.run.task).collect();
     let runs: Vec<i32> = successes.iter().map(|success| success.run.number).collect();
-    let reports: Vec<Option<&str>> = successes.iter().map(|success| success.progress.as_deref()).collect();
+    let reports: Vec<Option<&str>> = successes
+        .iter()
+        .map(|success| success.progress.as_deref())
+        .collect();
     let results: Vec<&str> = successes.iter().map(|success| success.result.as_str()).collect();
     let rows = sqlx::query!(
         r#"

@@ -26,7 +26,13 @@ pub struct MigrationStatus {
 /// that is newer than this build is left as it is: during an upgrade old and new run side by side.
 pub async fn run(db: &PgPool) -> std::result::Result<(), MigrateError> {
     let migrations = Cow::Borrowed(&*MIGRATOR.migrations);
-    Migrator { migrations, ignore_missing: true, ..Migrator::DEFAULT }.run(db).await
+    Migrator {
+        migrations,
+        ignore_missing: true,
+        ..Migrator::DEFAULT
+    }
+    .run(db)
+    .await
 }
 
 /// Whether migrations that failed so may succeed when they are tried again.

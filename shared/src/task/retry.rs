@@ -155,7 +155,10 @@ mod tests {
     fn no_handler_puts_its_task_off_for_more_than_a_year() {
         let decision = decide(Failure::RetryAfter(Duration::MAX), 1, 3, BACKOFF, 0.5);
         assert_eq!(decision, Decision::RetryIn(limits::DELAY));
-        let endless = Backoff { base: Duration::MAX, cap: Duration::MAX };
+        let endless = Backoff {
+            base: Duration::MAX,
+            cap: Duration::MAX,
+        };
         assert_eq!(endless.delay(1, 1.0), limits::DELAY);
     }
 

@@ -47,7 +47,10 @@ impl Complexity {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { data_source: "default".to_owned(), complexity: Complexity::Basic }
+        Self {
+            data_source: "default".to_owned(),
+            complexity: Complexity::Basic,
+        }
     }
 }
 

@@ -15,7 +15,10 @@ struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { should_fail: true, error_message: "Task failed as requested".to_owned() }
+        Self {
+            should_fail: true,
+            error_message: "Task failed as requested".to_owned(),
+        }
     }
 }
 
@@ -26,12 +29,17 @@ struct Report {
 }
 
 pub(super) fn task() -> Task {
-    Task::new("example_failing", run).description("Fails, unless told not to: shows retries and dead letters").max_retries(2)
+    Task::new("example_failing", run)
+        .description("Fails, unless told not to: shows retries and dead letters")
+        .max_retries(2)
 }
 
 async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {
     if parameters.should_fail {
         return Err(TaskError::retry(parameters.error_message));
     }
-    Ok(Report { message: "Task completed", attempt: context.attempt() })
+    Ok(Report {
+        message: "Task completed",
+        attempt: context.attempt(),
+    })
 }

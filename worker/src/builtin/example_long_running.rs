@@ -22,7 +22,10 @@ struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { duration: 60.0, message: "Task completed".to_owned() }
+        Self {
+            duration: 60.0,
+            message: "Task completed".to_owned(),
+        }
     }
 }
 

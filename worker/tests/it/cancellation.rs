@@ -24,8 +24,15 @@ async fn a_running_handler_is_told_over_redis_and_its_task_ends_cancelled(db: Pg
     let _worker = system.worker(vec![Task::new("heeds", heeds)], &[]);
     let id = system.submit(a_task("heeds")).await;
     system.until(id, TaskStatus::Running).await;
-    assert_eq!(cancel(&system.db, id, "test").await.expect("it can be cancelled"), Cancelled::ToldToStop);
-    system.queue.publish_cancellation(id).await.expect("Redis answers");
+    assert_eq!(
+        cancel(&system.db, id, "test").await.expect("it can be cancelled"),
+        Cancelled::ToldToStop
+    );
+    system
+        .queue
+        .publish_cancellation(id)
+        .await
+        .expect("Redis answers");
     let task = system.until(id, TaskStatus::Cancelled).await;
     assert_eq!(task.result, None);
 }

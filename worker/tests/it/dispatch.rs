@@ -41,9 +41,16 @@ fn gated(gate: &Arc<Notify>) -> Task {
 async fn queues_are_drained_strictly_in_order_and_each_from_its_head(db: PgPool) {
     let system = System::new(db);
     let order = Arc::default();
-    let in_queue = |queue, number| NewTask { queue, ..with("note", &json!(number)) };
+    let in_queue = |queue, number| NewTask {
+        queue,
+        ..with("note", &json!(number))
+    };
     let mut tasks = Vec::new();
-    for (queue, first) in [(QueueName::low(), 20), (QueueName::default_class(), 10), (QueueName::high(), 0)] {
+    for (queue, first) in [
+        (QueueName::low(), 20),
+        (QueueName::default_class(), 10),
+        (QueueName::high(), 0),
+    ] {
         tasks.extend((first..first + 5).map(|number| in_queue(queue.clone(), number)));
     }
     let ids = system.submit_all(tasks).await;
@@ -72,10 +79,23 @@ async fn no_more_handlers_run_at_once_than_there_are_slots(db: PgPool) {
             Ok::<_, TaskError>(())
         }
     });
-    let settings = [("worker-pool-size", "2"), ("tasker-deployment-mode", "EventDrivenOnly")];
+    let settings = [
+        ("worker-pool-size", "2"),
+        ("tasker-deployment-mode", "EventDrivenOnly"),
+    ];
     let _worker = system.worker(vec![task], &settings);
-    eventually("both slots are in use", SOON, async || now.load(Ordering::SeqCst) == 2).await;
-    assert_eq!(system.queue.depths(&[QueueName::default_class()]).await.expect("Redis answers"), [4]);
+    eventually("both slots are in use", SOON, async || {
+        now.load(Ordering::SeqCst) == 2
+    })
+    .await;
+    assert_eq!(
+        system
+            .queue
+            .depths(&[QueueName::default_class()])
+            .await
+            .expect("Redis answers"),
+        [4]
+    );
     gate.add_permits(6);
     for id in ids {
         system.until(id, TaskStatus::Completed).await;
@@ -89,7 +109,10 @@ async fn reserved_slots_stay_free_for_their_queue(db: PgPool) {
     let gate = Arc::new(Notify::new());
     let order = Arc::default();
     let flood = system.submit_all((0..5).map(|_| a_task("gated")).collect()).await;
-    let settings = [("worker-pool-size", "3"), ("task-queues", "high_priority:1,default")];
+    let settings = [
+        ("worker-pool-size", "3"),
+        ("task-queues", "high_priority:1,default"),
+    ];
     let _worker = system.worker(vec![gated(&gate), noting(&order)], &settings);
     eventually("the shared slots are full", SOON, async || {
         let mut running = 0;
@@ -99,7 +122,12 @@ async fn reserved_slots_stay_free_for_their_queue(db: PgPool) {
         running == 2
     })
     .await;
-    let urgent = system.submit(NewTask { queue: QueueName::high(), ..with("note", &json!(1)) }).await;
+    let urgent = system
+        .submit(NewTask {
+            queue: QueueName::high(),
+            ..with("note", &json!(1))
+        })
+        .await;
     system.until(urgent, TaskStatus::Completed).await;
     gate.notify_waiters();
 }
@@ -108,8 +136,18 @@ async fn reserved_slots_stay_free_for_their_queue(db: PgPool) {
 async fn a_worker_leaves_other_queues_alone(db: PgPool) {
     let system = System::new(db);
     let order = Arc::default();
-    let other = system.submit(NewTask { queue: QueueName::low(), ..with("note", &json!(1)) }).await;
-    let own = system.submit(NewTask { queue: QueueName::high(), ..with("note", &json!(2)) }).await;
+    let other = system
+        .submit(NewTask {
+            queue: QueueName::low(),
+            ..with("note", &json!(1))
+        })
+        .await;
+    let own = system
+        .submit(NewTask {
+            queue: QueueName::high(),
+            ..with("note", &json!(2))
+        })
+        .await;
     let _worker = system.worker(vec![noting(&order)], &[("task-queues", "high")]);
     system.until(own, TaskStatus::Completed).await;
     assert_eq!(system.task(other).await.status, TaskStatus::Pending);
@@ -121,8 +159,15 @@ async fn a_hint_that_comes_twice_or_for_nothing_runs_nothing_twice(db: PgPool) {
     let order = Arc::default();
     let id = system.submit(with("note", &json!(1))).await;
     let hint = (id, QueueName::default_class());
-    let gone = (tasker_shared::task::TaskId::generate(), QueueName::default_class());
-    system.queue.push_back(&[hint.clone(), gone, hint]).await.expect("hints can be pushed");
+    let gone = (
+        tasker_shared::task::TaskId::generate(),
+        QueueName::default_class(),
+    );
+    system
+        .queue
+        .push_back(&[hint.clone(), gone, hint])
+        .await
+        .expect("hints can be pushed");
     let _worker = system.worker(vec![noting(&order)], &[]);
     system.until(id, TaskStatus::Completed).await;
     let last = system.submit(with("note", &json!(2))).await;
@@ -136,7 +181,10 @@ async fn a_type_that_the_worker_does_not_know_is_put_off_and_counts_nothing(db: 
     let order = Arc::default();
     let _worker = system.worker(vec![noting(&order)], &[]);
     let id = system.submit(a_task("of_a_newer_release")).await;
-    eventually("it is put off", SOON, async || system.task(id).await.status == TaskStatus::Scheduled).await;
+    eventually("it is put off", SOON, async || {
+        system.task(id).await.status == TaskStatus::Scheduled
+    })
+    .await;
     let task = system.task(id).await;
     assert_eq!((task.runs, task.attempts, task.crash_count), (0, 0, 0));
 }
@@ -146,14 +194,21 @@ async fn a_paused_queue_is_left_alone_until_it_is_resumed(db: PgPool) {
     let system = System::new(db);
     let order = Arc::default();
     let pause = |paused: &'static str| {
-        sqlx::query("UPDATE queues SET paused_at = CASE WHEN $1 = 'yes' THEN now() END WHERE name = 'default'")
-            .bind(paused)
-            .execute(&system.db)
+        sqlx::query(
+            "UPDATE queues SET paused_at = CASE WHEN $1 = 'yes' THEN now() END WHERE name = 'default'",
+        )
+        .bind(paused)
+        .execute(&system.db)
     };
     pause("yes").await.expect("queues can be paused");
     let id = system.submit(with("note", &json!(1))).await;
     let _worker = system.worker(vec![noting(&order)], &[]);
-    let other = system.submit(NewTask { queue: QueueName::high(), ..with("note", &json!(2)) }).await;
+    let other = system
+        .submit(NewTask {
+            queue: QueueName::high(),
+            ..with("note", &json!(2))
+        })
+        .await;
     system.until(other, TaskStatus::Completed).await;
     assert_eq!(system.task(id).await.status, TaskStatus::Pending);
     pause("no").await.expect("queues can be resumed");

@@ -31,21 +31,32 @@ pub(crate) struct RunningWorker {
 
 impl System {
     pub(crate) fn new(db: PgPool) -> Self {
-        Self { db, queue: TestQueue::new() }
+        Self {
+            db,
+            queue: TestQueue::new(),
+        }
     }
 
     /// Starts a worker with these task types and settings.
     pub(crate) fn worker(&self, tasks: Vec<Task>, settings: &[(&str, &str)]) -> RunningWorker {
         let config = self.config(settings);
         let shutdown = Shutdown::new();
-        let worker = Worker::builder().register_all(tasks).run_until(config, shutdown.clone());
-        RunningWorker { shutdown, ended: tokio::spawn(worker) }
+        let worker = Worker::builder()
+            .register_all(tasks)
+            .run_until(config, shutdown.clone());
+        RunningWorker {
+            shutdown,
+            ended: tokio::spawn(worker),
+        }
     }
 
     fn config(&self, settings: &[(&str, &str)]) -> WorkerConfig {
         let redis = self.queue.config();
         let mut flags = BTreeMap::from([
-            ("database-url", self.db.connect_options().to_url_lossy().to_string()),
+            (
+                "database-url",
+                self.db.connect_options().to_url_lossy().to_string(),
+            ),
             ("redis-url", tasker_testkit::redis_url()),
             ("queue-key-prefix", redis.key_prefix.clone()),
             ("worker-listen-addr", "127.0.0.1:0".to_owned()),
@@ -64,7 +75,9 @@ impl System {
 
     /// Submits tasks in this order.
     pub(crate) async fn submit_all(&self, tasks: Vec<NewTask>) -> Vec<TaskId> {
-        let inserted = insert(&self.db, &tasks, 60.0).await.expect("tasks can be inserted");
+        let inserted = insert(&self.db, &tasks, 60.0)
+            .await
+            .expect("tasks can be inserted");
         let hints: Vec<_> = tasks
             .iter()
             .filter(|task| inserted.status(task) == Some(TaskStatus::Pending))
@@ -81,7 +94,10 @@ impl System {
     }
 
     pub(crate) async fn task(&self, id: TaskId) -> TaskRecord {
-        get(&self.db, id).await.expect("tasks can be read").expect("the task exists")
+        get(&self.db, id)
+            .await
+            .expect("tasks can be read")
+            .expect("the task exists")
     }
 
     /// Waits until a task is in this state; promotes what becomes due meanwhile.
@@ -99,7 +115,10 @@ impl RunningWorker {
     /// Asks the worker to stop and waits until it has.
     pub(crate) async fn stop(mut self) -> Result<(), RunError> {
         self.shutdown.soft().cancel();
-        tokio::time::timeout(SOON, &mut self.ended).await.expect("the worker stops").expect("the worker does not panic")
+        tokio::time::timeout(SOON, &mut self.ended)
+            .await
+            .expect("the worker stops")
+            .expect("the worker does not panic")
     }
 }
 
@@ -112,7 +131,10 @@ impl Drop for RunningWorker {
 
 /// A task with these parameters.
 pub(crate) fn with(name: &str, parameters: &Value) -> NewTask {
-    NewTask { parameters: parameters.to_string(), ..a_task(name) }
+    NewTask {
+        parameters: parameters.to_string(),
+        ..a_task(name)
+    }
 }
 
 /// The result of an ended task.

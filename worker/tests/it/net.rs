@@ -16,9 +16,15 @@ async fn nothing(_: Context, _: serde_json::Value) -> Result<(), TaskError> {
 async fn lost(system: &System, count: usize) -> Vec<TaskId> {
     let queues = [QueueName::high(), QueueName::low()];
     let queue = |number: usize| queues[number % 2].clone();
-    let tasks: Vec<NewTask> =
-        (0..count).map(|number| NewTask { queue: queue(number), ..a_task("nothing") }).collect();
-    insert(&system.db, &tasks, 60.0).await.expect("tasks can be inserted");
+    let tasks: Vec<NewTask> = (0..count)
+        .map(|number| NewTask {
+            queue: queue(number),
+            ..a_task("nothing")
+        })
+        .collect();
+    insert(&system.db, &tasks, 60.0)
+        .await
+        .expect("tasks can be inserted");
     tasks.iter().map(|task| task.id).collect()
 }
 

@@ -34,15 +34,27 @@ async fn a_task_runs_and_its_result_is_stored(db: PgPool) {
     let task = system.until(id, TaskStatus::Completed).await;
     assert_eq!(result(&task), json!(42));
     assert_eq!((task.runs, task.attempts), (1, 1));
-    assert!(task.worker_id.expect("the worker that ran it").starts_with("worker-"));
-    assert_eq!(system.queue.depths(&[task.queue]).await.expect("Redis answers"), [0]);
+    assert!(
+        task.worker_id
+            .expect("the worker that ran it")
+            .starts_with("worker-")
+    );
+    assert_eq!(
+        system.queue.depths(&[task.queue]).await.expect("Redis answers"),
+        [0]
+    );
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_task_that_keeps_failing_is_retried_and_ends_as_a_dead_letter(db: PgPool) {
     let system = System::new(db);
     let _worker = system.worker(vec![impatient(Task::new("fails", always_fails))], &[]);
-    let id = system.submit(NewTask { max_attempts: 3, ..a_task("fails") }).await;
+    let id = system
+        .submit(NewTask {
+            max_attempts: 3,
+            ..a_task("fails")
+        })
+        .await;
     let task = system.until(id, TaskStatus::DeadLetter).await;
     assert_eq!(task.reason.as_deref(), Some("exhausted"));
     assert_eq!(task.error.as_deref(), Some("attempt 3 failed"));
@@ -88,7 +100,12 @@ async fn a_panic_is_that_attempts_failure_and_the_worker_goes_on(db: PgPool) {
     ];
     let _worker = system.worker(tasks, &[]);
     for name in ["panics", "panics_on_a_thread"] {
-        let id = system.submit(NewTask { max_attempts: 2, ..a_task(name) }).await;
+        let id = system
+            .submit(NewTask {
+                max_attempts: 2,
+                ..a_task(name)
+            })
+            .await;
         let task = system.until(id, TaskStatus::DeadLetter).await;
         assert_eq!(task.error.as_deref(), Some("the handler panicked: out of cheese"));
         assert_eq!((task.attempts, task.crash_count), (2, 0));
@@ -104,7 +121,13 @@ async fn an_attempt_over_its_timeout_fails_and_the_last_one_says_so(db: PgPool) 
     }
     let system = System::new(db);
     let _worker = system.worker(vec![impatient(Task::new("sleeps", sleeps))], &[]);
-    let id = system.submit(NewTask { max_attempts: 2, timeout_seconds: 0.05, ..a_task("sleeps") }).await;
+    let id = system
+        .submit(NewTask {
+            max_attempts: 2,
+            timeout_seconds: 0.05,
+            ..a_task("sleeps")
+        })
+        .await;
     let task = system.until(id, TaskStatus::DeadLetter).await;
     assert_eq!(task.reason.as_deref(), Some("timeout"));
     assert_eq!(task.attempts, 2);
@@ -133,14 +156,26 @@ async fn a_result_or_error_with_a_nul_harms_nobody_else(db: PgPool) {
         Err(TaskError::fail("a\0b"))
     }
     let system = System::new(db);
-    let tasks =
-        vec![Task::new("nul_result", nul_result), Task::new("nul_error", nul_error), Task::new("double", double)];
+    let tasks = vec![
+        Task::new("nul_result", nul_result),
+        Task::new("nul_error", nul_error),
+        Task::new("double", double),
+    ];
     let _worker = system.worker(tasks, &[]);
     let ids = system
-        .submit_all(vec![a_task("nul_result"), a_task("nul_error"), with("double", &json!(4))])
+        .submit_all(vec![
+            a_task("nul_result"),
+            a_task("nul_error"),
+            with("double", &json!(4)),
+        ])
         .await;
     let unstorable = system.until(ids[0], TaskStatus::DeadLetter).await;
-    assert!(unstorable.error.expect("an error").starts_with("result_unstorable"));
+    assert!(
+        unstorable
+            .error
+            .expect("an error")
+            .starts_with("result_unstorable")
+    );
     let failed = system.until(ids[1], TaskStatus::DeadLetter).await;
     assert_eq!(failed.error.as_deref(), Some("a\u{fffd}b"));
     system.until(ids[2], TaskStatus::Completed).await;
@@ -154,8 +189,16 @@ async fn an_error_text_over_its_limit_is_cut_and_says_so(db: PgPool) {
     let system = System::new(db);
     let _worker = system.worker(vec![Task::new("rants", rants)], &[]);
     let id = system.submit(a_task("rants")).await;
-    let error = system.until(id, TaskStatus::DeadLetter).await.error.expect("an error");
-    assert!(error.len() <= ERROR_BYTES && error.ends_with("(cut)"), "{} bytes", error.len());
+    let error = system
+        .until(id, TaskStatus::DeadLetter)
+        .await
+        .error
+        .expect("an error");
+    assert!(
+        error.len() <= ERROR_BYTES && error.ends_with("(cut)"),
+        "{} bytes",
+        error.len()
+    );
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -210,7 +253,10 @@ async fn a_handler_knows_its_task_attempt_and_correlation(db: PgPool) {
     let system = System::new(db);
     let _worker = system.worker(vec![Task::new("tells", tells)], &[]);
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let task = NewTask { traceparent: Some(traceparent.to_owned()), ..a_task("tells") };
+    let task = NewTask {
+        traceparent: Some(traceparent.to_owned()),
+        ..a_task("tells")
+    };
     let id = system.submit(task).await;
     let task = system.until(id, TaskStatus::Completed).await;
     let expected = json!({"id": id, "attempt": 1, "of": 3, "correlation": "test", "trace": traceparent});

@@ -34,29 +34,46 @@ async fn a_stop_lets_runs_end_and_takes_the_worker_off_the_list(db: PgPool) {
     system.until(id, TaskStatus::Running).await;
     let stopping = tokio::spawn(worker.stop());
     eventually("the worker drains", SOON, async || {
-        workers::list(&system.db, 30.0).await.expect("workers can be read")[0].status == "draining"
+        workers::list(&system.db, 30.0)
+            .await
+            .expect("workers can be read")[0]
+            .status
+            == "draining"
     })
     .await;
     gate.notify_one();
     stopping.await.expect("no panic").expect("a clean stop");
     assert_eq!(system.task(id).await.status, TaskStatus::Completed);
-    assert!(workers::list(&system.db, 30.0).await.expect("workers can be read").is_empty());
+    assert!(
+        workers::list(&system.db, 30.0)
+            .await
+            .expect("workers can be read")
+            .is_empty()
+    );
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_run_that_does_not_end_in_time_goes_back_to_the_front_and_counts_as_nothing(db: PgPool) {
     let system = System::new(db);
-    let settings =
-        [("shutdown-timeout", "100ms"), ("worker-pool-size", "1"), ("tasker-deployment-mode", "EventDrivenOnly")];
+    let settings = [
+        ("shutdown-timeout", "100ms"),
+        ("worker-pool-size", "1"),
+        ("tasker-deployment-mode", "EventDrivenOnly"),
+    ];
     let worker = system.worker(vec![Task::new("never_ends", never_ends)], &settings);
-    let ids = system.submit_all(vec![a_task("never_ends"), a_task("never_ends")]).await;
+    let ids = system
+        .submit_all(vec![a_task("never_ends"), a_task("never_ends")])
+        .await;
     system.until(ids[0], TaskStatus::Running).await;
     worker.stop().await.expect("a clean stop");
     let task = system.task(ids[0]).await;
     assert_eq!(task.status, TaskStatus::Pending);
     assert_eq!((task.runs, task.attempts, task.crash_count), (1, 0, 0));
     let mut popper = system.queue.popper(&[QueueName::default_class()]);
-    assert_eq!(popper.pop(10, BLOCK_MAX, false).await.expect("Redis answers").ids, ids);
+    assert_eq!(
+        popper.pop(10, BLOCK_MAX, false).await.expect("Redis answers").ids,
+        ids
+    );
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -64,7 +81,10 @@ async fn an_idle_worker_stops_at_once(db: PgPool) {
     let system = System::new(db);
     let worker = system.worker(vec![Task::new("never_ends", never_ends)], &[]);
     eventually("the worker is registered", SOON, async || {
-        !workers::list(&system.db, 30.0).await.expect("workers can be read").is_empty()
+        !workers::list(&system.db, 30.0)
+            .await
+            .expect("workers can be read")
+            .is_empty()
     })
     .await;
     worker.stop().await.expect("a clean stop");

@@ -18,7 +18,11 @@ async fn ids_leave_a_list_in_the_order_in_which_they_came() {
     queue.push_back(&all[2..4]).await.expect("pushed");
     queue.push_back(&all[4..]).await.expect("pushed");
     queue.push_front(&all[..2]).await.expect("pushed");
-    let got = queue.popper(&[default]).pop(10, BLOCK_MAX, false).await.expect("popped");
+    let got = queue
+        .popper(&[default])
+        .pop(10, BLOCK_MAX, false)
+        .await
+        .expect("popped");
     assert_eq!(got.ids, ids(&all));
 }
 
@@ -54,9 +58,15 @@ async fn a_push_larger_than_one_command_keeps_its_order_at_either_end() {
     let all = hints(&low, 11_000);
     queue.push_back(&all).await.expect("pushed");
     let mut popper = queue.popper(std::slice::from_ref(&low));
-    assert_eq!(popper.pop(20_000, BLOCK_MAX, false).await.expect("popped").ids, ids(&all));
+    assert_eq!(
+        popper.pop(20_000, BLOCK_MAX, false).await.expect("popped").ids,
+        ids(&all)
+    );
     queue.push_front(&all).await.expect("pushed");
-    assert_eq!(popper.pop(20_000, BLOCK_MAX, false).await.expect("popped").ids, ids(&all));
+    assert_eq!(
+        popper.pop(20_000, BLOCK_MAX, false).await.expect("popped").ids,
+        ids(&all)
+    );
 }
 
 #[tokio::test]

@@ -47,7 +47,14 @@ async fn a_redis_that_goes_is_an_error_at_once_and_its_return_is_noticed_without
     let low = [QueueName::low()];
     let mut popper = queue.popper(&low);
     queue.is_up().await.expect("it is up");
-    assert!(popper.pop(1, BLOCK_MAX, false).await.expect("popped").ids.is_empty());
+    assert!(
+        popper
+            .pop(1, BLOCK_MAX, false)
+            .await
+            .expect("popped")
+            .ids
+            .is_empty()
+    );
 
     redis.stop().await;
     assert_away(&queue).await;
@@ -67,7 +74,13 @@ async fn a_redis_that_goes_is_an_error_at_once_and_its_return_is_noticed_without
     queue.push_back(&hint).await.expect("pushed");
     let mut got = Vec::new();
     eventually("the same popper pops again", RECOVERY, async || {
-        got.extend(popper.pop(1, BLOCK_MAX, true).await.map(|some| some.ids).unwrap_or_default());
+        got.extend(
+            popper
+                .pop(1, BLOCK_MAX, true)
+                .await
+                .map(|some| some.ids)
+                .unwrap_or_default(),
+        );
         got == ids(&hint)
     })
     .await;

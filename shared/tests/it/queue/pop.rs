@@ -55,7 +55,14 @@ async fn a_pop_serves_only_the_lists_it_was_given_in_their_order() {
         );
     }
     assert_eq!(order, [QueueName::low(), QueueName::high()]);
-    assert!(popper.pop(9, BLOCK_MAX, false).await.expect("popped").ids.is_empty());
+    assert!(
+        popper
+            .pop(9, BLOCK_MAX, false)
+            .await
+            .expect("popped")
+            .ids
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -109,7 +116,10 @@ async fn an_unblock_ends_a_pop_that_waits_and_the_connection_goes_on() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let hint = hints(&QueueName::low(), 1);
     queue.push_back(&hint).await.expect("pushed");
-    assert_eq!(popper.pop(1, BLOCK_MAX, false).await.expect("popped").ids, ids(&hint));
+    assert_eq!(
+        popper.pop(1, BLOCK_MAX, false).await.expect("popped").ids,
+        ids(&hint)
+    );
 }
 
 #[tokio::test]
@@ -122,7 +132,10 @@ async fn entries_that_are_no_ids_are_skipped() {
     queue.raw("RPUSH", &[&key, "", "junk", "6e8bc430-9c3a"]);
     queue.push_back(&hint[1..]).await.expect("pushed");
     let mut popper = queue.popper(&[low]);
-    assert_eq!(popper.pop(10, BLOCK_MAX, true).await.expect("popped").ids, ids(&hint));
+    assert_eq!(
+        popper.pop(10, BLOCK_MAX, true).await.expect("popped").ids,
+        ids(&hint)
+    );
     queue.raw("RPUSH", &[&key, "junk"]);
     let got = popper.pop(10, BLOCK_MAX, true).await.expect("popped");
     assert!(got.ids.is_empty() && got.queue.is_some());

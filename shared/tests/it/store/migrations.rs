@@ -38,7 +38,10 @@ async fn twenty_who_migrate_an_empty_database_at_once_all_succeed(db: PgPool) {
 async fn a_database_that_is_newer_than_this_build_is_left_as_it_is(db: PgPool) {
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                  VALUES (99991231235959, 'of a later release', true, '', 0)";
-    sqlx::query(newer).execute(&db).await.expect("a later release has migrated");
+    sqlx::query(newer)
+        .execute(&db)
+        .await
+        .expect("a later release has migrated");
     run(&db).await.expect("an old server starts beside a new one");
     assert_eq!(current_version(&db).await.expect("answered"), 99_991_231_235_959);
 }

@@ -53,7 +53,9 @@ impl Guard {
             // a proxy of the environment would resolve names where nobody checks them
             .no_proxy()
             .redirect(redirects)
-            .dns_resolver(Arc::new(GuardedResolver { guard: Arc::clone(this) }))
+            .dns_resolver(Arc::new(GuardedResolver {
+                guard: Arc::clone(this),
+            }))
             .build()
             .expect("the settings are constant and sound")
     }
@@ -92,8 +94,9 @@ impl Resolve for GuardedResolver {
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> =
-                found.filter(|address| guard.check_address(&host, address.ip()).is_ok()).collect();
+            let allowed: Vec<SocketAddr> = found
+                .filter(|address| guard.check_address(&host, address.ip()).is_ok())
+                .collect();
             if allowed.is_empty() {
                 return Err(Refused::Private(host).into());
             }
@@ -143,7 +146,9 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     let segments = ip.segments();
     // forms that carry a v4 address: mapped, NAT64, 6to4
     let carried = match segments {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => {
             let [a, b] = high.to_be_bytes();
             let [c, d] = low.to_be_bytes();
             Some(Ipv4Addr::new(a, b, c, d))
@@ -167,12 +172,30 @@ mod tests {
     fn private_addresses_in_every_spelling_are_refused() {
         let guard = Guard::new(AllowList::default());
         for host in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-            "198.18.0.1", "255.255.255.255", "2130706433", "0x7f.1", "[::1]", "[fe80::1]", "[fc00::1]",
-            "[::ffff:10.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[2001:db8::1]",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "198.18.0.1",
+            "255.255.255.255",
+            "2130706433",
+            "0x7f.1",
+            "[::1]",
+            "[fe80::1]",
+            "[fc00::1]",
+            "[::ffff:10.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[2001:db8::1]",
         ] {
             let url = Url::parse(&format!("http://{host}/")).expect("a URL");
-            assert!(matches!(guard.check(&url), Err(Refused::Private(_))), "{host} was allowed");
+            assert!(
+                matches!(guard.check(&url), Err(Refused::Private(_))),
+                "{host} was allowed"
+            );
         }
     }
 
@@ -189,7 +212,11 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_resolves_to_a_private_address_is_refused_where_it_is_resolved() {
         let guard = Arc::new(Guard::new(AllowList::default()));
-        let error = Guard::client(&guard).get("http://localhost:1/").send().await.expect_err("refused");
+        let error = Guard::client(&guard)
+            .get("http://localhost:1/")
+            .send()
+            .await
+            .expect_err("refused");
         assert!(matches!(verdict(error), TaskError::Fail(_)));
     }
 }

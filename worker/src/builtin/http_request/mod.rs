@@ -96,10 +96,17 @@ pub(super) fn task(private: AllowList) -> Task {
     .timeout(Duration::from_mins(1))
 }
 
-async fn run(client: &Client, guard: &Guard, context: &Context, parameters: Parameters) -> Result<Report, TaskError> {
+async fn run(
+    client: &Client,
+    guard: &Guard,
+    context: &Context,
+    parameters: Parameters,
+) -> Result<Report, TaskError> {
     let url = Url::parse(&parameters.url).map_err(|error| TaskError::fail(format!("url: {error}")))?;
     guard.check(&url).map_err(TaskError::fail)?;
-    let mut request = client.request(parameters.method.into(), url).headers(headers(&parameters.headers, context)?);
+    let mut request = client
+        .request(parameters.method.into(), url)
+        .headers(headers(&parameters.headers, context)?);
     match (parameters.body, parameters.json) {
         (Some(_), Some(_)) => return Err(TaskError::fail("give either `body` or `json`")),
         (Some(body), None) => request = request.body(body),
@@ -130,7 +137,10 @@ fn headers(given: &BTreeMap<String, String>, context: &Context) -> Result<Header
 async fn judge(response: Response) -> Result<Report, TaskError> {
     let status = response.status();
     let passing = status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        );
     if passing {
         let text = format!("the server answered {status}");
         return Err(match retry_after(response.headers()) {
@@ -155,11 +165,20 @@ async fn read(mut response: Response) -> Result<Report, TaskError> {
     let headers = response
         .headers()
         .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
         .collect();
     let mut body = Vec::new();
     let mut truncated = false;
-    while let Some(chunk) = response.chunk().await.map_err(|error| TaskError::retry(error.without_url()))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| TaskError::retry(error.without_url()))?
+    {
         let room = BODY_BYTES - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() > room {
@@ -169,7 +188,12 @@ async fn read(mut response: Response) -> Result<Report, TaskError> {
     }
     // NUL cannot be stored as text
     let body = String::from_utf8_lossy(&body).replace('\0', "\u{fffd}");
-    Ok(Report { status, headers, body, truncated })
+    Ok(Report {
+        status,
+        headers,
+        body,
+        truncated,
+    })
 }
 
 #[cfg(test)]
@@ -183,7 +207,10 @@ mod tests {
         assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
         headers.insert(RETRY_AFTER, HeaderValue::from_static("604800"));
         assert_eq!(retry_after(&headers), Some(RETRY_AFTER_MAX));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"));
+        headers.insert(
+            RETRY_AFTER,
+            HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"),
+        );
         assert_eq!(retry_after(&headers), None);
     }
 }
