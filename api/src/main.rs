@@ -96,7 +96,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         metrics,
         shutdown,
     );
-    orchestrator::start(&state, shutdown);
+    orchestrator::start(&state, config, shutdown);
     let routes = router(state.clone());
     let mut servers: Vec<_> = listeners
         .into_iter()

@@ -44,6 +44,18 @@ impl Shutdown {
         }
     }
 
+    /// The stop of a part that can end and begin anew within the process: it stops with the process, and can be stopped by
+    /// itself. It owns its own tasks.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            hard: self.hard.child_token(),
+            soft: self.soft.child_token(),
+            tracker: TaskTracker::new(),
+            panicked: Arc::clone(&self.panicked),
+        }
+    }
+
     /// Cancelled when nothing new may begin.
     pub fn soft(&self) -> &CancellationToken {
         &self.soft
@@ -144,6 +156,17 @@ mod tests {
         let shutdown = Shutdown::new();
         shutdown.hard().cancel();
         assert!(shutdown.soft().is_cancelled());
+    }
+
+    #[test]
+    fn a_child_stops_with_its_parent_and_alone() {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        child.soft().cancel();
+        assert!(!parent.soft().is_cancelled());
+        let child = parent.child();
+        parent.hard().cancel();
+        assert!(child.soft().is_cancelled() && child.hard().is_cancelled());
     }
 
     #[tokio::test]

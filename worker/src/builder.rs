@@ -1,12 +1,14 @@
 //! How a worker is put together.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tasker_shared::config::{EXIT_FAILURE, WorkerConfig};
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::telemetry::{self, Component};
-use tracing::error;
+use tracing::{error, warn};
 
+use crate::http;
 use crate::registry::Registry;
 use crate::runtime::{self, RunError};
 use crate::task::Task;
@@ -80,8 +82,27 @@ impl WorkerBuilder {
     }
 
     /// Runs inside a process that looks after logs and signals itself, until `shutdown`'s soft token is cancelled.
+    ///
+    /// A worker that finds itself declared dead drops its runs, which are others' by then, and comes back under a new id.
     pub async fn run_until(self, config: WorkerConfig, shutdown: Shutdown) -> Result<(), RunError> {
-        runtime::run(config, Registry::new(self.tasks)?, shutdown).await
+        let registry = Arc::new(Registry::new(self.tasks)?);
+        let metrics = http::install_metrics();
+        loop {
+            let ended = runtime::run(
+                config.clone(),
+                Arc::clone(&registry),
+                metrics.clone(),
+                shutdown.child(),
+            )
+            .await;
+            match ended {
+                Err(RunError::DeclaredDead) if !shutdown.soft().is_cancelled() => {
+                    warn!("the worker comes back under a new id");
+                }
+                Err(RunError::DeclaredDead) => return Ok(()),
+                other => return other,
+            }
+        }
     }
 }
 

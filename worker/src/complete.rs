@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::counter;
 use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::{Success, complete};
 use tasker_shared::store::end_runs::{Ended, EndedRun, Verdict, end_runs};
@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{error, info, warn};
 
 use crate::runtime::Parts;
+use crate::tally::Tally;
 
 /// Flushers at work at once: one writes while the next gathers.
 pub(crate) const FLUSHERS: usize = 2;
@@ -164,10 +165,10 @@ impl Waiting {
 /// Writes a batch, however long that takes.
 async fn write(parts: &Parts, batch: Vec<Finished>) {
     let runs: Vec<Run> = batch.iter().map(|finished| finished.run).collect();
+    let tally = Tally::of(&batch);
     let mut successes = Vec::new();
     let mut others = Vec::new();
     for finished in batch {
-        count(&finished);
         match finished.ending {
             Ending::Success(success) => successes.push(success),
             Ending::Other(ended) => others.push(ended),
@@ -175,12 +176,17 @@ async fn write(parts: &Parts, batch: Vec<Finished>) {
     }
     // in id order, as every statement locks its rows
     successes.sort_unstable_by_key(|success| success.run.task);
-    write_successes(parts, successes, &mut others).await;
-    write_others(parts, &others).await;
+    write_successes(parts, &tally, successes, &mut others).await;
+    write_others(parts, &tally, &others).await;
     parts.held.remove(runs);
 }
 
-async fn write_successes(parts: &Parts, successes: Vec<Success>, others: &mut Vec<EndedRun>) {
+async fn write_successes(
+    parts: &Parts,
+    tally: &Tally,
+    successes: Vec<Success>,
+    others: &mut Vec<EndedRun>,
+) {
     // halves of a batch that holds something which cannot be stored
     let mut parcels = vec![successes];
     while let Some(mut parcel) = parcels.pop() {
@@ -189,10 +195,13 @@ async fn write_successes(parts: &Parts, successes: Vec<Success>, others: &mut Ve
         }
         let written = until_written(parts, || complete(&parts.db, &parts.worker_id, &parcel)).await;
         match written {
-            Ok(ended) => note_late(
-                parcel.iter().map(|success| success.run.task),
-                ended.into_iter().map(|(id, _)| id),
-            ),
+            Ok(ended) => {
+                ended.iter().for_each(|(id, status)| tally.count(*id, *status));
+                note_late(
+                    parcel.iter().map(|success| success.run.task),
+                    ended.into_iter().map(|(id, _)| id),
+                );
+            }
             Err(_) if parcel.len() > 1 => {
                 let half = parcel.split_off(parcel.len() / 2);
                 parcels.extend([parcel, half]);
@@ -226,12 +235,13 @@ fn code(error: &store::Error) -> String {
         .into_owned()
 }
 
-async fn write_others(parts: &Parts, others: &[EndedRun]) {
+async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     if others.is_empty() {
         return;
     }
     match until_written(parts, || end_runs(&parts.db, &parts.worker_id, others)).await {
         Ok(ended) => {
+            ended.iter().for_each(|ended| tally.count(ended.id, ended.status));
             note_late(
                 others.iter().map(|other| other.run.task),
                 ended.iter().map(|ended| ended.id),
@@ -300,25 +310,4 @@ async fn put_back(parts: &Parts, ended: Vec<Ended>) {
     if let Err(error) = parts.queue.push_front(&hints).await {
         warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
     }
-}
-
-fn count(finished: &Finished) {
-    let name = || finished.task_name.clone();
-    let status = match &finished.ending {
-        Ending::Success(_) => "success",
-        Ending::Other(ended) => match ended.verdict {
-            Verdict::GivenBack => return counter!("tasker_given_back_runs_total").increment(1),
-            Verdict::RetryIn(_) => {
-                let attempt = finished.attempt.to_string();
-                counter!("task_retries_total", "type" => name(), "attempt" => attempt).increment(1);
-                "failed"
-            }
-            Verdict::DeadLetter(_) => {
-                counter!("tasks_dead_letter_total", "type" => name()).increment(1);
-                "failed"
-            }
-        },
-    };
-    counter!("tasks_completed_total", "type" => name(), "status" => status).increment(1);
-    histogram!("task_duration_seconds", "type" => name()).record(finished.elapsed);
 }

@@ -34,10 +34,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn new(config: &WorkerConfig) -> Self {
-        let metrics = Metrics::install()
-            .inspect_err(|error| warn!(%error, "metrics are another's in this process and not served here"))
-            .ok();
+    pub(crate) fn new(config: &WorkerConfig, metrics: Option<Metrics>) -> Self {
         Self {
             began: Instant::now(),
             metrics,
@@ -70,6 +67,13 @@ impl Status {
         };
         recent(&self.popped_at) || recent(&self.claimed_at)
     }
+}
+
+/// Sets up the metrics of this process; nothing where another part of it has done so.
+pub(crate) fn install_metrics() -> Option<Metrics> {
+    Metrics::install()
+        .inspect_err(|error| warn!(%error, "metrics are another's in this process and not served here"))
+        .ok()
 }
 
 /// Listens on the addresses for health and metrics until the worker has ended.

@@ -48,6 +48,7 @@ mod runtime;
 mod serving;
 mod slots;
 mod start;
+mod tally;
 mod task;
 
 pub use builder::{Worker, WorkerBuilder};

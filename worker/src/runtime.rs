@@ -7,6 +7,7 @@ use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::queue::{self, Queue};
 use tasker_shared::store::{self, PgPool, workers};
 use tasker_shared::task::QueueName;
+use tasker_shared::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -53,7 +54,7 @@ pub enum RunError {
 pub(crate) struct Parts {
     pub(crate) config: WorkerConfig,
     pub(crate) worker_id: Arc<str>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) db: PgPool,
     pub(crate) queue: Arc<Queue>,
     pub(crate) shutdown: Shutdown,
@@ -76,10 +77,10 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Notes that the fleet takes this worker for dead: nothing that it writes counts, so it stops.
+    /// Notes that the fleet takes this worker for dead: nothing that it writes counts any more.
     pub(crate) fn declared_dead(&self) {
         if !self.declared_dead.is_cancelled() {
-            error!("this worker was declared dead; it drops its runs and stops");
+            error!("this worker was declared dead; it drops its runs");
         }
         self.declared_dead.cancel();
         self.give_back.cancel();
@@ -98,7 +99,8 @@ impl Parts {
 /// Runs a worker until it is stopped.
 pub(crate) async fn run(
     config: WorkerConfig,
-    registry: Registry,
+    registry: Arc<Registry>,
+    metrics: Option<Metrics>,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
     let db = store::connect(&config.database, "tasker-worker").map_err(RunError::Database)?;
@@ -122,7 +124,7 @@ pub(crate) async fn run(
         paused: Paused::default(),
         heartbeat: Heartbeat::default(),
         reports: Reports::default(),
-        status: Status::new(&config),
+        status: Status::new(&config, metrics),
         config,
     });
     http::serve(&parts).await?;

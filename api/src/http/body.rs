@@ -18,9 +18,9 @@ pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is read and thrown away of a body that is too large: a client that is still sending would not see the answer if
 /// the connection were closed on it.
-const DRAINED_BYTES_MAX: usize = 16 * 1024 * 1024;
+const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long that may take.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The body of a single submit, with the room that it takes.
 #[derive(Debug)]

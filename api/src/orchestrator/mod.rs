@@ -1,22 +1,39 @@
-//! The maintenance duties. Each is `run` around `run_once`, and harmless in pairs: every server carries them out.
+//! The maintenance duties. Each is `run` around `run_once`, and harmless in pairs. What is cheap, and late when it is not done
+//! at once, every server does; the rest is the leader's.
 
+mod leader;
 mod partitions;
 mod promote;
+mod recover;
 
 use std::sync::Arc;
 
+use tasker_shared::config::ServerConfig;
 use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::task::TaskId;
 
+pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
+pub use recover::{Recovered, Recoverer};
 
 use crate::state::AppState;
 
 /// Starts every duty as a task of the process.
-pub fn start(state: &AppState, shutdown: &Shutdown) {
+pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let stop = shutdown.soft();
     let promoter = Promoter::new(state.db.clone(), Arc::clone(&state.pusher));
     shutdown.spawn_named("promoter", promoter.run(stop.clone()));
     let keeper = PartitionKeeper::new(state.db.clone());
     shutdown.spawn_named("partition keeper", keeper.run(stop.clone()));
+
+    let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
+    let leadership = Leadership::new(state.db.clone(), holder, config.leader_term);
+    let (state, worker_timeout, cleanup_interval) =
+        (state.clone(), config.worker_timeout, config.cleanup_interval);
+    let duties = move |over| {
+        let pusher = Arc::clone(&state.pusher);
+        Recoverer::new(state.db.clone(), pusher, worker_timeout, cleanup_interval).run(over)
+    };
+    shutdown.spawn_named("leadership", leadership.run(duties, stop.clone()));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use tasker_shared::config::duration;
 use tasker_shared::store::records;
 use tasker_shared::wire::Task;
 
@@ -14,19 +15,24 @@ use crate::http::query::Query;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
 
-/// Longest wait, in seconds.
-const WAIT_SECONDS_MAX: u64 = 60;
+/// Longest wait.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Get a task
 ///
-/// With `wait`, answers as soon as the task has ended, or after so many seconds as it is then.
+/// With `wait`, answers as soon as the task has ended, or after that time as it is then.
 #[utoipa::path(
     get,
     path = "/tasks/{id}",
     tag = "tasks",
     params(
         ("id" = uuid::Uuid, Path, description = "The task"),
-        ("wait" = Option<u64>, Query, description = "Seconds to wait for the end, 0 to 60", maximum = 60),
+        (
+            "wait" = Option<String>,
+            Query,
+            description = "How long to wait for the end: seconds, or text like `30s`; up to 60 s",
+            example = "30",
+        ),
     ),
     responses((status = 200, body = Task, description = "The whole record"), TaskProblems),
 )]
@@ -35,7 +41,7 @@ pub async fn get_task(
     TaskPath(id): TaskPath,
     mut query: Query,
 ) -> Result<Json<Task>, ApiError> {
-    let wait = query.take("wait", wait_seconds).unwrap_or_default();
+    let wait = query.take("wait", wait_of).unwrap_or_default();
     query.finish()?;
     let mut record = records::get(&state.db, id)
         .await?
@@ -54,11 +60,9 @@ pub async fn get_task(
     view::task(record).map(Json)
 }
 
-fn wait_seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) if seconds <= WAIT_SECONDS_MAX => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!(
-            "must be a whole number of seconds, 0 to {WAIT_SECONDS_MAX}"
-        )),
+fn wait_of(text: &str) -> Result<Duration, &'static str> {
+    match duration::parse(text) {
+        Ok(wait) if wait <= WAIT_MAX => Ok(wait),
+        _ => Err("must be a number of seconds, or text like 30s, up to 60 s"),
     }
 }

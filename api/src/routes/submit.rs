@@ -68,20 +68,16 @@ pub async fn submit(
 
 /// What the headers say about the tasks of a request.
 pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
-    let key = match headers
-        .get("idempotency-key")
-        .map(|value| std::str::from_utf8(value.as_bytes()))
-    {
-        None => None,
-        Some(Ok(key)) => Some(key.to_owned()),
-        Some(Err(_)) => {
-            return Err(ApiError::refused(
-                FaultKind::Invalid,
-                "Idempotency-Key",
-                "is no UTF-8",
-            ));
-        }
-    };
+    let wrong = |detail| ApiError::refused(FaultKind::Invalid, "Idempotency-Key", detail);
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let key = keys
+        .next()
+        .map(|value| std::str::from_utf8(value.as_bytes()).map(ToOwned::to_owned))
+        .transpose()
+        .map_err(|_| wrong("is no UTF-8"))?;
+    if keys.next().is_some() {
+        return Err(wrong("is given twice"));
+    }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     Ok(Headers {
         key,

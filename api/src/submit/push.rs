@@ -17,6 +17,13 @@ pub struct Pusher {
     paused_until: Mutex<Option<Instant>>,
 }
 
+/// Which end of a list.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Head,
+    Tail,
+}
+
 impl Pusher {
     /// Without a queue (`PollingOnly`) nothing is pushed.
     pub fn new(queue: Option<Arc<Queue>>) -> Self {
@@ -28,6 +35,16 @@ impl Pusher {
 
     /// Puts the ids of rows that were just committed on the tails of their lists, in the order of the ids.
     pub async fn push(&self, mut hints: Vec<Hint>) {
+        hints.sort_unstable();
+        self.push_to(End::Tail, hints).await;
+    }
+
+    /// Puts the ids of rows that go back on the heads of their lists; the first given is popped first.
+    pub async fn push_front(&self, hints: Vec<Hint>) {
+        self.push_to(End::Head, hints).await;
+    }
+
+    async fn push_to(&self, end: End, hints: Vec<Hint>) {
         let Some(queue) = &self.queue else { return };
         if hints.is_empty() {
             return;
@@ -36,8 +53,11 @@ impl Pusher {
             count_failure(hints.len());
             return;
         }
-        hints.sort_unstable();
-        if let Err(error) = queue.push_back(&hints).await {
+        let pushed = match end {
+            End::Tail => queue.push_back(&hints).await,
+            End::Head => queue.push_front(&hints).await,
+        };
+        if let Err(error) = pushed {
             count_failure(hints.len());
             self.pause();
             warn!(%error, tasks = hints.len(), "tasks were stored, but not announced on their lists");

@@ -166,8 +166,16 @@ impl From<ReadError> for ApiError {
     }
 }
 
-/// Reads JSON into `T`. A fault is looked for a second time to name its place, so that sound requests pay nothing for it.
+/// Reads a JSON object into `T`. A fault is looked for a second time to name its place, so that sound requests pay nothing
+/// for it.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str, pointer: &str) -> Result<T, ReadError> {
+    // serde would also take an array, whose items are the fields in their order
+    if !text.trim_start().starts_with('{') {
+        return Err(match serde_json::from_str::<IgnoredAny>(text) {
+            Err(error) => ReadError::Syntax(format!("The body is no JSON: {error}.")),
+            Ok(_) => ReadError::Shape(Fault::invalid(pointer, "must be an object")),
+        });
+    }
     serde_json::from_str(text).map_err(|error| {
         // a wrong field may come before the place where the text stops being JSON
         if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {

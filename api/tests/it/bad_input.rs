@@ -34,6 +34,26 @@ async fn a_body_that_is_no_json_is_malformed(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn an_array_of_the_fields_in_their_order_is_no_request(db: PgPool) {
+    let server = Server::start(db).await;
+    let mut fields = vec![Value::Null; 12];
+    fields[0] = json!("noop");
+    for (path, body, pointer) in [
+        ("/tasks/submit", json!(fields), ""),
+        ("/tasks/submit", json!([]), ""),
+        ("/tasks/submit/batch", json!([[{"task_name": "noop"}]]), ""),
+        ("/tasks/submit/batch", json!({"tasks": [fields]}), "/tasks/0"),
+    ] {
+        let answer = server.post(path, &body).await;
+        assert_eq!(answer.problem(422), "invalid_request", "{body}");
+        assert_eq!(answer.pointers(), [pointer], "{body}");
+        assert!(answer.text.contains("must be an object"), "{}", answer.text);
+    }
+    assert_eq!(server.rows().await, 0);
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn another_content_type_is_refused(db: PgPool) {
     let server = Server::start(db).await;
     for content_type in [
@@ -272,6 +292,7 @@ async fn query_parameters_are_strict(db: PgPool) {
         ),
         ("/tasks?page=2".to_owned(), "page"),
         (format!("/tasks/{id}?wait=61"), "wait"),
+        (format!("/tasks/{id}?wait=1m1s"), "wait"),
         (format!("/tasks/{id}?wait=-1"), "wait"),
         (format!("/tasks/{id}?wait=soon"), "wait"),
         (format!("/tasks/{id}/status?wait=1"), "wait"),

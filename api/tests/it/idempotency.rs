@@ -70,6 +70,17 @@ async fn the_header_is_the_same_as_the_field(db: PgPool) {
     );
     let answer = send("/tasks/submit", "", json!({"task_name": "noop"})).await;
     assert_eq!(answer.pointers(), ["/idempotency_key"]);
+    // which of two headers counts would be a guess
+    let mut request = json_request("/tasks/submit", json!({"task_name": "noop"}));
+    for key in ["a", "b"] {
+        let key = key.parse().expect("a header");
+        request.headers_mut().append("idempotency-key", key);
+    }
+    let answer = server.send(request).await;
+    assert_eq!(
+        (answer.problem(422).as_str(), answer.pointers()),
+        ("invalid_request", vec!["Idempotency-Key".into()])
+    );
     let answer = send(
         "/tasks/submit/batch",
         "k",

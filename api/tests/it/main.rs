@@ -6,6 +6,7 @@ mod harness;
 mod http;
 mod idempotency;
 mod operator;
+mod orchestrator;
 mod outages;
 mod process;
 mod reads;

@@ -65,8 +65,10 @@ async fn a_wait_ends_with_the_task_or_with_its_time(db: PgPool) {
     let server = Server::start(db).await;
     let id = server.submit(json!({"task_name": "noop"})).await;
     let began = Instant::now();
-    let task = server.get(&format!("/tasks/{id}?wait=1")).await.json();
-    assert_eq!(task["status"], json!("pending"));
+    for wait in ["0.5", "500ms"] {
+        let task = server.get(&format!("/tasks/{id}?wait={wait}")).await.json();
+        assert_eq!(task["status"], json!("pending"));
+    }
     assert!(began.elapsed() >= Duration::from_secs(1));
 
     let began = Instant::now();

@@ -4,6 +4,7 @@ mod batch;
 mod cancellation;
 mod command_line;
 mod configuration;
+mod crashes;
 mod failures;
 mod fleet;
 mod harness;

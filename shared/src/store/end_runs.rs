@@ -52,6 +52,58 @@ pub struct Ended {
     pub status: TaskStatus,
 }
 
+/// Ends runs, around the part that picks and locks running rows and says what follows. That part gives
+/// (id, queue, `from_status`, runs, `worker_id`, `started_at`, `enqueued_at`, attempts, `crash_count`, next, `retry_seconds`,
+/// `dead_reason`, attempt, reason, error).
+macro_rules! ended_rows {
+    ($ended:tt, $($argument:tt)*) => {
+        sqlx::query_as!(
+            $crate::store::end_runs::Ended,
+            r#"
+            WITH ended AS MATERIALIZED (
+            "# + $ended
+                + r#"
+            ), kept AS (
+                UPDATE tasks t
+                   SET status = e.next, attempts = e.attempts, crash_count = e.crash_count, worker_id = NULL,
+                       updated_at = now(), error = COALESCE(e.error, t.error),
+                       reason = CASE WHEN e.next = 'dead_letter' THEN e.dead_reason END,
+                       started_at = CASE WHEN e.next = 'dead_letter' THEN t.started_at END,
+                       run_at = CASE WHEN e.next = 'retry_scheduled'
+                                     THEN now() + make_interval(secs => e.retry_seconds) ELSE t.run_at END
+                  FROM ended e
+                 WHERE t.id = e.id AND e.next <> 'cancelled'
+            ), gone AS (
+                DELETE FROM tasks t USING ended e
+                 WHERE t.id = e.id AND e.next = 'cancelled'
+                RETURNING t.*, e.attempts AS attempts_now, e.crash_count AS crash_count_now
+            ), moved AS (
+                INSERT INTO finished_tasks
+                       (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts,
+                        max_attempts, crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id,
+                        traceparent, timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at,
+                        updated_at, completed_at)
+                SELECT id, task_name, queue, priority, parameters, metadata, tags, 'cancelled', runs, attempts_now,
+                       max_attempts, crash_count_now, worker_id, idempotency_key, request_fingerprint, correlation_id,
+                       traceparent, timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at,
+                       now(), now()
+                  FROM gone
+            ), noted AS (
+                INSERT INTO task_events (task_id, from_status, to_status, run, attempt, worker_id, reason, error,
+                                         enqueued_at, started_at)
+                SELECT id, from_status, next, runs, attempt, worker_id, reason, error, enqueued_at, started_at
+                  FROM ended
+            )
+            SELECT id AS "id: TaskId", queue AS "queue: QueueName", next AS "status!: TaskStatus"
+              FROM ended
+             ORDER BY enqueued_at, id
+            "#,
+            $($argument)*
+        )
+    };
+}
+pub(super) use ended_rows;
+
 /// Ends these runs of `worker_id`, oldest task first. A run that is not returned was no longer this worker's: a late write.
 ///
 /// May be repeated: a second time finds nothing to end.
@@ -62,55 +114,21 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
         runs.iter().map(|ended| columns(ended.verdict)).collect();
     let reasons: Vec<&str> = runs.iter().map(|ended| ended.reason).collect();
     let errors: Vec<Option<&str>> = runs.iter().map(|ended| ended.error.as_deref()).collect();
-    sqlx::query_as!(
-        Ended,
+    ended_rows!(
         r#"
-        WITH ended AS MATERIALIZED (
-            SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
-                   t.attempts + (i.next <> 'pending')::integer AS attempts,
-                   CASE WHEN t.cancel_requested_at IS NULL THEN i.next ELSE 'cancelled' END::task_status AS next,
-                   i.retry_seconds, i.dead_reason, i.reason, i.error
-              FROM tasks t
-              JOIN UNNEST($2::uuid[], $3::integer[], $4::text[], $5::double precision[], $6::text[], $7::text[], $8::text[])
-                   AS i(id, run, next, retry_seconds, dead_reason, reason, error)
-                ON t.id = i.id AND t.runs = i.run
-             -- that it is running follows from its having a worker (see `complete`)
-             WHERE t.worker_id = $1
-             ORDER BY t.id
-               FOR NO KEY UPDATE OF t
-        ), kept AS (
-            UPDATE tasks t
-               SET status = e.next, attempts = e.attempts, worker_id = NULL, updated_at = now(),
-                   error = COALESCE(e.error, t.error),
-                   reason = CASE WHEN e.next = 'dead_letter' THEN e.dead_reason END,
-                   started_at = CASE WHEN e.next = 'dead_letter' THEN t.started_at END,
-                   run_at = CASE WHEN e.next = 'retry_scheduled' THEN now() + make_interval(secs => e.retry_seconds)
-                                 ELSE t.run_at END
-              FROM ended e
-             WHERE t.id = e.id AND e.next <> 'cancelled'
-        ), gone AS (
-            DELETE FROM tasks t USING ended e
-             WHERE t.id = e.id AND e.next = 'cancelled'
-            RETURNING t.*, e.attempts AS attempts_now
-        ), moved AS (
-            INSERT INTO finished_tasks
-                   (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
-                    crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
-                    timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at, updated_at, completed_at)
-            SELECT id, task_name, queue, priority, parameters, metadata, tags, 'cancelled', runs, attempts_now, max_attempts,
-                   crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
-                   timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at, now(), now()
-              FROM gone
-        ), noted AS (
-            INSERT INTO task_events (task_id, from_status, to_status, run, attempt, worker_id, reason, error,
-                                     enqueued_at, started_at)
-            SELECT id, from_status, next, runs, CASE WHEN next <> 'pending' THEN attempts END, worker_id, reason, error,
-                   enqueued_at, started_at
-              FROM ended
-        )
-        SELECT id AS "id: TaskId", queue AS "queue: QueueName", next AS "status!: TaskStatus"
-          FROM ended
-         ORDER BY enqueued_at, id
+                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
+                       t.attempts + (i.next <> 'pending')::integer AS attempts, t.crash_count,
+                       CASE WHEN t.cancel_requested_at IS NULL THEN i.next ELSE 'cancelled' END::task_status AS next,
+                       i.retry_seconds, i.dead_reason, i.reason, i.error,
+                       CASE WHEN i.next <> 'pending' THEN t.attempts + 1 END AS attempt
+                  FROM tasks t
+                  JOIN UNNEST($2::uuid[], $3::integer[], $4::text[], $5::double precision[], $6::text[], $7::text[],
+                              $8::text[]) AS i(id, run, next, retry_seconds, dead_reason, reason, error)
+                    ON t.id = i.id AND t.runs = i.run
+                 -- that it is running follows from its having a worker (see `complete`)
+                 WHERE t.worker_id = $1
+                 ORDER BY t.id
+                   FOR NO KEY UPDATE OF t
         "#,
         worker_id,
         ids as _,

@@ -23,6 +23,7 @@ mod fault;
 pub mod history;
 pub mod insert;
 pub mod keys;
+pub mod leader;
 pub mod migrations;
 
 pub mod operator_retry;
@@ -31,6 +32,7 @@ pub mod progress;
 pub mod promote;
 pub mod queues;
 pub mod records;
+pub mod recover;
 pub mod task_types;
 mod types;
 pub mod workers;

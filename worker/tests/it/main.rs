@@ -5,4 +5,5 @@ mod dispatch;
 mod harness;
 mod net;
 mod outcomes;
+mod recovery;
 mod shutdown;

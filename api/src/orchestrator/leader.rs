@@ -1,0 +1,105 @@
+//! Leadership: one server at a time carries out the duties that are too dear to be done by all.
+//!
+//! The lease is a row with a term, taken and prolonged by compare-and-swap, on Postgres's clock alone. A leader that is killed
+//! is followed within `LEADER_TERM`, one that stops gives its lease up. A leader that cannot prolong its lease stops its duties
+//! before the lease runs out by its own reckoning, which began before Postgres's. Should two lead for a moment all the same,
+//! work is wasted and nothing is corrupted: every duty is a conditional statement.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tasker_shared::store::{PgPool, leader};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::describe;
+
+/// How long others wait before they try to take the lease again.
+const CAMPAIGN_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the lease is prolonged within its term, so that two failures in a row cost nothing.
+const RENEWALS_PER_TERM: u32 = 4;
+
+/// A server that leads, or waits to.
+#[derive(Debug)]
+pub struct Leadership {
+    db: PgPool,
+    holder: String,
+    term: Duration,
+}
+
+impl Leadership {
+    /// A candidate named `holder`, whose leases last `term`.
+    pub fn new(db: PgPool, holder: String, term: Duration) -> Self {
+        Self { db, holder, term }
+    }
+
+    /// Campaigns and leads until `stop`. While it leads, `duties` run; their token is cancelled when it no longer does.
+    pub async fn run<F>(self, duties: impl Fn(CancellationToken) -> F, stop: CancellationToken)
+    where
+        F: Future<Output = ()>,
+    {
+        while !stop.is_cancelled() {
+            let asked = Instant::now();
+            match leader::campaign(&self.db, &self.holder, self.term.as_secs_f64()).await {
+                Ok(Some(term)) => self.lead(term, asked, &duties, &stop).await,
+                Ok(None) => {}
+                Err(error) => warn!(cause = describe(&error), "leader: cannot campaign"),
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(CAMPAIGN_INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn lead<F>(
+        &self,
+        term: i64,
+        since: Instant,
+        duties: &impl Fn(CancellationToken) -> F,
+        stop: &CancellationToken,
+    ) where
+        F: Future<Output = ()>,
+    {
+        info!(term, "leader: this server leads");
+        metrics::gauge!("leader_status", "instance" => self.holder.clone()).set(1.0);
+        let over = stop.child_token();
+        let keep = async {
+            self.keep(term, since, stop).await;
+            over.cancel();
+        };
+        tokio::join!(keep, duties(over.clone()));
+        metrics::gauge!("leader_status", "instance" => self.holder.clone()).set(0.0);
+        info!(term, "leader: this server leads no more");
+        if let Err(error) = leader::resign(&self.db, &self.holder, term).await {
+            warn!(
+                cause = describe(&error),
+                "leader: the lease was not given up and has to run out"
+            );
+        }
+    }
+
+    /// Prolongs the lease until `stop`, or until it is lost.
+    async fn keep(&self, term: i64, since: Instant, stop: &CancellationToken) {
+        let mut held_until = since + self.term;
+        let pause = self.term / RENEWALS_PER_TERM;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            let asked = Instant::now();
+            let renewed = leader::renew(&self.db, &self.holder, term, self.term.as_secs_f64()).await;
+            match renewed {
+                Ok(true) => held_until = asked + self.term,
+                Ok(false) => return warn!(term, "leader: the lease is lost"),
+                Err(error) => warn!(cause = describe(&error), "leader: the lease was not prolonged"),
+            }
+            if Instant::now() + pause >= held_until {
+                return warn!(term, "leader: the lease could not be prolonged in time");
+            }
+        }
+    }
+}

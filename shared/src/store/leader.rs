@@ -1,0 +1,46 @@
+//! The lease of the leader: one row, changed by compare-and-swap. Its term rises with every change of holder.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+
+/// Takes the lease for `seconds` if nobody holds it, and returns the new term.
+pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "UPDATE leader_lease
+            SET holder = $1, term = term + 1, expires_at = now() + make_interval(secs => $2)
+          WHERE expires_at <= now()
+         RETURNING term",
+        holder,
+        seconds,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Prolongs the lease of `term` for `seconds` from now. False if it has run out or is another's.
+pub async fn renew(db: impl PgExecutor<'_>, holder: &str, term: i64, seconds: f64) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE leader_lease
+            SET expires_at = now() + make_interval(secs => $3)
+          WHERE holder = $1 AND term = $2 AND expires_at > now()",
+        holder,
+        term,
+        seconds,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives the lease of `term` up, so that another server can take it at once.
+pub async fn resign(db: impl PgExecutor<'_>, holder: &str, term: i64) -> Result<()> {
+    sqlx::query!(
+        "UPDATE leader_lease SET holder = NULL, expires_at = '-infinity' WHERE holder = $1 AND term = $2",
+        holder,
+        term,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,85 @@
+//! Crash recovery: what ran on workers that are dead runs again. It looks at states, not at events, so a pass that failed or
+//! a leader that died leaves nothing behind that the next pass does not see.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use super::end_runs::{Ended, ended_rows};
+use crate::task::limits::SUSPECT_CRASHES;
+use crate::task::{QueueName, TaskId, TaskStatus};
+
+/// Runs lost with their worker at which a task is quarantined whatever the fleet does.
+const CRASHES_MAX: i32 = 10;
+/// Deaths within this time are judged together.
+const FLEET_WINDOW_SECONDS: f64 = 30.0;
+/// So many workers that die together, most of them without a suspect, accuse no task.
+const FLEET_DEATHS: i64 = 3;
+
+/// Declares workers dead that have been silent for longer than `timeout_seconds`, and returns their ids. They come back under
+/// new ids only; nothing that they still write counts.
+pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"
+        UPDATE workers w
+           SET status = 'dead', died_at = now(),
+               ran_suspect = EXISTS (SELECT FROM tasks t
+                                      WHERE t.worker_id = w.id AND t.status = 'running' AND t.crash_count >= $2)
+         WHERE w.status <> 'dead' AND w.last_heartbeat <= now() - make_interval(secs => $1)
+        RETURNING w.id
+        "#,
+        timeout_seconds,
+        SUSPECT_CRASHES,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Hands back up to `limit` running tasks whose worker is dead or unknown, and returns where they went, oldest first: back to
+/// the front of their queues, or `cancelled` if somebody asked for that, or to the dead letters (`crash_loop`) if they keep
+/// killing workers. The hints of those that are pending are the caller's to push.
+pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> {
+    ended_rows!(
+        r#"
+                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
+                       t.attempts, t.crash_count + 1 AS crash_count,
+                       CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                            WHEN t.crash_count + 1 >= $2 THEN 'dead_letter'
+                            -- a suspect was its worker's only one, so the death accuses it, unless the fleet dies anyway
+                            WHEN t.crash_count >= $3 AND NOT fleet.unhealthy THEN 'dead_letter'
+                            ELSE 'pending' END::task_status AS next,
+                       NULL::double precision AS retry_seconds, 'crash_loop' AS dead_reason, NULL::integer AS attempt,
+                       'worker_lost' AS reason, 'the worker that ran it died' AS error
+                  FROM tasks t
+                 CROSS JOIN (
+                           SELECT count(*) >= $4 AND count(*) FILTER (WHERE NOT ran_suspect) * 2 > count(*) AS unhealthy
+                             FROM workers
+                            WHERE died_at > now() - make_interval(secs => $5)
+                       ) AS fleet
+                 WHERE t.status = 'running'
+                   AND NOT EXISTS (SELECT FROM workers w WHERE w.id = t.worker_id AND w.status <> 'dead')
+                 ORDER BY t.id
+                 LIMIT $1
+                   FOR NO KEY UPDATE OF t SKIP LOCKED
+        "#,
+        limit,
+        CRASHES_MAX,
+        SUSPECT_CRASHES,
+        FLEET_DEATHS,
+        FLEET_WINDOW_SECONDS,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Forgets workers that died longer than `age_seconds` ago and that no running task names.
+pub async fn forget_dead(db: impl PgExecutor<'_>, age_seconds: f64) -> Result<u64> {
+    let done = sqlx::query!(
+        "DELETE FROM workers w
+          WHERE w.status = 'dead' AND w.died_at <= now() - make_interval(secs => $1)
+            AND NOT EXISTS (SELECT FROM tasks t WHERE t.worker_id = w.id AND t.status = 'running')",
+        age_seconds,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,136 @@
+use sqlx::PgPool;
+use tasker_shared::store::cancel::cancel;
+use tasker_shared::store::history::events;
+use tasker_shared::store::recover::{declare_dead, forget_dead, recover};
+use tasker_shared::store::workers::heartbeat;
+use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_testkit::a_task;
+
+use super::support::{WORKER_TIMEOUT, enter_worker, execute, finish, record, run_of, submit_one};
+
+/// Lets every worker that lives fall silent, and declares it dead.
+async fn all_die(db: &PgPool) -> Vec<String> {
+    execute(
+        db,
+        "UPDATE workers SET last_heartbeat = now() - interval '1 hour' WHERE status <> 'dead'",
+    )
+    .await;
+    declare_dead(db, WORKER_TIMEOUT).await.expect("an answer")
+}
+
+/// Hands back what dead workers ran, and returns where each task went.
+async fn recovered(db: &PgPool) -> Vec<(TaskId, TaskStatus)> {
+    let ended = recover(db, 1_000).await.expect("an answer");
+    ended.into_iter().map(|ended| (ended.id, ended.status)).collect()
+}
+
+/// A worker claims the task and dies; returns the state that recovery gives the task.
+async fn dies_with(db: &PgPool, worker: &str, id: TaskId) -> TaskStatus {
+    enter_worker(db, worker).await;
+    run_of(db, worker, id).await;
+    assert_eq!(all_die(db).await, [worker]);
+    let state = recovered(db).await[0].1;
+    // long enough ago for the next death to be judged by itself
+    execute(db, "UPDATE workers SET died_at = died_at - interval '1 minute'").await;
+    state
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn the_tasks_of_a_worker_that_died_go_back_to_their_places(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let id = submit_one(&db, a_task("echo")).await;
+    let before = record(&db, id).await;
+    run_of(&db, "w", id).await;
+    assert_eq!(all_die(&db).await, ["w"]);
+    assert_eq!(recovered(&db).await, [(id, TaskStatus::Pending)]);
+    let after = record(&db, id).await;
+    assert_eq!(after.enqueued_at, before.enqueued_at);
+    assert_eq!((after.runs, after.attempts, after.crash_count), (1, 0, 1));
+    let history = events(&db, id).await.expect("an answer");
+    assert_eq!(history[0].reason.as_deref(), Some("worker_lost"));
+    assert_eq!((history[0].run, history[0].attempt), (Some(1), None));
+    assert!(recovered(&db).await.is_empty(), "recovered twice");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn the_tasks_of_a_worker_that_lives_stay_and_those_of_an_unknown_one_go_back(db: PgPool) {
+    enter_worker(&db, "alive").await;
+    enter_worker(&db, "unknown").await;
+    let kept = submit_one(&db, a_task("echo")).await;
+    let lost = submit_one(&db, a_task("echo")).await;
+    run_of(&db, "alive", kept).await;
+    run_of(&db, "unknown", lost).await;
+    execute(&db, "DELETE FROM workers WHERE id = 'unknown'").await;
+    assert!(
+        declare_dead(&db, WORKER_TIMEOUT)
+            .await
+            .expect("an answer")
+            .is_empty()
+    );
+    assert_eq!(recovered(&db).await, [(lost, TaskStatus::Pending)]);
+    assert_eq!(record(&db, kept).await.status, TaskStatus::Running);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_that_was_declared_dead_stays_dead_and_its_late_write_changes_nothing(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let id = submit_one(&db, a_task("echo")).await;
+    let run = run_of(&db, "w", id).await;
+    all_die(&db).await;
+    recovered(&db).await;
+    assert!(
+        !heartbeat(&db, "w", 0, WORKER_TIMEOUT)
+            .await
+            .expect("an answer")
+            .alive
+    );
+    assert!(finish(&db, "w", run).await.is_empty());
+    assert_eq!(record(&db, id).await.status, TaskStatus::Pending);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_task_that_was_told_to_stop_ends_cancelled_when_its_worker_dies(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let id = submit_one(&db, a_task("echo")).await;
+    run_of(&db, "w", id).await;
+    cancel(&db, id, "test").await.expect("an answer");
+    all_die(&db).await;
+    assert_eq!(recovered(&db).await, [(id, TaskStatus::Cancelled)]);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_task_whose_third_worker_dies_is_quarantined(db: PgPool) {
+    let id = submit_one(&db, a_task("echo")).await;
+    assert_eq!(dies_with(&db, "w1", id).await, TaskStatus::Pending);
+    assert_eq!(dies_with(&db, "w2", id).await, TaskStatus::Pending);
+    assert_eq!(dies_with(&db, "w3", id).await, TaskStatus::DeadLetter);
+    let record = record(&db, id).await;
+    assert_eq!(record.reason.as_deref(), Some("crash_loop"));
+    assert_eq!((record.crash_count, record.attempts), (3, 0));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_fleet_that_dies_together_accuses_no_task_until_its_tenth_crash(db: PgPool) {
+    let suspect = submit_one(&db, a_task("echo")).await;
+    execute(&db, "UPDATE tasks SET crash_count = 5").await;
+    for worker in ["a", "b", "c", "d"] {
+        enter_worker(&db, worker).await;
+    }
+    run_of(&db, "a", suspect).await;
+    assert_eq!(all_die(&db).await.len(), 4);
+    assert_eq!(recovered(&db).await, [(suspect, TaskStatus::Pending)]);
+    execute(&db, "UPDATE tasks SET crash_count = 9").await;
+    assert_eq!(dies_with(&db, "e", suspect).await, TaskStatus::DeadLetter);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_dead_worker_is_forgotten_when_no_running_task_names_it(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let id = submit_one(&db, a_task("echo")).await;
+    run_of(&db, "w", id).await;
+    all_die(&db).await;
+    assert_eq!(forget_dead(&db, 0.0).await.expect("an answer"), 0);
+    recovered(&db).await;
+    assert_eq!(forget_dead(&db, 3600.0).await.expect("an answer"), 0);
+    assert_eq!(forget_dead(&db, 0.0).await.expect("an answer"), 1);
+}

@@ -1,0 +1,53 @@
+//! A worker that was declared dead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+use sqlx::PgPool;
+use tasker_shared::store::recover::{declare_dead, recover};
+use tasker_shared::store::workers;
+use tasker_shared::task::TaskStatus;
+use tasker_testkit::{a_task, eventually};
+use tasker_worker::{Context, Task, TaskError};
+
+use crate::harness::{SOON, System};
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_that_was_declared_dead_drops_its_runs_and_comes_back_under_a_new_id(db: PgPool) {
+    let system = System::new(db);
+    let begun = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&begun);
+    // the first run hangs, as if its worker were stopped; the second ends
+    let task = Task::new("hangs_once", move |_: Context, _: Value| {
+        let run = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if run == 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, TaskError>(())
+        }
+    });
+    let worker = system.worker(vec![task], &[("heartbeat-interval", "100ms")]);
+    let id = system.submit(a_task("hangs_once")).await;
+    let first = system
+        .until(id, TaskStatus::Running)
+        .await
+        .worker_id
+        .expect("a worker");
+    declare_dead(&system.db, 0.0).await.expect("an answer");
+    recover(&system.db, 10).await.expect("an answer");
+    let task = system.until(id, TaskStatus::Completed).await;
+    assert_ne!(task.worker_id.expect("a worker"), first);
+    assert_eq!((task.runs, task.attempts, task.crash_count), (2, 1, 1));
+    eventually("the new worker is on the list", SOON, async || {
+        let workers = workers::list(&system.db, 30.0)
+            .await
+            .expect("workers can be read");
+        workers
+            .iter()
+            .any(|worker| worker.id != first && worker.status == "alive")
+    })
+    .await;
+    worker.stop().await.expect("a clean stop");
+}
