@@ -11,10 +11,10 @@ use std::time::Duration;
 use metrics::counter;
 use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::{Success, complete};
-use tasker_shared::store::end_runs::{Ended, EndedRun, Verdict, end_runs};
+use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_shared::store::{self, Fault, fault};
 use tasker_shared::task::retry::DeadLetterReason;
-use tasker_shared::task::{Run, TaskId, TaskStatus};
+use tasker_shared::task::{Run, TaskId};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{error, info, warn};
 
@@ -181,12 +181,7 @@ async fn write(parts: &Parts, batch: Vec<Finished>) {
     parts.held.remove(runs);
 }
 
-async fn write_successes(
-    parts: &Parts,
-    tally: &Tally,
-    successes: Vec<Success>,
-    others: &mut Vec<EndedRun>,
-) {
+async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, others: &mut Vec<EndedRun>) {
     // halves of a batch that holds something which cannot be stored
     let mut parcels = vec![successes];
     while let Some(mut parcel) = parcels.pop() {
@@ -196,7 +191,9 @@ async fn write_successes(
         let written = until_written(parts, || complete(&parts.db, &parts.worker_id, &parcel)).await;
         match written {
             Ok(ended) => {
-                ended.iter().for_each(|(id, status)| tally.count(*id, *status));
+                for (id, status) in &ended {
+                    tally.count(*id, *status);
+                }
                 note_late(
                     parcel.iter().map(|success| success.run.task),
                     ended.into_iter().map(|(id, _)| id),
@@ -241,12 +238,14 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     }
     match until_written(parts, || end_runs(&parts.db, &parts.worker_id, others)).await {
         Ok(ended) => {
-            ended.iter().for_each(|ended| tally.count(ended.id, ended.status));
+            for ended in &ended {
+                tally.count(ended.id, ended.status);
+            }
             note_late(
                 others.iter().map(|other| other.run.task),
                 ended.iter().map(|ended| ended.id),
             );
-            put_back(parts, ended).await;
+            parts.put_back_pending(ended).await;
         }
         // their texts were cleaned and cut, so no row can be at fault; recovery returns them
         Err(error) => error!(
@@ -295,19 +294,5 @@ fn note_late(sent: impl Iterator<Item = TaskId>, written: impl Iterator<Item = T
             runs = late,
             "runs that were no longer this worker's were not written"
         );
-    }
-}
-
-async fn put_back(parts: &Parts, ended: Vec<Ended>) {
-    let hints: Vec<_> = ended
-        .into_iter()
-        .filter(|ended| ended.status == TaskStatus::Pending)
-        .map(|ended| (ended.id, ended.queue))
-        .collect();
-    if !parts.config.mode.uses_redis() {
-        return;
-    }
-    if let Err(error) = parts.queue.push_front(&hints).await {
-        warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
     }
 }

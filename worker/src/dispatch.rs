@@ -168,7 +168,7 @@ impl ClaimLoop {
         };
         let hints = |ids: &[TaskId]| -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
         if self.parts.shutdown.soft().is_cancelled() {
-            return self.put_back(&hints(&popped.ids)).await;
+            return self.parts.put_back(&hints(&popped.ids)).await;
         }
         let ids: Vec<TaskId> = popped
             .ids
@@ -192,11 +192,11 @@ impl ClaimLoop {
         self.parts.status.claimed();
         self.net.popped(seen(&claim), false);
         if !claim.worker_is_alive {
-            self.put_back(&hints(&ids)).await;
+            self.parts.put_back(&hints(&ids)).await;
             return self.parts.declared_dead();
         }
         if claim.paused.contains(&queue) {
-            self.put_back(&hints(&ids)).await;
+            self.parts.put_back(&hints(&ids)).await;
         }
         self.start(claim, free).await;
     }
@@ -231,13 +231,7 @@ impl ClaimLoop {
             error!(%error, hints = hints.len(), "the outcome of a claim is unknown");
         } else {
             warn!(%error, hints = hints.len(), "a claim failed");
-            self.put_back(hints).await;
-        }
-    }
-
-    async fn put_back(&self, hints: &[Hint]) {
-        if let Err(error) = self.parts.queue.push_front(hints).await {
-            warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
+            self.parts.put_back(hints).await;
         }
     }
 }

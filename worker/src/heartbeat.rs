@@ -1,10 +1,11 @@
-//! Heartbeat: says that this worker lives, and learns how many share its queues.
+//! Heartbeat: says that this worker lives, learns how many share its queues, and takes back what it runs without knowing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tasker_shared::store::workers;
+use metrics::counter;
+use tasker_shared::store::{recover, workers};
 use tracing::warn;
 
 use crate::runtime::Parts;
@@ -59,7 +60,22 @@ pub(crate) async fn run(parts: Arc<Parts>) {
     }
 }
 
+/// Runs of this worker that it does not hold go back: the replies to their claims were lost.
+async fn take_back_unheld(parts: &Parts) {
+    match recover::take_back_unheld(&parts.db, &parts.worker_id, &parts.held.all()).await {
+        Ok(ended) if ended.is_empty() => {}
+        Ok(ended) => {
+            warn!(runs = ended.len(), "runs whose claims were not heard of go back");
+            counter!("tasker_unheld_runs_total").increment(ended.len() as u64);
+            parts.put_back_pending(ended).await;
+        }
+        // the next heartbeat looks again, and this one tells whether Postgres is well
+        Err(error) => warn!(%error, "cannot see which runs are not held"),
+    }
+}
+
 async fn beat(parts: &Parts) -> bool {
+    take_back_unheld(parts).await;
     let active = i32::try_from(parts.held.len()).unwrap_or(i32::MAX);
     let timeout = parts.config.worker_timeout.as_secs_f64();
     match workers::heartbeat(&parts.db, &parts.worker_id, active, timeout).await {

@@ -59,6 +59,17 @@ impl Held {
         self.count.send_replace(runs.len());
     }
 
+    /// Everything that is held.
+    pub(crate) fn all(&self) -> Vec<Run> {
+        self.runs()
+            .iter()
+            .map(|(task, held)| Run {
+                task: *task,
+                number: held.number,
+            })
+            .collect()
+    }
+
     /// Whether this worker holds the task.
     pub(crate) fn contains(&self, task: TaskId) -> bool {
         self.runs().contains_key(&task)

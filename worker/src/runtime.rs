@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::{self, Queue};
+use tasker_shared::queue::{self, Hint, Queue};
+use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::{self, PgPool, workers};
-use tasker_shared::task::QueueName;
+use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_shared::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,6 +86,25 @@ impl Parts {
         self.declared_dead.cancel();
         self.give_back.cancel();
         self.shutdown.soft().cancel();
+    }
+
+    /// Puts hints on the heads of their lists.
+    pub(crate) async fn put_back(&self, hints: &[Hint]) {
+        if !self.config.mode.uses_redis() {
+            return;
+        }
+        if let Err(error) = self.queue.push_front(hints).await {
+            warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
+        }
+    }
+
+    /// Puts back the hints of those whose runs ended and that wait again.
+    pub(crate) async fn put_back_pending(&self, ended: Vec<Ended>) {
+        let pending = ended
+            .into_iter()
+            .filter(|ended| ended.status == TaskStatus::Pending);
+        let hints: Vec<Hint> = pending.map(|ended| (ended.id, ended.queue)).collect();
+        self.put_back(&hints).await;
     }
 
     fn queues(&self) -> Vec<QueueName> {

@@ -97,7 +97,10 @@ mod tests {
             "tasker_given_back_runs_total 1",
             r#"task_duration_seconds_count{type="t"} 5"#,
         ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
         }
     }
 }

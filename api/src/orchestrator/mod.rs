@@ -4,6 +4,7 @@
 mod leader;
 mod partitions;
 mod promote;
+mod rebuild;
 mod recover;
 
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use std::sync::Arc;
 use tasker_shared::config::ServerConfig;
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::task::TaskId;
+use tokio_util::sync::CancellationToken;
 
 pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
+pub use rebuild::{RebuildError, Rebuilder};
 pub use recover::{Recovered, Recoverer};
 
 use crate::state::AppState;
@@ -31,9 +34,19 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let leadership = Leadership::new(state.db.clone(), holder, config.leader_term);
     let (state, worker_timeout, cleanup_interval) =
         (state.clone(), config.worker_timeout, config.cleanup_interval);
-    let duties = move |over| {
+    let duties = move |over: CancellationToken| {
         let pusher = Arc::clone(&state.pusher);
-        Recoverer::new(state.db.clone(), pusher, worker_timeout, cleanup_interval).run(over)
+        let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout, cleanup_interval);
+        let rebuilder = Rebuilder::new(state.db.clone(), Arc::clone(&state.queue), state.queues.clone());
+        let uses_redis = state.mode.uses_redis();
+        async move {
+            let rebuilt = async {
+                if uses_redis {
+                    rebuilder.run(over.clone()).await;
+                }
+            };
+            tokio::join!(recoverer.run(over.clone()), rebuilt);
+        }
     };
     shutdown.spawn_named("leadership", leadership.run(duties, stop.clone()));
 }

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_server::orchestrator::{Leadership, Recovered, Recoverer};
+use tasker_server::orchestrator::{Leadership, Rebuilder, Recovered, Recoverer};
 use tasker_server::submit::push::Pusher;
+use tasker_shared::queue::BLOCK_MAX;
+use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::workers::register;
-use tasker_testkit::{a_worker, eventually};
+use tasker_shared::task::{QueueName, TaskId};
+use tasker_testkit::{RedisServer, TestQueue, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -100,4 +103,83 @@ async fn nobody_is_judged_by_silence_before_the_leader_itself_was_steady_as_long
     assert_eq!(early, Recovered::default());
     let late = recoverer.run_once(start + timeout * 2).await.expect("a pass");
     assert_eq!(late, Recovered { workers: 1, tasks: 0 });
+}
+
+/// Writes `count` pending rows that became pending a minute ago, and pushes no hint for them.
+async fn rows_without_hints(db: &PgPool, count: usize) -> Vec<TaskId> {
+    let tasks: Vec<NewTask> = (0..count).map(|_| a_task("echo")).collect();
+    insert(db, &tasks, 60.0).await.expect("the tasks are stored");
+    sqlx::query("UPDATE tasks SET enqueued_at = now() - interval '1 minute'")
+        .execute(db)
+        .await
+        .expect("the tasks have waited");
+    tasks.iter().map(|task| task.id).collect()
+}
+
+async fn popped(queue: &TestQueue, count: usize) -> Vec<TaskId> {
+    let mut popper = queue.popper(&[QueueName::default_class()]);
+    popper
+        .pop(count, BLOCK_MAX, false)
+        .await
+        .expect("Redis answers")
+        .ids
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_list_that_lacks_hints_in_two_passes_is_made_anew_in_order(db: PgPool) {
+    let queue = TestQueue::new();
+    let default = QueueName::default_class();
+    // more than one page, and one hint that is left over from what was lost
+    let ids = rows_without_hints(&db, 7_000).await;
+    queue
+        .push_back(&[(ids[6_000], default.clone())])
+        .await
+        .expect("Redis answers");
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    let now = Instant::now();
+    assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
+    assert_eq!(
+        rebuilder.run_once(now).await.expect("a pass"),
+        [(default.clone(), 7_000)]
+    );
+    assert_eq!(queue.depths(&[default]).await.expect("Redis answers"), [7_000]);
+    assert_eq!(popped(&queue, 7_000).await, ids);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_list_that_is_right_is_left_alone(db: PgPool) {
+    let queue = TestQueue::new();
+    let default = QueueName::default_class();
+    let ids = rows_without_hints(&db, 3).await;
+    // in another order, so that a list made anew would show
+    let hints: Vec<_> = ids.iter().rev().map(|id| (*id, default.clone())).collect();
+    queue.push_back(&hints).await.expect("Redis answers");
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    for _ in 0..3 {
+        assert_eq!(rebuilder.run_once(Instant::now()).await.expect("a pass"), []);
+    }
+    assert_eq!(
+        popped(&queue, 10).await,
+        ids.into_iter().rev().collect::<Vec<_>>()
+    );
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn lists_are_made_anew_at_once_when_redis_came_back_empty(db: PgPool) {
+    let mut redis = RedisServer::start().await;
+    let queue = TestQueue::at(&redis.url());
+    let ids = rows_without_hints(&db, 3).await;
+    let hints: Vec<_> = ids.iter().map(|id| (*id, QueueName::default_class())).collect();
+    queue.push_back(&hints).await.expect("Redis answers");
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    assert_eq!(rebuilder.run_once(Instant::now()).await.expect("a pass"), []);
+    redis.restart().await;
+    eventually("a pass reaches the new Redis", SOON, async || {
+        rebuilder
+            .run_once(Instant::now())
+            .await
+            .is_ok_and(|rebuilt| rebuilt.len() == 1)
+    })
+    .await;
+    assert_eq!(popped(&queue, 10).await, ids);
 }

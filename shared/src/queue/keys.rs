@@ -27,6 +27,11 @@ impl Keys {
         format!("{}events:cancel", self.prefix)
     }
 
+    /// LIST that is being made to replace the list of `queue`, by `maker`.
+    pub fn unfinished_list(&self, queue: &QueueName, maker: &str) -> String {
+        format!("{}rebuild:{queue}:{maker}", self.prefix)
+    }
+
     /// The queue whose list has this key.
     pub fn queue_of(&self, list: &str) -> Option<QueueName> {
         QueueName::parse(list.strip_prefix(&self.prefix)?).ok()

@@ -8,12 +8,14 @@ mod events;
 pub mod keys;
 mod lists;
 mod pop;
+mod rebuild;
 
 pub use connection::Queue;
 pub use events::Cancellations;
 pub use keys::Keys;
 pub use lists::Hint;
 pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
+pub use rebuild::NewList;
 
 /// A command failed, or Redis did not answer in time.
 #[derive(Debug, thiserror::Error)]

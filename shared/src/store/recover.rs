@@ -6,7 +6,7 @@ use sqlx::PgExecutor;
 use super::Result;
 use super::end_runs::{Ended, ended_rows};
 use crate::task::limits::SUSPECT_CRASHES;
-use crate::task::{QueueName, TaskId, TaskStatus};
+use crate::task::{QueueName, Run, TaskId, TaskStatus};
 
 /// Runs lost with their worker at which a task is quarantined whatever the fleet does.
 const CRASHES_MAX: i32 = 10;
@@ -82,4 +82,35 @@ pub async fn forget_dead(db: impl PgExecutor<'_>, age_seconds: f64) -> Result<u6
     .execute(db)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Takes back what `worker_id` runs in the table and does not hold: the reply to a claim was lost. `held` is everything that it
+/// holds. Such rows go back to the front, counting as nothing, if they were claimed before the worker's last heartbeat, for a
+/// claim of this moment may still be on its way. The hints of those that are pending are the caller's to push.
+///
+/// To be called before the heartbeat, which moves that moment.
+pub async fn take_back_unheld(db: impl PgExecutor<'_>, worker_id: &str, held: &[Run]) -> Result<Vec<Ended>> {
+    let ids: Vec<TaskId> = held.iter().map(|run| run.task).collect();
+    let numbers: Vec<i32> = held.iter().map(|run| run.number).collect();
+    ended_rows!(
+        r#"
+                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
+                       t.attempts, t.crash_count,
+                       CASE WHEN t.cancel_requested_at IS NULL THEN 'pending' ELSE 'cancelled' END::task_status AS next,
+                       NULL::double precision AS retry_seconds, NULL AS dead_reason, NULL::integer AS attempt,
+                       'claim_lost' AS reason, NULL AS error
+                  FROM tasks t
+                  JOIN workers w ON w.id = t.worker_id
+                 WHERE t.worker_id = $1 AND t.status = 'running' AND t.started_at < w.last_heartbeat
+                   AND NOT EXISTS (SELECT FROM UNNEST($2::uuid[], $3::integer[]) AS h(id, run)
+                                    WHERE h.id = t.id AND h.run = t.runs)
+                 ORDER BY t.id
+                   FOR NO KEY UPDATE OF t SKIP LOCKED
+        "#,
+        worker_id,
+        ids as _,
+        &numbers,
+    )
+    .fetch_all(db)
+    .await
 }

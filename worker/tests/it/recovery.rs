@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use sqlx::PgPool;
+use tasker_shared::store::claim::{Claimant, claim};
+use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::recover::{declare_dead, recover};
 use tasker_shared::store::workers;
-use tasker_shared::task::TaskStatus;
+use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, Task, TaskError};
 
@@ -50,4 +52,37 @@ async fn a_worker_that_was_declared_dead_drops_its_runs_and_comes_back_under_a_n
     })
     .await;
     worker.stop().await.expect("a clean stop");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_claim_whose_reply_was_lost_comes_back_by_the_workers_own_heartbeat(db: PgPool) {
+    let system = System::new(db);
+    let task = Task::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
+    let _worker = system.worker(vec![task], &[("heartbeat-interval", "100ms")]);
+    let listed = async || {
+        workers::list(&system.db, 30.0)
+            .await
+            .expect("workers can be read")
+    };
+    eventually("the worker is registered", SOON, async || {
+        !listed().await.is_empty()
+    })
+    .await;
+    // claimed in the worker's name, and the worker never hears of it
+    let id = TaskId::generate();
+    let task = NewTask { id, ..a_task("echo") };
+    insert(&system.db, &[task], 60.0)
+        .await
+        .expect("the task is stored");
+    let worker_id = listed().await[0].id.clone();
+    let claimant = Claimant {
+        worker_id: &worker_id,
+        queues: &QueueName::classes(),
+        task_names: &["echo".to_owned()],
+        holds_suspect: false,
+    };
+    let claim = claim(&system.db, &claimant, &[id]).await.expect("an answer");
+    assert_eq!(claim.tasks.len(), 1);
+    let task = system.until(id, TaskStatus::Completed).await;
+    assert_eq!((task.runs, task.attempts, task.crash_count), (2, 1, 0));
 }

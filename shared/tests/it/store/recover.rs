@@ -1,7 +1,7 @@
 use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::history::events;
-use tasker_shared::store::recover::{declare_dead, forget_dead, recover};
+use tasker_shared::store::recover::{declare_dead, forget_dead, recover, take_back_unheld};
 use tasker_shared::store::workers::heartbeat;
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_testkit::a_task;
@@ -133,4 +133,30 @@ async fn a_dead_worker_is_forgotten_when_no_running_task_names_it(db: PgPool) {
     recovered(&db).await;
     assert_eq!(forget_dead(&db, 3600.0).await.expect("an answer"), 0);
     assert_eq!(forget_dead(&db, 0.0).await.expect("an answer"), 1);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn what_a_worker_runs_and_does_not_hold_goes_back_after_its_next_heartbeat(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let held = submit_one(&db, a_task("echo")).await;
+    let lost = submit_one(&db, a_task("echo")).await;
+    let held_run = run_of(&db, "w", held).await;
+    run_of(&db, "w", lost).await;
+    let unheld = async || {
+        let ended = take_back_unheld(&db, "w", &[held_run]).await.expect("an answer");
+        ended
+            .into_iter()
+            .map(|ended| (ended.id, ended.status))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        unheld().await,
+        [],
+        "a claim of this moment may still be on its way"
+    );
+    heartbeat(&db, "w", 1, WORKER_TIMEOUT).await.expect("an answer");
+    assert_eq!(unheld().await, [(lost, TaskStatus::Pending)]);
+    let record = record(&db, lost).await;
+    assert_eq!((record.runs, record.attempts, record.crash_count), (1, 0, 0));
+    assert_eq!(finish(&db, "w", held_run).await.len(), 1);
 }

@@ -1,0 +1,156 @@
+//! Makes lists that lost hints right again, so that `llen` is true and order is kept. Until then the workers' net finds what a
+//! list lacks; after it, too: a hint pushed while a list is made anew is lost to it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tasker_shared::queue::{self, Queue};
+use tasker_shared::store::rebuild::{Place, has_more_than, pending_after};
+use tasker_shared::store::{self, PgPool};
+use tasker_shared::task::{QueueName, TaskId};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Time between passes. A list has to lack hints in two of them, for pops and claims go on meanwhile.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// A longer list is compared less often, since counting as many rows is not free.
+const LONG_LIST: u64 = 10_000;
+/// Time between comparisons of a long list.
+const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
+/// Ids read and pushed at once.
+const PAGE: i64 = 5_000;
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// Postgres did not answer.
+    #[error("Postgres did not answer")]
+    Postgres(#[from] store::Error),
+    /// Redis did not answer.
+    #[error("Redis did not answer")]
+    Redis(#[from] queue::Error),
+}
+
+/// Compares lists with the table.
+#[derive(Debug)]
+pub struct Rebuilder {
+    db: PgPool,
+    queue: Arc<Queue>,
+    queues: Vec<QueueName>,
+    /// Tells the lists that this rebuilder makes from those of others.
+    maker: String,
+    /// The Redis server of the last pass.
+    server: Option<String>,
+    /// When each list was compared last, and whether it lacked hints then.
+    compared: HashMap<QueueName, (Instant, bool)>,
+}
+
+impl Rebuilder {
+    /// A rebuilder of the lists of `queues`.
+    pub fn new(db: PgPool, queue: Arc<Queue>, queues: Vec<QueueName>) -> Self {
+        let maker = TaskId::generate().to_string();
+        Self {
+            db,
+            queue,
+            queues,
+            maker,
+            server: None,
+            compared: HashMap::new(),
+        }
+    }
+
+    /// Rebuilds until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.run_once(Instant::now()).await {
+                Ok(rebuilt) => {
+                    for (queue, hints) in rebuilt {
+                        info!(%queue, hints, "rebuilder: a list lacked hints and was made anew");
+                    }
+                }
+                Err(error) => warn!(error = &error as &dyn std::error::Error, "rebuilder: pass failed"),
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    /// One pass at the time `now`; returns the lists that were made anew, with their lengths.
+    pub async fn run_once(&mut self, now: Instant) -> Result<Vec<(QueueName, usize)>, RebuildError> {
+        let another_server = self.is_another_server().await?;
+        let depths = self.queue.depths(&self.queues).await?;
+        let mut rebuilt = Vec::new();
+        for (queue, depth) in self.queues.clone().into_iter().zip(depths) {
+            let before = self.compared.get(&queue).copied();
+            if !another_server && !is_due(before, depth, now) {
+                continue;
+            }
+            let hints = i64::try_from(depth).unwrap_or(i64::MAX - 1);
+            let lacks = has_more_than(&self.db, &queue, hints).await?;
+            let twice = before.is_some_and(|(_, lacked)| lacked);
+            if lacks && (twice || another_server) {
+                let hints = self.rebuild(&queue).await?;
+                metrics::counter!("tasker_rebuilt_lists_total").increment(1);
+                self.compared.insert(queue.clone(), (now, false));
+                rebuilt.push((queue, hints));
+            } else {
+                self.compared.insert(queue, (now, lacks));
+            }
+        }
+        Ok(rebuilt)
+    }
+
+    /// Whether Redis is not the one of the last pass; its lists cannot be trusted then.
+    async fn is_another_server(&mut self) -> Result<bool, queue::Error> {
+        let id = self.queue.server_id().await?;
+        let changed = self.server.as_ref().is_some_and(|known| *known != id);
+        self.server = Some(id);
+        Ok(changed)
+    }
+
+    async fn rebuild(&self, queue: &QueueName) -> Result<usize, RebuildError> {
+        let anew = self.queue.begin_list(queue, &self.maker).await?;
+        let mut last: Option<Place> = None;
+        let mut hints = 0;
+        loop {
+            let page = pending_after(&self.db, queue, last, PAGE).await?;
+            let ids: Vec<TaskId> = page.iter().map(|(_, id)| *id).collect();
+            anew.add(&ids).await?;
+            hints += ids.len();
+            last = page.last().copied().or(last);
+            if i64::try_from(ids.len()) != Ok(PAGE) {
+                break;
+            }
+        }
+        if hints > 0 {
+            anew.replace().await?;
+        }
+        Ok(hints)
+    }
+}
+
+/// Whether a list of this depth is to be compared at `now`.
+fn is_due(before: Option<(Instant, bool)>, depth: u64, now: Instant) -> bool {
+    match before {
+        Some((at, _)) if depth > LONG_LIST => now.duration_since(at) >= LONG_LIST_INTERVAL,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_compared_once_a_minute_and_a_short_one_each_time() {
+        let now = Instant::now();
+        assert!(is_due(None, LONG_LIST + 1, now));
+        assert!(is_due(Some((now, false)), LONG_LIST, now));
+        assert!(!is_due(Some((now, true)), LONG_LIST + 1, now));
+        assert!(is_due(Some((now, true)), LONG_LIST + 1, now + LONG_LIST_INTERVAL));
+    }
+}
