@@ -1,6 +1,7 @@
 //! The maintenance duties. Each is `run` around `run_once`, and harmless in pairs. What is cheap, and late when it is not done
 //! at once, every server does; the rest is the leader's.
 
+mod cleanup;
 mod leader;
 mod partitions;
 mod promote;
@@ -14,6 +15,7 @@ use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::task::TaskId;
 use tokio_util::sync::CancellationToken;
 
+pub use cleanup::{Cleaned, Cleaner};
 pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
@@ -36,7 +38,8 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
         (state.clone(), config.worker_timeout, config.cleanup_interval);
     let duties = move |over: CancellationToken| {
         let pusher = Arc::clone(&state.pusher);
-        let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout, cleanup_interval);
+        let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout);
+        let cleaner = Cleaner::new(state.db.clone(), cleanup_interval, state.key_ttl);
         let rebuilder = Rebuilder::new(state.db.clone(), Arc::clone(&state.queue), state.queues.clone());
         let uses_redis = state.mode.uses_redis();
         async move {
@@ -45,7 +48,7 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
                     rebuilder.run(over.clone()).await;
                 }
             };
-            tokio::join!(recoverer.run(over.clone()), rebuilt);
+            tokio::join!(recoverer.run(over.clone()), cleaner.run(over.clone()), rebuilt);
         }
     };
     shutdown.spawn_named("leadership", leadership.run(duties, stop.clone()));

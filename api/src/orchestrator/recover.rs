@@ -1,4 +1,4 @@
-//! Recovers from crashes: declares silent workers dead, hands back what they ran, forgets them after a while.
+//! Recovers from crashes: declares silent workers dead and hands back what they ran.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +15,6 @@ use crate::submit::push::Pusher;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Most tasks of one statement.
 const BATCH: i64 = 1_000;
-/// How long a dead worker is still shown, so that an operator sees that it died.
-const FORGET_AFTER: Duration = Duration::from_hours(1);
 
 /// Recovers the tasks of dead workers.
 #[derive(Debug)]
@@ -24,11 +22,8 @@ pub struct Recoverer {
     db: PgPool,
     pusher: Arc<Pusher>,
     worker_timeout: Duration,
-    /// Time between looks for workers to forget.
-    cleanup_interval: Duration,
     /// Since when every pass has succeeded: heartbeats that did not come while Postgres was away accuse nobody.
     steady_since: Option<Instant>,
-    cleaned_at: Option<Instant>,
 }
 
 /// What a pass did.
@@ -41,21 +36,13 @@ pub struct Recovered {
 }
 
 impl Recoverer {
-    /// A recoverer that takes a worker for dead after `worker_timeout` of silence, and looks for workers to forget each
-    /// `cleanup_interval`.
-    pub fn new(
-        db: PgPool,
-        pusher: Arc<Pusher>,
-        worker_timeout: Duration,
-        cleanup_interval: Duration,
-    ) -> Self {
+    /// A recoverer that takes a worker for dead after `worker_timeout` of silence.
+    pub fn new(db: PgPool, pusher: Arc<Pusher>, worker_timeout: Duration) -> Self {
         Self {
             db,
             pusher,
             worker_timeout,
-            cleanup_interval,
             steady_since: None,
-            cleaned_at: None,
         }
     }
 
@@ -114,13 +101,6 @@ impl Recoverer {
             if !full {
                 break;
             }
-        }
-        if self
-            .cleaned_at
-            .is_none_or(|at| now.duration_since(at) >= self.cleanup_interval)
-        {
-            recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64()).await?;
-            self.cleaned_at = Some(now);
         }
         Ok(done)
     }

@@ -97,7 +97,7 @@ async fn nobody_is_judged_by_silence_before_the_leader_itself_was_steady_as_long
         .await
         .expect("the worker is silent");
     let pusher = Arc::new(Pusher::new(None));
-    let mut recoverer = Recoverer::new(db, pusher, timeout, Duration::from_mins(1));
+    let mut recoverer = Recoverer::new(db, pusher, timeout);
     let start = Instant::now();
     let early = recoverer.run_once(start + timeout / 2).await.expect("a pass");
     assert_eq!(early, Recovered::default());

@@ -55,3 +55,46 @@ pub async fn holders(db: impl PgExecutor<'_>, keys: &[(&str, &str)]) -> Result<V
     .fetch_all(db)
     .await
 }
+
+/// What a [`tidy`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tidied {
+    /// Keys that had expired and whose tasks are over: deleted.
+    pub deleted: i64,
+    /// Keys that had expired and whose tasks are not: pushed ahead.
+    pub prolonged: i64,
+}
+
+/// Goes through up to `limit` keys that have expired, the longest expired first. A key holds at least for its time, and for as
+/// long as its task is not over.
+pub async fn tidy(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Result<Tidied> {
+    sqlx::query_as!(
+        Tidied,
+        r#"
+        WITH expired AS MATERIALIZED (
+            -- a key that is taken again meanwhile has another time, and drops out when its lock is had
+            SELECT k.task_name, k.idempotency_key,
+                   EXISTS (SELECT FROM tasks t WHERE t.id = k.task_id AND t.status <> 'dead_letter') AS holds
+              FROM task_keys k
+             WHERE k.expires_at <= now()
+             ORDER BY k.expires_at
+             LIMIT $2
+               FOR UPDATE OF k SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM task_keys k USING expired e
+             WHERE k.task_name = e.task_name AND k.idempotency_key = e.idempotency_key AND NOT e.holds
+            RETURNING 1
+        ), prolonged AS (
+            UPDATE task_keys k SET expires_at = now() + make_interval(secs => $1)
+              FROM expired e
+             WHERE k.task_name = e.task_name AND k.idempotency_key = e.idempotency_key AND e.holds
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM deleted) AS "deleted!", (SELECT count(*) FROM prolonged) AS "prolonged!"
+        "#,
+        ttl_seconds,
+        limit,
+    )
+    .fetch_one(db)
+    .await
+}

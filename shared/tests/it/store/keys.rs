@@ -1,10 +1,12 @@
 use sqlx::PgPool;
 use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::keys::{Holder, holders};
+use tasker_shared::store::keys::{Holder, Tidied, holders, tidy};
 use tasker_shared::task::TaskStatus;
 use tasker_testkit::{a_key, a_task};
 
-use super::support::{a_dead_letter, enter_worker, execute, finish, record, run_of, submit, submit_one};
+use super::support::{
+    KEY_TTL, a_dead_letter, enter_worker, execute, finish, record, run_of, submit, submit_one,
+};
 
 async fn holder(db: &PgPool) -> Option<Holder> {
     let mut found = holders(db, &[("echo", "k")]).await.expect("an answer");
@@ -97,4 +99,38 @@ async fn the_key_of_a_task_that_was_purged_is_let_go(db: PgPool) {
             .status(&next)
             .is_some()
     );
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn expired_keys_go_when_their_tasks_are_over_and_stay_while_they_are_not(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let keyed = |key: &str| NewTask {
+        key: a_key(key),
+        ..a_task("echo")
+    };
+    let over = submit_one(&db, keyed("over")).await;
+    submit_one(&db, keyed("waiting")).await;
+    let run = run_of(&db, "w", over).await;
+    finish(&db, "w", run).await;
+    execute(&db, "UPDATE task_keys SET expires_at = now() - interval '1 s'").await;
+    submit_one(&db, keyed("fresh")).await;
+    assert_eq!(
+        tidy(&db, KEY_TTL, 100).await.expect("an answer"),
+        Tidied {
+            deleted: 1,
+            prolonged: 1
+        }
+    );
+    assert_eq!(
+        tidy(&db, KEY_TTL, 100).await.expect("an answer"),
+        Tidied {
+            deleted: 0,
+            prolonged: 0
+        }
+    );
+    let left: Vec<String> = sqlx::query_scalar("SELECT idempotency_key FROM task_keys ORDER BY 1")
+        .fetch_all(&db)
+        .await
+        .expect("keys can be read");
+    assert_eq!(left, ["fresh", "waiting"]);
 }
