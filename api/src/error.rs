@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tasker_shared::store;
-use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 use tracing::{error, warn};
 
@@ -33,6 +33,8 @@ pub enum ApiError {
     MethodNotAllowed,
     /// There is no such task.
     TaskNotFound(TaskId),
+    /// There is no such queue; these are known.
+    QueueNotFound(Vec<QueueName>),
     /// The result was asked for before there is one.
     NotFinished(TaskStatus),
     /// The task has ended and cannot be cancelled.
@@ -74,6 +76,7 @@ impl ApiError {
             Self::InvalidId => (StatusCode::BAD_REQUEST, "invalid_id", "The id is no UUID"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
             Self::TaskNotFound(_) => (StatusCode::NOT_FOUND, "task_not_found", "No such task"),
+            Self::QueueNotFound(_) => (StatusCode::NOT_FOUND, "queue_not_found", "No such queue"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -131,6 +134,10 @@ impl ApiError {
             Self::UnknownRoute => "No route has this path; see /api-docs/ui.".to_owned(),
             Self::MethodNotAllowed => "The methods that it takes are in the header Allow.".to_owned(),
             Self::TaskNotFound(id) => format!("There is no task {id}."),
+            Self::QueueNotFound(known) => {
+                let names: Vec<&str> = known.iter().map(QueueName::as_str).collect();
+                format!("There is no such queue; known are {}.", names.join(", "))
+            }
             Self::NotFinished(status) => format!("The task is {status}; it has no result yet."),
             Self::AlreadyOver(status) => format!("The task is already {status}."),
             Self::NotRetryable(status) => {

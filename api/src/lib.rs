@@ -5,6 +5,7 @@
 pub mod acted;
 pub mod cursor;
 pub mod db;
+pub mod dead_letters;
 pub mod error;
 pub mod fault;
 pub mod history;
@@ -44,6 +45,11 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::cancel::cancel_task))
         .routes(routes!(routes::retry::retry_task))
         .routes(routes!(routes::queues::list_queues))
+        .routes(routes!(routes::queue_pause::pause_queue))
+        .routes(routes!(routes::queue_resume::resume_queue))
+        .routes(routes!(routes::dead_letters::list_dead_letters))
+        .routes(routes!(routes::dead_letters_retry::retry_dead_letters))
+        .routes(routes!(routes::dead_letters_purge::purge_dead_letters))
         .routes(routes!(routes::workers::list_workers))
         .merge(operations())
         .split_for_parts();

@@ -19,6 +19,7 @@ use utoipa::{IntoResponses, OpenApi};
     tags(
         (name = "tasks", description = "Submit tasks and follow them"),
         (name = "queues", description = "Where tasks wait"),
+        (name = "dead letters", description = "Tasks that ended without success, many at once"),
         (name = "workers", description = "Who runs them"),
         (name = "health", description = "How the server is"),
     ),
@@ -33,13 +34,17 @@ const UNAVAILABLE: (u16, &str) = (
     "Too much at once, or a part of the system is away; see `Retry-After`",
 );
 
-/// The problems of a submit.
+/// The problems of a route that reads a JSON body.
 #[derive(Debug)]
 pub struct SubmitProblems;
 
 /// The problems of a route about one task.
 #[derive(Debug)]
 pub struct TaskProblems;
+
+/// The problems of a route about one queue.
+#[derive(Debug)]
+pub struct QueueProblems;
 
 /// The problems of a route that only reads its query.
 #[derive(Debug)]
@@ -60,6 +65,12 @@ impl IntoResponses for SubmitProblems {
 impl IntoResponses for TaskProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[MALFORMED, NOT_FOUND, REFUSED, UNAVAILABLE])
+    }
+}
+
+impl IntoResponses for QueueProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[(404, "There is no such queue"), REFUSED, UNAVAILABLE])
     }
 }
 

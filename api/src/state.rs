@@ -10,8 +10,10 @@ use tasker_shared::queue::Queue;
 use tasker_shared::store::PgPool;
 use tasker_shared::task::QueueName;
 use tasker_shared::telemetry::Metrics;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::dead_letters::PASSES_AT_ONCE;
 use crate::http::body::BATCH_BYTES_MAX;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
@@ -63,6 +65,8 @@ pub struct Parts {
     pub single_room: Budget,
     /// Room for the bodies of batches.
     pub batch_room: Budget,
+    /// Turns of those who work on many dead letters.
+    pub dead_letter_passes: Arc<Semaphore>,
     /// The largest body, and the largest task of a batch.
     pub max_body_bytes: usize,
     /// How long an idempotency key holds at least.
@@ -111,6 +115,7 @@ impl AppState {
             queues: config.queues.known.clone(),
             single_room: Budget::new(SINGLE_ROOM_BYTES),
             batch_room: Budget::new(BATCH_ROOM_BYTES),
+            dead_letter_passes: Arc::new(Semaphore::new(PASSES_AT_ONCE)),
             max_body_bytes: config.max_body_bytes,
             key_ttl,
             worker_timeout: config.worker_timeout,

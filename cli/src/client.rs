@@ -70,17 +70,25 @@ impl Client {
 
     /// GET, as the text of a 2xx answer.
     pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ApiError> {
-        let mut url = self.url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
+        let url = self.url_with(path, query);
         let (status, text) = self.call(self.http.request(Method::GET, url)).await?;
         self.accept(status, text)
     }
 
     /// POST of `body` as JSON, as the text of a 2xx answer.
     pub(crate) async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<String, ApiError> {
-        let request = self.http.request(Method::POST, self.url(path)).json(body);
+        self.post_with(path, &[], body).await
+    }
+
+    /// The same with a query.
+    pub(crate) async fn post_with(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Result<String, ApiError> {
+        let url = self.url_with(path, query);
+        let request = self.http.request(Method::POST, url).json(body);
         let (status, text) = self.call(request).await?;
         self.accept(status, text)
     }
@@ -103,6 +111,14 @@ impl Client {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    fn url_with(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         url
     }

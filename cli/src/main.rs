@@ -41,9 +41,12 @@ enum Command {
     /// Submit tasks and look at them.
     #[command(subcommand)]
     Task(commands::task::TaskCommand),
-    /// Look at the queues.
+    /// Look at the queues, pause and resume them.
     #[command(subcommand)]
     Queue(commands::queue::QueueCommand),
+    /// Look at the dead letters, run them again, delete them.
+    #[command(subcommand)]
+    Dlq(commands::dlq::DlqCommand),
     /// Look at the workers.
     #[command(subcommand)]
     Worker(commands::worker::WorkerCommand),
@@ -73,6 +76,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Task(command) => commands::task::run(command, &client, output).await,
         Command::Queue(command) => commands::queue::run(command, &client, output).await,
+        Command::Dlq(command) => commands::dlq::run(command, &client, output).await,
         Command::Worker(command) => commands::worker::run(command, &client, output).await,
         Command::Bench(command) => commands::bench::run(command, &client, output).await,
     }
@@ -101,6 +105,11 @@ mod tests {
             "tasker task submit noop --run-at 2030-01-02T03:04:05Z",
             "tasker task get 0190a5f0-0000-7000-8000-000000000000 --wait 30",
             "tasker queue list --json",
+            "tasker queue pause high",
+            "tasker queue resume team.mail --json",
+            "tasker dlq list --task-name t --queue low --reason failed --before 2030-01-02T03:04:05Z --limit 5",
+            "tasker dlq retry --reason crash_loop",
+            "tasker dlq purge --dry-run",
             "tasker --url http://localhost:8080 worker status",
             "tasker bench submit --connections 1,8 --seconds 2",
             "tasker bench batch --tasks 2000 --size 500",
@@ -124,6 +133,9 @@ mod tests {
             "tasker task submit noop --run-at tomorrow",
             "tasker task get no-uuid",
             "tasker task get 0190a5f0-0000-7000-8000-000000000000 --wait 61",
+            "tasker queue pause",
+            "tasker dlq purge --reason bad",
+            "tasker dlq list --limit 0",
             "tasker --url ftp://x queue list",
             "tasker bench submit --connections 0",
             "tasker bench latency --rate 0",

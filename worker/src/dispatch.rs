@@ -96,9 +96,10 @@ impl ClaimLoop {
             self.pause = None;
         }
         self.parts.gate.opened().await;
+        let resumed = self.parts.paused.resumed();
         let serving = self.parts.paused.leave_out(&self.queues);
         if serving.is_empty() {
-            self.parts.paused.resumed().await;
+            resumed.await;
             return None;
         }
         self.popper.serve(&serving);

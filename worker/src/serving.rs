@@ -7,6 +7,7 @@ use std::time::Duration;
 use tasker_shared::store::{self, PgPool};
 use tasker_shared::task::QueueName;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -43,9 +44,9 @@ impl Paused {
             .collect()
     }
 
-    /// Waits until a queue is resumed.
-    pub(crate) async fn resumed(&self) {
-        self.removed.notified().await;
+    /// Ends when a queue is resumed after this call, awaited or not: so a look at [`Self::leave_out`] in between misses nothing.
+    pub(crate) fn resumed(&self) -> Notified<'_> {
+        self.removed.notified()
     }
 
     /// Looks each second, while something is paused, whether it was resumed.
@@ -86,5 +87,24 @@ impl Paused {
 
     fn names(&self) -> MutexGuard<'_, HashSet<QueueName>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_resume_between_the_look_and_the_wait_is_not_missed() {
+        let paused = Paused::default();
+        let queue = QueueName::default_class();
+        paused.add(&HashSet::from([queue.clone()]));
+        let resumed = paused.resumed();
+        assert!(paused.leave_out(std::slice::from_ref(&queue)).is_empty());
+        paused.keep(&[]);
+        tokio::time::timeout(LOOK, resumed)
+            .await
+            .expect("the resume is noticed");
+        assert_eq!(paused.leave_out(std::slice::from_ref(&queue)), [queue]);
     }
 }

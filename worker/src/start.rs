@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_shared::config::DispatchMode;
 use tasker_shared::store::migrations::{current_version, wanted_version};
 use tasker_shared::store::workers::{self, NewWorker};
 use tasker_shared::store::{self, queues, task_types};
@@ -27,13 +28,15 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
     )
 }
 
-/// Waits for Postgres at the right version and for the API, then registers. False if the worker was stopped meanwhile.
+/// Waits for Postgres at the right version, for Redis if nothing can be done without it, and for the API; then registers.
+/// False if the worker was stopped meanwhile.
 pub(crate) async fn register(parts: &Parts) -> bool {
     tokio::select! {
         biased;
         () = parts.shutdown.soft().cancelled() => false,
         () = async {
             wait_for_schema(parts).await;
+            wait_for_redis(parts).await;
             wait_for_api(parts).await;
             until_registered(parts).await;
         } => true,
@@ -54,6 +57,20 @@ async fn wait_for_schema(parts: &Parts) {
         if said.as_ref() != Some(&state) {
             info!(wanted, %state, "waiting for Postgres to have the schema that this worker needs");
             said = Some(state);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits for Redis where it is the only way to work; the other modes have Postgres.
+async fn wait_for_redis(parts: &Parts) {
+    if parts.config.mode != DispatchMode::EventDrivenOnly {
+        return;
+    }
+    let mut said = false;
+    while let Err(error) = parts.queue.is_up().await {
+        if !std::mem::replace(&mut said, true) {
+            warn!(%error, "waiting for Redis, which this mode cannot do without");
         }
         tokio::time::sleep(LOOK).await;
     }

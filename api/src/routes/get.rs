@@ -16,7 +16,7 @@ use crate::openapi::TaskProblems;
 use crate::state::AppState;
 
 /// Longest wait.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// Get a task
 ///

@@ -18,7 +18,7 @@ use crate::openapi::QueryProblems;
 use crate::state::AppState;
 
 /// Tasks of a page unless `limit` says otherwise.
-const LIMIT: i64 = 50;
+pub(super) const LIMIT: i64 = 50;
 /// Most tasks of a page.
 const LIMIT_MAX: i64 = 1_000;
 
@@ -50,18 +50,21 @@ pub async fn list_tasks(State(state): State<AppState>, mut query: Query) -> Resu
     let name = canonical(&filter);
     let before = match cursor {
         None => None,
-        Some(text) => Some(cursor::decode(&text, &name).ok_or_else(|| {
-            ApiError::refused(
-                FaultKind::InvalidCursor,
-                "cursor",
-                "was not given out by this list with this filter",
-            )
-        })?),
+        Some(text) => Some(cursor::decode(&text, &name).ok_or_else(invalid_cursor)?),
     };
     let page = records::list(&state.db, &filter, before, limit).await?;
     let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
     let next_cursor = page.next.map(|id| cursor::encode(id, &name));
     Ok(Json(TaskPage { tasks, next_cursor }))
+}
+
+/// The error about a cursor from elsewhere.
+pub(super) fn invalid_cursor() -> ApiError {
+    ApiError::refused(
+        FaultKind::InvalidCursor,
+        "cursor",
+        "was not given out by this list with this filter",
+    )
 }
 
 fn read_filter(query: &mut Query) -> Filter {
@@ -86,12 +89,12 @@ fn read_status(text: &str) -> Result<TaskStatus, String> {
     })
 }
 
-fn read_limit(text: &str) -> Result<i64, String> {
+pub(super) fn read_limit(text: &str) -> Result<i64, String> {
     let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| format!("must be 1 to {LIMIT_MAX}"))
 }
 
-fn read_time(text: &str) -> Result<DateTime<Utc>, &'static str> {
+pub(super) fn read_time(text: &str) -> Result<DateTime<Utc>, &'static str> {
     const ERROR: &str = "must be a time like 2026-01-31T12:00:00Z";
     let time = DateTime::parse_from_rfc3339(text).map_err(|_| ERROR)?.to_utc();
     // beyond these Postgres has no times

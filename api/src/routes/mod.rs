@@ -1,11 +1,16 @@
 //! The routes: one file per action.
 
 pub mod cancel;
+pub mod dead_letters;
+pub mod dead_letters_purge;
+pub mod dead_letters_retry;
 pub mod get;
 pub mod health;
 pub mod history;
 pub mod list;
 pub mod metrics;
+pub mod queue_pause;
+pub mod queue_resume;
 pub mod queues;
 pub mod result;
 pub mod retry;

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use tasker_shared::store::queues;
+use tasker_shared::task::QueueName;
 use tasker_shared::wire::{QueueInfo, Queues};
 
 use crate::error::ApiError;
@@ -18,8 +19,20 @@ use crate::state::AppState;
     responses((status = 200, body = Queues, description = "One entry a queue"), QueryProblems),
 )]
 pub async fn list_queues(State(state): State<AppState>, _: NoQuery) -> Result<Json<Queues>, ApiError> {
+    let queues = queues_now(&state, &state.queues).await?;
+    Ok(Json(Queues { queues }))
+}
+
+/// One declared queue as it is now.
+pub(super) async fn queue_now(state: &AppState, name: QueueName) -> Result<QueueInfo, ApiError> {
+    let queues = queues_now(state, &[name]).await?;
+    let queue = queues.into_iter().next();
+    queue.ok_or_else(|| ApiError::Internal("a queue that was asked for was not answered".to_owned()))
+}
+
+async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueInfo>, ApiError> {
     let timeout = state.worker_timeout.as_secs_f64();
-    let (states, depths) = tokio::join!(queues::states(&state.db, &state.queues, timeout), depths(&state));
+    let (states, depths) = tokio::join!(queues::states(&state.db, names, timeout), depths(state, names));
     let queues = states?.into_iter().enumerate().map(|(place, queue)| QueueInfo {
         key: state.queue.keys().list(&queue.name),
         depth: depths.as_ref().and_then(|depths| depths.get(place)).copied(),
@@ -30,15 +43,13 @@ pub async fn list_queues(State(state): State<AppState>, _: NoQuery) -> Result<Js
         workers: queue.workers,
         name: queue.name,
     });
-    Ok(Json(Queues {
-        queues: queues.collect(),
-    }))
+    Ok(queues.collect())
 }
 
 /// The lengths of the lists; nothing while Redis is away, or where there is none.
-async fn depths(state: &AppState) -> Option<Vec<u64>> {
+async fn depths(state: &AppState, names: &[QueueName]) -> Option<Vec<u64>> {
     if !state.mode.uses_redis() {
         return None;
     }
-    state.queue.depths(&state.queues).await.ok()
+    state.queue.depths(names).await.ok()
 }

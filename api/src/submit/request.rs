@@ -148,6 +148,12 @@ pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
     read(text, "").map_err(ApiError::from)
 }
 
+/// Reads a body that is one object without others in it.
+pub fn read_flat<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+    let text = checked_text(body, JSON_DEPTH)?;
+    read(text, "").map_err(ApiError::from)
+}
+
 /// Why a text is not what it should be.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadError {

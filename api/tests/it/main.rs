@@ -2,12 +2,14 @@
 
 mod bad_input;
 mod batch;
+mod dead_letters;
 mod harness;
 mod http;
 mod idempotency;
 mod operator;
 mod orchestrator;
 mod outages;
+mod pause;
 mod process;
 mod reads;
 mod submit;

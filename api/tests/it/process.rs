@@ -113,17 +113,22 @@ async fn twenty_servers_that_start_at_once_on_an_empty_database_come_up_clean(db
     assert!(applied > 0);
 }
 
-#[sqlx::test(migrations = false)]
-async fn a_stop_answers_what_waits_and_ends_with_zero(db: PgPool) {
-    let running = Running::start(server(&db));
+/// Where a server that is ready listens.
+fn listening(running: &Running) -> String {
     let line = running.line_with("listening");
-    let address = line
+    let port = line
         .split("127.0.0.1:")
         .nth(1)
         .and_then(|rest| rest.split('"').next())
-        .expect("an address")
-        .to_owned();
+        .expect("an address");
     running.line_with("\"ready\"");
+    format!("127.0.0.1:{port}")
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_stop_answers_what_waits_and_ends_with_zero(db: PgPool) {
+    let running = Running::start(server(&db));
+    let address = listening(&running);
     let id = TaskId::generate();
     sqlx::query(
         "INSERT INTO tasks (id, task_name, queue, priority, parameters, metadata, tags, status, max_attempts,
@@ -134,14 +139,12 @@ async fn a_stop_answers_what_waits_and_ends_with_zero(db: PgPool) {
     .execute(&db)
     .await
     .expect("a row");
-    let mut stream = TcpStream::connect(format!("127.0.0.1:{address}"))
-        .await
-        .expect("connected");
+    let mut stream = TcpStream::connect(&address).await.expect("connected");
     let request = format!("GET /tasks/{id}?wait=50 HTTP/1.1\r\nHost: x\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     // a second request on another connection is answered only after the first one was read
     crate::harness::eventually(async || {
-        let mut probe = TcpStream::connect(format!("127.0.0.1:{address}")).await.ok()?;
+        let mut probe = TcpStream::connect(&address).await.ok()?;
         probe
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             .await
@@ -159,6 +162,24 @@ async fn a_stop_answers_what_waits_and_ends_with_zero(db: PgPool) {
     assert!(answer.contains(&id.to_string()), "{answer}");
     assert_eq!(running.exit_code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[sqlx::test(migrations = false)]
+async fn who_sends_a_batch_that_is_too_large_to_its_end_still_sees_the_answer(db: PgPool) {
+    let running = Running::start(server(&db));
+    let mut stream = TcpStream::connect(listening(&running)).await.expect("connected");
+    let body = vec![b' '; 40_000_000];
+    let head = format!(
+        "POST /tasks/submit/batch HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(&body).await.expect("sent to the end");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("body_too_large"), "{answer}");
 }
 
 #[sqlx::test(migrations = false)]

@@ -1,6 +1,7 @@
 //! The commands, one file per noun.
 
 pub(crate) mod bench;
+pub(crate) mod dlq;
 pub(crate) mod queue;
 pub(crate) mod task;
 pub(crate) mod worker;

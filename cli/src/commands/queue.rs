@@ -1,8 +1,9 @@
-//! `tasker queue`: look at the queues.
+//! `tasker queue`: look at the queues, pause and resume them.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde_json::json;
 use tasker_shared::wire::{QueueInfo, Queues};
 
 use crate::client::Client;
@@ -12,17 +13,36 @@ use crate::output::{Output, print_line, print_table};
 pub(crate) enum QueueCommand {
     /// List the queues with what waits and runs in them.
     List,
+    /// Let no task of a queue begin until it is resumed; submits go on.
+    Pause {
+        /// The queue, by name or alias.
+        name: String,
+    },
+    /// Let the tasks of a paused queue begin again.
+    Resume {
+        /// The queue, by name or alias.
+        name: String,
+    },
 }
 
 pub(crate) async fn run(command: QueueCommand, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
-    let QueueCommand::List = command;
-    let answer = client.get(&["queues"], &[]).await?;
+    let (answer, one) = match command {
+        QueueCommand::List => (client.get(&["queues"], &[]).await?, false),
+        QueueCommand::Pause { name } => (act(client, &name, "pause").await?, true),
+        QueueCommand::Resume { name } => (act(client, &name, "resume").await?, true),
+    };
     if output.is_json() {
         print_line(&answer)?;
+    } else if one {
+        print(&[client.read::<QueueInfo>(&answer)?])?;
     } else {
         print(&client.read::<Queues>(&answer)?.queues)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn act(client: &Client, name: &str, action: &str) -> anyhow::Result<String> {
+    Ok(client.post(&["queues", name, action], &json!({})).await?)
 }
 
 /// Prints the queues as a table.

@@ -195,7 +195,7 @@ fn parse_duration(text: &str) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     let time = DateTime::parse_from_rfc3339(text);
     time.map(|time| time.to_utc())
         .map_err(|_| "must be a time like 2030-01-31T12:00:00Z".to_owned())

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tasker_testkit::{System, free_port};
 
-use crate::harness::Small;
+use crate::harness::{SOON, Small};
 
 /// The exit code and the output of `tasker` with these arguments.
 async fn tasker(system: &System, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
@@ -86,4 +86,54 @@ async fn the_exit_code_tells_what_went_wrong(db: PgPool) {
     let (code, text) = tasker(&small.system, &nobody, &["queue", "list"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&nobody), "{text}");
+}
+
+#[sqlx::test(migrations = false)]
+async fn queues_are_paused_and_resumed(db: PgPool) {
+    let small = Small::start(&db).await;
+    let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
+    for (action, paused) in [("pause", true), ("resume", false)] {
+        let (code, text) = run(&["queue", action, "low", "--json"]).await;
+        assert_eq!(code, Some(0), "{text}");
+        let queue: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            (&queue["name"], &queue["paused"]),
+            (&"low_priority".into(), &paused.into())
+        );
+        let (code, text) = run(&["queue", action, "low"]).await;
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("low_priority"), "{text}");
+    }
+    let (code, text) = run(&["queue", "pause", "nobody"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("high_priority"), "{text}");
+}
+
+#[sqlx::test(migrations = false)]
+async fn dead_letters_are_listed_retried_and_purged(db: PgPool) {
+    let small = Small::start(&db).await;
+    let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
+    let json = async |arguments: &[&str]| -> Value {
+        let (code, text) = run(arguments).await;
+        assert_eq!(code, Some(0), "{text}");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let body = serde_json::json!({"task_name": "example_failing", "max_retries": 0});
+    let id = small.server.submit(&body).await;
+    small.server.wait_for(&id, "dead_letter", SOON).await;
+    let (code, text) = run(&["dlq", "list", "--reason", "exhausted"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains(&id), "{text}");
+    let dry = json(&["dlq", "purge", "--dry-run", "--queue", "default", "--json"]).await;
+    assert_eq!((&dry["matched"], &dry["purged"]), (&1.into(), &0.into()));
+    let retried = json(&["dlq", "retry", "--task-name", "example_failing", "--json"]).await;
+    assert_eq!(retried["retried"], 1);
+    small.server.wait_for(&id, "dead_letter", SOON).await;
+    let none = json(&["dlq", "purge", "--before", "2020-01-01T00:00:00Z", "--json"]).await;
+    assert_eq!(none["matched"], 0);
+    let (code, text) = run(&["dlq", "purge"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("PURGED"), "{text}");
+    let (status, _) = small.server.get(&format!("/tasks/{id}")).await;
+    assert_eq!(status, 404);
 }

@@ -15,6 +15,7 @@ mod losses;
 mod main_job;
 mod migrations;
 mod openapi;
+mod pause;
 mod priority;
 mod privacy;
 mod schedule;

@@ -119,7 +119,8 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
                 SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
                        t.attempts + (i.next <> 'pending')::integer AS attempts, t.crash_count,
                        CASE WHEN t.cancel_requested_at IS NULL THEN i.next ELSE 'cancelled' END::task_status AS next,
-                       i.retry_seconds, i.dead_reason, i.reason, i.error,
+                       i.retry_seconds, i.dead_reason, i.error,
+                       CASE WHEN t.cancel_requested_at IS NULL THEN i.reason ELSE 'cancelled' END AS reason,
                        CASE WHEN i.next <> 'pending' THEN t.attempts + 1 END AS attempt
                   FROM tasks t
                   JOIN UNNEST($2::uuid[], $3::integer[], $4::text[], $5::double precision[], $6::text[], $7::text[],

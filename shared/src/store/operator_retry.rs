@@ -62,7 +62,7 @@ pub async fn retry(
         ), revived AS (
             UPDATE tasks t
                SET status = 'pending', attempts = 0, crash_count = 0, reason = NULL, error = NULL, progress = NULL,
-                   started_at = NULL, enqueued_at = now(), updated_at = now()
+                   started_at = NULL, run_at = NULL, enqueued_at = now(), updated_at = now()
               FROM free f
              WHERE t.id = f.id AND f.status = 'dead_letter'
             RETURNING t.queue
@@ -74,10 +74,10 @@ pub async fn retry(
             INSERT INTO tasks
                    (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
                     idempotency_key, request_fingerprint, correlation_id, traceparent, timeout_seconds,
-                    created_at, run_at, enqueued_at)
+                    created_at, enqueued_at)
             SELECT id, task_name, queue, priority, parameters, metadata, tags, 'pending', runs, 0, max_attempts,
                    idempotency_key, request_fingerprint, correlation_id, traceparent, timeout_seconds,
-                   created_at, run_at, now()
+                   created_at, now()
               FROM taken_out
             RETURNING queue
         ), noted AS (

@@ -61,6 +61,29 @@ pub async fn states(
     .await
 }
 
+/// Pauses a queue: its tasks are left alone until it is resumed. One that is paused stays paused since when it was.
+pub async fn pause(db: impl PgExecutor<'_>, name: &QueueName) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO queues AS q (name, paused_at) VALUES ($1, now())
+             ON CONFLICT (name) DO UPDATE SET paused_at = now() WHERE q.paused_at IS NULL",
+        name as _,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Resumes a queue; one that is not paused stays as it is.
+pub async fn resume(db: impl PgExecutor<'_>, name: &QueueName) -> Result<()> {
+    sqlx::query!(
+        "UPDATE queues SET paused_at = NULL WHERE name = $1 AND paused_at IS NOT NULL",
+        name as _,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
 /// Which of `names` are paused.
 pub async fn paused(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<Vec<QueueName>> {
     sqlx::query_scalar!(

@@ -59,6 +59,7 @@ macro_rules! select_records {
         )
     };
 }
+pub(super) use select_records;
 
 /// The earliest time at which a task with this id can have ended: its id's own time less a day, for clocks that differ.
 /// Postgres leaves out the partitions before.

@@ -62,6 +62,14 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Exhausted, Self::Failed, Self::Timeout, Self::CrashLoop];
+
+    /// The reason of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// The name in the table, over HTTP and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

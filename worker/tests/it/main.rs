@@ -5,5 +5,6 @@ mod dispatch;
 mod harness;
 mod net;
 mod outcomes;
+mod pause;
 mod recovery;
 mod shutdown;

@@ -2,6 +2,7 @@
 
 use sqlx::PgPool;
 use tasker_shared::store::insert::{NewTask, insert};
+use tasker_shared::store::workers;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 use tasker_worker::{Context, Task, TaskError};
@@ -67,4 +68,22 @@ async fn polling_only_needs_no_redis_at_all(db: PgPool) {
     let worker = system.worker(vec![Task::new("nothing", nothing)], &settings);
     all_complete(&system, ids).await;
     worker.stop().await.expect("a clean stop");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn event_driven_only_waits_for_redis_before_it_registers(db: PgPool) {
+    let system = System::new(db);
+    let ids = lost(&system, 20).await;
+    let away = ("redis-url", "redis://127.0.0.1:1");
+    let task = || vec![Task::new("nothing", nothing)];
+    let settings = [away, ("tasker-deployment-mode", "EventDrivenOnly")];
+    let waiting = system.worker(task(), &settings);
+    // one that starts later and does not wait shows how far the first would have come
+    let other = system.worker(task(), &[away]);
+    all_complete(&system, ids).await;
+    let listed = workers::list(&system.db, 30.0).await;
+    assert_eq!(listed.expect("workers can be read").len(), 1);
+    for worker in [waiting, other] {
+        worker.stop().await.expect("a clean stop");
+    }
 }

@@ -101,6 +101,11 @@ async fn a_cancel_wins_over_every_verdict(db: PgPool) {
         );
         assert_eq!((record.reason, record.result), (None, None));
         assert!(record.completed_at.is_some());
+        let history = events(&db, id).await.expect("an answer");
+        assert_eq!(
+            history.last().and_then(|event| event.reason.as_deref()),
+            Some("cancelled")
+        );
         assert_eq!(rows_of(&db, id).await, 1);
     }
 }

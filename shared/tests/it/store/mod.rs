@@ -1,6 +1,7 @@
 mod cancel;
 mod claim;
 mod complete;
+mod dead_letters;
 mod end_runs;
 mod insert;
 mod keys;

@@ -3,7 +3,7 @@ use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::history::events;
-use tasker_shared::store::insert::NewTask;
+use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::keys::holders;
 use tasker_shared::store::operator_retry::{Retried, retry};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
@@ -20,6 +20,19 @@ async fn ask(db: &PgPool, id: TaskId) -> Retried {
 
 fn pending() -> Retried {
     Retried::Pending(QueueName::default_class())
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_task_cancelled_before_its_time_is_due_at_once_when_retried(db: PgPool) {
+    let later = NewTask {
+        due: Due::InSeconds(3600.0),
+        ..a_task("echo")
+    };
+    let id = submit_one(&db, later).await;
+    cancel(&db, id, "me").await.expect("an answer");
+    assert_eq!(ask(&db, id).await, pending());
+    let record = record(&db, id).await;
+    assert_eq!((record.status, record.run_at), (TaskStatus::Pending, None));
 }
 
 fn keyed() -> NewTask {

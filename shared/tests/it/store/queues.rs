@@ -1,6 +1,6 @@
 use sqlx::PgPool;
 use tasker_shared::store::insert::NewTask;
-use tasker_shared::store::queues::{declare, states};
+use tasker_shared::store::queues::{declare, pause, paused, resume, states};
 use tasker_shared::store::workers::{NewWorker, register};
 use tasker_shared::task::QueueName;
 use tasker_testkit::{a_task, a_worker};
@@ -74,4 +74,37 @@ async fn queues_tell_in_the_order_asked_what_waits_what_runs_and_who_serves(db: 
     assert_eq!((default.pending, default.running, default.workers), (2, 1, 1));
     let age = default.oldest_age_seconds.expect("an age");
     assert!((90.0..150.0).contains(&age), "{age}");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_pause_keeps_its_beginning_and_a_resume_ends_it(db: PgPool) {
+    let since = async || -> Option<chrono::DateTime<chrono::Utc>> {
+        sqlx::query_scalar("SELECT paused_at FROM queues WHERE name = 'low_priority'")
+            .fetch_one(&db)
+            .await
+            .expect("a queue")
+    };
+    let low = QueueName::low();
+    resume(&db, &low).await.expect("resumed");
+    assert_eq!(since().await, None);
+    pause(&db, &low).await.expect("paused");
+    let first = since().await;
+    pause(&db, &low).await.expect("paused");
+    assert!(first.is_some() && since().await == first);
+    assert_eq!(
+        paused(&db, &QueueName::classes()).await.expect("names"),
+        std::slice::from_ref(&low)
+    );
+    resume(&db, &low).await.expect("resumed");
+    assert_eq!(since().await, None);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_queue_that_was_not_declared_yet_can_be_paused(db: PgPool) {
+    let extra = QueueName::parse("team.mail").expect("a name");
+    pause(&db, &extra).await.expect("paused");
+    assert_eq!(
+        paused(&db, std::slice::from_ref(&extra)).await.expect("names"),
+        [extra]
+    );
 }

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::claim::{Claimant, claim};
 use tasker_shared::store::complete::{Success, complete};
+use tasker_shared::store::dead_letters::{Filter, Position, matched, retry_batch};
 use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_shared::store::insert::{Due, NewTask, insert};
 use tasker_shared::store::operator_retry::retry;
@@ -75,14 +76,26 @@ impl Actor<'_> {
 
     async fn step(&mut self) -> Result<()> {
         let some: Vec<TaskId> = self.tasks.sample(&mut self.rng, 15).copied().collect();
-        match self.rng.random_range(0..10) {
-            0..=2 => self.claim(&some).await,
-            3..=4 => self.complete().await,
-            5..=6 => self.end().await,
-            7 => promote(self.db, 10).await.map(drop),
-            8 => cancel(self.db, some[0], "me").await.map(drop),
+        match self.rng.random_range(0..21) {
+            0..=5 => self.claim(&some).await,
+            6..=9 => self.complete().await,
+            10..=13 => self.end().await,
+            14..=15 => promote(self.db, 10).await.map(drop),
+            16..=17 => cancel(self.db, some[0], "me").await.map(drop),
+            18 => self.retry_some().await,
             _ => retry(self.db, some[0], "me", KEY_TTL).await.map(drop),
         }
+    }
+
+    async fn retry_some(&self) -> Result<()> {
+        let all = Filter::default();
+        let position = Position {
+            above: TaskId::MIN,
+            as_of: matched(self.db, &all).await?.as_of,
+        };
+        retry_batch(self.db, &all, position, 5, "me", KEY_TTL)
+            .await
+            .map(drop)
     }
 
     async fn claim(&mut self, ids: &[TaskId]) -> Result<()> {

@@ -1,0 +1,44 @@
+//! `POST /dead-letter/purge`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::wire::{DeadLetterFilter, DeadLettersPurged};
+
+use super::dead_letters::{read_dry_run, read_filter};
+use crate::dead_letters::{Action, carry_out, count};
+use crate::error::ApiError;
+use crate::http::body::SingleBody;
+use crate::http::query::Query;
+use crate::openapi::SubmitProblems;
+use crate::state::AppState;
+
+/// Delete dead letters
+///
+/// All that match, `{}` being every one, with the idempotency keys that they hold. An event of each stays.
+#[utoipa::path(
+    post,
+    path = "/dead-letter/purge",
+    tag = "dead letters",
+    params(("dry_run" = Option<bool>, Query, description = "Only count")),
+    request_body = DeadLetterFilter,
+    responses((status = 200, body = DeadLettersPurged, description = "What was done"), SubmitProblems),
+)]
+pub async fn purge_dead_letters(
+    State(state): State<AppState>,
+    query: Query,
+    SingleBody(body, _held): SingleBody,
+) -> Result<Json<DeadLettersPurged>, ApiError> {
+    let dry_run = read_dry_run(query)?;
+    let filter = read_filter(&body)?;
+    let outcome = if dry_run {
+        count(&state, &filter).await?
+    } else {
+        carry_out(&state, Action::Purge, filter).await?
+    };
+    Ok(Json(DeadLettersPurged {
+        matched: outcome.matched,
+        purged: outcome.done,
+        skipped: outcome.skipped,
+        dry_run,
+    }))
+}

@@ -1,0 +1,45 @@
+//! `POST /dead-letter/retry`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::wire::{DeadLetterFilter, DeadLettersRetried};
+
+use super::dead_letters::{read_dry_run, read_filter};
+use crate::dead_letters::{Action, carry_out, count};
+use crate::error::ApiError;
+use crate::http::body::SingleBody;
+use crate::http::query::Query;
+use crate::openapi::SubmitProblems;
+use crate::state::AppState;
+
+/// Run dead letters again
+///
+/// All that match, `{}` being every one; each begins with its first attempt. Those whose idempotency key another live task
+/// holds are skipped. What dies again meanwhile is not taken a second time.
+#[utoipa::path(
+    post,
+    path = "/dead-letter/retry",
+    tag = "dead letters",
+    params(("dry_run" = Option<bool>, Query, description = "Only count")),
+    request_body = DeadLetterFilter,
+    responses((status = 200, body = DeadLettersRetried, description = "What was done"), SubmitProblems),
+)]
+pub async fn retry_dead_letters(
+    State(state): State<AppState>,
+    query: Query,
+    SingleBody(body, _held): SingleBody,
+) -> Result<Json<DeadLettersRetried>, ApiError> {
+    let dry_run = read_dry_run(query)?;
+    let filter = read_filter(&body)?;
+    let outcome = if dry_run {
+        count(&state, &filter).await?
+    } else {
+        carry_out(&state, Action::Retry, filter).await?
+    };
+    Ok(Json(DeadLettersRetried {
+        matched: outcome.matched,
+        retried: outcome.done,
+        skipped: outcome.skipped,
+        dry_run,
+    }))
+}

@@ -1,0 +1,35 @@
+//! `POST /queues/{name}/resume`
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::store::queues;
+use tasker_shared::wire::QueueInfo;
+
+use super::queues::queue_now;
+use crate::db::{retried, write_failed};
+use crate::error::ApiError;
+use crate::http::path::QueuePath;
+use crate::http::query::NoQuery;
+use crate::openapi::QueueProblems;
+use crate::state::AppState;
+
+/// Resume a queue
+///
+/// Workers look each second and take from it again. Resuming one that is not paused changes nothing.
+#[utoipa::path(
+    post,
+    path = "/queues/{name}/resume",
+    tag = "queues",
+    params(("name" = String, Path, description = "The queue, by name or alias")),
+    responses((status = 200, body = QueueInfo, description = "The queue as it is now"), QueueProblems),
+)]
+pub async fn resume_queue(
+    State(state): State<AppState>,
+    QueuePath(name): QueuePath,
+    _: NoQuery,
+) -> Result<Json<QueueInfo>, ApiError> {
+    retried(|| queues::resume(&state.db, &name))
+        .await
+        .map_err(write_failed)?;
+    queue_now(&state, name).await.map(Json)
+}

@@ -1,0 +1,269 @@
+//! Dead letters, many at once: listed, run again, purged.
+//!
+//! A dead letter's `updated_at` is when it died: nothing writes to such a row until an operator does. A pass over many
+//! therefore begins with [`matched`], and its batches take only rows that had died by then: a task that dies again
+//! meanwhile is not taken twice. Rows that somebody else is working on are left to them.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::Result;
+use super::records::{Page, TaskRecord, select_records};
+use crate::task::retry::DeadLetterReason;
+use crate::task::{QueueName, TaskId, TaskStatus};
+
+/// Which dead letters are meant; an empty filter means all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only those of this type.
+    pub task_name: Option<String>,
+    /// Only those of this queue.
+    pub queue: Option<QueueName>,
+    /// Only those that died for this reason.
+    pub reason: Option<DeadLetterReason>,
+    /// Only those that died before this time.
+    pub before: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.task_name.is_none() && self.queue.is_none() && self.reason.is_none() && self.before.is_none()
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        self.reason.map(DeadLetterReason::as_str)
+    }
+}
+
+/// What a pass over many begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct Matched {
+    /// How many dead letters match.
+    pub count: i64,
+    /// Postgres's time of this look.
+    pub as_of: DateTime<Utc>,
+}
+
+/// How far a pass has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Position {
+    /// Its next batch begins above this id.
+    pub above: TaskId,
+    /// It takes only what had died by this time.
+    pub as_of: DateTime<Utc>,
+}
+
+/// A dead letter that a batch locked.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// Its id.
+    pub id: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Whether it was changed; if not, another live task holds its idempotency key.
+    pub done: bool,
+}
+
+/// A statement over one batch, which it locks first; the rest of the statement begins after the CTE `batch`.
+macro_rules! over_batch {
+    (($filter:expr, $position:expr, $limit:expr), $rest:tt, $($argument:tt)*) => {
+        sqlx::query_as!(
+            Taken,
+            r#"
+            WITH batch AS MATERIALIZED (
+                SELECT id, queue, task_name, idempotency_key, request_fingerprint
+                  FROM tasks
+                 WHERE status = 'dead_letter' AND id > $1 AND updated_at <= $2
+                   AND ($3::text IS NULL OR task_name = $3)
+                   AND ($4::text IS NULL OR queue = $4)
+                   AND ($5::text IS NULL OR reason = $5)
+                   AND ($6::timestamptz IS NULL OR updated_at < $6)
+                 ORDER BY id
+                 LIMIT $7
+                   FOR NO KEY UPDATE SKIP LOCKED
+            ), "# + $rest,
+            $position.above as _,
+            $position.as_of,
+            $filter.task_name,
+            $filter.queue.as_ref() as _,
+            $filter.reason(),
+            $filter.before,
+            $limit,
+            $($argument)*
+        )
+    };
+}
+
+/// How many rows one page looks at, at most, so that a filter that matches little cannot read all dead letters at once.
+const SCANNED_ROWS: i64 = 10_000;
+
+/// Lists the dead letters that match `filter`, newest first, from below `before`.
+pub async fn list(
+    db: impl PgExecutor<'_> + Copy,
+    filter: &Filter,
+    before: Option<TaskId>,
+    limit: i64,
+) -> Result<Page> {
+    let below = before.unwrap_or(TaskId::MAX);
+    // settled first, as in the list of all tasks: what comes or goes between the two statements is then not left out
+    let scanned = if filter.is_empty() { limit } else { SCANNED_ROWS };
+    let scan_end = scan_end(db, below, scanned).await?;
+    let tasks = select_records!(
+        r#"FROM task_records
+          WHERE NOT finished AND status = 'dead_letter' AND id < $1 AND id >= $2
+            AND ($3::text IS NULL OR task_name = $3)
+            AND ($4::text IS NULL OR queue = $4)
+            AND ($5::text IS NULL OR reason = $5)
+            AND ($6::timestamptz IS NULL OR updated_at < $6)
+          ORDER BY id DESC
+          LIMIT $7"#,
+        below as _,
+        scan_end.unwrap_or(TaskId::MIN) as _,
+        filter.task_name,
+        filter.queue.as_ref() as _,
+        filter.reason(),
+        filter.before,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let full = i64::try_from(tasks.len()) == Ok(limit);
+    let next = tasks.last().filter(|_| full).map(|last| last.id).or(scan_end);
+    Ok(Page { tasks, next })
+}
+
+/// The id of the last row that a page looks at, or nothing if the list ends before.
+async fn scan_end(db: impl PgExecutor<'_>, below: TaskId, scanned: i64) -> Result<Option<TaskId>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id: TaskId" FROM tasks WHERE status = 'dead_letter' AND id < $1
+         ORDER BY id DESC OFFSET $2::bigint - 1 LIMIT 1
+        "#,
+        below as _,
+        scanned,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Counts the dead letters that match `filter`.
+pub async fn matched(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Matched> {
+    sqlx::query_as!(
+        Matched,
+        r#"
+        SELECT count(*) AS "count!", now() AS "as_of!"
+          FROM tasks
+         WHERE status = 'dead_letter'
+           AND ($1::text IS NULL OR task_name = $1)
+           AND ($2::text IS NULL OR queue = $2)
+           AND ($3::text IS NULL OR reason = $3)
+           AND ($4::timestamptz IS NULL OR updated_at < $4)
+        "#,
+        filter.task_name,
+        filter.queue.as_ref() as _,
+        filter.reason(),
+        filter.before,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Makes up to `limit` of the dead letters that match `filter` pending again, as
+/// [`operator_retry::retry`](super::operator_retry::retry) does with one, in the order of their ids. Of several with one
+/// idempotency key one runs again. The hints of those done are the caller's to push. `actor` is who asked, for the history.
+pub async fn retry_batch(
+    db: impl PgExecutor<'_>,
+    filter: &Filter,
+    position: Position,
+    limit: i64,
+    actor: &str,
+    key_ttl_seconds: f64,
+) -> Result<Vec<Taken>> {
+    over_batch!(
+        (filter, position, limit),
+        r#"
+        seen AS MATERIALIZED (
+            SELECT k.task_name, k.idempotency_key, k.task_id, k.expires_at
+              FROM task_keys k
+             WHERE (k.task_name, k.idempotency_key) IN (SELECT task_name, idempotency_key FROM batch)
+        ), candidate AS (
+            -- one for each key: its holder, if that is among them
+            SELECT DISTINCT ON (task_name, idempotency_key) b.id, task_name, idempotency_key, request_fingerprint
+              FROM batch b LEFT JOIN seen s USING (task_name, idempotency_key)
+             WHERE idempotency_key IS NOT NULL
+             ORDER BY task_name, idempotency_key, b.id = s.task_id DESC NULLS LAST, b.id
+        ), retaken AS (
+            INSERT INTO task_keys AS k (task_name, idempotency_key, task_id, fingerprint, expires_at)
+            SELECT task_name, idempotency_key, id, request_fingerprint, now() + make_interval(secs => $8)
+              FROM candidate
+             ORDER BY task_name, idempotency_key
+                ON CONFLICT (task_name, idempotency_key) DO UPDATE
+               SET task_id = excluded.task_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
+             WHERE k.task_id = excluded.task_id
+                -- from a task that is over, and only if the key is still as this snapshot shows it
+                OR (EXISTS (SELECT FROM seen s
+                             WHERE (s.task_name, s.idempotency_key, s.task_id, s.expires_at)
+                                 = (k.task_name, k.idempotency_key, k.task_id, k.expires_at))
+                    AND NOT EXISTS (SELECT FROM tasks holder
+                                     WHERE holder.id = k.task_id AND holder.status <> 'dead_letter'))
+            RETURNING k.task_id
+        ), revived AS (
+            UPDATE tasks t
+               SET status = 'pending', attempts = 0, crash_count = 0, reason = NULL, error = NULL, progress = NULL,
+                   worker_id = NULL, started_at = NULL, cancel_requested_at = NULL, enqueued_at = now(),
+                   updated_at = now()
+              FROM batch b
+             WHERE t.id = b.id AND (b.idempotency_key IS NULL OR b.id IN (SELECT task_id FROM retaken))
+            RETURNING t.id
+        ), noted AS (
+            INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
+            SELECT id, 'dead_letter', 'pending', 'retried', $9 FROM revived
+        )
+        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", r.id IS NOT NULL AS "done!"
+          FROM batch b LEFT JOIN revived r USING (id)
+         ORDER BY b.id
+        "#,
+        key_ttl_seconds,
+        actor,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Deletes up to `limit` of the dead letters that match `filter`, in the order of their ids, and the idempotency keys that
+/// they hold. An event of each stays, with its last error. `actor` is who asked.
+pub async fn purge_batch(
+    db: impl PgExecutor<'_>,
+    filter: &Filter,
+    position: Position,
+    limit: i64,
+    actor: &str,
+) -> Result<Vec<Taken>> {
+    over_batch!(
+        (filter, position, limit),
+        r#"
+        held AS MATERIALIZED (
+            SELECT k.task_name, k.idempotency_key
+              FROM task_keys k
+              JOIN batch b ON (k.task_name, k.idempotency_key, k.task_id) = (b.task_name, b.idempotency_key, b.id)
+             ORDER BY k.task_name, k.idempotency_key
+               FOR UPDATE OF k
+        ), let_go AS (
+            DELETE FROM task_keys k USING held h
+             WHERE (k.task_name, k.idempotency_key) = (h.task_name, h.idempotency_key)
+        ), gone AS (
+            DELETE FROM tasks t USING batch b WHERE t.id = b.id
+            RETURNING t.id, t.runs, t.attempts, t.error
+        ), noted AS (
+            INSERT INTO task_events (task_id, from_status, to_status, run, attempt, reason, error, actor)
+            SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $8 FROM gone
+        )
+        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", g.id IS NOT NULL AS "done!"
+          FROM batch b LEFT JOIN gone g USING (id)
+         ORDER BY b.id
+        "#,
+        actor,
+    )
+    .fetch_all(db)
+    .await
+}
