@@ -46,7 +46,7 @@ impl WorkerBuilder {
     }
 
     /// The whole life of a worker process: reads its configuration from flags, variables and files, sets up logs and metrics,
-    /// runs until SIGTERM or SIGINT, and returns the exit code.
+    /// runs until SIGTERM or SIGINT, and ends the process. It returns only if the configuration cannot be used, with the exit code for that.
     pub async fn run(self) -> ExitCode {
         match WorkerConfig::load(std::env::args_os()) {
             Ok(config) => self.run_with(config).await,
@@ -54,29 +54,36 @@ impl WorkerBuilder {
         }
     }
 
-    /// The same with a configuration that was read before.
+    /// The same with a configuration that was read before; never returns.
     pub async fn run_with(self, config: WorkerConfig) -> ExitCode {
+        // boxed, so that the type of a user's `main` does not hold all of a worker
+        let code = Box::pin(self.run_to_the_end(config)).await;
+        // A blocking handler that outlived its run would hold the runtime up, and with it the process, until it returns.
+        std::process::exit(code)
+    }
+
+    async fn run_to_the_end(self, config: WorkerConfig) -> i32 {
         if let Err(error) = telemetry::init_logging(Component::Worker, &config.log) {
             error!(
                 error = &error as &dyn std::error::Error,
                 "logging cannot be set up"
             );
-            return exit_code(EXIT_FAILURE);
+            return EXIT_FAILURE;
         }
         let shutdown = Shutdown::new();
         let signals = shutdown.listen();
         let hard = shutdown.hard().clone();
         let ended = tokio::select! {
             biased;
-            () = hard.cancelled() => return exit_code(EXIT_FAILURE),
+            () = hard.cancelled() => return EXIT_FAILURE,
             ended = self.run_until(config, shutdown) => ended,
         };
         drop(signals);
         match ended {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 error!(error = &error as &dyn std::error::Error, "the worker ended");
-                exit_code(EXIT_FAILURE)
+                EXIT_FAILURE
             }
         }
     }

@@ -90,7 +90,7 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
         outcome = handler => outcome,
         () = tokio::time::sleep(limit) => { cancelled.cancel(); Outcome::TimedOut }
         () = ignored(&cancelled) => Outcome::Dropped,
-        () = parts.give_back.cancelled() => Outcome::GivenBack,
+        () = parts.give_back.cancelled() => { cancelled.cancel(); Outcome::GivenBack }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_testkit::{Running, eventually};
+use tasker_testkit::{Running, System, eventually};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -127,4 +127,21 @@ async fn what_was_acknowledged_before_the_server_was_killed_exists_and_runs(db: 
     let _server = idle.system.server(&[]).await;
     let _worker = idle.system.worker(&[("WORKER_POOL_SIZE", "64")]).await;
     all_complete_once(&db, &ids).await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_handler_that_computes_for_ever_holds_up_no_stop(db: PgPool) {
+    let system = System::new(&db).with("SHUTDOWN_TIMEOUT", "100ms");
+    let server = system.server(&[]).await;
+    let mut worker = system.spawn("stuck-worker", "WORKER_LISTEN_ADDR", &[]);
+    assert!(worker.ready().await, "{}", worker.process.log());
+    let id = server.submit(&json!({"task_name": "stuck"})).await;
+    server.wait_for(&id, "running", SOON).await;
+    let ended = tokio::time::timeout(SOON, worker.process.terminate()).await;
+    assert_eq!(ended.expect("the worker ends").code(), Some(0));
+    let task = server.task(&id).await;
+    assert_eq!(
+        (&task["status"], &task["attempts"]),
+        (&json!("pending"), &json!(0))
+    );
 }
