@@ -1,26 +1,21 @@
-//! Dispatch: pops hints, claims their rows into free slots, starts their runs. Now and then, and always while Redis is away, it
-//! claims the oldest pending rows without a hint (see [`crate::net`]).
+//! Dispatch: pops hints and has their rows claimed into free slots. Now and then, and always while Redis is away, it has the
+//! oldest pending rows claimed without a hint (see [`crate::net`]).
 //!
 //! One loop serves all queues of the worker in strict order; each queue with reserved slots has a loop of its own beside it.
 //! Batches form by themselves: while a claim is on its way, slots become free, and the next pop fills all of them. A worker
 //! with few slots and long tasks never waits for a batch.
-//!
-//! Hints are never put back unless their rows certainly were not claimed. A claim whose outcome is unknown is not repeated:
-//! if it took place, the rows run under this worker without being held, and recovery returns them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::{counter, histogram};
 use tasker_shared::config::DispatchMode;
-use tasker_shared::queue::{self, Hint, Popped, Popper};
-use tasker_shared::store::claim::{self, Claim, Claimant};
-use tasker_shared::store::{Fault, fault};
-use tasker_shared::task::{QueueName, TaskId};
-use tracing::{debug, error, warn};
+use tasker_shared::queue::{self, Popper};
+use tasker_shared::task::QueueName;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::debug;
 
-use crate::execute;
-use crate::net::{Net, Seen, Source};
+use crate::claims::{Claimer, Look};
+use crate::net::Source;
 use crate::runtime::Parts;
 use crate::slots::{FreeSlots, Slots};
 
@@ -28,16 +23,20 @@ use crate::slots::{FreeSlots, Slots};
 const LOOK_WITHOUT_REDIS: Duration = Duration::from_secs(1);
 /// The least that a worker may take of a list that it shares: below it, round trips cost more than fairness gains.
 const FAIR_SHARE_MIN: usize = 16;
+/// Claims of one loop on their way at once: while one waits for Postgres, the next is popped. More of them would be smaller
+/// ones.
+const CLAIMS_AT_ONCE: u32 = 2;
 
 /// A loop that fills one group of slots.
 pub(crate) struct ClaimLoop {
     parts: Arc<Parts>,
+    claimer: Arc<Claimer>,
+    /// A permit for each claim that may be on its way.
+    claims: Arc<Semaphore>,
     popper: Popper,
-    queues: Vec<QueueName>,
     slots: Slots,
     /// Hints left in the lists after the last pop, when they are shared with other workers.
     left: Option<u64>,
-    net: Net,
     /// How long to wait before the next look: the last one found less than it could have taken.
     pause: Option<Duration>,
 }
@@ -45,14 +44,13 @@ pub(crate) struct ClaimLoop {
 impl ClaimLoop {
     pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>, slots: usize) -> Result<Self, queue::Error> {
         let popper = Popper::new(Arc::clone(&parts.queue), &parts.config.redis, &queues)?;
-        let net = Net::new(parts.config.mode, Instant::now());
         Ok(Self {
+            claimer: Arc::new(Claimer::new(Arc::clone(&parts), queues)),
+            claims: Arc::new(Semaphore::new(CLAIMS_AT_ONCE as usize)),
             parts,
             popper,
-            queues,
             slots: Slots::new(slots),
             left: None,
-            net,
             pause: None,
         })
     }
@@ -74,30 +72,32 @@ impl ClaimLoop {
             () = self.claim_until_stopped() => {}
             () = unblock => {}
         }
+        // the last claims may still be on their way
+        let _ = self.claims.acquire_many(CLAIMS_AT_ONCE).await;
     }
 
     async fn claim_until_stopped(&mut self) {
         let stop = self.parts.shutdown.soft().clone();
         while !stop.is_cancelled() {
-            let free = tokio::select! {
+            let ready = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                free = self.ready() => free,
+                ready = self.ready() => ready,
             };
-            let Some(free) = free else { continue };
-            self.fill(free).await;
+            let Some((claim, free)) = ready else { continue };
+            self.fill(claim, free).await;
         }
     }
 
     /// Waits until work may be taken and a slot is free. May be cancelled.
-    async fn ready(&mut self) -> Option<FreeSlots> {
+    async fn ready(&mut self) -> Option<(OwnedSemaphorePermit, FreeSlots)> {
         if let Some(pause) = self.pause {
             tokio::time::sleep(pause).await;
             self.pause = None;
         }
         self.parts.gate.opened().await;
         let resumed = self.parts.paused.resumed();
-        let serving = self.parts.paused.leave_out(&self.queues);
+        let serving = self.parts.paused.leave_out(self.claimer.queues());
         if serving.is_empty() {
             resumed.await;
             return None;
@@ -106,28 +106,43 @@ impl ClaimLoop {
         if self.parts.config.mode == DispatchMode::EventDrivenOnly {
             self.parts.redis.opened().await;
         }
-        Some(self.slots.take_free().await)
+        let claim = Arc::clone(&self.claims)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let free = self.slots.take_free().await;
+        // what a claim meanwhile brought to light is looked at again
+        self.parts.gate.is_open().then_some((claim, free))
     }
 
     /// One round: hints or a look into the table, a claim, the runs.
-    async fn fill(&mut self, free: FreeSlots) {
-        match self
-            .net
-            .next(Instant::now(), free.count(), self.parts.redis.is_open())
-        {
-            Source::Lists(block) => self.fill_from_lists(free, block).await,
+    async fn fill(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots) {
+        let redis_answers = self.parts.redis.is_open();
+        let source = self
+            .claimer
+            .net()
+            .next(Instant::now(), free.count(), redis_answers);
+        match source {
+            Source::Lists(block) => self.fill_from_lists(claim, free, block).await,
             Source::Table(rows) => self.fill_from_table(free, rows).await,
         }
     }
 
-    async fn fill_from_lists(&mut self, free: FreeSlots, block: Duration) {
+    async fn fill_from_lists(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots, block: Duration) {
         let sharing = self.parts.heartbeat.sharing();
         let count = fair_share(free.count(), self.left, sharing);
         match self.popper.pop(count, block, sharing > 1).await {
             Ok(popped) => {
                 self.left = popped.left;
                 self.parts.status.popped();
-                self.take(popped, free).await;
+                self.claimer.net().popped(popped.queue.is_none());
+                let Some(queue) = popped.queue else { return };
+                let claimer = Arc::clone(&self.claimer);
+                // on its own, so that the next pop need not wait for it
+                self.parts.shutdown.spawn_named("claim", async move {
+                    claimer.claim_popped(queue, popped.ids, free).await;
+                    drop(claim);
+                });
             }
             Err(error) => {
                 debug!(error = &error as &dyn std::error::Error, "a pop failed");
@@ -137,119 +152,13 @@ impl ClaimLoop {
     }
 
     async fn fill_from_table(&mut self, free: FreeSlots, rows: usize) {
-        let limit = i64::try_from(rows).unwrap_or(i64::MAX);
-        let claimed = {
-            let claimant = self.claimant();
-            twice_if_rolled_back(|| claim::claim_oldest(&self.parts.db, &claimant, limit)).await
-        };
-        let claim = match claimed {
-            Ok(claim) => claim,
-            Err(error) => return self.claim_failed(&error, &[]).await,
-        };
-        let found = claim.tasks.len();
-        self.parts.status.claimed();
-        self.net.looked(Instant::now(), seen(&claim));
-        counter!("tasker_net_claims_total").increment(found as u64);
-        if found < rows {
+        if self.claimer.claim_oldest(rows, free).await == Look::FoundLittle {
             self.pause = match self.parts.config.mode {
                 DispatchMode::PollingOnly => Some(self.parts.config.claim_interval),
                 _ if !self.parts.redis.is_open() => Some(LOOK_WITHOUT_REDIS),
                 _ => None,
             };
         }
-        if !claim.worker_is_alive {
-            return self.parts.declared_dead();
-        }
-        self.start(claim, free).await;
-    }
-
-    async fn take(&mut self, popped: Popped, free: FreeSlots) {
-        let Some(queue) = popped.queue else {
-            return self.net.popped(std::iter::empty(), true);
-        };
-        let hints = |ids: &[TaskId]| -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
-        if self.parts.shutdown.soft().is_cancelled() {
-            return self.parts.put_back(&hints(&popped.ids)).await;
-        }
-        let ids: Vec<TaskId> = popped
-            .ids
-            .into_iter()
-            .filter(|id| !self.parts.held.contains(*id))
-            .collect();
-        if ids.is_empty() {
-            return;
-        }
-        let began = Instant::now();
-        let claimed = {
-            let claimant = self.claimant();
-            twice_if_rolled_back(|| claim::claim(&self.parts.db, &claimant, &ids)).await
-        };
-        let claim = match claimed {
-            Ok(claim) => claim,
-            Err(error) => return self.claim_failed(&error, &hints(&ids)).await,
-        };
-        histogram!("task_claim_duration_seconds").record(began.elapsed());
-        counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(claim.tasks.len()) as u64);
-        self.parts.status.claimed();
-        self.net.popped(seen(&claim), false);
-        if !claim.worker_is_alive {
-            self.parts.put_back(&hints(&ids)).await;
-            return self.parts.declared_dead();
-        }
-        if claim.paused.contains(&queue) {
-            self.parts.put_back(&hints(&ids)).await;
-        }
-        self.start(claim, free).await;
-    }
-
-    fn claimant(&self) -> Claimant<'_> {
-        Claimant {
-            worker_id: &self.parts.worker_id,
-            queues: &self.queues,
-            task_names: self.parts.registry.names(),
-            holds_suspect: self.parts.held.has_suspect(),
-        }
-    }
-
-    async fn start(&self, claim: Claim, mut free: FreeSlots) {
-        self.parts.paused.add(&claim.paused);
-        if !claim.tasks.is_empty() {
-            #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
-            histogram!("tasker_claim_batch_tasks").record(claim.tasks.len() as f64);
-        }
-        for claimed in claim.tasks {
-            let slot = free
-                .take_one()
-                .expect("no more is claimed than there are free slots");
-            execute::spawn(&self.parts, claimed, slot).await;
-        }
-    }
-
-    /// Puts hints back only if their rows certainly were not claimed.
-    async fn claim_failed(&self, error: &tasker_shared::store::Error, hints: &[Hint]) {
-        self.parts.gate.close();
-        if fault(error) == Fault::Unknown {
-            error!(%error, hints = hints.len(), "the outcome of a claim is unknown");
-        } else {
-            warn!(%error, hints = hints.len(), "a claim failed");
-            self.parts.put_back(hints).await;
-        }
-    }
-}
-
-/// The claimed tasks as the net sees them.
-fn seen(claim: &Claim) -> impl Iterator<Item = Seen<'_>> {
-    claim.tasks.iter().map(|task| (&task.queue, task.enqueued_at))
-}
-
-/// Sends a claim again, once, if a deadlock rolled it back.
-async fn twice_if_rolled_back<F>(claim: impl Fn() -> F) -> Result<Claim, tasker_shared::store::Error>
-where
-    F: Future<Output = Result<Claim, tasker_shared::store::Error>>,
-{
-    match claim().await {
-        Err(error) if fault(&error) == Fault::RolledBack => claim().await,
-        other => other,
     }
 }
 

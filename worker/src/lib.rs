@@ -30,6 +30,7 @@
 mod builder;
 pub mod builtin;
 mod cancel;
+mod claims;
 mod complete;
 mod context;
 mod dispatch;

@@ -76,10 +76,14 @@ impl Net {
         }
     }
 
-    /// Notes what a pop gave: the tasks that were claimed by it, and whether the lists were empty.
-    pub(crate) fn popped<'a>(&mut self, tasks: impl Iterator<Item = Seen<'a>>, lists_empty: bool) {
+    /// Notes a pop, and whether the lists were empty.
+    pub(crate) fn popped(&mut self, lists_empty: bool) {
         self.popped = true;
         self.lists_empty = lists_empty;
+    }
+
+    /// Notes what was claimed by hints from the lists.
+    pub(crate) fn claimed<'a>(&mut self, tasks: impl Iterator<Item = Seen<'a>>) {
         for (queue, enqueued_at) in tasks {
             match self.popped_up_to.get_mut(queue) {
                 Some(newest) => *newest = enqueued_at.max(*newest),
@@ -126,7 +130,8 @@ mod tests {
     #[test]
     fn while_all_is_well_one_claim_in_five_seconds_is_a_small_look() {
         let (mut net, now, queue) = hybrid();
-        net.popped([(&queue, at(100))].into_iter(), false);
+        net.popped(false);
+        net.claimed([(&queue, at(100))].into_iter());
         assert_eq!(net.next(now, FREE, true), WAIT);
         assert_eq!(net.next(now + LOOK, FREE, true), Source::Table(PROBE_ROWS));
         // it finds the head of a list that is right: younger than what was popped
@@ -137,10 +142,12 @@ mod tests {
     #[test]
     fn rows_older_than_what_the_lists_gave_are_lost_and_make_every_second_claim_a_look() {
         let (mut net, now, queue) = hybrid();
-        net.popped([(&queue, at(100))].into_iter(), false);
+        net.popped(false);
+        net.claimed([(&queue, at(100))].into_iter());
         net.looked(now, [(&queue, at(50))].into_iter());
         assert_eq!(net.next(now, FREE, true), GLANCE);
-        net.popped([(&queue, at(102))].into_iter(), false);
+        net.popped(false);
+        net.claimed([(&queue, at(102))].into_iter());
         assert_eq!(net.next(now, FREE, true), Source::Table(FREE));
         net.looked(now, std::iter::empty());
         assert_eq!(net.next(now, FREE, true), WAIT);
@@ -149,7 +156,7 @@ mod tests {
     #[test]
     fn rows_beside_empty_lists_are_lost() {
         let (mut net, now, queue) = hybrid();
-        net.popped(std::iter::empty(), true);
+        net.popped(true);
         assert_eq!(net.next(now + LOOK, FREE, true), Source::Table(FREE));
         net.looked(now + LOOK, [(&queue, at(1))].into_iter());
         assert_eq!(net.next(now + LOOK, FREE, true), GLANCE);
@@ -158,9 +165,9 @@ mod tests {
     #[test]
     fn an_idle_worker_looks_no_more_often_than_a_busy_one() {
         let (mut net, now, _) = hybrid();
-        net.popped(std::iter::empty(), true);
+        net.popped(true);
         net.looked(now, std::iter::empty());
-        net.popped(std::iter::empty(), true);
+        net.popped(true);
         assert_eq!(net.next(now, FREE, true), WAIT);
     }
 

@@ -9,6 +9,7 @@ use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::{self, PgPool, workers};
 use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_shared::telemetry::Metrics;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -67,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) declared_dead: CancellationToken,
     pub(crate) completer: Completer,
     pub(crate) held: Held,
+    /// Of the claims on their way, the one that may take a suspect.
+    pub(crate) suspect_turn: Mutex<()>,
     /// Whether Postgres answers.
     pub(crate) gate: Gate,
     /// Whether Redis answers.
@@ -139,6 +142,7 @@ pub(crate) async fn run(
         declared_dead: CancellationToken::new(),
         completer,
         held: Held::default(),
+        suspect_turn: Mutex::new(()),
         gate: Gate::new("Postgres"),
         redis: Gate::new("Redis"),
         paused: Paused::default(),

@@ -110,15 +110,14 @@ macro_rules! claim_rows {
             ), claimed AS (
                 UPDATE tasks t
                    SET status = 'running', runs = t.runs + 1, worker_id = $1, started_at = now(), updated_at = now()
-                  FROM judged j
-                 WHERE t.id = j.id AND j.taken
+                 -- an array, here and below: a join could be planned as a scan (see `store`)
+                 WHERE t.id = ANY (ARRAY (SELECT id FROM judged WHERE taken))
                 RETURNING t.*
             ), put_off AS (
                 UPDATE tasks t
                    SET status = 'scheduled', run_at = now() + make_interval(secs => 1 + 4 * random()),
                        updated_at = now()
-                  FROM judged j
-                 WHERE t.id = j.id AND NOT j.taken
+                 WHERE t.id = ANY (ARRAY (SELECT id FROM judged WHERE NOT taken))
             )
             SELECT me.alive AS "alive!", paused.names AS "paused!: Vec<QueueName>",
                    c.id AS "id?: TaskId", c.runs AS "runs?", c.task_name AS "task_name?",
@@ -148,7 +147,8 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
         r#"
                 SELECT id, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
                   FROM tasks
-                 WHERE id = ANY ($4::uuid[]) AND status = 'pending'
+                 -- as text, so that the index of pending rows, which holds the whole backlog, does not tempt the planner
+                 WHERE id = ANY ($4::uuid[]) AND status::text = 'pending'
                    AND (SELECT alive FROM me) AND queue <> ALL ((SELECT names FROM paused)::text[])
                  ORDER BY id
                    FOR NO KEY UPDATE SKIP LOCKED

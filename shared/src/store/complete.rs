@@ -37,12 +37,16 @@ pub async fn complete(
         WITH input AS MATERIALIZED (
             SELECT * FROM UNNEST($2::uuid[], $3::integer[], $4::text[], $5::text[]) AS t(id, run, result, report)
              ORDER BY id
-        ), gone AS (
-            -- deleting is the fence: of two who try, one gets the row. That it is running follows from its having a
+        ), ended AS MATERIALIZED (
+            -- row by row: a join could be planned as a scan (see `store`). That a row is running follows from its having a
             -- worker; saying so would tempt the planner into the index of running rows, which is full of dead entries
-            DELETE FROM tasks t USING input i
-             WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1
-            RETURNING t.*, CASE WHEN t.cancel_requested_at IS NULL THEN i.result::json END AS result, i.report::json AS report
+            SELECT t.*, CASE WHEN t.cancel_requested_at IS NULL THEN i.result::json END AS result, i.report::json AS report
+              FROM input i
+             CROSS JOIN LATERAL (
+                       SELECT * FROM tasks t WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1 FOR UPDATE
+                   ) t
+        ), gone AS (
+            DELETE FROM tasks t WHERE t.id = ANY (ARRAY (SELECT id FROM ended))
         )
         INSERT INTO finished_tasks
                (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
@@ -54,7 +58,7 @@ pub async fn complete(
                crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
                timeout_seconds, COALESCE(report, progress), created_at, enqueued_at, run_at, started_at, now(),
                result, now()
-          FROM gone
+          FROM ended
         RETURNING id AS "id: TaskId", status AS "status: TaskStatus"
         "#,
         worker_id,

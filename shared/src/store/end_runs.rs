@@ -72,10 +72,11 @@ macro_rules! ended_rows {
                        run_at = CASE WHEN e.next = 'retry_scheduled'
                                      THEN now() + make_interval(secs => e.retry_seconds) ELSE t.run_at END
                   FROM ended e
-                 WHERE t.id = e.id AND e.next <> 'cancelled'
+                 -- the array finds the rows; the join must not, it could be planned as a scan (see `store`)
+                 WHERE t.id = ANY (ARRAY (SELECT id FROM ended WHERE next <> 'cancelled')) AND (t.id = e.id) IS TRUE
             ), gone AS (
                 DELETE FROM tasks t USING ended e
-                 WHERE t.id = e.id AND e.next = 'cancelled'
+                 WHERE t.id = ANY (ARRAY (SELECT id FROM ended WHERE next = 'cancelled')) AND (t.id = e.id) IS TRUE
                 RETURNING t.*, e.attempts AS attempts_now, e.crash_count AS crash_count_now
             ), moved AS (
                 INSERT INTO finished_tasks
@@ -122,14 +123,19 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
                        i.retry_seconds, i.dead_reason, i.error,
                        CASE WHEN t.cancel_requested_at IS NULL THEN i.reason ELSE 'cancelled' END AS reason,
                        CASE WHEN i.next <> 'pending' THEN t.attempts + 1 END AS attempt
-                  FROM tasks t
-                  JOIN UNNEST($2::uuid[], $3::integer[], $4::text[], $5::double precision[], $6::text[], $7::text[],
-                              $8::text[]) AS i(id, run, next, retry_seconds, dead_reason, reason, error)
-                    ON t.id = i.id AND t.runs = i.run
-                 -- that it is running follows from its having a worker (see `complete`)
-                 WHERE t.worker_id = $1
-                 ORDER BY t.id
-                   FOR NO KEY UPDATE OF t
+                  FROM (SELECT *
+                          FROM UNNEST($2::uuid[], $3::integer[], $4::text[], $5::double precision[], $6::text[],
+                                      $7::text[], $8::text[])
+                                   AS i(id, run, next, retry_seconds, dead_reason, reason, error)
+                         ORDER BY id
+                       ) AS i
+                 CROSS JOIN LATERAL (
+                           -- that it is running follows from its having a worker (see `complete`)
+                           SELECT *
+                             FROM tasks t
+                            WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1
+                              FOR NO KEY UPDATE
+                       ) AS t
         "#,
         worker_id,
         ids as _,

@@ -9,6 +9,7 @@ mod leader;
 mod migrations;
 mod operator_retry;
 mod partitions;
+mod plans;
 mod progress;
 mod promote;
 mod queues;

@@ -1,0 +1,70 @@
+//! The statements of the hot path look rows up by key whatever Postgres believes about the table when it plans them: a plan
+//! made while the table was empty serves a connection for long, and must not read a backlog from end to end.
+
+use sqlx::{PgConnection, PgPool};
+use tasker_shared::store::claim::claim;
+use tasker_shared::store::complete::complete;
+use tasker_shared::store::end_runs::{Verdict, end_runs};
+use tasker_shared::task::{QueueName, Run, TaskId};
+
+use super::support::{claimant, ended, enter_worker, submit_many, success};
+
+/// Executions after which Postgres may settle for one plan, and a few more.
+const UNTIL_PLANNED: usize = 8;
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_plan_made_while_the_table_was_empty_still_looks_up_a_backlog_by_key(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let mut connection = db.acquire().await.expect("a connection").detach();
+    for _ in 0..UNTIL_PLANNED {
+        let ids = submit_many(&db, 2).await;
+        run_and_end(&mut connection, &ids).await;
+        sqlx::query("VACUUM ANALYZE tasks")
+            .execute(&db)
+            .await
+            .expect("vacuum");
+    }
+    for _ in 0..UNTIL_PLANNED {
+        let ids = submit_many(&db, 2).await;
+        run_and_end(&mut connection, &ids).await;
+    }
+    let before = rows_read(&db, &mut connection).await;
+    let backlog = submit_many(&db, 1_000).await;
+    run_and_end(&mut connection, &backlog[..2]).await;
+    let read = rows_read(&db, &mut connection).await - before;
+    assert!(read < 100, "{read} rows were read to run two");
+}
+
+/// Claims two tasks; completes the first, retries the second.
+async fn run_and_end(connection: &mut PgConnection, ids: &[TaskId]) {
+    let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
+    let claimed = claim(&mut *connection, &claimant("w", &queues, &names), ids)
+        .await
+        .expect("a claim is answered");
+    let runs: Vec<Run> = claimed.tasks.iter().map(|task| task.run).collect();
+    let (one, other) = (runs[0], runs[1]);
+    complete(&mut *connection, "w", &[success(one, "{}")])
+        .await
+        .expect("a completion");
+    let again = Verdict::RetryIn(std::time::Duration::from_secs(3_600));
+    end_runs(connection, "w", &[ended(other, again)])
+        .await
+        .expect("an end");
+}
+
+/// Rows and index entries of `tasks` that were read so far, those that `connection` read among them.
+async fn rows_read(db: &PgPool, connection: &mut PgConnection) -> i64 {
+    sqlx::query("SELECT pg_stat_force_next_flush()")
+        .execute(&mut *connection)
+        .await
+        .expect("a flush");
+    sqlx::query_scalar(
+        "SELECT (t.seq_tup_read + sum(i.idx_tup_read))::bigint
+           FROM pg_stat_user_tables t JOIN pg_stat_user_indexes i USING (relid)
+          WHERE t.relname = 'tasks'
+          GROUP BY t.seq_tup_read",
+    )
+    .fetch_one(db)
+    .await
+    .expect("the statistics")
+}
