@@ -1,0 +1,307 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Bytes that one direction of a connection passes on at once.
+const CHUNK: usize = 16 * 1024;
+
+/// A link to Postgres or Redis that a test may cut, slow down or make lose answers. Ends with its last clone's drop.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    address: SocketAddr,
+    link: Arc<watch::Sender<Link>>,
+    connections: Arc<AtomicUsize>,
+    _accepting: Arc<AbortOnDropHandle<()>>,
+}
+
+/// How the link is.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    upstream: SocketAddr,
+    state: State,
+    /// Connections of an earlier generation are closed.
+    generation: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Up,
+    /// Nobody is let in.
+    Cut,
+    /// Connections are accepted and kept, and nothing passes.
+    Hung,
+    /// What is asked arrives, what is answered is lost.
+    SwallowsReplies,
+    /// Each chunk waits so long.
+    Slow(Duration),
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Reply,
+}
+
+impl Proxy {
+    /// Listens on a loopback port and passes everything on to `upstream`.
+    ///
+    /// # Panics
+    /// If it cannot listen.
+    pub async fn before(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = listener.local_addr().expect("the port it was given");
+        let (link, seen) = watch::channel(Link {
+            upstream,
+            state: State::Up,
+            generation: 0,
+        });
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepting = tokio::spawn(accept(listener, seen, Arc::clone(&connections)));
+        Self {
+            address,
+            link: Arc::new(link),
+            connections,
+            _accepting: Arc::new(AbortOnDropHandle::new(accepting)),
+        }
+    }
+
+    /// Stands before the server that `url` names, and returns the URL that leads through it.
+    ///
+    /// # Panics
+    /// If the URL names no host and port that can be reached.
+    pub async fn before_url(url: &str) -> (Self, String) {
+        let mut url = url::Url::parse(url).expect("a URL");
+        let port = url
+            .port()
+            .unwrap_or(if url.scheme() == "redis" { 6379 } else { 5432 });
+        let host = url.host_str().expect("a host").to_owned();
+        let upstream = tokio::net::lookup_host((host, port))
+            .await
+            .ok()
+            .and_then(|mut found| found.next())
+            .expect("the host has an address");
+        let proxy = Self::before(upstream).await;
+        url.set_host(Some("127.0.0.1")).expect("a URL with a host");
+        url.set_port(Some(proxy.address.port())).expect("a URL with a port");
+        (proxy, url.into())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections that are open through it.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Closes all connections and refuses new ones.
+    pub fn cut(&self) {
+        self.change(|link| {
+            link.state = State::Cut;
+            link.generation += 1;
+        });
+    }
+
+    /// Closes all connections; new ones are welcome.
+    pub fn close_connections(&self) {
+        self.change(|link| link.generation += 1);
+    }
+
+    /// Lets nothing pass any more, without closing anything.
+    pub fn hang(&self) {
+        self.change(|link| link.state = State::Hung);
+    }
+
+    /// Passes on what is asked and loses what is answered.
+    pub fn swallow_replies(&self) {
+        self.change(|link| link.state = State::SwallowsReplies);
+    }
+
+    /// Holds each chunk, in both directions, for `delay`.
+    pub fn slow_down(&self, delay: Duration) {
+        self.change(|link| link.state = State::Slow(delay));
+    }
+
+    /// Lets everything pass again. What was lost stays lost, and so do connections that lost something: they are closed.
+    pub fn heal(&self) {
+        self.change(|link| {
+            if link.state == State::SwallowsReplies {
+                link.generation += 1;
+            }
+            link.state = State::Up;
+        });
+    }
+
+    /// Leads new connections to another server, and closes those to the present one.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.change(|link| {
+            link.upstream = upstream;
+            link.generation += 1;
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Link)) {
+        self.link.send_modify(change);
+    }
+}
+
+async fn accept(listener: TcpListener, link: watch::Receiver<Link>, connections: Arc<AtomicUsize>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let now = *link.borrow();
+        if now.state == State::Cut {
+            continue;
+        }
+        let (link, open) = (link.clone(), Open::count(&connections));
+        tokio::spawn(async move {
+            let _open = open;
+            pass_on(client, now, link).await;
+        });
+    }
+}
+
+/// Counts a connection while it lives.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn count(connections: &Arc<AtomicUsize>) -> Self {
+        connections.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(connections))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn pass_on(client: TcpStream, begun: Link, mut link: watch::Receiver<Link>) {
+    let ended = link.clone();
+    let passing = async {
+        // a hung server accepts, as its kernel does for it
+        let _ = link.wait_for(|link| link.state != State::Hung).await;
+        let Ok(server) = TcpStream::connect(begun.upstream).await else {
+            return;
+        };
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        tokio::select! {
+            () = copy(from_client, to_server, link.clone(), Direction::Request) => {}
+            () = copy(from_server, to_client, link.clone(), Direction::Reply) => {}
+        }
+    };
+    tokio::select! {
+        () = passing => {}
+        () = superseded(ended, begun.generation) => {}
+    }
+}
+
+/// Ends when connections of `generation` are to be closed.
+async fn superseded(mut link: watch::Receiver<Link>, generation: u64) {
+    let _ = link.wait_for(|link| link.generation != generation).await;
+}
+
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut link: watch::Receiver<Link>,
+    direction: Direction,
+) {
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(count) = from.read(&mut chunk).await {
+        if count == 0 {
+            return;
+        }
+        let Ok(state) = link
+            .wait_for(|link| link.state != State::Hung)
+            .await
+            .map(|link| link.state)
+        else {
+            return;
+        };
+        match (state, direction) {
+            (State::SwallowsReplies, Direction::Reply) => continue,
+            (State::Slow(delay), _) => tokio::time::sleep(delay).await,
+            _ => {}
+        }
+        if to.write_all(&chunk[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventually;
+
+    /// Answers each byte with the same byte.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mut from, mut to) = stream.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
+            }
+        });
+        address
+    }
+
+    async fn ask(stream: &mut TcpStream, question: u8) -> Option<u8> {
+        stream.write_all(&[question]).await.ok()?;
+        stream.read_u8().await.ok()
+    }
+
+    #[tokio::test]
+    async fn a_cut_link_closes_what_is_open_and_a_healed_one_lets_new_connections_through() {
+        let proxy = Proxy::before(echo().await).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
+        assert_eq!(ask(&mut stream, 7).await, Some(7));
+        proxy.cut();
+        assert_eq!(ask(&mut stream, 8).await, None);
+        eventually("the connection is closed", Duration::from_secs(10), async || {
+            proxy.connections() == 0
+        })
+        .await;
+        proxy.heal();
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
+        assert_eq!(ask(&mut stream, 9).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_hung_link_delivers_what_was_asked_once_it_is_healed() {
+        let proxy = Proxy::before(echo().await).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
+        assert_eq!(ask(&mut stream, 1).await, Some(1));
+        proxy.hang();
+        let healing = async {
+            tokio::task::yield_now().await;
+            proxy.heal();
+        };
+        let (answer, ()) = tokio::join!(ask(&mut stream, 2), healing);
+        assert_eq!(answer, Some(2));
+    }
+
+    #[tokio::test]
+    async fn swallowed_replies_never_come_and_their_connections_end() {
+        let proxy = Proxy::before(echo().await).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
+        assert_eq!(ask(&mut stream, 1).await, Some(1));
+        proxy.swallow_replies();
+        stream.write_all(&[3]).await.expect("the request goes out");
+        proxy.heal();
+        assert!(stream.read_u8().await.is_err());
+    }
+}
