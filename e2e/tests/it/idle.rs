@@ -25,7 +25,7 @@ fn ticks(running: &Running) -> u64 {
 }
 
 #[sqlx::test(migrations = false)]
-async fn an_idle_server_and_an_idle_worker_use_no_processor_time(db: PgPool) {
+async fn invariant_11_an_idle_server_and_an_idle_worker_use_no_processor_time(db: PgPool) {
     let small = Small::start(&db).await;
     let id = small.server.submit(&echo(1)).await;
     small.server.wait_for(&id, "completed", SOON).await;

@@ -11,6 +11,7 @@ mod harness;
 mod http_request;
 mod idempotency;
 mod idle;
+mod invariants;
 mod losses;
 mod main_job;
 mod migrations;

@@ -10,7 +10,7 @@ const MARK: &str = "xyzzy-payload";
 const PASSWORD: &str = "xyzzy-password";
 
 #[sqlx::test(migrations = false)]
-async fn no_payload_and_no_password_is_ever_logged(db: PgPool) {
+async fn invariant_13_no_payload_and_no_password_is_ever_logged(db: PgPool) {
     let mut redis = RedisServer::start_with_password(PASSWORD).await;
     let database = db.connect_options().to_url_lossy();
     let levels = "info,tasker_server=trace,tasker_worker=trace,tasker_shared=trace";
