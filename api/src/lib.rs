@@ -7,12 +7,15 @@ pub mod cursor;
 pub mod db;
 pub mod dead_letters;
 pub mod error;
+pub mod explain;
 pub mod fault;
 pub mod history;
 pub mod http;
 pub mod migrate;
 pub mod openapi;
 pub mod orchestrator;
+pub mod postgres;
+pub mod redis;
 pub mod routes;
 pub mod schema;
 pub mod serve;
@@ -28,20 +31,23 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use http::layer;
+use http::{layer, outage};
 use state::AppState;
 
 /// Every route.
 pub fn router(state: AppState) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+    let submits = OpenApiRouter::new()
         .routes(routes!(routes::submit::submit))
         .routes(routes!(routes::submit_batch::submit_batch))
+        .route_layer(middleware::from_fn_with_state(state.clone(), outage::turn_away));
+    let others = OpenApiRouter::new()
         .routes(routes!(routes::list::list_tasks))
         .routes(routes!(routes::types::list_types))
         .routes(routes!(routes::get::get_task, routes::cancel::delete_task))
         .routes(routes!(routes::status::task_status))
         .routes(routes!(routes::result::task_result))
         .routes(routes!(routes::history::task_history))
+        .routes(routes!(routes::explain::explain_task))
         .routes(routes!(routes::cancel::cancel_task))
         .routes(routes!(routes::retry::retry_task))
         .routes(routes!(routes::queues::list_queues))
@@ -51,6 +57,10 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::dead_letters_retry::retry_dead_letters))
         .routes(routes!(routes::dead_letters_purge::purge_dead_letters))
         .routes(routes!(routes::workers::list_workers))
+        .route_layer(middleware::from_fn_with_state(state.clone(), outage::give_up));
+    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .merge(submits)
+        .merge(others)
         .merge(operations())
         .split_for_parts();
     let page = SwaggerUi::new("/api-docs/ui").url("/api-docs/openapi.json", document);

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::PASSES_AT_ONCE;
 use crate::http::body::BATCH_BYTES_MAX;
+use crate::postgres::Postgres;
+use crate::redis::Redis;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
 use crate::submit::budget::Budget;
@@ -26,6 +28,8 @@ use crate::watcher::Watcher;
 const SINGLE_ROOM_BYTES: usize = 64 * 1024 * 1024;
 /// Room for the bodies of batches: three of the largest.
 const BATCH_ROOM_BYTES: usize = 3 * BATCH_BYTES_MAX;
+/// Requests in progress, those that wait for a task included; health and metrics are not counted.
+const REQUESTS_MAX: usize = 16_384;
 
 /// The connections that a server is built on.
 #[derive(Debug, Clone)]
@@ -47,6 +51,10 @@ pub struct Parts {
     pub db: PgPool,
     /// Redis.
     pub queue: Arc<Queue>,
+    /// Whether Postgres is there.
+    pub postgres: Arc<Postgres>,
+    /// Whether Redis is there.
+    pub redis: Arc<Redis>,
     /// How tasks travel to the workers.
     pub mode: DispatchMode,
     /// The declared queues.
@@ -61,6 +69,8 @@ pub struct Parts {
     pub batches: BatchLane,
     /// Wakes those who wait for tasks to end.
     pub watcher: Arc<Watcher>,
+    /// Places for requests in progress.
+    pub requests: Semaphore,
     /// Room for the bodies of single submits.
     pub single_room: Budget,
     /// Room for the bodies of batches.
@@ -101,16 +111,38 @@ impl AppState {
     ) -> Self {
         let Connections { db, queue } = connections;
         let end_of_submits = CancellationToken::new();
-        let pusher = Arc::new(Pusher::new(config.mode.uses_redis().then(|| Arc::clone(&queue))));
-        let types = Arc::new(TypeCache::new(db.clone(), config.worker_timeout));
-        let watcher = Arc::new(Watcher::new(db.clone()));
+        let postgres = Arc::new(Postgres::new(db.clone(), config.breaker));
+        let redis = Arc::new(Redis::new(Arc::clone(&queue), config.breaker));
+        // those who still wait for an answer after the soft stop depend on it
+        shutdown.spawn_named(
+            "postgres watch",
+            Arc::clone(&postgres).watch(end_of_submits.clone()),
+        );
+        let pusher = config.mode.uses_redis().then(|| {
+            shutdown.spawn_named("redis watch", Arc::clone(&redis).watch(shutdown.soft().clone()));
+            (Arc::clone(&redis), shutdown.clone())
+        });
+        let pusher = Arc::new(Pusher::new(pusher));
+        let types = Arc::new(TypeCache::new(
+            db.clone(),
+            Arc::clone(&postgres),
+            config.worker_timeout,
+        ));
+        let watcher = Arc::new(Watcher::new(db.clone(), Arc::clone(&postgres)));
         shutdown.spawn_named("task types", Arc::clone(&types).run(shutdown.soft().clone()));
         shutdown.spawn_named("watcher", Arc::clone(&watcher).run(shutdown.soft().clone()));
         shutdown.spawn_named("metrics upkeep", metrics.clone().upkeep(shutdown.soft().clone()));
         let key_ttl = config.idempotency_ttl;
         Self(Arc::new(Parts {
-            submitter: Submitter::start(&db, &pusher, key_ttl, shutdown, &end_of_submits),
-            batches: BatchLane::new(db.clone(), Arc::clone(&pusher), key_ttl, shutdown.clone()),
+            submitter: Submitter::start(&db, &postgres, &pusher, key_ttl, shutdown, &end_of_submits),
+            batches: BatchLane::new(
+                db.clone(),
+                Arc::clone(&postgres),
+                Arc::clone(&pusher),
+                key_ttl,
+                shutdown.clone(),
+            ),
+            requests: Semaphore::new(REQUESTS_MAX),
             mode: config.mode,
             queues: config.queues.known.clone(),
             single_room: Budget::new(SINGLE_ROOM_BYTES),
@@ -124,6 +156,8 @@ impl AppState {
             end_of_submits,
             db,
             queue,
+            postgres,
+            redis,
             types,
             pusher,
             watcher,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::describe;
+use crate::postgres::Postgres;
 use crate::schema::ParametersSchema;
 
 /// A type that a worker publishes is known within two seconds.
@@ -77,6 +78,7 @@ struct Snapshot {
 #[derive(Debug)]
 pub struct TypeCache {
     db: PgPool,
+    postgres: Arc<Postgres>,
     worker_timeout: Duration,
     snapshot: RwLock<Snapshot>,
     looking: Mutex<()>,
@@ -84,9 +86,10 @@ pub struct TypeCache {
 
 impl TypeCache {
     /// An empty cache over `db`.
-    pub fn new(db: PgPool, worker_timeout: Duration) -> Self {
+    pub fn new(db: PgPool, postgres: Arc<Postgres>, worker_timeout: Duration) -> Self {
         Self {
             db,
+            postgres,
             worker_timeout,
             snapshot: RwLock::default(),
             looking: Mutex::new(()),
@@ -101,6 +104,10 @@ impl TypeCache {
     /// The types as they are now, after a name was missing in them. Of many who ask at once one looks, and looks are apart:
     /// who asks soon after the last one waits a moment.
     pub async fn look_again(&self) -> store::Result<Arc<TypeTable>> {
+        self.postgres.while_alive(self.look_in_turn()).await
+    }
+
+    async fn look_in_turn(&self) -> store::Result<Arc<TypeTable>> {
         let asked = Instant::now();
         let _one_at_a_time = self.looking.lock().await;
         let looked_at = self.read().looked_at;
@@ -124,6 +131,9 @@ impl TypeCache {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
+            if self.postgres.check().is_err() {
+                continue;
+            }
             let _one_at_a_time = self.looking.lock().await;
             let result = self.load().await;
             // an outage lasts for many ticks and is told once
@@ -136,7 +146,8 @@ impl TypeCache {
 
     async fn load(&self) -> store::Result<()> {
         let began = Instant::now();
-        let registered = task_types::all(&self.db, self.worker_timeout.as_secs_f64()).await?;
+        let types = task_types::all(&self.db, self.worker_timeout.as_secs_f64());
+        let registered = self.postgres.call(types).await?;
         let types = registered
             .into_iter()
             .map(|Registered { task_type, .. }| task_type)

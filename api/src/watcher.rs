@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::{ApiError, describe};
+use crate::postgres::Postgres;
 
 /// How long an end may go unnoticed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -23,6 +24,7 @@ const WAITERS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Watcher {
     db: PgPool,
+    postgres: Arc<Postgres>,
     waiting: Mutex<HashMap<TaskId, Vec<oneshot::Sender<()>>>>,
     somebody_waits: Notify,
     places: Arc<Semaphore>,
@@ -44,9 +46,10 @@ impl Waiting {
 
 impl Watcher {
     /// A watcher for whom nobody waits yet.
-    pub fn new(db: PgPool) -> Self {
+    pub fn new(db: PgPool, postgres: Arc<Postgres>) -> Self {
         Self {
             db,
+            postgres,
             waiting: Mutex::default(),
             somebody_waits: Notify::new(),
             places: Arc::new(Semaphore::new(WAITERS_MAX)),
@@ -89,7 +92,7 @@ impl Watcher {
         if ids.is_empty() {
             return None;
         }
-        match records::over(&self.db, &ids).await {
+        match self.postgres.call(records::over(&self.db, &ids)).await {
             Ok(over) => {
                 let mut waiting = self.lock();
                 for id in over {

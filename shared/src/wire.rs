@@ -137,6 +137,34 @@ pub struct HistoryEvent {
     pub actor: Option<String>,
 }
 
+/// Why a task is not running.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// The task.
+    #[schema(value_type = uuid::Uuid)]
+    pub task_id: TaskId,
+    /// Its state.
+    #[schema(value_type = String)]
+    pub status: TaskStatus,
+    /// What keeps it from running, or that it runs or ran; the weightiest first, never empty.
+    pub reasons: Vec<Reason>,
+    /// Pending tasks of its queue before it; null unless it is pending, and beyond 10,000.
+    pub position: Option<i64>,
+    /// A rough guess, from the pace of its queue in the last minutes, or the time until it is due; null when nothing is known or
+    /// something blocks it.
+    pub estimated_wait_seconds: Option<f64>,
+}
+
+/// A reason for which a task is not running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reason {
+    /// The reason as a word for programs.
+    #[schema(example = "waits_its_turn")]
+    pub code: String,
+    /// The reason for people.
+    pub detail: String,
+}
+
 /// One page of tasks, newest first.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TaskPage {

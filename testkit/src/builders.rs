@@ -42,5 +42,6 @@ pub fn a_worker(id: &str) -> NewWorker {
         queues: QueueName::classes().to_vec(),
         task_names: vec!["echo".to_owned()],
         pool_size: 10,
+        liveness_key: None,
     }
 }

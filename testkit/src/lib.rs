@@ -2,7 +2,8 @@
 //!
 //! - [`MIGRATOR`] gives each `#[sqlx::test]` a database of its own.
 //! - [`a_task`], [`a_worker`], [`a_key`] build sound values; a test says only what it is about, by struct update.
-//! - [`TestQueue`] is Redis under a key prefix of its own, [`RedisServer`] a Redis that a test may stop.
+//! - [`TestQueue`] is Redis under a key prefix of its own, [`RedisServer`] a Redis and [`PostgresServer`] a Postgres that a
+//!   test may stop.
 //! - [`Proxy`] is a link to either of them that a test may cut, slow down or make lose answers.
 //! - [`System`] runs the built binaries.
 //! - [`eventually()`] waits for a condition instead of sleeping.
@@ -11,6 +12,7 @@
 
 mod builders;
 mod eventually;
+mod postgres_server;
 mod process;
 mod proxy;
 mod queue;
@@ -19,7 +21,8 @@ mod system;
 
 pub use builders::{a_key, a_task, a_worker};
 pub use eventually::eventually;
-pub use process::{Process, free_port};
+pub use postgres_server::PostgresServer;
+pub use process::{Process, free_port, steady_port};
 pub use proxy::Proxy;
 pub use queue::TestQueue;
 pub use redis_server::RedisServer;

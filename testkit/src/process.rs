@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use crate::eventually;
 
 /// How long a process may take to end after a signal that ends it.
 const END: Duration = Duration::from_mins(1);
+/// Ports that Linux gives to nobody by itself.
+const STEADY_PORTS: Range<u16> = 20_000..30_000;
 
 /// A child process. Its output goes to a file, which is printed when the test panics; it is killed when dropped.
 #[derive(Debug)]
@@ -125,4 +128,17 @@ impl Drop for Process {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a bound address").port()
+}
+
+/// The same, below the ports that the system gives to outgoing connections: for a server that is stopped and started again
+/// at its place, which nobody must take meanwhile.
+///
+/// # Panics
+/// If there is none.
+pub fn steady_port() -> u16 {
+    let start = rand::random_range(STEADY_PORTS);
+    (start..STEADY_PORTS.end)
+        .chain(STEADY_PORTS)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
 }

@@ -90,7 +90,8 @@ impl Proxy {
             .expect("the host has an address");
         let proxy = Self::before(upstream).await;
         url.set_host(Some("127.0.0.1")).expect("a URL with a host");
-        url.set_port(Some(proxy.address.port())).expect("a URL with a port");
+        url.set_port(Some(proxy.address.port()))
+            .expect("a URL with a port");
         (proxy, url.into())
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::queue::connect;
-use crate::{Process, eventually, free_port};
+use crate::{Process, eventually, steady_port};
 
 /// How long a Redis may take to answer after its start.
 const START: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ impl RedisServer {
 
     async fn start_with(password: Option<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let port = free_port();
+        let port = steady_port();
         let process = run(port, password.as_deref(), &folder);
         let server = Self {
             port,

@@ -1,15 +1,16 @@
 //! Claims: hints, or the oldest rows of the table, become runs in free slots.
 //!
 //! Hints are never put back unless their rows certainly were not claimed. A claim whose outcome is unknown is not repeated:
-//! if it took place, the rows run under this worker without being held, and its heartbeat returns them.
+//! if it took place, the rows run under this worker without being held, and its heartbeat returns them. A claim
+//! on its way keeps the heartbeat from doing so, and is therefore given up after half a heartbeat interval.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tasker_shared::queue::Hint;
 use tasker_shared::store::claim::{self, Claim, Claimant};
-use tasker_shared::store::{self, Fault, fault};
+use tasker_shared::store::{self, Fault, PgConnection, fault};
 use tasker_shared::task::{QueueName, TaskId};
 use tracing::{error, warn};
 
@@ -18,11 +19,22 @@ use crate::net::{Net, Seen};
 use crate::runtime::Parts;
 use crate::slots::FreeSlots;
 
+/// How long a claim may take: half a heartbeat interval, within these.
+const CLAIM_LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
+
 /// Claims for one group of slots.
 pub(crate) struct Claimer {
     parts: Arc<Parts>,
     queues: Vec<QueueName>,
     net: Mutex<Net>,
+}
+
+/// What a claim asks for.
+enum Wanted<'a> {
+    /// Tasks whose hints were popped.
+    Popped(&'a [TaskId]),
+    /// So many of the oldest pending rows.
+    Oldest(i64),
 }
 
 /// What a look into the table found.
@@ -69,7 +81,8 @@ impl Claimer {
         // until what was claimed is held: two claims on their way could take a suspect each
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
-        let claimed = twice_if_rolled_back(|| claim::claim(&self.parts.db, &claimant, &ids)).await;
+        let _on_its_way = self.parts.held.claiming();
+        let claimed = self.claim_in_time(&claimant, Wanted::Popped(&ids)).await;
         let claim = match claimed {
             Ok(claim) => claim,
             Err(error) => return self.claim_failed(&error, &hints(&ids)).await,
@@ -93,7 +106,8 @@ impl Claimer {
         let limit = i64::try_from(rows).unwrap_or(i64::MAX);
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
-        let claimed = twice_if_rolled_back(|| claim::claim_oldest(&self.parts.db, &claimant, limit)).await;
+        let _on_its_way = self.parts.held.claiming();
+        let claimed = self.claim_in_time(&claimant, Wanted::Oldest(limit)).await;
         let claim = match claimed {
             Ok(claim) => claim,
             Err(error) => {
@@ -140,6 +154,31 @@ impl Claimer {
         }
     }
 
+    /// Sends a claim, and once more if a deadlock rolled it back. One that is not answered in time has an unknown outcome, and
+    /// its connection is closed: the answer may still come.
+    async fn claim_in_time(
+        &self,
+        claimant: &Claimant<'_>,
+        wanted: Wanted<'_>,
+    ) -> Result<Claim, store::Error> {
+        let mut connection = self.parts.db.acquire().await?;
+        let sent = async {
+            match wanted.send(&mut connection, claimant).await {
+                Err(error) if fault(&error) == Fault::RolledBack => {
+                    wanted.send(&mut connection, claimant).await
+                }
+                other => other,
+            }
+        };
+        let half = self.parts.config.heartbeat_interval / 2;
+        let limit = half.clamp(*CLAIM_LIMIT.start(), *CLAIM_LIMIT.end());
+        if let Ok(answer) = tokio::time::timeout(limit, sent).await {
+            return answer;
+        }
+        connection.close_on_drop();
+        Err(store::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    }
+
     /// Puts hints back only if their rows certainly were not claimed.
     async fn claim_failed(&self, error: &store::Error, hints: &[Hint]) {
         self.parts.gate.close();
@@ -152,18 +191,16 @@ impl Claimer {
     }
 }
 
+impl Wanted<'_> {
+    async fn send(&self, db: &mut PgConnection, claimant: &Claimant<'_>) -> Result<Claim, store::Error> {
+        match self {
+            Self::Popped(ids) => claim::claim(db, claimant, ids).await,
+            Self::Oldest(limit) => claim::claim_oldest(db, claimant, *limit).await,
+        }
+    }
+}
+
 /// The claimed tasks as the net sees them.
 fn seen(claim: &Claim) -> impl Iterator<Item = Seen<'_>> {
     claim.tasks.iter().map(|task| (&task.queue, task.enqueued_at))
-}
-
-/// Sends a claim again, once, if a deadlock rolled it back.
-async fn twice_if_rolled_back<F>(claim: impl Fn() -> F) -> Result<Claim, store::Error>
-where
-    F: Future<Output = Result<Claim, store::Error>>,
-{
-    match claim().await {
-        Err(error) if fault(&error) == Fault::RolledBack => claim().await,
-        other => other,
-    }
 }

@@ -4,16 +4,21 @@
 //! One loop serves all queues of the worker in strict order; each queue with reserved slots has a loop of its own beside it.
 //! Batches form by themselves: while a claim is on its way, slots become free, and the next pop fills all of them. A worker
 //! with few slots and long tasks never waits for a batch.
+//!
+//! Strict order has one exception: tasks that waited longer than `PRIORITY_AGE_LIMIT` take turns with the class above theirs
+//! (see [`crate::age`]), in loops that serve both classes, the one above first.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metrics::counter;
 use tasker_shared::config::DispatchMode;
 use tasker_shared::queue::{self, Popper};
 use tasker_shared::task::QueueName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
+use crate::age::Age;
 use crate::claims::{Claimer, Look};
 use crate::net::Source;
 use crate::runtime::Parts;
@@ -34,6 +39,7 @@ pub(crate) struct ClaimLoop {
     /// A permit for each claim that may be on its way.
     claims: Arc<Semaphore>,
     popper: Popper,
+    age: Age,
     slots: Slots,
     /// Hints left in the lists after the last pop, when they are shared with other workers.
     left: Option<u64>,
@@ -49,6 +55,7 @@ impl ClaimLoop {
             claims: Arc::new(Semaphore::new(CLAIMS_AT_ONCE as usize)),
             parts,
             popper,
+            age: Age::default(),
             slots: Slots::new(slots),
             left: None,
             pause: None,
@@ -131,8 +138,21 @@ impl ClaimLoop {
     async fn fill_from_lists(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots, block: Duration) {
         let sharing = self.parts.heartbeat.sharing();
         let count = fair_share(free.count(), self.left, sharing);
-        match self.popper.pop(count, block, sharing > 1).await {
+        let aged_first = self.raises_aged() && self.age.is_due(Instant::now());
+        let popped = if aged_first {
+            self.popper.pop_aged_first(count, sharing > 1).await
+        } else {
+            self.popper.pop(count, block, sharing > 1).await
+        };
+        match popped {
             Ok(popped) => {
+                // a turn that found nothing at all is over too: the next pop waits
+                let had_their_turn = aged_first && (popped.out_of_turn || popped.queue.is_none());
+                self.age
+                    .popped(Instant::now(), had_their_turn, popped.aged_left);
+                if popped.out_of_turn {
+                    counter!("tasker_aged_pops_total").increment(popped.ids.len() as u64);
+                }
                 self.left = popped.left;
                 self.parts.status.popped();
                 self.claimer.net().popped(popped.queue.is_none());
@@ -146,9 +166,16 @@ impl ClaimLoop {
             }
             Err(error) => {
                 debug!(error = &error as &dyn std::error::Error, "a pop failed");
+                // should it have failed for the aged heads' sake, the next does without them
+                self.age.popped(Instant::now(), true, false);
                 self.parts.redis.close();
             }
         }
+    }
+
+    /// Whether this loop serves a class and the one above it.
+    fn raises_aged(&self) -> bool {
+        self.parts.config.queues.age_limit.is_some() && self.popper.can_raise()
     }
 
     async fn fill_from_table(&mut self, free: FreeSlots, rows: usize) {

@@ -1,17 +1,16 @@
-//! Heartbeat: says that this worker lives, learns how many share its queues, and takes back what it runs without knowing.
+//! Heartbeat: says that this worker lives, learns how many share its queues, and takes back what it runs without knowing. When
+//! that happens is decided in [`crate::liveness`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use metrics::counter;
-use tasker_shared::store::{recover, workers};
+use tasker_shared::store::liveness::Session;
+use tasker_shared::store::{self, recover, workers};
+use tokio::runtime::Handle;
 use tracing::warn;
 
 use crate::runtime::Parts;
-
-/// The first and the longest wait while heartbeats fail.
-const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
 /// What the last heartbeat brought back.
 #[derive(Debug)]
@@ -34,65 +33,38 @@ impl Heartbeat {
     }
 }
 
-/// Beats until the last end is written. While the gate is closed it beats faster: only a heartbeat opens it.
-pub(crate) async fn run(parts: Arc<Parts>) {
-    let mut wait = *RETRY_WAIT.start();
-    loop {
-        if beat(&parts).await {
-            wait = *RETRY_WAIT.start();
-        }
-        let pause = async {
-            if parts.gate.is_open() {
-                tokio::select! {
-                    () = tokio::time::sleep(parts.config.heartbeat_interval) => {}
-                    () = parts.gate.closed() => {}
-                }
-            } else {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(*RETRY_WAIT.end());
-            }
-        };
-        tokio::select! {
-            biased;
-            () = parts.no_more_ends.cancelled() => return,
-            () = pause => {}
-        }
-    }
-}
-
-/// Runs of this worker that it does not hold go back: the replies to their claims were lost.
-async fn take_back_unheld(parts: &Parts) {
-    match recover::take_back_unheld(&parts.db, &parts.worker_id, &parts.held.all()).await {
+/// Runs of this worker that it does not hold go back: the replies to their claims were lost. To be called before the heartbeat.
+pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
+    match recover::take_back_unheld(session.executor(), &parts.worker_id, &parts.held.all()).await {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             warn!(runs = ended.len(), "runs whose claims were not heard of go back");
             counter!("tasker_unheld_runs_total").increment(ended.len() as u64);
-            parts.put_back_pending(ended).await;
+            let parts = Arc::clone(parts);
+            // connections to Redis belong to the main runtime, which may be held up
+            parts.shutdown.tracker().clone().spawn_on(
+                async move {
+                    parts.put_back_pending(ended).await;
+                },
+                main,
+            );
         }
         // the next heartbeat looks again, and this one tells whether Postgres is well
         Err(error) => warn!(%error, "cannot see which runs are not held"),
     }
 }
 
-async fn beat(parts: &Parts) -> bool {
-    take_back_unheld(parts).await;
+/// Says that this worker lives, and heeds what the fleet says to that.
+pub(crate) async fn beat(parts: &Parts, session: &mut Session) -> store::Result<workers::Heartbeat> {
     let active = i32::try_from(parts.held.len()).unwrap_or(i32::MAX);
     let timeout = parts.config.worker_timeout.as_secs_f64();
-    match workers::heartbeat(&parts.db, &parts.worker_id, active, timeout).await {
-        Ok(heartbeat) if heartbeat.alive => {
-            let sharing = usize::try_from(heartbeat.sharing).unwrap_or(1);
-            parts.heartbeat.sharing.store(sharing, Ordering::Relaxed);
-            parts.gate.open();
-            true
-        }
-        Ok(_) => {
-            parts.declared_dead();
-            false
-        }
-        Err(error) => {
-            parts.gate.close();
-            warn!(%error, "a heartbeat was not written");
-            false
-        }
+    let heartbeat = workers::heartbeat(session.executor(), &parts.worker_id, active, timeout).await?;
+    if heartbeat.alive {
+        let sharing = usize::try_from(heartbeat.sharing).unwrap_or(1);
+        parts.heartbeat.sharing.store(sharing, Ordering::Relaxed);
+        parts.gate.open();
+    } else {
+        parts.declared_dead();
     }
+    Ok(heartbeat)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tasker_shared::task::{Run, TaskId};
 use tokio::sync::watch;
@@ -12,6 +13,24 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Held {
     runs: Mutex<HashMap<TaskId, HeldRun>>,
     count: watch::Sender<usize>,
+    /// When each claim that is on its way was begun. There are a few at most.
+    claims: Mutex<Vec<Instant>>,
+}
+
+/// A claim on its way: from before it is sent until what it took is held.
+#[derive(Debug)]
+pub(crate) struct Claiming<'a> {
+    held: &'a Held,
+    since: Instant,
+}
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        let mut claims = self.held.claims();
+        if let Some(this) = claims.iter().position(|since| *since == self.since) {
+            claims.swap_remove(this);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -26,6 +45,7 @@ impl Default for Held {
         Self {
             runs: Mutex::default(),
             count: watch::Sender::new(0),
+            claims: Mutex::default(),
         }
     }
 }
@@ -89,6 +109,18 @@ impl Held {
         }
     }
 
+    /// Notes that a claim is on its way, until the answer is dropped.
+    pub(crate) fn claiming(&self) -> Claiming<'_> {
+        let since = Instant::now();
+        self.claims().push(since);
+        Claiming { held: self, since }
+    }
+
+    /// Whether everything that was claimed before `moment` is held, has ended, or was given up.
+    pub(crate) fn knows_claims_before(&self, moment: Instant) -> bool {
+        self.claims().iter().all(|since| *since > moment)
+    }
+
     /// How many runs are held.
     pub(crate) fn len(&self) -> usize {
         *self.count.borrow()
@@ -102,6 +134,10 @@ impl Held {
             .subscribe()
             .wait_for(|count| (*count > 0) == some)
             .await;
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<TaskId, HeldRun>> {
@@ -127,5 +163,16 @@ mod tests {
         assert!(!token.is_cancelled());
         held.cancel(task, None);
         assert!(token.is_cancelled());
+    }
+    #[test]
+    fn a_claim_on_its_way_is_known_until_what_it_took_is_held() {
+        let held = Held::default();
+        let claim = held.claiming();
+        assert!(!held.knows_claims_before(Instant::now()));
+        drop(claim);
+        assert!(held.knows_claims_before(Instant::now()));
+        let before = Instant::now();
+        let _later = held.claiming();
+        assert!(held.knows_claims_before(before));
     }
 }

@@ -27,6 +27,7 @@
 //! Inside, a task travels through one file a step: [`dispatch`](self) pops hints and claims rows into free slots,
 //! `execute` runs a handler, `complete` writes the ends, `held` knows every run in between.
 
+mod age;
 mod builder;
 pub mod builtin;
 mod cancel;
@@ -41,6 +42,7 @@ mod heartbeat;
 mod held;
 mod http;
 mod identity;
+mod liveness;
 mod net;
 mod progress;
 mod registry;

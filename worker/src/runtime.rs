@@ -17,13 +17,13 @@ use tracing::{error, info, warn};
 use crate::complete::{Completer, FLUSHERS};
 use crate::dispatch::ClaimLoop;
 use crate::gate::{self, Gate};
-use crate::heartbeat::{self, Heartbeat};
+use crate::heartbeat::Heartbeat;
 use crate::held::Held;
 use crate::http::Status;
 use crate::progress::Reports;
 use crate::registry::{Registry, RegistryError};
 use crate::serving::Paused;
-use crate::{WorkerConfig, cancel, http, start};
+use crate::{WorkerConfig, cancel, http, liveness, start};
 
 /// How long the last ends may take to be written when the worker stops.
 const LAST_WRITES: Duration = Duration::from_secs(10);
@@ -43,6 +43,9 @@ pub enum RunError {
     /// An address for health and metrics cannot be listened on.
     #[error("cannot listen on {0} for health and metrics")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// The thread of the heartbeats cannot be started.
+    #[error("the thread of the heartbeats cannot be started")]
+    Thread(#[source] std::io::Error),
     /// A part of the worker panicked.
     #[error("a part of the worker panicked; the log tells which")]
     Panicked,
@@ -152,7 +155,7 @@ pub(crate) async fn run(
         config,
     });
     http::serve(&parts).await?;
-    if start::register(&parts).await {
+    if let Some(key) = start::register(&parts).await {
         info!(worker_id = %parts.worker_id, "the worker is registered and drains its queues");
         let loops = claim_loops(&parts).map_err(RunError::Redis)?;
         for _ in 0..FLUSHERS {
@@ -160,6 +163,7 @@ pub(crate) async fn run(
                 .shutdown
                 .spawn_named("completer", Arc::clone(&ends).flush(Arc::clone(&parts)));
         }
+        liveness::start(&parts, key).map_err(RunError::Thread)?;
         spawn_duties(&parts);
         let claiming = TaskTracker::new();
         for claim_loop in loops {
@@ -211,7 +215,6 @@ fn claim_loops(parts: &Arc<Parts>) -> Result<Vec<ClaimLoop>, queue::Error> {
 
 fn spawn_duties(parts: &Arc<Parts>) {
     let shutdown = &parts.shutdown;
-    shutdown.spawn_named("heartbeat", heartbeat::run(Arc::clone(parts)));
     if parts.config.mode.uses_redis() {
         shutdown.spawn_named("cancellation listener", cancel::listen(Arc::clone(parts)));
         shutdown.spawn_named("redis watch", gate::watch_redis(Arc::clone(parts)));
@@ -263,6 +266,8 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
             "the last ends could not be written; recovery returns their tasks"
         );
     }
+    // before the row goes: a heartbeat that does not find it would take it for a death
+    parts.no_more_ends.cancel();
     if let Err(error) = workers::leave(&parts.db, &parts.worker_id).await {
         warn!(%error, "could not take this worker off the list");
     }

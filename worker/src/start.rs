@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_shared::config::DispatchMode;
+use tasker_shared::store::liveness::{LivenessKey, behind_pooler};
 use tasker_shared::store::migrations::{current_version, wanted_version};
 use tasker_shared::store::workers::{self, NewWorker};
 use tasker_shared::store::{self, queues, task_types};
@@ -18,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const API_WAIT: Duration = Duration::from_secs(30);
 /// How long one look at the API may take.
 const API_LOOK: Duration = Duration::from_secs(2);
+/// How long it may take to tell whether there is a pooler.
+const POOLER_LOOK: Duration = Duration::from_secs(5);
 
 pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
     identity::worker_id(
@@ -29,17 +32,17 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
 }
 
 /// Waits for Postgres at the right version, for Redis if nothing can be done without it, and for the API; then registers.
-/// False if the worker was stopped meanwhile.
-pub(crate) async fn register(parts: &Parts) -> bool {
+/// Nothing if the worker was stopped meanwhile.
+pub(crate) async fn register(parts: &Parts) -> Option<LivenessKey> {
     tokio::select! {
         biased;
-        () = parts.shutdown.soft().cancelled() => false,
-        () = async {
+        () = parts.shutdown.soft().cancelled() => None,
+        key = async {
             wait_for_schema(parts).await;
             wait_for_redis(parts).await;
             wait_for_api(parts).await;
-            until_registered(parts).await;
-        } => true,
+            until_registered(parts).await
+        } => Some(key),
     }
 }
 
@@ -104,16 +107,26 @@ async fn wait_for_api(parts: &Parts) {
     }
 }
 
-async fn until_registered(parts: &Parts) {
-    while let Err(error) = try_register(parts).await {
+async fn until_registered(parts: &Parts) -> LivenessKey {
+    let key = LivenessKey::generate();
+    while let Err(error) = try_register(parts, key).await {
         warn!(%error, "could not register yet");
         tokio::time::sleep(LOOK).await;
     }
     info!(types = ?parts.registry.names(), "task types are registered");
+    key
 }
 
-async fn try_register(parts: &Parts) -> Result<(), store::Error> {
+/// Registers with `key`, unless locks mean nothing on the way to Postgres.
+async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Error> {
     let config = &parts.config;
+    let behind_pooler = store::bounded(POOLER_LOOK, behind_pooler(&parts.db)).await?;
+    if behind_pooler {
+        warn!(
+            "Postgres is behind a transaction pooler, where no lock can be held: should this worker die, its tasks wait for \
+             WORKER_TIMEOUT"
+        );
+    }
     queues::declare(&parts.db, &config.queues.known).await?;
     task_types::publish(&parts.db, &parts.registry.published()).await?;
     let worker = NewWorker {
@@ -128,6 +141,7 @@ async fn try_register(parts: &Parts) -> Result<(), store::Error> {
             .collect(),
         task_names: parts.registry.names().to_vec(),
         pool_size: config.pool_size.cast_signed(),
+        liveness_key: (!behind_pooler).then_some(key),
     };
     workers::register(&parts.db, &worker).await
 }

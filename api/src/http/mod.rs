@@ -2,5 +2,6 @@
 
 pub mod body;
 pub mod layer;
+pub mod outage;
 pub mod path;
 pub mod query;

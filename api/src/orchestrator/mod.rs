@@ -1,12 +1,16 @@
 //! The maintenance duties. Each is `run` around `run_once`, and harmless in pairs. What is cheap, and late when it is not done
 //! at once, every server does; the rest is the leader's.
 
+mod age;
 mod cleanup;
+mod gauges;
 mod leader;
+mod make_list;
 mod partitions;
 mod promote;
 mod rebuild;
 mod recover;
+mod watch;
 
 use std::sync::Arc;
 
@@ -15,7 +19,9 @@ use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::task::TaskId;
 use tokio_util::sync::CancellationToken;
 
+pub use age::{AgeError, Ager};
 pub use cleanup::{Cleaned, Cleaner};
+pub use gauges::GaugeKeeper;
 pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
@@ -36,19 +42,35 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let leadership = Leadership::new(state.db.clone(), holder, config.leader_term);
     let (state, worker_timeout, cleanup_interval) =
         (state.clone(), config.worker_timeout, config.cleanup_interval);
+    let age_limit = config.queues.age_limit.filter(|_| state.mode.uses_redis());
     let duties = move |over: CancellationToken| {
         let pusher = Arc::clone(&state.pusher);
         let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout);
         let cleaner = Cleaner::new(state.db.clone(), cleanup_interval, state.key_ttl);
         let rebuilder = Rebuilder::new(state.db.clone(), Arc::clone(&state.queue), state.queues.clone());
         let uses_redis = state.mode.uses_redis();
+        let ager = age_limit.map(|limit| Ager::new(state.db.clone(), Arc::clone(&state.queue), limit));
+        let redis = uses_redis.then(|| Arc::clone(&state.queue));
+        let gauges = GaugeKeeper::new(state.db.clone(), redis, state.queues.clone(), worker_timeout);
         async move {
             let rebuilt = async {
                 if uses_redis {
                     rebuilder.run(over.clone()).await;
                 }
             };
-            tokio::join!(recoverer.run(over.clone()), cleaner.run(over.clone()), rebuilt);
+            let aged = async {
+                if let Some(ager) = ager {
+                    ager.run(over.clone()).await;
+                }
+            };
+            let shown = gauges.run(over.clone());
+            tokio::join!(
+                recoverer.run(over.clone()),
+                cleaner.run(over.clone()),
+                rebuilt,
+                aged,
+                shown
+            );
         }
     };
     shutdown.spawn_named("leadership", leadership.run(duties, stop.clone()));

@@ -1,25 +1,27 @@
 //! Makes lists that lost hints right again, so that `llen` is true and order is kept. Until then the workers' net finds what a
-//! list lacks; after it, too: a hint pushed while a list is made anew is lost to it.
+//! list lacks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_shared::queue::{self, Queue};
-use tasker_shared::store::rebuild::{Place, has_more_than, pending_after};
+use tasker_shared::store::rebuild::has_more_than;
 use tasker_shared::store::{self, PgPool};
 use tasker_shared::task::{QueueName, TaskId};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Time between passes. A list has to lack hints in two of them, for pops and claims go on meanwhile.
+use super::make_list::make_list;
+
+/// Time between looks whether Redis lost its data.
+const LOOK: Duration = Duration::from_secs(1);
+/// Time between comparisons. A list has to lack hints in two of them, for pops and claims go on meanwhile.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// A longer list is compared less often, since counting as many rows is not free.
 const LONG_LIST: u64 = 10_000;
 /// Time between comparisons of a long list.
 const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
-/// Ids read and pushed at once.
-const PAGE: i64 = 5_000;
 
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +42,8 @@ pub struct Rebuilder {
     queues: Vec<QueueName>,
     /// Tells the lists that this rebuilder makes from those of others.
     maker: String,
-    /// The Redis server of the last pass.
-    server: Option<String>,
+    /// When the lists were compared last.
+    last: Option<Instant>,
     /// When each list was compared last, and whether it lacked hints then.
     compared: HashMap<QueueName, (Instant, bool)>,
 }
@@ -55,7 +57,7 @@ impl Rebuilder {
             queue,
             queues,
             maker,
-            server: None,
+            last: None,
             compared: HashMap::new(),
         }
     }
@@ -74,26 +76,42 @@ impl Rebuilder {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(LOOK) => {}
             }
         }
     }
 
-    /// One pass at the time `now`; returns the lists that were made anew, with their lengths.
+    /// One look at the time `now`; returns the lists that were made anew, with their lengths.
     pub async fn run_once(&mut self, now: Instant) -> Result<Vec<(QueueName, usize)>, RebuildError> {
-        let another_server = self.is_another_server().await?;
+        let intact = self.queue.lists_are_marked().await?;
+        let waited = self
+            .last
+            .is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL);
+        if intact && !waited {
+            return Ok(Vec::new());
+        }
+        self.last = Some(now);
+        let rebuilt = self.compare(now, intact).await?;
+        if !intact {
+            self.queue.mark_lists().await?;
+        }
+        Ok(rebuilt)
+    }
+
+    /// Compares the lists that are due; lists of a Redis that lost its data all are, and one look is enough for them.
+    async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, RebuildError> {
         let depths = self.queue.depths(&self.queues).await?;
         let mut rebuilt = Vec::new();
         for (queue, depth) in self.queues.clone().into_iter().zip(depths) {
             let before = self.compared.get(&queue).copied();
-            if !another_server && !is_due(before, depth, now) {
+            if intact && !is_due(before, depth, now) {
                 continue;
             }
             let hints = i64::try_from(depth).unwrap_or(i64::MAX - 1);
             let lacks = has_more_than(&self.db, &queue, hints).await?;
             let twice = before.is_some_and(|(_, lacked)| lacked);
-            if lacks && (twice || another_server) {
-                let hints = self.rebuild(&queue).await?;
+            if lacks && (twice || !intact) {
+                let hints = make_list(&self.db, &self.queue, &queue, &self.maker).await?;
                 metrics::counter!("tasker_rebuilt_lists_total").increment(1);
                 self.compared.insert(queue.clone(), (now, false));
                 rebuilt.push((queue, hints));
@@ -102,34 +120,6 @@ impl Rebuilder {
             }
         }
         Ok(rebuilt)
-    }
-
-    /// Whether Redis is not the one of the last pass; its lists cannot be trusted then.
-    async fn is_another_server(&mut self) -> Result<bool, queue::Error> {
-        let id = self.queue.server_id().await?;
-        let changed = self.server.as_ref().is_some_and(|known| *known != id);
-        self.server = Some(id);
-        Ok(changed)
-    }
-
-    async fn rebuild(&self, queue: &QueueName) -> Result<usize, RebuildError> {
-        let anew = self.queue.begin_list(queue, &self.maker).await?;
-        let mut last: Option<Place> = None;
-        let mut hints = 0;
-        loop {
-            let page = pending_after(&self.db, queue, last, PAGE).await?;
-            let ids: Vec<TaskId> = page.iter().map(|(_, id)| *id).collect();
-            anew.add(&ids).await?;
-            hints += ids.len();
-            last = page.last().copied().or(last);
-            if i64::try_from(ids.len()) != Ok(PAGE) {
-                break;
-            }
-        }
-        if hints > 0 {
-            anew.replace().await?;
-        }
-        Ok(hints)
     }
 }
 

@@ -1,18 +1,27 @@
-//! Recovers from crashes: declares silent workers dead and hands back what they ran.
+//! Recovers from crashes: declares workers dead that have vanished or are silent, and hands back what they ran.
+//!
+//! A worker has vanished when this very session saw its lock held, and two looks a second apart found neither the lock nor any
+//! session of it (see [`super::watch`]). It is silent when its heartbeats stay away for `WORKER_TIMEOUT`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_shared::store::liveness::{self, Look, Lookout};
 use tasker_shared::store::{self, PgPool, recover};
 use tasker_shared::task::TaskStatus;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::watch::{Verdict, Watch};
 use crate::error::describe;
 use crate::submit::push::Pusher;
 
 /// Time between passes.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Time between looks for runs that outlived their timeout.
+const OVERDUE_INTERVAL: Duration = Duration::from_secs(5);
+/// The longest time that a look may take, its connection included.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Most tasks of one statement.
 const BATCH: i64 = 1_000;
 
@@ -22,8 +31,18 @@ pub struct Recoverer {
     db: PgPool,
     pusher: Arc<Pusher>,
     worker_timeout: Duration,
-    /// Since when every pass has succeeded: heartbeats that did not come while Postgres was away accuse nobody.
-    steady_since: Option<Instant>,
+    /// The session that looks at the fleet. A pass that fails ends it, and what it saw is forgotten.
+    post: Option<Post>,
+}
+
+/// A session of this leader, and what follows from what it saw.
+#[derive(Debug)]
+struct Post {
+    lookout: Lookout,
+    watch: Watch,
+    /// Since when it has looked: heartbeats that did not come while Postgres was away accuse nobody.
+    steady_since: Instant,
+    ended_overdue: Option<Instant>,
 }
 
 /// What a pass did.
@@ -33,6 +52,8 @@ pub struct Recovered {
     pub workers: usize,
     /// Tasks handed back.
     pub tasks: usize,
+    /// Runs ended that had outlived their timeout.
+    pub overdue: usize,
 }
 
 impl Recoverer {
@@ -42,7 +63,7 @@ impl Recoverer {
             db,
             pusher,
             worker_timeout,
-            steady_since: None,
+            post: None,
         }
     }
 
@@ -54,14 +75,12 @@ impl Recoverer {
                     warn!(
                         workers.dead = done.workers,
                         tasks.recovered = done.tasks,
-                        "recoverer: workers were lost"
+                        runs.overdue = done.overdue,
+                        "recoverer: runs were lost"
                     );
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    self.steady_since = None;
-                    warn!(cause = describe(&error), "recoverer: pass failed");
-                }
+                Err(error) => warn!(cause = describe(&error), "recoverer: pass failed"),
             }
             tokio::select! {
                 biased;
@@ -71,26 +90,84 @@ impl Recoverer {
         }
     }
 
-    /// One pass at the time `now`. Workers are judged only when this recoverer has seen Postgres answer for as long as they
-    /// may be silent.
+    /// One pass at the time `now`.
     pub async fn run_once(&mut self, now: Instant) -> store::Result<Recovered> {
-        let timeout = self.worker_timeout.as_secs_f64();
-        let steady_since = *self.steady_since.get_or_insert(now);
-        let mut done = Recovered::default();
-        if now.duration_since(steady_since) >= self.worker_timeout {
-            let dead = recover::declare_dead(&self.db, timeout).await?;
-            done.workers = dead.len();
-            for worker in dead {
+        let (mut post, look) = store::bounded(LOOK_MAX, self.look(now)).await?;
+        metrics::gauge!("tasker_fleet_unhealthy").set(f64::from(u8::from(look.fleet_is_unhealthy)));
+        let mut done = Recovered {
+            workers: self.bury(&mut post, &look, now).await?,
+            tasks: self.recover().await?,
+            overdue: 0,
+        };
+        if post
+            .ended_overdue
+            .is_none_or(|last| now.duration_since(last) >= OVERDUE_INTERVAL)
+        {
+            post.ended_overdue = Some(now);
+            done.overdue = self.end_overdue().await?;
+        }
+        self.post = Some(post);
+        Ok(done)
+    }
+
+    /// Looks at the fleet, from a new post if there is none.
+    async fn look(&mut self, now: Instant) -> store::Result<(Post, Look)> {
+        let mut post = match self.post.take() {
+            Some(post) => post,
+            None => Post {
+                lookout: Lookout::open(&self.db).await?,
+                watch: Watch::default(),
+                steady_since: now,
+                ended_overdue: None,
+            },
+        };
+        let look = post.lookout.look(self.worker_timeout.as_secs_f64()).await?;
+        Ok((post, look))
+    }
+
+    /// Declares workers dead that have vanished or are silent, and returns how many. The silent are judged only when this post
+    /// has seen Postgres answer for as long as they may be.
+    async fn bury(&self, post: &mut Post, look: &Look, now: Instant) -> store::Result<usize> {
+        let mut dead = 0;
+        let verdict = post.watch.judge(look);
+        #[expect(clippy::cast_precision_loss, reason = "a fleet is far below 2^52")]
+        metrics::gauge!("tasker_workers_watched").set(post.watch.len() as f64);
+        match verdict {
+            Verdict::Vanished(vanished) if vanished.is_empty() => {}
+            Verdict::Vanished(vanished) => {
+                for worker in liveness::declare_vanished(&self.db, &vanished).await? {
+                    info!(
+                        worker.id = worker,
+                        "recoverer: a worker has vanished and was declared dead"
+                    );
+                    dead += 1;
+                }
+            }
+            Verdict::Group(workers) => warn!(
+                workers,
+                "recoverer: many workers vanished together; their heartbeats decide"
+            ),
+        }
+        let steady = now.duration_since(post.steady_since) >= self.worker_timeout;
+        if steady && look.workers.iter().any(|worker| worker.silent) {
+            for worker in recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64()).await? {
                 info!(
                     worker.id = worker,
                     "recoverer: a worker is silent and was declared dead"
                 );
+                dead += 1;
             }
         }
+        Ok(dead)
+    }
+
+    /// Hands back what dead workers ran, and returns how many tasks that were.
+    async fn recover(&self) -> store::Result<usize> {
+        let mut tasks = 0;
         loop {
             let ended = recover::recover(&self.db, BATCH).await?;
             let full = i64::try_from(ended.len()) == Ok(BATCH);
-            done.tasks += ended.len();
+            tasks += ended.len();
             metrics::counter!("tasker_recovered_runs_total").increment(ended.len() as u64);
             let pending = ended
                 .into_iter()
@@ -99,9 +176,16 @@ impl Recoverer {
                 .push_front(pending.map(|ended| (ended.id, ended.queue)).collect())
                 .await;
             if !full {
-                break;
+                return Ok(tasks);
             }
         }
-        Ok(done)
+    }
+
+    /// Ends runs that outlived their timeout by as long as a worker may be silent, and returns how many.
+    async fn end_overdue(&self) -> store::Result<usize> {
+        let grace = self.worker_timeout.as_secs_f64();
+        let ended = recover::end_overdue(&self.db, grace, BATCH).await?;
+        metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
+        Ok(ended.len())
     }
 }

@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use tasker_shared::store::cancel::{Cancelled, cancel};
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
-use tracing::debug;
 
 use crate::acted::Acted;
 use crate::db::{retried, write_failed};
@@ -71,10 +70,8 @@ async fn carry_out(state: &AppState, id: TaskId) -> Result<(StatusCode, Json<Act
         }
         Cancelled::ToldToStop => {
             // the word is a hint: a worker that misses it sees the row a second later
-            if state.mode.uses_redis()
-                && let Err(error) = state.queue.publish_cancellation(id).await
-            {
-                debug!(%error, "a cancellation was not published");
+            if state.mode.uses_redis() {
+                let _ = state.redis.ask(async |queue| queue.publish_cancellation(id).await).await;
             }
             let acted = Acted::new(id, TaskStatus::Running, "The task runs and is told to stop");
             Ok((StatusCode::ACCEPTED, Json(acted)))

@@ -35,12 +35,23 @@ pub struct Alive {
     pub status: &'static str,
 }
 
+/// What the circuit breakers do with calls: `closed`, `open` or `half_open`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Breakers {
+    /// The one around Postgres.
+    pub postgres: &'static str,
+    /// The one around Redis; `off` in `PollingOnly`.
+    pub redis: &'static str,
+}
+
 /// How the server is, in full.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DetailedHealth {
     /// The short form.
     #[serde(flatten)]
     pub health: Health,
+    /// The circuit breakers.
+    pub breakers: Breakers,
     /// The version of this server.
     pub version: &'static str,
     /// Seconds since it started.
@@ -63,7 +74,7 @@ pub struct DetailedHealth {
 #[utoipa::path(get, path = "/health", tag = "health",
     responses((status = 200, body = Health, description = "It is up")))]
 pub async fn health(State(state): State<AppState>) -> Json<Health> {
-    let (postgres, redis) = tokio::join!(within(store::is_up(&state.db)), redis(&state));
+    let (postgres, redis) = tokio::join!(postgres(&state, store::is_up(&state.db)), redis(&state));
     Json(judged(postgres.is_some(), redis))
 }
 
@@ -103,6 +114,7 @@ pub async fn detailed(State(state): State<AppState>) -> Json<DetailedHealth> {
         tokio::join!(schema_version(&state), days_ahead(&state), redis(&state));
     Json(DetailedHealth {
         health: judged(schema_version.is_some(), redis),
+        breakers: breakers(&state),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.started.elapsed().as_secs(),
         pool_size: state.db.size(),
@@ -126,18 +138,37 @@ async fn redis(state: &AppState) -> &'static str {
     if !state.mode.uses_redis() {
         return "off";
     }
-    match within(state.queue.is_up()).await {
-        Some(()) => "ok",
-        None => "degraded",
+    // a breaker that is open has asked before, and will again
+    let well = state.redis.breaker().is_closed() && within(state.queue.is_up()).await.is_some();
+    if well { "ok" } else { "degraded" }
+}
+
+fn breakers(state: &AppState) -> Breakers {
+    let redis = state.redis.breaker().state().as_str();
+    Breakers {
+        postgres: state.postgres.breaker().state().as_str(),
+        redis: if state.mode.uses_redis() { redis } else { "off" },
     }
 }
 
+/// The answer of Postgres, if it comes in time. While the breaker is open the server turns everybody away, so there is nothing
+/// to ask.
+async fn postgres<T>(
+    state: &AppState,
+    statement: impl Future<Output = store::Result<T>>,
+) -> Option<T> {
+    if !state.postgres.breaker().is_closed() {
+        return None;
+    }
+    within(statement).await
+}
+
 async fn schema_version(state: &AppState) -> Option<i64> {
-    within(migrations::current_version(&state.db)).await
+    postgres(state, migrations::current_version(&state.db)).await
 }
 
 async fn days_ahead(state: &AppState) -> Option<i64> {
-    within(partitions::days_ahead(&state.db)).await
+    postgres(state, partitions::days_ahead(&state.db)).await
 }
 
 /// The answer of a part, if it comes in time.

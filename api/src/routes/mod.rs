@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod dead_letters;
 pub mod dead_letters_purge;
 pub mod dead_letters_retry;
+pub mod explain;
 pub mod get;
 pub mod health;
 pub mod history;

@@ -51,5 +51,5 @@ async fn depths(state: &AppState, names: &[QueueName]) -> Option<Vec<u64>> {
     if !state.mode.uses_redis() {
         return None;
     }
-    state.queue.depths(names).await.ok()
+    state.redis.ask(async |queue| queue.depths(names).await).await
 }

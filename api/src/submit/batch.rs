@@ -6,7 +6,7 @@ use std::time::Duration;
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::store::insert::{Inserted, NewTask, insert};
 use tasker_shared::store::keys::holders;
-use tasker_shared::store::{self, Fault, PgPool, fault};
+use tasker_shared::store::{self, Fault, PgConnection, PgPool, begin, fault};
 use tasker_shared::task::TaskStatus;
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -14,17 +14,21 @@ use tracing::warn;
 use super::budget::Held;
 use super::flush::{held_by, holder_of, keys_of};
 use super::fold::{fold, same_request};
+use super::place::Place;
 use super::push::Pusher;
 use super::{Accepted, Refusal};
 use crate::error::{ApiError, describe};
 use crate::fault::{Fault as RequestFault, FaultKind};
+use crate::postgres::Postgres;
 
 /// Two keep Postgres busy; more would only take room from single submits.
 const AT_ONCE: usize = 2;
 /// How long a batch waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a caller waits for its batch before it is told that the outcome is unknown.
+/// How long a caller waits for its batch while Postgres gives signs of life; without them it waits less than two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than any sound batch; its caller has stopped waiting by then.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a batch that Postgres rolled back, or whose keys changed hands, begins anew.
 const TRIES_MAX: u32 = 5;
 /// Most faults that an answer lists.
@@ -34,6 +38,7 @@ const FAULTS_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct BatchLane {
     db: PgPool,
+    postgres: Arc<Postgres>,
     pusher: Arc<Pusher>,
     key_ttl_seconds: f64,
     turns: Arc<Semaphore>,
@@ -60,9 +65,16 @@ impl From<store::Error> for Failure {
 
 impl BatchLane {
     /// A lane whose writes are owned by the tracker of `shutdown`.
-    pub fn new(db: PgPool, pusher: Arc<Pusher>, key_ttl: Duration, shutdown: Shutdown) -> Self {
+    pub fn new(
+        db: PgPool,
+        postgres: Arc<Postgres>,
+        pusher: Arc<Pusher>,
+        key_ttl: Duration,
+        shutdown: Shutdown,
+    ) -> Self {
         Self {
             db,
+            postgres,
             pusher,
             key_ttl_seconds: key_ttl.as_secs_f64(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
@@ -73,6 +85,8 @@ impl BatchLane {
     /// Writes all of `tasks` or none; answers in their order.
     pub async fn submit(&self, tasks: Vec<NewTask>, held: Held) -> Result<Vec<Accepted>, ApiError> {
         let lane = self.clone();
+        let place = Arc::new(Place::default());
+        let taken = Arc::clone(&place);
         // a task of the process: a caller that hangs up must not leave a transaction half begun
         let writing = self.shutdown.tracker().spawn(async move {
             let _held = held;
@@ -80,11 +94,21 @@ impl BatchLane {
             let Ok(Ok(_turn)) = turn else {
                 return Err(ApiError::Overloaded("Other batches are being written."));
             };
+            if !taken.take() {
+                return Err(ApiError::Unavailable(None));
+            }
             lane.write(&tasks).await
         });
-        match tokio::time::timeout(ANSWER_TIMEOUT, writing).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(ApiError::OutcomeUnknown),
+        let answer = tokio::select! {
+            biased;
+            answer = writing => answer.ok(),
+            () = self.postgres.silent() => None,
+            () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
+        };
+        match answer {
+            Some(answer) => answer,
+            None if place.withdraw() => Err(ApiError::Unavailable(None)),
+            None => Err(ApiError::OutcomeUnknown),
         }
     }
 
@@ -114,17 +138,41 @@ impl BatchLane {
     }
 
     async fn try_write(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, Failure> {
-        if tasks.iter().any(|task| task.key.is_some()) {
-            return self.write_with_keys(tasks).await;
+        let mut connection = self.db.acquire().await.map_err(|error| {
+            self.postgres.failed(&error);
+            nothing_sent()
+        })?;
+        let writing = async {
+            if tasks.iter().any(|task| task.key.is_some()) {
+                return self.write_with_keys(&mut connection, tasks).await;
+            }
+            let inserted = insert(&mut *connection, tasks, self.key_ttl_seconds).await?;
+            Ok(tasks.iter().map(|task| accepted(task, &inserted)).collect())
+        };
+        let written = tokio::select! {
+            biased;
+            written = writing => written,
+            () = self.postgres.silent() => Err(Failure::Commit(no_answer())),
+            () = tokio::time::sleep(WRITE_TIMEOUT) => Err(Failure::Commit(no_answer())),
+        };
+        match &written {
+            Err(Failure::Store(error) | Failure::Commit(error)) => {
+                self.postgres.failed(error);
+                // half a transaction must not go back into the pool
+                drop(connection.detach());
+            }
+            _ => self.postgres.answered(),
         }
-        let mut connection = self.db.acquire().await.map_err(|_| nothing_sent())?;
-        let inserted = insert(&mut *connection, tasks, self.key_ttl_seconds).await?;
-        Ok(tasks.iter().map(|task| accepted(task, &inserted)).collect())
+        written
     }
 
     /// Keys can turn out to belong to other requests only after the rows went in, so that all or nothing takes a
     /// transaction.
-    async fn write_with_keys(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, Failure> {
+    async fn write_with_keys(
+        &self,
+        connection: &mut PgConnection,
+        tasks: &[NewTask],
+    ) -> Result<Vec<Accepted>, Failure> {
         let places = fold(tasks.iter());
         let leaders: Vec<NewTask> = tasks
             .iter()
@@ -132,7 +180,7 @@ impl BatchLane {
             .filter(|(_, place)| place.is_none())
             .map(|(task, _)| task.clone())
             .collect();
-        let mut transaction = self.db.begin().await.map_err(|_| nothing_sent())?;
+        let mut transaction = begin(connection).await?;
         let inserted = insert(&mut *transaction, &leaders, self.key_ttl_seconds).await?;
         let losers = keys_of(leaders.iter().filter(|task| inserted.status(task).is_none()));
         let found = match losers.as_slice() {
@@ -178,6 +226,11 @@ impl BatchLane {
         }
         self.pusher.push(hints).await;
     }
+}
+
+/// The error of a statement that was given up: its outcome is unknown.
+fn no_answer() -> store::Error {
+    store::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 /// The error of a connection that could not be had: nothing was sent, whatever broke.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tasker_shared::store::PgPool;
 use tasker_shared::store::insert::NewTask;
@@ -18,6 +18,7 @@ use super::write::{Written, write};
 use super::{Accepted, Answer, Entry, Refusal, Waiter};
 use crate::db::retried;
 use crate::error::describe;
+use crate::postgres::Postgres;
 
 /// Most tasks of one flush.
 const TASKS_MAX: usize = 1_000;
@@ -29,27 +30,14 @@ const FLUSHES_MAX: u8 = 5;
 /// Writes what waits.
 #[derive(Debug)]
 pub(super) struct Flusher {
-    db: PgPool,
-    pusher: Arc<Pusher>,
-    key_ttl_seconds: f64,
-    entries: Arc<Mutex<mpsc::Receiver<Entry>>>,
+    pub(super) db: PgPool,
+    pub(super) postgres: Arc<Postgres>,
+    pub(super) pusher: Arc<Pusher>,
+    pub(super) key_ttl_seconds: f64,
+    pub(super) entries: Arc<Mutex<mpsc::Receiver<Entry>>>,
 }
 
 impl Flusher {
-    pub(super) fn new(
-        db: PgPool,
-        pusher: Arc<Pusher>,
-        key_ttl: Duration,
-        entries: Arc<Mutex<mpsc::Receiver<Entry>>>,
-    ) -> Self {
-        Self {
-            db,
-            pusher,
-            key_ttl_seconds: key_ttl.as_secs_f64(),
-            entries,
-        }
-    }
-
     /// Flushes until `stop` is cancelled and nothing waits any more.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut again = Vec::new();
@@ -70,19 +58,22 @@ impl Flusher {
             // the other flusher waits for the next task, and these have waited long enough
             (false, Err(_)) => return batch,
         };
-        if batch.is_empty() {
+        while batch.is_empty() {
             let first = tokio::select! {
                 biased;
                 first = entries.recv() => first,
                 () = stop.cancelled() => entries.try_recv().ok(),
             };
-            batch.extend(first);
+            let Some(first) = first else { return batch };
+            batch.extend(still_wanted(first));
         }
         let mut bytes: usize = batch.iter().map(|entry| size(&entry.task)).sum();
         while batch.len() < TASKS_MAX && bytes < BYTES_MAX {
             let Ok(entry) = entries.try_recv() else { break };
-            bytes += size(&entry.task);
-            batch.push(entry);
+            if let Some(entry) = still_wanted(entry) {
+                bytes += size(&entry.task);
+                batch.push(entry);
+            }
         }
         batch
     }
@@ -95,7 +86,7 @@ impl Flusher {
             waiters,
             followers,
         } = sort(batch);
-        let written = write(&self.db, &tasks, self.key_ttl_seconds).await;
+        let written = write(&self.db, &self.postgres, &tasks, self.key_ttl_seconds).await;
         self.announce(&tasks, &written).await;
         metrics::histogram!("tasker_submit_flush_seconds").record(began.elapsed());
         #[expect(clippy::cast_precision_loss, reason = "a flush has a thousand tasks at most")]
@@ -103,7 +94,7 @@ impl Flusher {
 
         let mut losers = Vec::new();
         let mut again = Vec::new();
-        for (entry, leader) in followers {
+        for Follower { entry, leader } in followers {
             match written[leader] {
                 Written::Stored(status) => {
                     let answer = same_as(&entry.task, &tasks[leader], status);
@@ -151,7 +142,7 @@ impl Flusher {
             return losers;
         }
         let keys = keys_of(losers.iter().map(|entry| &entry.task));
-        let found = match retried(|| holders(&self.db, &keys)).await {
+        let found = match retried(|| self.postgres.call(holders(&self.db, &keys))).await {
             Ok(found) => found,
             Err(error) => {
                 warn!(
@@ -184,8 +175,14 @@ struct Sorted {
     tasks: Vec<NewTask>,
     /// Who waits for each of `tasks`.
     waiters: Vec<Waiter>,
-    /// Those that repeat a key, each with the place of the first in `tasks`.
-    followers: Vec<(Entry, usize)>,
+    followers: Vec<Follower>,
+}
+
+/// One that repeats a key.
+struct Follower {
+    entry: Entry,
+    /// Where the first with that key is in the tasks of the flush.
+    leader: usize,
 }
 
 fn sort(batch: Vec<Entry>) -> Sorted {
@@ -197,13 +194,18 @@ fn sort(batch: Vec<Entry>) -> Sorted {
     };
     for (entry, place) in batch.into_iter().zip(places) {
         if let Some(leader) = place {
-            sorted.followers.push((entry, leader));
+            sorted.followers.push(Follower { entry, leader });
         } else {
             sorted.tasks.push(entry.task);
             sorted.waiters.push(entry.waiter);
         }
     }
     sorted
+}
+
+/// Takes a task off its place, unless its caller waits no longer.
+fn still_wanted(entry: Entry) -> Option<Entry> {
+    entry.waiter.place.take().then_some(entry)
 }
 
 /// About how much room a task takes in a statement.

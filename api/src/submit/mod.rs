@@ -12,6 +12,7 @@ pub mod budget;
 pub mod fingerprint;
 mod flush;
 mod fold;
+mod place;
 pub mod push;
 pub mod request;
 pub mod validate;
@@ -29,15 +30,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 use crate::fault::FaultKind;
+use crate::postgres::Postgres;
 use budget::Held;
 use flush::Flusher;
+use place::Place;
 use push::Pusher;
 
 /// Tasks that wait for a flusher; one more is an overload.
 const WAITING_MAX: usize = 10_000;
 /// Two keep Postgres busy while one of them pushes; more only make the batches smaller.
 const FLUSHERS: usize = 2;
-/// How long a caller waits for its flush before it is told that the outcome is unknown.
+/// How long a caller waits for its flush while Postgres gives signs of life; without them it waits less than two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A task that was accepted.
@@ -110,6 +113,8 @@ struct Entry {
 #[derive(Debug)]
 struct Waiter {
     answer: oneshot::Sender<Answer>,
+    /// Its place until a flusher takes the task.
+    place: Arc<Place>,
     /// Flushes that it has been part of without an answer.
     flushes: u8,
     /// The room that its body takes, given back when it is answered.
@@ -127,12 +132,14 @@ impl Waiter {
 #[derive(Debug, Clone)]
 pub struct Submitter {
     waiting: mpsc::Sender<Entry>,
+    postgres: Arc<Postgres>,
 }
 
 impl Submitter {
     /// Starts the flushers on the tracker of `shutdown`. They end when `stop` is cancelled and nothing waits any more.
     pub fn start(
         db: &PgPool,
+        postgres: &Arc<Postgres>,
         pusher: &Arc<Pusher>,
         key_ttl: Duration,
         shutdown: &Shutdown,
@@ -141,27 +148,45 @@ impl Submitter {
         let (waiting, entries) = mpsc::channel(WAITING_MAX);
         let entries = Arc::new(Mutex::new(entries));
         for _ in 0..FLUSHERS {
-            let flusher = Flusher::new(db.clone(), Arc::clone(pusher), key_ttl, Arc::clone(&entries));
+            let flusher = Flusher {
+                db: db.clone(),
+                postgres: Arc::clone(postgres),
+                pusher: Arc::clone(pusher),
+                key_ttl_seconds: key_ttl.as_secs_f64(),
+                entries: Arc::clone(&entries),
+            };
             shutdown.spawn_named("submit flusher", flusher.run(stop.clone()));
         }
-        Self { waiting }
+        Self {
+            waiting,
+            postgres: Arc::clone(postgres),
+        }
     }
 
     /// Writes one task together with whatever else waits.
     pub async fn submit(&self, task: NewTask, held: Held) -> Result<Accepted, ApiError> {
         let (answer, answered) = oneshot::channel();
+        let place = Arc::new(Place::default());
         let waiter = Waiter {
             answer,
+            place: Arc::clone(&place),
             flushes: 0,
             _held: held,
         };
         self.waiting
             .try_send(Entry { task, waiter })
             .map_err(|_| ApiError::Overloaded("Too many tasks wait to be written."))?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
-            Ok(Ok(answer)) => answer.map_err(|refusal| refusal.into_error("")),
-            // no answer in time, or the flusher is gone: either way nobody knows
-            Ok(Err(_)) | Err(_) => Err(ApiError::OutcomeUnknown),
+        let answer = tokio::select! {
+            biased;
+            answer = answered => answer.ok(),
+            () = self.postgres.silent() => None,
+            () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
+        };
+        match answer {
+            Some(answer) => answer.map_err(|refusal| refusal.into_error("")),
+            None if place.withdraw() => Err(ApiError::Unavailable(None)),
+            // it was sent, and nobody knows what became of it
+            None => Err(ApiError::OutcomeUnknown),
         }
     }
 }

@@ -1,20 +1,26 @@
 //! Hints: after the commit, never before it, and never a reason to fail.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tasker_shared::queue::{Hint, Queue};
+use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::queue::Hint;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
-/// How long pushes are left out after one failed. A Redis that accepts and never answers would otherwise hold up every
-/// flush for the whole timeout of a command; the net finds the rows meanwhile.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+use crate::redis::Redis;
+
+/// How long a push is waited for: a sound one takes a thousandth of it. One that takes longer goes on by itself, since nobody
+/// who submits shall wait for a Redis that hangs.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Pushes on their way at once. Further ones are left out: the net finds the rows.
+const PUSHES_MAX: usize = 8;
 
 /// Pushes hints as long as Redis answers.
 #[derive(Debug)]
 pub struct Pusher {
-    queue: Option<Arc<Queue>>,
-    paused_until: Mutex<Option<Instant>>,
+    redis: Option<(Arc<Redis>, Shutdown)>,
+    places: Arc<Semaphore>,
 }
 
 /// Which end of a list.
@@ -25,11 +31,11 @@ enum End {
 }
 
 impl Pusher {
-    /// Without a queue (`PollingOnly`) nothing is pushed.
-    pub fn new(queue: Option<Arc<Queue>>) -> Self {
+    /// Without Redis (`PollingOnly`) nothing is pushed. Pushes are owned by the tracker of the `Shutdown`.
+    pub fn new(redis: Option<(Arc<Redis>, Shutdown)>) -> Self {
         Self {
-            queue,
-            paused_until: Mutex::new(None),
+            redis,
+            places: Arc::new(Semaphore::new(PUSHES_MAX)),
         }
     }
 
@@ -45,36 +51,38 @@ impl Pusher {
     }
 
     async fn push_to(&self, end: End, hints: Vec<Hint>) {
-        let Some(queue) = &self.queue else { return };
+        let Some((redis, shutdown)) = &self.redis else {
+            return;
+        };
         if hints.is_empty() {
             return;
         }
-        if self.is_paused() {
-            count_failure(hints.len());
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let (Ok(place), true) = (place, redis.breaker().is_closed()) else {
+            redis.breaker().refused();
+            metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
             return;
-        }
-        let pushed = match end {
-            End::Tail => queue.push_back(&hints).await,
-            End::Head => queue.push_front(&hints).await,
         };
-        if let Err(error) = pushed {
-            count_failure(hints.len());
-            self.pause();
-            warn!(%error, tasks = hints.len(), "tasks were stored, but not announced on their lists");
-        }
-    }
-
-    fn is_paused(&self) -> bool {
-        let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn pause(&self) {
-        let until = Instant::now() + PAUSE_AFTER_FAILURE;
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        let redis = Arc::clone(redis);
+        let push = shutdown.spawn_named("push", async move {
+            let _place = place;
+            carry_out(&redis, end, &hints).await;
+        });
+        // one that takes longer goes on
+        let _ = tokio::time::timeout(PATIENCE, push).await;
     }
 }
 
-fn count_failure(tasks: usize) {
-    metrics::counter!("tasker_push_failures_total").increment(tasks as u64);
+async fn carry_out(redis: &Redis, end: End, hints: &[Hint]) {
+    let pushed = redis.ask(async |queue| match end {
+        End::Tail => queue.push_back(hints).await,
+        End::Head => queue.push_front(hints).await,
+    });
+    if pushed.await.is_none() {
+        metrics::counter!("tasker_push_failures_total").increment(hints.len() as u64);
+        warn!(
+            tasks = hints.len(),
+            "tasks were stored, but not announced on their lists; the net finds them"
+        );
+    }
 }

@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::{Fault, PgPool, fault};
+use tasker_shared::store::insert::{Inserted, NewTask, insert};
+use tasker_shared::store::{self, Fault, PgPool, fault};
 use tasker_shared::task::TaskStatus;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::Refusal;
 use crate::error::describe;
+use crate::postgres::Postgres;
 
-/// Longer than any sound statement; callers have stopped waiting by then. The connection is closed, since its answer may
-/// still come.
+/// Longer than any sound statement; callers have stopped waiting by then.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a statement that Postgres rolled back (a deadlock, a serialisation failure) is sent again.
 const ROLLED_BACK_MAX: u32 = 5;
@@ -29,12 +29,17 @@ pub(super) enum Written {
 }
 
 /// Writes `tasks`, whose keys differ. Where a row is at fault the batch is halved, until only the bad ones are refused.
-pub(super) async fn write(db: &PgPool, tasks: &[NewTask], key_ttl_seconds: f64) -> Vec<Written> {
+pub(super) async fn write(
+    db: &PgPool,
+    postgres: &Postgres,
+    tasks: &[NewTask],
+    key_ttl_seconds: f64,
+) -> Vec<Written> {
     let mut written = vec![Written::Refused(Refusal::Outage); tasks.len()];
     let whole: Range<usize> = 0..tasks.len();
     let mut pieces = Vec::from([whole]);
     while let Some(piece) = pieces.pop() {
-        match write_piece(db, &tasks[piece.clone()], key_ttl_seconds).await {
+        match write_piece(db, postgres, &tasks[piece.clone()], key_ttl_seconds).await {
             Ok(states) => written[piece].copy_from_slice(&states),
             Err(Fault::Row) if piece.len() > 1 => {
                 let middle = piece.start + piece.len() / 2;
@@ -50,36 +55,54 @@ pub(super) async fn write(db: &PgPool, tasks: &[NewTask], key_ttl_seconds: f64) 
     written
 }
 
-async fn write_piece(db: &PgPool, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Vec<Written>, Fault> {
+async fn write_piece(
+    db: &PgPool,
+    postgres: &Postgres,
+    tasks: &[NewTask],
+    key_ttl_seconds: f64,
+) -> Result<Vec<Written>, Fault> {
     let mut rolled_back = 0;
     loop {
-        match send(db, tasks, key_ttl_seconds).await {
+        match send(db, postgres, tasks, key_ttl_seconds).await {
             Err(Fault::RolledBack) if rolled_back < ROLLED_BACK_MAX => rolled_back += 1,
             result => return result,
         }
     }
 }
 
-async fn send(db: &PgPool, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Vec<Written>, Fault> {
+async fn send(
+    db: &PgPool,
+    postgres: &Postgres,
+    tasks: &[NewTask],
+    key_ttl_seconds: f64,
+) -> Result<Vec<Written>, Fault> {
+    if postgres.check().is_err() {
+        return Err(Fault::Outage);
+    }
     // without a connection nothing was sent, whatever the error is
     let mut connection = db.acquire().await.map_err(|error| {
         warn!(cause = describe(&error), "no connection to Postgres for a submit");
+        postgres.failed(&error);
         Fault::Outage
     })?;
-    let answer = tokio::time::timeout(WRITE_TIMEOUT, insert(&mut *connection, tasks, key_ttl_seconds)).await;
-    let Ok(answer) = answer else {
-        drop(connection.detach());
-        error!(tasks = tasks.len(), "Postgres did not answer a submit in time");
-        return Err(Fault::Unknown);
+    let statement = store::bounded(WRITE_TIMEOUT, insert(&mut *connection, tasks, key_ttl_seconds));
+    let answer: store::Result<Inserted> = postgres.call(statement).await;
+    let inserted = match answer {
+        Ok(inserted) => inserted,
+        Err(error) => {
+            let meaning = fault(&error);
+            if meaning == Fault::Unknown {
+                // its answer may still come
+                drop(connection.detach());
+            }
+            warn!(
+                cause = describe(&error),
+                tasks = tasks.len(),
+                "Postgres did not carry out a submit"
+            );
+            return Err(meaning);
+        }
     };
-    let inserted = answer.map_err(|error| {
-        warn!(
-            cause = describe(&error),
-            tasks = tasks.len(),
-            "Postgres refused a submit"
-        );
-        fault(&error)
-    })?;
     let state = |task| inserted.status(task).map_or(Written::KeyTaken, Written::Stored);
     Ok(tasks.iter().map(state).collect())
 }

@@ -96,6 +96,11 @@ impl Server {
 
     /// The same with `extra` variables.
     pub(crate) async fn start_with(db: PgPool, extra: &[(&'static str, &str)]) -> Self {
+        Self::start_over(db.clone(), db, extra).await
+    }
+
+    /// The same, and it reaches the database of `db` by `link` alone.
+    pub(crate) async fn start_over(link: PgPool, db: PgPool, extra: &[(&'static str, &str)]) -> Self {
         let strict = TaskType {
             parameters_schema: Some(
                 r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"],"additionalProperties":false}"#
@@ -109,10 +114,7 @@ impl Server {
         let config = config(extra);
         let shutdown = Shutdown::new();
         let queue = Arc::new(Queue::new(&config.redis).expect("a sound URL"));
-        let connections = Connections {
-            db: db.clone(),
-            queue,
-        };
+        let connections = Connections { db: link, queue };
         let state = AppState::start(&config, connections, Metrics::detached(), &shutdown);
         let server = Self {
             router: tasker_server::router(state.clone()),
@@ -178,6 +180,7 @@ impl Server {
             queues: QueueName::classes().to_vec(),
             task_names: vec!["noop".to_owned()],
             pool_size: 1,
+            liveness_key: None,
         };
         register(&self.db, &worker).await.expect("registered");
         let claimant = Claimant {

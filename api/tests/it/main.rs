@@ -1,8 +1,10 @@
 //! The server's tests: the whole router over a real Postgres and a real Redis.
 
+mod age;
 mod bad_input;
 mod batch;
 mod dead_letters;
+mod explain;
 mod harness;
 mod http;
 mod idempotency;

@@ -9,13 +9,16 @@ use tasker_server::orchestrator::{Leadership, Rebuilder, Recovered, Recoverer};
 use tasker_server::submit::push::Pusher;
 use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::workers::register;
+use tasker_shared::store::liveness::{LivenessKey, Session};
+use tasker_shared::store::workers::{NewWorker, heartbeat, register};
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_testkit::{RedisServer, TestQueue, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(30);
 const TERM: Duration = Duration::from_secs(2);
+/// Time between comparisons of lists with the table.
+const REBUILD_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A candidate whose duties count themselves while they run.
 struct Candidate {
@@ -102,7 +105,79 @@ async fn nobody_is_judged_by_silence_before_the_leader_itself_was_steady_as_long
     let early = recoverer.run_once(start + timeout / 2).await.expect("a pass");
     assert_eq!(early, Recovered::default());
     let late = recoverer.run_once(start + timeout * 2).await.expect("a pass");
-    assert_eq!(late, Recovered { workers: 1, tasks: 0 });
+    assert_eq!(
+        late,
+        Recovered {
+            workers: 1,
+            ..Recovered::default()
+        }
+    );
+}
+
+/// Enters a worker with a lock, and lets it beat once over its session.
+async fn enter_with_session(db: &PgPool, id: &str) -> Session {
+    let key = LivenessKey::generate();
+    let worker = NewWorker {
+        liveness_key: Some(key),
+        ..a_worker(id)
+    };
+    register(db, &worker).await.expect("the worker is entered");
+    let mut session = Session::open(db, key).await.expect("a session");
+    heartbeat(session.executor(), id, 0, 30.0)
+        .await
+        .expect("a heartbeat");
+    session
+}
+
+/// Passes of a recoverer until it has declared workers dead, at most for `time`.
+async fn deaths_within(recoverer: &mut Recoverer, time: Duration) -> usize {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        let done = recoverer.run_once(start).await.expect("a pass");
+        if done.workers > 0 {
+            return done.workers;
+        }
+    }
+    0
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_whose_sessions_end_is_dead_to_the_leader_that_saw_its_lock_and_to_no_other(db: PgPool) {
+    let pusher = Arc::new(Pusher::new(None));
+    let leader = || Recoverer::new(db.clone(), Arc::clone(&pusher), SOON);
+    let (mut saw_it, mut came_later) = (leader(), leader());
+    let session = enter_with_session(&db, "w").await;
+    assert_eq!(
+        saw_it.run_once(Instant::now()).await.expect("a pass"),
+        Recovered::default()
+    );
+    drop(session);
+    eventually("its session has ended", SOON, async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name LIKE 'tasker-w-%'";
+        let sessions: i64 = sqlx::query_scalar(sql).fetch_one(&db).await.expect("a count");
+        sessions == 0
+    })
+    .await;
+    assert_eq!(deaths_within(&mut came_later, Duration::from_secs(3)).await, 0);
+    assert_eq!(deaths_within(&mut saw_it, SOON).await, 1);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_leader_whose_session_is_lost_forgets_what_it_saw(db: PgPool) {
+    let mut recoverer = Recoverer::new(db.clone(), Arc::new(Pusher::new(None)), SOON);
+    let session = enter_with_session(&db, "w").await;
+    recoverer.run_once(Instant::now()).await.expect("a pass");
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name = 'tasker-leader'",
+    )
+    .execute(&db)
+    .await
+    .expect("the session of the leader is ended");
+    drop(session);
+    assert!(recoverer.run_once(Instant::now()).await.is_err());
+    assert_eq!(deaths_within(&mut recoverer, Duration::from_secs(3)).await, 0);
 }
 
 /// Writes `count` pending rows that became pending a minute ago, and pushes no hint for them.
@@ -136,10 +211,11 @@ async fn a_list_that_lacks_hints_in_two_passes_is_made_anew_in_order(db: PgPool)
         .await
         .expect("Redis answers");
     let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    queue.mark_lists().await.expect("Redis answers");
     let now = Instant::now();
     assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
     assert_eq!(
-        rebuilder.run_once(now).await.expect("a pass"),
+        rebuilder.run_once(now + REBUILD_INTERVAL).await.expect("a pass"),
         [(default.clone(), 7_000)]
     );
     assert_eq!(queue.depths(&[default]).await.expect("Redis answers"), [7_000]);
@@ -155,8 +231,10 @@ async fn a_list_that_is_right_is_left_alone(db: PgPool) {
     let hints: Vec<_> = ids.iter().rev().map(|id| (*id, default.clone())).collect();
     queue.push_back(&hints).await.expect("Redis answers");
     let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
-    for _ in 0..3 {
-        assert_eq!(rebuilder.run_once(Instant::now()).await.expect("a pass"), []);
+    let now = Instant::now();
+    for pass in 0..3 {
+        let at = now + REBUILD_INTERVAL * pass;
+        assert_eq!(rebuilder.run_once(at).await.expect("a pass"), []);
     }
     assert_eq!(
         popped(&queue, 10).await,
@@ -182,4 +260,47 @@ async fn lists_are_made_anew_at_once_when_redis_came_back_empty(db: PgPool) {
     })
     .await;
     assert_eq!(popped(&queue, 10).await, ids);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_redis_that_was_emptied_is_noticed_at_once_however_much_was_pushed_since(db: PgPool) {
+    let queue = TestQueue::new();
+    let default = QueueName::default_class();
+    let ids = rows_without_hints(&db, 12_000).await;
+    let hints = |ids: &[TaskId]| -> Vec<_> { ids.iter().map(|id| (*id, default.clone())).collect() };
+    queue.push_back(&hints(&ids)).await.expect("Redis answers");
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    let now = Instant::now();
+    assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
+    queue.delete_all();
+    queue
+        .push_back(&hints(&ids[1_000..]))
+        .await
+        .expect("Redis answers");
+    // long before the next comparison of a list of this length
+    let rebuilt = rebuilder.run_once(now).await.expect("a pass");
+    assert_eq!(rebuilt, [(default.clone(), 12_000)]);
+    assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_list_made_anew_while_submits_go_on_has_one_hint_for_each_row(db: PgPool) {
+    let queue = TestQueue::new();
+    let default = QueueName::default_class();
+    let mut ids = rows_without_hints(&db, 15_000).await;
+    let mut rebuilder = Rebuilder::new(db.clone(), queue.shared(), QueueName::classes().to_vec());
+    let rebuilding = tokio::spawn(async move { rebuilder.run_once(Instant::now()).await });
+    while !rebuilding.is_finished() {
+        let tasks: Vec<NewTask> = (0..50).map(|_| a_task("echo")).collect();
+        insert(&db, &tasks, 60.0).await.expect("an insert");
+        let hints: Vec<_> = tasks.iter().map(|task| (task.id, default.clone())).collect();
+        queue.push_back(&hints).await.expect("Redis answers");
+        ids.extend(tasks.iter().map(|task| task.id));
+    }
+    rebuilding.await.expect("no panic").expect("a pass");
+    let mut popped = popped(&queue, 1_000_000).await;
+    popped.sort_unstable();
+    ids.sort_unstable();
+    assert_eq!(popped.len(), ids.len());
+    assert_eq!(popped, ids);
 }

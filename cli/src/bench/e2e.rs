@@ -49,7 +49,7 @@ pub(crate) async fn e2e(
 
 /// A moment before everything that follows, by the server's clock: when a task was created.
 async fn now_of_the_server(client: &Client) -> anyhow::Result<chrono::DateTime<chrono::Utc>> {
-    let submitted = submit_batch(client, NOOP, &serde_json::json!({}), 1).await?;
+    let submitted = submit_batch(client, &serde_json::json!({"task_name": NOOP}), 1).await?;
     let id = submitted
         .first()
         .context("the server accepted no task")?

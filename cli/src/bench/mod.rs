@@ -6,6 +6,7 @@
 
 mod drain;
 mod e2e;
+mod hold;
 mod http;
 mod latency;
 mod load;

@@ -1,9 +1,14 @@
 //! Submits per second, one by one and in batches.
+//!
+//! Workers that ran the tasks meanwhile would take their share of the machine and of Postgres, and
+//! two things would be measured as one. So their slots are held until the load has ended; what it
+//! left is worked off before the next line.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 
+use super::hold::{Held, while_held};
 use super::http;
 use super::load::{self, Bounds, Outcome};
 use super::stats::Line;
@@ -29,7 +34,9 @@ pub(crate) async fn submit(
         requests,
         duration,
     };
-    let outcome = load::run(client.base(), &request, bounds).await?;
+    let send = async |_: &Held| load::run(client.base(), &request, bounds).await;
+    let outcome = while_held(client, duration, send).await?;
+    settle(client).await?;
     line(format!("submit, {connections} connections"), outcome, 1)
 }
 
@@ -42,7 +49,9 @@ pub(crate) async fn batch(
 ) -> anyhow::Result<Line> {
     settle(client).await?;
     progress(&format!("batch: {tasks} tasks in batches of {size}"));
-    let outcome = send_batches(client, size, tasks, duration).await?;
+    let send = async |_: &Held| send_batches(client, size, tasks, duration).await;
+    let outcome = while_held(client, duration, send).await?;
+    settle(client).await?;
     line(format!("batches of {size}"), outcome, size)
 }
 

@@ -33,15 +33,13 @@ pub(crate) fn noop_batch_body(size: u64) -> String {
     format!(r#"{{"tasks":[{}]}}"#, tasks.join(","))
 }
 
-/// Submits `count` tasks of `name` as one batch.
+/// Submits `task` `count` times, as one batch.
 pub(crate) async fn submit_batch(
     client: &Client,
-    name: &str,
-    parameters: &serde_json::Value,
+    task: &serde_json::Value,
     count: u64,
 ) -> anyhow::Result<Vec<Submitted>> {
-    let task = serde_json::json!({"task_name": name, "parameters": parameters, "max_retries": 0});
-    let tasks: Vec<_> = (0..count).map(|_| &task).collect();
+    let tasks: Vec<_> = (0..count).map(|_| task).collect();
     let body = serde_json::json!({ "tasks": tasks });
     let answer = client.post(&["tasks", "submit", "batch"], &body).await?;
     Ok(client.read::<BatchSubmitted>(&answer)?.tasks)
@@ -55,8 +53,17 @@ pub(crate) async fn queue(client: &Client) -> anyhow::Result<QueueInfo> {
     queue.ok_or_else(|| anyhow::anyhow!("the server has no queue `{QUEUE}`"))
 }
 
-/// The live workers that serve the load's queue; it is an error when there are none.
-pub(crate) async fn workers(client: &Client) -> anyhow::Result<Vec<Worker>> {
+/// Makes sure that a live worker serves the load's queue.
+pub(crate) async fn workers(client: &Client) -> anyhow::Result<()> {
+    ensure!(
+        !live_workers(client).await?.is_empty(),
+        "no live worker serves the queue `{QUEUE}`; start one first"
+    );
+    Ok(())
+}
+
+/// The live workers that serve the load's queue.
+pub(crate) async fn live_workers(client: &Client) -> anyhow::Result<Vec<Worker>> {
     let workers: Workers = client.read(&client.get(&["workers"], &[]).await?)?;
     let serves = |worker: &Worker| {
         worker
@@ -64,16 +71,11 @@ pub(crate) async fn workers(client: &Client) -> anyhow::Result<Vec<Worker>> {
             .iter()
             .any(|queue| queue.split(':').next() == Some(QUEUE))
     };
-    let live: Vec<_> = workers
+    let live = workers
         .workers
         .into_iter()
-        .filter(|w| w.status == "alive" && serves(w))
-        .collect();
-    ensure!(
-        !live.is_empty(),
-        "no live worker serves the queue `{QUEUE}`; start one first"
-    );
-    Ok(live)
+        .filter(|w| w.status == "alive" && serves(w));
+    Ok(live.collect())
 }
 
 /// Waits until nothing waits or runs in the load's queue.
@@ -96,7 +98,7 @@ pub(crate) async fn idle(client: &Client, most: Duration) -> anyhow::Result<()> 
     }
 }
 
-/// Lets workers, where there are any, finish what an earlier line left.
+/// Lets workers, where there are any, finish what waits.
 pub(crate) async fn settle(client: &Client) -> anyhow::Result<()> {
     if queue(client).await?.workers > 0 {
         idle(client, SETTLE).await

@@ -12,9 +12,11 @@ use crate::output::{Output, print_line, print_table};
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Single submits per second, answered 202 (the task is committed by then). Each connection
-    /// sends its next submit when the last was answered. Live workers run the tasks meanwhile.
+    /// sends its next submit when the last was answered. The slots of live workers are held by waiting
+    /// tasks meanwhile, then let go to work off what was submitted; without workers it stays.
     Submit(SubmitArgs),
-    /// Tasks per second submitted in batches over one connection, one batch after the other.
+    /// Tasks per second submitted in batches over one connection, one batch after the other, while
+    /// the slots of live workers are held as for `submit`.
     Batch(BatchArgs),
     /// Tasks per second out of a backlog. All slots are first held by waiting tasks, the backlog is
     /// submitted behind them, then they are cancelled. From the first `started_at` to the last

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tasker_shared::config::duration;
 use tasker_shared::task::{TaskId, TaskStatus};
-use tasker_shared::wire::{Submitted, Task};
+use tasker_shared::wire::{Explanation, Submitted, Task};
 
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
@@ -30,6 +30,11 @@ pub(crate) enum TaskCommand {
         /// Answer when it has ended, or after so many seconds.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=60))]
         wait: Option<u32>,
+    },
+    /// Tell why a task is not running.
+    Explain {
+        /// The id that submit printed.
+        id: TaskId,
     },
 }
 
@@ -113,6 +118,11 @@ pub(crate) async fn run(command: TaskCommand, client: &Client, output: Output) -
             )?;
             Ok(ExitCode::SUCCESS)
         }
+        TaskCommand::Explain { id } => {
+            let answer = client.get(&["tasks", &id.to_string(), "explain"], &[]).await?;
+            explain(&answer, client, output)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -158,6 +168,19 @@ fn show(answer: &str, client: &Client, output: Output) -> anyhow::Result<()> {
     }
     let rows = client.read::<Record>(answer)?.rows();
     Ok(print_table(&["FIELD", "VALUE"], &rows)?)
+}
+
+fn explain(answer: &str, client: &Client, output: Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return Ok(print_line(answer)?);
+    }
+    let told: Explanation = client.read(answer)?;
+    let mut rows = vec![vec!["status".to_owned(), told.status.to_string()]];
+    rows.extend(told.reasons.into_iter().map(|reason| vec![reason.code, reason.detail]));
+    if let Some(seconds) = told.estimated_wait_seconds {
+        rows.push(vec!["estimated_wait".to_owned(), format!("about {seconds:.0} s")]);
+    }
+    Ok(print_table(&["CODE", "DETAIL"], &rows)?)
 }
 
 fn read_params(params: Params) -> anyhow::Result<Box<RawValue>> {

@@ -1,7 +1,8 @@
 //! Cancelling what waits, what is due later and what runs; and changing one's mind.
 
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{ConnectOptions, PgPool};
+use tasker_testkit::{RedisServer, System};
 
 use crate::harness::{Idle, SOON, Small, echo, long_running};
 
@@ -49,4 +50,20 @@ async fn a_running_task_is_told_to_stop_and_ends_cancelled(db: PgPool) {
     small.server.wait_for(&id, "cancelled", SOON).await;
     let after = small.server.submit(&echo(1)).await;
     small.server.wait_for(&after, "completed", SOON).await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn without_redis_the_word_still_reaches_a_running_task(db: PgPool) {
+    let mut redis = RedisServer::start().await;
+    let database = db.connect_options().to_url_lossy();
+    let small = Small::on(System::on(database.as_str(), &redis.url())).await;
+    let id = small.server.submit(&long_running(600.0)).await;
+    small.server.wait_for(&id, "running", SOON).await;
+    redis.stop().await;
+    let (status, answer) = small
+        .server
+        .post(&format!("/tasks/{id}/cancel"), &json!({}))
+        .await;
+    assert_eq!(status, 202, "{answer}");
+    small.server.wait_for(&id, "cancelled", SOON).await;
 }

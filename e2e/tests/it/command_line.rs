@@ -41,6 +41,10 @@ async fn tasks_are_submitted_awaited_and_shown(db: PgPool) {
     let (code, text) = run(&["task", "get", id]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains(id) && text.contains("completed"), "{text}");
+
+    let (code, text) = run(&["task", "explain", id]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("finished"), "{text}");
 }
 
 #[sqlx::test(migrations = false)]

@@ -5,13 +5,16 @@ use sqlx::PgPool;
 
 use crate::harness::{SOON, Small, count, id_of};
 
+/// So many ask for the same at once.
+const SUBMITS: usize = 500;
+
 #[sqlx::test(migrations = false)]
 async fn one_key_submitted_to_two_servers_at_once_is_one_task(db: PgPool) {
     let small = Small::start(&db).await;
     let other = small.system.server(&[]).await;
     let body = json!({"task_name": "echo", "parameters": {"n": 1}, "idempotency_key": "once"});
     let mut submits = tokio::task::JoinSet::new();
-    for server in [&small.server, &other].into_iter().cycle().take(40) {
+    for server in [&small.server, &other].into_iter().cycle().take(SUBMITS) {
         let request = server
             .http
             .post(format!("{}/tasks/submit", server.url))
@@ -30,7 +33,7 @@ async fn one_key_submitted_to_two_servers_at_once_is_one_task(db: PgPool) {
         assert_eq!(answer["deduplicated"], *status == 200, "{status}: {answer}");
     }
     let new = answers.iter().filter(|(status, _)| *status == 202).count();
-    assert_eq!((answers.len(), new), (40, 1));
+    assert_eq!((answers.len(), new), (SUBMITS, 1));
 
     small.server.wait_for(&id, "completed", SOON).await;
     let rows = "SELECT (SELECT count(*) FROM tasks) + (SELECT count(*) FROM finished_tasks WHERE runs = 1)";

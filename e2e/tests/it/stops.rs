@@ -9,7 +9,7 @@ use tasker_testkit::{Running, System, eventually};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::harness::{Idle, SOON, all_complete_once, count, id_of, long_running, rows_of};
+use crate::harness::{Idle, SOON, Small, all_complete_once, count, id_of, long_running, rows_of};
 
 /// Clients that submit until they are stopped or nobody answers.
 struct Clients {
@@ -144,4 +144,23 @@ async fn a_handler_that_computes_for_ever_holds_up_no_stop(db: PgPool) {
         (&task["status"], &task["attempts"]),
         (&json!("pending"), &json!(0))
     );
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_second_signal_ends_a_worker_at_once_and_its_task_runs_elsewhere(db: PgPool) {
+    let system = System::new(&db)
+        .with("HEARTBEAT_INTERVAL", "500ms")
+        .with("WORKER_TIMEOUT", "2s")
+        .with("SHUTDOWN_TIMEOUT", "1h");
+    let mut small = Small::on(system).await;
+    let id = small.server.submit(&long_running(2.0)).await;
+    small.server.wait_for(&id, "running", SOON).await;
+    small.worker.process.signal("TERM");
+    eventually("the worker heeds the first signal", SOON, async || {
+        small.worker.process.log().contains("claiming has stopped")
+    })
+    .await;
+    assert_eq!(small.worker.process.terminate().await.code(), Some(1));
+    let _other = small.system.worker(&[]).await;
+    small.server.wait_for(&id, "completed", SOON).await;
 }

@@ -15,6 +15,7 @@ use super::queues::{QueuesConfig, list};
 use super::reader::Reader;
 use super::table::Binary;
 use super::{flags, worker};
+use crate::breaker::Limits;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -85,6 +86,8 @@ pub struct ServerConfig {
     pub migration_retries: u32,
     /// How long a stop waits for requests in progress.
     pub shutdown_timeout: Duration,
+    /// When the circuit breakers open, and for how long.
+    pub breaker: Limits,
     /// How long a leader's lease lasts without renewal.
     pub leader_term: Duration,
     /// Time between the heartbeats of a worker.
@@ -134,6 +137,7 @@ impl ServerConfig {
             migration_timeout: reader.duration("DB_MIGRATION_TIMEOUT", SECOND..=DAY),
             migration_retries: reader.number("DB_MIGRATION_RETRIES", 0..=100),
             shutdown_timeout: reader.duration("SHUTDOWN_TIMEOUT", Duration::ZERO..=HOUR),
+            breaker: worker::read_breaker(reader),
             leader_term: reader.duration("LEADER_TERM", 5 * SECOND..=HOUR),
             heartbeat_interval,
             worker_timeout,

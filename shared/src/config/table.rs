@@ -193,6 +193,24 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Both,
+        "BREAKER_ERRORS",
+        Some("5"),
+        "So many errors of Postgres or Redis open its circuit breaker",
+    ),
+    entry(
+        Both,
+        "BREAKER_WINDOW",
+        Some("60s"),
+        "Errors that are older do not count for a circuit breaker",
+    ),
+    entry(
+        Both,
+        "BREAKER_COOLDOWN",
+        Some("5s"),
+        "How long an open circuit breaker waits before it tries one call",
+    ),
+    entry(
+        Both,
         "METRICS_PORT",
         None,
         "A further port for health and metrics",

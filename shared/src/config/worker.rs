@@ -17,9 +17,12 @@ use super::reader::Reader;
 use super::server::read_metrics_addr;
 use super::table::Binary;
 use super::{duration, flags};
+use crate::breaker::Limits;
 
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;
+/// A breaker remembers the times of so many errors at most.
+const BREAKER_ERRORS_MAX: u32 = 10_000;
 /// Leaves room for host, pid and random part within 255 characters.
 const ID_PREFIX_CHARS_MAX: usize = 63;
 
@@ -63,6 +66,8 @@ pub struct WorkerConfig {
     pub worker_timeout: Duration,
     /// How long a stop waits for tasks in progress.
     pub shutdown_timeout: Duration,
+    /// When the circuit breakers open, and for how long.
+    pub breaker: Limits,
     /// Time between looks for work in `PollingOnly`.
     pub claim_interval: Duration,
     /// The server to wait for at start.
@@ -108,6 +113,7 @@ impl WorkerConfig {
             heartbeat_interval,
             worker_timeout,
             shutdown_timeout: reader.duration("SHUTDOWN_TIMEOUT", Duration::ZERO..=HOUR),
+            breaker: read_breaker(reader),
             claim_interval: reader.duration("CLAIM_INTERVAL", Duration::from_millis(10)..=HOUR),
             api: read_api(reader),
             http_request_allow: reader
@@ -131,6 +137,15 @@ pub(super) fn read_liveness(reader: &mut Reader<'_>) -> (Duration, Duration) {
         reader.problem("WORKER_TIMEOUT", message);
     }
     (interval, timeout)
+}
+
+/// Reads `BREAKER_ERRORS`, `BREAKER_WINDOW` and `BREAKER_COOLDOWN`.
+pub(super) fn read_breaker(reader: &mut Reader<'_>) -> Limits {
+    Limits {
+        errors: reader.number("BREAKER_ERRORS", 1..=BREAKER_ERRORS_MAX),
+        window: reader.duration("BREAKER_WINDOW", Duration::from_millis(100)..=HOUR),
+        cooldown: reader.duration("BREAKER_COOLDOWN", Duration::from_millis(10)..=HOUR),
+    }
 }
 
 fn read_pool_size(reader: &mut Reader<'_>, queues: &[QueueSlots]) -> u32 {

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,13 +25,20 @@ pub struct Queue {
     pool: Pool,
     client: Client,
     shared: Mutex<Option<Shared>>,
+    /// How many connections have been shared.
+    made: AtomicU64,
 }
 
-struct Shared(MultiplexedConnection);
+/// The connection that the commands of this process share.
+#[derive(Clone)]
+struct Shared {
+    connection: MultiplexedConnection,
+    number: u64,
+}
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shared")
+        write!(f, "Shared({})", self.number)
     }
 }
 
@@ -43,6 +51,7 @@ impl Queue {
             pool: pool(url, COMMAND_TIMEOUT)?,
             client: Client::open(url)?,
             shared: Mutex::new(None),
+            made: AtomicU64::new(0),
         })
     }
 
@@ -62,27 +71,51 @@ impl Queue {
         self.run::<()>(&ping).await
     }
 
-    /// Sends commands in one round trip. A connection that failed is not used again.
+    /// Asks Redis whether it would take a push: one without memory, or a replica, answers a ping all the same.
+    pub async fn takes_writes(&self) -> Result<()> {
+        let mut push = Pipeline::new();
+        // to a list that is not there this does nothing
+        push.cmd("RPUSHX").arg(self.keys().never_made()).arg("").ignore();
+        self.run::<()>(&push).await
+    }
+
+    /// Sends commands in one round trip. A connection that failed, or did not answer in time, is not used again; nor is one
+    /// to a server that refuses, for its address may lead to another by now.
     pub(super) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T> {
-        let mut connection = self.connection().await?;
-        let answer = commands.query_async(&mut connection).await;
+        let mut shared = self.connection().await?;
+        let answer = commands.query_async(&mut shared.connection).await;
         if answer.is_err() {
-            self.cached().take();
+            // others may have made another one meanwhile
+            self.cached().take_if(|cached| cached.number == shared.number);
         }
         Ok(answer?)
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection> {
+    async fn connection(&self) -> Result<Shared> {
         if let Some(shared) = self.cached().as_ref() {
-            return Ok(shared.0.clone());
+            return Ok(shared.clone());
         }
-        let connection = take_connection(&self.pool).await?;
-        *self.cached() = Some(Shared(connection.clone()));
-        Ok(connection)
+        let shared = Shared {
+            connection: take_connection(&self.pool).await?,
+            number: self.made.fetch_add(1, Ordering::Relaxed),
+        };
+        *self.cached() = Some(shared.clone());
+        Ok(shared)
     }
 
     fn cached(&self) -> std::sync::MutexGuard<'_, Option<Shared>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Error {
+    /// Whether it says that Redis is away, or not able to take anybody's commands: what a circuit breaker counts. A key of
+    /// another type is somebody's mistake.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Command(error) => error.code() != Some("WRONGTYPE"),
+        }
     }
 }
 

@@ -32,6 +32,21 @@ impl Keys {
         format!("{}rebuild:{queue}:{maker}", self.prefix)
     }
 
+    /// STRING: how many heads of the list of `queue` have waited so long that they are taken out of turn.
+    pub fn aged_heads(&self, queue: &QueueName) -> String {
+        format!("{}aged:{queue}", self.prefix)
+    }
+
+    /// STRING: which start of Redis the lists were right on; gone when Redis lost its data.
+    pub fn mark(&self) -> String {
+        format!("{}rebuild:mark", self.prefix)
+    }
+
+    /// LIST that nobody ever makes: what is pushed to it only if it exists shows whether Redis takes pushes.
+    pub fn never_made(&self) -> String {
+        format!("{}probe:none", self.prefix)
+    }
+
     /// The queue whose list has this key.
     pub fn queue_of(&self, list: &str) -> Option<QueueName> {
         QueueName::parse(list.strip_prefix(&self.prefix)?).ok()

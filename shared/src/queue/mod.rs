@@ -3,6 +3,7 @@
 //! Nothing here is the truth. A hint that is lost, repeated or out of order can delay a task and never lose it, so every
 //! failure here is logged and survived. No other module knows a key or a command.
 
+mod age;
 mod connection;
 mod events;
 pub mod keys;

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use deadpool_redis::Pool;
-use deadpool_redis::redis::Pipeline;
 use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::{FromRedisValue, Pipeline, RedisError, Value, from_redis_value};
 use secrecy::ExposeSecret;
 use tracing::warn;
 
+use super::age::Order;
 use super::connection::{pool, take_connection};
 use super::{Queue, Result};
 use crate::config::RedisConfig;
@@ -34,6 +35,19 @@ pub struct Popped {
     pub queue: Option<QueueName>,
     /// How many hints were left in all of the lists after the pop, if asked for.
     pub left: Option<u64>,
+    /// Whether they were taken out of turn because they are aged.
+    pub out_of_turn: bool,
+    /// Whether aged heads are left that could be taken out of turn.
+    pub aged_left: bool,
+}
+
+/// How hints are popped.
+#[derive(Debug, Clone, Copy)]
+enum Pop {
+    /// In the order of the lists, waiting so long for one.
+    InTurn(Duration),
+    /// Aged heads as if one class higher, not waiting.
+    AgedFirst,
 }
 
 /// A connection of its own for blocking pops.
@@ -41,6 +55,8 @@ pub struct Popper {
     queue: Arc<Queue>,
     pool: Pool,
     lists: Vec<String>,
+    /// The order in which aged heads are taken as if they were one class higher.
+    aged_first: Order,
     connection: Option<MultiplexedConnection>,
     client_id: Arc<AtomicI64>,
 }
@@ -55,18 +71,22 @@ pub struct Unblocker {
 impl Popper {
     /// Prepares pops from `queues`, strictly in this order.
     pub fn new(queue: Arc<Queue>, config: &RedisConfig, queues: &[QueueName]) -> Result<Self> {
-        Ok(Self {
+        let mut popper = Self {
             pool: pool(config.url.expose_secret(), REPLY)?,
-            lists: queues.iter().map(|name| queue.keys().list(name)).collect(),
             queue,
+            lists: Vec::new(),
+            aged_first: Order::default(),
             connection: None,
             client_id: Arc::new(AtomicI64::new(NO_CLIENT)),
-        })
+        };
+        popper.serve(queues);
+        Ok(popper)
     }
 
     /// From now on pops from these queues, strictly in this order.
     pub fn serve(&mut self, queues: &[QueueName]) {
         self.lists = queues.iter().map(|name| self.queue.keys().list(name)).collect();
+        self.aged_first = Order::new(self.queue.keys(), queues);
     }
 
     /// What ends a pop of this connection early.
@@ -80,7 +100,22 @@ impl Popper {
     /// Pops up to `count` hints of the first list that has any, waiting up to `block` (a second at most) for one. Must not be
     /// cancelled. With `count_left`, also counts what is left, in the same round trip.
     pub async fn pop(&mut self, count: usize, block: Duration, count_left: bool) -> Result<Popped> {
-        let answer = self.try_pop(count, block.min(BLOCK_MAX), count_left).await;
+        self.carry_out(Pop::InTurn(block.min(BLOCK_MAX)), count, count_left)
+            .await
+    }
+
+    /// The same, only that aged heads come as if they were one class higher, and that it does not wait.
+    pub async fn pop_aged_first(&mut self, count: usize, count_left: bool) -> Result<Popped> {
+        self.carry_out(Pop::AgedFirst, count, count_left).await
+    }
+
+    /// Whether a list is served whose aged heads can be taken out of turn.
+    pub fn can_raise(&self) -> bool {
+        !self.aged_first.aged().is_empty()
+    }
+
+    async fn carry_out(&mut self, pop: Pop, count: usize, count_left: bool) -> Result<Popped> {
+        let answer = self.try_pop(pop, count, count_left).await;
         if answer.is_err() {
             self.client_id.store(NO_CLIENT, Ordering::Relaxed);
             self.connection = None;
@@ -88,41 +123,62 @@ impl Popper {
         answer
     }
 
-    async fn try_pop(&mut self, count: usize, block: Duration, count_left: bool) -> Result<Popped> {
+    async fn try_pop(&mut self, pop: Pop, count: usize, count_left: bool) -> Result<Popped> {
         let mut connection = self.connect().await?;
-        let mut commands = Pipeline::new();
-        commands
-            .cmd("BLMPOP")
-            .arg(block.as_secs_f64())
-            .arg(self.lists.len())
-            .arg(&self.lists)
-            .arg("LEFT")
-            .arg("COUNT")
-            .arg(count);
-        if !count_left {
-            let (popped,): (Option<(String, Vec<String>)>,) = commands.query_async(&mut connection).await?;
-            return Ok(self.read(popped, None));
+        let commands = self.commands(pop, count, count_left);
+        let answers: Vec<Value> = commands.query_async(&mut connection).await?;
+        let mut answers = answers.into_iter();
+        let mut popped = match next::<Option<Vec<Value>>>(&mut answers)? {
+            Some(popped) => self.read(popped)?,
+            None => Popped::default(),
+        };
+        if count_left {
+            let mut left = 0;
+            for _ in &self.lists {
+                left += next::<u64>(&mut answers)?;
+            }
+            popped.left = Some(left);
         }
-        for list in &self.lists {
-            commands.cmd("LLEN").arg(list);
+        if self.can_raise() {
+            let aged: Vec<Option<String>> = next(&mut answers)?;
+            let counts = aged.iter().flatten().filter_map(|count| count.parse::<i64>().ok());
+            popped.aged_left = counts.max() > Some(0);
         }
-        let mut answers: Vec<deadpool_redis::redis::Value> = commands.query_async(&mut connection).await?;
-        let depths: Vec<u64> = deadpool_redis::redis::from_redis_value(deadpool_redis::redis::Value::Array(
-            answers.split_off(1),
-        ))
-        .map_err(deadpool_redis::redis::RedisError::from)?;
-        let popped = deadpool_redis::redis::from_redis_value(answers.swap_remove(0))
-            .map_err(deadpool_redis::redis::RedisError::from)?;
-        Ok(self.read(popped, Some(depths.iter().sum())))
+        Ok(popped)
     }
 
-    fn read(&self, popped: Option<(String, Vec<String>)>, left: Option<u64>) -> Popped {
-        let Some((list, texts)) = popped else {
-            return Popped {
-                left,
-                ..Popped::default()
-            };
-        };
+    /// The pop, and with it in one round trip what else is asked for.
+    fn commands(&self, pop: Pop, count: usize, count_left: bool) -> Pipeline {
+        let mut commands = Pipeline::new();
+        match pop {
+            Pop::InTurn(block) => {
+                commands
+                    .cmd("BLMPOP")
+                    .arg(block.as_secs_f64())
+                    .arg(self.lists.len())
+                    .arg(&self.lists)
+                    .arg("LEFT")
+                    .arg("COUNT")
+                    .arg(count);
+            }
+            Pop::AgedFirst => self.aged_first.pop(&mut commands, count),
+        }
+        if count_left {
+            for list in &self.lists {
+                commands.cmd("LLEN").arg(list);
+            }
+        }
+        if self.can_raise() {
+            commands.cmd("MGET").arg(self.aged_first.aged());
+        }
+        commands
+    }
+
+    /// Reads what was popped: the list, its ids, and a third entry if they were taken out of turn.
+    fn read(&self, popped: Vec<Value>) -> Result<Popped> {
+        let out_of_turn = popped.len() > 2;
+        let mut popped = popped.into_iter();
+        let (list, texts): (String, Vec<String>) = (next(&mut popped)?, next(&mut popped)?);
         let ids: Vec<TaskId> = texts.iter().filter_map(|text| text.parse().ok()).collect();
         if ids.len() < texts.len() {
             warn!(
@@ -131,11 +187,12 @@ impl Popper {
                 "the list holds entries that are no task ids"
             );
         }
-        Popped {
+        Ok(Popped {
             ids,
             queue: self.queue.keys().queue_of(&list),
-            left,
-        }
+            out_of_turn,
+            ..Popped::default()
+        })
     }
 
     async fn connect(&mut self) -> Result<MultiplexedConnection> {
@@ -152,6 +209,12 @@ impl Popper {
         self.connection = Some(connection.clone());
         Ok(connection)
     }
+}
+
+/// Reads the next of the answers.
+fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T> {
+    let answer = answers.next().unwrap_or(Value::Nil);
+    Ok(from_redis_value(answer).map_err(RedisError::from)?)
 }
 
 impl std::fmt::Debug for Popper {

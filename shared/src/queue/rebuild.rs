@@ -32,14 +32,48 @@ impl Queue {
         Ok(new)
     }
 
-    /// What tells this start of the Redis server from any other: it changes when Redis is restarted or replaced.
-    pub async fn server_id(&self) -> Result<String> {
+    /// Whether the lists are those that [`Self::mark_lists`] saw last: Redis was neither emptied nor restarted nor replaced since.
+    pub async fn lists_are_marked(&self) -> Result<bool> {
+        let mut commands = Pipeline::new();
+        commands.cmd("INFO").arg("server");
+        commands.cmd("GET").arg(self.keys().mark());
+        let (info, mark): (String, Option<String>) = self.run(&commands).await?;
+        Ok(mark.is_some_and(|mark| mark == run_id(&info)))
+    }
+
+    /// Marks the lists as right, as far as anybody can tell.
+    pub async fn mark_lists(&self) -> Result<()> {
         let mut command = Pipeline::new();
         command.cmd("INFO").arg("server");
         let (info,): (String,) = self.run(&command).await?;
-        let id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-        Ok(id.unwrap_or_default().trim().to_owned())
+        let mut command = Pipeline::new();
+        command
+            .cmd("SET")
+            .arg(self.keys().mark())
+            .arg(run_id(&info))
+            .ignore();
+        self.run(&command).await
     }
+
+    /// The hints in the list of `queue` from the place `first` on, which counts from 0.
+    pub async fn hints_from(&self, queue: &QueueName, first: usize) -> Result<Vec<TaskId>> {
+        let mut command = Pipeline::new();
+        command
+            .cmd("LRANGE")
+            .arg(self.keys().list(queue))
+            .arg(first)
+            .arg(-1);
+        let (texts,): (Vec<String>,) = self.run(&command).await?;
+        Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+    }
+}
+
+/// What tells this start of a Redis server from any other: it changes when Redis is restarted or replaced.
+fn run_id(info: &str) -> &str {
+    info.lines()
+        .find_map(|line| line.strip_prefix("run_id:"))
+        .unwrap_or_default()
+        .trim()
 }
 
 impl NewList<'_> {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction};
 use tracing::log::LevelFilter;
 
 use super::Result;
@@ -13,6 +13,11 @@ use crate::config::DatabaseConfig;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// A connection that was idle for longer is pinged before use; a busy one is not, which spares the hot paths a round trip.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How long that ping may take before the connection is given up.
+const PING_BEFORE_USE: Duration = Duration::from_millis(500);
+/// How long a connection that is given back may take to show that it is sound. One whose statement was given up still has
+/// its answer to come; without an end to that, the connections of a Postgres that vanished would fill the pool for ever.
+const PING_AFTER_USE: Duration = Duration::from_secs(2);
 /// Statements slower than this are logged, without their parameters.
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
@@ -30,12 +35,48 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
         .before_acquire(|connection, meta| {
             Box::pin(async move {
                 if meta.idle_for > TRUSTED_IDLE {
-                    connection.ping().await?;
+                    bounded(PING_BEFORE_USE, connection.ping()).await?;
                 }
                 Ok(true)
             })
         })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                bounded(PING_AFTER_USE, connection.ping()).await?;
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options))
+}
+
+/// Gives a statement up that is not answered within `limit`. It may take place all the same, so the error is one whose
+/// outcome is unknown; its connection is closed if the answer does not come soon.
+pub async fn bounded<T>(limit: Duration, statement: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, statement)
+        .await
+        .unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
+}
+
+/// Begins a transaction. Where this may be given up half-way, the connection has to be closed then: it would go back into the
+/// pool with a transaction that nobody knows of.
+pub async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>> {
+    connection.begin().await
+}
+
+/// Asks Postgres for an answer over a connection made for that, so that a pool without a free connection, or with dead ones,
+/// hides nothing. Answers whether it takes writes: a standby does not.
+pub async fn takes_writes(db: &PgPool, limit: Duration) -> Result<bool> {
+    bounded(limit, async {
+        let mut connection = db.connect_options().connect().await?;
+        let row =
+            sqlx::query!(r#"SELECT current_setting('transaction_read_only') = 'off' AS "takes_writes!""#)
+                .fetch_one(&mut connection)
+                .await?;
+        // the answer is what counts
+        let _ = connection.close().await;
+        Ok(row.takes_writes)
+    })
+    .await
 }
 
 /// Asks Postgres for an answer.

@@ -27,6 +27,34 @@ pub fn fault(error: &sqlx::Error) -> Fault {
     }
 }
 
+/// Whether `error` says that Postgres is away, or not able to work for anybody: what a circuit breaker counts. A row that
+/// cannot be stored, a conflict, or a statement that was cancelled says nothing of the kind.
+pub fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(answer) => is_away_by_code(answer.code().as_deref().unwrap_or_default()),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+fn is_away_by_code(code: &str) -> bool {
+    match code {
+        // cancelled: it took too long, or somebody asked for that
+        "57014" => false,
+        // a standby, or a disk that is write-protected
+        "25006" => true,
+        // no connection, nobody let in, no such database, no resources, shut down, a system error
+        _ => ["08", "28", "3D", "53", "57", "58"]
+            .iter()
+            .any(|class| code.starts_with(class)),
+    }
+}
+
 fn by_code(code: &str, names_constraint: bool) -> Fault {
     match code {
         "40001" | "40P01" => Fault::RolledBack,
@@ -54,6 +82,22 @@ mod tests {
         for code in ["23514", "53100", "57P01", "25006", ""] {
             assert_eq!(by_code(code, false), Fault::Outage, "{code}");
         }
+    }
+
+    #[test]
+    fn a_shutdown_a_full_disk_and_a_standby_mean_that_postgres_is_away() {
+        for code in ["57P01", "57P03", "53100", "53300", "25006", "08006"] {
+            assert!(is_away_by_code(code), "{code}");
+        }
+        assert!(is_away(&sqlx::Error::PoolTimedOut));
+    }
+
+    #[test]
+    fn bad_rows_conflicts_and_cancelled_statements_do_not() {
+        for code in ["22003", "23505", "40P01", "57014", "42P01", "55P03", ""] {
+            assert!(!is_away_by_code(code), "{code}");
+        }
+        assert!(!is_away(&sqlx::Error::RowNotFound));
     }
 
     #[test]

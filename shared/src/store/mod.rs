@@ -17,17 +17,21 @@
 //!
 //! `sqlx` queries are checked against the schema when they are compiled.
 
+pub mod age;
 pub mod cancel;
 pub mod claim;
 pub mod complete;
 mod connect;
 pub mod dead_letters;
 pub mod end_runs;
+pub mod explain;
 mod fault;
+pub mod gauges;
 pub mod history;
 pub mod insert;
 pub mod keys;
 pub mod leader;
+pub mod liveness;
 pub mod migrations;
 pub mod operator_retry;
 pub mod partitions;
@@ -41,9 +45,9 @@ pub mod task_types;
 mod types;
 pub mod workers;
 
-pub use connect::{connect, is_up};
-pub use fault::{Fault, fault};
-pub use sqlx::PgPool;
+pub use connect::{begin, bounded, connect, is_up, takes_writes};
+pub use fault::{Fault, fault, is_away};
+pub use sqlx::{PgConnection, PgPool};
 pub use sqlx::error::DatabaseError;
 
 /// A statement failed. What it means for the caller is told by [`fault()`].

@@ -29,11 +29,17 @@ pub async fn has_more_than(db: impl PgExecutor<'_>, queue: &QueueName, hints: i6
     .await
 }
 
-/// Up to `limit` pending rows of `queue` behind `after`, in their order.
+/// Postgres's time.
+pub async fn now(db: impl PgExecutor<'_>) -> Result<DateTime<Utc>> {
+    sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(db).await
+}
+
+/// Up to `limit` pending rows of `queue` behind `after`, in their order; with `until`, none that became pending later.
 pub async fn pending_after(
     db: impl PgExecutor<'_>,
     queue: &QueueName,
     after: Option<Place>,
+    until: Option<DateTime<Utc>>,
     limit: i64,
 ) -> Result<Vec<Place>> {
     let (time, id) = after.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, TaskId::MIN));
@@ -42,12 +48,14 @@ pub async fn pending_after(
         SELECT enqueued_at AS "enqueued_at!", id AS "id: TaskId"
           FROM tasks
          WHERE queue = $1 AND status = 'pending' AND (enqueued_at, id) > ($2, $3)
+           AND enqueued_at <= COALESCE($4, 'infinity'::timestamptz)
          ORDER BY enqueued_at, id
-         LIMIT $4
+         LIMIT $5
         "#,
         queue.as_str(),
         time,
         id as _,
+        until,
         limit,
     )
     .fetch_all(db)

@@ -6,14 +6,11 @@ use sqlx::PgExecutor;
 use super::Result;
 use super::end_runs::{Ended, ended_rows};
 use crate::task::limits::SUSPECT_CRASHES;
+use crate::task::retry::Backoff;
 use crate::task::{QueueName, Run, TaskId, TaskStatus};
 
 /// Runs lost with their worker at which a task is quarantined whatever the fleet does.
 const CRASHES_MAX: i32 = 10;
-/// Deaths within this time are judged together.
-const FLEET_WINDOW_SECONDS: f64 = 30.0;
-/// So many workers that die together, most of them without a suspect, accuse no task.
-const FLEET_DEATHS: i64 = 3;
 
 /// Declares workers dead that have been silent for longer than `timeout_seconds`, and returns their ids. They come back under
 /// new ids only; nothing that they still write counts.
@@ -50,11 +47,7 @@ pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> 
                        NULL::double precision AS retry_seconds, 'crash_loop' AS dead_reason, NULL::integer AS attempt,
                        'worker_lost' AS reason, 'the worker that ran it died' AS error
                   FROM tasks t
-                 CROSS JOIN (
-                           SELECT count(*) >= $4 AND count(*) FILTER (WHERE NOT ran_suspect) * 2 > count(*) AS unhealthy
-                             FROM workers
-                            WHERE died_at > now() - make_interval(secs => $5)
-                       ) AS fleet
+                 CROSS JOIN fleet_health fleet
                  WHERE t.status = 'running'
                    AND NOT EXISTS (SELECT FROM workers w WHERE w.id = t.worker_id AND w.status <> 'dead')
                  ORDER BY t.id
@@ -64,11 +57,16 @@ pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> 
         limit,
         CRASHES_MAX,
         SUSPECT_CRASHES,
-        FLEET_DEATHS,
-        FLEET_WINDOW_SECONDS,
     )
     .fetch_all(db)
     .await
+}
+
+/// Whether workers die for other reasons than the tasks that they run: such deaths convict nobody.
+pub async fn fleet_is_unhealthy(db: impl PgExecutor<'_>) -> Result<bool> {
+    sqlx::query_scalar!(r#"SELECT unhealthy AS "unhealthy!" FROM fleet_health"#)
+        .fetch_one(db)
+        .await
 }
 
 /// Forgets workers that died longer than `age_seconds` ago and that no running task names.
@@ -110,6 +108,40 @@ pub async fn take_back_unheld(db: impl PgExecutor<'_>, worker_id: &str, held: &[
         worker_id,
         ids as _,
         &numbers,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Ends up to `limit` runs of workers that live which outlived their timeout by `grace_seconds`: whatever kept the worker from
+/// ending them, the attempt timed out. Returns where the tasks went; none of them is pending. They are tried again after the
+/// default backoff, for only workers know that of a task's type.
+pub async fn end_overdue(db: impl PgExecutor<'_>, grace_seconds: f64, limit: i64) -> Result<Vec<Ended>> {
+    let Backoff { base, cap } = Backoff::default();
+    ended_rows!(
+        r#"
+                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
+                       t.attempts + 1 AS attempts, t.crash_count,
+                       CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                            WHEN t.attempts + 1 >= t.max_attempts THEN 'dead_letter'
+                            ELSE 'retry_scheduled' END::task_status AS next,
+                       -- full jitter (see `Backoff`); attempts never come near what power() can bear
+                       random() * LEAST($4, $3 * power(2, t.attempts)) AS retry_seconds,
+                       'timeout' AS dead_reason, t.attempts + 1 AS attempt,
+                       CASE WHEN t.cancel_requested_at IS NULL THEN 'timeout' ELSE 'cancelled' END AS reason,
+                       'the attempt ran longer than ' || t.timeout_seconds || ' s and its worker did not end it' AS error
+                  FROM tasks t
+                 WHERE t.status = 'running' AND t.started_at <= now() - make_interval(secs => t.timeout_seconds + $2)
+                   -- what ran on a dead one was lost with it, and is recovered as such
+                   AND EXISTS (SELECT FROM workers w WHERE w.id = t.worker_id AND w.status <> 'dead')
+                 ORDER BY t.id
+                 LIMIT $1
+                   FOR NO KEY UPDATE OF t SKIP LOCKED
+        "#,
+        limit,
+        grace_seconds,
+        base.as_secs_f64(),
+        cap.as_secs_f64(),
     )
     .fetch_all(db)
     .await

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::Result;
+use super::liveness::LivenessKey;
 use crate::task::QueueName;
 
 /// What a worker says of itself when it registers.
@@ -23,6 +24,8 @@ pub struct NewWorker {
     pub task_names: Vec<String>,
     /// Tasks it runs at once.
     pub pool_size: i32,
+    /// The lock that its process will hold; none where it cannot hold one, and its heartbeats alone tell that it lives.
+    pub liveness_key: Option<LivenessKey>,
 }
 
 /// A worker as the table has it.
@@ -45,8 +48,8 @@ pub struct WorkerRecord {
 /// Enters a worker.
 pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size, liveness_key)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         worker.id,
         worker.hostname,
         worker.pid,
@@ -54,6 +57,7 @@ pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()>
         &worker.queues as _,
         &worker.task_names,
         worker.pool_size,
+        worker.liveness_key.map(LivenessKey::number),
     )
     .execute(db)
     .await
@@ -67,9 +71,12 @@ pub struct Heartbeat {
     pub alive: bool,
     /// Workers that share at least one queue with it, itself included.
     pub sharing: i64,
+    /// Whether this session holds the worker's lock now. Also true where the worker has none.
+    pub holds_lock: bool,
 }
 
-/// Says that `worker_id` lives and runs `active` tasks. `timeout_seconds` is how long others may be silent.
+/// Says that `worker_id` lives and runs `active` tasks, and makes sure that the session holds the worker's lock.
+/// `timeout_seconds` is how long others may be silent.
 pub async fn heartbeat(
     db: impl PgExecutor<'_>,
     worker_id: &str,
@@ -81,9 +88,11 @@ pub async fn heartbeat(
         WITH me AS (
             UPDATE workers SET last_heartbeat = now(), active = $2
              WHERE id = $1 AND status <> 'dead'
-            RETURNING id, queues
+            RETURNING id, queues, liveness_key
         )
         SELECT EXISTS (SELECT FROM me) AS "alive!",
+               -- taken again by the session that holds it, it is held as before
+               COALESCE((SELECT pg_try_advisory_lock(liveness_key) FROM me), true) AS "holds_lock!",
                (SELECT count(*) FROM workers w, me
                  WHERE w.queues && me.queues AND w.status = 'alive'
                    AND (w.id = me.id OR w.last_heartbeat > now() - make_interval(secs => $3))) AS "sharing!"
@@ -97,6 +106,7 @@ pub async fn heartbeat(
     Ok(Heartbeat {
         alive: row.alive,
         sharing: row.sharing,
+        holds_lock: row.holds_lock,
     })
 }
 

@@ -66,6 +66,15 @@ impl QueueName {
         }
     }
 
+    /// The class above this one; nothing for the highest, and for queues that are no class.
+    pub fn class_above(&self) -> Option<Self> {
+        match self.as_str() {
+            "default" => Some(Self::high()),
+            "low_priority" => Some(Self::default_class()),
+            _ => None,
+        }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -103,6 +112,16 @@ mod tests {
         assert_eq!(class(5), "default");
         assert_eq!(class(0), "default");
         assert_eq!(class(-1), "low_priority");
+    }
+
+    #[test]
+    fn only_the_lower_classes_have_one_above() {
+        let classes = QueueName::classes();
+        assert_eq!(classes[0].class_above(), None);
+        assert_eq!(classes[1].class_above().as_ref(), Some(&classes[0]));
+        assert_eq!(classes[2].class_above().as_ref(), Some(&classes[1]));
+        let extra = QueueName::parse("team.mail").expect("a name");
+        assert_eq!(extra.class_above(), None);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The worker against real Postgres and Redis, each test with its own.
 
+mod age;
 mod cancellation;
 mod dispatch;
 mod harness;
+mod liveness;
 mod net;
 mod outcomes;
 mod pause;

@@ -1,3 +1,4 @@
+mod age;
 mod events;
 mod lists;
 mod outage;

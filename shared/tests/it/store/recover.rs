@@ -1,12 +1,17 @@
 use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::history::events;
-use tasker_shared::store::recover::{declare_dead, forget_dead, recover, take_back_unheld};
+use tasker_shared::store::insert::NewTask;
+use tasker_shared::store::recover::{
+    declare_dead, end_overdue, fleet_is_unhealthy, forget_dead, recover, take_back_unheld,
+};
 use tasker_shared::store::workers::heartbeat;
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
-use super::support::{WORKER_TIMEOUT, enter_worker, execute, finish, record, run_of, submit_one};
+use super::support::{
+    WORKER_TIMEOUT, claim_as, enter_worker, execute, finish, record, run_of, submit_many, submit_one,
+};
 
 /// Lets every worker that lives fall silent, and declares it dead.
 async fn all_die(db: &PgPool) -> Vec<String> {
@@ -118,6 +123,7 @@ async fn a_fleet_that_dies_together_accuses_no_task_until_its_tenth_crash(db: Pg
     }
     run_of(&db, "a", suspect).await;
     assert_eq!(all_die(&db).await.len(), 4);
+    assert!(fleet_is_unhealthy(&db).await.expect("an answer"));
     assert_eq!(recovered(&db).await, [(suspect, TaskStatus::Pending)]);
     execute(&db, "UPDATE tasks SET crash_count = 9").await;
     assert_eq!(dies_with(&db, "e", suspect).await, TaskStatus::DeadLetter);
@@ -159,4 +165,116 @@ async fn what_a_worker_runs_and_does_not_hold_goes_back_after_its_next_heartbeat
     let record = record(&db, lost).await;
     assert_eq!((record.runs, record.attempts, record.crash_count), (1, 0, 0));
     assert_eq!(finish(&db, "w", held_run).await.len(), 1);
+}
+
+/// A worker claims what waits and dies if `poison` is among it, or else completes it all. Answers whether it claimed anything.
+async fn a_life(db: &PgPool, worker: &str, tasks: &[TaskId], poison: TaskId) -> bool {
+    enter_worker(db, worker).await;
+    // what was put off is due again
+    execute(
+        db,
+        "UPDATE tasks SET status = 'pending', run_at = NULL WHERE status = 'scheduled'",
+    )
+    .await;
+    let claim = claim_as(db, worker, tasks).await;
+    if claim.tasks.iter().any(|task| task.run.task == poison) {
+        assert_eq!(all_die(db).await, [worker]);
+        recovered(db).await;
+    } else {
+        for task in &claim.tasks {
+            finish(db, worker, task.run).await;
+        }
+        execute(db, "DELETE FROM workers WHERE status = 'alive'").await;
+    }
+    !claim.tasks.is_empty()
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn innocents_beside_a_task_that_kills_its_worker_are_never_convicted(db: PgPool) {
+    let tasks = submit_many(&db, 256).await;
+    // the last to be claimed: all others are suspects before it
+    let poison = tasks[255];
+    let mut lives = 0;
+    while a_life(&db, &format!("w{lives}"), &tasks, poison).await {
+        lives += 1;
+        assert!(lives < 300, "it does not end");
+    }
+    let dead = record(&db, poison).await;
+    assert_eq!(dead.status, TaskStatus::DeadLetter);
+    assert_eq!(dead.reason.as_deref(), Some("crash_loop"));
+    for id in &tasks[..255] {
+        let innocent = record(&db, *id).await;
+        assert_eq!(innocent.status, TaskStatus::Completed);
+        assert!(innocent.crash_count <= 2, "{} crashes", innocent.crash_count);
+    }
+}
+
+/// Makes the run of a task outlive its timeout by so many seconds.
+async fn overrun(db: &PgPool, id: TaskId, seconds: f64) {
+    let sql =
+        "UPDATE tasks SET started_at = now() - make_interval(secs => timeout_seconds + $2) WHERE id = $1";
+    sqlx::query(sql)
+        .bind(id)
+        .bind(seconds)
+        .execute(db)
+        .await
+        .expect("the run is overdue");
+}
+
+async fn overdue(db: &PgPool) -> Vec<(TaskId, TaskStatus)> {
+    let ended = end_overdue(db, WORKER_TIMEOUT, 1_000).await.expect("an answer");
+    ended.into_iter().map(|ended| (ended.id, ended.status)).collect()
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_run_that_outlives_its_timeout_by_far_is_an_attempt_that_timed_out(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let id = submit_one(
+        &db,
+        NewTask {
+            max_attempts: 2,
+            ..a_task("echo")
+        },
+    )
+    .await;
+    let first = run_of(&db, "w", id).await;
+    overrun(&db, id, WORKER_TIMEOUT - 5.0).await;
+    assert_eq!(overdue(&db).await, [], "its worker may still end it");
+    overrun(&db, id, WORKER_TIMEOUT + 1.0).await;
+    assert_eq!(overdue(&db).await, [(id, TaskStatus::RetryScheduled)]);
+    assert!(finish(&db, "w", first).await.is_empty(), "a late write");
+    let retried = record(&db, id).await;
+    assert_eq!((retried.runs, retried.attempts, retried.crash_count), (1, 1, 0));
+    let wait = retried.run_at.expect("when it is tried again") - retried.updated_at;
+    assert!(wait.num_milliseconds() <= 1_000, "{wait}");
+    let history = events(&db, id).await.expect("an answer");
+    assert_eq!(history[0].reason.as_deref(), Some("timeout"));
+    assert_eq!((history[0].run, history[0].attempt), (Some(1), Some(1)));
+
+    execute(&db, "UPDATE tasks SET status = 'pending', run_at = NULL").await;
+    run_of(&db, "w", id).await;
+    overrun(&db, id, WORKER_TIMEOUT + 1.0).await;
+    assert_eq!(overdue(&db).await, [(id, TaskStatus::DeadLetter)]);
+    assert_eq!(record(&db, id).await.reason.as_deref(), Some("timeout"));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn an_overdue_run_ends_cancelled_if_it_was_told_to_stop_and_stays_if_its_worker_is_dead(db: PgPool) {
+    enter_worker(&db, "w").await;
+    enter_worker(&db, "dead").await;
+    let cancelled = submit_one(&db, a_task("echo")).await;
+    let lost = submit_one(&db, a_task("echo")).await;
+    run_of(&db, "w", cancelled).await;
+    run_of(&db, "dead", lost).await;
+    cancel(&db, cancelled, "test").await.expect("an answer");
+    execute(
+        &db,
+        "UPDATE workers SET status = 'dead', died_at = now() WHERE id = 'dead'",
+    )
+    .await;
+    for id in [cancelled, lost] {
+        overrun(&db, id, WORKER_TIMEOUT + 1.0).await;
+    }
+    assert_eq!(overdue(&db).await, [(cancelled, TaskStatus::Cancelled)]);
+    assert_eq!(recovered(&db).await, [(lost, TaskStatus::Pending)]);
 }

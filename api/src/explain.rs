@@ -1,0 +1,204 @@
+//! Why a task is not running, told from the facts. Pure.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use tasker_shared::store::explain::{AHEAD_MAX, Facts};
+use tasker_shared::task::limits::SUSPECT_CRASHES;
+use tasker_shared::task::{QueueName, TaskId, TaskStatus};
+use tasker_shared::wire::{Explanation, Reason};
+
+/// Fewer finished tasks tell nothing of a pace.
+const FINISHED_MIN: i64 = 5;
+
+/// The reasons, the weightiest first, with place and guess where they mean something.
+pub fn explain(task_id: TaskId, facts: &Facts) -> Explanation {
+    let blocks = blocks(facts);
+    let blocked = !blocks.is_empty();
+    let mut reasons = match facts.status {
+        TaskStatus::Waiting => vec![reason("waiting_for_parents", "it runs when its parents have ended")],
+        TaskStatus::Scheduled | TaskStatus::RetryScheduled => later(facts, blocks),
+        TaskStatus::Pending if blocked => blocks,
+        TaskStatus::Pending => its_turn(facts),
+        TaskStatus::Running => running(facts),
+        TaskStatus::Completed
+        | TaskStatus::DeadLetter
+        | TaskStatus::Cancelled
+        | TaskStatus::ResolvedManually => vec![finished(facts)],
+    };
+    if !facts.status.is_terminal() {
+        reasons.extend(lost(facts));
+    }
+    Explanation {
+        task_id,
+        status: facts.status,
+        reasons,
+        position: facts.ahead.filter(|ahead| *ahead <= AHEAD_MAX),
+        estimated_wait_seconds: if blocked { None } else { estimate(facts) },
+    }
+}
+
+fn reason(code: &str, detail: impl Into<String>) -> Reason {
+    Reason {
+        code: code.to_owned(),
+        detail: detail.into(),
+    }
+}
+
+fn at(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// What has to be changed before it can run.
+fn blocks(facts: &Facts) -> Vec<Reason> {
+    let (queue, name) = (&facts.queue, &facts.task_name);
+    let mut blocks = Vec::new();
+    if let Some(since) = facts.paused_at {
+        let detail = format!("the queue `{queue}` is paused since {}; resume it", at(since));
+        blocks.push(reason("queue_paused", detail));
+    }
+    if facts.serving == 0 {
+        let detail = format!("no live worker serves the queue `{queue}`; start one with it in TASK_QUEUES");
+        blocks.push(reason("no_worker_for_queue", detail));
+    } else if facts.able == 0 {
+        let detail = format!(
+            "none of the {} live workers that serve the queue `{queue}` knows the type `{name}`; they put it off by seconds",
+            facts.serving
+        );
+        blocks.push(reason("no_worker_for_type", detail));
+    } else if is_suspect(facts) && facts.able_with_suspect >= facts.able {
+        let detail = format!(
+            "it lost {} workers, and a worker runs one such task at a time; all {} that can run it are at another",
+            facts.crash_count, facts.able
+        );
+        blocks.push(reason("suspect_runs_alone", detail));
+    }
+    blocks
+}
+
+fn is_suspect(facts: &Facts) -> bool {
+    facts.crash_count >= SUSPECT_CRASHES
+}
+
+/// It is due later: because somebody wanted it so, because it failed, or because a worker put it off.
+fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
+    let due = facts.run_at.unwrap_or(facts.now);
+    let when = if due > facts.now {
+        format!("is due at {}", at(due))
+    } else {
+        format!("was due at {}, and a server makes it pending at its next look", at(due))
+    };
+    // what was on a list already, and did not fail, was put off
+    let put_off = facts.status == TaskStatus::Scheduled && facts.enqueued_at.is_some();
+    let detail = match facts.status {
+        TaskStatus::RetryScheduled => format!(
+            "attempt {} of {} failed; the next {when}",
+            facts.attempts, facts.max_attempts
+        ),
+        _ => format!("it {when}"),
+    };
+    let mut reasons = vec![reason("due_later", detail)];
+    if put_off && blocks.is_empty() {
+        reasons.push(why_put_off(facts));
+    }
+    reasons.extend(blocks);
+    reasons
+}
+
+fn why_put_off(facts: &Facts) -> Reason {
+    if is_suspect(facts) {
+        let detail = format!(
+            "it lost {} workers, and the worker that took it was at another such task: it runs one at a time",
+            facts.crash_count
+        );
+        return reason("suspect_runs_alone", detail);
+    }
+    let detail = format!(
+        "the worker that took it did not know the type `{}`; {} of the {} live workers of its queue know it",
+        facts.task_name, facts.able, facts.serving
+    );
+    reason("no_worker_for_type", detail)
+}
+
+/// Nothing blocks it, so others come first.
+fn its_turn(facts: &Facts) -> Vec<Reason> {
+    let before = match facts.ahead {
+        Some(0) => "it is the next of its queue".to_owned(),
+        Some(1) => "one task of its queue is before it".to_owned(),
+        Some(ahead) if ahead <= AHEAD_MAX => format!("{ahead} tasks of its queue are before it"),
+        _ => format!("more than {AHEAD_MAX} tasks of its queue are before it"),
+    };
+    let detail = format!(
+        "{before}; live workers that can run it: {}, with {} of {} slots taken at their last heartbeats",
+        facts.able, facts.able_active, facts.able_slots
+    );
+    let mut reasons = vec![reason("waits_its_turn", detail)];
+    if !facts.served_before.is_empty() {
+        let names: Vec<&str> = facts.served_before.iter().map(QueueName::as_str).collect();
+        let detail = format!("workers that serve it take what waits in {} first", names.join(", "));
+        reasons.push(reason("other_queues_first", detail));
+    }
+    reasons
+}
+
+fn running(facts: &Facts) -> Vec<Reason> {
+    let worker = facts.worker_id.as_deref().unwrap_or("a worker");
+    let since = facts.started_at.map(|time| format!(" since {}", at(time)));
+    let detail = format!("{worker} runs it{}", since.unwrap_or_default());
+    let mut reasons = vec![reason("running", detail)];
+    if let Some(asked) = facts.cancel_requested_at {
+        let detail = format!("somebody cancelled it at {}; its handler has been told to stop", at(asked));
+        reasons.push(reason("cancel_requested", detail));
+    }
+    reasons
+}
+
+fn finished(facts: &Facts) -> Reason {
+    let when = facts.completed_at.map(|time| format!(" at {}", at(time)));
+    let when = when.unwrap_or_default();
+    let detail = match facts.status {
+        TaskStatus::DeadLetter => format!(
+            "it is a dead letter ({}) after {} of {} attempts; an operator may retry it",
+            facts.dead_reason.as_deref().unwrap_or("no reason"),
+            facts.attempts,
+            facts.max_attempts
+        ),
+        TaskStatus::Cancelled => format!("it was cancelled{when}"),
+        TaskStatus::ResolvedManually => format!("an operator settled it{when}"),
+        _ => format!("it completed{when}"),
+    };
+    reason("finished", detail)
+}
+
+fn lost(facts: &Facts) -> Option<Reason> {
+    let lost_at = facts.lost_at?;
+    let detail = format!(
+        "a run of it was lost with its worker {} at {}; crash_count is {}",
+        facts.lost_worker_id.as_deref().unwrap_or("(unknown)"),
+        at(lost_at),
+        facts.crash_count
+    );
+    Some(reason("last_run_lost", detail))
+}
+
+/// The time until it is due, or what those before it take at the pace of those that finished last.
+fn estimate(facts: &Facts) -> Option<f64> {
+    match facts.status {
+        TaskStatus::Scheduled | TaskStatus::RetryScheduled => {
+            Some(seconds_between(facts.now, facts.run_at?).max(0.0))
+        }
+        TaskStatus::Pending => {
+            let turns = facts.ahead.filter(|ahead| *ahead <= AHEAD_MAX)? + 1;
+            let elapsed = seconds_between(facts.finished_since?, facts.now);
+            #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+            let guess = turns as f64 * elapsed / facts.finished_lately as f64;
+            (facts.finished_lately >= FINISHED_MIN && elapsed > 0.0).then_some(guess)
+        }
+        _ => None,
+    }
+}
+
+fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    (to - from).as_seconds_f64()
+}
+
+#[cfg(test)]
+mod tests;

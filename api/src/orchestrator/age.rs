@@ -1,0 +1,96 @@
+//! Publishes how many heads of each list have waited longer than `PRIORITY_AGE_LIMIT`: so many may be taken as if they were one
+//! class higher. Only classes with one above them age.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tasker_shared::queue::{self, Queue};
+use tasker_shared::store::{self, PgPool, age};
+use tasker_shared::task::QueueName;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Time between passes, for limits that are not much shorter themselves.
+const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
+/// Passes that may fail until what was published is forgotten.
+const PASSES_KEPT: u32 = 3;
+/// Most heads of one list that are counted, which bounds what a pass costs.
+const HEADS_MAX: i64 = 10_000;
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgeError {
+    /// Postgres did not answer.
+    #[error("Postgres did not answer")]
+    Postgres(#[from] store::Error),
+    /// Redis did not answer.
+    #[error("Redis did not answer")]
+    Redis(#[from] queue::Error),
+}
+
+/// Counts and publishes aged heads.
+#[derive(Debug)]
+pub struct Ager {
+    db: PgPool,
+    queue: Arc<Queue>,
+    limit: Duration,
+    interval: Duration,
+    /// Whether the last pass published something: while nothing is aged, Redis is not asked.
+    published: bool,
+}
+
+impl Ager {
+    /// An ager that calls a task aged when it has waited longer than `limit`.
+    pub fn new(db: PgPool, queue: Arc<Queue>, limit: Duration) -> Self {
+        Self {
+            db,
+            queue,
+            limit,
+            interval: (limit / 2).clamp(*INTERVAL.start(), *INTERVAL.end()),
+            // an earlier leader may have
+            published: true,
+        }
+    }
+
+    /// Publishes until `stop`. What was published last is forgotten by itself.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut failed = false;
+        while !stop.is_cancelled() {
+            let result = self.run_once().await;
+            // an outage lasts for many passes and is told once
+            if let (Err(error), false) = (&result, failed) {
+                warn!(error = error as &dyn std::error::Error, "ager: pass failed");
+            }
+            failed = result.is_err();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.interval) => {}
+            }
+        }
+    }
+
+    /// One pass; returns how many heads of each list are aged.
+    pub async fn run_once(&mut self) -> Result<Vec<(QueueName, u64)>, AgeError> {
+        let ageing: Vec<QueueName> = QueueName::classes()
+            .into_iter()
+            .filter(|class| class.class_above().is_some())
+            .collect();
+        let counted = age::aged(&self.db, &ageing, self.limit.as_secs_f64(), HEADS_MAX).await?;
+        let heads: Vec<(QueueName, u64)> = ageing
+            .into_iter()
+            .map(|name| {
+                let count = counted.iter().find(|(counted, _)| *counted == name);
+                (name, count.map_or(0, |(_, count)| count.unsigned_abs()))
+            })
+            .collect();
+        let any = heads.iter().any(|(_, count)| *count > 0);
+        if any || self.published {
+            self.queue
+                .publish_aged(&heads, self.interval * PASSES_KEPT)
+                .await?;
+        }
+        self.published = any;
+        Ok(heads)
+    }
+}

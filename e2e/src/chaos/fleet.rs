@@ -1,0 +1,275 @@
+//! The system under test: Postgres, Redis, servers and workers, each with links of its own, supervised like containers
+//! with a restart policy.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tasker_testkit::{PostgresServer, Proxy, RedisServer, Running, System};
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::journal::Journal;
+use super::plan::{MEMBERS, SERVERS, name};
+
+/// How often the supervisor looks at each process.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a stop that was asked for may take: `SHUTDOWN_TIMEOUT`, and what a server has for its last writes.
+const STOP: Duration = Duration::from_secs(40);
+/// How long a look at the health of a process may take.
+const HEALTH: Duration = Duration::from_secs(2);
+/// What each worker serves: dedicated, mixed, everything, and in an order of its own.
+const QUEUES: [&str; MEMBERS - SERVERS] = [
+    "high_priority",
+    "default,low_priority",
+    "high_priority,default,low_priority",
+    "low_priority:2,default",
+];
+/// Tasks at once in a worker.
+pub(super) const SLOTS: usize = 8;
+/// `DB_POOL_SIZE` of every process.
+pub(super) const POOL: usize = 5;
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    /// Starts the processes and keeps their logs.
+    pub(super) system: System,
+    /// The private Postgres.
+    pub(super) postgres: Mutex<PostgresServer>,
+    /// The private Redis.
+    pub(super) redis: Mutex<RedisServer>,
+    /// Sessions with Postgres that no fault of a link reaches.
+    pub(super) db: PgPool,
+    /// Servers, then workers.
+    pub(super) members: Vec<Member>,
+    /// Where it is written down.
+    pub(super) journal: Journal,
+}
+
+/// A server or a worker, whichever process it is at the moment.
+#[derive(Debug)]
+pub(super) struct Member {
+    index: usize,
+    /// Its link to Postgres.
+    pub(super) to_postgres: Proxy,
+    /// Its link to Redis.
+    pub(super) to_redis: Proxy,
+    environment: Vec<(String, String)>,
+    url: StdMutex<String>,
+    http: reqwest::Client,
+    /// Its process.
+    pub(super) life: Mutex<Life>,
+}
+
+/// A process of a member.
+#[derive(Debug)]
+pub(super) struct Life {
+    /// It.
+    pub(super) running: Running,
+    /// Not to be started again for now.
+    pub(super) held_down: bool,
+    /// A fault killed it.
+    pub(super) killed: bool,
+    /// When a fault asked it to stop.
+    pub(super) stopping: Option<Instant>,
+    /// Whether it was ever ready.
+    pub(super) was_ready: bool,
+    noted: bool,
+}
+
+impl Fleet {
+    /// Starts everything and waits until all of it is ready.
+    pub(super) async fn start() -> Arc<Self> {
+        let postgres = PostgresServer::start().await;
+        let redis = RedisServer::start().await;
+        let system = System::on(&postgres.url(), &redis.url())
+            .with("DB_POOL_SIZE", &POOL.to_string())
+            .with("WORKER_POOL_SIZE", &SLOTS.to_string())
+            .with("HEARTBEAT_INTERVAL", "1s")
+            .with("WORKER_TIMEOUT", "4s")
+            .with("LEADER_TERM", "5s")
+            .with("CLEANUP_INTERVAL", "5s")
+            .with("SHUTDOWN_TIMEOUT", "3s");
+        let members = (0..MEMBERS).map(|index| Member::start(index, &system, postgres.url(), redis.url()));
+        let members = join_all(members).await;
+        let fleet = Self {
+            db: PgPoolOptions::new()
+                .max_connections(4)
+                .connect_lazy(&postgres.url())
+                .expect("a URL"),
+            journal: Journal::begin(system.folder()),
+            postgres: Mutex::new(postgres),
+            redis: Mutex::new(redis),
+            system,
+            members,
+        };
+        Arc::new(fleet)
+    }
+
+    /// Starts again whatever has ended, until the answer is dropped.
+    pub(super) fn supervise(self: &Arc<Self>) -> Vec<AbortOnDropHandle<()>> {
+        let watch = |index: usize| {
+            let fleet = Arc::clone(self);
+            let watching = async move {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    fleet.look_after(&fleet.members[index]).await;
+                }
+            };
+            AbortOnDropHandle::new(tokio::spawn(watching))
+        };
+        (0..MEMBERS).map(watch).collect()
+    }
+
+    async fn look_after(&self, member: &Member) {
+        let mut life = member.life.lock().await;
+        if let Some(status) = life.running.process.ended() {
+            if !life.noted {
+                life.noted = true;
+                self.judge_end(member, &life, status);
+            }
+            if !life.held_down {
+                *life = member.begin(&self.system);
+                self.journal.note(&format!(
+                    "{} starts as {}",
+                    name(member.index),
+                    life.running.process.pid()
+                ));
+            }
+            return;
+        }
+        if life.stopping.is_some_and(|since| since.elapsed() > STOP) {
+            self.journal
+                .wrong("a process that is asked to stop ends", &name(member.index));
+            life.killed = true;
+            life.running.process.signal("KILL");
+        }
+        if !life.was_ready {
+            drop(life);
+            let ready = member.is_ready().await;
+            member.life.lock().await.was_ready |= ready;
+        }
+    }
+
+    fn judge_end(&self, member: &Member, life: &Life, status: ExitStatus) {
+        let who = name(member.index);
+        self.journal.note(&format!("{who} ended: {status}"));
+        if life.killed {
+            return;
+        }
+        let log = life.running.process.log();
+        let last = log.lines().rev().take(5).collect::<Vec<_>>().join(" / ");
+        match (life.stopping.is_some(), status.code()) {
+            (true, Some(0)) => {}
+            (true, _) => self.journal.wrong(
+                "a process that is asked to stop exits with 0",
+                &format!("{who}: {status}: {last}"),
+            ),
+            (false, _) if life.was_ready || status.signal().is_some() => {
+                self.journal.wrong(
+                    "a process that was ready goes on",
+                    &format!("{who}: {status}: {last}"),
+                );
+            }
+            // its stores may be away at its start; a restart policy makes up for it
+            (false, _) => self.journal.count("starts given up"),
+        }
+    }
+
+    /// The address of a server, of its present process.
+    pub(super) fn server(&self, index: usize) -> String {
+        self.members[index % SERVERS].url()
+    }
+
+    /// The workers.
+    pub(super) fn workers(&self) -> &[Member] {
+        &self.members[SERVERS..]
+    }
+}
+
+impl Member {
+    async fn start(index: usize, system: &System, database_url: String, redis_url: String) -> Self {
+        let (to_postgres, database_url) = Proxy::before_url(&database_url).await;
+        let (to_redis, redis_url) = Proxy::before_url(&redis_url).await;
+        let mut environment = vec![
+            ("DATABASE_URL".to_owned(), database_url),
+            ("REDIS_URL".to_owned(), redis_url),
+        ];
+        if index >= SERVERS {
+            environment.push(("TASK_QUEUES".to_owned(), QUEUES[index - SERVERS].to_owned()));
+            environment.push(("WORKER_ID".to_owned(), name(index)));
+        }
+        let url = StdMutex::default();
+        let life = Mutex::new(Life::of(spawn(index, system, &environment, &url)));
+        Self {
+            index,
+            to_postgres,
+            to_redis,
+            environment,
+            url,
+            http: reqwest::Client::new(),
+            life,
+        }
+    }
+
+    /// A new process.
+    fn begin(&self, system: &System) -> Life {
+        Life::of(spawn(self.index, system, &self.environment, &self.url))
+    }
+
+    /// The address of its present process.
+    pub(super) fn url(&self) -> String {
+        self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it is called.
+    pub(super) fn name(&self) -> String {
+        name(self.index)
+    }
+
+    /// Whether its present process says that it can do its work.
+    pub(super) async fn is_ready(&self) -> bool {
+        let answer = self
+            .http
+            .get(format!("{}/health/ready", self.url()))
+            .timeout(HEALTH)
+            .send()
+            .await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+}
+
+impl Life {
+    fn of(running: Running) -> Self {
+        Self {
+            running,
+            held_down: false,
+            killed: false,
+            stopping: None,
+            was_ready: false,
+            noted: false,
+        }
+    }
+}
+
+fn spawn(index: usize, system: &System, environment: &[(String, String)], url: &StdMutex<String>) -> Running {
+    let (program, address) = if index < SERVERS {
+        ("tasker-server", "LISTEN_ADDRS")
+    } else {
+        ("tasker-worker", "WORKER_LISTEN_ADDR")
+    };
+    let environment: Vec<(&str, &str)> = environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let running = system.spawn(program, address, &environment);
+    url.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone_from(&running.url);
+    running
+}

@@ -1,0 +1,36 @@
+//! Age: how many tasks of a queue have waited too long.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::QueueName;
+
+/// How many pending tasks of each of `names` became pending more than `limit_seconds` ago, counted up to `most`. Paused queues
+/// are left out.
+pub async fn aged(
+    db: impl PgExecutor<'_>,
+    names: &[QueueName],
+    limit_seconds: f64,
+    most: i64,
+) -> Result<Vec<(QueueName, i64)>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT q.name AS "name!: QueueName", aged.count AS "count!"
+          FROM UNNEST($1::text[]) AS q(name)
+         CROSS JOIN LATERAL (
+                   SELECT count(*)
+                     FROM (SELECT FROM tasks t
+                            WHERE t.queue = q.name AND t.status = 'pending'
+                              AND t.enqueued_at < now() - make_interval(secs => $2)
+                            LIMIT $3) AS bounded
+               ) AS aged
+         WHERE NOT EXISTS (SELECT FROM queues d WHERE d.name = q.name AND d.paused_at IS NOT NULL)
+        "#,
+        names as _,
+        limit_seconds,
+        most,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.name, row.count)).collect())
+}

@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use tasker_shared::queue::{BLOCK_MAX, Popper};
+use tasker_shared::task::{QueueName, TaskId};
+use tasker_testkit::{TestQueue, eventually};
+
+use super::lists::{hints, ids};
+
+const LONG: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_secs(10);
+
+/// What a pop that takes aged heads first brings: ids, and whether they came out of turn.
+async fn pop(popper: &mut Popper, count: usize) -> (Vec<TaskId>, bool) {
+    let popped = popper.pop_aged_first(count, true).await.expect("popped");
+    (popped.ids, popped.out_of_turn)
+}
+
+#[tokio::test]
+async fn aged_heads_come_before_the_class_above_and_no_more_of_them_than_published() {
+    let queue = TestQueue::new();
+    let [high, default, low] = QueueName::classes();
+    let (urgent, usual, late) = (hints(&high, 2), hints(&default, 2), hints(&low, 4));
+    for hints in [&urgent, &usual, &late] {
+        queue.push_back(hints).await.expect("pushed");
+    }
+    queue
+        .publish_aged(&[(default.clone(), 1), (low.clone(), 3)], LONG)
+        .await
+        .expect("published");
+    let mut popper = queue.popper(&[high, default, low]);
+    assert_eq!(pop(&mut popper, 9).await, (ids(&usual[..1]), true));
+    assert_eq!(pop(&mut popper, 9).await, (ids(&urgent), false));
+    assert_eq!(pop(&mut popper, 2).await, (ids(&late[..2]), true));
+    assert_eq!(pop(&mut popper, 9).await, (ids(&late[2..3]), true));
+    assert_eq!(pop(&mut popper, 9).await, (ids(&usual[1..]), false));
+    assert_eq!(pop(&mut popper, 9).await, (ids(&late[3..]), false));
+    assert_eq!(pop(&mut popper, 9).await, (Vec::new(), false));
+}
+
+#[tokio::test]
+async fn whoever_does_not_serve_both_classes_raises_nothing() {
+    let queue = TestQueue::new();
+    let [high, default, low] = QueueName::classes();
+    let (usual, late) = (hints(&default, 2), hints(&low, 2));
+    for hints in [&usual, &late] {
+        queue.push_back(hints).await.expect("pushed");
+    }
+    queue
+        .publish_aged(&[(default.clone(), 2), (low.clone(), 2)], LONG)
+        .await
+        .expect("published");
+    let mut dedicated = queue.popper(std::slice::from_ref(&high));
+    assert!(!dedicated.can_raise());
+    assert_eq!(pop(&mut dedicated, 9).await, (Vec::new(), false));
+    let mut without_default = queue.popper(&[high, low]);
+    let popped = without_default.pop(1, BLOCK_MAX, false).await.expect("popped");
+    assert_eq!(
+        (popped.ids, popped.out_of_turn, popped.aged_left),
+        (ids(&late[..1]), false, false)
+    );
+}
+
+#[tokio::test]
+async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
+    let queue = TestQueue::new();
+    let [high, default, low] = QueueName::classes();
+    queue.push_back(&hints(&default, 50)).await.expect("pushed");
+    let mut popper = queue.popper(&[high, default.clone(), low]);
+    let aged_left = async |popper: &mut Popper| {
+        let popped = popper.pop(1, BLOCK_MAX, false).await.expect("popped");
+        assert!(!popped.out_of_turn);
+        popped.aged_left
+    };
+    assert!(!aged_left(&mut popper).await);
+    let publish = async |count, ttl| {
+        let heads = [(default.clone(), count)];
+        queue.publish_aged(&heads, ttl).await.expect("published");
+    };
+    publish(2, LONG).await;
+    assert!(aged_left(&mut popper).await);
+    let popped = popper.pop_aged_first(9, false).await.expect("popped");
+    assert_eq!(
+        (popped.ids.len(), popped.out_of_turn, popped.aged_left),
+        (2, true, false)
+    );
+    publish(1, LONG).await;
+    publish(0, LONG).await;
+    assert!(!aged_left(&mut popper).await);
+    publish(1, Duration::from_millis(20)).await;
+    eventually("what was published is forgotten", SOON, async || {
+        !aged_left(&mut popper).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heads_that_are_gone_end_the_raise_of_their_list() {
+    let queue = TestQueue::new();
+    let [high, default, low] = QueueName::classes();
+    queue
+        .publish_aged(&[(low.clone(), 5)], LONG)
+        .await
+        .expect("published");
+    let mut popper = queue.popper(&[high, default, low.clone()]);
+    assert_eq!(pop(&mut popper, 9).await, (Vec::new(), false));
+    let young = hints(&low, 1);
+    queue.push_back(&young).await.expect("pushed");
+    assert_eq!(pop(&mut popper, 9).await, (ids(&young), false));
+}

@@ -1,0 +1,132 @@
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tasker_shared::store::liveness::{
+    LivenessKey, Lookout, Session, Sighting, behind_pooler, declare_vanished,
+};
+use tasker_shared::store::workers::{self, NewWorker, heartbeat};
+use tasker_testkit::{a_worker, eventually};
+
+use super::support::{WORKER_TIMEOUT, enter_worker, execute};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Enters a worker with a lock and opens its session, which has not sent a heartbeat yet.
+async fn enter_with_session(db: &PgPool, id: &str) -> Session {
+    let key = LivenessKey::generate();
+    let worker = NewWorker {
+        liveness_key: Some(key),
+        ..a_worker(id)
+    };
+    workers::register(db, &worker)
+        .await
+        .expect("the worker is entered");
+    Session::open(db, key).await.expect("a session")
+}
+
+async fn beat(session: &mut Session, id: &str) -> workers::Heartbeat {
+    heartbeat(session.executor(), id, 0, WORKER_TIMEOUT)
+        .await
+        .expect("an answer")
+}
+
+/// What the leader sees of the only worker.
+async fn seen(lookout: &mut Lookout) -> Sighting {
+    let look = lookout.look(WORKER_TIMEOUT).await.expect("a look");
+    look.workers.into_iter().next().expect("a worker")
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_heartbeat_takes_the_lock_and_the_end_of_its_session_frees_it(db: PgPool) {
+    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let mut session = enter_with_session(&db, "w").await;
+    let before = seen(&mut lookout).await;
+    assert_eq!((before.holds_lock, before.has_session), (false, true));
+    for _ in 0..2 {
+        assert!(beat(&mut session, "w").await.holds_lock);
+    }
+    let held = seen(&mut lookout).await;
+    assert!(held.holds_lock && held.has_session && !held.silent);
+    drop(session);
+    eventually("lock and session are gone", SOON, async || {
+        let after = seen(&mut lookout).await;
+        !after.holds_lock && !after.has_session
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_second_session_of_a_worker_takes_the_lock_when_the_first_has_ended(db: PgPool) {
+    let key = LivenessKey::generate();
+    let worker = NewWorker {
+        liveness_key: Some(key),
+        ..a_worker("w")
+    };
+    workers::register(&db, &worker).await.expect("entered");
+    let mut first = Session::open(&db, key).await.expect("a session");
+    let mut second = Session::open(&db, key).await.expect("a session");
+    assert!(beat(&mut first, "w").await.holds_lock);
+    assert!(!beat(&mut second, "w").await.holds_lock);
+    drop(first);
+    eventually("the lock is free", SOON, async || {
+        beat(&mut second, "w").await.holds_lock
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_session_notices_that_its_connection_was_closed(db: PgPool) {
+    let mut session = enter_with_session(&db, "w").await;
+    beat(&mut session, "w").await;
+    let early = tokio::time::timeout(Duration::from_millis(50), session.closed()).await;
+    assert!(early.is_err(), "an idle session is not closed");
+    beat(&mut session, "w").await;
+    execute(
+        &db,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name LIKE 'tasker-w-%'",
+    )
+    .await;
+    tokio::time::timeout(SOON, session.closed())
+        .await
+        .expect("the end of the connection is noticed");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_without_a_key_holds_no_lock_and_beats_all_the_same(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let answer = heartbeat(&db, "w", 0, WORKER_TIMEOUT).await.expect("an answer");
+    assert!(answer.alive && answer.holds_lock);
+    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let sighting = seen(&mut lookout).await;
+    assert_eq!((sighting.holds_lock, sighting.has_session), (false, false));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_vanished_worker_is_declared_dead_unless_it_has_sent_a_heartbeat_since(db: PgPool) {
+    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let mut session = enter_with_session(&db, "w").await;
+    beat(&mut session, "w").await;
+    let missed = seen(&mut lookout).await;
+    beat(&mut session, "w").await;
+    let vanished = |sighting: Sighting| vec![(sighting.id, sighting.last_heartbeat)];
+    let dead = declare_vanished(&db, &vanished(missed)).await.expect("an answer");
+    assert!(dead.is_empty(), "it has sent a heartbeat since");
+    let missed = seen(&mut lookout).await;
+    let dead = declare_vanished(&db, &vanished(missed)).await.expect("an answer");
+    assert_eq!(dead, ["w"]);
+    assert!(!beat(&mut session, "w").await.alive);
+    assert!(
+        lookout
+            .look(WORKER_TIMEOUT)
+            .await
+            .expect("a look")
+            .workers
+            .is_empty()
+    );
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_direct_connection_is_behind_no_pooler(db: PgPool) {
+    assert!(!behind_pooler(&db).await.expect("an answer"));
+}

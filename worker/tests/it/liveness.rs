@@ -1,0 +1,100 @@
+//! Handlers that block every thread of the runtime that they run on. A test's own runtime has one.
+
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{ConnectOptions, PgConnection, PgPool};
+use tasker_shared::store::recover::declare_dead;
+use tasker_shared::task::TaskStatus;
+use tasker_testkit::{a_task, eventually};
+use tasker_worker::{Context, Task, TaskError};
+
+use crate::harness::{SOON, System};
+
+const RUNNING: &str = "SELECT count(*) FROM tasks WHERE status = 'running'";
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
+                         WHERE datname = current_database() AND application_name LIKE 'tasker-w-%'";
+
+/// A task that blocks the runtime for so long.
+fn blocks_for(time: Duration) -> Task {
+    Task::new("blocks", move |_: Context, _: Value| async move {
+        thread::sleep(time);
+        Ok::<_, TaskError>(())
+    })
+}
+
+/// Watches the database from a thread that no handler blocks.
+fn on_a_thread<F: Future>(
+    db: &PgPool,
+    watch: impl FnOnce(PgConnection) -> F + Send + 'static,
+) -> JoinHandle<F::Output>
+where
+    F::Output: Send + 'static,
+{
+    let options = db.connect_options();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async { watch(options.connect().await.expect("a connection")).await })
+    })
+}
+
+async fn count(db: &mut PgConnection, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(db).await.expect("a count")
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_whose_handler_blocks_the_runtime_goes_on_beating(db: PgPool) {
+    let system = System::new(db);
+    let settings = [("heartbeat-interval", "100ms"), ("worker-timeout", "30s")];
+    let worker = system.worker(vec![blocks_for(Duration::from_secs(2))], &settings);
+    let judge = on_a_thread(&system.db, async |mut db| {
+        eventually("the task runs", SOON, async || count(&mut db, RUNNING).await == 1).await;
+        let mut dead = Vec::new();
+        while count(&mut db, RUNNING).await == 1 {
+            dead.extend(declare_dead(&mut db, 1.0).await.expect("an answer"));
+        }
+        dead
+    });
+    let id = system.submit(a_task("blocks")).await;
+    let task = system.until(id, TaskStatus::Completed).await;
+    assert_eq!((task.runs, task.crash_count), (1, 0));
+    let dead = judge.join().expect("no panic");
+    assert!(dead.is_empty(), "{dead:?} was silent for a second");
+    worker.stop().await.expect("a clean stop");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_whose_runtime_does_not_move_for_worker_timeout_closes_its_sessions_until_it_does(
+    db: PgPool,
+) {
+    let system = System::new(db);
+    let settings = [("heartbeat-interval", "100ms"), ("worker-timeout", "500ms")];
+    let worker = system.worker(vec![blocks_for(Duration::from_secs(4))], &settings);
+    let watch = on_a_thread(&system.db, async |mut db| {
+        eventually("the task runs", SOON, async || count(&mut db, RUNNING).await == 1).await;
+        let mut sessions = Vec::new();
+        while count(&mut db, RUNNING).await == 1 {
+            sessions.push(count(&mut db, SESSIONS).await);
+        }
+        sessions.dedup();
+        sessions
+    });
+    let id = system.submit(a_task("blocks")).await;
+    let task = system.until(id, TaskStatus::Completed).await;
+    assert_eq!((task.runs, task.crash_count), (1, 0), "nobody declared it dead");
+    let sessions = watch.join().expect("no panic");
+    assert!(
+        sessions.first() > Some(&0) && sessions.contains(&0),
+        "{sessions:?}"
+    );
+    let mut other = system.db.acquire().await.expect("a connection");
+    eventually("its sessions are back", SOON, async || {
+        count(&mut other, SESSIONS).await > 0
+    })
+    .await;
+    worker.stop().await.expect("a clean stop");
+}
