@@ -16,13 +16,8 @@ fn all_holds_for_one_task_whatever_two_faults_strike_under_two_leaders() {
 }
 
 #[test]
-fn all_holds_for_one_task_whatever_three_deaths_and_losses_strike() {
-    let faults = [
-        Fault::LoseReply,
-        Fault::Crash,
-        Fault::Pause,
-        Fault::CrashOfPostgres,
-    ];
+fn all_holds_for_one_task_whatever_three_stops_and_losses_strike() {
+    let faults = [Fault::LoseReply, Fault::Pause, Fault::CrashOfPostgres];
     holds(Config::new(1, &faults, 3));
 }
 
@@ -35,6 +30,11 @@ fn all_holds_for_one_task_whatever_three_faults_strike() {
 #[test]
 fn all_holds_for_two_tasks_whatever_fault_strikes() {
     holds(Config::new(2, &Fault::ALL, 1));
+}
+
+#[test]
+fn all_holds_for_two_tasks_whatever_two_losses_strike() {
+    holds(Config::new(2, &[Fault::Flush, Fault::LoseReply], 2));
 }
 
 #[test]

@@ -3,4 +3,3 @@
 mod bites;
 mod ends;
 mod holds;
-mod probe;
