@@ -14,7 +14,10 @@ pub fn explain(task_id: TaskId, facts: &Facts) -> Explanation {
     let blocks = blocks(facts);
     let blocked = !blocks.is_empty();
     let mut reasons = match facts.status {
-        TaskStatus::Waiting => vec![reason("waiting_for_parents", "it runs when its parents have ended")],
+        TaskStatus::Waiting => vec![reason(
+            "waiting_for_parents",
+            "it runs when its parents have ended",
+        )],
         TaskStatus::Scheduled | TaskStatus::RetryScheduled => later(facts, blocks),
         TaskStatus::Pending if blocked => blocks,
         TaskStatus::Pending => its_turn(facts),
@@ -84,7 +87,10 @@ fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
     let when = if due > facts.now {
         format!("is due at {}", at(due))
     } else {
-        format!("was due at {}, and a server makes it pending at its next look", at(due))
+        format!(
+            "was due at {}, and a server makes it pending at its next look",
+            at(due)
+        )
     };
     // what was on a list already, and did not fail, was put off
     let put_off = facts.status == TaskStatus::Scheduled && facts.enqueued_at.is_some();
@@ -133,7 +139,10 @@ fn its_turn(facts: &Facts) -> Vec<Reason> {
     let mut reasons = vec![reason("waits_its_turn", detail)];
     if !facts.served_before.is_empty() {
         let names: Vec<&str> = facts.served_before.iter().map(QueueName::as_str).collect();
-        let detail = format!("workers that serve it take what waits in {} first", names.join(", "));
+        let detail = format!(
+            "workers that serve it take what waits in {} first",
+            names.join(", ")
+        );
         reasons.push(reason("other_queues_first", detail));
     }
     reasons
@@ -145,7 +154,10 @@ fn running(facts: &Facts) -> Vec<Reason> {
     let detail = format!("{worker} runs it{}", since.unwrap_or_default());
     let mut reasons = vec![reason("running", detail)];
     if let Some(asked) = facts.cancel_requested_at {
-        let detail = format!("somebody cancelled it at {}; its handler has been told to stop", at(asked));
+        let detail = format!(
+            "somebody cancelled it at {}; its handler has been told to stop",
+            at(asked)
+        );
         reasons.push(reason("cancel_requested", detail));
     }
     reasons

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_shared::store;
 use tasker_shared::store::cancel::told_to_stop;
 use tracing::{debug, warn};
 
+use crate::gate::STATEMENT_MAX;
 use crate::runtime::Parts;
 
 /// Time between looks at this worker's own cancelled runs, while it holds any.
@@ -51,7 +53,7 @@ pub(crate) async fn look(parts: Arc<Parts>) {
         if parts.held.len() == 0 || !parts.gate.is_open() {
             continue;
         }
-        match told_to_stop(&parts.db, &parts.worker_id).await {
+        match store::bounded(STATEMENT_MAX, told_to_stop(&parts.db, &parts.worker_id)).await {
             Ok(runs) => runs
                 .into_iter()
                 .for_each(|run| parts.held.cancel(run.task, Some(run.number))),

@@ -29,6 +29,9 @@ const BATCH_RUNS: usize = 1_000;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of results that wait to be written; a run with another waits in its slot.
 const HELD_BYTES: usize = 64 * 1024 * 1024;
+/// How long a statement may take. It may have taken place all the same, so it is repeated: these writes are fenced, and a run
+/// that is found over already is counted as late.
+const WRITE_MAX: Duration = Duration::from_secs(10);
 /// The first and the longest wait after a write that failed.
 const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
@@ -263,7 +266,7 @@ where
 {
     let mut wait = *RETRY_WAIT.start();
     loop {
-        let error = match statement().await {
+        let error = match store::bounded(WRITE_MAX, statement()).await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };

@@ -148,8 +148,7 @@ impl ClaimLoop {
             Ok(popped) => {
                 // a turn that found nothing at all is over too: the next pop waits
                 let had_their_turn = aged_first && (popped.out_of_turn || popped.queue.is_none());
-                self.age
-                    .popped(Instant::now(), had_their_turn, popped.aged_left);
+                self.age.popped(Instant::now(), had_their_turn, popped.aged_left);
                 if popped.out_of_turn {
                     counter!("tasker_aged_pops_total").increment(popped.ids.len() as u64);
                 }

@@ -129,8 +129,22 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
     let word = if ready { "ready" } else { "not_ready" };
     (
         code,
-        Json(json!({"status": word, "postgres": postgres, "stopping": stopping})),
+        Json(json!({
+            "status": word,
+            "postgres": postgres,
+            "stopping": stopping,
+            "breakers": breakers(&parts),
+        })),
     )
+}
+
+/// What the circuit breakers do: `closed`, `open` or `half_open`; that of Redis is `off` in `PollingOnly`.
+fn breakers(parts: &Parts) -> Value {
+    let redis = parts.redis.breaker().as_str();
+    json!({
+        "postgres": parts.gate.breaker().as_str(),
+        "redis": if parts.config.mode.uses_redis() { redis } else { "off" },
+    })
 }
 
 async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
@@ -143,11 +157,13 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
         "active": parts.held.len(),
         "uptime_seconds": parts.status.began.elapsed().as_secs(),
         "stopping": parts.shutdown.soft().is_cancelled(),
+        "breakers": breakers(&parts),
     }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slots are far below 2^52")]
 async fn metrics_text(State(parts): State<Arc<Parts>>) -> String {
+    let _ = breakers(&parts);
     gauge!("worker_pool_active").set(parts.held.len() as f64);
     gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));
     parts

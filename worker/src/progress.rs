@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::gate::STATEMENT_MAX;
+
 /// Reports that come within this time of each other are written together.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -69,7 +71,8 @@ impl Reports {
             if reports.is_empty() {
                 continue;
             }
-            if let Err(error) = store::progress::report(&db, &worker_id, &reports).await {
+            let report = store::progress::report(&db, &worker_id, &reports);
+            if let Err(error) = store::bounded(STATEMENT_MAX, report).await {
                 warn!(%error, reports = reports.len(), "progress was not stored");
             }
             // not a wait for something: it bounds how often a chatty handler makes the worker write

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::queue::{self, Hint, Queue};
 use tasker_shared::store::end_runs::Ended;
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::complete::{Completer, FLUSHERS};
 use crate::dispatch::ClaimLoop;
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, STATEMENT_MAX};
 use crate::heartbeat::Heartbeat;
 use crate::held::Held;
 use crate::http::Status;
@@ -96,8 +97,11 @@ impl Parts {
 
     /// Puts hints on the heads of their lists.
     pub(crate) async fn put_back(&self, hints: &[Hint]) {
-        if !self.config.mode.uses_redis() {
+        if !self.config.mode.uses_redis() || hints.is_empty() {
             return;
+        }
+        if !self.redis.is_open() {
+            return counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
         }
         if let Err(error) = self.queue.push_front(hints).await {
             warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
@@ -146,8 +150,8 @@ pub(crate) async fn run(
         completer,
         held: Held::default(),
         suspect_turn: Mutex::new(()),
-        gate: Gate::new("Postgres"),
-        redis: Gate::new("Redis"),
+        gate: Gate::of_postgres(config.breaker),
+        redis: Gate::of_redis(config.breaker),
         paused: Paused::default(),
         heartbeat: Heartbeat::default(),
         reports: Reports::default(),
@@ -239,7 +243,8 @@ fn spawn_duties(parts: &Arc<Parts>) {
 async fn stop(parts: &Parts, claiming: &TaskTracker) {
     parts.shutdown.soft().cancelled().await;
     claiming.wait().await;
-    if let Err(error) = workers::drain(&parts.db, &parts.worker_id).await {
+    let drain = workers::drain(&parts.db, &parts.worker_id);
+    if let Err(error) = store::bounded(STATEMENT_MAX, drain).await {
         warn!(%error, "could not tell that this worker drains");
     }
     info!(
@@ -268,7 +273,8 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
     }
     // before the row goes: a heartbeat that does not find it would take it for a death
     parts.no_more_ends.cancel();
-    if let Err(error) = workers::leave(&parts.db, &parts.worker_id).await {
+    let leave = workers::leave(&parts.db, &parts.worker_id);
+    if let Err(error) = store::bounded(STATEMENT_MAX, leave).await {
         warn!(%error, "could not take this worker off the list");
     }
 }

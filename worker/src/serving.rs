@@ -11,6 +11,8 @@ use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::gate::STATEMENT_MAX;
+
 /// Time between looks whether a paused queue was resumed. Nobody looks while nothing is paused.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -68,7 +70,7 @@ impl Paused {
             if asked.is_empty() {
                 continue;
             }
-            match store::queues::paused(db, &asked).await {
+            match store::bounded(STATEMENT_MAX, store::queues::paused(db, &asked)).await {
                 Ok(still) => self.keep(&still),
                 Err(error) => warn!(%error, "cannot see whether a paused queue was resumed"),
             }

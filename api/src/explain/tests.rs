@@ -54,7 +54,11 @@ fn details(facts: &Facts) -> String {
 fn what_nothing_blocks_waits_its_turn_behind_those_before_it() {
     let mut task = facts();
     assert_eq!(codes(&task), ["waits_its_turn"]);
-    assert!(details(&task).contains("the next of its queue"), "{}", details(&task));
+    assert!(
+        details(&task).contains("the next of its queue"),
+        "{}",
+        details(&task)
+    );
     task.ahead = Some(7);
     task.served_before = vec![QueueName::high()];
     assert_eq!(codes(&task), ["waits_its_turn", "other_queues_first"]);

@@ -102,7 +102,11 @@ impl GaugeKeeper {
 
 impl Drop for GaugeKeeper {
     fn drop(&mut self) {
-        for name in ["workers_total", "tasker_queues_without_workers", "tasker_oldest_snapshot_seconds"] {
+        for name in [
+            "workers_total",
+            "tasker_queues_without_workers",
+            "tasker_oldest_snapshot_seconds",
+        ] {
             gauge!(name).set(0.0);
         }
         for name in &self.types {

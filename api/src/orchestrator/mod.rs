@@ -58,7 +58,7 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
                     rebuilder.run(over.clone()).await;
                 }
             };
-            let aged = async {
+            let published = async {
                 if let Some(ager) = ager {
                     ager.run(over.clone()).await;
                 }
@@ -68,7 +68,7 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
                 recoverer.run(over.clone()),
                 cleaner.run(over.clone()),
                 rebuilt,
-                aged,
+                published,
                 shown
             );
         }

@@ -59,7 +59,10 @@ async fn the_heads_that_waited_longer_than_the_limit_are_published(db: PgPool) {
         ("default", 2, false),
         ("low_priority", 1, false),
     ];
-    assert_eq!(taken, expected.map(|(name, count, aged)| (name.to_owned(), count, aged)));
+    assert_eq!(
+        taken,
+        expected.map(|(name, count, aged)| (name.to_owned(), count, aged))
+    );
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]

@@ -69,7 +69,10 @@ async fn a_pending_task_waits_for_a_worker_of_its_queue_then_of_its_type_then_it
     enter(&db, "able", &["noop"]).await;
     assert_eq!(codes(&server, second).await, ["waits_its_turn"]);
     let told = explain(&server, second).await;
-    assert_eq!((&told["position"], &told["status"]), (&json!(1), &json!("pending")));
+    assert_eq!(
+        (&told["position"], &told["status"]),
+        (&json!(1), &json!("pending"))
+    );
     assert_eq!(
         (&told["task_id"], &told["estimated_wait_seconds"]),
         (&json!(second.to_string()), &Value::Null)
@@ -77,7 +80,10 @@ async fn a_pending_task_waits_for_a_worker_of_its_queue_then_of_its_type_then_it
     assert_eq!(explain(&server, first).await["position"], json!(0));
 
     let urgent = server.submit(json!({"task_name": "noop", "priority": 9})).await;
-    assert_eq!(codes(&server, second).await, ["waits_its_turn", "other_queues_first"]);
+    assert_eq!(
+        codes(&server, second).await,
+        ["waits_its_turn", "other_queues_first"]
+    );
     assert_eq!(codes(&server, urgent).await, ["waits_its_turn"]);
     pause(&db, &QueueName::high()).await.expect("paused");
     assert_eq!(codes(&server, second).await, ["waits_its_turn"]);
@@ -101,7 +107,11 @@ async fn the_wait_is_guessed_from_what_finished_last_in_its_queue(db: PgPool) {
         "UPDATE finished_tasks SET completed_at = now() - interval '1 minute' WHERE queue = 'default'",
     )
     .await;
-    let ids = [a_noop(&server).await, a_noop(&server).await, a_noop(&server).await];
+    let ids = [
+        a_noop(&server).await,
+        a_noop(&server).await,
+        a_noop(&server).await,
+    ];
     let guess = explain(&server, ids[2]).await["estimated_wait_seconds"].as_f64();
     let guess = guess.expect("a guess");
     assert!((29.0..45.0).contains(&guess), "{guess}");
@@ -130,11 +140,7 @@ async fn a_task_that_is_due_later_or_was_put_off_says_so(db: PgPool) {
     assert_eq!(codes(&server, unknown).await, ["due_later", "no_worker_for_type"]);
 
     let suspect = a_noop(&server).await;
-    execute(
-        &db,
-        "UPDATE tasks SET crash_count = 2 WHERE status = 'pending'",
-    )
-    .await;
+    execute(&db, "UPDATE tasks SET crash_count = 2 WHERE status = 'pending'").await;
     assert!(!claims(&db, &able, suspect, true).await);
     assert_eq!(codes(&server, suspect).await, ["due_later", "suspect_runs_alone"]);
     server.stop().await;
@@ -152,7 +158,10 @@ async fn a_suspect_beside_another_and_a_lost_run_are_told(db: PgPool) {
         .await
         .expect("the worker died");
     recover(&db, 10).await.expect("a pass");
-    assert_eq!(codes(&server, lost).await, ["no_worker_for_queue", "last_run_lost"]);
+    assert_eq!(
+        codes(&server, lost).await,
+        ["no_worker_for_queue", "last_run_lost"]
+    );
     let told = explain(&server, lost).await;
     let detail = told["reasons"][1]["detail"].as_str().expect("a detail");
     assert!(detail.contains(&worker), "{detail}");
@@ -161,7 +170,10 @@ async fn a_suspect_beside_another_and_a_lost_run_are_told(db: PgPool) {
     let other = a_noop(&server).await;
     execute(&db, "UPDATE tasks SET crash_count = 2").await;
     assert!(claims(&db, &able, other, false).await);
-    assert_eq!(codes(&server, lost).await, ["suspect_runs_alone", "last_run_lost"]);
+    assert_eq!(
+        codes(&server, lost).await,
+        ["suspect_runs_alone", "last_run_lost"]
+    );
     assert_eq!(
         server.post(&format!("/tasks/{other}/cancel"), "").await.status,
         202
@@ -173,7 +185,11 @@ async fn a_suspect_beside_another_and_a_lost_run_are_told(db: PgPool) {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn an_ended_task_has_one_reason_and_an_unknown_one_is_not_found(db: PgPool) {
     let server = Server::start(db).await;
-    let [done, dead, cancelled] = [a_noop(&server).await, a_noop(&server).await, a_noop(&server).await];
+    let [done, dead, cancelled] = [
+        a_noop(&server).await,
+        a_noop(&server).await,
+        a_noop(&server).await,
+    ];
     server.finish(done, "{}").await;
     server
         .fail(dead, Verdict::DeadLetter(DeadLetterReason::Exhausted))
@@ -185,12 +201,18 @@ async fn an_ended_task_has_one_reason_and_an_unknown_one_is_not_found(db: PgPool
         assert_eq!(told["reasons"][0]["code"], "finished");
         let detail = told["reasons"][0]["detail"].as_str().expect("a detail");
         assert!(detail.contains(word), "{detail}");
-        assert_eq!((&told["position"], &told["estimated_wait_seconds"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&told["position"], &told["estimated_wait_seconds"]),
+            (&Value::Null, &Value::Null)
+        );
     }
     let path = |id: &str| format!("/tasks/{id}/explain");
     let unknown = server.get(&path(&TaskId::generate().to_string())).await;
     assert_eq!(unknown.problem(404), "task_not_found");
     server.get(&path("no-uuid")).await.problem(400);
-    server.get(&format!("{}?x=1", path(&done.to_string()))).await.problem(422);
+    server
+        .get(&format!("{}?x=1", path(&done.to_string())))
+        .await
+        .problem(422);
     server.stop().await;
 }

@@ -12,6 +12,8 @@ mod operator;
 mod orchestrator;
 mod outages;
 mod pause;
+mod postgres_away;
 mod process;
 mod reads;
+mod redis_away;
 mod submit;

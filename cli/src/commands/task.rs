@@ -176,7 +176,11 @@ fn explain(answer: &str, client: &Client, output: Output) -> anyhow::Result<()> 
     }
     let told: Explanation = client.read(answer)?;
     let mut rows = vec![vec!["status".to_owned(), told.status.to_string()]];
-    rows.extend(told.reasons.into_iter().map(|reason| vec![reason.code, reason.detail]));
+    rows.extend(
+        told.reasons
+            .into_iter()
+            .map(|reason| vec![reason.code, reason.detail]),
+    );
     if let Some(seconds) = told.estimated_wait_seconds {
         rows.push(vec!["estimated_wait".to_owned(), format!("about {seconds:.0} s")]);
     }

@@ -26,8 +26,15 @@ async fn submits_are_measured_while_the_slots_are_held_and_worked_off_then(db: P
         (&["drain", "--tasks=1000"], 1_000),
     ] {
         let (lines, log) = bench(&small.system, &small.server.url, arguments).await;
-        assert_eq!((&lines[0]["tasks"], &lines[0]["refused"]), (&tasks.into(), &0.into()), "{log}");
-        assert!(log.contains("holding 10 slots") && log.contains("letting go"), "{log}");
+        assert_eq!(
+            (&lines[0]["tasks"], &lines[0]["refused"]),
+            (&tasks.into(), &0.into()),
+            "{log}"
+        );
+        assert!(
+            log.contains("holding 10 slots") && log.contains("letting go"),
+            "{log}"
+        );
         let early = "SELECT count(*) FROM finished_tasks
                       WHERE task_name = 'noop'
                         AND started_at < (SELECT min(at) FROM task_events WHERE reason = 'cancel_requested')";
@@ -49,5 +56,8 @@ async fn without_a_worker_nothing_is_held_and_what_was_submitted_stays(db: PgPoo
     let (lines, log) = bench(&idle.system, &idle.server.url, &arguments).await;
     assert_eq!(lines.len(), 2, "{log}");
     assert!(!log.contains("holding"), "{log}");
-    assert_eq!(count(&db, "SELECT count(*) FROM tasks WHERE status = 'pending'").await, 40);
+    assert_eq!(
+        count(&db, "SELECT count(*) FROM tasks WHERE status = 'pending'").await,
+        40
+    );
 }

@@ -1,8 +1,8 @@
-//! Age: heads that have waited too long are popped as if they were one class higher, and stay in their own list until then.
+//! Age: heads that have waited too long are popped before those of the class above, and stay in their own list until then.
 //!
-//! The leader publishes how many such heads each list has, and each pop out of turn takes what it popped off that number, in
-//! one step. So between two publications no more is taken out of turn than was published. A number that was counted while
-//! workers popped comes too late by what they popped meanwhile: so many younger heads of that list may follow out of turn.
+//! The leader publishes how many such heads each list has. A pop out of turn takes what it popped off that number, in one
+//! step, so between two publications no more is taken out of turn than was published. Heads that are popped in their turn
+//! are not taken off: so many younger ones may follow out of turn until the next publication.
 
 use std::time::Duration;
 
@@ -11,60 +11,68 @@ use deadpool_redis::redis::Pipeline;
 use super::{Keys, Queue, Result};
 use crate::task::QueueName;
 
-/// Pops from the first list that has any; does not wait for one.
+/// Pops from the first list that has any, or the aged heads of the class below in its stead; does not wait.
 ///
 /// ```text
-/// KEYS[i]     -> a list, in the order in which they are looked at; behind the lists, the numbers of aged heads
+/// KEYS[i]     -> a list, in the order of priority
+/// KEYS[n + i] -> how many of its heads are aged, n being the number of lists
 /// ARGV[1]     -> most ids
-/// ARGV[1 + i] -> which of KEYS is the number that limits what is taken of list i; 0 for none
+/// ARGV[1 + i] -> which list's aged heads go before list i; 0 for none
 /// Output      -> list, ids, and 1 if they were taken out of turn; nil if there is nothing
 /// ```
-pub(super) const POP_AGED_FIRST: &str = r"
-for i = 1, #ARGV - 1 do
-  local most = tonumber(ARGV[1])
-  local aged = KEYS[tonumber(ARGV[1 + i])]
-  if aged then
-    most = math.min(most, tonumber(redis.call('GET', aged) or 0) or 0)
-  end
-  if most > 0 then
-    local ids = redis.call('LPOP', KEYS[i], most)
-    if ids then
-      if not aged then return {KEYS[i], ids} end
-      redis.call('DECRBY', aged, #ids)
-      return {KEYS[i], ids, 1}
-    elseif aged then
-      redis.call('DEL', aged)
+const POP_AGED_FIRST: &str = r"
+local most, lists = tonumber(ARGV[1]), #ARGV - 1
+for i = 1, lists do
+  if redis.call('LLEN', KEYS[i]) > 0 then
+    local below = tonumber(ARGV[1 + i])
+    if below > 0 then
+      local aged = math.min(most, tonumber(redis.call('GET', KEYS[lists + below]) or 0) or 0)
+      if aged > 0 then
+        local ids = redis.call('LPOP', KEYS[below], aged)
+        if ids then
+          redis.call('DECRBY', KEYS[lists + below], #ids)
+          return {KEYS[below], ids, 1}
+        end
+        redis.call('DEL', KEYS[lists + below])
+      end
     end
+    return {KEYS[i], redis.call('LPOP', KEYS[i], most)}
   end
 end
 return false";
 
-/// A list, and the place among the [`Order::aged`] of the number that limits what is taken of it.
-type Turn = (String, Option<usize>);
-
 /// The order in which lists are popped from when aged heads go first.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// The lists; one whose aged heads are raised stands there twice.
-    turns: Vec<Turn>,
-    /// The keys of the numbers of aged heads.
+    /// The lists, then the numbers of their aged heads.
+    keys: Vec<String>,
+    /// For each list the place, from 1, of the one whose aged heads go before it; 0 for none.
+    below: Vec<usize>,
+    /// The numbers of aged heads that matter: none where nothing can be raised.
     aged: Vec<String>,
 }
 
 impl Order {
-    /// The order for a worker that serves `queues`: aged heads of a class come right before the class above it, if that is
-    /// served too, and earlier.
+    /// The order for a worker that serves `queues`: aged heads go before the class above theirs, where that is served too, and
+    /// first.
     pub(super) fn new(keys: &Keys, queues: &[QueueName]) -> Self {
-        let mut order = Self::default();
-        for (place, queue) in queues.iter().enumerate() {
-            let later = queues.iter().skip(place + 1);
-            for raised in later.filter(|later| later.class_above().as_ref() == Some(queue)) {
-                order.turns.push((keys.list(raised), Some(order.aged.len())));
-                order.aged.push(keys.aged_heads(raised));
-            }
-            order.turns.push((keys.list(queue), None));
+        let below = |place: usize| {
+            let later = queues.iter().enumerate().skip(place + 1);
+            let mut raised = later.filter(|(_, later)| later.class_above().as_ref() == queues.get(place));
+            raised.next().map(|(place, _)| place)
+        };
+        let below: Vec<Option<usize>> = (0..queues.len()).map(below).collect();
+        let lists = queues.iter().map(|queue| keys.list(queue));
+        let heads: Vec<String> = queues.iter().map(|queue| keys.aged_heads(queue)).collect();
+        let aged = below.iter().flatten();
+        Self {
+            aged: aged.filter_map(|place| heads.get(*place)).cloned().collect(),
+            keys: lists.chain(heads.iter().cloned()).collect(),
+            below: below
+                .into_iter()
+                .map(|place| place.map_or(0, |place| place + 1))
+                .collect(),
         }
-        order
     }
 
     /// The keys of the numbers of aged heads: none where nothing can be raised.
@@ -74,15 +82,13 @@ impl Order {
 
     /// Adds the pop of up to `count` ids.
     pub(super) fn pop(&self, commands: &mut Pipeline, count: usize) {
-        let pop = commands.cmd("EVAL").arg(POP_AGED_FIRST);
-        pop.arg(self.turns.len() + self.aged.len());
-        for (list, _) in &self.turns {
-            pop.arg(list);
-        }
-        pop.arg(&self.aged).arg(count);
-        for (_, aged) in &self.turns {
-            pop.arg(aged.map_or(0, |place| self.turns.len() + place + 1));
-        }
+        commands
+            .cmd("EVAL")
+            .arg(POP_AGED_FIRST)
+            .arg(self.keys.len())
+            .arg(&self.keys)
+            .arg(count)
+            .arg(&self.below);
     }
 }
 
@@ -114,38 +120,37 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// The order in short: a star where only aged heads are taken.
-    fn order(queues: &[&str]) -> Vec<String> {
+    /// For each queue the one whose aged heads go before it.
+    fn before(queues: &[&str]) -> Vec<Option<String>> {
         let names: Vec<QueueName> = queues
             .iter()
             .map(|name| QueueName::parse(name).expect("a name"))
             .collect();
         let order = Order::new(&Keys::new(""), &names);
-        let star = |aged: Option<usize>| if aged.is_some() { "*" } else { "" };
-        order
-            .turns
-            .iter()
-            .map(|(list, aged)| format!("{list}{}", star(*aged)))
+        assert_eq!(order.keys.len(), names.len() * 2);
+        let below = order.below.iter();
+        below
+            .map(|place| place.checked_sub(1).map(|place| names[place].to_string()))
             .collect()
     }
 
     #[test]
-    fn aged_heads_come_right_before_the_class_above() {
-        let all = order(&["high", "default", "low"]);
+    fn aged_heads_go_before_the_class_above() {
+        let name = |text: &str| Some(text.to_owned());
         assert_eq!(
-            all,
-            ["default*", "high_priority", "low_priority*", "default", "low_priority"]
+            before(&["high", "default", "low"]),
+            [name("default"), name("low_priority"), None]
         );
         assert_eq!(
-            order(&["default", "team", "low"]),
-            ["low_priority*", "default", "team", "low_priority"]
+            before(&["default", "team", "low"]),
+            [name("low_priority"), None, None]
         );
     }
 
     #[test]
     fn nothing_is_raised_where_the_class_above_is_not_served_or_not_served_first() {
-        assert_eq!(order(&["high", "low"]), ["high_priority", "low_priority"]);
-        assert_eq!(order(&["low", "default"]), ["low_priority", "default"]);
-        assert_eq!(order(&["default", "team"]), ["default", "team"]);
+        for queues in [&["high", "low"], &["low", "default"], &["default", "team"]] {
+            assert_eq!(before(queues), [None, None], "{queues:?}");
+        }
     }
 }

@@ -79,6 +79,13 @@ impl Queue {
         self.run::<()>(&push).await
     }
 
+    /// Asks Redis whether it would give what is popped: a replica answers a ping all the same. One without memory still gives.
+    pub async fn gives(&self) -> Result<()> {
+        let mut pop = Pipeline::new();
+        pop.cmd("LPOP").arg(self.keys().never_made()).ignore();
+        self.run::<()>(&pop).await
+    }
+
     /// Sends commands in one round trip. A connection that failed, or did not answer in time, is not used again; nor is one
     /// to a server that refuses, for its address may lead to another by now.
     pub(super) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T> {
@@ -114,7 +121,10 @@ impl Error {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Connect(_) => true,
-            Self::Command(error) => error.code() != Some("WRONGTYPE"),
+            Self::Command(error) => match error.clone().into_server_errors() {
+                Some(answers) => answers.iter().any(|(_, answer)| answer.code() != "WRONGTYPE"),
+                None => true,
+            },
         }
     }
 }

@@ -141,7 +141,10 @@ impl Popper {
         }
         if self.can_raise() {
             let aged: Vec<Option<String>> = next(&mut answers)?;
-            let counts = aged.iter().flatten().filter_map(|count| count.parse::<i64>().ok());
+            let counts = aged
+                .iter()
+                .flatten()
+                .filter_map(|count| count.parse::<i64>().ok());
             popped.aged_left = counts.max() > Some(0);
         }
         Ok(popped)

@@ -102,7 +102,13 @@ async fn a_flooded_class_never_gets_to_the_workers_dedicated_to_another(db: PgPo
         system.until(id, TaskStatus::Completed).await;
     }
     high.stop().await.expect("a clean stop");
-    assert!(order.lock().expect("no panic").iter().all(|name| name.starts_with('h')));
+    assert!(
+        order
+            .lock()
+            .expect("no panic")
+            .iter()
+            .all(|name| name.starts_with('h'))
+    );
 
     let _default = system.worker(
         vec![noting(&order)],

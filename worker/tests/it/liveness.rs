@@ -1,4 +1,4 @@
-//! Handlers that block every thread of the runtime that they run on. A test's own runtime has one.
+//! Handlers that block every thread of the runtime that they run on (a test's own runtime has one), and claims that get stuck.
 
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -96,5 +96,35 @@ async fn a_worker_whose_runtime_does_not_move_for_worker_timeout_closes_its_sess
         count(&mut other, SESSIONS).await > 0
     })
     .await;
+    worker.stop().await.expect("a clean stop");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_claim_without_an_answer_is_given_up_and_what_it_took_runs_all_the_same(db: PgPool) {
+    let system = System::new(db);
+    let settings = [("heartbeat-interval", "200ms")];
+    let task = Task::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
+    let worker = system.worker(vec![task], &settings);
+    let first = system.submit(a_task("echo")).await;
+    system.until(first, TaskStatus::Completed).await;
+    // claims read which queues are paused; heartbeats do not
+    let mut lock = system.db.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE queues")
+        .execute(&mut *lock)
+        .await
+        .expect("the lock");
+    let id = system.submit(a_task("echo")).await;
+    let mut other = system.db.acquire().await.expect("a connection");
+    eventually("claims are given up and followed by others", SOON, async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND application_name = 'tasker-worker'
+                          AND wait_event_type = 'Lock'";
+        count(&mut other, waiting).await > 2
+    })
+    .await;
+    lock.commit().await.expect("the lock is given up");
+    // what was claimed late is nobody's until a heartbeat takes it back
+    let task = system.until(id, TaskStatus::Completed).await;
+    assert_eq!((task.attempts, task.crash_count), (1, 0));
     worker.stop().await.expect("a clean stop");
 }

@@ -11,8 +11,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// What a pop that takes aged heads first brings: ids, and whether they came out of turn.
 async fn pop(popper: &mut Popper, count: usize) -> (Vec<TaskId>, bool) {
-    let popped = popper.pop_aged_first(count, true).await.expect("popped");
-    (popped.ids, popped.out_of_turn)
+    let got = popper.pop_aged_first(count, true).await.expect("popped");
+    (got.ids, got.out_of_turn)
 }
 
 #[tokio::test]
@@ -53,9 +53,9 @@ async fn whoever_does_not_serve_both_classes_raises_nothing() {
     assert!(!dedicated.can_raise());
     assert_eq!(pop(&mut dedicated, 9).await, (Vec::new(), false));
     let mut without_default = queue.popper(&[high, low]);
-    let popped = without_default.pop(1, BLOCK_MAX, false).await.expect("popped");
+    let got = without_default.pop(1, BLOCK_MAX, false).await.expect("popped");
     assert_eq!(
-        (popped.ids, popped.out_of_turn, popped.aged_left),
+        (got.ids, got.out_of_turn, got.aged_left),
         (ids(&late[..1]), false, false)
     );
 }
@@ -64,12 +64,14 @@ async fn whoever_does_not_serve_both_classes_raises_nothing() {
 async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
     let queue = TestQueue::new();
     let [high, default, low] = QueueName::classes();
-    queue.push_back(&hints(&default, 50)).await.expect("pushed");
+    for class in [&high, &default] {
+        queue.push_back(&hints(class, 50)).await.expect("pushed");
+    }
     let mut popper = queue.popper(&[high, default.clone(), low]);
     let aged_left = async |popper: &mut Popper| {
-        let popped = popper.pop(1, BLOCK_MAX, false).await.expect("popped");
-        assert!(!popped.out_of_turn);
-        popped.aged_left
+        let got = popper.pop(1, BLOCK_MAX, false).await.expect("popped");
+        assert!(!got.out_of_turn);
+        got.aged_left
     };
     assert!(!aged_left(&mut popper).await);
     let publish = async |count, ttl| {
@@ -78,11 +80,8 @@ async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
     };
     publish(2, LONG).await;
     assert!(aged_left(&mut popper).await);
-    let popped = popper.pop_aged_first(9, false).await.expect("popped");
-    assert_eq!(
-        (popped.ids.len(), popped.out_of_turn, popped.aged_left),
-        (2, true, false)
-    );
+    let got = popper.pop_aged_first(9, false).await.expect("popped");
+    assert_eq!((got.ids.len(), got.out_of_turn, got.aged_left), (2, true, false));
     publish(1, LONG).await;
     publish(0, LONG).await;
     assert!(!aged_left(&mut popper).await);
@@ -94,16 +93,35 @@ async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
 }
 
 #[tokio::test]
-async fn heads_that_are_gone_end_the_raise_of_their_list() {
+async fn aged_heads_that_are_gone_raise_nothing_that_comes_later() {
     let queue = TestQueue::new();
     let [high, default, low] = QueueName::classes();
+    let (usual, young) = (hints(&default, 2), hints(&low, 1));
     queue
         .publish_aged(&[(low.clone(), 5)], LONG)
         .await
         .expect("published");
-    let mut popper = queue.popper(&[high, default, low.clone()]);
-    assert_eq!(pop(&mut popper, 9).await, (Vec::new(), false));
-    let young = hints(&low, 1);
+    queue.push_back(&usual).await.expect("pushed");
+    let mut popper = queue.popper(&[high, default, low]);
+    assert_eq!(pop(&mut popper, 1).await, (ids(&usual[..1]), false));
     queue.push_back(&young).await.expect("pushed");
+    assert_eq!(pop(&mut popper, 9).await, (ids(&usual[1..]), false));
     assert_eq!(pop(&mut popper, 9).await, (ids(&young), false));
+}
+
+#[tokio::test]
+async fn a_class_whose_heads_are_all_aged_does_not_keep_the_one_below_from_its_turn() {
+    let queue = TestQueue::new();
+    let [high, default, low] = QueueName::classes();
+    let (usual, late) = (hints(&default, 2), hints(&low, 1));
+    for hints in [&usual, &late] {
+        queue.push_back(hints).await.expect("pushed");
+    }
+    queue
+        .publish_aged(&[(default.clone(), 2), (low.clone(), 1)], LONG)
+        .await
+        .expect("published");
+    let mut popper = queue.popper(&[high, default, low]);
+    assert_eq!(pop(&mut popper, 9).await, (ids(&late), true));
+    assert_eq!(pop(&mut popper, 9).await, (ids(&usual), false));
 }

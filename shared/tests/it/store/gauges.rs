@@ -21,7 +21,9 @@ async fn reading(db: &PgPool) -> Reading {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_queue_is_without_workers_when_something_waits_in_it_that_no_live_worker_serves(db: PgPool) {
     let extra = QueueName::parse("team.mail").expect("a name");
-    declare(&db, std::slice::from_ref(&extra)).await.expect("declared");
+    declare(&db, std::slice::from_ref(&extra))
+        .await
+        .expect("declared");
     assert_eq!(reading(&db).await.queues_without_workers, 0);
     for queue in [QueueName::low(), extra, QueueName::default_class()] {
         let task = NewTask {
@@ -50,7 +52,10 @@ async fn running_tasks_are_counted_by_type(db: PgPool) {
         run_of(&db, "w", *id).await;
     }
     let now = reading(&db).await;
-    assert_eq!((now.running_types, now.running_counts), (vec!["echo".to_owned()], vec![2]));
+    assert_eq!(
+        (now.running_types, now.running_counts),
+        (vec!["echo".to_owned()], vec![2])
+    );
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
