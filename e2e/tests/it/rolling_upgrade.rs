@@ -14,7 +14,7 @@ async fn a_worker_that_does_not_know_a_type_leaves_its_tasks_to_those_that_do(db
         &[("TASK_QUEUES", "default")],
     );
     assert!(old.ready().await, "{}", old.process.log());
-    let ids = submit_batch(&idle.server, 30).await;
+    let ids = submit_batch(&idle.server, 8).await;
     tasker_testkit::eventually(
         "the worker has met the tasks and put them off",
         SOON,
