@@ -131,9 +131,10 @@ impl Machine {
 mod tests {
     use super::*;
 
-    const WINDOW: Duration = Duration::from_secs(60);
-    const COOLDOWN: Duration = Duration::from_secs(5);
+    const WINDOW: Duration = Duration::from_mins(1);
     const SECOND: Duration = Duration::from_secs(1);
+    const COOLDOWN: Duration = Duration::from_secs(5);
+    const ALMOST: Duration = Duration::from_secs(4);
 
     fn breaker() -> (Machine, Instant) {
         let limits = Limits {
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn an_open_one_lets_nothing_through_until_the_cooldown_is_over() {
         let (mut breaker, now) = open_breaker();
-        let early = now + COOLDOWN - SECOND;
+        let early = now + ALMOST;
         assert_eq!(breaker.trial_in(early), Some(SECOND));
         assert!(!breaker.begin_trial(early));
         assert_eq!(breaker.state(now + COOLDOWN), State::HalfOpen);
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn what_was_sent_before_it_opened_changes_nothing_any_more() {
         let (mut breaker, now) = open_breaker();
-        breaker.failed(now + COOLDOWN - SECOND);
+        breaker.failed(now + SECOND);
         breaker.end_trial(now + SECOND, true);
         assert_eq!(breaker.trial_in(now + COOLDOWN), Some(Duration::ZERO));
         assert!(breaker.begin_trial(now + COOLDOWN));

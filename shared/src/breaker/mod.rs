@@ -75,7 +75,7 @@ impl Breaker {
     /// Notes that a call found the service away.
     pub fn failed(&self) {
         self.count("failure");
-        self.change(|machine, now| machine.failed(now));
+        self.change(Machine::failed);
     }
 
     /// Notes that a call was not made because the breaker does not let it through.

@@ -6,6 +6,7 @@ mod dispatch;
 mod harness;
 mod liveness;
 mod net;
+mod outages;
 mod outcomes;
 mod pause;
 mod recovery;
