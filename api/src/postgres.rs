@@ -100,7 +100,9 @@ impl Postgres {
             }
             self.wanted.notify_one();
             // the sender lives in this struct, so the channel cannot be closed
-            let found = looked.wait_for(|look| look.is_some_and(|look| look.ended >= asked)).await;
+            let found = looked
+                .wait_for(|look| look.is_some_and(|look| look.ended >= asked))
+                .await;
             if found.is_ok_and(|look| look.is_some_and(|look| !look.answered)) {
                 return;
             }

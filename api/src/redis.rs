@@ -38,7 +38,10 @@ impl Redis {
         match &answer {
             Ok(_) => self.breaker.succeeded(),
             Err(error) => {
-                warn!(error = error as &dyn std::error::Error, "Redis did not carry out a command");
+                warn!(
+                    error = error as &dyn std::error::Error,
+                    "Redis did not carry out a command"
+                );
                 if error.is_away() {
                     self.breaker.failed();
                 }

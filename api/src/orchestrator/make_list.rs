@@ -101,11 +101,8 @@ impl Read {
         if self.last.is_none_or(|(time, _)| time < since) {
             self.recent.clear();
         }
-        self.recent.extend(
-            page.iter()
-                .filter(|(time, _)| *time >= since)
-                .map(|(_, id)| *id),
-        );
+        self.recent
+            .extend(page.iter().filter(|(time, _)| *time >= since).map(|(_, id)| *id));
         self.last = page.last().copied();
     }
 }

@@ -71,7 +71,10 @@ async fn carry_out(state: &AppState, id: TaskId) -> Result<(StatusCode, Json<Act
         Cancelled::ToldToStop => {
             // the word is a hint: a worker that misses it sees the row a second later
             if state.mode.uses_redis() {
-                let _ = state.redis.ask(async |queue| queue.publish_cancellation(id).await).await;
+                let _ = state
+                    .redis
+                    .ask(async |queue| queue.publish_cancellation(id).await)
+                    .await;
             }
             let acted = Acted::new(id, TaskStatus::Running, "The task runs and is told to stop");
             Ok((StatusCode::ACCEPTED, Json(acted)))

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
-use tasker_shared::store::{self, migrations, partitions};
+use tasker_shared::store::{self, migrations, partitions, recover};
 use utoipa::ToSchema;
 
 use crate::state::AppState;
@@ -52,6 +52,8 @@ pub struct DetailedHealth {
     pub health: Health,
     /// The circuit breakers.
     pub breakers: Breakers,
+    /// Whether so many workers died lately that their deaths accuse no task; null while Postgres is away.
+    pub fleet_unhealthy: Option<bool>,
     /// The version of this server.
     pub version: &'static str,
     /// Seconds since it started.
@@ -110,11 +112,16 @@ pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Health>) 
 #[utoipa::path(get, path = "/health/detailed", tag = "health",
     responses((status = 200, body = DetailedHealth, description = "Everything it knows of itself")))]
 pub async fn detailed(State(state): State<AppState>) -> Json<DetailedHealth> {
-    let (schema_version, partition_days_ahead, redis) =
-        tokio::join!(schema_version(&state), days_ahead(&state), redis(&state));
+    let (schema_version, partition_days_ahead, fleet_unhealthy, redis) = tokio::join!(
+        schema_version(&state),
+        days_ahead(&state),
+        postgres(&state, recover::fleet_is_unhealthy(&state.db)),
+        redis(&state)
+    );
     Json(DetailedHealth {
         health: judged(schema_version.is_some(), redis),
         breakers: breakers(&state),
+        fleet_unhealthy,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.started.elapsed().as_secs(),
         pool_size: state.db.size(),
@@ -153,10 +160,7 @@ fn breakers(state: &AppState) -> Breakers {
 
 /// The answer of Postgres, if it comes in time. While the breaker is open the server turns everybody away, so there is nothing
 /// to ask.
-async fn postgres<T>(
-    state: &AppState,
-    statement: impl Future<Output = store::Result<T>>,
-) -> Option<T> {
+async fn postgres<T>(state: &AppState, statement: impl Future<Output = store::Result<T>>) -> Option<T> {
     if !state.postgres.breaker().is_closed() {
         return None;
     }

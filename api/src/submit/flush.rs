@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::fold::{fold, same_request};
 use super::push::Pusher;
-use super::write::{Written, write};
+use super::write::{Line, Written, write};
 use super::{Accepted, Answer, Entry, Refusal, Waiter};
 use crate::db::retried;
 use crate::error::describe;
@@ -58,35 +58,45 @@ impl Flusher {
             // the other flusher waits for the next task, and these have waited long enough
             (false, Err(_)) => return batch,
         };
-        while batch.is_empty() {
+        if batch.is_empty() {
             let first = tokio::select! {
                 biased;
                 first = entries.recv() => first,
                 () = stop.cancelled() => entries.try_recv().ok(),
             };
-            let Some(first) = first else { return batch };
-            batch.extend(still_wanted(first));
+            batch.extend(first);
         }
         let mut bytes: usize = batch.iter().map(|entry| size(&entry.task)).sum();
         while batch.len() < TASKS_MAX && bytes < BYTES_MAX {
             let Ok(entry) = entries.try_recv() else { break };
-            if let Some(entry) = still_wanted(entry) {
-                bytes += size(&entry.task);
-                batch.push(entry);
-            }
+            bytes += size(&entry.task);
+            batch.push(entry);
         }
         batch
     }
 
     /// Writes a batch and answers its waiters, except those that have to be part of another flush.
-    async fn flush(&self, batch: Vec<Entry>) -> Vec<Entry> {
+    async fn flush(&self, mut batch: Vec<Entry>) -> Vec<Entry> {
         let began = Instant::now();
+        let mut line = Line::new(&self.db, &self.postgres);
+        if line.open().await.is_err() {
+            for entry in batch {
+                entry.waiter.answer(Err(Refusal::Outage));
+            }
+            return Vec::new();
+        }
+        // those whose callers gave up while there was no connection are not sent
+        batch.retain(|entry| entry.waiter.place.take());
+        if batch.is_empty() {
+            return batch;
+        }
         let Sorted {
             tasks,
             waiters,
             followers,
         } = sort(batch);
-        let written = write(&self.db, &self.postgres, &tasks, self.key_ttl_seconds).await;
+        let written = write(&mut line, &tasks, self.key_ttl_seconds).await;
+        drop(line);
         self.announce(&tasks, &written).await;
         metrics::histogram!("tasker_submit_flush_seconds").record(began.elapsed());
         #[expect(clippy::cast_precision_loss, reason = "a flush has a thousand tasks at most")]
@@ -201,11 +211,6 @@ fn sort(batch: Vec<Entry>) -> Sorted {
         }
     }
     sorted
-}
-
-/// Takes a task off its place, unless its caller waits no longer.
-fn still_wanted(entry: Entry) -> Option<Entry> {
-    entry.waiter.place.take().then_some(entry)
 }
 
 /// About how much room a task takes in a statement.

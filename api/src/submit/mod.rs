@@ -113,7 +113,7 @@ struct Entry {
 #[derive(Debug)]
 struct Waiter {
     answer: oneshot::Sender<Answer>,
-    /// Its place until a flusher takes the task.
+    /// Its place until the task is sent.
     place: Arc<Place>,
     /// Flushes that it has been part of without an answer.
     flushes: u8,

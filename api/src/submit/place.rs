@@ -1,27 +1,35 @@
-//! A place among those who wait for a flusher: given up by the one who waits, or taken by the flusher, whoever is first. So a
-//! caller that waits no longer knows whether its task may have been sent.
+//! A place among those who wait to be written: given up by the one who waits, or taken by the flusher that is about to send the
+//! task, whoever is first. So a caller that waits no longer knows whether its task may have been sent.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const WAITING: u8 = 0;
+const WITHDRAWN: u8 = 1;
+const TAKEN: u8 = 2;
 
 /// The place of one task.
 #[derive(Debug, Default)]
 pub(super) struct Place {
-    over: AtomicBool,
+    state: AtomicU8,
 }
 
 impl Place {
-    /// The caller waits no longer. False if a flusher has the task already.
+    /// The caller waits no longer. False if the task may have been sent already.
     pub(super) fn withdraw(&self) -> bool {
-        self.end()
+        self.end(WITHDRAWN) == WITHDRAWN
     }
 
-    /// A flusher takes the task. False if its caller waits no longer.
+    /// The task is about to be sent, for the first time or again. False if its caller waits no longer.
     pub(super) fn take(&self) -> bool {
-        self.end()
+        self.end(TAKEN) == TAKEN
     }
 
-    fn end(&self) -> bool {
-        !self.over.swap(true, Ordering::AcqRel)
+    /// Moves to `end` if nobody has moved it before, and answers where it is.
+    fn end(&self, end: u8) -> u8 {
+        let moved = self
+            .state
+            .compare_exchange(WAITING, end, Ordering::AcqRel, Ordering::Acquire);
+        moved.map_or_else(|before| before, |_| end)
     }
 }
 
@@ -30,14 +38,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_that_a_flusher_has_cannot_be_withdrawn() {
+    fn a_task_that_was_taken_cannot_be_withdrawn_and_may_be_sent_again() {
         let place = Place::default();
         assert!(place.take());
         assert!(!place.withdraw());
+        assert!(place.take());
     }
 
     #[test]
-    fn a_task_that_was_withdrawn_is_not_written() {
+    fn a_task_that_was_withdrawn_is_not_sent() {
         let place = Place::default();
         assert!(place.withdraw());
         assert!(!place.take());

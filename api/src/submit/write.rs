@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use tasker_shared::store::insert::{Inserted, NewTask, insert};
-use tasker_shared::store::{self, Fault, PgPool, fault};
+use tasker_shared::store::insert::{NewTask, insert};
+use tasker_shared::store::{self, Fault, PgPool, PooledConnection, fault};
 use tasker_shared::task::TaskStatus;
 use tracing::warn;
 
@@ -28,18 +28,74 @@ pub(super) enum Written {
     Refused(Refusal),
 }
 
+/// The connection of one flush.
+pub(super) struct Line<'a> {
+    db: &'a PgPool,
+    postgres: &'a Postgres,
+    connection: Option<PooledConnection>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(db: &'a PgPool, postgres: &'a Postgres) -> Self {
+        Self {
+            db,
+            postgres,
+            connection: None,
+        }
+    }
+
+    /// Makes sure of a connection. Without one nothing was sent, whatever the error was.
+    pub(super) async fn open(&mut self) -> Result<(), Fault> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        if self.postgres.check().is_err() {
+            return Err(Fault::Outage);
+        }
+        let connection = self.db.acquire().await.map_err(|error| {
+            warn!(cause = describe(&error), "no connection to Postgres for a submit");
+            self.postgres.failed(&error);
+            Fault::Outage
+        })?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn send(&mut self, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Vec<Written>, Fault> {
+        self.open().await?;
+        let mut connection = self.connection.take().ok_or(Fault::Outage)?;
+        let statement = store::bounded(WRITE_TIMEOUT, insert(&mut *connection, tasks, key_ttl_seconds));
+        match self.postgres.call(statement).await {
+            Ok(inserted) => {
+                self.connection = Some(connection);
+                let state = |task| inserted.status(task).map_or(Written::KeyTaken, Written::Stored);
+                Ok(tasks.iter().map(state).collect())
+            }
+            Err(error) => {
+                let meaning = fault(&error);
+                match meaning {
+                    Fault::Row | Fault::RolledBack => self.connection = Some(connection),
+                    // its answer may still come; or it leads to a server that is no longer the one to write to
+                    Fault::Unknown | Fault::Outage => drop(connection.detach()),
+                }
+                warn!(
+                    cause = describe(&error),
+                    tasks = tasks.len(),
+                    "Postgres did not carry out a submit"
+                );
+                Err(meaning)
+            }
+        }
+    }
+}
+
 /// Writes `tasks`, whose keys differ. Where a row is at fault the batch is halved, until only the bad ones are refused.
-pub(super) async fn write(
-    db: &PgPool,
-    postgres: &Postgres,
-    tasks: &[NewTask],
-    key_ttl_seconds: f64,
-) -> Vec<Written> {
+pub(super) async fn write(line: &mut Line<'_>, tasks: &[NewTask], key_ttl_seconds: f64) -> Vec<Written> {
     let mut written = vec![Written::Refused(Refusal::Outage); tasks.len()];
     let whole: Range<usize> = 0..tasks.len();
     let mut pieces = Vec::from([whole]);
     while let Some(piece) = pieces.pop() {
-        match write_piece(db, postgres, &tasks[piece.clone()], key_ttl_seconds).await {
+        match write_piece(line, &tasks[piece.clone()], key_ttl_seconds).await {
             Ok(states) => written[piece].copy_from_slice(&states),
             Err(Fault::Row) if piece.len() > 1 => {
                 let middle = piece.start + piece.len() / 2;
@@ -56,53 +112,15 @@ pub(super) async fn write(
 }
 
 async fn write_piece(
-    db: &PgPool,
-    postgres: &Postgres,
+    line: &mut Line<'_>,
     tasks: &[NewTask],
     key_ttl_seconds: f64,
 ) -> Result<Vec<Written>, Fault> {
     let mut rolled_back = 0;
     loop {
-        match send(db, postgres, tasks, key_ttl_seconds).await {
+        match line.send(tasks, key_ttl_seconds).await {
             Err(Fault::RolledBack) if rolled_back < ROLLED_BACK_MAX => rolled_back += 1,
             result => return result,
         }
     }
-}
-
-async fn send(
-    db: &PgPool,
-    postgres: &Postgres,
-    tasks: &[NewTask],
-    key_ttl_seconds: f64,
-) -> Result<Vec<Written>, Fault> {
-    if postgres.check().is_err() {
-        return Err(Fault::Outage);
-    }
-    // without a connection nothing was sent, whatever the error is
-    let mut connection = db.acquire().await.map_err(|error| {
-        warn!(cause = describe(&error), "no connection to Postgres for a submit");
-        postgres.failed(&error);
-        Fault::Outage
-    })?;
-    let statement = store::bounded(WRITE_TIMEOUT, insert(&mut *connection, tasks, key_ttl_seconds));
-    let answer: store::Result<Inserted> = postgres.call(statement).await;
-    let inserted = match answer {
-        Ok(inserted) => inserted,
-        Err(error) => {
-            let meaning = fault(&error);
-            if meaning == Fault::Unknown {
-                // its answer may still come
-                drop(connection.detach());
-            }
-            warn!(
-                cause = describe(&error),
-                tasks = tasks.len(),
-                "Postgres did not carry out a submit"
-            );
-            return Err(meaning);
-        }
-    };
-    let state = |task| inserted.status(task).map_or(Written::KeyTaken, Written::Stored);
-    Ok(tasks.iter().map(state).collect())
 }

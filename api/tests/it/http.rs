@@ -68,6 +68,11 @@ async fn health_and_metrics_answer(db: PgPool) {
     let detailed = server.get("/health/detailed").await.json();
     assert_eq!(detailed["schema_version"], detailed["schema_version_wanted"]);
     assert_eq!(detailed["partition_days_ahead"], json!(14));
+    assert_eq!(detailed["fleet_unhealthy"], json!(false));
+    assert_eq!(
+        detailed["breakers"],
+        json!({"postgres": "closed", "redis": "closed"})
+    );
     let metrics = server.get("/metrics").await;
     assert_eq!(metrics.status, 200);
     assert!(

@@ -62,7 +62,10 @@ async fn assert_turned_away(server: &Server, id: &str) {
     );
     for (answer, took) in answers.0.into_iter().chain(answers.1) {
         let code = answer.problem(503);
-        assert!(["unavailable", "outcome_unknown"].contains(&code.as_str()), "{code}");
+        assert!(
+            ["unavailable", "outcome_unknown"].contains(&code.as_str()),
+            "{code}"
+        );
         assert!(answer.headers.contains_key("retry-after"));
         assert!(took < SOON, "{took:?}: {}", answer.text);
     }
@@ -166,7 +169,9 @@ async fn a_submit_whose_answer_was_lost_is_not_sent_twice(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
-async fn a_crowd_before_a_postgres_that_hangs_is_turned_away_in_time_and_health_answers_meanwhile(db: PgPool) {
+async fn a_crowd_before_a_postgres_that_hangs_is_turned_away_in_time_and_health_answers_meanwhile(
+    db: PgPool,
+) {
     let (server, proxy) = start(db).await;
     server.submit(noop()).await;
     proxy.hang();

@@ -97,7 +97,10 @@ impl Sender {
 
     async fn send_at(&self, due: Instant) -> anyhow::Result<Sample> {
         sleep_until(due).await;
-        #[expect(clippy::disallowed_methods, reason = "a measurement; the help says that both clocks must be one")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a measurement; the help says that both clocks must be one"
+        )]
         let sent_at = DateTime::<Utc>::from(SystemTime::now());
         let _permit = self.free.acquire().await?;
         let mut connection = self

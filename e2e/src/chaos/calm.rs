@@ -16,7 +16,7 @@ use super::plan::SERVERS;
 use super::verify::within;
 
 /// How long the work of this part may take; far more than it needs.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// How long one task takes: so long that no worker can do the work of the others.
 const EACH_SECONDS: f64 = 0.3;
 /// A priority for each of the three queues.

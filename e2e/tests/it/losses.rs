@@ -1,7 +1,7 @@
 //! Redis loses its data, or is away: Postgres is the truth, and the net finds what has lost its hint.
 
 use sqlx::{ConnectOptions, PgPool};
-use tasker_testkit::{RedisServer, System};
+use tasker_testkit::{Proxy, RedisServer, System};
 
 use crate::harness::{Idle, SOON, Small, all_complete_once, echo, submit_batch};
 
@@ -35,4 +35,21 @@ async fn without_redis_work_is_accepted_and_done_and_afterwards_too(db: PgPool) 
     redis.restart().await;
     let id = small.server.submit(&echo(2)).await;
     small.server.wait_for(&id, "completed", SOON).await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_redis_that_only_the_server_cannot_reach_delays_tasks_and_loses_none(db: PgPool) {
+    let (proxy, url) = Proxy::before_url(&tasker_testkit::redis_url()).await;
+    let system = System::new(&db);
+    let server = system.server(&[("REDIS_URL", &url)]).await;
+    let _worker = system.worker(&[]).await;
+    let known = server.submit(&echo(0)).await;
+    server.wait_for(&known, "completed", SOON).await;
+    proxy.cut();
+    let ids = submit_batch(&server, 50).await;
+    // the worker pops from a Redis that is well and empty; it looks into the table all the same
+    all_complete_once(&db, &ids).await;
+    proxy.heal();
+    let id = server.submit(&echo(1)).await;
+    server.wait_for(&id, "completed", SOON).await;
 }

@@ -83,7 +83,9 @@ impl Machine {
 
     /// Notes that a call found the service away.
     pub fn failed(&mut self, now: Instant) {
-        let Phase::Closed(errors) = &mut self.phase else { return };
+        let Phase::Closed(errors) = &mut self.phase else {
+            return;
+        };
         while errors
             .front()
             .is_some_and(|at| now.saturating_duration_since(*at) > self.limits.window)

@@ -47,9 +47,11 @@ pub mod workers;
 
 pub use connect::{begin, bounded, connect, is_up, takes_writes};
 pub use fault::{Fault, fault, is_away};
-pub use sqlx::{PgConnection, PgPool};
 pub use sqlx::error::DatabaseError;
+pub use sqlx::{PgConnection, PgPool};
 
+/// A connection out of the pool.
+pub type PooledConnection = sqlx::pool::PoolConnection<sqlx::Postgres>;
 /// A statement failed. What it means for the caller is told by [`fault()`].
 pub type Error = sqlx::Error;
 /// What every function here returns.

@@ -31,7 +31,9 @@ pub async fn has_more_than(db: impl PgExecutor<'_>, queue: &QueueName, hints: i6
 
 /// Postgres's time.
 pub async fn now(db: impl PgExecutor<'_>) -> Result<DateTime<Utc>> {
-    sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(db).await
+    sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
+        .fetch_one(db)
+        .await
 }
 
 /// Up to `limit` pending rows of `queue` behind `after`, in their order; with `until`, none that became pending later.

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use tasker_shared::queue::BLOCK_MAX;
+use tasker_shared::config::RedisConfig;
+use tasker_shared::queue::{BLOCK_MAX, Queue};
 use tasker_shared::task::QueueName;
-use tasker_testkit::{RedisServer, TestQueue, eventually, free_port};
+use tasker_testkit::{Proxy, RedisServer, TestQueue, eventually, free_port};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -133,4 +134,79 @@ async fn a_server_that_accepts_and_never_answers_counts_as_away() {
 #[tokio::test]
 async fn a_port_that_nobody_serves_is_an_error_at_once() {
     assert_away(&TestQueue::at(&format!("redis://127.0.0.1:{}", free_port()))).await;
+}
+
+#[tokio::test]
+async fn a_redis_without_memory_answers_and_gives_but_takes_no_pushes() {
+    let redis = RedisServer::start().await;
+    let queue = TestQueue::at(&redis.url());
+    let hint = hints(&QueueName::low(), 1);
+    queue.takes_writes().await.expect("it takes pushes");
+    queue.raw("CONFIG", &["SET", "maxmemory", "1"]);
+    queue.is_up().await.expect("it answers");
+    queue.gives().await.expect("it gives");
+    assert!(queue.takes_writes().await.expect_err("refused").is_away());
+    assert!(queue.push_back(&hint).await.expect_err("refused").is_away());
+    queue.raw("CONFIG", &["SET", "maxmemory", "0"]);
+    queue.takes_writes().await.expect("it takes pushes");
+    assert_eq!(queue.depths(&[QueueName::low()]).await.expect("depths"), [0]);
+}
+
+#[tokio::test]
+async fn a_replica_answers_and_neither_takes_nor_gives() {
+    let redis = RedisServer::start().await;
+    let queue = TestQueue::at(&redis.url());
+    queue.raw("REPLICAOF", &["127.0.0.1", "1"]);
+    queue.is_up().await.expect("it answers");
+    assert!(queue.takes_writes().await.expect_err("refused").is_away());
+    assert!(queue.gives().await.expect_err("refused").is_away());
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_does_not_mean_that_redis_is_away() {
+    let queue = TestQueue::new();
+    let low = QueueName::low();
+    queue.raw("SET", &[&queue.keys().list(&low), "text"]);
+    let error = queue.push_back(&hints(&low, 1)).await.expect_err("refused");
+    assert!(!error.is_away());
+}
+
+#[tokio::test]
+async fn a_command_that_was_not_answered_takes_its_connection_with_it() {
+    let redis = RedisServer::start().await;
+    let (proxy, url) = Proxy::before_url(&redis.url()).await;
+    let queue = TestQueue::at(&url);
+    queue.is_up().await.expect("it is up");
+    proxy.hang();
+    assert!(timeout(AWAY, queue.is_up()).await.expect("in time").is_err());
+    eventually("the connection is closed", RECOVERY, async || {
+        proxy.heal();
+        proxy.connections() == 0
+    })
+    .await;
+    queue.is_up().await.expect("it is up");
+}
+
+#[tokio::test]
+async fn a_redis_at_another_address_is_found_by_the_commands_that_follow() {
+    let (first, second) = (RedisServer::start().await, RedisServer::start().await);
+    let (proxy, url) = Proxy::before_url(&first.url()).await;
+    let queue = TestQueue::at(&url);
+    queue.is_up().await.expect("it is up");
+    let address = second.url().trim_start_matches("redis://").parse();
+    proxy.lead_to(address.expect("an address"));
+    eventually("the queue is up again", RECOVERY, async || {
+        queue.is_up().await.is_ok()
+    })
+    .await;
+    queue
+        .push_back(&hints(&QueueName::low(), 1))
+        .await
+        .expect("pushed");
+    let second = Queue::new(&RedisConfig {
+        url: second.url().into(),
+        key_prefix: queue.config().key_prefix.clone(),
+    });
+    let depths = second.expect("a URL").depths(&[QueueName::low()]).await;
+    assert_eq!(depths.expect("depths"), [1]);
 }
