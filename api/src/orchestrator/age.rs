@@ -10,6 +10,8 @@ use tasker_shared::task::QueueName;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::asked;
+
 /// Time between passes, for limits that are not much shorter themselves.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
 /// Passes that may fail until what was published is forgotten.
@@ -76,7 +78,7 @@ impl Ager {
             .into_iter()
             .filter(|class| class.class_above().is_some())
             .collect();
-        let counted = age::aged(&self.db, &ageing, self.limit.as_secs_f64(), HEADS_MAX).await?;
+        let counted = asked(age::aged(&self.db, &ageing, self.limit.as_secs_f64(), HEADS_MAX)).await?;
         let heads: Vec<(QueueName, u64)> = ageing
             .into_iter()
             .map(|name| {

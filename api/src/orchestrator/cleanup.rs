@@ -6,6 +6,7 @@ use tasker_shared::store::{self, PgPool, keys, recover};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::asked;
 use crate::error::describe;
 
 /// Most keys of one statement.
@@ -62,13 +63,13 @@ impl Cleaner {
     pub async fn run_once(&self) -> store::Result<Cleaned> {
         let mut done = Cleaned::default();
         loop {
-            let tidied = keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH).await?;
+            let tidied = asked(keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH)).await?;
             done.keys += tidied.deleted;
             if tidied.deleted + tidied.prolonged < BATCH {
                 break;
             }
         }
-        done.workers = recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64()).await?;
+        done.workers = asked(recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64())).await?;
         Ok(done)
     }
 }

@@ -13,6 +13,7 @@ use tasker_shared::task::QueueName;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::asked;
 use crate::error::describe;
 
 /// Time between readings.
@@ -69,7 +70,7 @@ impl GaugeKeeper {
     /// Reads and shows once.
     pub async fn run_once(&mut self) -> store::Result<Reading> {
         self.show_depths().await;
-        let reading = read(&self.db, self.worker_timeout.as_secs_f64()).await?;
+        let reading = asked(read(&self.db, self.worker_timeout.as_secs_f64())).await?;
         self.show(&reading);
         Ok(reading)
     }

@@ -8,10 +8,11 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use tasker_shared::store::{PgPool, leader};
+use tasker_shared::store::{self, PgPool, leader};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::asked;
 use crate::error::describe;
 
 /// How long others wait before they try to take the lease again.
@@ -39,9 +40,9 @@ impl Leadership {
         F: Future<Output = ()>,
     {
         while !stop.is_cancelled() {
-            let asked = Instant::now();
-            match leader::campaign(&self.db, &self.holder, self.term.as_secs_f64()).await {
-                Ok(Some(term)) => self.lead(term, asked, &duties, &stop).await,
+            let began = Instant::now();
+            match asked(leader::campaign(&self.db, &self.holder, self.term.as_secs_f64())).await {
+                Ok(Some(term)) => self.lead(term, began, &duties, &stop).await,
                 Ok(None) => {}
                 Err(error) => warn!(cause = describe(&error), "leader: cannot campaign"),
             }
@@ -72,7 +73,7 @@ impl Leadership {
         tokio::join!(keep, duties(over.clone()));
         metrics::gauge!("leader_status", "instance" => self.holder.clone()).set(0.0);
         info!(term, "leader: this server leads no more");
-        if let Err(error) = leader::resign(&self.db, &self.holder, term).await {
+        if let Err(error) = asked(leader::resign(&self.db, &self.holder, term)).await {
             warn!(
                 cause = describe(&error),
                 "leader: the lease was not given up and has to run out"
@@ -90,10 +91,14 @@ impl Leadership {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            let asked = Instant::now();
-            let renewed = leader::renew(&self.db, &self.holder, term, self.term.as_secs_f64()).await;
+            let began = Instant::now();
+            let renewed = store::bounded(
+                pause,
+                leader::renew(&self.db, &self.holder, term, self.term.as_secs_f64()),
+            )
+            .await;
             match renewed {
-                Ok(true) => held_until = asked + self.term,
+                Ok(true) => held_until = began + self.term,
                 Ok(false) => return warn!(term, "leader: the lease is lost"),
                 Err(error) => warn!(cause = describe(&error), "leader: the lease was not prolonged"),
             }

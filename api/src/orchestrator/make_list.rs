@@ -9,6 +9,7 @@ use tasker_shared::store::PgPool;
 use tasker_shared::store::rebuild::{Place, now, pending_after};
 use tasker_shared::task::{QueueName, TaskId};
 
+use super::asked;
 use super::rebuild::RebuildError;
 
 /// Ids read and pushed at once.
@@ -34,7 +35,7 @@ pub(super) async fn make_list(
     let mut read = Read::default();
     let mut hints = 0;
     loop {
-        let page = pending_after(db, name, read.last, None, PAGE).await?;
+        let page = asked(pending_after(db, name, read.last, None, PAGE)).await?;
         let ids: Vec<TaskId> = page.iter().map(|(_, id)| *id).collect();
         anew.add(&ids).await?;
         hints += ids.len();
@@ -58,7 +59,7 @@ async fn catch_up(
     read: Read,
     hints: usize,
 ) -> Result<usize, RebuildError> {
-    let until = now(db).await?;
+    let until = asked(now(db)).await?;
     tokio::time::sleep(ON_THEIR_WAY).await;
     let kept = queue
         .hints_from(name, hints.saturating_sub(POPPED_MEANWHILE))
@@ -67,7 +68,7 @@ async fn catch_up(
     let mut place = read.last.map(|(time, _)| (time - DISORDER, TaskId::MIN));
     let mut pushed = 0;
     loop {
-        let page = pending_after(db, name, place, Some(until), PAGE).await?;
+        let page = asked(pending_after(db, name, place, Some(until), PAGE)).await?;
         let missed: Vec<Hint> = page
             .iter()
             .filter(|(_, id)| !read.recent.contains(id) && !kept.contains(id))

@@ -13,9 +13,11 @@ mod recover;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tasker_shared::config::ServerConfig;
 use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::store;
 use tasker_shared::task::TaskId;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +31,14 @@ pub use rebuild::{RebuildError, Rebuilder};
 pub use recover::{Recovered, Recoverer};
 
 use crate::state::AppState;
+
+/// The longest time that a statement of a duty may take. A link that vanished without a word would hold it up for ever.
+const STATEMENT_MAX: Duration = Duration::from_secs(10);
+
+/// Asks Postgres for something on behalf of a duty; without an answer in time that is an error, and the next pass asks again.
+async fn asked<T>(statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
+    store::bounded(STATEMENT_MAX, statement).await
+}
 
 /// Starts every duty as a task of the process.
 pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {

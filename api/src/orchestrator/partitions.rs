@@ -6,6 +6,7 @@ use tasker_shared::store::{self, PgPool, partitions};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::asked;
 use crate::error::describe;
 
 /// A day is made two weeks before it begins, so an hour more or less does not matter.
@@ -49,6 +50,6 @@ impl PartitionKeeper {
 
     /// Makes what is missing; answers how many that were.
     pub async fn run_once(&self) -> store::Result<i32> {
-        partitions::ensure(&self.db).await
+        asked(partitions::ensure(&self.db)).await
     }
 }

@@ -8,6 +8,7 @@ use tasker_shared::store::{self, PgPool};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::asked;
 use crate::error::describe;
 use crate::submit::push::Pusher;
 
@@ -56,17 +57,17 @@ impl Promoter {
     /// Promotes everything that is due; answers how long until the next is, if one waits. While nothing is due this is
     /// one cheap statement.
     pub async fn run_once(&self) -> store::Result<Option<Duration>> {
-        let next_due = next_due_in(&self.db).await?;
+        let next_due = asked(next_due_in(&self.db)).await?;
         if next_due != Some(Duration::ZERO) {
             return Ok(next_due);
         }
         loop {
-            let promoted = promote(&self.db, BATCH).await?;
+            let promoted = asked(promote(&self.db, BATCH)).await?;
             let full = i64::try_from(promoted.len()) == Ok(BATCH);
             metrics::counter!("tasker_promoted_total").increment(promoted.len() as u64);
             self.pusher.push(promoted).await;
             if !full {
-                return next_due_in(&self.db).await;
+                return asked(next_due_in(&self.db)).await;
             }
         }
     }

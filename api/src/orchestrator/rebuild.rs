@@ -12,6 +12,7 @@ use tasker_shared::task::{QueueName, TaskId};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::asked;
 use super::make_list::make_list;
 
 /// Time between looks whether Redis lost its data.
@@ -108,7 +109,7 @@ impl Rebuilder {
                 continue;
             }
             let hints = i64::try_from(depth).unwrap_or(i64::MAX - 1);
-            let lacks = has_more_than(&self.db, &queue, hints).await?;
+            let lacks = asked(has_more_than(&self.db, &queue, hints)).await?;
             let twice = before.is_some_and(|(_, lacked)| lacked);
             if lacks && (twice || !intact) {
                 let hints = make_list(&self.db, &self.queue, &queue, &self.maker).await?;

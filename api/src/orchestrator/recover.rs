@@ -12,6 +12,7 @@ use tasker_shared::task::TaskStatus;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::asked;
 use super::watch::{Verdict, Watch};
 use crate::error::describe;
 use crate::submit::push::Pusher;
@@ -135,7 +136,7 @@ impl Recoverer {
         match verdict {
             Verdict::Vanished(vanished) if vanished.is_empty() => {}
             Verdict::Vanished(vanished) => {
-                for worker in liveness::declare_vanished(&self.db, &vanished).await? {
+                for worker in asked(liveness::declare_vanished(&self.db, &vanished)).await? {
                     info!(
                         worker.id = worker,
                         "recoverer: a worker has vanished and was declared dead"
@@ -150,7 +151,7 @@ impl Recoverer {
         }
         let steady = now.duration_since(post.steady_since) >= self.worker_timeout;
         if steady && look.workers.iter().any(|worker| worker.silent) {
-            for worker in recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64()).await? {
+            for worker in asked(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
                 info!(
                     worker.id = worker,
                     "recoverer: a worker is silent and was declared dead"
@@ -165,7 +166,7 @@ impl Recoverer {
     async fn recover(&self) -> store::Result<usize> {
         let mut tasks = 0;
         loop {
-            let ended = recover::recover(&self.db, BATCH).await?;
+            let ended = asked(recover::recover(&self.db, BATCH)).await?;
             let full = i64::try_from(ended.len()) == Ok(BATCH);
             tasks += ended.len();
             metrics::counter!("tasker_recovered_runs_total").increment(ended.len() as u64);
@@ -184,7 +185,7 @@ impl Recoverer {
     /// Ends runs that outlived their timeout by as long as a worker may be silent, and returns how many.
     async fn end_overdue(&self) -> store::Result<usize> {
         let grace = self.worker_timeout.as_secs_f64();
-        let ended = recover::end_overdue(&self.db, grace, BATCH).await?;
+        let ended = asked(recover::end_overdue(&self.db, grace, BATCH)).await?;
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
         Ok(ended.len())
     }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-use tasker_server::orchestrator::{Leadership, Rebuilder, Recovered, Recoverer};
+use sqlx::{ConnectOptions, PgPool};
+use tasker_server::orchestrator::{Leadership, Promoter, Rebuilder, Recovered, Recoverer};
 use tasker_server::submit::push::Pusher;
 use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::liveness::{LivenessKey, Session};
 use tasker_shared::store::workers::{NewWorker, heartbeat, register};
 use tasker_shared::task::{QueueName, TaskId};
-use tasker_testkit::{RedisServer, TestQueue, a_task, a_worker, eventually};
+use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -303,4 +303,20 @@ async fn a_list_made_anew_while_submits_go_on_has_one_hint_for_each_row(db: PgPo
     ids.sort_unstable();
     assert_eq!(popped.len(), ids.len());
     assert_eq!(popped, ids);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_duty_gives_a_hung_postgres_up_and_goes_on_when_it_is_back(db: PgPool) {
+    let (proxy, url) = Proxy::before_url(db.connect_options().to_url_lossy().as_str()).await;
+    let through = PgPool::connect(&url).await.expect("a connection");
+    let promoter = Promoter::new(through, Arc::new(Pusher::new(None)));
+    promoter.run_once().await.expect("a pass");
+    proxy.hang();
+    let given_up = tokio::time::timeout(SOON, promoter.run_once()).await;
+    assert!(given_up.expect("a pass ends").is_err());
+    proxy.heal();
+    eventually("a pass succeeds", SOON, async || {
+        promoter.run_once().await.is_ok()
+    })
+    .await;
 }

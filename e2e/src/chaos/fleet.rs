@@ -68,7 +68,10 @@ pub(super) struct Member {
 
 /// A process of a member.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub(super) struct Life {
     /// It.
     pub(super) running: Running,

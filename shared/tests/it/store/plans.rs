@@ -46,7 +46,7 @@ async fn run_and_end(connection: &mut PgConnection, ids: &[TaskId]) {
     complete(&mut *connection, "w", &[success(one, "{}")])
         .await
         .expect("a completion");
-    let again = Verdict::RetryIn(std::time::Duration::from_secs(3_600));
+    let again = Verdict::RetryIn(std::time::Duration::from_hours(1));
     end_runs(connection, "w", &[ended(other, again)])
         .await
         .expect("an end");
