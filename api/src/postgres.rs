@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tasker_shared::breaker::{Breaker, Limits};
+use tasker_shared::circuit_breaker::{Breaker, Limits};
 use tasker_shared::store::{self, PgPool, is_away, takes_writes};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tasker_shared::breaker::{Breaker, Limits};
+use tasker_shared::circuit_breaker::{Breaker, Limits};
 use tasker_shared::queue::{self, Queue};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;

@@ -9,7 +9,7 @@
 //!
 //! Arrows go one way: `task` depends on nothing, `store` and `queue` on `task`.
 
-pub mod breaker;
+pub mod circuit_breaker;
 pub mod config;
 pub mod json;
 pub mod lifecycle;

@@ -17,6 +17,7 @@ use tracing::{Instrument, Span, info_span};
 use crate::complete::{Ending, Finished};
 use crate::context::{Context, RunFacts};
 use crate::handler::{Handler, TaskError};
+use crate::held::Added;
 use crate::runtime::Parts;
 use crate::slots::Slot;
 
@@ -36,13 +37,17 @@ enum Outcome {
 
 /// Starts a run in its slot. The run owns itself: it ends by handing its end to the completer.
 pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
-    let Some(cancelled) = parts.held.add(claimed.run, claimed.suspect) else {
-        // recovery took the task from this worker while an earlier run of it still ends here
-        let ending = judge(&claimed, Outcome::GivenBack, None, Backoff::default(), 0.0);
-        return parts
-            .completer
-            .send(Finished::new(claimed, Duration::ZERO, ending))
-            .await;
+    let cancelled = match parts.held.add(claimed.run, claimed.suspect) {
+        Added::New(cancelled) => cancelled,
+        // its handler is at work, and its end will count
+        Added::SameRun => return,
+        Added::OtherRun => {
+            let ending = judge(&claimed, Outcome::GivenBack, None, Backoff::default(), 0.0);
+            return parts
+                .completer
+                .send(Finished::new(claimed, Duration::ZERO, ending))
+                .await;
+        }
     };
     let parts = Arc::clone(parts);
     parts.runs.clone().spawn(async move {

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::breaker::{Breaker, Limits, State};
+use tasker_shared::circuit_breaker::{Breaker, Limits, State};
 use tokio::sync::watch;
 use tracing::{info, warn};
 

@@ -40,6 +40,17 @@ struct HeldRun {
     cancelled: CancellationToken,
 }
 
+/// What became of a run that was claimed.
+#[derive(Debug)]
+pub(crate) enum Added {
+    /// It is to be started; the token is cancelled when somebody cancels its task.
+    New(CancellationToken),
+    /// This very run is held already: a crash of Postgres had forgotten its claim, and it was claimed once more.
+    SameRun,
+    /// An earlier run of the task still ends here.
+    OtherRun,
+}
+
 impl Default for Held {
     fn default() -> Self {
         Self {
@@ -51,21 +62,25 @@ impl Default for Held {
 }
 
 impl Held {
-    /// Takes note of a run; the token is cancelled when somebody cancels its task. Nothing if the task is already held.
-    pub(crate) fn add(&self, run: Run, suspect: bool) -> Option<CancellationToken> {
+    /// Takes note of a run.
+    pub(crate) fn add(&self, run: Run, suspect: bool) -> Added {
         let cancelled = CancellationToken::new();
-        let held = HeldRun {
+        let new = HeldRun {
             number: run.number,
             suspect,
             cancelled: cancelled.clone(),
         };
         let mut runs = self.runs();
-        if runs.contains_key(&run.task) {
-            return None;
+        if let Some(held) = runs.get(&run.task) {
+            return if held.number == run.number {
+                Added::SameRun
+            } else {
+                Added::OtherRun
+            };
         }
-        runs.insert(run.task, held);
+        runs.insert(run.task, new);
         self.count.send_replace(runs.len());
-        Some(cancelled)
+        Added::New(cancelled)
     }
 
     /// Lets go of runs whose end is written.
@@ -153,10 +168,14 @@ mod tests {
     fn a_task_is_held_once_and_an_earlier_run_of_it_cannot_remove_or_cancel_the_later_one() {
         let held = Held::default();
         let task = TaskId::generate();
-        let token = held
-            .add(Run { task, number: 2 }, false)
-            .expect("it is not held yet");
-        assert!(held.add(Run { task, number: 3 }, false).is_none());
+        let Added::New(token) = held.add(Run { task, number: 2 }, false) else {
+            panic!("it is not held yet");
+        };
+        assert!(matches!(
+            held.add(Run { task, number: 3 }, false),
+            Added::OtherRun
+        ));
+        assert!(matches!(held.add(Run { task, number: 2 }, false), Added::SameRun));
         held.remove([Run { task, number: 1 }]);
         held.cancel(task, Some(1));
         assert!(held.contains(task));
@@ -164,6 +183,7 @@ mod tests {
         held.cancel(task, None);
         assert!(token.is_cancelled());
     }
+
     #[test]
     fn a_claim_on_its_way_is_known_until_what_it_took_is_held() {
         let held = Held::default();

@@ -91,6 +91,7 @@ impl GaugeKeeper {
     fn show(&mut self, reading: &Reading) {
         gauge!("workers_total").set(reading.workers as f64);
         gauge!("tasker_queues_without_workers").set(reading.queues_without_workers as f64);
+        gauge!("tasker_dead_letters").set(reading.dead_letters as f64);
         gauge!("tasker_oldest_snapshot_seconds").set(reading.oldest_snapshot_seconds);
         self.types.extend(reading.running_types.iter().cloned());
         for name in &self.types {
@@ -106,6 +107,7 @@ impl Drop for GaugeKeeper {
         for name in [
             "workers_total",
             "tasker_queues_without_workers",
+            "tasker_dead_letters",
             "tasker_oldest_snapshot_seconds",
         ] {
             gauge!(name).set(0.0);

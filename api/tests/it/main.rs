@@ -9,7 +9,7 @@ mod harness;
 mod http;
 mod idempotency;
 mod operator;
-mod orchestrator;
+mod orchestration;
 mod outages;
 mod pause;
 mod postgres_away;

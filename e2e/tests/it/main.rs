@@ -23,6 +23,7 @@ mod openapi;
 mod pause;
 mod priority;
 mod privacy;
+mod restarts;
 mod rolling_upgrade;
 mod schedule;
 mod stops;

@@ -15,7 +15,7 @@ use super::queues::{QueuesConfig, list};
 use super::reader::Reader;
 use super::table::Binary;
 use super::{flags, worker};
-use crate::breaker::Limits;
+use crate::circuit_breaker::Limits;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);

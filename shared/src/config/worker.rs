@@ -17,7 +17,7 @@ use super::reader::Reader;
 use super::server::read_metrics_addr;
 use super::table::Binary;
 use super::{duration, flags};
-use crate::breaker::Limits;
+use crate::circuit_breaker::Limits;
 
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;

@@ -4,6 +4,9 @@ use sqlx::PgExecutor;
 
 use super::Result;
 
+/// The most dead letters that are counted: that many or more.
+pub const DEAD_LETTERS_MAX: i64 = 10_000;
+
 /// The fleet and its work at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
@@ -11,6 +14,8 @@ pub struct Reading {
     pub workers: i64,
     /// Queues in which something waits and that no live worker serves.
     pub queues_without_workers: i64,
+    /// Dead letters that wait for an operator, counted no further than [`DEAD_LETTERS_MAX`].
+    pub dead_letters: i64,
     /// The types of the running tasks.
     pub running_types: Vec<String>,
     /// How many tasks of each of them run.
@@ -33,6 +38,8 @@ pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Readi
                (SELECT count(*) FROM queues q
                  WHERE EXISTS (SELECT FROM tasks t WHERE t.queue = q.name AND t.status = 'pending')
                    AND NOT EXISTS (SELECT FROM live WHERE q.name = ANY (live.queues))) AS "queues_without_workers!",
+               (SELECT count(*) FROM (SELECT FROM tasks WHERE status = 'dead_letter' LIMIT $2) AS letters)
+                   AS "dead_letters!",
                COALESCE(running.types, '{}') AS "running_types!",
                COALESCE(running.counts, '{}') AS "running_counts!",
                -- a vacuum holds nobody up, and a prepared transaction holds up like an open one
@@ -47,6 +54,7 @@ pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Readi
                ) AS running
         "#,
         timeout_seconds,
+        DEAD_LETTERS_MAX,
     )
     .fetch_one(db)
     .await

@@ -45,6 +45,15 @@ async fn a_queue_is_without_workers_when_something_waits_in_it_that_no_live_work
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn dead_letters_are_counted(db: PgPool) {
+    enter_worker(&db, "w").await;
+    submit_many(&db, 2).await;
+    assert_eq!(reading(&db).await.dead_letters, 0);
+    execute(&db, "UPDATE tasks SET status = 'dead_letter', reason = 'failed'").await;
+    assert_eq!(reading(&db).await.dead_letters, 2);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn running_tasks_are_counted_by_type(db: PgPool) {
     enter_worker(&db, "w").await;
     assert!(reading(&db).await.running_types.is_empty());
