@@ -38,19 +38,25 @@ impl Step<'_> {
                 self.now.pushes[claim.task] += 1;
                 self.be_reborn(process);
             }
-            ClaimAt::Took(number) => {
-                let held = !self.now.holds(process, claim.task);
-                let task = claim.task;
-                self.add(
-                    process,
-                    Handler {
-                        run: Run { task, number },
-                        held,
-                        phase: if held { Phase::Runs } else { Phase::Refused },
-                    },
-                );
-            }
+            ClaimAt::Took(number) => self.start(
+                process,
+                Run {
+                    task: claim.task,
+                    number,
+                },
+            ),
         }
+    }
+
+    /// `execute::spawn`: a new run runs, one that is held already goes on, one of a task whose earlier run is held goes back.
+    fn start(&mut self, process: usize, run: Run) {
+        let handlers = &self.now.processes[process].handlers;
+        if handlers.iter().any(|other| other.held && other.run == run) {
+            return;
+        }
+        let held = !self.now.holds(process, run.task);
+        let phase = if held { Phase::Runs } else { Phase::Refused };
+        self.add(process, Handler { run, held, phase });
     }
 
     /// Writes the end of a run that is given back. `Held` lets go of it later, by [`Step::release`].

@@ -140,6 +140,7 @@ mod tests {
         Reading {
             workers: 2,
             queues_without_workers: 1,
+            dead_letters: 0,
             running_types: types.iter().map(|(name, _)| (*name).to_owned()).collect(),
             running_counts: types.iter().map(|(_, count)| *count).collect(),
             oldest_snapshot_seconds: 7.5,
