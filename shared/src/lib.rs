@@ -4,7 +4,7 @@
 //! - [`store`]: Postgres, one function per statement. Nothing else in Tasker knows SQL.
 //! - [`queue`]: Redis, every key and command. Nothing else in Tasker knows Redis.
 //! - [`config`], [`lifecycle`], [`telemetry`]: what every process needs to start, stop and be watched.
-//! - [`breaker`]: circuit breakers around Postgres and Redis.
+//! - [`circuit_breaker`]: circuit breakers around Postgres and Redis.
 //! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
 //!
 //! Arrows go one way: `task` depends on nothing, `store` and `queue` on `task`.

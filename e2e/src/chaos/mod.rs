@@ -1,10 +1,10 @@
 //! Chaos: a real system, faults at random from a seed, tasks of all kinds all the while. In the end everything that was
 //! acknowledged has ended, once.
 //!
-//! - [`plan`]: which faults, and when. Pure.
-//! - [`fleet`]: the system, supervised; [`faults`] are done to it.
-//! - [`load`]: what clients do; [`ledger`]: what they were told.
-//! - [`verify`], [`judge`], [`calm`]: what must hold in the end.
+//! - `plan`: which faults, and when. Pure.
+//! - `fleet`: the system, supervised; `faults` are done to it.
+//! - `load`: what clients do; `ledger`: what they were told.
+//! - `verify`, `judge`, `calm`: what must hold in the end.
 //!
 //! "Completed once" is about rows: a handler may run twice, its result counts once.
 
