@@ -5,6 +5,7 @@
 //! - [`TestQueue`] is Redis under a key prefix of its own, [`RedisServer`] a Redis and [`PostgresServer`] a Postgres that a
 //!   test may stop.
 //! - [`Proxy`] is a link to either of them that a test may cut, slow down or make lose answers.
+//! - [`Pooler`] is a transaction pooler before Postgres.
 //! - [`System`] runs the built binaries.
 //! - [`eventually()`] waits for a condition instead of sleeping.
 //!
@@ -12,6 +13,7 @@
 
 mod builders;
 mod eventually;
+mod pooler;
 mod postgres_server;
 mod process;
 mod proxy;
@@ -21,6 +23,7 @@ mod system;
 
 pub use builders::{a_key, a_task, a_worker};
 pub use eventually::eventually;
+pub use pooler::Pooler;
 pub use postgres_server::PostgresServer;
 pub use process::{Process, free_port, steady_port};
 pub use proxy::Proxy;

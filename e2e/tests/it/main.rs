@@ -21,6 +21,7 @@ mod main_job;
 mod migrations;
 mod openapi;
 mod pause;
+mod pooler;
 mod priority;
 mod privacy;
 mod restarts;

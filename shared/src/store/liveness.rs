@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool, Row};
 
 use super::Result;
 use crate::task::limits::SUSPECT_CRASHES;
 
 /// How long it may take to open a session.
 const OPEN_LIMIT: Duration = Duration::from_secs(3);
+/// How often two connections are compared until they count as direct ones.
+const POOLER_ROUNDS: usize = 5;
 
 /// The advisory lock of a worker: random, positive, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,32 +80,37 @@ impl Drop for Session {
 
 /// Whether `db` is reached through a transaction pooler, where a session is nobody's own: two connections that are in
 /// transactions by turns then see the same backend, or one of them a changing one.
+///
+/// A pooler that others use as well may happen to lend the same two backends once, but hardly each time.
 pub async fn behind_pooler(db: &PgPool) -> Result<bool> {
-    // what is prepared in one transaction would be missing in the next
-    let options = options(db, "tasker-worker").statement_cache_capacity(0);
+    let options = options(db, "tasker-worker");
     let (mut one, mut other) = (options.connect().await?, options.connect().await?);
-    let first = backend_in_transaction(&mut one).await?;
-    let mut open = other.begin().await?;
-    // a pooler lends the other what it lent the one before, or has to lend the one another now
-    let shared = first == backend(&mut *open).await?;
-    let behind = shared || first != backend_in_transaction(&mut one).await?;
-    open.rollback().await?;
+    let mut own = None;
+    let mut behind = false;
+    for _ in 0..POOLER_ROUNDS {
+        let first = backend(&mut one).await?;
+        let mut open = other.begin().await?;
+        // a pooler lends the other what it lent the one before, or has to lend the one another now
+        let second = backend(&mut open).await?;
+        behind = first == second
+            || *own.get_or_insert((first, second)) != (first, second)
+            || first != backend(&mut one).await?;
+        open.rollback().await?;
+        if behind {
+            break;
+        }
+    }
     one.close().await?;
     other.close().await?;
     Ok(behind)
 }
 
-async fn backend_in_transaction(connection: &mut PgConnection) -> Result<i32> {
-    let mut transaction = connection.begin().await?;
-    let backend = backend(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(backend)
-}
-
-async fn backend(db: impl PgExecutor<'_>) -> Result<i32> {
-    sqlx::query_scalar!(r#"SELECT pg_backend_pid() AS "pid!""#)
-        .fetch_one(db)
-        .await
+/// The backend that answers, asked in one message: what is prepared in one transaction would be missing in the next.
+async fn backend(connection: &mut PgConnection) -> Result<i32> {
+    let row = sqlx::raw_sql("SELECT pg_backend_pid()")
+        .fetch_one(connection)
+        .await?;
+    row.try_get(0)
 }
 
 fn options(db: &PgPool, application_name: &str) -> PgConnectOptions {

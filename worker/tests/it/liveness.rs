@@ -87,10 +87,9 @@ async fn a_worker_whose_runtime_does_not_move_for_worker_timeout_closes_its_sess
     let task = system.until(id, TaskStatus::Completed).await;
     assert_eq!((task.runs, task.crash_count), (1, 0), "nobody declared it dead");
     let sessions = watch.join().expect("no panic");
-    assert!(
-        sessions.first() > Some(&0) && sessions.contains(&0),
-        "{sessions:?}"
-    );
+    // the first claim may be answered before the first session is open
+    let mut since_open = sessions.iter().skip_while(|open| **open == 0);
+    assert!(since_open.any(|open| *open == 0), "{sessions:?}");
     let mut other = system.db.acquire().await.expect("a connection");
     eventually("its sessions are back", SOON, async || {
         count(&mut other, SESSIONS).await > 0

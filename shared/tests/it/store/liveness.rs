@@ -1,11 +1,13 @@
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{ConnectOptions, PgPool};
 use tasker_shared::store::liveness::{
     LivenessKey, Lookout, Session, Sighting, behind_pooler, declare_vanished,
 };
 use tasker_shared::store::workers::{self, NewWorker, heartbeat};
-use tasker_testkit::{a_worker, eventually};
+use tasker_testkit::{Pooler, a_worker, eventually};
+use tokio::task::JoinSet;
 
 use super::support::{WORKER_TIMEOUT, enter_worker, execute};
 
@@ -129,4 +131,27 @@ async fn a_vanished_worker_is_declared_dead_unless_it_has_sent_a_heartbeat_since
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_direct_connection_is_behind_no_pooler(db: PgPool) {
     assert!(!behind_pooler(&db).await.expect("an answer"));
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_pooler_that_others_keep_busy_is_told_from_a_direct_connection_each_time(db: PgPool) {
+    let direct = db.connect_options().to_url_lossy();
+    let (_pooler, url) = Pooler::before_url(direct.as_str(), 4).await;
+    let pooled = PgPoolOptions::new()
+        .max_connections(8)
+        .connect(&url)
+        .await
+        .expect("the pooler lets us in");
+    let mut others = JoinSet::new();
+    for _ in 0..8 {
+        let pooled = pooled.clone();
+        others.spawn(async move {
+            loop {
+                execute(&pooled, "SELECT pg_sleep(0.002)").await;
+            }
+        });
+    }
+    for look in 0..20 {
+        assert!(behind_pooler(&pooled).await.expect("an answer"), "look {look}");
+    }
 }
