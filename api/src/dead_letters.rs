@@ -84,6 +84,7 @@ impl Pass {
         let matched = dead_letters::matched(&self.state.db, &self.filter).await?;
         let mut position = Position {
             above: TaskId::MIN,
+            up_to: TaskId::MAX,
             as_of: matched.as_of,
         };
         let mut found = 0;

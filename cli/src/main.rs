@@ -113,6 +113,8 @@ mod tests {
             "tasker --url http://localhost:8080 worker status",
             "tasker bench submit --connections 1,8 --seconds 2",
             "tasker bench batch --tasks 2000 --size 500",
+            "tasker bench submit --no-hold --parameter-bytes 0",
+            "tasker bench batch --no-hold --parameter-bytes 1500",
             "tasker bench drain --tasks 1000",
             "tasker bench e2e",
             "tasker bench latency --rate 10 --seconds 1",

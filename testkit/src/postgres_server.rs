@@ -26,6 +26,7 @@ pub struct PostgresServer {
     port: u16,
     password: String,
     programs: PathBuf,
+    settings: Vec<String>,
     process: Process,
     folder: TempDir,
 }
@@ -36,6 +37,14 @@ impl PostgresServer {
     /// # Panics
     /// If Postgres is not installed or does not start.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further settings, such as `("autovacuum", "off")`.
+    ///
+    /// # Panics
+    /// If Postgres is not installed or does not start.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
         let programs = programs();
         let folder = tempfile::tempdir().expect("a folder for the test");
         if is_root() {
@@ -46,11 +55,16 @@ impl PostgresServer {
         let password = password();
         init(&programs, folder.path(), &password);
         let port = steady_port();
+        let settings: Vec<String> = settings
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let server = Self {
-            process: run(&programs, folder.path(), port),
+            process: run(&programs, folder.path(), port, &settings),
             port,
             password,
             programs,
+            settings,
             folder,
         };
         server.answers().await;
@@ -86,7 +100,7 @@ impl PostgresServer {
     pub async fn restart(&mut self) {
         self.process.signal("QUIT");
         self.process.wait().await;
-        self.process = run(&self.programs, self.folder.path(), self.port);
+        self.process = run(&self.programs, self.folder.path(), self.port, &self.settings);
         self.answers().await;
     }
 
@@ -150,7 +164,7 @@ fn init(programs: &Path, folder: &Path, password: &str) {
     );
 }
 
-fn run(programs: &Path, folder: &Path, port: u16) -> Process {
+fn run(programs: &Path, folder: &Path, port: u16, settings: &[String]) -> Process {
     let mut command = as_system_user(&programs.join("postgres"));
     command
         .arg("-D")
@@ -171,6 +185,7 @@ fn run(programs: &Path, folder: &Path, port: u16) -> Process {
             "-c",
             "max_connections=200",
         ])
+        .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .current_dir(folder);
     Process::start("postgres", command, folder)
 }

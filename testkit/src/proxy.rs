@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,12 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 /// Bytes that one direction of a connection passes on at once.
 const CHUNK: usize = 16 * 1024;
 
-/// A link to Postgres or Redis that a test may cut, slow down or make lose answers. Ends with its last clone's drop.
+/// A link to Postgres or Redis that a test may cut, slow down or make lose answers, and which counts. Ends with its last clone's drop.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     address: SocketAddr,
     link: Arc<watch::Sender<Link>>,
     connections: Arc<AtomicUsize>,
+    round_trips: Arc<AtomicU64>,
     _accepting: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -64,11 +65,14 @@ impl Proxy {
             generation: 0,
         });
         let connections = Arc::new(AtomicUsize::new(0));
-        let accepting = tokio::spawn(accept(listener, seen, Arc::clone(&connections)));
+        let round_trips = Arc::new(AtomicU64::new(0));
+        let accepting = accept(listener, seen, Arc::clone(&connections), Arc::clone(&round_trips));
+        let accepting = tokio::spawn(accepting);
         Self {
             address,
             link: Arc::new(link),
             connections,
+            round_trips,
             _accepting: Arc::new(AbortOnDropHandle::new(accepting)),
         }
     }
@@ -103,6 +107,11 @@ impl Proxy {
     /// Connections that are open through it.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How often something was asked over a connection and an answer began. What is asked in one go is one round trip.
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips.load(Ordering::SeqCst)
     }
 
     /// Closes all connections and refuses new ones.
@@ -156,16 +165,22 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, link: watch::Receiver<Link>, connections: Arc<AtomicUsize>) {
+async fn accept(
+    listener: TcpListener,
+    link: watch::Receiver<Link>,
+    connections: Arc<AtomicUsize>,
+    round_trips: Arc<AtomicU64>,
+) {
     while let Ok((client, _)) = listener.accept().await {
         let now = *link.borrow();
         if now.state == State::Cut {
             continue;
         }
         let (link, open) = (link.clone(), Open::count(&connections));
+        let trips = Trips::counted_in(&round_trips);
         tokio::spawn(async move {
             let _open = open;
-            pass_on(client, now, link).await;
+            pass_on(client, now, link, &trips).await;
         });
     }
 }
@@ -186,7 +201,33 @@ impl Drop for Open {
     }
 }
 
-async fn pass_on(client: TcpStream, begun: Link, mut link: watch::Receiver<Link>) {
+/// Counts the round trips of one connection.
+struct Trips {
+    total: Arc<AtomicU64>,
+    /// Whether something was asked since the last answer began.
+    asked: AtomicBool,
+}
+
+impl Trips {
+    fn counted_in(total: &Arc<AtomicU64>) -> Self {
+        Self {
+            total: Arc::clone(total),
+            asked: AtomicBool::new(false),
+        }
+    }
+
+    fn passed(&self, direction: Direction) {
+        match direction {
+            Direction::Request => self.asked.store(true, Ordering::SeqCst),
+            Direction::Reply if self.asked.swap(false, Ordering::SeqCst) => {
+                self.total.fetch_add(1, Ordering::SeqCst);
+            }
+            Direction::Reply => {}
+        }
+    }
+}
+
+async fn pass_on(client: TcpStream, begun: Link, mut link: watch::Receiver<Link>, trips: &Trips) {
     let ended = link.clone();
     let passing = async {
         // a hung server accepts, as its kernel does for it
@@ -198,8 +239,8 @@ async fn pass_on(client: TcpStream, begun: Link, mut link: watch::Receiver<Link>
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::select! {
-            () = copy(from_client, to_server, link.clone(), Direction::Request) => {}
-            () = copy(from_server, to_client, link.clone(), Direction::Reply) => {}
+            () = copy(from_client, to_server, link.clone(), Direction::Request, trips) => {}
+            () = copy(from_server, to_client, link.clone(), Direction::Reply, trips) => {}
         }
     };
     tokio::select! {
@@ -218,6 +259,7 @@ async fn copy(
     mut to: OwnedWriteHalf,
     mut link: watch::Receiver<Link>,
     direction: Direction,
+    trips: &Trips,
 ) {
     let mut chunk = vec![0; CHUNK];
     while let Ok(count) = from.read(&mut chunk).await {
@@ -236,6 +278,7 @@ async fn copy(
             (State::Slow(delay), _) => tokio::time::sleep(delay).await,
             _ => {}
         }
+        trips.passed(direction);
         if to.write_all(&chunk[..count]).await.is_err() {
             return;
         }
@@ -270,6 +313,7 @@ mod tests {
         let proxy = Proxy::before(echo().await).await;
         let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
         assert_eq!(ask(&mut stream, 7).await, Some(7));
+        assert_eq!(proxy.round_trips(), 1);
         proxy.cut();
         assert_eq!(ask(&mut stream, 8).await, None);
         eventually("the connection is closed", Duration::from_secs(10), async || {

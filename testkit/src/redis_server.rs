@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,6 +80,21 @@ impl RedisServer {
         self.answers().await;
     }
 
+    /// How often it has carried out each command, by its name in lower case, those that scripts called included.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        let info: String = connect(&self.url())
+            .and_then(|mut connection| {
+                deadpool_redis::redis::cmd("INFO")
+                    .arg("commandstats")
+                    .query(&mut connection)
+            })
+            .expect("Redis tells its statistics");
+        info.lines().filter_map(calls_in).collect()
+    }
+
     async fn answers(&self) {
         let ping = || {
             connect(&self.url())
@@ -86,6 +102,13 @@ impl RedisServer {
         };
         eventually("the private Redis answers", START, async || ping().is_ok()).await;
     }
+}
+
+/// `cmdstat_rpush:calls=3,usec=12,…`
+fn calls_in(line: &str) -> Option<(String, u64)> {
+    let (command, statistics) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+    let (calls, _) = statistics.strip_prefix("calls=")?.split_once(',')?;
+    Some((command.to_owned(), calls.parse().ok()?))
 }
 
 fn run(port: u16, password: Option<&str>, folder: &TempDir) -> Process {

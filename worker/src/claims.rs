@@ -161,7 +161,7 @@ impl Claimer {
         claimant: &Claimant<'_>,
         wanted: Wanted<'_>,
     ) -> Result<Claim, store::Error> {
-        let mut connection = self.parts.db.acquire().await?;
+        let mut connection = self.parts.kept.take().await?;
         let sent = async {
             match wanted.send(&mut connection, claimant).await {
                 Err(error) if fault(&error) == Fault::RolledBack => {
@@ -173,9 +173,12 @@ impl Claimer {
         let half = self.parts.config.heartbeat_interval / 2;
         let limit = half.clamp(*CLAIM_LIMIT.start(), *CLAIM_LIMIT.end());
         if let Ok(answer) = tokio::time::timeout(limit, sent).await {
+            if answer.is_ok() {
+                self.parts.kept.give_back(connection);
+            }
             return answer;
         }
-        connection.close_on_drop();
+        connection.discard();
         Err(store::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::counter;
+use metrics::{counter, histogram};
 use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::{Success, complete};
 use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
@@ -96,7 +96,7 @@ struct Waiting {
 
 impl Completer {
     pub(crate) fn new(pool_size: usize) -> (Self, Arc<Ends>) {
-        let (ends, channel) = mpsc::channel(pool_size);
+        let (ends, channel) = mpsc::channel(pool_size.max(BATCH_RUNS));
         let bytes = Arc::new(Semaphore::new(HELD_BYTES));
         (
             Self { ends, bytes },
@@ -152,7 +152,12 @@ impl Waiting {
         let mut bytes: usize = batch.iter().map(|queued| queued.finished.bytes()).sum();
         while !batch.is_empty() && batch.len() < BATCH_RUNS {
             let Ok(queued) = self.channel.try_recv() else {
-                break;
+                // what ends at this moment comes along
+                tokio::task::yield_now().await;
+                if self.channel.is_empty() {
+                    break;
+                }
+                continue;
             };
             bytes += queued.finished.bytes();
             if bytes > BATCH_BYTES {
@@ -168,6 +173,8 @@ impl Waiting {
 /// Writes a batch, however long that takes.
 async fn write(parts: &Parts, batch: Vec<Finished>) {
     let runs: Vec<Run> = batch.iter().map(|finished| finished.run).collect();
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
+    histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
     let tally = Tally::of(&batch);
     let mut successes = Vec::new();
     let mut others = Vec::new();
@@ -191,7 +198,13 @@ async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, 
         if parcel.is_empty() {
             continue;
         }
-        let written = until_written(parts, || complete(&parts.db, &parts.worker_id, &parcel)).await;
+        let written = until_written(parts, async || {
+            let mut connection = parts.kept.take().await?;
+            let ended = complete(&mut *connection, &parts.worker_id, &parcel).await?;
+            parts.kept.give_back(connection);
+            Ok(ended)
+        });
+        let written = written.await;
         match written {
             Ok(ended) => {
                 for (id, status) in &ended {
@@ -239,7 +252,13 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     if others.is_empty() {
         return;
     }
-    match until_written(parts, || end_runs(&parts.db, &parts.worker_id, others)).await {
+    let written = until_written(parts, async || {
+        let mut connection = parts.kept.take().await?;
+        let ended = end_runs(&mut *connection, &parts.worker_id, others).await?;
+        parts.kept.give_back(connection);
+        Ok(ended)
+    });
+    match written.await {
         Ok(ended) => {
             for ended in &ended {
                 tally.count(ended.id, ended.status);
@@ -260,9 +279,9 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
 }
 
 /// Tries until Postgres takes the statement, or says that a row is at fault, or everything ends at once.
-async fn until_written<T, F>(parts: &Parts, statement: impl Fn() -> F) -> Result<T, store::Error>
+async fn until_written<T, F>(parts: &Parts, statement: impl Fn() -> F) -> store::Result<T>
 where
-    F: Future<Output = Result<T, store::Error>>,
+    F: Future<Output = store::Result<T>>,
 {
     let mut wait = *RETRY_WAIT.start();
     loop {

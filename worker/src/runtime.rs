@@ -7,7 +7,7 @@ use metrics::counter;
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::queue::{self, Hint, Queue};
 use tasker_shared::store::end_runs::Ended;
-use tasker_shared::store::{self, PgPool, workers};
+use tasker_shared::store::{self, Kept, PgPool, workers};
 use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_shared::telemetry::Metrics;
 use tokio::sync::Mutex;
@@ -62,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) worker_id: Arc<str>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) db: PgPool,
+    /// Connections for claims and the ends of runs.
+    pub(crate) kept: Kept,
     pub(crate) queue: Arc<Queue>,
     pub(crate) shutdown: Shutdown,
     pub(crate) runs: TaskTracker,
@@ -140,6 +142,7 @@ pub(crate) async fn run(
     let parts = Arc::new(Parts {
         worker_id,
         registry,
+        kept: Kept::new(db.clone()),
         db,
         queue,
         shutdown,

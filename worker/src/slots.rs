@@ -17,17 +17,23 @@ impl Slots {
         }
     }
 
-    /// Waits for a free slot and takes it together with all others that are free.
+    /// Waits for a free slot and takes it together with all others that are free, and with those that become free as long as
+    /// each turn of the scheduler frees some: short tasks that end together are followed by one batch, and none waits for long ones.
     pub(crate) async fn take_free(&self) -> FreeSlots {
         let mut permits = Arc::clone(&self.semaphore)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        let others = u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX);
-        if let Ok(more) = Arc::clone(&self.semaphore).try_acquire_many_owned(others) {
-            permits.merge(more);
+        loop {
+            let others = u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX);
+            if let Ok(more) = Arc::clone(&self.semaphore).try_acquire_many_owned(others) {
+                permits.merge(more);
+            }
+            tokio::task::yield_now().await;
+            if self.semaphore.available_permits() == 0 {
+                return FreeSlots { permits };
+            }
         }
-        FreeSlots { permits }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod age;
 mod cleanup;
+mod expiry;
 mod gauges;
 mod leader;
 mod make_list;
@@ -10,11 +11,13 @@ mod partitions;
 mod promote;
 mod rebuild;
 mod recover;
+mod retention;
 mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tasker_shared::config::ServerConfig;
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::store;
@@ -23,12 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use age::{AgeError, Ager};
 pub use cleanup::{Cleaned, Cleaner};
+pub use expiry::DeadLetterExpirer;
 pub use gauges::GaugeKeeper;
 pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
 pub use rebuild::{RebuildError, Rebuilder};
 pub use recover::{Recovered, Recoverer};
+pub use retention::PartitionDropper;
 
 use crate::state::AppState;
 
@@ -52,6 +57,7 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let leadership = Leadership::new(state.db.clone(), holder, config.leader_term);
     let (state, worker_timeout, cleanup_interval) =
         (state.clone(), config.worker_timeout, config.cleanup_interval);
+    let (retention_days, dead_letter_days) = (config.retention_days, config.dead_letter_retention_days);
     let age_limit = config.queues.age_limit.filter(|_| state.mode.uses_redis());
     let duties = move |over: CancellationToken| {
         let pusher = Arc::clone(&state.pusher);
@@ -62,24 +68,23 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
         let ager = age_limit.map(|limit| Ager::new(state.db.clone(), Arc::clone(&state.queue), limit));
         let redis = uses_redis.then(|| Arc::clone(&state.queue));
         let gauges = GaugeKeeper::new(state.db.clone(), redis, state.queues.clone(), worker_timeout);
+        let dropper = retention_days.map(|days| PartitionDropper::new(state.db.clone(), days));
+        let expirer =
+            dead_letter_days.map(|days| DeadLetterExpirer::new(state.db.clone(), days, cleanup_interval));
         async move {
             let rebuilt = async {
                 if uses_redis {
                     rebuilder.run(over.clone()).await;
                 }
             };
-            let published = async {
-                if let Some(ager) = ager {
-                    ager.run(over.clone()).await;
-                }
-            };
-            let shown = gauges.run(over.clone());
             tokio::join!(
                 recoverer.run(over.clone()),
                 cleaner.run(over.clone()),
                 rebuilt,
-                published,
-                shown
+                OptionFuture::from(ager.map(|ager| ager.run(over.clone()))),
+                gauges.run(over.clone()),
+                OptionFuture::from(dropper.map(|dropper| dropper.run(over.clone()))),
+                OptionFuture::from(expirer.map(|expirer| expirer.run(over.clone()))),
             );
         }
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tasker_shared::store::PgPool;
+use tasker_shared::store::Kept;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::keys::{Holder, holders};
 use tasker_shared::task::TaskStatus;
@@ -30,7 +30,7 @@ const FLUSHES_MAX: u8 = 5;
 /// Writes what waits.
 #[derive(Debug)]
 pub(super) struct Flusher {
-    pub(super) db: PgPool,
+    pub(super) kept: Arc<Kept>,
     pub(super) postgres: Arc<Postgres>,
     pub(super) pusher: Arc<Pusher>,
     pub(super) key_ttl_seconds: f64,
@@ -78,7 +78,7 @@ impl Flusher {
     /// Writes a batch and answers its waiters, except those that have to be part of another flush.
     async fn flush(&self, mut batch: Vec<Entry>) -> Vec<Entry> {
         let began = Instant::now();
-        let mut line = Line::new(&self.db, &self.postgres);
+        let mut line = Line::new(&self.kept, &self.postgres);
         if line.open().await.is_err() {
             for entry in batch {
                 entry.waiter.answer(Err(Refusal::Outage));
@@ -152,7 +152,13 @@ impl Flusher {
             return losers;
         }
         let keys = keys_of(losers.iter().map(|entry| &entry.task));
-        let found = match retried(|| self.postgres.call(holders(&self.db, &keys))).await {
+        let look = async || {
+            let mut connection = self.kept.take().await?;
+            let found = holders(&mut *connection, &keys).await?;
+            self.kept.give_back(connection);
+            Ok(found)
+        };
+        let found = match retried(|| self.postgres.call(look())).await {
             Ok(found) => found,
             Err(error) => {
                 warn!(

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::store::PgPool;
 use tasker_shared::store::insert::NewTask;
+use tasker_shared::store::{Kept, PgPool};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -147,9 +147,10 @@ impl Submitter {
     ) -> Self {
         let (waiting, entries) = mpsc::channel(WAITING_MAX);
         let entries = Arc::new(Mutex::new(entries));
+        let kept = Arc::new(Kept::new(db.clone()));
         for _ in 0..FLUSHERS {
             let flusher = Flusher {
-                db: db.clone(),
+                kept: Arc::clone(&kept),
                 postgres: Arc::clone(postgres),
                 pusher: Arc::clone(pusher),
                 key_ttl_seconds: key_ttl.as_secs_f64(),

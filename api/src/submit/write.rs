@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::{self, Fault, PgPool, PooledConnection, fault};
+use tasker_shared::store::{self, Fault, Kept, KeptConnection, fault};
 use tasker_shared::task::TaskStatus;
 use tracing::warn;
 
@@ -30,15 +30,15 @@ pub(super) enum Written {
 
 /// The connection of one flush.
 pub(super) struct Line<'a> {
-    db: &'a PgPool,
+    kept: &'a Kept,
     postgres: &'a Postgres,
-    connection: Option<PooledConnection>,
+    connection: Option<KeptConnection>,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(db: &'a PgPool, postgres: &'a Postgres) -> Self {
+    pub(super) fn new(kept: &'a Kept, postgres: &'a Postgres) -> Self {
         Self {
-            db,
+            kept,
             postgres,
             connection: None,
         }
@@ -52,7 +52,7 @@ impl<'a> Line<'a> {
         if self.postgres.check().is_err() {
             return Err(Fault::Outage);
         }
-        let connection = self.db.acquire().await.map_err(|error| {
+        let connection = self.kept.take().await.map_err(|error| {
             warn!(cause = describe(&error), "no connection to Postgres for a submit");
             self.postgres.failed(&error);
             Fault::Outage
@@ -76,7 +76,7 @@ impl<'a> Line<'a> {
                 match meaning {
                     Fault::Row | Fault::RolledBack => self.connection = Some(connection),
                     // its answer may still come; or it leads to a server that is no longer the one to write to
-                    Fault::Unknown | Fault::Outage => drop(connection.detach()),
+                    Fault::Unknown | Fault::Outage => connection.discard(),
                 }
                 warn!(
                     cause = describe(&error),
@@ -85,6 +85,14 @@ impl<'a> Line<'a> {
                 );
                 Err(meaning)
             }
+        }
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.kept.give_back(connection);
         }
     }
 }

@@ -16,4 +16,5 @@ mod postgres_away;
 mod process;
 mod reads;
 mod redis_away;
+mod retention;
 mod submit;

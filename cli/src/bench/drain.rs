@@ -12,7 +12,7 @@ use tasker_shared::wire::Task;
 use super::hold::{Held, while_held};
 use super::stats::Line;
 use super::submit::send_batches;
-use super::system::{idle, noops_since, queue, span, task, workers};
+use super::system::{Noop, idle, noops_since, queue, span, task, workers};
 use crate::client::Client;
 use crate::output::progress;
 
@@ -20,11 +20,11 @@ const BATCH_TASKS: u64 = 1_000;
 
 /// Drains `tasks` `noop`s: tasks by the time from the first `started_at` to the last
 /// `completed_at`.
-pub(crate) async fn drain(client: &Client, tasks: u64, most: Duration) -> anyhow::Result<Line> {
+pub(crate) async fn drain(client: &Client, noop: &Noop, tasks: u64, most: Duration) -> anyhow::Result<Line> {
     workers(client).await?;
     idle(client, most).await?;
     progress(&format!("drain: {tasks} tasks"));
-    let fill = async |held: &Held| fill(client, held, tasks, most).await;
+    let fill = async |held: &Held| fill(client, held, noop, tasks, most).await;
     let (accepted, since) = while_held(client, most, fill).await?;
     idle(client, most).await?;
     let records = noops_since(client, since, accepted).await?;
@@ -49,12 +49,13 @@ pub(crate) async fn drain(client: &Client, tasks: u64, most: Duration) -> anyhow
 async fn fill(
     client: &Client,
     held: &Held,
+    noop: &Noop,
     tasks: u64,
     most: Duration,
 ) -> anyhow::Result<(u64, DateTime<Utc>)> {
     let first = held.first().context("the workers have no slots")?;
     let since = task(client, &first.task_id.to_string()).await?.created_at;
-    let outcome = send_batches(client, BATCH_TASKS, tasks, most).await?;
+    let outcome = send_batches(client, noop, BATCH_TASKS, tasks, most).await?;
     ensure!(
         outcome.accepted > 0,
         "none of {} batches was accepted",

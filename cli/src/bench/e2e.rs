@@ -1,34 +1,27 @@
 //! Submitting and working at the same time, until all is finished.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 
 use super::http;
 use super::load::{self, Bounds};
 use super::stats::Line;
-use super::system::{NOOP, idle, noop_body, noops_since, span, submit_batch, task, workers};
+use super::system::{NOOP, Noop, idle, noops_since, span, submit_batch, task, workers};
 use crate::client::Client;
 use crate::output::progress;
 
-/// `tasks` single submits over `connections` while the workers run them: tasks by the time from
+/// Single submits within `bounds` while the workers run them: tasks by the time from
 /// the first `created_at` to the last `completed_at`.
-pub(crate) async fn e2e(
-    client: &Client,
-    connections: u32,
-    tasks: u64,
-    duration: Duration,
-) -> anyhow::Result<Line> {
+pub(crate) async fn e2e(client: &Client, noop: &Noop, bounds: Bounds) -> anyhow::Result<Line> {
+    let Bounds {
+        connections,
+        requests: tasks,
+        duration,
+    } = bounds;
     workers(client).await?;
     idle(client, duration).await?;
     progress(&format!("e2e: {tasks} tasks over {connections} connections"));
     let since = now_of_the_server(client).await?;
-    let request = http::post(client.base(), "/tasks/submit", &noop_body());
-    let bounds = Bounds {
-        connections,
-        requests: tasks,
-        duration,
-    };
+    let request = http::post(client.base(), "/tasks/submit", noop.body());
     let outcome = load::run(client.base(), &request, bounds).await?;
     idle(client, duration).await?;
     let records = noops_since(client, since, outcome.accepted).await?;

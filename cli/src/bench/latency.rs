@@ -6,25 +6,26 @@
 //! `started_at` is when the claim began, the time to `completed_at` is told as well: the handler
 //! began somewhere in between.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
-use tasker_shared::wire::{Submitted, Task};
+use tasker_shared::task::TaskId;
+use tasker_shared::wire::Submitted;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
 use super::http::{self, Connection};
 use super::stats::{Line, percentiles};
-use super::system::{idle, noop_body, task, workers};
+use super::system::{Noop, idle, noops_since, task, workers};
 use crate::client::Client;
 use crate::output::progress;
 
 /// More than are ever in flight at sane latencies; beyond, submits wait for a connection.
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: u32 = 64;
 /// Sent before the measurement, so that pools are filled and plans cached.
 const WARM_UP_SUBMITS: u32 = 20;
 /// A task that has not ended by then is not going to.
@@ -33,36 +34,55 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A submit and the task that it made.
 struct Sample {
     sent_at: DateTime<Utc>,
-    id: String,
+    id: TaskId,
 }
 
 /// `rate` submits a second for `duration`.
-pub(crate) async fn latency(client: &Client, rate: u32, duration: Duration) -> anyhow::Result<Vec<Line>> {
+pub(crate) async fn latency(
+    client: &Client,
+    noop: &Noop,
+    rate: u32,
+    duration: Duration,
+) -> anyhow::Result<Vec<Line>> {
     workers(client).await?;
     idle(client, PATIENCE).await?;
-    let sender = Sender::open(client.base()).await?;
+    let sender = Sender::open(client.base(), noop).await?;
     progress(&format!("latency: {rate}/s for {} s", duration.as_secs()));
     let interval = Duration::from_secs(1) / rate;
-    sender.send(WARM_UP_SUBMITS, interval).await?;
+    let warm_up = sender.send(WARM_UP_SUBMITS, interval).await?;
     let start = Instant::now();
     let count = rate.saturating_mul(u32::try_from(duration.as_secs()).unwrap_or(u32::MAX));
     let samples = sender.send(count, interval).await?;
     let elapsed = start.elapsed();
     idle(client, PATIENCE).await?;
+    let times = times(client, &warm_up, samples.len()).await?;
     let mut starts = Vec::new();
     let mut ends = Vec::new();
     for sample in &samples {
-        let task = task(client, &sample.id).await?;
-        starts.push(since(sample, &task, task.started_at)?);
-        ends.push(since(sample, &task, task.completed_at)?);
+        let (started_at, completed_at) = times.get(&sample.id).copied().unwrap_or_default();
+        starts.push(since(sample, started_at)?);
+        ends.push(since(sample, completed_at)?);
     }
     let mut lines = percentiles("submit to start", starts, elapsed);
     lines.extend(percentiles("submit to end", ends, elapsed));
     Ok(lines)
 }
 
-fn since(sample: &Sample, task: &Task, at: Option<DateTime<Utc>>) -> anyhow::Result<Duration> {
-    let at = at.with_context(|| format!("task {} is {}", task.task_id, task.status))?;
+/// When the tasks after the warm-up started and completed: read page by page, as they may be many.
+async fn times(client: &Client, warm_up: &[Sample], most: usize) -> anyhow::Result<HashMap<TaskId, Times>> {
+    let first = warm_up.first().context("nothing was sent")?;
+    let since = task(client, &first.id.to_string()).await?.created_at;
+    let records = noops_since(client, since, (warm_up.len() + most) as u64).await?;
+    let times = records
+        .into_iter()
+        .map(|task| (task.task_id, (task.started_at, task.completed_at)));
+    Ok(times.collect())
+}
+
+type Times = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
+fn since(sample: &Sample, at: Option<DateTime<Utc>>) -> anyhow::Result<Duration> {
+    let at = at.with_context(|| format!("task {} has not ended", sample.id))?;
     let waited = (at - sample.sent_at).to_std();
     waited.context("a task began before it was submitted: the clocks of two machines?")
 }
@@ -75,7 +95,7 @@ struct Sender {
 }
 
 impl Sender {
-    async fn open(url: &Url) -> anyhow::Result<Self> {
+    async fn open(url: &Url, noop: &Noop) -> anyhow::Result<Self> {
         ensure!(
             url.scheme() == "http",
             "the load lines speak plain HTTP only, not {}",
@@ -85,7 +105,7 @@ impl Sender {
         Ok(Self {
             idle: Mutex::new(connections.into()),
             free: tokio::sync::Semaphore::new(CONNECTIONS as usize),
-            request: http::post(url, "/tasks/submit", &noop_body()),
+            request: http::post(url, "/tasks/submit", noop.body()),
         })
     }
 
@@ -115,7 +135,7 @@ impl Sender {
         self.idle.lock().await.push_back(connection);
         Ok(Sample {
             sent_at,
-            id: submitted.task_id.to_string(),
+            id: submitted.task_id,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Closed-loop load: so many connections, each sending its next request when the last is answered.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -22,7 +22,7 @@ pub(crate) struct Bounds {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Outcome {
     /// Requests answered 202.
     pub(crate) accepted: u64,
@@ -30,6 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) refused: u64,
     /// From the first request, all connections being open, to the last answer.
     pub(crate) elapsed: Duration,
+    /// How long each answer took.
+    pub(crate) answers: Vec<Duration>,
 }
 
 /// Sends `request` again and again within `bounds`.
@@ -58,6 +60,7 @@ pub(crate) async fn run(url: &Url, request: &[u8], bounds: Bounds) -> anyhow::Re
         accepted: counts.accepted.get(),
         refused: counts.refused.get(),
         elapsed,
+        answers: counts.answers.take(),
     })
 }
 
@@ -66,6 +69,7 @@ struct Counts {
     left: Cell<u64>,
     accepted: Cell<u64>,
     refused: Cell<u64>,
+    answers: RefCell<Vec<Duration>>,
 }
 
 impl Counts {
@@ -74,6 +78,7 @@ impl Counts {
             left: Cell::new(requests),
             accepted: Cell::new(0),
             refused: Cell::new(0),
+            answers: RefCell::default(),
         }
     }
 
@@ -90,8 +95,12 @@ async fn send(
     counts: &Counts,
     end: Instant,
 ) -> std::io::Result<()> {
-    while Instant::now() < end && counts.take() {
+    let mut sent_at = Instant::now();
+    while sent_at < end && counts.take() {
         let head = connection.exchange(request).await?;
+        let answered_at = Instant::now();
+        counts.answers.borrow_mut().push(answered_at - sent_at);
+        sent_at = answered_at;
         let count = if head.status == 202 {
             &counts.accepted
         } else {

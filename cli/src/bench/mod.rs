@@ -17,5 +17,7 @@ mod system;
 pub(crate) use drain::drain;
 pub(crate) use e2e::e2e;
 pub(crate) use latency::latency;
+pub(crate) use load::Bounds;
 pub(crate) use stats::Line;
-pub(crate) use submit::{batch, submit};
+pub(crate) use submit::{Slots, batch, submit};
+pub(crate) use system::Noop;

@@ -17,6 +17,11 @@ pub(crate) struct Line {
     pub(crate) seconds: f64,
     /// Requests that were not answered 202.
     pub(crate) refused: u64,
+    /// How long a request took, where requests are what was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p99_ms: Option<f64>,
 }
 
 impl Line {
@@ -36,7 +41,17 @@ impl Line {
             tasks,
             seconds,
             refused: 0,
+            p50_ms: None,
+            p99_ms: None,
         }
+    }
+
+    /// With how long the answers took.
+    pub(crate) fn with_answers(mut self, mut answers: Vec<Duration>) -> Self {
+        answers.sort_unstable();
+        self.p50_ms = percentile(&answers, 50).map(millis);
+        self.p99_ms = percentile(&answers, 99).map(millis);
+        self
     }
 
     pub(crate) fn with_refused(mut self, refused: u64) -> Self {
@@ -49,7 +64,7 @@ impl Line {
 pub(crate) fn percentiles(name: &str, mut samples: Vec<Duration>, elapsed: Duration) -> Vec<Line> {
     samples.sort_unstable();
     let line = |percent: u32| {
-        let value = percentile(&samples, percent)?.as_secs_f64() * 1_000.0;
+        let value = millis(percentile(&samples, percent)?);
         let name = format!("{name} p{percent}");
         let tasks = samples.len() as u64;
         Some(Line {
@@ -59,9 +74,15 @@ pub(crate) fn percentiles(name: &str, mut samples: Vec<Duration>, elapsed: Durat
             tasks,
             seconds: elapsed.as_secs_f64(),
             refused: 0,
+            p50_ms: None,
+            p99_ms: None,
         })
     };
     [50, 95, 99].into_iter().filter_map(line).collect()
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
 }
 
 /// The nearest-rank percentile of sorted samples: the smallest that at least `percent` of a
@@ -75,32 +96,43 @@ fn percentile(sorted: &[Duration], percent: u32) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn millis(values: impl IntoIterator<Item = u64>) -> Vec<Duration> {
-        values.into_iter().map(Duration::from_millis).collect()
+    fn samples(millis: impl IntoIterator<Item = u64>) -> Vec<Duration> {
+        millis.into_iter().map(Duration::from_millis).collect()
     }
 
     #[test]
     fn percentiles_are_samples_that_were_seen() {
-        let samples = millis(1..=100);
-        let at = |percent| percentile(&samples, percent).map(|sample| sample.as_millis());
+        let samples_seen = samples(1..=100);
+        let at = |percent| percentile(&samples_seen, percent).map(|sample| sample.as_millis());
         assert_eq!(
             [at(0), at(50), at(95), at(99), at(100)],
             [Some(1), Some(50), Some(95), Some(99), Some(100)]
         );
-        assert_eq!(percentile(&millis([7]), 99), Some(Duration::from_millis(7)));
-        assert_eq!(percentile(&millis([1, 2]), 50), Some(Duration::from_millis(1)));
+        assert_eq!(percentile(&samples([7]), 99), Some(Duration::from_millis(7)));
+        assert_eq!(percentile(&samples([1, 2]), 50), Some(Duration::from_millis(1)));
         assert_eq!(percentile(&[], 50), None);
     }
 
     #[test]
     fn percentile_lines_do_not_need_sorted_samples() {
-        let lines = percentiles("start", millis([30, 10, 20]), Duration::from_secs(1));
+        let lines = percentiles("start", samples([30, 10, 20]), Duration::from_secs(1));
         let values: Vec<_> = lines
             .iter()
             .map(|line| (line.name.as_str(), line.tasks))
             .collect();
         assert_eq!(values, [("start p50", 3), ("start p95", 3), ("start p99", 3)]);
         assert!((lines[0].value - 20.0).abs() < 1e-9 && (lines[2].value - 30.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_line_tells_how_long_its_answers_took() {
+        let line = Line::rate("x", 3, Duration::from_secs(1)).with_answers(samples([30, 10, 20]));
+        assert!(line.p50_ms.is_some_and(|ms| (ms - 20.0).abs() < 1e-9));
+        assert!(line.p99_ms.is_some_and(|ms| (ms - 30.0).abs() < 1e-9));
+        assert_eq!(
+            Line::rate("x", 0, Duration::ZERO).with_answers(Vec::new()).p50_ms,
+            None
+        );
     }
 
     #[test]

@@ -8,61 +8,82 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use super::hold::{Held, while_held};
+use super::hold::while_held;
 use super::http;
 use super::load::{self, Bounds, Outcome};
 use super::stats::Line;
-use super::system::{noop_batch_body, noop_body, settle};
+use super::system::{Noop, settle};
 use crate::client::Client;
 use crate::output::progress;
 
-/// Single submits over `connections`, each sending its next when the last was answered.
+/// What becomes of the workers' slots meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slots {
+    /// They are held.
+    Held,
+    /// Nothing but the load is sent: nobody works, or all are meant to.
+    LeftAlone,
+}
+
+/// Single submits within `bounds`, each connection sending its next when the last was answered.
 pub(crate) async fn submit(
     client: &Client,
-    connections: u32,
-    requests: u64,
-    duration: Duration,
+    noop: &Noop,
+    bounds: Bounds,
+    slots: Slots,
 ) -> anyhow::Result<Line> {
-    settle(client).await?;
-    progress(&format!(
-        "submit: {connections} connections, up to {} s",
-        duration.as_secs()
-    ));
-    let request = http::post(client.base(), "/tasks/submit", &noop_body());
-    let bounds = Bounds {
-        connections,
-        requests,
-        duration,
+    let connections = bounds.connections;
+    let request = http::post(client.base(), "/tasks/submit", noop.body());
+    let send = async || {
+        let seconds = bounds.duration.as_secs();
+        progress(&format!("submit: {connections} connections, up to {seconds} s"));
+        load::run(client.base(), &request, bounds).await
     };
-    let send = async |_: &Held| load::run(client.base(), &request, bounds).await;
-    let outcome = while_held(client, duration, send).await?;
-    settle(client).await?;
+    let outcome = apart(client, slots, bounds.duration, send).await?;
     line(format!("submit, {connections} connections"), outcome, 1)
 }
 
 /// Batches of `size` over one connection, `tasks` in all.
 pub(crate) async fn batch(
     client: &Client,
+    noop: &Noop,
     size: u64,
     tasks: u64,
-    duration: Duration,
+    (duration, slots): (Duration, Slots),
 ) -> anyhow::Result<Line> {
-    settle(client).await?;
-    progress(&format!("batch: {tasks} tasks in batches of {size}"));
-    let send = async |_: &Held| send_batches(client, size, tasks, duration).await;
-    let outcome = while_held(client, duration, send).await?;
-    settle(client).await?;
+    let send = async || {
+        progress(&format!("batch: {tasks} tasks in batches of {size}"));
+        send_batches(client, noop, size, tasks, duration).await
+    };
+    let outcome = apart(client, slots, duration, send).await?;
     line(format!("batches of {size}"), outcome, size)
+}
+
+/// Runs `load`, which takes `most` at the longest, with the workers out of its way.
+async fn apart<T>(
+    client: &Client,
+    slots: Slots,
+    most: Duration,
+    load: impl AsyncFnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    if slots == Slots::LeftAlone {
+        return load().await;
+    }
+    settle(client).await?;
+    let done = while_held(client, most, async |_| load().await).await?;
+    settle(client).await?;
+    Ok(done)
 }
 
 /// Sends at least `tasks` tasks in batches of `size`, within `duration`.
 pub(super) async fn send_batches(
     client: &Client,
+    noop: &Noop,
     size: u64,
     tasks: u64,
     duration: Duration,
 ) -> anyhow::Result<Outcome> {
-    let request = http::post(client.base(), "/tasks/submit/batch", &noop_batch_body(size));
+    let request = http::post(client.base(), "/tasks/submit/batch", &noop.batch_body(size));
     let bounds = Bounds {
         connections: 1,
         requests: tasks.div_ceil(size),
@@ -78,5 +99,6 @@ fn line(name: String, outcome: Outcome, tasks_each: u64) -> anyhow::Result<Line>
         outcome.refused
     );
     let tasks = outcome.accepted * tasks_each;
-    Ok(Line::rate(name, tasks, outcome.elapsed).with_refused(outcome.refused))
+    let line = Line::rate(name, tasks, outcome.elapsed).with_refused(outcome.refused);
+    Ok(line.with_answers(outcome.answers))
 }

@@ -22,15 +22,39 @@ pub(crate) const NOOP: &str = "noop";
 /// The queue of tasks without a priority, as all of the load is.
 pub(crate) const QUEUE: &str = "default";
 
-/// The body that submits one `noop`.
-pub(crate) fn noop_body() -> String {
-    format!(r#"{{"task_name":"{NOOP}"}}"#)
+/// The task that all load consists of.
+#[derive(Debug)]
+pub(crate) struct Noop {
+    body: String,
 }
 
-/// The body that submits `size` `noop`s.
-pub(crate) fn noop_batch_body(size: u64) -> String {
-    let tasks: Vec<_> = (0..size).map(|_| noop_body()).collect();
-    format!(r#"{{"tasks":[{}]}}"#, tasks.join(","))
+impl Noop {
+    /// A `noop` whose parameters are `parameter_bytes` of JSON; none when that is too few for any.
+    pub(crate) fn new(parameter_bytes: u32) -> Self {
+        const EMPTY: &str = r#"{"x":""}"#;
+        let filler = (parameter_bytes as usize).checked_sub(EMPTY.len());
+        let body = filler.map_or_else(
+            || format!(r#"{{"task_name":"{NOOP}"}}"#),
+            |bytes| {
+                format!(
+                    r#"{{"task_name":"{NOOP}","parameters":{{"x":"{}"}}}}"#,
+                    ".".repeat(bytes)
+                )
+            },
+        );
+        Self { body }
+    }
+
+    /// The body that submits it.
+    pub(crate) fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// The body that submits `size` of it.
+    pub(crate) fn batch_body(&self, size: u64) -> String {
+        let tasks: Vec<_> = (0..size).map(|_| self.body()).collect();
+        format!(r#"{{"tasks":[{}]}}"#, tasks.join(","))
+    }
 }
 
 /// Submits `task` `count` times, as one batch.
@@ -165,7 +189,16 @@ mod tests {
 
     #[test]
     fn a_batch_holds_as_many_tasks_as_asked() {
-        let body: serde_json::Value = serde_json::from_str(&noop_batch_body(3)).expect("JSON");
+        let body: serde_json::Value = serde_json::from_str(&Noop::new(0).batch_body(3)).expect("JSON");
         assert_eq!(body["tasks"].as_array().map(Vec::len), Some(3));
+    }
+
+    #[test]
+    fn the_parameters_are_as_long_as_asked() {
+        for (bytes, long) in [(0, None), (7, None), (8, Some(8)), (100, Some(100))] {
+            let task: serde_json::Value = serde_json::from_str(Noop::new(bytes).body()).expect("JSON");
+            let found = task.get("parameters").map(|found| found.to_string().len());
+            assert_eq!(found, long, "{bytes}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, value_parser};
 
-use crate::bench::{self, Line};
+use crate::bench::{self, Bounds, Line, Noop, Slots};
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
 
@@ -33,6 +33,14 @@ pub(crate) enum BenchCommand {
     All,
 }
 
+/// What the load consists of.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    /// Bytes of JSON that each task has for parameters; fewer than 8: none.
+    #[arg(long, default_value_t = Self::default().parameter_bytes, value_parser = value_parser!(u32).range(0..=100_000))]
+    parameter_bytes: u32,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
     /// Numbers of connections, measured one after the other.
@@ -44,6 +52,11 @@ pub(crate) struct SubmitArgs {
     /// Most submits for each.
     #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
     tasks: u64,
+    /// Send nothing but the submits: for a target whose workers are none or shall work meanwhile.
+    #[arg(long)]
+    no_hold: bool,
+    #[command(flatten)]
+    task: TaskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -55,8 +68,13 @@ pub(crate) struct BatchArgs {
     #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
     tasks: u64,
     /// Most seconds.
-    #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=600))]
+    #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
     seconds: u64,
+    /// Send nothing but the batches: for a target whose workers are none or shall work meanwhile.
+    #[arg(long)]
+    no_hold: bool,
+    #[command(flatten)]
+    task: TaskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +85,8 @@ pub(crate) struct DrainArgs {
     /// Most seconds for each of submitting and draining.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
     seconds: u64,
+    #[command(flatten)]
+    task: TaskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -80,16 +100,20 @@ pub(crate) struct E2eArgs {
     /// Most seconds for each of submitting and finishing.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
     seconds: u64,
+    #[command(flatten)]
+    task: TaskArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LatencyArgs {
     /// Submits per second.
-    #[arg(long, default_value_t = Self::default().rate, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = Self::default().rate, value_parser = value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// Seconds.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
+    #[command(flatten)]
+    task: TaskArgs,
 }
 
 pub(crate) async fn run(command: BenchCommand, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
@@ -105,12 +129,26 @@ pub(crate) async fn run(command: BenchCommand, client: &Client, output: Output) 
     Ok(ExitCode::SUCCESS)
 }
 
+impl Default for TaskArgs {
+    fn default() -> Self {
+        Self { parameter_bytes: 100 }
+    }
+}
+
+impl TaskArgs {
+    fn noop(&self) -> Noop {
+        Noop::new(self.parameter_bytes)
+    }
+}
+
 impl Default for SubmitArgs {
     fn default() -> Self {
         Self {
             connections: vec![1, 32, 256],
             seconds: 5,
             tasks: 200_000,
+            no_hold: false,
+            task: TaskArgs::default(),
         }
     }
 }
@@ -121,6 +159,8 @@ impl Default for BatchArgs {
             size: 1_000,
             tasks: 50_000,
             seconds: 30,
+            no_hold: false,
+            task: TaskArgs::default(),
         }
     }
 }
@@ -130,6 +170,7 @@ impl Default for DrainArgs {
         Self {
             tasks: 50_000,
             seconds: 120,
+            task: TaskArgs::default(),
         }
     }
 }
@@ -140,6 +181,7 @@ impl Default for E2eArgs {
             connections: 64,
             tasks: 50_000,
             seconds: 60,
+            task: TaskArgs::default(),
         }
     }
 }
@@ -149,6 +191,7 @@ impl Default for LatencyArgs {
         Self {
             rate: 50,
             seconds: 10,
+            task: TaskArgs::default(),
         }
     }
 }
@@ -156,27 +199,42 @@ impl Default for LatencyArgs {
 async fn submit(client: &Client, args: &SubmitArgs) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     for connections in &args.connections {
-        let seconds = Duration::from_secs(args.seconds);
-        lines.push(bench::submit(client, *connections, args.tasks, seconds).await?);
+        let bounds = bounds(*connections, args.tasks, args.seconds);
+        lines.push(bench::submit(client, &args.task.noop(), bounds, slots(args.no_hold)).await?);
     }
     Ok(lines)
 }
 
 async fn batch(client: &Client, args: &BatchArgs) -> anyhow::Result<Line> {
-    bench::batch(client, args.size, args.tasks, Duration::from_secs(args.seconds)).await
+    let way = (Duration::from_secs(args.seconds), slots(args.no_hold));
+    bench::batch(client, &args.task.noop(), args.size, args.tasks, way).await
 }
 
 async fn drain(client: &Client, args: &DrainArgs) -> anyhow::Result<Line> {
-    bench::drain(client, args.tasks, Duration::from_secs(args.seconds)).await
+    let seconds = Duration::from_secs(args.seconds);
+    bench::drain(client, &args.task.noop(), args.tasks, seconds).await
 }
 
 async fn e2e(client: &Client, args: &E2eArgs) -> anyhow::Result<Line> {
-    let seconds = Duration::from_secs(args.seconds);
-    bench::e2e(client, args.connections, args.tasks, seconds).await
+    let bounds = bounds(args.connections, args.tasks, args.seconds);
+    bench::e2e(client, &args.task.noop(), bounds).await
 }
 
 async fn latency(client: &Client, args: &LatencyArgs) -> anyhow::Result<Vec<Line>> {
-    bench::latency(client, args.rate, Duration::from_secs(args.seconds)).await
+    let seconds = Duration::from_secs(args.seconds);
+    bench::latency(client, &args.task.noop(), args.rate, seconds).await
+}
+
+fn bounds(connections: u32, requests: u64, seconds: u64) -> Bounds {
+    Bounds {
+        connections,
+        requests,
+        duration: Duration::from_secs(seconds),
+    }
+}
+
+fn slots(no_hold: bool) -> Slots {
+    if no_hold { Slots::LeftAlone } else { Slots::Held }
 }
 
 async fn all(client: &Client) -> anyhow::Result<Vec<Line>> {
@@ -194,13 +252,16 @@ fn print(lines: &[Line], output: Output) -> anyhow::Result<()> {
     }
     let rows: Vec<_> = lines.iter().map(row).collect();
     Ok(print_table(
-        &["MEASURED", "VALUE", "UNIT", "TASKS", "SECONDS", "REFUSED"],
+        &[
+            "MEASURED", "VALUE", "UNIT", "TASKS", "SECONDS", "REFUSED", "P50 MS", "P99 MS",
+        ],
         &rows,
     )?)
 }
 
 fn row(line: &Line) -> Vec<String> {
     let decimals = if line.value < 100.0 { 2 } else { 0 };
+    let millis = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}"));
     vec![
         line.name.clone(),
         format!("{:.decimals$}", line.value),
@@ -208,5 +269,7 @@ fn row(line: &Line) -> Vec<String> {
         line.tasks.to_string(),
         format!("{:.2}", line.seconds),
         line.refused.to_string(),
+        millis(line.p50_ms),
+        millis(line.p99_ms),
     ]
 }

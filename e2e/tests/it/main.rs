@@ -7,6 +7,7 @@ mod cancellation;
 mod chaos;
 mod command_line;
 mod configuration;
+mod costs;
 mod crashes;
 mod failures;
 mod fleet;

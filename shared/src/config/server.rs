@@ -14,7 +14,7 @@ use super::problem::LoadError;
 use super::queues::{QueuesConfig, list};
 use super::reader::Reader;
 use super::table::Binary;
-use super::{flags, worker};
+use super::{duration, flags, worker};
 use crate::circuit_breaker::Limits;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,8 +22,8 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 /// A body below this could not hold one submit; above it, memory would no longer be bounded well.
 const BODY_BYTES: RangeInclusive<usize> = 1_024..=64 * 1_024 * 1_024;
-/// Ten years.
-const RETENTION_DAYS: RangeInclusive<u32> = 1..=3_650;
+/// Up to ten years; 0 keeps for ever.
+const RETENTION_DAYS: RangeInclusive<u32> = 0..=3_650;
 
 /// What the server is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +72,10 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// How long an idempotency key holds at least.
     pub idempotency_ttl: Duration,
-    /// Days that finished tasks are kept.
-    pub retention_days: u32,
-    /// Days that dead letters are kept.
-    pub dead_letter_retention_days: u32,
+    /// Whole days (UTC) that finished tasks and the history of all tasks are kept; nothing keeps them for ever.
+    pub retention_days: Option<u32>,
+    /// Days that dead letters are kept; nothing keeps them for ever.
+    pub dead_letter_retention_days: Option<u32>,
     /// Who migrates.
     pub deployment_mode: DeploymentMode,
     /// Whether migrations run at start at all.
@@ -118,6 +118,7 @@ impl ServerConfig {
     fn read(reader: &mut Reader<'_>, command: ServerCommand, environment: Environment) -> Self {
         let (heartbeat_interval, worker_timeout) = worker::read_liveness(reader);
         let listen_addrs = read_listen_addrs(reader);
+        let idempotency_ttl = reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY);
         Self {
             command,
             environment,
@@ -129,9 +130,9 @@ impl ServerConfig {
             metrics_addr: read_metrics_addr(reader, &listen_addrs, "LISTEN_ADDRS"),
             listen_addrs,
             max_body_bytes: reader.number("MAX_BODY_BYTES", BODY_BYTES),
-            idempotency_ttl: reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY),
-            retention_days: reader.number("RETENTION_DAYS", RETENTION_DAYS),
-            dead_letter_retention_days: reader.number("DEAD_LETTER_RETENTION_DAYS", RETENTION_DAYS),
+            retention_days: read_retention(reader, "RETENTION_DAYS", idempotency_ttl),
+            dead_letter_retention_days: read_retention(reader, "DEAD_LETTER_RETENTION_DAYS", idempotency_ttl),
+            idempotency_ttl,
             deployment_mode: read_deployment_mode(reader),
             run_migrations: reader.switch("RUN_MIGRATIONS"),
             migration_timeout: reader.duration("DB_MIGRATION_TIMEOUT", SECOND..=DAY),
@@ -164,6 +165,20 @@ fn subcommand(matches: &ArgMatches) -> ServerCommand {
         Some("status") => ServerCommand::MigrateStatus,
         Some(_) => ServerCommand::MigrateRun,
     }
+}
+
+/// Reads a number of days. An idempotency key holds no longer than its task is kept.
+fn read_retention(reader: &mut Reader<'_>, name: &'static str, idempotency_ttl: Duration) -> Option<u32> {
+    let days = Some(reader.number(name, RETENTION_DAYS)).filter(|days| *days > 0);
+    let kept = days.map_or(Duration::MAX, |days| DAY * days);
+    if reader.sound(&["IDEMPOTENCY_TTL", name]) && kept < idempotency_ttl {
+        let ttl = duration::format(idempotency_ttl);
+        reader.problem(
+            name,
+            format!("must be at least as long as IDEMPOTENCY_TTL, {ttl}, or 0"),
+        );
+    }
+    days
 }
 
 fn read_deployment_mode(reader: &mut Reader<'_>) -> DeploymentMode {

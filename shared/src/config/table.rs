@@ -255,13 +255,13 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         "RETENTION_DAYS",
         Some("7"),
-        "Days that finished tasks are kept",
+        "Days that finished tasks and the history of tasks are kept; 0 keeps them for ever",
     ),
     entry(
         Server,
         "DEAD_LETTER_RETENTION_DAYS",
         Some("90"),
-        "Days that dead letters are kept",
+        "Days that dead letters are kept; 0 keeps them for ever",
     ),
     entry(
         Server,

@@ -42,7 +42,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(server.idempotency_ttl, Duration::from_hours(24));
     assert_eq!(
         (server.retention_days, server.dead_letter_retention_days),
-        (7, 90)
+        (Some(7), Some(90))
     );
     assert_eq!(server.deployment_mode, DeploymentMode::Standard);
     assert!(server.run_migrations);
@@ -106,10 +106,23 @@ fn flags_beat_variables_beat_files() {
             "db_pool_size = 5\nextra_queues = [\"a\", \"b\"]",
         );
     let config = server(&["--retention-days", "1"], &host).expect("sound");
-    assert_eq!(config.retention_days, 1);
+    assert_eq!(config.retention_days, Some(1));
     assert_eq!(config.leader_term, Duration::from_secs(20));
     assert_eq!(config.database.pool_size, 5);
     assert_eq!(config.queues.known.len(), 5);
+}
+
+#[test]
+fn a_retention_of_no_days_keeps_for_ever_and_a_key_is_not_outlived_by_its_task() {
+    let with = |days: &str, ttl: &str| {
+        let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", days), ("IDEMPOTENCY_TTL", ttl)]);
+        server(&[], &host)
+    };
+    assert_eq!(with("0", "60d").expect("sound").retention_days, None);
+    assert_eq!(with("2", "48h").expect("sound").retention_days, Some(2));
+    assert!(
+        text(with("2", "49h")).contains("RETENTION_DAYS: must be at least as long as IDEMPOTENCY_TTL, 2d1h")
+    );
 }
 
 #[test]
@@ -131,7 +144,7 @@ fn a_variable_and_its_file_together_are_a_problem() {
 #[test]
 fn an_empty_variable_counts_as_not_set() {
     let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", ""), ("POSTGRES_URL", "")]);
-    assert_eq!(server(&[], &host).expect("sound").retention_days, 7);
+    assert_eq!(server(&[], &host).expect("sound").retention_days, Some(7));
 }
 
 #[test]

@@ -85,7 +85,8 @@ struct Row {
 }
 
 /// The claim, around the part that picks and locks pending rows. That part sees `me` and `paused` and gives
-/// (id, known, suspect).
+/// (id, row, known, suspect). Rows are found again by where they lie: their lock keeps them there, and a row that
+/// somebody changed just before the lock is left alone like one that is locked.
 macro_rules! claim_rows {
     ($locked:tt, $claimant:expr, $source:expr) => {
         sqlx::query_as!(
@@ -103,21 +104,22 @@ macro_rules! claim_rows {
             "# + $locked
                 + r#"
             ), judged AS MATERIALIZED (
-                SELECT id, known AND (NOT suspect
-                                      OR (NOT $6 AND id = (SELECT id FROM locked WHERE known AND suspect LIMIT 1)))
-                           AS taken
+                SELECT row, known AND (NOT suspect
+                                       OR (NOT $6 AND id = (SELECT id FROM locked WHERE known AND suspect LIMIT 1)))
+                            AS taken
                   FROM locked
             ), claimed AS (
                 UPDATE tasks t
                    SET status = 'running', runs = t.runs + 1, worker_id = $1, started_at = now(), updated_at = now()
                  -- an array, here and below: a join could be planned as a scan (see `store`)
-                 WHERE t.id = ANY (ARRAY (SELECT id FROM judged WHERE taken))
-                RETURNING t.*
+                 WHERE t.ctid = ANY (ARRAY (SELECT row FROM judged WHERE taken))
+                RETURNING t.id, t.runs, t.task_name, t.queue, t.parameters, t.metadata, t.attempts, t.max_attempts, t.crash_count,
+                          t.timeout_seconds, t.correlation_id, t.traceparent, t.enqueued_at, t.started_at
             ), put_off AS (
                 UPDATE tasks t
                    SET status = 'scheduled', run_at = now() + make_interval(secs => 1 + 4 * random()),
                        updated_at = now()
-                 WHERE t.id = ANY (ARRAY (SELECT id FROM judged WHERE NOT taken))
+                 WHERE t.ctid = ANY (ARRAY (SELECT row FROM judged WHERE NOT taken))
             )
             SELECT me.alive AS "alive!", paused.names AS "paused!: Vec<QueueName>",
                    c.id AS "id?: TaskId", c.runs AS "runs?", c.task_name AS "task_name?",
@@ -145,7 +147,7 @@ macro_rules! claim_rows {
 pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[TaskId]) -> Result<Claim> {
     let rows = claim_rows!(
         r#"
-                SELECT id, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
+                SELECT id, ctid AS row, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
                   FROM tasks
                  -- as text, so that the index of pending rows, which holds the whole backlog, does not tempt the planner
                  WHERE id = ANY ($4::uuid[]) AND status::text = 'pending'
@@ -166,11 +168,11 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
 pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, limit: i64) -> Result<Claim> {
     let rows = claim_rows!(
         r#"
-                SELECT oldest.id, oldest.known, oldest.suspect
+                SELECT oldest.id, oldest.row, oldest.known, oldest.suspect
                   FROM UNNEST($2::text[]) AS q(name)
                  CROSS JOIN LATERAL (
                            -- the outer limit stops the scan, so that rows of later queues are not even locked
-                           SELECT id, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
+                           SELECT id, ctid AS row, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
                              FROM tasks
                             WHERE queue = q.name AND status = 'pending'
                             ORDER BY enqueued_at, id

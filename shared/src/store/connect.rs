@@ -12,9 +12,9 @@ use crate::config::DatabaseConfig;
 /// How long a caller waits for a connection before Postgres counts as away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// A connection that was idle for longer is pinged before use; a busy one is not, which spares the hot paths a round trip.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How long that ping may take before the connection is given up.
-const PING_BEFORE_USE: Duration = Duration::from_millis(500);
+pub(super) const PING_BEFORE_USE: Duration = Duration::from_millis(500);
 /// How long a connection that is given back may take to show that it is sound. One whose statement was given up still has
 /// its answer to come; without an end to that, the connections of a Postgres that vanished would fill the pool for ever.
 const PING_AFTER_USE: Duration = Duration::from_secs(2);

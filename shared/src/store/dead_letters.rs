@@ -49,6 +49,8 @@ pub struct Matched {
 pub struct Position {
     /// Its next batch begins above this id.
     pub above: TaskId,
+    /// It ends with this one.
+    pub up_to: TaskId,
     /// It takes only what had died by this time.
     pub as_of: DateTime<Utc>,
 }
@@ -77,7 +79,7 @@ macro_rules! over_batch {
                    AND ($3::text IS NULL OR task_name = $3)
                    AND ($4::text IS NULL OR queue = $4)
                    AND ($5::text IS NULL OR reason = $5)
-                   AND ($6::timestamptz IS NULL OR updated_at < $6)
+                   AND ($6::timestamptz IS NULL OR updated_at < $6) AND id <= $8
                  ORDER BY id
                  LIMIT $7
                    FOR NO KEY UPDATE SKIP LOCKED
@@ -89,6 +91,7 @@ macro_rules! over_batch {
             $filter.reason(),
             $filter.before,
             $limit,
+            $position.up_to as _,
             $($argument)*
         )
     };
@@ -194,7 +197,7 @@ pub async fn retry_batch(
              ORDER BY task_name, idempotency_key, b.id = s.task_id DESC NULLS LAST, b.id
         ), retaken AS (
             INSERT INTO task_keys AS k (task_name, idempotency_key, task_id, fingerprint, expires_at)
-            SELECT task_name, idempotency_key, id, request_fingerprint, now() + make_interval(secs => $8)
+            SELECT task_name, idempotency_key, id, request_fingerprint, now() + make_interval(secs => $9)
               FROM candidate
              ORDER BY task_name, idempotency_key
                 ON CONFLICT (task_name, idempotency_key) DO UPDATE
@@ -217,7 +220,7 @@ pub async fn retry_batch(
             RETURNING t.id
         ), noted AS (
             INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
-            SELECT id, 'dead_letter', 'pending', 'retried', $9 FROM revived
+            SELECT id, 'dead_letter', 'pending', 'retried', $10 FROM revived
         )
         SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", r.id IS NOT NULL AS "done!"
           FROM batch b LEFT JOIN revived r USING (id)
@@ -256,7 +259,7 @@ pub async fn purge_batch(
             RETURNING t.id, t.runs, t.attempts, t.error
         ), noted AS (
             INSERT INTO task_events (task_id, from_status, to_status, run, attempt, reason, error, actor)
-            SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $8 FROM gone
+            SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $9 FROM gone
         )
         SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", g.id IS NOT NULL AS "done!"
           FROM batch b LEFT JOIN gone g USING (id)

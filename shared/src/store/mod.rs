@@ -10,7 +10,8 @@
 //!   status: Postgres checks the version of its snapshot before it turns to the newer one.
 //! - Whatever is looked up by many ids is looked up by an array (`id = ANY …`) or by a `LATERAL` with a lock, not by a join: a
 //!   plan is made once and serves a connection for long, and while `tasks` is empty Postgres believes that reading all of
-//!   it is as cheap as one look by key. `shared/tests/it/store/plans.rs` holds the hot statements to it.
+//!   it is as cheap as one look by key. `shared/tests/it/store/plans.rs` holds the hot statements to it. (A `DELETE … USING` in
+//!   `complete` would save one look in two, and is planned as a walk over the whole key.)
 //! - Time is Postgres's `now()`.
 //! - `synchronous_commit` travels inside a statement and never as a session setting, which a pooler would leak to others.
 //! - A write by a worker carries (id, run, worker id); a late one changes nothing.
@@ -29,6 +30,7 @@ mod fault;
 pub mod gauges;
 pub mod history;
 pub mod insert;
+mod kept;
 pub mod keys;
 pub mod leader;
 pub mod liveness;
@@ -41,12 +43,14 @@ pub mod queues;
 pub mod rebuild;
 pub mod records;
 pub mod recover;
+pub mod retention;
 pub mod task_types;
 mod types;
 pub mod workers;
 
 pub use connect::{begin, bounded, connect, is_up, takes_writes};
 pub use fault::{Fault, fault, is_away};
+pub use kept::{Kept, KeptConnection};
 pub use sqlx::error::DatabaseError;
 pub use sqlx::{PgConnection, PgPool};
 

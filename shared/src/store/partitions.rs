@@ -4,13 +4,15 @@ use sqlx::PgExecutor;
 
 use super::Result;
 
+/// The tables that have a partition a day.
+pub const TABLES: [&str; 2] = ["finished_tasks", "task_events"];
 /// How many days ahead partitions are made.
 pub const DAYS_AHEAD: i32 = 14;
 
 /// Makes the partitions that are missing, up to [`DAYS_AHEAD`]; returns how many were.
 pub async fn ensure(db: impl PgExecutor<'_> + Copy) -> Result<i32> {
     let mut made = 0;
-    for parent in ["finished_tasks", "task_events"] {
+    for parent in TABLES {
         // one statement, so one transaction, a table: a lock that cannot be had for one does not undo the other
         made += sqlx::query_scalar!(
             r#"SELECT ensure_day_partitions($1::text::regclass, $2) AS "made!""#,

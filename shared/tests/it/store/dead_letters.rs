@@ -19,6 +19,7 @@ async fn start(db: &PgPool) -> Position {
     let matched = matched(db, &Filter::default()).await.expect("a count");
     Position {
         above: TaskId::MIN,
+        up_to: TaskId::MAX,
         as_of: matched.as_of,
     }
 }
@@ -148,6 +149,7 @@ async fn every_filter_narrows_the_list_the_count_and_the_batch_alike(db: PgPool)
         let mut transaction = db.begin().await.expect("a transaction");
         let position = Position {
             above: TaskId::MIN,
+            up_to: TaskId::MAX,
             as_of: matched.as_of,
         };
         let taken = purge_batch(&mut *transaction, &filter, position, 10, "me")

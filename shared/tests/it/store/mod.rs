@@ -1,6 +1,7 @@
 mod cancel;
 mod claim;
 mod complete;
+mod dead_letter_plans;
 mod dead_letters;
 mod end_runs;
 mod gauges;
@@ -17,6 +18,7 @@ mod promote;
 mod queues;
 mod records;
 mod recover;
+mod retention;
 mod support;
 mod task_types;
 mod transitions;

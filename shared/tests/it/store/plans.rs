@@ -10,7 +10,7 @@ use tasker_shared::task::{QueueName, Run, TaskId};
 use super::support::{claimant, ended, enter_worker, submit_many, success};
 
 /// Executions after which Postgres may settle for one plan, and a few more.
-const UNTIL_PLANNED: usize = 8;
+pub(super) const UNTIL_PLANNED: usize = 8;
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_plan_made_while_the_table_was_empty_still_looks_up_a_backlog_by_key(db: PgPool) {
@@ -28,10 +28,10 @@ async fn a_plan_made_while_the_table_was_empty_still_looks_up_a_backlog_by_key(d
         let ids = submit_many(&db, 2).await;
         run_and_end(&mut connection, &ids).await;
     }
-    let before = rows_read(&db, &mut connection).await;
+    let before = rows_read(&mut connection).await;
     let backlog = submit_many(&db, 1_000).await;
     run_and_end(&mut connection, &backlog[..2]).await;
-    let read = rows_read(&db, &mut connection).await - before;
+    let read = rows_read(&mut connection).await - before;
     assert!(read < 100, "{read} rows were read to run two");
 }
 
@@ -52,8 +52,8 @@ async fn run_and_end(connection: &mut PgConnection, ids: &[TaskId]) {
         .expect("an end");
 }
 
-/// Rows and index entries of `tasks` that were read so far, those that `connection` read among them.
-async fn rows_read(db: &PgPool, connection: &mut PgConnection) -> i64 {
+/// Rows and index entries of `tasks` that were read so far by statements of `connection` and of others.
+pub(super) async fn rows_read(connection: &mut PgConnection) -> i64 {
     sqlx::query("SELECT pg_stat_force_next_flush()")
         .execute(&mut *connection)
         .await
@@ -64,7 +64,7 @@ async fn rows_read(db: &PgPool, connection: &mut PgConnection) -> i64 {
           WHERE t.relname = 'tasks'
           GROUP BY t.seq_tup_read",
     )
-    .fetch_one(db)
+    .fetch_one(connection)
     .await
     .expect("the statistics")
 }

@@ -91,6 +91,7 @@ impl Actor<'_> {
         let all = Filter::default();
         let position = Position {
             above: TaskId::MIN,
+            up_to: TaskId::MAX,
             as_of: matched(self.db, &all).await?.as_of,
         };
         retry_batch(self.db, &all, position, 5, "me", KEY_TTL)

@@ -1,0 +1,277 @@
+//! What all lines share: the binaries, Postgres, Redis; and a database and a key prefix for each run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::{self, AsyncConnectionConfig};
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
+use tasker_shared::task::TaskId;
+use tempfile::TempDir;
+use url::Url;
+
+use crate::arguments::Arguments;
+
+/// The programs that are measured.
+const PROGRAMS: [&str; 3] = ["tasker-server", "tasker-worker", "tasker"];
+/// Longer than any command here takes, millions of keys deleted among them.
+const REDIS_ANSWER: Duration = Duration::from_mins(1);
+/// Connections of this program to a database that is measured.
+const POOL_SIZE: u32 = 8;
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// What all lines share.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    pub(crate) arguments: Arguments,
+    pub(crate) binaries: PathBuf,
+    /// The database that the URL names: it only makes and drops others.
+    pub(crate) admin: PgPool,
+    pub(crate) http: reqwest::Client,
+    redis: redis::Client,
+    folder: TempDir,
+    /// The names of those that were made and not dropped yet.
+    sandboxes: Mutex<BTreeSet<String>>,
+}
+
+/// A database and a Redis key prefix of one run's own.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    name: String,
+    /// Its database.
+    pub(crate) url: Url,
+    /// Begins the names of its keys.
+    pub(crate) prefix: String,
+    /// Connections to its database.
+    pub(crate) pool: PgPool,
+    /// A connection to Redis.
+    pub(crate) redis: MultiplexedConnection,
+}
+
+impl Environment {
+    /// Finds the binaries and reaches the services.
+    pub(crate) async fn new(mut arguments: Arguments) -> anyhow::Result<Self> {
+        // processes are started in other folders than this one
+        let binaries = match &arguments.binaries {
+            Some(folder) => std::path::absolute(folder)?,
+            None => own_folder()?,
+        };
+        arguments.venv = std::path::absolute(&arguments.venv)?;
+        ensure_programs(&binaries)?;
+        let admin = PgPoolOptions::new()
+            .max_connections(2)
+            .connect(arguments.database_url.as_str())
+            .await
+            .context("cannot use Postgres (DATABASE_URL)")?;
+        let redis = redis::Client::open(arguments.redis_url.as_str()).context("cannot use REDIS_URL")?;
+        let environment = Self {
+            binaries,
+            admin,
+            redis,
+            arguments,
+            http: reqwest::Client::builder().no_proxy().timeout(REQUEST).build()?,
+            folder: tempfile::tempdir()?,
+            sandboxes: Mutex::default(),
+        };
+        environment.redis().await?;
+        Ok(environment)
+    }
+
+    /// A connection to Redis.
+    pub(crate) async fn redis(&self) -> anyhow::Result<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_ANSWER));
+        let connection = self.redis.get_multiplexed_async_connection_with_config(&config);
+        connection.await.context("cannot use Redis (REDIS_URL)")
+    }
+
+    /// The version of Redis.
+    pub(crate) async fn redis_version(&self) -> anyhow::Result<String> {
+        let mut connection = self.redis().await?;
+        let info: String = redis::cmd("INFO")
+            .arg("server")
+            .query_async(&mut connection)
+            .await?;
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        Ok(version.unwrap_or("unknown").to_owned())
+    }
+
+    /// One of the programs, with no variables but those that every process needs, away from the checkout's configuration.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(name));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// A new file for the log of a process.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.folder
+            .path()
+            .join(format!("{name}-{}.log", TaskId::generate()))
+    }
+
+    /// An empty database and a prefix that no key has.
+    pub(crate) async fn sandbox(&self) -> anyhow::Result<Sandbox> {
+        let name = format!("tasker_bench_{}", TaskId::generate().to_string().replace('-', ""));
+        let prefix = format!("{name}:");
+        self.known().insert(name.clone());
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&self.admin)
+            .await
+            .context("cannot create a database (DATABASE_URL)")?;
+        let mut url = self.arguments.database_url.clone();
+        url.set_path(&name);
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL_SIZE)
+            .connect(url.as_str())
+            .await?;
+        let redis = self.redis().await?;
+        Ok(Sandbox {
+            name,
+            url,
+            prefix,
+            pool,
+            redis,
+        })
+    }
+
+    /// Drops what a run leaves behind. Nothing of it may run any more.
+    pub(crate) async fn discard(&self, sandbox: Sandbox) -> anyhow::Result<()> {
+        sandbox.pool.close().await;
+        self.drop_sandbox(&sandbox.name).await
+    }
+
+    /// Drops what runs left behind that did not come to their end.
+    pub(crate) async fn clean(&self) -> anyhow::Result<()> {
+        let left = self.known().clone();
+        for name in left {
+            self.drop_sandbox(&name).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_sandbox(&self, name: &str) -> anyhow::Result<()> {
+        sqlx::query(AssertSqlSafe(format!(
+            "DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+        )))
+        .execute(&self.admin)
+        .await
+        .with_context(|| format!("cannot drop the database {name}"))?;
+        let mut connection = self.redis().await?;
+        let mut cursor = 0_u64;
+        loop {
+            let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg("MATCH")
+                .arg(format!("*{name}*"))
+                .arg("COUNT")
+                .arg(1_000)
+                .query_async(&mut connection)
+                .await?;
+            if !keys.is_empty() {
+                let _: u64 = redis::cmd("UNLINK")
+                    .arg(&keys)
+                    .query_async(&mut connection)
+                    .await?;
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        self.known().remove(name);
+        Ok(())
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sandbox {
+    /// The name of its database, which nothing else has.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Key of the list that the load waits in.
+    pub(crate) fn list(&self) -> String {
+        format!("{}default", self.prefix)
+    }
+
+    /// How many ids wait in it.
+    pub(crate) async fn depth(&mut self) -> anyhow::Result<u64> {
+        let list = self.list();
+        Ok(redis::cmd("LLEN").arg(list).query_async(&mut self.redis).await?)
+    }
+
+    /// Puts the ids of all pending tasks that were created since `since` on the tail of the list, in order.
+    pub(crate) async fn push_pending(&mut self, since: chrono::DateTime<chrono::Utc>) -> anyhow::Result<u64> {
+        const AT_ONCE: usize = 5_000;
+        let list = self.list();
+        let ids = sqlx::query_scalar::<_, TaskId>(
+            "SELECT id FROM tasks WHERE status = 'pending' AND created_at >= $1 ORDER BY enqueued_at, id",
+        )
+        .bind(since)
+        .fetch(&self.pool);
+        let mut chunks = std::pin::pin!(ids.try_chunks(AT_ONCE));
+        let mut pushed = 0;
+        while let Some(chunk) = chunks.try_next().await? {
+            let chunk: Vec<String> = chunk.iter().map(ToString::to_string).collect();
+            pushed += chunk.len() as u64;
+            let _: u64 = redis::cmd("RPUSH")
+                .arg(&list)
+                .arg(&chunk)
+                .query_async(&mut self.redis)
+                .await?;
+        }
+        Ok(pushed)
+    }
+}
+
+fn own_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("where is this program?")?;
+    let folder = program.parent().context("this program is in no folder")?;
+    Ok(folder.to_owned())
+}
+
+fn ensure_programs(folder: &Path) -> anyhow::Result<()> {
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|name| !folder.join(name).is_file())
+        .collect();
+    match missing.as_slice() {
+        [] => {}
+        [name, ..] => bail!(
+            "{} is not there: run `cargo build --release --workspace --bins`, or name another folder with --binaries",
+            folder.join(name).display()
+        ),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_binary_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("tasker-server"), "").expect("written");
+        let error = ensure_programs(folder.path())
+            .expect_err("two are missing")
+            .to_string();
+        assert!(
+            error.contains("tasker-worker is not there") && error.contains("--binaries"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! Many tasks through a system, to see whether anything grows: an hour of a busy day, compressed.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::arguments::Choice;
+use crate::driver;
+use crate::environment::Environment;
+use crate::figures::{Figure, RATE};
+use crate::lines::{MEBIBYTE, POOL_SIZE, progress};
+use crate::rows::{self, Done};
+use crate::stats::{count, slope};
+use crate::system::{System, Watch};
+
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
+/// So many more are submitted at a time, and only while fewer than that wait: the backlog stays bounded.
+const STEP: u64 = 50_000;
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const HOUR: f64 = 3_600.0;
+
+/// The system at one time.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    hours: f64,
+    done: f64,
+    dead_tuples: f64,
+    table_bytes: f64,
+    server_bytes: f64,
+    worker_bytes: f64,
+}
+
+pub(super) async fn churn(env: &Environment) -> anyhow::Result<Vec<Figure>> {
+    let mut system = System::start(env).await?;
+    system.add_workers(1, POOL_SIZE).await?;
+    let since = rows::now(&system.sandbox.pool).await?;
+    let submitted = std::cell::Cell::new(0);
+    let mut samples = Vec::new();
+    tokio::select! {
+        fed = feed(env, &system, &submitted) => fed?,
+        error = watch(&system, &submitted, &mut samples) => return Err(error),
+    }
+    let until = rows::now(&system.sandbox.pool).await?;
+    system.until_idle().await?;
+    let done = Done::between(&system.sandbox.pool, (since, until), submitted.get()).await?;
+    let rate = done.end_to_end_rate()?;
+    system.stop().await?;
+    Ok(figures(rate, &samples))
+}
+
+/// Submits all of it, as fast as it is worked off.
+async fn feed(
+    env: &Environment,
+    system: &System<'_>,
+    submitted: &std::cell::Cell<u64>,
+) -> anyhow::Result<()> {
+    let mut watch = Watch::new(Instant::now());
+    while submitted.get() < env.arguments.churn_tasks {
+        let alive = rows::alive(&system.sandbox.pool).await?;
+        watch.ensure_moving(alive, Instant::now())?;
+        if alive >= STEP {
+            sleep(LOOK_INTERVAL).await;
+            continue;
+        }
+        let left = env.arguments.churn_tasks - submitted.get();
+        let measured = driver::batch(env, &system.server.url, left.min(STEP)).await?;
+        submitted.set(submitted.get() + measured.tasks);
+    }
+    Ok(())
+}
+
+/// Takes samples until it is dropped, or fails.
+async fn watch(
+    system: &System<'_>,
+    submitted: &std::cell::Cell<u64>,
+    samples: &mut Vec<Sample>,
+) -> anyhow::Error {
+    let start = Instant::now();
+    let mut ticks = interval(SAMPLE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match sample(system, submitted.get(), start).await {
+            Ok(sample) => {
+                progress(&format!(
+                    "  {:.0} s: {:.0} done, {:.0} dead rows, table {:.0} MiB, server {:.0} MiB, worker {:.0} MiB",
+                    sample.hours * HOUR,
+                    sample.done,
+                    sample.dead_tuples,
+                    sample.table_bytes / MEBIBYTE,
+                    sample.server_bytes / MEBIBYTE,
+                    sample.worker_bytes / MEBIBYTE
+                ));
+                samples.push(sample);
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+async fn sample(system: &System<'_>, submitted: u64, start: Instant) -> anyhow::Result<Sample> {
+    let alive = rows::alive(&system.sandbox.pool).await?;
+    let (dead_tuples, table_bytes): (i64, i64) = sqlx::query_as(
+        "SELECT n_dead_tup, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE relname = 'tasks'",
+    )
+    .fetch_one(&system.sandbox.pool)
+    .await?;
+    let (server, worker) = system.memory()?;
+    Ok(Sample {
+        hours: start.elapsed().as_secs_f64() / HOUR,
+        // a step that is being submitted counts as nothing yet
+        done: count(submitted.saturating_sub(alive)),
+        dead_tuples: count(dead_tuples),
+        table_bytes: count(table_bytes),
+        server_bytes: count(server.resident),
+        worker_bytes: worker.map_or(0.0, |worker| count(worker.resident)),
+    })
+}
+
+type Reading = fn(&Sample) -> f64;
+
+/// The rate, and for each thing that was watched how it stood at last and by how much it grew in an hour.
+fn figures(rate: f64, samples: &[Sample]) -> Vec<Figure> {
+    let line = Choice::Churn;
+    let rates: Vec<(f64, f64)> = samples
+        .windows(2)
+        .map(|pair| {
+            let hours = pair[1].hours - pair[0].hours;
+            (pair[1].hours, (pair[1].done - pair[0].done) / (hours * HOUR))
+        })
+        .collect();
+    let mut figures = vec![Figure::new(line, RATE, rate, "tasks/s")];
+    figures.extend(slope(&rates).map(|slope| Figure::new(line, "rate, change in an hour", slope, "tasks/s")));
+    let watched: [(_, _, Reading); 4] = [
+        ("dead rows of tasks", "rows", |sample| sample.dead_tuples),
+        ("size of tasks", "MiB", |sample| sample.table_bytes / MEBIBYTE),
+        ("server, memory", "MiB", |sample| sample.server_bytes / MEBIBYTE),
+        ("worker, memory", "MiB", |sample| sample.worker_bytes / MEBIBYTE),
+    ];
+    for (name, unit, of) in watched {
+        let points: Vec<_> = samples.iter().map(|sample| (sample.hours, of(sample))).collect();
+        figures.extend(samples.last().map(|last| Figure::new(line, name, of(last), unit)));
+        let change = slope(&points);
+        figures
+            .extend(change.map(|slope| Figure::new(line, format!("{name}, change in an hour"), slope, unit)));
+    }
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::value;
+
+    fn sample(hours: f64, done: f64, table_bytes: f64) -> Sample {
+        Sample {
+            hours,
+            done,
+            dead_tuples: 7.0,
+            table_bytes,
+            server_bytes: MEBIBYTE,
+            worker_bytes: MEBIBYTE,
+        }
+    }
+
+    #[test]
+    fn what_grows_shows_by_how_much_in_an_hour() {
+        let samples = [
+            sample(0.0, 0.0, MEBIBYTE),
+            sample(0.5, 1_800.0, 2.0 * MEBIBYTE),
+            sample(1.0, 5_400.0, 3.0 * MEBIBYTE),
+        ];
+        let figures = figures(1.5, &samples);
+        let near = |name: &str, wanted: f64| {
+            let found = value(&figures, Choice::Churn, name);
+            assert!(
+                found.is_some_and(|found| (found - wanted).abs() < 1e-9),
+                "{name}: {found:?}"
+            );
+        };
+        near("size of tasks", 3.0);
+        near("size of tasks, change in an hour", 2.0);
+        near("dead rows of tasks, change in an hour", 0.0);
+        // one a second, then two
+        near("rate, change in an hour", 2.0);
+    }
+
+    #[test]
+    fn a_short_run_has_no_slopes() {
+        assert_eq!(figures(1.5, &[]).len(), 1);
+        assert_eq!(figures(1.5, &[sample(0.0, 0.0, 1.0)]).len(), 5);
+    }
+}

@@ -1,0 +1,161 @@
+//! Processes that a line started: their logs, and their end with the line, however that ends.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use tokio::time::sleep;
+
+/// How long a process may take to end after it was asked to.
+const END: Duration = Duration::from_secs(40);
+/// The same when nobody waits for what it still has to do.
+const END_IN_A_HURRY: Duration = Duration::from_secs(5);
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Lines of a log that an error shows.
+const LOG_LINES: usize = 12;
+
+/// A child process whose output goes to a file. Dropped, it is asked to end and then killed.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`; `log` is where its output goes.
+    pub(crate) fn start(name: &str, mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
+        let name = name.to_owned();
+        Ok(Self { name, child, log })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Fails if it has ended, with the end of its log.
+    pub(crate) fn ensure_alive(&mut self) -> anyhow::Result<()> {
+        let ended = self.ended()?;
+        ensure!(
+            ended.is_none(),
+            "{} has ended; the end of its log:\n{}",
+            self.name,
+            self.log_end()
+        );
+        Ok(())
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn log_end(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) async fn terminate(mut self) -> anyhow::Result<()> {
+        self.signal("TERM");
+        let deadline = Instant::now() + END;
+        while self.ended()?.is_none() {
+            ensure!(
+                Instant::now() < deadline,
+                "{} did not end within {} s",
+                self.name,
+                END.as_secs()
+            );
+            sleep(LOOK_INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        // one that has ended meanwhile is no mistake, and what does not heed it is killed in the end
+        let _ = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !matches!(self.ended(), Ok(None)) {
+            return;
+        }
+        self.signal("TERM");
+        let deadline = Instant::now() + END_IN_A_HURRY;
+        while matches!(self.ended(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, folder: &Path) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start("the script", command, folder.join("log")).expect("a shell")
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ended_says_why() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut process = shell("echo address already in use >&2", folder.path());
+        while process.ended().expect("told").is_none() {
+            sleep(LOOK_INTERVAL).await;
+        }
+        let error = process.ensure_alive().expect_err("it has ended").to_string();
+        assert!(
+            error.contains("the script has ended") && error.ends_with("address already in use"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_process_ends_when_asked_and_when_dropped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        shell("sleep 60", folder.path())
+            .terminate()
+            .await
+            .expect("it ends");
+        let process = shell("sleep 60", folder.path());
+        let proc = PathBuf::from(format!("/proc/{}", process.pid()));
+        assert!(proc.exists());
+        drop(process);
+        assert!(!proc.exists());
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let started = Process::start("x", Command::new("/no/such/program"), folder.path().join("log"));
+        let error = started.expect_err("there is none").to_string();
+        assert_eq!(error, "cannot start /no/such/program");
+    }
+}
