@@ -117,6 +117,12 @@ impl ClaimLoop {
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
+        // while another claim is on its way, a small one gains nothing
+        tokio::select! {
+            biased;
+            () = self.slots.half_free() => {}
+            _ = self.claims.acquire_many(CLAIMS_AT_ONCE - 1) => {}
+        }
         let free = self.slots.take_free().await;
         // what a claim meanwhile brought to light is looked at again
         self.parts.gate.is_open().then_some((claim, free))

@@ -8,22 +8,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug, Clone)]
 pub(crate) struct Slots {
     semaphore: Arc<Semaphore>,
+    half: u32,
 }
 
 impl Slots {
     pub(crate) fn new(count: usize) -> Self {
         Self {
             semaphore: Arc::new(Semaphore::new(count)),
+            half: u32::try_from(count.div_ceil(2)).unwrap_or(u32::MAX),
         }
     }
 
     /// Waits for a free slot and takes it together with all others that are free, and with those that become free as long as
-    /// each turn of the scheduler frees some: short tasks that end together are followed by one batch, and none waits for long ones.
+    /// each turn of the scheduler frees some: short tasks that end together are followed by one batch, and none waits for
+    /// long ones.
     pub(crate) async fn take_free(&self) -> FreeSlots {
-        let mut permits = Arc::clone(&self.semaphore)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let mut permits = self.acquire(1).await;
         loop {
             let others = u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX);
             if let Ok(more) = Arc::clone(&self.semaphore).try_acquire_many_owned(others) {
@@ -34,6 +34,18 @@ impl Slots {
                 return FreeSlots { permits };
             }
         }
+    }
+
+    /// Waits until half of the slots are free.
+    pub(crate) async fn half_free(&self) {
+        drop(self.acquire(self.half).await);
+    }
+
+    async fn acquire(&self, slots: u32) -> OwnedSemaphorePermit {
+        Arc::clone(&self.semaphore)
+            .acquire_many_owned(slots)
+            .await
+            .expect("the semaphore is never closed")
     }
 }
 

@@ -67,7 +67,7 @@ pub struct Claim {
 /// One row of the answer: the facts about the worker, and a task if one was claimed.
 struct Row {
     alive: bool,
-    paused: Vec<QueueName>,
+    paused: Option<Vec<QueueName>>,
     id: Option<TaskId>,
     runs: Option<i32>,
     task_name: Option<String>,
@@ -97,7 +97,7 @@ macro_rules! claim_rows {
             ), me AS MATERIALIZED (
                 SELECT EXISTS (SELECT FROM workers WHERE id = $1 AND status = 'alive') AS alive FROM lazy
             ), paused AS MATERIALIZED (
-                SELECT COALESCE(array_agg(name), '{}') AS names
+                SELECT array_agg(name) AS names
                   FROM queues
                  WHERE paused_at IS NOT NULL AND name = ANY ($2::text[])
             ), locked AS MATERIALIZED (
@@ -121,7 +121,7 @@ macro_rules! claim_rows {
                        updated_at = now()
                  WHERE t.ctid = ANY (ARRAY (SELECT row FROM judged WHERE NOT taken))
             )
-            SELECT me.alive AS "alive!", paused.names AS "paused!: Vec<QueueName>",
+            SELECT me.alive AS "alive!", paused.names AS "paused?: Vec<QueueName>",
                    c.id AS "id?: TaskId", c.runs AS "runs?", c.task_name AS "task_name?",
                    c.queue AS "queue?: QueueName", c.parameters::text AS parameters, c.metadata::text AS metadata,
                    c.attempts AS "attempts?", c.max_attempts AS "max_attempts?", c.crash_count >= $5 AS suspect,
@@ -151,7 +151,7 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
                   FROM tasks
                  -- as text, so that the index of pending rows, which holds the whole backlog, does not tempt the planner
                  WHERE id = ANY ($4::uuid[]) AND status::text = 'pending'
-                   AND (SELECT alive FROM me) AND queue <> ALL ((SELECT names FROM paused)::text[])
+                   AND (SELECT alive FROM me) AND queue <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
                  ORDER BY id
                    FOR NO KEY UPDATE SKIP LOCKED
         "#,
@@ -179,7 +179,7 @@ pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, limi
                             LIMIT $4
                               FOR NO KEY UPDATE SKIP LOCKED
                        ) AS oldest
-                 WHERE (SELECT alive FROM me) AND q.name <> ALL ((SELECT names FROM paused)::text[])
+                 WHERE (SELECT alive FROM me) AND q.name <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
                  LIMIT $4
         "#,
         claimant,
@@ -194,7 +194,7 @@ fn read(rows: Vec<Row>) -> Claim {
     let mut claim = Claim::default();
     for row in rows {
         claim.worker_is_alive = row.alive;
-        claim.paused.extend(row.paused);
+        claim.paused.extend(row.paused.into_iter().flatten());
         // one row comes back even when nothing was claimed; its task is empty
         let Some(id) = row.id else { continue };
         claim.tasks.push(Claimed {

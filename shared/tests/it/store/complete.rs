@@ -54,6 +54,28 @@ async fn a_late_run_or_another_worker_changes_nothing_and_is_not_returned(db: Pg
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn runs_of_any_number_end_together_and_a_late_one_leaves_its_result_to_the_present_one(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let ids = submit_many(&db, 2).await;
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        let run = run_of(&db, "w", ids[0]).await;
+        let back = end_runs(&db, "w", &[ended(run, Verdict::GivenBack)]).await;
+        back.expect("an answer");
+        runs.push(success(run, "\"late\""));
+    }
+    runs.push(success(run_of(&db, "w", ids[0]).await, "\"present\""));
+    runs.push(success(run_of(&db, "w", ids[1]).await, "\"first\""));
+    let mut done = complete(&db, "w", &runs).await.expect("an answer");
+    done.sort_by_key(|(id, _)| *id);
+    assert_eq!(done, [0, 1].map(|at| (ids[at], TaskStatus::Completed)));
+    for (id, result) in [(ids[0], "\"present\""), (ids[1], "\"first\"")] {
+        assert_eq!(record(&db, id).await.result.as_deref(), Some(result));
+        assert_eq!(rows_of(&db, id).await, 1);
+    }
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn completing_twice_is_completing_once(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
