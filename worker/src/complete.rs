@@ -184,8 +184,6 @@ async fn write(parts: &Parts, batch: Vec<Finished>) {
             Ending::Other(ended) => others.push(ended),
         }
     }
-    // in id order, as every statement locks its rows
-    successes.sort_unstable_by_key(|success| success.run.task);
     write_successes(parts, &tally, successes, &mut others).await;
     write_others(parts, &tally, &others).await;
     parts.held.remove(runs);
