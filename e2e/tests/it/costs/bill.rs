@@ -8,8 +8,8 @@ use std::time::Duration;
 const STATEMENTS: [(&str, &str); 11] = [
     ("submit", "WITH durable AS MATERIALIZED"),
     ("claim", "WHERE id = ANY ($4::uuid[]) AND status::text ="),
-    ("net", "SELECT oldest.id, oldest.known"),
-    ("complete", "AS t(id, run, result, report)"),
+    ("net", "SELECT oldest.id, oldest.row, oldest.known"),
+    ("complete", "AS i(id, run, result, report)"),
     ("end runs", "AS i(id, run, next, retry_seconds"),
     ("promote", "), promoted AS ( UPDATE tasks"),
     ("next due", "GREATEST(extract("),
