@@ -6,6 +6,7 @@ mod dead_letters;
 mod end_runs;
 mod gauges;
 mod insert;
+mod kept;
 mod keys;
 mod leader;
 mod liveness;
