@@ -1,177 +1,31 @@
-//! Complete: writes the ends of runs, many at once. Two flushers take what waits; while one's commit is on its way, the
-//! next batch forms. There is no timer.
+//! Complete: writes the ends of runs, as [`crate::ends`] gathers them.
 //!
 //! While Postgres is away, ends are held and tried again: these writes are fenced, so repeating one is harmless. What is held
 //! is bounded by the slots, and by bytes.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::{Success, complete};
 use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_shared::store::{self, Fault, fault};
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{Run, TaskId};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{error, info, warn};
 
+use crate::ends::{Ending, Finished};
 use crate::runtime::Parts;
 use crate::tally::Tally;
 
-/// Flushers at work at once: one writes while the next gathers.
-pub(crate) const FLUSHERS: usize = 2;
-/// Most ends in one statement.
-const BATCH_RUNS: usize = 1_000;
-/// Most bytes of results in one statement, unless a single one is larger.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of results that wait to be written; a run with another waits in its slot.
-const HELD_BYTES: usize = 64 * 1024 * 1024;
 /// How long a statement may take. It may have taken place all the same, so it is repeated: these writes are fenced, and a run
 /// that is found over already is counted as late.
 const WRITE_MAX: Duration = Duration::from_secs(10);
 /// The first and the longest wait after a write that failed.
 const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
-/// A run that is over, for the worker.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) run: Run,
-    pub(crate) attempt: i32,
-    pub(crate) task_name: String,
-    pub(crate) elapsed: Duration,
-    pub(crate) ending: Ending,
-}
-
-/// What is to be written of it.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    Success(Success),
-    Other(EndedRun),
-}
-
-impl Finished {
-    pub(crate) fn new(claimed: Claimed, elapsed: Duration, ending: Ending) -> Self {
-        Self {
-            run: claimed.run,
-            attempt: claimed.attempts + 1,
-            task_name: claimed.task_name,
-            elapsed,
-            ending,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match &self.ending {
-            Ending::Success(success) => success.result.len(),
-            Ending::Other(ended) => ended.error.as_ref().map_or(0, String::len),
-        }
-    }
-}
-
-struct Queued {
-    finished: Finished,
-    _bytes: OwnedSemaphorePermit,
-}
-
-/// Where runs hand in their ends.
-#[derive(Debug)]
-pub(crate) struct Completer {
-    ends: mpsc::Sender<Queued>,
-    bytes: Arc<Semaphore>,
-}
-
-/// The other side of a [`Completer`]; the flushers share it.
-pub(crate) struct Ends {
-    receiver: Mutex<Waiting>,
-}
-
-struct Waiting {
-    channel: mpsc::Receiver<Queued>,
-    /// The end that did not fit into the batch before.
-    next: Option<Queued>,
-}
-
-impl Completer {
-    pub(crate) fn new(pool_size: usize) -> (Self, Arc<Ends>) {
-        let (ends, channel) = mpsc::channel(pool_size.max(BATCH_RUNS));
-        let bytes = Arc::new(Semaphore::new(HELD_BYTES));
-        (
-            Self { ends, bytes },
-            Arc::new(Ends {
-                receiver: Mutex::new(Waiting { channel, next: None }),
-            }),
-        )
-    }
-
-    /// Hands in an end; waits while too many are held.
-    pub(crate) async fn send(&self, finished: Finished) {
-        let bytes = u32::try_from(finished.bytes().min(HELD_BYTES)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.bytes)
-            .acquire_many_owned(bytes)
-            .await
-            .expect("the semaphore is never closed");
-        // fails only when the flushers were ended by a hard stop: then recovery returns the run
-        let _ = self
-            .ends
-            .send(Queued {
-                finished,
-                _bytes: permit,
-            })
-            .await;
-    }
-}
-
-impl Ends {
-    /// Writes what is handed in until nothing can come any more.
-    pub(crate) async fn flush(self: Arc<Self>, parts: Arc<Parts>) {
-        loop {
-            let batch = self.receiver.lock().await.batch(&parts).await;
-            if batch.is_empty() {
-                return;
-            }
-            write(&parts, batch.into_iter().map(|queued| queued.finished).collect()).await;
-        }
-    }
-}
-
-impl Waiting {
-    /// What waits, or the next that comes; nothing at the end.
-    async fn batch(&mut self, parts: &Parts) -> Vec<Queued> {
-        let mut batch: Vec<Queued> = self.next.take().into_iter().collect();
-        if batch.is_empty() {
-            tokio::select! {
-                biased;
-                first = self.channel.recv() => batch.extend(first),
-                // runs hand in nothing after this, and what they handed in was received above
-                () = parts.no_more_ends.cancelled() => return batch,
-            }
-        }
-        let mut bytes: usize = batch.iter().map(|queued| queued.finished.bytes()).sum();
-        while !batch.is_empty() && batch.len() < BATCH_RUNS {
-            let Ok(queued) = self.channel.try_recv() else {
-                // what ends at this moment comes along
-                tokio::task::yield_now().await;
-                if self.channel.is_empty() {
-                    break;
-                }
-                continue;
-            };
-            bytes += queued.finished.bytes();
-            if bytes > BATCH_BYTES {
-                self.next = Some(queued);
-                break;
-            }
-            batch.push(queued);
-        }
-        batch
-    }
-}
-
 /// Writes a batch, however long that takes.
-async fn write(parts: &Parts, batch: Vec<Finished>) {
+pub(crate) async fn write(parts: &Parts, batch: Vec<Finished>) {
     let runs: Vec<Run> = batch.iter().map(|finished| finished.run).collect();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
@@ -205,9 +59,7 @@ async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, 
         let written = written.await;
         match written {
             Ok(ended) => {
-                for (id, status) in &ended {
-                    tally.count(*id, *status);
-                }
+                tally.count(ended.iter().copied());
                 note_late(
                     parcel.iter().map(|success| success.run.task),
                     ended.into_iter().map(|(id, _)| id),
@@ -258,9 +110,7 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     });
     match written.await {
         Ok(ended) => {
-            for ended in &ended {
-                tally.count(ended.id, ended.status);
-            }
+            tally.count(ended.iter().map(|ended| (ended.id, ended.status)));
             note_late(
                 others.iter().map(|other| other.run.task),
                 ended.iter().map(|ended| ended.id),

@@ -14,8 +14,8 @@ use tasker_shared::task::retry::{Backoff, Failure, decide};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
 
-use crate::complete::{Ending, Finished};
 use crate::context::{Context, RunFacts};
+use crate::ends::{Ending, Finished};
 use crate::handler::{Handler, TaskError};
 use crate::held::Added;
 use crate::runtime::Parts;

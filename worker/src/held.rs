@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Held {
     runs: Mutex<HashMap<TaskId, HeldRun>>,
-    count: watch::Sender<usize>,
+    /// Whether there are any. Changed under the lock of `runs`, and only when it changes: nobody waits for a number.
+    any: watch::Sender<bool>,
     /// When each claim that is on its way was begun. There are a few at most.
     claims: Mutex<Vec<Instant>>,
 }
@@ -55,7 +56,7 @@ impl Default for Held {
     fn default() -> Self {
         Self {
             runs: Mutex::default(),
-            count: watch::Sender::new(0),
+            any: watch::Sender::new(false),
             claims: Mutex::default(),
         }
     }
@@ -79,7 +80,9 @@ impl Held {
             };
         }
         runs.insert(run.task, new);
-        self.count.send_replace(runs.len());
+        if runs.len() == 1 {
+            self.any.send_replace(true);
+        }
         Added::New(cancelled)
     }
 
@@ -91,7 +94,9 @@ impl Held {
                 runs.remove(&run.task);
             }
         }
-        self.count.send_replace(runs.len());
+        if runs.is_empty() {
+            self.any.send_replace(false);
+        }
     }
 
     /// Everything that is held.
@@ -138,17 +143,13 @@ impl Held {
 
     /// How many runs are held.
     pub(crate) fn len(&self) -> usize {
-        *self.count.borrow()
+        self.runs().len()
     }
 
     /// Waits until at least one run is held, or none.
     pub(crate) async fn until(&self, some: bool) {
         // the sender lives in this struct, so the channel cannot be closed
-        let _ = self
-            .count
-            .subscribe()
-            .wait_for(|count| (*count > 0) == some)
-            .await;
+        let _ = self.any.subscribe().wait_for(|any| *any == some).await;
     }
 
     fn claims(&self) -> MutexGuard<'_, Vec<Instant>> {

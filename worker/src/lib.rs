@@ -35,6 +35,7 @@ mod claims;
 mod complete;
 mod context;
 mod dispatch;
+mod ends;
 mod execute;
 mod gate;
 mod handler;

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::complete::{Completer, FLUSHERS};
 use crate::dispatch::ClaimLoop;
+use crate::ends::{Completer, FLUSHERS};
 use crate::gate::{self, Gate, STATEMENT_MAX};
 use crate::heartbeat::Heartbeat;
 use crate::held::Held;

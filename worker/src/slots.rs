@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// One claim may fill so many slots, or half of them: two claims that take turns keep Postgres busy while runs end.
+const SHARE_MIN: u32 = 128;
+
 /// A group of slots that one claim loop fills.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots {
     semaphore: Arc<Semaphore>,
     half: u32,
+    /// The most that one claim fills.
+    share: u32,
 }
 
 impl Slots {
@@ -16,6 +21,9 @@ impl Slots {
         Self {
             semaphore: Arc::new(Semaphore::new(count)),
             half: u32::try_from(count.div_ceil(2)).unwrap_or(u32::MAX),
+            share: u32::try_from(count.div_ceil(2))
+                .unwrap_or(u32::MAX)
+                .max(SHARE_MIN),
         }
     }
 
@@ -26,8 +34,13 @@ impl Slots {
         let mut permits = self.acquire(1).await;
         loop {
             let others = u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX);
+            let room = self.share - u32::try_from(permits.num_permits()).unwrap_or(u32::MAX);
+            let others = others.min(room);
             if let Ok(more) = Arc::clone(&self.semaphore).try_acquire_many_owned(others) {
                 permits.merge(more);
+            }
+            if permits.num_permits() >= self.share as usize {
+                return FreeSlots { permits };
             }
             tokio::task::yield_now().await;
             if self.semaphore.available_permits() == 0 {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{Histogram, counter, histogram};
 use tasker_shared::task::{TaskId, TaskStatus};
 
-use crate::complete::Finished;
+use crate::ends::Finished;
 
 /// What the counters need to know of the runs of a batch.
 pub(crate) struct Tally {
@@ -17,6 +17,16 @@ struct Facts {
     task_name: String,
     attempt: i32,
     elapsed: Duration,
+}
+
+/// What a run came to, for the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Count {
+    Completed,
+    Cancelled,
+    Retried { attempt: i32 },
+    DeadLetter,
+    GivenBack,
 }
 
 impl Tally {
@@ -32,33 +42,62 @@ impl Tally {
         Self { runs: runs.collect() }
     }
 
-    /// Counts a run whose task is in this state now.
-    pub(crate) fn count(&self, task: TaskId, status: TaskStatus) {
-        if let Some(facts) = self.runs.get(&task) {
-            count(facts, status);
+    /// Counts runs whose tasks are in these states now. Finding a counter costs more than counting, so equal ones are added up
+    /// first.
+    pub(crate) fn count(&self, ended: impl IntoIterator<Item = (TaskId, TaskStatus)>) {
+        let mut counts: HashMap<(&str, Count), u64> = HashMap::new();
+        let mut durations: HashMap<&str, Histogram> = HashMap::new();
+        for (task, status) in ended {
+            let Some(facts) = self.runs.get(&task) else {
+                continue;
+            };
+            let count = Count::of(status, facts.attempt);
+            *counts.entry((&facts.task_name, count)).or_default() += 1;
+            if count != Count::GivenBack {
+                durations
+                    .entry(&facts.task_name)
+                    .or_insert_with_key(
+                        |name| histogram!("task_duration_seconds", "type" => (*name).to_owned()),
+                    )
+                    .record(facts.elapsed);
+            }
+        }
+        for ((name, count), runs) in counts {
+            count.add(name, runs);
         }
     }
 }
 
-fn count(facts: &Facts, status: TaskStatus) {
-    let name = || facts.task_name.clone();
-    let how = match status {
-        TaskStatus::Completed => "success",
-        TaskStatus::Cancelled => "cancelled",
-        TaskStatus::RetryScheduled => {
-            let attempt = facts.attempt.to_string();
-            counter!("task_retries_total", "type" => name(), "attempt" => attempt).increment(1);
-            "failed"
+impl Count {
+    fn of(status: TaskStatus, attempt: i32) -> Self {
+        match status {
+            TaskStatus::Completed => Self::Completed,
+            TaskStatus::Cancelled => Self::Cancelled,
+            TaskStatus::RetryScheduled => Self::Retried { attempt },
+            TaskStatus::DeadLetter => Self::DeadLetter,
+            // no attempt took place
+            _ => Self::GivenBack,
         }
-        TaskStatus::DeadLetter => {
-            counter!("tasks_dead_letter_total", "type" => name()).increment(1);
-            "failed"
-        }
-        // given back: no attempt took place
-        _ => return counter!("tasker_given_back_runs_total").increment(1),
-    };
-    counter!("tasks_completed_total", "type" => name(), "status" => how).increment(1);
-    histogram!("task_duration_seconds", "type" => name()).record(facts.elapsed);
+    }
+
+    fn add(self, task_name: &str, runs: u64) {
+        let name = || task_name.to_owned();
+        let how = match self {
+            Self::Completed => "success",
+            Self::Cancelled => "cancelled",
+            Self::Retried { attempt } => {
+                let attempt = attempt.to_string();
+                counter!("task_retries_total", "type" => name(), "attempt" => attempt).increment(runs);
+                "failed"
+            }
+            Self::DeadLetter => {
+                counter!("tasks_dead_letter_total", "type" => name()).increment(runs);
+                "failed"
+            }
+            Self::GivenBack => return counter!("tasker_given_back_runs_total").increment(runs),
+        };
+        counter!("tasks_completed_total", "type" => name(), "status" => how).increment(runs);
+    }
 }
 
 #[cfg(test)]
@@ -70,23 +109,25 @@ mod tests {
     #[test]
     fn a_run_is_counted_by_what_became_of_its_task() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let facts = Facts {
+        let statuses = [
+            TaskStatus::Completed,
+            TaskStatus::Cancelled,
+            TaskStatus::Cancelled,
+            TaskStatus::RetryScheduled,
+            TaskStatus::DeadLetter,
+            TaskStatus::Pending,
+        ];
+        let ended: Vec<_> = statuses.map(|status| (TaskId::generate(), status)).into();
+        let facts = || Facts {
             task_name: "t".to_owned(),
             attempt: 2,
             elapsed: Duration::from_secs(1),
         };
-        metrics::with_local_recorder(&recorder, || {
-            for status in [
-                TaskStatus::Completed,
-                TaskStatus::Cancelled,
-                TaskStatus::Cancelled,
-                TaskStatus::RetryScheduled,
-                TaskStatus::DeadLetter,
-                TaskStatus::Pending,
-            ] {
-                count(&facts, status);
-            }
-        });
+        let tally = Tally {
+            runs: ended.iter().map(|(task, _)| (*task, facts())).collect(),
+        };
+        let late = (TaskId::generate(), TaskStatus::Completed);
+        metrics::with_local_recorder(&recorder, || tally.count(ended.into_iter().chain([late])));
         let text = recorder.handle().render();
         for line in [
             r#"tasks_completed_total{type="t",status="success"} 1"#,

@@ -103,7 +103,7 @@ macro_rules! claim_rows {
             ), locked AS MATERIALIZED (
             "# + $locked
                 + r#"
-            ), judged AS MATERIALIZED (
+            ), judged AS NOT MATERIALIZED (
                 SELECT row, known AND (NOT suspect
                                        OR (NOT $6 AND id = (SELECT id FROM locked WHERE known AND suspect LIMIT 1)))
                             AS taken
