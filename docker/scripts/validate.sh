@@ -1,0 +1,375 @@
+#!/usr/bin/env bash
+# Proves the images and docker-compose-prod.yaml against a real Docker engine: builds, starts, submits, scales, kills, stops, and
+# checks after each step that nothing was lost. Everything is its own: project, secrets, volumes, port; all of it is removed.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$ROOT"
+
+usage() {
+  cat <<'END'
+usage: docker/scripts/validate.sh [--skip-build] [--network NAME] [--keep]
+
+  --skip-build    with the images tasker-server:latest and task-worker:latest as they are
+  --network NAME  the network of the builds: host, where containers have no way out of their own
+  --keep          leave everything running at the end, and say how to reach it
+
+POSTGRES_IMAGE, REDIS_IMAGE, PROMETHEUS_IMAGE and GRAFANA_IMAGE name others. Where images cannot be pulled, run
+docker/scripts/base-images.sh first.
+END
+}
+
+BUILD=yes KEEP='' NETWORK=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --skip-build) BUILD='' ;;
+    --network) NETWORK=(--network "$2"); shift ;;
+    --keep) KEEP=yes ;;
+    -h | --help) usage; exit ;;
+    *) usage >&2; exit 2 ;;
+  esac
+  shift
+done
+
+MB_MAX=120
+STARTED=$SECONDS CHECKS=0
+say() { printf '==> [%ss] %s\n' $((SECONDS - STARTED)) "$*"; }
+fail() { printf 'validate: %s\n' "$*" >&2; exit 1; }
+ok() { CHECKS=$((CHECKS + 1)); printf '    ok: %s\n' "$*"; }
+
+# until_true SECONDS TEXT COMMAND...: asks again until it succeeds.
+until_true() {
+  local deadline=$((SECONDS + $1)) text=$2; shift 2
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "not within its time: $text"
+    sleep 0.5
+  done
+  ok "$text"
+}
+
+# ---- the images -----------------------------------------------------------------------------------------------------
+
+export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
+COMMIT=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+
+build_image() { # NAME DOCKERFILE
+  local began=$SECONDS
+  docker build -q "${NETWORK[@]}" -f "$2" -t "$1:latest" --build-arg VERSION="$VERSION" --build-arg REVISION="$COMMIT" \
+    --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" . >/dev/null || fail "$2 does not build"
+  say "$1 was built in $((SECONDS - began)) s"
+}
+
+above_the_mark() { sed -e '1,2d' -e '/^# ---- the image itself/,$d' "$1"; }
+
+build_images() {
+  diff <(above_the_mark docker/api/Dockerfile) <(above_the_mark docker/task-worker/Dockerfile) ||
+    fail "the Dockerfiles differ above their mark, so that each compiles for itself"
+  build_image tasker-server docker/api/Dockerfile
+  build_image task-worker docker/task-worker/Dockerfile
+}
+
+check_image() { # NAME USER PROGRAM...
+  local name=$1 user=$2 bytes program; shift 2
+  bytes=$(docker image inspect -f '{{.Size}}' "$name:latest")
+  [ "$bytes" -lt $((MB_MAX * 1000000)) ] || fail "$name has $((bytes / 1000000)) MB"
+  ok "$name has $((bytes / 1000000)) MB"
+  docker image inspect -f '{{json .Config}}' "$name:latest" >"$WORK/config"
+  grep -q '"org.opencontainers.image.revision"' "$WORK/config" || fail "$name lacks its labels"
+  grep -q '"Healthcheck":{"Test":\["CMD",' "$WORK/config" || fail "$name has no health check, or one by a shell"
+  [[ $(docker image inspect -f '{{.Config.User}}' "$name:latest") =~ ^[1-9][0-9]*: ]] || fail "$name runs as root"
+  [ "$(docker run --rm --entrypoint id "$name:latest" -un)" = "$user" ] || fail "$name does not run as $user"
+  for program in "$@"; do
+    docker run --rm --network none --read-only --entrypoint "$program" "$name:latest" --help >/dev/null || fail "$name lacks $program"
+    # a stripped binary has no table of symbols
+    docker run --rm --entrypoint sh "$name:latest" -c "! grep -q '\.symtab' /usr/local/bin/$program" || fail "$program is not stripped"
+  done
+  ok "$name: user $user, labels, health check, stripped: $*"
+}
+
+# ---- the stack ------------------------------------------------------------------------------------------------------
+
+if docker compose version >/dev/null 2>&1; then DC=(docker compose); else DC=(docker-compose); fi
+PROJECT=taskervalidate$$
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/tasker-validate.XXXXXX")
+compose() { "${DC[@]}" -p "$PROJECT" -f docker-compose-prod.yaml --env-file "$WORK/env" "$@"; }
+containers() { compose ps -q "$1"; }
+first() { containers "$1" | head -1; }
+
+end() {
+  local code=$?
+  touch "$WORK/stop"
+  if [ "$code" != 0 ]; then
+    compose ps -a 2>/dev/null || compose ps || true
+    compose logs --tail 15 2>/dev/null || true
+  fi
+  if [ -n "$KEEP" ] && [ "$code" = 0 ]; then
+    say "left running: ${DC[*]} -p $PROJECT -f docker-compose-prod.yaml --env-file $WORK/env ps (then: down -v)"
+    exit
+  fi
+  compose -f docker-compose-migrate.yaml --profile monitoring down -v --remove-orphans --timeout 10 >/dev/null 2>&1 || true
+  rm -rf --one-file-system "$WORK"
+  exit "$code"
+}
+trap end EXIT
+trap 'exit 130' INT; trap 'exit 143' TERM
+
+at_most() { local cpus; cpus=$(nproc); echo $(($1 < cpus ? $1 : cpus)); }
+
+prepare() {
+  local port=$((20000 + RANDOM % 10000))
+  while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 10000)); done
+  docker/scripts/make-secrets.sh "$WORK/secrets" >/dev/null
+  sed 's/^#\(SECRETS_DIR\|API_PUBLISH\)=.*//' .env.prod.template >"$WORK/env"
+  cat >>"$WORK/env" <<END
+SECRETS_DIR=$WORK/secrets
+API_PUBLISH=127.0.0.1:$port
+PROMETHEUS_PUBLISH=127.0.0.1:$((port + 1))
+GRAFANA_PUBLISH=127.0.0.1:$((port + 2))
+SHUTDOWN_TIMEOUT=5s
+SERVER_CPUS=$(at_most 2)
+WORKER_CPUS=$(at_most 2)
+POSTGRES_CPUS=$(at_most 2)
+END
+  API=http://127.0.0.1:$port
+  USER_AND_PASSWORD=tasker:$(cat "$WORK/secrets/execution_backend_api_password")
+  export no_proxy=127.0.0.1
+}
+
+api() { curl -fsS --max-time 20 -u "$USER_AND_PASSWORD" -H 'content-type: application/json' "$@"; }
+sql() { docker exec "$(first postgres)" psql -U tasker -d tasker_production -qAtc "$1"; }
+
+sql_is() { [ "$(sql "$2" 2>/dev/null)" = "$1" ]; }
+state_is() { [ "$(docker inspect -f "$3" "$2")" = "$1" ]; }
+beyond() { [ "$(cat "$WORK/$1")" -gt "$2" ]; }
+
+all_healthy() { # all containers run, and none is unhealthy or still starting
+  local id health
+  for id in $(compose ps -q); do
+    health=$(docker inspect -f '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}healthy{{end}}' "$id")
+    [ "$health" = "running healthy" ] || return 1
+  done
+}
+
+count() { [ "$(containers "$1" | wc -l)" = "$2" ]; }
+answers() { api -o /dev/null "$API/health/ready" 2>/dev/null; }
+
+check_refusals() {
+  local out name
+  out=$(docker run --rm -e TASKER_ENV=production -e DATABASE_URL=postgres://a@b/c tasker-server:latest 2>&1) && fail "no secrets, and it starts"
+  for name in EXECUTION_BACKEND_API_USER EXECUTION_BACKEND_API_PASSWORD TOKEN_SECRET; do
+    [[ $out == *"$name"* ]] || fail "without secrets: $name is not named: $out"
+  done
+  ok "production without secrets is refused, by their names"
+  out=$(docker run --rm -e TASKER_ENV=production -e DATABASE_URL=postgres://a@b/c -e EXECUTION_BACKEND_API_USER=tasker \
+    -e EXECUTION_BACKEND_API_PASSWORD=tasker-development -e TOKEN_SECRET=a-sample-for-development-that-production-refuses \
+    tasker-server:latest 2>&1) && fail "the samples of development start in production"
+  [[ $out == *EXECUTION_BACKEND_API_PASSWORD* && $out == *TOKEN_SECRET* ]] || fail "samples: not named: $out"
+  ok "the sample secrets of development are refused in production, by their names"
+  mv "$WORK/secrets/token_secret" "$WORK/"
+  out=$(compose up -d --no-build 2>&1) && fail "it starts without secrets/token_secret"
+  [[ $out == *token_secret* ]] || fail "the missing secret is not named: $out"
+  mv "$WORK/token_secret" "$WORK/secrets/"
+  compose down -v >/dev/null 2>&1
+  ok "a missing secret stops the start with its name"
+}
+
+check_container() { # SERVICE PROGRAM
+  local id program=$2; id=$(first "$1")
+  [ "$(docker exec "$id" cat /proc/1/comm)" = "$program" ] || fail "$1: process 1 is $(docker exec "$id" cat /proc/1/comm)"
+  [ "$(docker exec "$id" sh -c 'sed -n "s/^Uid:\t\([0-9]*\).*/\1/p" /proc/1/status')" != 0 ] || fail "$1 runs as root"
+  grep -q 'CapEff:.0*$' <(docker exec "$id" cat /proc/1/status) || fail "$1 has capabilities"
+  [ "$(docker inspect -f '{{.HostConfig.ReadonlyRootfs}}' "$id")" = true ] || fail "$1 can write its file system"
+  docker exec "$id" sh -c ': >/x' 2>/dev/null && fail "$1 wrote a file"
+  [ "$(docker inspect -f '{{.HostConfig.Memory}}' "$id")" != 0 ] || fail "$1 has no limit of memory"
+  [ "$(docker inspect -f '{{.HostConfig.NanoCpus}}' "$id")" != 0 ] || fail "$1 has no limit of CPU"
+  ok "$1: $program is process 1, not root, without capabilities, on a read-only file system, within limits"
+}
+
+check_commands() {
+  local id
+  compose exec -T server tasker-server migrate status | grep applied >/dev/null || fail "migrate status"
+  compose exec -T server tasker worker status | grep task-worker-high >/dev/null || fail "worker status"
+  [ "$(compose exec -T redis redis-cli llen rq:queue:high_priority | tr -d '\r')" = 0 ] || fail "redis-cli llen"
+  compose exec -T postgres psql -U tasker -d tasker_production -c 'SELECT 1;' >/dev/null || fail "psql"
+  compose logs server | grep ORCHESTRATION >/dev/null || fail "no line of the server has its tag"
+  compose logs task-worker-high task-worker-default | grep WORKER >/dev/null || fail "no line of a worker has its tag"
+  ok "migrate status, worker status, redis-cli llen, psql and the tags in the logs"
+  id=$(first redis)
+  [[ $(docker exec "$id" redis-cli config get maxmemory-policy) == *noeviction ]] || fail "Redis evicts"
+  [[ $(docker exec "$id" redis-cli config get appendonly) == *yes ]] || fail "Redis keeps no file"
+  ! docker exec "$id" sh -c 'tr "\0" "\n" </proc/1/cmdline; tr "\0" "\n" </proc/1/environ' | grep -f "$WORK/secrets/redis_password" >/dev/null ||
+    fail "the password of Redis is among its arguments"
+  [ "$(docker port "$(first server)" | wc -l)" = 1 ] || fail "the server publishes more than one port"
+  for service in postgres redis task-worker-high task-worker-default; do
+    [ -z "$(docker port "$(first $service)")" ] || fail "$service is published"
+  done
+  ok "only the API is published; Redis asks for a password, evicts nothing, keeps a file"
+  ! curl -fsS -o /dev/null "$API/tasks" 2>/dev/null || fail "the API answers without a password"
+  ok "without a password the API refuses"
+}
+
+check_main_job() {
+  local id
+  id=$(api "$API/tasks/submit" -d '{"task_name":"example_long_running","parameters":{"duration":2},"priority":10}' |
+    sed 's/.*"task_id":"\([^"]*\)".*/\1/')
+  [[ $(api "$API/tasks/$id?wait=30") == *'"status":"completed"'* ]] || fail "task $id did not complete"
+  ok "a task was submitted with curl -u, and completed"
+}
+
+# ---- under load -----------------------------------------------------------------------------------------------------
+
+batch() { # TAG NUMBER: 40 tasks with keys of their own, of which some take a second
+  local i comma=''
+  printf '{"tasks":['
+  for i in {1..40}; do
+    printf '%s{"idempotency_key":"%s-%s-%s","tags":["%s"],"priority":%s,' "$comma" "$1" "$2" "$i" "$1" $((i % 8))
+    if [ $((i % 10)) = 0 ]; then
+      printf '"task_name":"example_long_running","parameters":{"duration":1}}'
+    else
+      printf '"task_name":"echo","parameters":{"n":%s}}' "$i"
+    fi
+    comma=,
+  done
+  printf ']}'
+}
+
+# Submits until it is told to stop. What was not accepted is asked again with the same keys, so that each batch counts once.
+keep_submitting() { # TAG
+  local number=0
+  echo 0 >"$WORK/$1"
+  while [ ! -e "$WORK/stop" ]; do
+    batch "$1" $number >"$WORK/$1.json"
+    until api -o /dev/null "$API/tasks/submit/batch" -d "@$WORK/$1.json" 2>/dev/null; do
+      [ -d "$WORK" ] || return 0
+      sleep 0.2
+    done
+    number=$((number + 1))
+    echo $((number * 40)) >"$WORK/$1"
+    sleep 0.2
+  done
+}
+
+left() { sql "SELECT count(*) FROM tasks WHERE '$1' = ANY(tags)" 2>/dev/null || echo unknown; }
+nothing_left() { [ "$(left "$1")" = 0 ]; }
+
+# kill_under_load SERVICE...: one container of each dies at the same time; a worker stays away until all is done.
+kill_under_load() {
+  local tag=kill-$1 id ids=() service before submitter sent done_ doubled
+  rm -f "$WORK/stop"
+  keep_submitting "$tag" & submitter=$!
+  until_true 60 "under load: tasks come in and end" \
+    sql_is t "SELECT count(*) > 20 FROM finished_tasks WHERE '$tag' = ANY(tags)"
+  for service in "$@"; do id=$(first "$service"); ids+=("$id"); done
+  docker kill "${ids[@]}" >/dev/null
+  say "killed: $*"
+  before=$(cat "$WORK/$tag")
+  sleep 5
+  [[ $1 == task-worker* ]] || docker start "${ids[@]}" >/dev/null
+  until_true 120 "submits go on" beyond "$tag" "$before"
+  touch "$WORK/stop"
+  wait $submitter
+  sent=$(cat "$WORK/$tag")
+  until_true 180 "all of it ended" nothing_left "$tag"
+  done_=$(sql "SELECT count(*) FROM finished_tasks WHERE status = 'completed' AND '$tag' = ANY(tags)")
+  doubled=$(sql "SELECT count(*) - count(DISTINCT idempotency_key) FROM finished_tasks WHERE '$tag' = ANY(tags)")
+  [ "$done_ $doubled" = "$sent 0" ] || fail "$sent were accepted, $done_ completed, $doubled twice"
+  ok "docker kill of $*: $sent tasks accepted, $done_ completed, none twice"
+  docker start "${ids[@]}" >/dev/null
+  until_true 120 "healthy again" all_healthy
+}
+
+# A crash, unlike docker kill, leaves the restart to Docker.
+check_restart() {
+  local id pid; id=$(first task-worker-high)
+  pid=$(docker inspect -f '{{.State.Pid}}' "$id")
+  if ! kill -KILL "$pid" 2>/dev/null; then say "left out: no right to crash a process of a container"; return; fi
+  until_true 60 "a worker that crashed was started again" state_is 1 "$id" '{{.RestartCount}}'
+  until_true 60 "and is healthy" all_healthy
+}
+
+clean_stop() { # SERVICE CONTAINER
+  local began=$SECONDS
+  docker stop -t 60 "$2" >/dev/null
+  [ "$(docker inspect -f '{{.State.ExitCode}}' "$2")" = 0 ] || fail "$1 ended with $(docker inspect -f '{{.State.ExitCode}}' "$2")"
+  ok "docker stop of $1: exit code 0, after $((SECONDS - began)) s"
+}
+
+check_stops() {
+  local ids worker container burnt running="SELECT count(*) FROM tasks WHERE status = 'running' AND 'stop' = ANY(tags)"
+  for _ in 1 2 3 4; do
+    api -o /dev/null "$API/tasks/submit" -d '{"task_name":"example_long_running","parameters":{"duration":60},"tags":["stop"]}'
+  done
+  until_true 30 "four long tasks run" sql_is 4 "$running"
+  worker=$(sql "SELECT worker_id FROM tasks WHERE 'stop' = ANY(tags) LIMIT 1")
+  for container in $(containers task-worker-default); do
+    [[ $worker != *"${container:0:12}"* ]] || clean_stop "a worker with running tasks" "$container"
+  done
+  burnt=$(sql "SELECT coalesce(sum(attempts + crash_count), 0) FROM tasks WHERE 'stop' = ANY(tags)")
+  [ "$burnt" = 0 ] || fail "the stop burnt $burnt attempts"
+  [ "$(left stop)" = 4 ] || fail "the stop lost a task"
+  ok "its tasks were given back, no attempt was burnt"
+  until_true 30 "others took them" sql_is 4 "$running AND worker_id <> '$worker'"
+  ids=$(sql "SELECT id FROM tasks WHERE 'stop' = ANY(tags)")
+  for id in $ids; do api -o /dev/null -X POST "$API/tasks/$id/cancel"; done
+  until_true 30 "cancelled" nothing_left stop
+  clean_stop server "$(first server)"
+  clean_stop redis "$(first redis)"
+  clean_stop postgres "$(first postgres)"
+  compose up -d --no-build >/dev/null 2>&1
+  until_true 120 "healthy again" all_healthy
+}
+
+check_migration_only() {
+  compose -f docker-compose-migrate.yaml up -d --no-build >/dev/null 2>&1
+  local id; id=$(compose -f docker-compose-migrate.yaml ps -aq migration 2>/dev/null || compose -f docker-compose-migrate.yaml ps -q migration)
+  until_true 60 "the migration ended with 0" state_is "exited 0" "$id" '{{.State.Status}} {{.State.ExitCode}}'
+  docker inspect -f '{{json .Config.Env}}' "$(first server)" | grep DEPLOYMENT_MODE=no-migrate >/dev/null || fail "the server migrates too"
+  until_true 60 "the server answers, without migrating" answers
+}
+
+check_monitoring() {
+  local up
+  docker image inspect "${PROMETHEUS_IMAGE:-$(compose --profile monitoring config | sed -n 's/.*image: \(.*prometheus.*\)/\1/p')}" >/dev/null 2>&1 ||
+    { say "left out: no image of Prometheus"; return; }
+  compose --profile monitoring up -d --no-build prometheus >/dev/null 2>&1
+  all_up() {
+    up=$(curl -fsS "http://$(sed -n 's/^PROMETHEUS_PUBLISH=//p' "$WORK/env")/api/v1/query?query=up" 2>/dev/null) || return 1
+    [[ $up == *task-worker-default* && $up == *task-worker-high* && $up == *tasker-server* && $up != *'"0"'* ]]
+  }
+  until_true 90 "Prometheus scrapes the server and every worker" all_up
+}
+
+# ---- all of it ------------------------------------------------------------------------------------------------------
+
+[ -z "$BUILD" ] || build_images
+check_image tasker-server tasker tasker-server tasker
+check_image task-worker taskworker tasker-worker
+prepare
+check_refusals
+say "starting docker-compose-prod.yaml with ${DC[*]}"
+compose up -d --no-build >"$WORK/up.log" 2>&1 || { cat "$WORK/up.log" >&2; fail "it does not start"; }
+until_true 180 "every container is healthy" all_healthy
+check_container server tasker-server
+check_container task-worker-high tasker-worker
+check_container task-worker-default tasker-worker
+check_container postgres postgres
+check_container redis redis-server
+check_commands
+check_main_job
+echo TASK_WORKER_DEFAULT_REPLICAS=4 >>"$WORK/env"
+compose up -d --no-build >/dev/null 2>&1
+until_true 30 "TASK_WORKER_DEFAULT_REPLICAS=4 gives four" count task-worker-default 4
+sed -i '/^TASK_WORKER_DEFAULT_REPLICAS/d' "$WORK/env"
+compose up -d --no-build --scale task-worker-default=3 >/dev/null 2>&1
+until_true 60 "--scale task-worker-default=3 gives three" count task-worker-default 3
+until_true 120 "every container is healthy" all_healthy
+kill_under_load task-worker-default
+kill_under_load server
+kill_under_load redis
+kill_under_load postgres
+kill_under_load postgres redis server
+check_restart
+check_stops
+check_migration_only
+check_monitoring
+say "all of $CHECKS checks held"
