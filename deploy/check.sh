@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Checks everything in deploy/, from nothing but Rust: installs what is missing (Debian's prometheus and kubernetes-client).
+#   deploy/check.sh            the rules and their tests, the manifests, the queries on a real Prometheus
+#   deploy/check.sh --quick    without the last, which builds Tasker and takes a minute more
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+install_packages() {
+  local sudo=()
+  command -v apt-get >/dev/null || { printf 'check: missing: %s (Debian'\''s names)\n' "$*" >&2; exit 1; }
+  [ "$(id -u)" = 0 ] || sudo=(sudo -n)
+  # a service that nobody asked for is not started
+  # shellcheck disable=SC2016
+  "${sudo[@]}" sh -euc '
+    policy=/usr/sbin/policy-rc.d made=
+    trap "[ -z \"\$made\" ] || rm -f $policy" EXIT
+    [ -e "$policy" ] || { made=1; printf "#!/bin/sh\nexit 101\n" >"$policy"; chmod 755 "$policy"; }
+    apt-get update >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >/dev/null
+    systemctl disable prometheus >/dev/null 2>&1 || true' sh "$@"
+}
+
+if ! command -v promtool || ! command -v prometheus; then install_packages prometheus; fi >/dev/null
+promtool check config deploy/prometheus/prometheus.yml
+promtool test rules deploy/prometheus/tests/*.yml
+deploy/kubernetes/validate.sh
+[ "${1:-}" != --quick ] || exit 0
+./dev test --package tasker-e2e --test it -- --include-ignored monitoring::

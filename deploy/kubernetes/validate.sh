@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Renders every overlay and checks what comes out. Needs no cluster, and installs what is missing: Debian's kubernetes-client
+# where there is no kubectl, kubernetes-validate (PyPI) in a folder of its own.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+state=$here/../../.dev
+VALIDATE=1.37.0
+
+die() { printf 'validate: %s\n' "$*" >&2; exit 1; }
+install_packages() {
+  local sudo=()
+  command -v apt-get >/dev/null || die "missing: $* (Debian's names)"
+  [ "$(id -u)" = 0 ] || sudo=(sudo -n)
+  if ! "${sudo[@]}" sh -euc 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"' \
+    sh "$@" >/dev/null; then
+    die "apt-get could not install $*"
+  fi
+}
+
+command -v kubectl >/dev/null || install_packages kubernetes-client
+python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
+venv=$state/kubernetes-validate-$VALIDATE
+if [ ! -e "$venv/complete" ]; then
+  mkdir -p "$state"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "kubernetes-validate==$VALIDATE"
+  touch "$venv/complete"
+fi
+exec "$venv/bin/python" "$here/validate.py"
