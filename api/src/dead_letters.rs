@@ -21,8 +21,6 @@ pub const PASSES_AT_ONCE: usize = 2;
 const BATCH_ROWS: i64 = 500;
 /// How long a request waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Who asked, for the history.
-const ACTOR: &str = "api";
 
 /// What is done to dead letters.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +51,13 @@ pub async fn count(state: &AppState, filter: &Filter) -> Result<Outcome, ApiErro
     })
 }
 
-/// Does `action` to all dead letters that match.
-pub async fn carry_out(state: &AppState, action: Action, filter: Filter) -> Result<Outcome, ApiError> {
+/// Does `action` to all dead letters that match. `actor` is who asked, for the history.
+pub async fn carry_out(
+    state: &AppState,
+    action: Action,
+    filter: Filter,
+    actor: &str,
+) -> Result<Outcome, ApiError> {
     let turn = tokio::time::timeout(TURN_TIMEOUT, state.dead_letter_passes.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
         return Err(ApiError::Overloaded("Other requests are at the dead letters."));
@@ -63,6 +66,7 @@ pub async fn carry_out(state: &AppState, action: Action, filter: Filter) -> Resu
         state: state.clone(),
         action,
         filter,
+        actor: actor.to_owned(),
         done: 0,
     };
     let running = state.shutdown.tracker().spawn(async move {
@@ -76,6 +80,7 @@ struct Pass {
     state: AppState,
     action: Action,
     filter: Filter,
+    actor: String,
     done: usize,
 }
 
@@ -126,9 +131,9 @@ impl Pass {
         match self.action {
             Action::Retry => {
                 let ttl = self.state.key_ttl.as_secs_f64();
-                dead_letters::retry_batch(db, filter, position, BATCH_ROWS, ACTOR, ttl).await
+                dead_letters::retry_batch(db, filter, position, BATCH_ROWS, &self.actor, ttl).await
             }
-            Action::Purge => dead_letters::purge_batch(db, filter, position, BATCH_ROWS, ACTOR).await,
+            Action::Purge => dead_letters::purge_batch(db, filter, position, BATCH_ROWS, &self.actor).await,
         }
     }
 
@@ -136,6 +141,11 @@ impl Pass {
         let done = taken.into_iter().filter(|taken| taken.done);
         let hints: Vec<_> = done.map(|taken| (taken.id, taken.queue)).collect();
         self.done += hints.len();
+        let action = match self.action {
+            Action::Retry => "retry",
+            Action::Purge => "purge",
+        };
+        metrics::counter!("tasker_operator_actions_total", "action" => action).increment(hints.len() as u64);
         if matches!(self.action, Action::Retry) {
             self.state.pusher.push(hints).await;
         }

@@ -13,6 +13,7 @@ use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 use tracing::{error, warn};
 
+use crate::auth::Refusal;
 use crate::fault::{Fault, FaultKind, common_kind, summary};
 
 /// When a caller who met an overload may come again.
@@ -27,6 +28,8 @@ pub enum ApiError {
     Malformed(String),
     /// The id in the path is no UUID.
     InvalidId,
+    /// Whoever asks is not let in, or not let do this.
+    Auth(Refusal),
     /// There is nothing at this path.
     UnknownRoute,
     /// The path exists, but not for this method.
@@ -74,6 +77,7 @@ impl ApiError {
                 "The request cannot be read",
             ),
             Self::InvalidId => (StatusCode::BAD_REQUEST, "invalid_id", "The id is no UUID"),
+            Self::Auth(refusal) => refusal.head(),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
             Self::TaskNotFound(_) => (StatusCode::NOT_FOUND, "task_not_found", "No such task"),
             Self::QueueNotFound(_) => (StatusCode::NOT_FOUND, "queue_not_found", "No such queue"),
@@ -131,6 +135,7 @@ impl ApiError {
         match self {
             Self::Malformed(detail) => detail.clone(),
             Self::InvalidId => "The id in the path must be a UUID.".to_owned(),
+            Self::Auth(refusal) => refusal.detail(),
             Self::UnknownRoute => "No route has this path; see /api-docs/ui.".to_owned(),
             Self::MethodNotAllowed => "The methods that it takes are in the header Allow.".to_owned(),
             Self::TaskNotFound(id) => format!("There is no task {id}."),
@@ -218,6 +223,12 @@ pub fn describe(error: &store::Error) -> String {
     }
 }
 
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Auth(refusal)
+    }
+}
+
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         match store::fault(&error) {
@@ -240,6 +251,9 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if let Self::Auth(refusal) = &self {
+            refusal.headers(response.headers_mut());
         }
         response.extensions_mut().insert(Pending(Arc::new(self)));
         response

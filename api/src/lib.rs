@@ -3,6 +3,7 @@
 //! [`router`] serves what [`state::AppState`] holds; [`orchestrator`] has the duties; `main` wires them.
 
 pub mod acted;
+pub mod auth;
 pub mod cursor;
 pub mod db;
 pub mod dead_letters;
@@ -17,6 +18,7 @@ pub mod orchestrator;
 pub mod postgres;
 pub mod redis;
 pub mod routes;
+pub mod scaling;
 pub mod schema;
 pub mod serve;
 pub mod state;
@@ -53,16 +55,25 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::queues::list_queues))
         .routes(routes!(routes::queue_pause::pause_queue))
         .routes(routes!(routes::queue_resume::resume_queue))
+        .routes(routes!(routes::queue_scaling::queue_scaling))
         .routes(routes!(routes::dead_letters::list_dead_letters))
         .routes(routes!(routes::dead_letters_retry::retry_dead_letters))
         .routes(routes!(routes::dead_letters_purge::purge_dead_letters))
         .routes(routes!(routes::workers::list_workers))
+        .routes(routes!(
+            routes::auth_keys::list_keys,
+            routes::auth_key_create::create_key
+        ))
+        .routes(routes!(routes::auth_key_revoke::revoke_key))
         .route_layer(middleware::from_fn_with_state(state.clone(), outage::give_up));
-    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+    let sign_in = OpenApiRouter::new().routes(routes!(routes::auth_token::issue_token));
+    let (router, mut document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(submits)
         .merge(others)
+        .merge(sign_in)
         .merge(operations())
         .split_for_parts();
+    auth::document::secure(&mut document);
     let page = SwaggerUi::new("/api-docs/ui").url("/api-docs/openapi.json", document);
     finished(router.merge(page), state)
 }
@@ -79,11 +90,13 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(routes::health::live))
         .routes(routes!(routes::health::ready))
         .routes(routes!(routes::health::detailed))
+        .routes(routes!(routes::orchestration::orchestration))
         .routes(routes!(routes::metrics::metrics))
 }
 
 fn finished(router: Router<AppState>, state: AppState) -> Router {
     router
+        .route_layer(middleware::from_fn_with_state(state.clone(), auth::guard))
         .fallback(layer::unknown_route)
         .method_not_allowed_fallback(layer::method_not_allowed)
         .layer(middleware::from_fn(layer::answer))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use tasker_server::migrate::{self, Failure, Patience};
-use tasker_server::serve::{bind, serve};
+use tasker_server::orchestrator::PartitionKeeper;
+use tasker_server::serve::{bind, doors, serve};
 use tasker_server::state::{AppState, Connections};
 use tasker_server::{operations_router, orchestrator, router};
 use tasker_shared::config::{
@@ -15,7 +16,7 @@ use tasker_shared::config::{
 };
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::queue::Queue;
-use tasker_shared::store::{self, PgPool, migrations, partitions, queues};
+use tasker_shared::store::{self, PgPool, migrations, queues};
 use tasker_shared::telemetry::{Component, Metrics, init_logging};
 use tracing::{error, info, warn};
 
@@ -27,14 +28,19 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return exit(error.report()),
     };
-    if let Err(error) = init_logging(Component::Orchestration, &config.log) {
-        return complain(&error.into());
-    }
+    let traces = match init_logging(Component::Orchestration, &config.log) {
+        Ok(traces) => traces,
+        Err(error) => return complain(&error.into()),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error.into()),
     };
-    let outcome = runtime.block_on(run(&config));
+    let outcome = runtime.block_on(async {
+        let outcome = run(&config).await;
+        traces.flush().await;
+        outcome
+    });
     // what still runs was given its time
     runtime.shutdown_background();
     match outcome {
@@ -47,6 +53,7 @@ async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
     let db = store::connect(&config.database, "tasker-server")?;
     match config.command {
         ServerCommand::MigrateStatus => return print_status(&db).await,
+        ServerCommand::MigrateDryRun => return print_plan(&db).await,
         ServerCommand::MigrateRun => return migrate(&db, config).await,
         ServerCommand::Serve => {}
     }
@@ -70,7 +77,8 @@ async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
 }
 
 async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutdown) -> anyhow::Result<i32> {
-    if let Err(error) = partitions::ensure(&db).await {
+    let metrics = Metrics::install(Component::Orchestration)?;
+    if let Err(error) = PartitionKeeper::new(db.clone()).run_once().await {
         // the duty makes up for it
         warn!(%error, "partitions could not be made at start");
     }
@@ -86,7 +94,6 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let metrics = Metrics::install()?;
     let state = AppState::start(
         config,
         Connections {
@@ -98,12 +105,19 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
     );
     orchestrator::start(&state, config, shutdown);
     let routes = router(state.clone());
+    let (door, operations_door) = doors(config);
     let mut servers: Vec<_> = listeners
         .into_iter()
-        .map(|listener| serve(listener, routes.clone(), shutdown))
+        .map(|listener| serve(listener, routes.clone(), door.clone(), shutdown))
         .collect();
-    servers
-        .extend(metrics_listener.map(|listener| serve(listener, operations_router(state.clone()), shutdown)));
+    servers.extend(metrics_listener.map(|listener| {
+        serve(
+            listener,
+            operations_router(state.clone()),
+            operations_door,
+            shutdown,
+        )
+    }));
     info!(version = env!("CARGO_PKG_VERSION"), environment = %config.environment, "ready");
 
     shutdown.soft().cancelled().await;
@@ -149,12 +163,17 @@ fn outcome(result: Result<(), Failure>) -> anyhow::Result<i32> {
 #[expect(clippy::print_stdout, reason = "the table is what was asked for")]
 async fn print_status(db: &PgPool) -> anyhow::Result<i32> {
     let migrations = migrations::status(db).await.context("cannot ask Postgres")?;
-    println!("{:<16}{:<10}MIGRATION", "VERSION", "STATE");
-    for migration in migrations {
-        let state = if migration.applied { "applied" } else { "pending" };
-        println!("{:<16}{state:<10}{}", migration.version, migration.description);
-    }
+    print!("{}", migrate::table(&migrations));
     Ok(0)
+}
+
+/// Prints what a run would execute; fails where a run would.
+#[expect(clippy::print_stdout, reason = "the plan is what was asked for")]
+async fn print_plan(db: &PgPool) -> anyhow::Result<i32> {
+    let migrations = migrations::status(db).await.context("cannot ask Postgres")?;
+    print!("{}", migrate::plan(&migrations));
+    let in_the_way = migrations.iter().any(|migration| migration.state.is_in_the_way());
+    Ok(if in_the_way { EXIT_FAILURE } else { 0 })
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {

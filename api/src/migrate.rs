@@ -1,8 +1,10 @@
-//! Migrations at start: patient with a Postgres that is not there yet, and never longer than `DB_MIGRATION_TIMEOUT`.
+//! Migrations at start: patient with a Postgres that is not there yet, and never longer than `DB_MIGRATION_TIMEOUT`. Migrations
+//! by hand: what there is, and what a run would do.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use tasker_shared::store::migrations::{self, MigrateError};
+use tasker_shared::store::migrations::{self, MigrateError, MigrationState, MigrationStatus};
 use tasker_shared::store::{self, PgPool};
 use tracing::{info, warn};
 
@@ -55,6 +57,51 @@ pub async fn wait_for_schema(db: &PgPool, timeout: Duration) -> Result<(), Failu
         .map_err(|_| Failure::TimedOut)
 }
 
+/// A line a migration: version, state, what it does.
+pub fn table(migrations: &[MigrationStatus]) -> String {
+    let mut text = format!("{:<16}{:<12}MIGRATION\n", "VERSION", "STATE");
+    for migration in migrations {
+        let state = migration.state.as_str();
+        let _ = writeln!(
+            text,
+            "{:<16}{state:<12}{}",
+            migration.version, migration.description
+        );
+    }
+    text
+}
+
+/// What a run would execute, as SQL, and before it what is in its way.
+pub fn plan(migrations: &[MigrationStatus]) -> String {
+    let mut text = String::new();
+    for migration in migrations {
+        let why = match migration.state {
+            MigrationState::Changed => "was applied with another text: a run would fail",
+            MigrationState::Unfinished => {
+                "began and did not end: a run would fail until it is mended by hand"
+            }
+            _ => continue,
+        };
+        let _ = writeln!(text, "-- {} {}: {why}", migration.version, migration.description);
+    }
+    let pending: Vec<_> = migrations
+        .iter()
+        .filter(|migration| migration.state == MigrationState::Pending)
+        .collect();
+    let _ = writeln!(text, "-- {} to apply", pending.len());
+    for migration in pending {
+        let transaction = if migration.without_transaction {
+            ", without a transaction"
+        } else {
+            ""
+        };
+        let (version, description) = (migration.version, &migration.description);
+        let sql = migration.sql.unwrap_or_default().trim_end();
+        let _ = writeln!(text, "\n-- {version} {description}{transaction}\n{sql}");
+    }
+    text
+}
+
 async fn patiently(db: &PgPool, retries: u32) -> Result<(), Failure> {
     wait_for_postgres(db).await;
     log_pending(db).await;
@@ -89,7 +136,7 @@ async fn wait_for_postgres(db: &PgPool) {
 
 async fn log_pending(db: &PgPool) {
     for migration in migrations::status(db).await.unwrap_or_default() {
-        let state = if migration.applied { "applied" } else { "pending" };
+        let state = migration.state.as_str();
         info!(migration.version, migration.description, state, "migration");
     }
 }

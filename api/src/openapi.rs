@@ -21,6 +21,7 @@ use utoipa::{IntoResponses, OpenApi};
         (name = "queues", description = "Where tasks wait"),
         (name = "dead letters", description = "Tasks that ended without success, many at once"),
         (name = "workers", description = "Who runs them"),
+        (name = "sign-in", description = "Tokens and API keys"),
         (name = "health", description = "How the server is"),
     ),
 )]
@@ -45,6 +46,14 @@ pub struct TaskProblems;
 /// The problems of a route about one queue.
 #[derive(Debug)]
 pub struct QueueProblems;
+
+/// The problems of a route about one API key.
+#[derive(Debug)]
+pub struct KeyProblems;
+
+/// The problems of the route that gives tokens.
+#[derive(Debug)]
+pub struct TokenProblems;
 
 /// The problems of a route that only reads its query.
 #[derive(Debug)]
@@ -74,6 +83,18 @@ impl IntoResponses for QueueProblems {
     }
 }
 
+impl IntoResponses for KeyProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[MALFORMED, (404, "There is no such key"), REFUSED, UNAVAILABLE])
+    }
+}
+
+impl IntoResponses for TokenProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[(409, "There is no sign-in"), REFUSED, UNAVAILABLE])
+    }
+}
+
 impl IntoResponses for QueryProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[REFUSED, UNAVAILABLE])
@@ -81,14 +102,16 @@ impl IntoResponses for QueryProblems {
 }
 
 fn problems(of: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
-    let response = |description: &str| {
-        let content = Content::new(Some(Ref::from_schema_name("Problem")));
-        ResponseBuilder::new()
-            .description(description)
-            .content("application/problem+json", content)
-            .build()
-    };
     of.iter()
-        .map(|(status, description)| (status.to_string(), response(description).into()))
+        .map(|(status, description)| (status.to_string(), problem(description).into()))
         .collect()
+}
+
+/// The answer that is a problem document.
+pub(crate) fn problem(description: &str) -> Response {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", content)
+        .build()
 }

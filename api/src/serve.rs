@@ -4,11 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
+use tasker_shared::config::{ServerConfig, ServerTls};
+use tasker_shared::http::{Door, Limits, fitting};
 use tasker_shared::lifecycle::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+
+/// Places of the address for health and metrics, which answers while all others are taken.
+const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -28,21 +31,22 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         .map_err(|source| BindError { address, source })
 }
 
+/// What the addresses of this server share, as far as the system has files for it; and the same with places of its own for
+/// health and metrics.
+pub fn doors(config: &ServerConfig) -> (Door, Door) {
+    let others = config.database.pool_size as usize + OPERATIONS_CONNECTIONS;
+    let limits = Limits {
+        connections: fitting(config.max_connections, others),
+        ..Limits::default()
+    };
+    let door = Door::new(limits, config.tls.as_ref().map(ServerTls::config));
+    let operations = door.with_places(OPERATIONS_CONNECTIONS);
+    (door, operations)
+}
+
 /// Serves `router` on `listener` as a task of the process. After the soft stop no connection is accepted any more, and
 /// the task ends when the requests in progress have been answered.
-pub fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown) -> JoinHandle<()> {
+pub fn serve(listener: TcpListener, router: Router, door: Door, shutdown: &Shutdown) -> JoinHandle<()> {
     let stop = shutdown.soft().clone();
-    if let Ok(address) = listener.local_addr() {
-        info!(%address, "listening");
-    }
-    shutdown.spawn_named("http server", async move {
-        // answers are small and complete: none waits to be sent together with the next
-        let listener = listener.tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-        });
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(cause) = serving.await {
-            error!(%cause, "the HTTP server ended");
-        }
-    })
+    shutdown.spawn_named("http server", door.serve(listener, router, stop))
 }

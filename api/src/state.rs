@@ -13,8 +13,11 @@ use tasker_shared::telemetry::Metrics;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
+use crate::auth::keys::Keys;
 use crate::dead_letters::PASSES_AT_ONCE;
 use crate::http::body::BATCH_BYTES_MAX;
+use crate::orchestrator::Journal;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::submit::Submitter;
@@ -55,6 +58,8 @@ pub struct Parts {
     pub postgres: Arc<Postgres>,
     /// Whether Redis is there.
     pub redis: Arc<Redis>,
+    /// Who may do what.
+    pub auth: Arc<Auth>,
     /// How tasks travel to the workers.
     pub mode: DispatchMode,
     /// The declared queues.
@@ -89,6 +94,8 @@ pub struct Parts {
     pub shutdown: Shutdown,
     /// Ends the flushers once nothing waits for them any more.
     pub end_of_submits: CancellationToken,
+    /// What the maintenance duties of this server did.
+    pub journal: Arc<Journal>,
     /// When this server started.
     pub started: Instant,
 }
@@ -98,6 +105,13 @@ impl Deref for AppState {
 
     fn deref(&self) -> &Parts {
         &self.0
+    }
+}
+
+impl Parts {
+    /// Requests in progress; health and metrics are not counted.
+    pub fn requests_in_progress(&self) -> usize {
+        REQUESTS_MAX - self.requests.available_permits()
     }
 }
 
@@ -132,6 +146,12 @@ impl AppState {
         shutdown.spawn_named("task types", Arc::clone(&types).run(shutdown.soft().clone()));
         shutdown.spawn_named("watcher", Arc::clone(&watcher).run(shutdown.soft().clone()));
         shutdown.spawn_named("metrics upkeep", metrics.clone().upkeep(shutdown.soft().clone()));
+        let keys = Arc::new(Keys::new(db.clone(), Arc::clone(&postgres), shutdown.clone()));
+        let auth = Arc::new(Auth::new(&config.sign_in, keys));
+        shutdown.spawn_named(
+            "sign-in upkeep",
+            Arc::clone(&auth).upkeep(shutdown.soft().clone()),
+        );
         let key_ttl = config.idempotency_ttl;
         Self(Arc::new(Parts {
             submitter: Submitter::start(&db, &postgres, &pusher, key_ttl, shutdown, &end_of_submits),
@@ -152,12 +172,14 @@ impl AppState {
             key_ttl,
             worker_timeout: config.worker_timeout,
             shutdown: shutdown.clone(),
+            journal: Arc::default(),
             started: Instant::now(),
             end_of_submits,
             db,
             queue,
             postgres,
             redis,
+            auth,
             types,
             pusher,
             watcher,

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,10 +16,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Talks to one server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+    authorization: Option<String>,
 }
 
 /// Why a call brought no answer that can be used.
@@ -49,10 +52,18 @@ fn problem_text(problem: &Problem) -> String {
 }
 
 impl Client {
-    pub(crate) fn new(base: Url) -> anyhow::Result<Self> {
+    /// Talks to the server at `base`, signed in by that header.
+    pub(crate) fn new(base: Url, authorization: Option<String>) -> anyhow::Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = &authorization {
+            let mut value = HeaderValue::from_str(text).context("the credentials cannot be sent")?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
+            .default_headers(headers)
             .user_agent(concat!("tasker/", env!("CARGO_PKG_VERSION")));
         if is_loopback(&base) {
             // A proxy set for the outside world would look for the server on itself.
@@ -61,7 +72,13 @@ impl Client {
         Ok(Self {
             http: builder.build()?,
             base,
+            authorization,
         })
+    }
+
+    /// What it sends as `Authorization`.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -90,6 +107,14 @@ impl Client {
         let url = self.url_with(path, query);
         let request = self.http.request(Method::POST, url).json(body);
         let (status, text) = self.call(request).await?;
+        self.accept(status, text)
+    }
+
+    /// DELETE, as the text of a 2xx answer.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<String, ApiError> {
+        let (status, text) = self
+            .call(self.http.request(Method::DELETE, self.url(path)))
+            .await?;
         self.accept(status, text)
     }
 
@@ -195,7 +220,8 @@ mod tests {
 
     #[test]
     fn parts_of_a_path_are_encoded_below_the_base() {
-        let client = Client::new(parse_url("http://localhost:1/root/").expect("a URL")).expect("a client");
+        let client =
+            Client::new(parse_url("http://localhost:1/root/").expect("a URL"), None).expect("a client");
         assert_eq!(
             client.url(&["tasks", "a/b"]).as_str(),
             "http://localhost:1/root/tasks/a%2Fb"

@@ -5,6 +5,7 @@
 mod bench;
 mod client;
 mod commands;
+mod credentials;
 mod output;
 mod record;
 
@@ -18,7 +19,13 @@ use output::Output;
 
 /// Tasker on the command line.
 #[derive(Debug, Parser)]
-#[command(name = "tasker", version, propagate_version = true)]
+#[command(
+    name = "tasker",
+    version,
+    propagate_version = true,
+    after_help = "It signs in with TASKER_API_KEY, else with EXECUTION_BACKEND_API_USER and \
+                  EXECUTION_BACKEND_API_PASSWORD; NAME_FILE reads the value of NAME from a file."
+)]
 struct Cli {
     /// Where the server listens.
     #[arg(
@@ -47,6 +54,9 @@ enum Command {
     /// Look at the dead letters, run them again, delete them.
     #[command(subcommand)]
     Dlq(commands::dlq::DlqCommand),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Key(commands::key::KeyCommand),
     /// Look at the workers.
     #[command(subcommand)]
     Worker(commands::worker::WorkerCommand),
@@ -71,12 +81,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let client = Client::new(cli.url)?;
+    let client = Client::new(cli.url, credentials::authorization()?)?;
     let output = Output::new(cli.json);
     match cli.command {
         Command::Task(command) => commands::task::run(command, &client, output).await,
         Command::Queue(command) => commands::queue::run(command, &client, output).await,
         Command::Dlq(command) => commands::dlq::run(command, &client, output).await,
+        Command::Key(command) => commands::key::run(command, &client, output).await,
         Command::Worker(command) => commands::worker::run(command, &client, output).await,
         Command::Bench(command) => commands::bench::run(command, &client, output).await,
     }
@@ -110,6 +121,9 @@ mod tests {
             "tasker dlq list --task-name t --queue low --reason failed --before 2030-01-02T03:04:05Z --limit 5",
             "tasker dlq retry --reason crash_loop",
             "tasker dlq purge --dry-run",
+            "tasker key create --name deploy --role submitter --queue high --queue default --expires 90d",
+            "tasker key list --json",
+            "tasker key revoke deploy",
             "tasker --url http://localhost:8080 worker status",
             "tasker bench submit --connections 1,8 --seconds 2",
             "tasker bench batch --tasks 2000 --size 500",
@@ -138,6 +152,9 @@ mod tests {
             "tasker queue pause",
             "tasker dlq purge --reason bad",
             "tasker dlq list --limit 0",
+            "tasker key create --name deploy",
+            "tasker key create --name deploy --role root",
+            "tasker key create --name deploy --role viewer --expires 0",
             "tasker --url ftp://x queue list",
             "tasker bench submit --connections 0",
             "tasker bench latency --rate 0",

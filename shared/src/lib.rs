@@ -4,17 +4,23 @@
 //! - [`store`]: Postgres, one function per statement. Nothing else in Tasker knows SQL.
 //! - [`queue`]: Redis, every key and command. Nothing else in Tasker knows Redis.
 //! - [`config`], [`lifecycle`], [`telemetry`]: what every process needs to start, stop and be watched.
+//! - [`role`]: what somebody who signed in may do.
 //! - [`circuit_breaker`]: circuit breakers around Postgres and Redis.
+//! - [`http`]: serving HTTP within bounds; [`tls`]: certificates and keys; [`healthcheck`]: the question of `--healthcheck`.
 //! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
 //!
 //! Arrows go one way: `task` depends on nothing, `store` and `queue` on `task`.
 
 pub mod circuit_breaker;
 pub mod config;
+pub mod healthcheck;
+pub mod http;
 pub mod json;
 pub mod lifecycle;
 pub mod queue;
+pub mod role;
 pub mod store;
 pub mod task;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
+use crate::role::Role;
 use crate::task::{QueueName, TaskId, TaskStatus};
 
 /// The answer to a submit.
@@ -280,6 +282,42 @@ pub struct QueueInfo {
     pub workers: i64,
 }
 
+/// How many workers a queue needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct QueueScaling {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: QueueName,
+    /// Tasks that wait for a worker: the length of the list, or without Redis the pending tasks, counted up to 10,000.
+    pub backlog: i64,
+    /// How long the oldest pending task has waited.
+    pub oldest_age_seconds: Option<f64>,
+    /// Tasks that workers run.
+    pub running: i64,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// Live workers that serve it.
+    pub workers: i64,
+    /// Tasks that those run at once, of this queue and of others that they serve.
+    pub slots: i64,
+    /// The time that the rates are measured over; null while they are not known.
+    pub window_seconds: Option<f64>,
+    /// Tasks per second that came.
+    pub arrival_rate: Option<f64>,
+    /// Tasks per second whose runs ended.
+    pub drain_rate: Option<f64>,
+    /// When the queue is empty at these rates; null if never, or while they are not known.
+    pub time_to_drain_seconds: Option<f64>,
+    /// How long a task keeps a slot, as far as known.
+    pub slot_seconds: Option<f64>,
+    /// How long a task may wait at most, as asked for.
+    pub target_latency_seconds: f64,
+    /// Workers like the present ones that are needed for it.
+    pub suggested_workers: i64,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// The workers.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Workers {
@@ -305,6 +343,72 @@ pub struct Worker {
     pub last_heartbeat: DateTime<Utc>,
     /// `alive`, `silent` (its heartbeat is overdue), `draining` or `dead`.
     pub status: String,
+}
+
+/// A token.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AccessToken {
+    /// What is sent as `Authorization: Bearer`.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// How long it holds, in seconds.
+    pub expires_in: u64,
+}
+
+/// An API key that is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyRequest {
+    /// Its name, by which the history tells of it: letters, digits, `.`, `_` and `-`.
+    #[schema(min_length = 1, max_length = 64, example = "deploy")]
+    pub name: String,
+    /// `viewer`, `submitter`, `operator` or `admin`.
+    #[schema(example = "submitter")]
+    pub role: String,
+    /// The queues that it may see and use, by name or alias; every one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<Vec<String>>,
+    /// How long it holds; for ever if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// An API key that was just made.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct ApiKeyCreated {
+    /// The key, shown this once.
+    pub key: String,
+    /// What is stored of it.
+    #[serde(flatten)]
+    pub record: ApiKey,
+}
+
+/// What is stored of an API key.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct ApiKey {
+    pub id: Uuid,
+    pub name: String,
+    #[schema(value_type = String, example = "submitter")]
+    pub role: Role,
+    /// The queues that it may see and use; null for every one.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub queues: Option<Vec<QueueName>>,
+    pub created_at: DateTime<Utc>,
+    pub created_by: String,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it last signed somebody in; up to a minute old.
+    pub last_used_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub revoked_by: Option<String>,
+}
+
+/// The API keys.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ApiKeys {
+    /// One entry a key, those that are not revoked first.
+    pub keys: Vec<ApiKey>,
 }
 
 /// An error (RFC 9457).

@@ -6,12 +6,14 @@
 //!   test may stop.
 //! - [`Proxy`] is a link to either of them that a test may cut, slow down or make lose answers.
 //! - [`Pooler`] is a transaction pooler before Postgres.
+//! - [`Certificates`] are those of an authority of the test's own.
 //! - [`System`] runs the built binaries.
 //! - [`eventually()`] waits for a condition instead of sleeping.
 //!
 //! `tasker-shared` uses this crate in its integration tests only: its unit tests would see two of every type.
 
 mod builders;
+mod certificates;
 mod eventually;
 mod pooler;
 mod postgres_server;
@@ -22,6 +24,7 @@ mod redis_server;
 mod system;
 
 pub use builders::{a_key, a_task, a_worker};
+pub use certificates::Certificates;
 pub use eventually::eventually;
 pub use pooler::Pooler;
 pub use postgres_server::PostgresServer;

@@ -1,4 +1,5 @@
-use std::os::unix::fs::MetadataExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::{Process, eventually, steady_port};
+use crate::{Certificates, Process, eventually, steady_port};
 
 /// How long Postgres may take to answer after its start, recovery from a crash included.
 const START: Duration = Duration::from_mins(1);
@@ -29,6 +30,8 @@ pub struct PostgresServer {
     settings: Vec<String>,
     process: Process,
     folder: TempDir,
+    /// The folder of its certificate.
+    tls: Option<TempDir>,
 }
 
 impl PostgresServer {
@@ -66,8 +69,40 @@ impl PostgresServer {
             programs,
             settings,
             folder,
+            tls: None,
         };
         server.answers().await;
+        server
+    }
+
+    /// The same, and it takes TLS with a certificate of `certificates`; over TCP it takes nothing else.
+    ///
+    /// # Panics
+    /// If Postgres is not installed or does not start.
+    pub async fn start_with_tls(certificates: &Certificates) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let key = folder.path().join("server.key");
+        std::fs::copy(certificates.key(), &key).expect("a copy");
+        // Postgres refuses a key that others can read
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("its own file");
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("its own folder");
+        if is_root() {
+            let (user, group) = system_user();
+            std::os::unix::fs::chown(&key, Some(user), Some(group)).expect("root may give a file away");
+        }
+        let certificate = folder.path().join("server.crt");
+        std::fs::copy(certificates.certificate(), &certificate).expect("a copy");
+        let access = folder.path().join("pg_hba.conf");
+        std::fs::write(&access, "hostssl all all 127.0.0.1/32 scram-sha-256\n").expect("a file");
+        let path = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let mut server = Self::start_with(&[
+            ("ssl", "on"),
+            ("ssl_cert_file", &path(&certificate)),
+            ("ssl_key_file", &path(&key)),
+            ("hba_file", &path(&access)),
+        ])
+        .await;
+        server.tls = Some(folder);
         server
     }
 

@@ -32,6 +32,7 @@ impl TestQueue {
     pub fn at(url: &str) -> Self {
         let config = RedisConfig {
             url: url.into(),
+            authority: None,
             key_prefix: format!("test:{}:", TaskId::generate()),
         };
         Self {

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::queue::connect;
-use crate::{Process, eventually, steady_port};
+use crate::{Certificates, Process, eventually, steady_port};
 
 /// How long a Redis may take to answer after its start.
 const START: Duration = Duration::from_secs(20);
@@ -15,8 +16,17 @@ const START: Duration = Duration::from_secs(20);
 pub struct RedisServer {
     port: u16,
     password: Option<String>,
+    /// Its port and files for TLS.
+    tls: Option<Tls>,
     process: Process,
     folder: TempDir,
+}
+
+#[derive(Debug)]
+struct Tls {
+    port: u16,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 impl RedisServer {
@@ -25,7 +35,20 @@ impl RedisServer {
     /// # Panics
     /// If it cannot be started.
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, None).await
+    }
+
+    /// The same, and it takes TLS with a certificate of `certificates` at [`Self::tls_url`].
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_with_tls(certificates: &Certificates) -> Self {
+        let tls = Tls {
+            port: steady_port(),
+            certificate: certificates.certificate(),
+            key: certificates.key(),
+        };
+        Self::start_with(None, Some(tls)).await
     }
 
     /// The same, and it asks for `password`, which a URL must be able to hold as it is.
@@ -33,16 +56,17 @@ impl RedisServer {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_with_password(password: &str) -> Self {
-        Self::start_with(Some(password.to_owned())).await
+        Self::start_with(Some(password.to_owned()), None).await
     }
 
-    async fn start_with(password: Option<String>) -> Self {
+    async fn start_with(password: Option<String>, tls: Option<Tls>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let port = steady_port();
-        let process = run(port, password.as_deref(), &folder);
+        let process = run(port, password.as_deref(), tls.as_ref(), &folder);
         let server = Self {
             port,
             password,
+            tls,
             process,
             folder,
         };
@@ -56,6 +80,15 @@ impl RedisServer {
             Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
             None => self.url_without_password(),
         }
+    }
+
+    /// Its URL over TLS.
+    ///
+    /// # Panics
+    /// If it was started without.
+    pub fn tls_url(&self) -> String {
+        let tls = self.tls.as_ref().expect("it was started with TLS");
+        format!("rediss://127.0.0.1:{}", tls.port)
     }
 
     /// Its URL without its password.
@@ -76,7 +109,12 @@ impl RedisServer {
     /// Starts it again, empty, on the same port, and waits until it answers.
     pub async fn restart(&mut self) {
         self.process.kill().await;
-        self.process = run(self.port, self.password.as_deref(), &self.folder);
+        self.process = run(
+            self.port,
+            self.password.as_deref(),
+            self.tls.as_ref(),
+            &self.folder,
+        );
         self.answers().await;
     }
 
@@ -111,7 +149,7 @@ fn calls_in(line: &str) -> Option<(String, u64)> {
     Some((command.to_owned(), calls.parse().ok()?))
 }
 
-fn run(port: u16, password: Option<&str>, folder: &TempDir) -> Process {
+fn run(port: u16, password: Option<&str>, tls: Option<&Tls>, folder: &TempDir) -> Process {
     let mut command = Command::new("redis-server");
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -121,6 +159,17 @@ fn run(port: u16, password: Option<&str>, folder: &TempDir) -> Process {
         .arg(folder.path());
     if let Some(password) = password {
         command.args(["--requirepass", password]);
+    }
+    if let Some(tls) = tls {
+        command
+            .args(["--tls-auth-clients", "no", "--tls-port"])
+            .arg(tls.port.to_string())
+            .arg("--tls-cert-file")
+            .arg(&tls.certificate)
+            .arg("--tls-key-file")
+            .arg(&tls.key)
+            .arg("--tls-ca-cert-file")
+            .arg(&tls.certificate);
     }
     Process::start("redis-server", command, folder.path())
 }

@@ -63,13 +63,16 @@ impl WorkerBuilder {
     }
 
     async fn run_to_the_end(self, config: WorkerConfig) -> i32 {
-        if let Err(error) = telemetry::init_logging(Component::Worker, &config.log) {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "logging cannot be set up"
-            );
-            return EXIT_FAILURE;
-        }
+        let traces = match telemetry::init_logging(Component::Worker, &config.log) {
+            Ok(traces) => traces,
+            Err(error) => {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "logging cannot be set up"
+                );
+                return EXIT_FAILURE;
+            }
+        };
         let shutdown = Shutdown::new();
         let signals = shutdown.listen();
         let hard = shutdown.hard().clone();
@@ -79,6 +82,7 @@ impl WorkerBuilder {
             ended = self.run_until(config, shutdown) => ended,
         };
         drop(signals);
+        traces.flush().await;
         match ended {
             Ok(()) => 0,
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tasker_shared::store;
 use tasker_shared::store::cancel::told_to_stop;
 use tracing::{debug, warn};
@@ -38,6 +39,7 @@ async fn heed(parts: &Parts) {
         Err(error) => return debug!(%error, "cannot listen for cancellations"),
     };
     while let Some(task) = cancellations.next().await {
+        heard("redis", 1);
         parts.held.cancel(task, None);
     }
 }
@@ -54,13 +56,20 @@ pub(crate) async fn look(parts: Arc<Parts>) {
             continue;
         }
         match store::bounded(STATEMENT_MAX, told_to_stop(&parts.db, &parts.worker_id)).await {
-            Ok(runs) => runs
-                .into_iter()
-                .for_each(|run| parts.held.cancel(run.task, Some(run.number))),
+            Ok(runs) => {
+                heard("look", runs.len());
+                for run in runs {
+                    parts.held.cancel(run.task, Some(run.number));
+                }
+            }
             Err(error) => {
                 parts.gate.close();
                 warn!(%error, "cannot see which runs were cancelled");
             }
         }
     }
+}
+
+fn heard(by: &'static str, words: usize) {
+    counter!("tasker_cancellations_heard_total", "by" => by).increment(words as u64);
 }

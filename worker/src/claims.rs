@@ -118,6 +118,7 @@ impl Claimer {
         let found = claim.tasks.len();
         self.parts.status.claimed();
         self.net().looked(Instant::now(), seen(&claim));
+        counter!("tasker_net_looks_total").increment(1);
         counter!("tasker_net_claims_total").increment(found as u64);
         if !claim.worker_is_alive {
             self.parts.declared_dead();
@@ -142,6 +143,7 @@ impl Claimer {
 
     async fn start(&self, claim: Claim, mut free: FreeSlots) {
         self.parts.paused.add(&claim.paused);
+        self.parts.throughput.waited(claim.tasks.iter());
         if !claim.tasks.is_empty() {
             #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
             histogram!("tasker_claim_batch_tasks").record(claim.tasks.len() as f64);
@@ -185,7 +187,10 @@ impl Claimer {
     /// Puts hints back only if their rows certainly were not claimed.
     async fn claim_failed(&self, error: &store::Error, hints: &[Hint]) {
         self.parts.gate.close();
-        if fault(error) == Fault::Unknown {
+        let unknown = fault(error) == Fault::Unknown;
+        let outcome = if unknown { "unknown" } else { "refused" };
+        counter!("tasker_claim_failures_total", "outcome" => outcome).increment(1);
+        if unknown {
             error!(%error, hints = hints.len(), "the outcome of a claim is unknown");
         } else {
             warn!(%error, hints = hints.len(), "a claim failed");

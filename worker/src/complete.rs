@@ -4,7 +4,7 @@
 //! is bounded by the slots, and by bytes.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tasker_shared::store::complete::{Success, complete};
@@ -29,7 +29,12 @@ pub(crate) async fn write(parts: &Parts, batch: Vec<Finished>) {
     let runs: Vec<Run> = batch.iter().map(|finished| finished.run).collect();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
+    let began = Instant::now();
     let tally = Tally::of(&batch);
+    let ended = batch.iter().filter(|finished| finished.is_end());
+    parts
+        .throughput
+        .add(ended.map(|finished| (&finished.queue, finished.elapsed)));
     let mut successes = Vec::new();
     let mut others = Vec::new();
     for finished in batch {
@@ -40,6 +45,7 @@ pub(crate) async fn write(parts: &Parts, batch: Vec<Finished>) {
     }
     write_successes(parts, &tally, successes, &mut others).await;
     write_others(parts, &tally, &others).await;
+    histogram!("tasker_completion_seconds").record(began.elapsed());
     parts.held.remove(runs);
 }
 
@@ -111,6 +117,7 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     match written.await {
         Ok(ended) => {
             tally.count(ended.iter().map(|ended| (ended.id, ended.status)));
+            count_failures(others);
             note_late(
                 others.iter().map(|other| other.run.task),
                 ended.iter().map(|ended| ended.id),
@@ -123,6 +130,15 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
             runs = others.len(),
             "ends of runs cannot be stored"
         ),
+    }
+}
+
+/// Counts the attempts among them that failed.
+fn count_failures(others: &[EndedRun]) {
+    for other in others {
+        if !matches!(other.verdict, Verdict::GivenBack) {
+            counter!("tasker_failed_runs_total", "reason" => other.reason).increment(1);
+        }
     }
 }
 

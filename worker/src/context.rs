@@ -8,6 +8,7 @@ use tasker_shared::json;
 use tasker_shared::task::limits::PROGRESS_BYTES;
 use tasker_shared::task::{Run, TaskId};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 use crate::progress::Reports;
@@ -23,6 +24,7 @@ struct Inner {
     facts: RunFacts,
     cancelled: CancellationToken,
     reports: Reports,
+    tracker: TaskTracker,
     span: Span,
 }
 
@@ -53,12 +55,19 @@ pub enum ProgressError {
 }
 
 impl Context {
-    pub(crate) fn new(facts: RunFacts, cancelled: CancellationToken, reports: Reports, span: Span) -> Self {
+    pub(crate) fn new(
+        facts: RunFacts,
+        cancelled: CancellationToken,
+        reports: Reports,
+        tracker: TaskTracker,
+        span: Span,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 facts,
                 cancelled,
                 reports,
+                tracker,
                 span,
             }),
         }
@@ -112,6 +121,11 @@ impl Context {
     /// The span of this run's log lines; handlers run inside it.
     pub fn span(&self) -> &Span {
         &self.inner.span
+    }
+
+    /// Where a handler spawns what has to come to an end of its own when the handler was dropped: the worker waits for it.
+    pub(crate) fn tracker(&self) -> &TaskTracker {
+        &self.inner.tracker
     }
 
     /// Reports progress: any JSON of up to 16,384 bytes, shown by `GET /tasks/{id}`. The latest report is stored a moment later,

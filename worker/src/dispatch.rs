@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::counter;
+use metrics::{Counter, counter};
 use tasker_shared::config::DispatchMode;
 use tasker_shared::queue::{self, Popper};
 use tasker_shared::task::QueueName;
@@ -40,11 +40,37 @@ pub(crate) struct ClaimLoop {
     claims: Arc<Semaphore>,
     popper: Popper,
     age: Age,
+    meters: Meters,
     slots: Slots,
     /// Hints left in the lists after the last pop, when they are shared with other workers.
     left: Option<u64>,
     /// How long to wait before the next look: the last one found less than it could have taken.
     pause: Option<Duration>,
+}
+
+/// Counters of pops, looked up once.
+struct Meters {
+    with_hints: Counter,
+    empty: Counter,
+    failed: Counter,
+    hints: Counter,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            with_hints: counter!("tasker_pops_total", "outcome" => "hints"),
+            empty: counter!("tasker_pops_total", "outcome" => "empty"),
+            failed: counter!("tasker_pops_total", "outcome" => "failed"),
+            hints: counter!("tasker_popped_hints_total"),
+        }
+    }
+
+    fn popped(&self, hints: usize) {
+        let outcome = if hints > 0 { &self.with_hints } else { &self.empty };
+        outcome.increment(1);
+        self.hints.increment(hints as u64);
+    }
 }
 
 impl ClaimLoop {
@@ -56,6 +82,7 @@ impl ClaimLoop {
             parts,
             popper,
             age: Age::default(),
+            meters: Meters::new(),
             slots: Slots::new(slots),
             left: None,
             pause: None,
@@ -152,6 +179,7 @@ impl ClaimLoop {
         };
         match popped {
             Ok(popped) => {
+                self.meters.popped(popped.ids.len());
                 // a turn that found nothing at all is over too: the next pop waits
                 let had_their_turn = aged_first && (popped.out_of_turn || popped.queue.is_none());
                 self.age.popped(Instant::now(), had_their_turn, popped.aged_left);
@@ -170,6 +198,7 @@ impl ClaimLoop {
                 });
             }
             Err(error) => {
+                self.meters.failed.increment(1);
                 debug!(error = &error as &dyn std::error::Error, "a pop failed");
                 // should it have failed for the aged heads' sake, the next does without them
                 self.age.popped(Instant::now(), true, false);

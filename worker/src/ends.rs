@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::Success;
-use tasker_shared::store::end_runs::EndedRun;
-use tasker_shared::task::Run;
+use tasker_shared::store::end_runs::{EndedRun, Verdict};
+use tasker_shared::task::{QueueName, Run};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::complete::write;
@@ -31,6 +31,7 @@ pub(crate) struct Finished {
     pub(crate) run: Run,
     pub(crate) attempt: i32,
     pub(crate) task_name: String,
+    pub(crate) queue: QueueName,
     pub(crate) elapsed: Duration,
     pub(crate) ending: Ending,
 }
@@ -48,9 +49,15 @@ impl Finished {
             run: claimed.run,
             attempt: claimed.attempts + 1,
             task_name: claimed.task_name,
+            queue: claimed.queue,
             elapsed,
             ending,
         }
+    }
+
+    /// Whether an attempt took place and is over.
+    pub(crate) fn is_end(&self) -> bool {
+        !matches!(&self.ending, Ending::Other(ended) if matches!(ended.verdict, Verdict::GivenBack))
     }
 
     fn bytes(&self) -> usize {
@@ -147,16 +154,16 @@ struct Batch {
 }
 
 impl Batch {
-    /// Takes an end, or gives it back if it does not fit any more.
-    fn take(&mut self, queued: Queued) -> Result<(), Queued> {
+    /// Takes an end, or gives it back if it does not fit any more. The first always fits.
+    fn take(&mut self, queued: Queued) -> Option<Queued> {
         let bytes = self.bytes + queued.finished.bytes();
         if !self.ends.is_empty() && (bytes > BATCH_BYTES || self.is_full()) {
-            return Err(queued);
+            return Some(queued);
         }
         self.bytes = bytes;
         self.ends.push(queued.finished);
         self.permits.push(queued.bytes);
-        Ok(())
+        None
     }
 
     fn is_full(&self) -> bool {
@@ -167,16 +174,17 @@ impl Batch {
 impl Waiting {
     /// Begins a batch with the end that waits or comes next; `false` when none can come any more.
     async fn begin(&mut self, batch: &mut Batch, parts: &Parts) -> bool {
-        let first = match self.next.take() {
-            Some(next) => Some(next),
-            None => tokio::select! {
+        let first = if let Some(next) = self.next.take() {
+            Some(next)
+        } else {
+            tokio::select! {
                 biased;
                 first = self.channel.recv() => first,
                 // runs hand in nothing after this, and what they handed in was received above
                 () = parts.no_more_ends.cancelled() => None,
-            },
+            }
         };
-        first.is_some_and(|first| batch.take(first).is_ok())
+        first.is_some_and(|first| batch.take(first).is_none())
     }
 
     /// Takes what is handed in until `turn` comes, the batch is full, or it has waited long enough.
@@ -188,7 +196,7 @@ impl Waiting {
                 biased;
                 turn = &mut turn => return Some(turn),
                 () = &mut late => return None,
-                Some(queued) = self.channel.recv() => self.next = batch.take(queued).err(),
+                Some(queued) = self.channel.recv() => self.next = batch.take(queued),
             }
         }
         None
@@ -204,7 +212,7 @@ impl Waiting {
                 }
                 continue;
             };
-            self.next = batch.take(queued).err();
+            self.next = batch.take(queued);
         }
     }
 }

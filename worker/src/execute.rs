@@ -12,7 +12,7 @@ use tasker_shared::store::end_runs::{EndedRun, Verdict};
 use tasker_shared::task::limits::cut_error;
 use tasker_shared::task::retry::{Backoff, Failure, decide};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, Span};
 
 use crate::context::{Context, RunFacts};
 use crate::ends::{Ending, Finished};
@@ -20,6 +20,7 @@ use crate::handler::{Handler, TaskError};
 use crate::held::Added;
 use crate::runtime::Parts;
 use crate::slots::Slot;
+use crate::spans::RunSpans;
 
 /// How long a cancelled handler may go on before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -33,6 +34,20 @@ enum Outcome {
     Dropped,
     /// The worker stops and cannot wait.
     GivenBack,
+}
+
+impl Outcome {
+    /// The word for an end without a result.
+    fn failure(&self) -> Option<&'static str> {
+        match self {
+            Self::Returned(Ok(_)) => None,
+            Self::Returned(Err(_)) => Some("failed"),
+            Self::Panicked(_) => Some("panicked"),
+            Self::TimedOut => Some("timeout"),
+            Self::Dropped => Some("dropped"),
+            Self::GivenBack => Some("given_back"),
+        }
+    }
 }
 
 /// Starts a run in its slot. The run owns itself: it ends by handing its end to the completer.
@@ -74,13 +89,8 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
         // a claim takes registered types only
         return Outcome::GivenBack;
     };
-    let span = info_span!(
-        "task",
-        task_id = %claimed.run.task,
-        task_name = %claimed.task_name,
-        run = claimed.run.number,
-        correlation_id = %claimed.correlation_id,
-    );
+    let spans = RunSpans::of(claimed);
+    let span = spans.lines().clone();
     let context = context(parts, claimed, cancelled.clone(), span.clone());
     let handler = start(
         &task.handler,
@@ -90,13 +100,17 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
         span,
     );
     let limit = Duration::from_secs_f64(claimed.timeout_seconds);
-    tokio::select! {
+    let outcome = tokio::select! {
         biased;
         outcome = handler => outcome,
         () = tokio::time::sleep(limit) => { cancelled.cancel(); Outcome::TimedOut }
         () = ignored(&cancelled) => Outcome::Dropped,
         () = parts.give_back.cancelled() => { cancelled.cancel(); Outcome::GivenBack }
+    };
+    if let Some(how) = outcome.failure() {
+        spans.failed(how);
     }
+    outcome
 }
 
 /// The handler as a future that cannot panic.
@@ -142,7 +156,8 @@ fn context(parts: &Parts, claimed: &mut Claimed, cancelled: CancellationToken, s
         traceparent: claimed.traceparent.take(),
         metadata: std::mem::take(&mut claimed.metadata),
     };
-    Context::new(facts, cancelled, parts.reports.clone(), span)
+    let tracker = parts.shutdown.tracker().clone();
+    Context::new(facts, cancelled, parts.reports.clone(), tracker, span)
 }
 
 /// What the end of a handler means for its task. Pure; `jitter` is a random number of 0 to 1.

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tasker_shared::circuit_breaker::{Breaker, Limits, State};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -59,6 +60,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.breaker.failed();
         if self.open.send_replace(false) {
+            self.count("closed");
             warn!("{} does not answer as it should", self.service);
         }
     }
@@ -74,8 +76,14 @@ impl Gate {
             trial.passed();
         }
         if !self.open.send_replace(true) {
+            self.count("open");
             info!("{} answers again", self.service);
         }
+    }
+
+    fn count(&self, to: &'static str) {
+        let service = self.breaker.service();
+        counter!("tasker_gate_changes_total", "service" => service, "to" => to).increment(1);
     }
 
     /// Whether the gate is open.

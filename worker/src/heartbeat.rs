@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use metrics::counter;
 use tasker_shared::store::liveness::Session;
+use tasker_shared::store::workers::Work;
 use tasker_shared::store::{self, recover, workers};
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -56,9 +57,14 @@ pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, 
 
 /// Says that this worker lives, and heeds what the fleet says to that.
 pub(crate) async fn beat(parts: &Parts, session: &mut Session) -> store::Result<workers::Heartbeat> {
-    let active = i32::try_from(parts.held.len()).unwrap_or(i32::MAX);
+    let totals = parts.throughput.totals();
+    let work = Work {
+        active: i32::try_from(parts.held.len()).unwrap_or(i32::MAX),
+        ended: &totals.ended,
+        busy_seconds: &totals.busy_seconds,
+    };
     let timeout = parts.config.worker_timeout.as_secs_f64();
-    let heartbeat = workers::heartbeat(session.executor(), &parts.worker_id, active, timeout).await?;
+    let heartbeat = workers::heartbeat(session.executor(), &parts.worker_id, work, timeout).await?;
     if heartbeat.alive {
         let sharing = usize::try_from(heartbeat.sharing).unwrap_or(1);
         parts.heartbeat.sharing.store(sharing, Ordering::Relaxed);

@@ -11,15 +11,18 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
 use serde_json::{Value, json};
-use tasker_shared::telemetry::Metrics;
+use tasker_shared::http::{Door, Limits};
+use tasker_shared::telemetry::{Component, Metrics, show_pool};
 use tokio::net::TcpListener;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use crate::WorkerConfig;
 use crate::runtime::{Parts, RunError};
 
 /// A pop or a claim counts as recent for this long: ten times what an empty pop takes.
 const RECENT: Duration = Duration::from_secs(10);
+/// Probes and scrapers are few.
+const CONNECTIONS_MAX: usize = 256;
 /// What stands for "never".
 const NEVER: u64 = u64::MAX;
 
@@ -71,7 +74,7 @@ impl Status {
 
 /// Sets up the metrics of this process; nothing where another part of it has done so.
 pub(crate) fn install_metrics() -> Option<Metrics> {
-    Metrics::install()
+    Metrics::install(Component::Worker)
         .inspect_err(|error| warn!(%error, "metrics are another's in this process and not served here"))
         .ok()
 }
@@ -85,18 +88,21 @@ pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
             .shutdown
             .spawn_named("metrics upkeep", async move { upkeep.upkeep(stop).await });
     }
+    let door = Door::new(
+        Limits {
+            connections: CONNECTIONS_MAX,
+            ..Limits::default()
+        },
+        None,
+    );
     for address in parts.status.listen.clone() {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| RunError::Listen(address, error))?;
-        info!(%address, "health and metrics");
-        let served = axum::serve(listener, router(Arc::clone(parts)))
-            .with_graceful_shutdown(parts.no_more_ends.clone().cancelled_owned());
-        parts.shutdown.spawn_named("health server", async move {
-            if let Err(error) = served.await {
-                error!(%error, "the health server ended");
-            }
-        });
+        let served = door
+            .clone()
+            .serve(listener, router(Arc::clone(parts)), parts.no_more_ends.clone());
+        parts.shutdown.spawn_named("health server", served);
     }
     Ok(())
 }
@@ -115,12 +121,15 @@ async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// Ready means that work is taken: a process that is up and cannot reach Redis is not.
-async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
+fn is_ready(parts: &Parts) -> bool {
     let saturated = parts.held.len() >= parts.config.pool_size as usize;
     let stopping = parts.shutdown.soft().is_cancelled();
-    let postgres = parts.gate.is_open();
-    let ready = postgres && !stopping && (parts.status.took_work_lately() || saturated);
+    parts.gate.is_open() && !stopping && (parts.status.took_work_lately() || saturated)
+}
+
+/// Ready means that work is taken: a process that is up and cannot reach Redis is not.
+async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
+    let ready = is_ready(&parts);
     let code = if ready {
         StatusCode::OK
     } else {
@@ -131,8 +140,8 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
         code,
         Json(json!({
             "status": word,
-            "postgres": postgres,
-            "stopping": stopping,
+            "postgres": parts.gate.is_open(),
+            "stopping": parts.shutdown.soft().is_cancelled(),
             "breakers": breakers(&parts),
         })),
     )
@@ -164,7 +173,12 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
 #[expect(clippy::cast_precision_loss, reason = "slots are far below 2^52")]
 async fn metrics_text(State(parts): State<Arc<Parts>>) -> String {
     let _ = breakers(&parts);
-    gauge!("worker_pool_active").set(parts.held.len() as f64);
+    show_pool(&parts.db);
+    // a run whose end waits to be written is held, and its slot may be another's already
+    gauge!("worker_pool_active").set((parts.runs.len() as f64).min(f64::from(parts.config.pool_size)));
+    gauge!("tasker_held_runs").set(parts.held.len() as f64);
+    gauge!("tasker_worker_ready").set(f64::from(u8::from(is_ready(&parts))));
+    gauge!("tasker_worker_queues_left_alone").set(parts.paused.count() as f64);
     gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));
     parts
         .status

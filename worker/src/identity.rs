@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+pub(crate) use tasker_shared::telemetry::hostname;
+
 /// Longest part of a host name that goes into an id.
 const HOST_CHARS: usize = 100;
 
@@ -10,20 +12,6 @@ const HOST_CHARS: usize = 100;
 pub(crate) fn worker_id(prefix: &str, hostname: &str, pid: u32, random: u32) -> Arc<str> {
     let host: String = hostname.chars().take(HOST_CHARS).collect();
     format!("{prefix}-{host}-{pid}-{random:08x}").into()
-}
-
-/// The name of this host, or `unknown`.
-pub(crate) fn hostname() -> String {
-    let read = |path| std::fs::read_to_string(path).ok();
-    let name = read("/proc/sys/kernel/hostname")
-        .or_else(|| read("/etc/hostname"))
-        .unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() {
-        "unknown".to_owned()
-    } else {
-        name.to_owned()
-    }
 }
 
 #[cfg(test)]

@@ -51,9 +51,11 @@ mod results;
 mod runtime;
 mod serving;
 mod slots;
+mod spans;
 mod start;
 mod tally;
 mod task;
+mod throughput;
 
 pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metrics::{counter, histogram};
 use tasker_shared::store;
 use tasker_shared::store::liveness::{LivenessKey, Session};
 use tasker_shared::store::workers;
@@ -135,12 +136,17 @@ impl Keeper {
         let mut session = None;
         let mut retry = Retry::default();
         loop {
-            match self.beat_once(&mut session).await {
+            let began = Instant::now();
+            let beat = self.beat_once(&mut session).await;
+            histogram!("tasker_heartbeat_seconds").record(began.elapsed());
+            let outcome = if beat.is_ok() { "written" } else { "failed" };
+            counter!("tasker_heartbeats_total", "outcome" => outcome).increment(1);
+            match beat {
                 Ok(beat) => {
                     let soon = if beat.holds_lock { Duration::MAX } else { RETRY_MAX };
                     tokio::select! {
                         biased;
-                        () = closed(&mut session) => info!("the connection of the heartbeats was closed"),
+                        () = closed(&mut session) => lost("main", "the connection of the heartbeats was closed"),
                         // while the gate is closed it beats faster: only a heartbeat opens it
                         () = self.parts.gate.closed() => {}
                         () = tokio::time::sleep(soon.min(self.parts.config.heartbeat_interval)) => continue,
@@ -185,7 +191,7 @@ impl Keeper {
             match Session::open(&self.parts.db, self.key).await {
                 Ok(mut spare) => tokio::select! {
                     biased;
-                    () = spare.closed() => info!("the spare connection was closed"),
+                    () = spare.closed() => lost("spare", "the spare connection was closed"),
                     () = self.out_of_use() => {}
                 },
                 Err(error) => debug!(%error, "the spare connection was not opened"),
@@ -203,6 +209,12 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Notes that a session was closed from outside.
+fn lost(session: &'static str, what: &'static str) {
+    counter!("tasker_liveness_losses_total", "session" => session).increment(1);
+    info!("{what}");
 }
 
 /// Ends, and forgets the session, when its connection is closed.

@@ -13,7 +13,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 async fn main() -> ExitCode {
     match WorkerConfig::load(std::env::args_os()) {
         Ok(config) => {
-            let tasks = builtin::all(config.http_request_allow.clone());
+            let tasks = builtin::all(&config);
             Worker::builder().register_all(tasks).run_with(config).await
         }
         Err(error) => ExitCode::from(u8::try_from(error.report()).unwrap_or(1)),

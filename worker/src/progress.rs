@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use metrics::counter;
 use tasker_shared::store::{self, PgPool};
 use tasker_shared::task::Run;
 use tokio::sync::Notify;
@@ -72,8 +73,9 @@ impl Reports {
                 continue;
             }
             let report = store::progress::report(&db, &worker_id, &reports);
-            if let Err(error) = store::bounded(STATEMENT_MAX, report).await {
-                warn!(%error, reports = reports.len(), "progress was not stored");
+            match store::bounded(STATEMENT_MAX, report).await {
+                Ok(_) => counter!("tasker_progress_reports_total").increment(reports.len() as u64),
+                Err(error) => warn!(%error, reports = reports.len(), "progress was not stored"),
             }
             // not a wait for something: it bounds how often a chatty handler makes the worker write
             tokio::select! {

@@ -24,6 +24,7 @@ use crate::http::Status;
 use crate::progress::Reports;
 use crate::registry::{Registry, RegistryError};
 use crate::serving::Paused;
+use crate::throughput::Throughput;
 use crate::{WorkerConfig, cancel, http, liveness, start};
 
 /// How long the last ends may take to be written when the worker stops.
@@ -82,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) redis: Gate,
     pub(crate) paused: Paused,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) throughput: Throughput,
     pub(crate) reports: Reports,
     pub(crate) status: Status,
 }
@@ -90,6 +92,7 @@ impl Parts {
     /// Notes that the fleet takes this worker for dead: nothing that it writes counts any more.
     pub(crate) fn declared_dead(&self) {
         if !self.declared_dead.is_cancelled() {
+            counter!("tasker_declared_dead_total").increment(1);
             error!("this worker was declared dead; it drops its runs");
         }
         self.declared_dead.cancel();
@@ -106,6 +109,7 @@ impl Parts {
             return counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
         }
         if let Err(error) = self.queue.push_front(hints).await {
+            counter!("tasker_push_failures_total").increment(hints.len() as u64);
             warn!(%error, hints = hints.len(), "hints could not be put back; the net finds their tasks");
         }
     }
@@ -120,12 +124,14 @@ impl Parts {
     }
 
     fn queues(&self) -> Vec<QueueName> {
-        self.config
-            .task_queues
-            .iter()
-            .map(|slots| slots.queue.clone())
-            .collect()
+        queues(&self.config)
     }
+}
+
+/// The queues of a worker, first ones first.
+fn queues(config: &WorkerConfig) -> Vec<QueueName> {
+    let queues = config.task_queues.iter();
+    queues.map(|slots| slots.queue.clone()).collect()
 }
 
 /// Runs a worker until it is stopped.
@@ -157,6 +163,7 @@ pub(crate) async fn run(
         redis: Gate::of_redis(config.breaker),
         paused: Paused::default(),
         heartbeat: Heartbeat::default(),
+        throughput: Throughput::new(queues(&config)),
         reports: Reports::default(),
         status: Status::new(&config, metrics),
         config,

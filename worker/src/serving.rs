@@ -36,6 +36,11 @@ impl Paused {
         }
     }
 
+    /// How many queues are paused.
+    pub(crate) fn count(&self) -> usize {
+        self.names().len()
+    }
+
     /// Those of `queues` that are not paused, in the same order.
     pub(crate) fn leave_out(&self, queues: &[QueueName]) -> Vec<QueueName> {
         let paused = self.names();

@@ -13,6 +13,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use tasker_shared::lifecycle::panic_text;
 use tasker_shared::task::TaskId;
+use tasker_shared::telemetry::traces::{self, SPANS};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::error::{ApiError, Pending};
 
@@ -21,19 +24,27 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken over from a client.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
+/// The routes by which tasks come in.
+const SUBMITS: [&str; 2] = ["/tasks/submit", "/tasks/submit/batch"];
+/// Routes that are asked so often, and do so little, that their spans would only hide the others.
+const PROBES: [&str; 2] = ["/health", "/metrics"];
+
 /// Answers a request, whatever happens in its handler.
 pub async fn answer(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
-    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let span = span(&method, route.as_ref(), request.headers());
+    let answered = next.run(request).instrument(span.clone());
+    let outcome = AssertUnwindSafe(answered).catch_unwind().await;
     let response = outcome.unwrap_or_else(|panic| {
         ApiError::Internal(format!("a handler panicked: {}", panic_text(&*panic))).into_response()
     });
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let mut response = finished(response, &id, route);
     record(route, &method, response.status(), began);
+    note(&span, response.status());
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -48,6 +59,9 @@ fn finished(mut response: Response, id: &str, route: &str) -> Response {
     error.log(id, route);
     let (_, code, _) = error.head();
     metrics::counter!("tasker_http_problems_total", "code" => code).increment(1);
+    if SUBMITS.contains(&route) {
+        metrics::counter!("tasker_submit_rejected_total", "reason" => code).increment(1);
+    }
     let document = serde_json::to_vec(&error.problem(id)).unwrap_or_default();
     let headers = response.headers_mut();
     headers.insert(
@@ -57,6 +71,35 @@ fn finished(mut response: Response, id: &str, route: &str) -> Response {
     headers.remove(header::CONTENT_LENGTH);
     *response.body_mut() = Body::from(document);
     response
+}
+
+/// The span of a request, for a collector; it continues the caller's trace.
+fn span(method: &Method, route: Option<&MatchedPath>, headers: &HeaderMap) -> Span {
+    let route = route.map_or("none", MatchedPath::as_str);
+    if PROBES.iter().any(|probe| route.starts_with(probe)) {
+        return Span::none();
+    }
+    let span = info_span!(
+        target: SPANS,
+        "request",
+        otel.name = %format_args!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = %method,
+        http.route = route,
+        http.response.status_code = Empty,
+        otel.status_code = Empty,
+    );
+    let caller = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    traces::follow(&span, caller, false);
+    span
+}
+
+/// Notes in its span how a request ended. What the caller did wrong is no error of this server.
+fn note(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
 }
 
 fn record(route: &str, method: &Method, status: StatusCode, began: Instant) {
@@ -72,6 +115,8 @@ fn record(route: &str, method: &Method, status: StatusCode, began: Instant) {
         Method::GET => "GET",
         Method::POST => "POST",
         Method::DELETE => "DELETE",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
         _ => "other",
     };
     let route = route.to_owned();

@@ -1,9 +1,11 @@
-//! Ids and names in paths.
+//! Ids and names in paths. Whoever is held to some queues finds no tasks and no queues but those.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use tasker_shared::store::records;
 use tasker_shared::task::{QueueName, TaskId};
 
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -11,14 +13,23 @@ use crate::state::AppState;
 #[derive(Debug, Clone, Copy)]
 pub struct TaskPath(pub TaskId);
 
-impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
+impl FromRequestParts<AppState> for TaskPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::InvalidId)?;
-        text.parse().map(Self).map_err(|_| ApiError::InvalidId)
+        let id: TaskId = text.parse().map_err(|_| ApiError::InvalidId)?;
+        let caller = Caller::from_request_parts(parts, state).await?;
+        if caller.queues().is_some() {
+            // a task never changes its queue
+            let queue = records::queue_of(&state.db, id).await?;
+            if !queue.is_some_and(|queue| caller.may_use(&queue)) {
+                return Err(ApiError::TaskNotFound(id));
+            }
+        }
+        Ok(Self(id))
     }
 }
 
@@ -34,9 +45,11 @@ impl FromRequestParts<AppState> for QueuePath {
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| unknown())?;
-        match QueueName::parse(&text) {
-            Ok(name) if state.queues.contains(&name) => Ok(Self(name)),
-            _ => Err(unknown()),
-        }
+        let name = QueueName::parse(&text)
+            .ok()
+            .filter(|name| state.queues.contains(name));
+        let name = name.ok_or_else(unknown)?;
+        Caller::from_request_parts(parts, state).await?.check(&name)?;
+        Ok(Self(name))
     }
 }

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::asked;
+use super::journal::Page;
+use super::leader_gauges::LeaderGauges;
 
 /// Time between passes, for limits that are not much shorter themselves.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
@@ -39,6 +41,7 @@ pub struct Ager {
     interval: Duration,
     /// Whether the last pass published something: while nothing is aged, Redis is not asked.
     published: bool,
+    gauges: LeaderGauges,
 }
 
 impl Ager {
@@ -51,14 +54,15 @@ impl Ager {
             interval: (limit / 2).clamp(*INTERVAL.start(), *INTERVAL.end()),
             // an earlier leader may have
             published: true,
+            gauges: LeaderGauges::default(),
         }
     }
 
     /// Publishes until `stop`. What was published last is forgotten by itself.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, page: Page, stop: CancellationToken) {
         let mut failed = false;
         while !stop.is_cancelled() {
-            let result = self.run_once().await;
+            let result = page.pass(self.run_once()).await;
             // an outage lasts for many passes and is told once
             if let (Err(error), false) = (&result, failed) {
                 warn!(error = error as &dyn std::error::Error, "ager: pass failed");
@@ -93,6 +97,9 @@ impl Ager {
                 .await?;
         }
         self.published = any;
+        #[expect(clippy::cast_precision_loss, reason = "no more than HEADS_MAX")]
+        let shown = heads.iter().map(|(name, count)| (name.as_str(), *count as f64));
+        self.gauges.set_all("tasker_aged_heads", "queue", shown);
         Ok(heads)
     }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::asked;
+use super::journal::Page;
 use crate::error::describe;
 
 /// Most keys of one statement.
@@ -42,9 +43,9 @@ impl Cleaner {
     }
 
     /// Cleans until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match self.run_once().await {
+            match page.pass(self.run_once()).await {
                 Ok(done) if done != Cleaned::default() => {
                     info!(keys = done.keys, workers = done.workers, "cleaner: cleaned up");
                 }
@@ -65,11 +66,13 @@ impl Cleaner {
         loop {
             let tidied = asked(keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH)).await?;
             done.keys += tidied.deleted;
+            metrics::counter!("tasker_keys_deleted_total").increment(tidied.deleted.unsigned_abs());
             if tidied.deleted + tidied.prolonged < BATCH {
                 break;
             }
         }
         done.workers = asked(recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64())).await?;
+        metrics::counter!("tasker_workers_forgotten_total").increment(done.workers);
         Ok(done)
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::asked;
+use super::journal::Page;
 use crate::error::describe;
 
 /// Most dead letters of one statement, which locks them and their keys.
@@ -34,10 +35,10 @@ impl DeadLetterExpirer {
     }
 
     /// Deletes until `stop`, which may cut a pass off.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, page: Page, stop: CancellationToken) {
         loop {
             let pass = async {
-                match self.run_once().await {
+                match page.pass(self.run_once()).await {
                     Ok(0) => {}
                     Ok(expired) => info!(dead_letters.expired = expired, "retention: deleted dead letters"),
                     Err(error) => warn!(

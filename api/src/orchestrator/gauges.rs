@@ -1,23 +1,26 @@
-//! Gauges of the whole system, shown by the leader alone. One that leads no more shows 0 for each of them, so that adding up or
-//! taking the largest over all servers gives what the leader says.
+//! Gauges of the whole system, read by the leader: a scrape reads nothing.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use metrics::gauge;
 use tasker_shared::queue::Queue;
-use tasker_shared::store::gauges::{Reading, read};
-use tasker_shared::store::{self, PgPool};
+use tasker_shared::store::gauges::{Reading, pending_types, read};
+use tasker_shared::store::{self, PgPool, partitions};
 use tasker_shared::task::QueueName;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::asked;
+use super::journal::Page;
+use super::leader_gauges::LeaderGauges;
 use crate::error::describe;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// Counting a large backlog by type takes long, so it rests for so many times as long: a twentieth of a processor at most.
+const PENDING_REST: u32 = 20;
+/// Time between looks at the partitions, which change once a day.
+const PARTITIONS_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Keeps the gauges.
 #[derive(Debug)]
@@ -27,8 +30,11 @@ pub struct GaugeKeeper {
     queue: Option<Arc<Queue>>,
     queues: Vec<QueueName>,
     worker_timeout: Duration,
-    /// Every type that has a gauge: one that runs no more is shown as 0.
-    types: BTreeSet<String>,
+    gauges: LeaderGauges,
+    /// When pending tasks may be counted again.
+    count_at: Option<Instant>,
+    /// When partitions were looked at last.
+    partitions_at: Option<Instant>,
 }
 
 impl GaugeKeeper {
@@ -44,16 +50,18 @@ impl GaugeKeeper {
             queue,
             queues,
             worker_timeout,
-            types: BTreeSet::new(),
+            gauges: LeaderGauges::default(),
+            count_at: None,
+            partitions_at: None,
         }
     }
 
     /// Reads and shows until `stop`. After a failure what was read last stays: a leader that cannot reach Postgres does not
     /// lead for long.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, page: Page, stop: CancellationToken) {
         let mut failed = false;
         while !stop.is_cancelled() {
-            let result = self.run_once().await;
+            let result = page.pass(self.run_once(Instant::now())).await;
             // an outage lasts for many passes and is told once
             if let (Err(error), false) = (&result, failed) {
                 warn!(cause = describe(error), "gauges: pass failed");
@@ -67,100 +75,112 @@ impl GaugeKeeper {
         }
     }
 
-    /// Reads and shows once.
-    pub async fn run_once(&mut self) -> store::Result<Reading> {
+    /// Reads and shows once, at the time `now`.
+    pub async fn run_once(&mut self, now: Instant) -> store::Result<Reading> {
         self.show_depths().await;
         let reading = asked(read(&self.db, self.worker_timeout.as_secs_f64())).await?;
         self.show(&reading);
+        self.show_pending(&reading, now).await?;
+        self.show_partitions(now).await?;
         Ok(reading)
     }
 
     /// The lengths of the lists; while Redis is away they are not known.
-    async fn show_depths(&self) {
+    async fn show_depths(&mut self) {
         let Some(queue) = &self.queue else { return };
         let depths = queue.depths(&self.queues).await.ok();
-        for (place, name) in self.queues.iter().enumerate() {
+        #[expect(clippy::cast_precision_loss, reason = "a length is far below 2^52")]
+        let depth = |place: usize| {
             let depth = depths.as_ref().and_then(|depths| depths.get(place));
-            #[expect(clippy::cast_precision_loss, reason = "a length is far below 2^52")]
-            let depth = depth.map_or(f64::NAN, |depth| *depth as f64);
-            show_depth(name, depth);
-        }
+            depth.map_or(f64::NAN, |depth| *depth as f64)
+        };
+        let named = self
+            .queues
+            .iter()
+            .enumerate()
+            .map(|(place, name)| (name.as_str(), depth(place)));
+        self.gauges.set_all("tasker_queue_depth", "queue", named);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     fn show(&mut self, reading: &Reading) {
-        gauge!("workers_total").set(reading.workers as f64);
-        gauge!("tasker_queues_without_workers").set(reading.queues_without_workers as f64);
-        gauge!("tasker_dead_letters").set(reading.dead_letters as f64);
-        gauge!("tasker_oldest_snapshot_seconds").set(reading.oldest_snapshot_seconds);
-        self.types.extend(reading.running_types.iter().cloned());
-        for name in &self.types {
-            let place = reading.running_types.iter().position(|running| running == name);
-            let count = place.and_then(|place| reading.running_counts.get(place));
-            show_running(name, count.map_or(0.0, |count| *count as f64));
-        }
-    }
-}
-
-impl Drop for GaugeKeeper {
-    fn drop(&mut self) {
-        for name in [
-            "workers_total",
-            "tasker_queues_without_workers",
-            "tasker_dead_letters",
-            "tasker_oldest_snapshot_seconds",
+        let gauges = &mut self.gauges;
+        for (name, value) in [
+            ("workers_total", reading.workers as f64),
+            (
+                "tasker_queues_without_workers",
+                reading.queues_without_workers() as f64,
+            ),
+            ("tasker_dead_letters", reading.dead_letters as f64),
+            ("tasker_oldest_snapshot_seconds", reading.oldest_snapshot_seconds),
+            ("tasker_promotion_lag_seconds", reading.promotion_lag_seconds),
         ] {
-            gauge!(name).set(0.0);
+            gauges.set(name, value);
         }
-        for name in &self.types {
-            show_running(name, 0.0);
-        }
-        if self.queue.is_some() {
-            for name in &self.queues {
-                show_depth(name, 0.0);
-            }
+        let counts = |counts: &[i64]| -> Vec<f64> { counts.iter().map(|count| *count as f64).collect() };
+        let ages = reading.queue_ages_seconds.iter().map(|age| age.max(0.0));
+        let paused = reading
+            .queues_paused
+            .iter()
+            .map(|paused| f64::from(u8::from(*paused)));
+        for (name, label, names, values) in [
+            (
+                "tasks_running",
+                "type",
+                &reading.running_types,
+                counts(&reading.running_counts),
+            ),
+            (
+                "tasker_workers",
+                "status",
+                &reading.worker_states,
+                counts(&reading.worker_counts),
+            ),
+            (
+                "tasker_queue_workers",
+                "queue",
+                &reading.queues,
+                counts(&reading.queue_workers),
+            ),
+            (
+                "tasker_queue_oldest_age_seconds",
+                "queue",
+                &reading.queues,
+                ages.collect(),
+            ),
+            ("tasker_queue_paused", "queue", &reading.queues, paused.collect()),
+        ] {
+            gauges.set_all(name, label, names.iter().map(String::as_str).zip(values));
         }
     }
-}
 
-fn show_running(name: &str, count: f64) {
-    gauge!("tasks_running", "type" => name.to_owned()).set(count);
-}
-
-fn show_depth(name: &QueueName, depth: f64) {
-    gauge!("tasker_queue_depth", "queue" => name.to_string()).set(depth);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use metrics_exporter_prometheus::PrometheusBuilder;
-
-    fn reading(types: &[(&str, i64)]) -> Reading {
-        Reading {
-            workers: 2,
-            queues_without_workers: 1,
-            dead_letters: 0,
-            running_types: types.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            running_counts: types.iter().map(|(_, count)| *count).collect(),
-            oldest_snapshot_seconds: 7.5,
+    /// Pending tasks by type, less often the longer that takes.
+    async fn show_pending(&mut self, reading: &Reading, now: Instant) -> store::Result<()> {
+        if self.count_at.is_some_and(|at| now < at) {
+            return Ok(());
         }
+        let began = Instant::now();
+        let pending = if reading.something_is_pending() {
+            asked(pending_types(&self.db)).await?
+        } else {
+            Vec::new()
+        };
+        self.count_at = Some(now + began.elapsed() * PENDING_REST);
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+        let counts = pending.iter().map(|(name, count)| (name.as_str(), *count as f64));
+        self.gauges.set_all("tasks_pending", "type", counts);
+        Ok(())
     }
 
-    #[tokio::test]
-    async fn a_type_that_runs_no_more_and_a_leader_that_resigned_show_nothing() {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let shown = |line: &str| recorder.handle().render().lines().any(|shown| shown == line);
-        let db = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/none").expect("a URL");
-        let mut keeper = GaugeKeeper::new(db, None, vec![], Duration::from_secs(30));
-        metrics::with_local_recorder(&recorder, || keeper.show(&reading(&[("a", 3), ("b", 1)])));
-        assert!(shown(r#"tasks_running{type="a"} 3"#) && shown(r#"tasks_running{type="b"} 1"#));
-        assert!(shown("tasker_queues_without_workers 1") && shown("workers_total 2"));
-        assert!(shown("tasker_oldest_snapshot_seconds 7.5"));
-        metrics::with_local_recorder(&recorder, || keeper.show(&reading(&[("b", 2)])));
-        assert!(shown(r#"tasks_running{type="a"} 0"#) && shown(r#"tasks_running{type="b"} 2"#));
-        metrics::with_local_recorder(&recorder, || drop(keeper));
-        assert!(shown(r#"tasks_running{type="b"} 0"#) && shown("workers_total 0"));
-        assert!(shown("tasker_queues_without_workers 0") && shown("tasker_oldest_snapshot_seconds 0"));
+    async fn show_partitions(&mut self, now: Instant) -> store::Result<()> {
+        let seen = self.partitions_at;
+        if seen.is_some_and(|at| now.duration_since(at) < PARTITIONS_INTERVAL) {
+            return Ok(());
+        }
+        let days = asked(partitions::days_ahead(&self.db)).await?;
+        self.partitions_at = Some(now);
+        #[expect(clippy::cast_precision_loss, reason = "two weeks")]
+        self.gauges.set("tasker_partition_days_ahead", days as f64);
+        Ok(())
     }
 }

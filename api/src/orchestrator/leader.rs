@@ -6,13 +6,16 @@
 //! work is wasted and nothing is corrupted: every duty is a conditional statement.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_shared::store::{self, PgPool, leader};
+use tasker_shared::telemetry::hostname;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::asked;
+use super::journal::Journal;
 use crate::error::describe;
 
 /// How long others wait before they try to take the lease again.
@@ -26,12 +29,24 @@ pub struct Leadership {
     db: PgPool,
     holder: String,
     term: Duration,
+    journal: Arc<Journal>,
 }
 
 impl Leadership {
     /// A candidate named `holder`, whose leases last `term`.
     pub fn new(db: PgPool, holder: String, term: Duration) -> Self {
-        Self { db, holder, term }
+        Self {
+            db,
+            holder,
+            term,
+            journal: Arc::default(),
+        }
+    }
+
+    /// The same, and it notes in `journal` whether it leads.
+    #[must_use]
+    pub fn told_to(self, journal: Arc<Journal>) -> Self {
+        Self { journal, ..self }
     }
 
     /// Campaigns and leads until `stop`. While it leads, `duties` run; their token is cancelled when it no longer does.
@@ -39,6 +54,7 @@ impl Leadership {
     where
         F: Future<Output = ()>,
     {
+        show(None);
         while !stop.is_cancelled() {
             let began = Instant::now();
             match asked(leader::campaign(&self.db, &self.holder, self.term.as_secs_f64())).await {
@@ -64,14 +80,17 @@ impl Leadership {
         F: Future<Output = ()>,
     {
         info!(term, "leader: this server leads");
-        metrics::gauge!("leader_status", "instance" => self.holder.clone()).set(1.0);
+        show(Some(term));
+        metrics::counter!("tasker_leader_changes_total").increment(1);
+        self.journal.leads(true);
         let over = stop.child_token();
         let keep = async {
             self.keep(term, since, stop).await;
             over.cancel();
         };
         tokio::join!(keep, duties(over.clone()));
-        metrics::gauge!("leader_status", "instance" => self.holder.clone()).set(0.0);
+        self.journal.leads(false);
+        show(None);
         info!(term, "leader: this server leads no more");
         if let Err(error) = asked(leader::resign(&self.db, &self.holder, term)).await {
             warn!(
@@ -107,4 +126,12 @@ impl Leadership {
             }
         }
     }
+}
+
+/// Shows whether this server leads, and by which term.
+fn show(term: Option<i64>) {
+    let leads = f64::from(u8::from(term.is_some()));
+    metrics::gauge!("leader_status", "instance" => hostname()).set(leads);
+    #[expect(clippy::cast_precision_loss, reason = "a term is far below 2^52")]
+    metrics::gauge!("tasker_leader_term").set(term.unwrap_or_default() as f64);
 }

@@ -5,13 +5,17 @@ mod age;
 mod cleanup;
 mod expiry;
 mod gauges;
+mod journal;
 mod leader;
+mod leader_gauges;
 mod make_list;
 mod partitions;
 mod promote;
 mod rebuild;
 mod recover;
 mod retention;
+mod roster;
+mod sampler;
 mod watch;
 
 use std::sync::Arc;
@@ -28,12 +32,14 @@ pub use age::{AgeError, Ager};
 pub use cleanup::{Cleaned, Cleaner};
 pub use expiry::DeadLetterExpirer;
 pub use gauges::GaugeKeeper;
+pub use journal::{Journal, Page, Passes};
 pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
 pub use rebuild::{RebuildError, Rebuilder};
 pub use recover::{Recovered, Recoverer};
 pub use retention::PartitionDropper;
+pub use sampler::Sampler;
 
 use crate::state::AppState;
 
@@ -49,12 +55,19 @@ async fn asked<T>(statement: impl Future<Output = store::Result<T>>) -> store::R
 pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let stop = shutdown.soft();
     let promoter = Promoter::new(state.db.clone(), Arc::clone(&state.pusher));
-    shutdown.spawn_named("promoter", promoter.run(stop.clone()));
+    shutdown.spawn_named(
+        "promoter",
+        promoter.run(state.journal.page("promoter"), stop.clone()),
+    );
     let keeper = PartitionKeeper::new(state.db.clone());
-    shutdown.spawn_named("partition keeper", keeper.run(stop.clone()));
+    shutdown.spawn_named(
+        "partition keeper",
+        keeper.run(state.journal.page("partition_keeper"), stop.clone()),
+    );
 
     let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
-    let leadership = Leadership::new(state.db.clone(), holder, config.leader_term);
+    let leadership =
+        Leadership::new(state.db.clone(), holder, config.leader_term).told_to(Arc::clone(&state.journal));
     let (state, worker_timeout, cleanup_interval) =
         (state.clone(), config.worker_timeout, config.cleanup_interval);
     let (retention_days, dead_letter_days) = (config.retention_days, config.dead_letter_retention_days);
@@ -67,24 +80,35 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
         let uses_redis = state.mode.uses_redis();
         let ager = age_limit.map(|limit| Ager::new(state.db.clone(), Arc::clone(&state.queue), limit));
         let redis = uses_redis.then(|| Arc::clone(&state.queue));
-        let gauges = GaugeKeeper::new(state.db.clone(), redis, state.queues.clone(), worker_timeout);
+        let gauges = GaugeKeeper::new(
+            state.db.clone(),
+            redis.clone(),
+            state.queues.clone(),
+            worker_timeout,
+        );
+        let sampler = Sampler::new(state.db.clone(), redis, state.queues.clone(), worker_timeout);
         let dropper = retention_days.map(|days| PartitionDropper::new(state.db.clone(), days));
         let expirer =
             dead_letter_days.map(|days| DeadLetterExpirer::new(state.db.clone(), days, cleanup_interval));
+        let journal = Arc::clone(&state.journal);
         async move {
+            let page = |duty| journal.leader_page(duty);
             let rebuilt = async {
                 if uses_redis {
-                    rebuilder.run(over.clone()).await;
+                    rebuilder.run(page("rebuilder"), over.clone()).await;
                 }
             };
             tokio::join!(
-                recoverer.run(over.clone()),
-                cleaner.run(over.clone()),
+                recoverer.run(page("recoverer"), over.clone()),
+                cleaner.run(page("cleaner"), over.clone()),
                 rebuilt,
-                OptionFuture::from(ager.map(|ager| ager.run(over.clone()))),
-                gauges.run(over.clone()),
-                OptionFuture::from(dropper.map(|dropper| dropper.run(over.clone()))),
-                OptionFuture::from(expirer.map(|expirer| expirer.run(over.clone()))),
+                OptionFuture::from(ager.map(|ager| ager.run(page("ager"), over.clone()))),
+                gauges.run(page("gauges"), over.clone()),
+                sampler.run(page("sampler"), over.clone()),
+                OptionFuture::from(dropper.map(|dropper| dropper.run(page("retention"), over.clone()))),
+                OptionFuture::from(
+                    expirer.map(|expirer| expirer.run(page("dead_letter_expirer"), over.clone()))
+                ),
             );
         }
     };

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::asked;
+use super::journal::Page;
 use crate::error::describe;
 
 /// A day is made two weeks before it begins, so an hour more or less does not matter.
@@ -27,9 +28,9 @@ impl PartitionKeeper {
     }
 
     /// Makes what is missing, until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, page: Page, stop: CancellationToken) {
         loop {
-            let pause = match self.run_once().await {
+            let pause = match page.pass(self.run_once()).await {
                 Ok(0) => INTERVAL,
                 Ok(made) => {
                     info!(partitions.made = made, "partition keeper: made partitions");
@@ -50,6 +51,8 @@ impl PartitionKeeper {
 
     /// Makes what is missing; answers how many that were.
     pub async fn run_once(&self) -> store::Result<i32> {
-        asked(partitions::ensure(&self.db)).await
+        let made = asked(partitions::ensure(&self.db)).await?;
+        metrics::counter!("tasker_partitions_made_total").increment(u64::try_from(made).unwrap_or_default());
+        Ok(made)
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::asked;
+use super::journal::Page;
 use crate::error::describe;
 use crate::submit::push::Pusher;
 
@@ -33,10 +34,10 @@ impl Promoter {
     }
 
     /// Promotes until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, page: Page, stop: CancellationToken) {
         let mut failed = false;
         loop {
-            let result = self.run_once().await;
+            let result = page.pass(self.run_once()).await;
             // an outage lasts for many passes and is told once
             if let (Err(error), false) = (&result, failed) {
                 warn!(cause = describe(error), "promoter: pass failed");

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::asked;
+use super::journal::Page;
 use super::make_list::make_list;
 
 /// Time between looks whether Redis lost its data.
@@ -64,11 +65,12 @@ impl Rebuilder {
     }
 
     /// Rebuilds until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match self.run_once(Instant::now()).await {
+            match page.pass(Box::pin(self.run_once(Instant::now()))).await {
                 Ok(rebuilt) => {
                     for (queue, hints) in rebuilt {
+                        page.rebuilt();
                         info!(%queue, hints, "rebuilder: a list lacked hints and was made anew");
                     }
                 }
@@ -114,6 +116,7 @@ impl Rebuilder {
             if lacks && (twice || !intact) {
                 let hints = make_list(&self.db, &self.queue, &queue, &self.maker).await?;
                 metrics::counter!("tasker_rebuilt_lists_total").increment(1);
+                metrics::counter!("tasker_rebuilt_hints_total").increment(hints as u64);
                 self.compared.insert(queue.clone(), (now, false));
                 rebuilt.push((queue, hints));
             } else {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::liveness::{self, Look, Lookout};
 use tasker_shared::store::{self, PgPool, recover};
 use tasker_shared::task::TaskStatus;
@@ -13,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::asked;
+use super::journal::Page;
+use super::leader_gauges::LeaderGauges;
+use super::roster::Roster;
 use super::watch::{Verdict, Watch};
 use crate::error::describe;
 use crate::submit::push::Pusher;
@@ -34,6 +38,7 @@ pub struct Recoverer {
     worker_timeout: Duration,
     /// The session that looks at the fleet. A pass that fails ends it, and what it saw is forgotten.
     post: Option<Post>,
+    gauges: LeaderGauges,
 }
 
 /// A session of this leader, and what follows from what it saw.
@@ -41,6 +46,7 @@ pub struct Recoverer {
 struct Post {
     lookout: Lookout,
     watch: Watch,
+    roster: Roster,
     /// Since when it has looked: heartbeats that did not come while Postgres was away accuse nobody.
     steady_since: Instant,
     ended_overdue: Option<Instant>,
@@ -65,13 +71,14 @@ impl Recoverer {
             pusher,
             worker_timeout,
             post: None,
+            gauges: LeaderGauges::default(),
         }
     }
 
     /// Recovers until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match self.run_once(Instant::now()).await {
+            match page.pass(Box::pin(self.run_once(Instant::now()))).await {
                 Ok(done) if done != Recovered::default() => {
                     warn!(
                         workers.dead = done.workers,
@@ -94,7 +101,10 @@ impl Recoverer {
     /// One pass at the time `now`.
     pub async fn run_once(&mut self, now: Instant) -> store::Result<Recovered> {
         let (mut post, look) = store::bounded(LOOK_MAX, self.look(now)).await?;
-        metrics::gauge!("tasker_fleet_unhealthy").set(f64::from(u8::from(look.fleet_is_unhealthy)));
+        let unhealthy = f64::from(u8::from(look.fleet_is_unhealthy));
+        self.gauges.set("tasker_fleet_unhealthy", unhealthy);
+        post.roster
+            .look(look.workers.iter().map(|worker| worker.id.as_str()));
         let mut done = Recovered {
             workers: self.bury(&mut post, &look, now).await?,
             tasks: self.recover().await?,
@@ -118,6 +128,7 @@ impl Recoverer {
             None => Post {
                 lookout: Lookout::open(&self.db).await?,
                 watch: Watch::default(),
+                roster: Roster::default(),
                 steady_since: now,
                 ended_overdue: None,
             },
@@ -128,15 +139,16 @@ impl Recoverer {
 
     /// Declares workers dead that have vanished or are silent, and returns how many. The silent are judged only when this post
     /// has seen Postgres answer for as long as they may be.
-    async fn bury(&self, post: &mut Post, look: &Look, now: Instant) -> store::Result<usize> {
+    async fn bury(&mut self, post: &mut Post, look: &Look, now: Instant) -> store::Result<usize> {
         let mut dead = 0;
         let verdict = post.watch.judge(look);
         #[expect(clippy::cast_precision_loss, reason = "a fleet is far below 2^52")]
-        metrics::gauge!("tasker_workers_watched").set(post.watch.len() as f64);
+        self.gauges.set("tasker_workers_watched", post.watch.len() as f64);
         match verdict {
             Verdict::Vanished(vanished) if vanished.is_empty() => {}
             Verdict::Vanished(vanished) => {
                 for worker in asked(liveness::declare_vanished(&self.db, &vanished)).await? {
+                    post.roster.died(&worker, "vanished");
                     info!(
                         worker.id = worker,
                         "recoverer: a worker has vanished and was declared dead"
@@ -152,6 +164,7 @@ impl Recoverer {
         let steady = now.duration_since(post.steady_since) >= self.worker_timeout;
         if steady && look.workers.iter().any(|worker| worker.silent) {
             for worker in asked(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
+                post.roster.died(&worker, "silent");
                 info!(
                     worker.id = worker,
                     "recoverer: a worker is silent and was declared dead"
@@ -170,6 +183,7 @@ impl Recoverer {
             let full = i64::try_from(ended.len()) == Ok(BATCH);
             tasks += ended.len();
             metrics::counter!("tasker_recovered_runs_total").increment(ended.len() as u64);
+            count_dead_letters(&ended);
             let pending = ended
                 .into_iter()
                 .filter(|ended| ended.status == TaskStatus::Pending);
@@ -187,6 +201,17 @@ impl Recoverer {
         let grace = self.worker_timeout.as_secs_f64();
         let ended = asked(recover::end_overdue(&self.db, grace, BATCH)).await?;
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
+        count_dead_letters(&ended);
         Ok(ended.len())
+    }
+}
+
+/// Counts those that became dead letters without a worker that could count them.
+fn count_dead_letters(ended: &[Ended]) {
+    for ended in ended
+        .iter()
+        .filter(|ended| ended.status == TaskStatus::DeadLetter)
+    {
+        metrics::counter!("tasks_dead_letter_total", "type" => ended.task_name.clone()).increment(1);
     }
 }

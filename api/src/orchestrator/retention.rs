@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::asked;
+use super::journal::Page;
 use crate::error::describe;
 
 /// A day that is over goes some minutes later.
@@ -34,10 +35,10 @@ impl PartitionDropper {
     }
 
     /// Drops until `stop`, which may cut a pass off.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, page: Page, stop: CancellationToken) {
         loop {
             let pass = async {
-                let pause = match self.run_once().await {
+                let pause = match page.pass(self.run_once()).await {
                     Ok(_) => INTERVAL,
                     Err(error) => {
                         warn!(

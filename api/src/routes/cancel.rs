@@ -8,6 +8,7 @@ use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 
 use crate::acted::Acted;
+use crate::auth::Caller;
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
@@ -32,10 +33,11 @@ use crate::state::AppState;
 )]
 pub async fn cancel_task(
     State(state): State<AppState>,
+    caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<(StatusCode, Json<Acted>), ApiError> {
-    carry_out(&state, id).await
+    carry_out(&state, id, caller.name()).await
 }
 
 /// Cancel a task
@@ -55,20 +57,23 @@ pub async fn cancel_task(
 )]
 pub async fn delete_task(
     State(state): State<AppState>,
+    caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<(StatusCode, Json<Acted>), ApiError> {
-    carry_out(&state, id).await
+    carry_out(&state, id, caller.name()).await
 }
 
-async fn carry_out(state: &AppState, id: TaskId) -> Result<(StatusCode, Json<Acted>), ApiError> {
-    let cancelled = retried(|| cancel(&state.db, id, "api")).await;
+async fn carry_out(state: &AppState, id: TaskId, actor: &str) -> Result<(StatusCode, Json<Acted>), ApiError> {
+    let cancelled = retried(|| cancel(&state.db, id, actor)).await;
     match cancelled.map_err(write_failed)? {
         Cancelled::Now => {
+            metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
             let acted = Acted::new(id, TaskStatus::Cancelled, "The task is cancelled");
             Ok((StatusCode::OK, Json(acted)))
         }
         Cancelled::ToldToStop => {
+            metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
             // the word is a hint: a worker that misses it sees the row a second later
             if state.mode.uses_redis() {
                 let _ = state

@@ -7,8 +7,8 @@ use tasker_shared::task::QueueName;
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::wire::{DeadLetterFilter, TaskPage};
 
-use super::list::{LIMIT, invalid_cursor, read_limit, read_time};
-use super::view;
+use super::list::{LIMIT, check_queue, invalid_cursor, read_limit, read_time, visible};
+use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
 use crate::fault::Fault;
@@ -37,6 +37,7 @@ use crate::submit::request::read_flat;
 )]
 pub async fn list_dead_letters(
     State(state): State<AppState>,
+    caller: Caller,
     mut query: Query,
 ) -> Result<Json<TaskPage>, ApiError> {
     let filter = Filter {
@@ -48,13 +49,14 @@ pub async fn list_dead_letters(
     let limit = query.take("limit", read_limit).unwrap_or(LIMIT);
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
+    check_queue(&caller, filter.queue.as_ref())?;
     let name = format!("dead letters {filter:?}");
     let below = match cursor {
         None => None,
         Some(text) => Some(cursor::decode(&text, &name).ok_or_else(invalid_cursor)?),
     };
     let page = dead_letters::list(&state.db, &filter, below, limit).await?;
-    let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
+    let tasks = visible(page.tasks, &caller)?;
     let next_cursor = page.next.map(|id| cursor::encode(id, &name));
     Ok(Json(TaskPage { tasks, next_cursor }))
 }

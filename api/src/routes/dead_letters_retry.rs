@@ -5,6 +5,7 @@ use axum::extract::State;
 use tasker_shared::wire::{DeadLetterFilter, DeadLettersRetried};
 
 use super::dead_letters::{read_dry_run, read_filter};
+use crate::auth::Caller;
 use crate::dead_letters::{Action, carry_out, count};
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
@@ -26,15 +27,17 @@ use crate::state::AppState;
 )]
 pub async fn retry_dead_letters(
     State(state): State<AppState>,
+    caller: Caller,
     query: Query,
     SingleBody(body, _held): SingleBody,
 ) -> Result<Json<DeadLettersRetried>, ApiError> {
     let dry_run = read_dry_run(query)?;
-    let filter = read_filter(&body)?;
+    let mut filter = read_filter(&body)?;
+    filter.queue = caller.narrowed(filter.queue)?;
     let outcome = if dry_run {
         count(&state, &filter).await?
     } else {
-        carry_out(&state, Action::Retry, filter).await?
+        carry_out(&state, Action::Retry, filter, caller.name()).await?
     };
     Ok(Json(DeadLettersRetried {
         matched: outcome.matched,

@@ -15,7 +15,7 @@ use crate::state::AppState;
 /// How long a part may take to answer before it counts as away.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Fewer days of partitions ahead than this are an alarm: without any, nothing could end.
-const PARTITION_DAYS_MIN: i64 = 3;
+pub(super) const PARTITION_DAYS_MIN: i64 = 3;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -150,7 +150,7 @@ async fn redis(state: &AppState) -> &'static str {
     if well { "ok" } else { "degraded" }
 }
 
-fn breakers(state: &AppState) -> Breakers {
+pub(super) fn breakers(state: &AppState) -> Breakers {
     let redis = state.redis.breaker().state().as_str();
     Breakers {
         postgres: state.postgres.breaker().state().as_str(),
@@ -160,7 +160,10 @@ fn breakers(state: &AppState) -> Breakers {
 
 /// The answer of Postgres, if it comes in time. While the breaker is open the server turns everybody away, so there is nothing
 /// to ask.
-async fn postgres<T>(state: &AppState, statement: impl Future<Output = store::Result<T>>) -> Option<T> {
+pub(super) async fn postgres<T>(
+    state: &AppState,
+    statement: impl Future<Output = store::Result<T>>,
+) -> Option<T> {
     if !state.postgres.breaker().is_closed() {
         return None;
     }

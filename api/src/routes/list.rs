@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Datelike as _, Utc};
-use tasker_shared::store::records::{self, Filter};
+use tasker_shared::store::records::{self, Filter, TaskRecord};
 use tasker_shared::task::{QueueName, TaskStatus};
-use tasker_shared::wire::TaskPage;
+use tasker_shared::wire::{Task, TaskPage};
 
 use super::view;
+use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
 use crate::fault::FaultKind;
@@ -42,20 +43,36 @@ const LIMIT_MAX: i64 = 1_000;
     ),
     responses((status = 200, body = TaskPage, description = "A page"), QueryProblems),
 )]
-pub async fn list_tasks(State(state): State<AppState>, mut query: Query) -> Result<Json<TaskPage>, ApiError> {
+pub async fn list_tasks(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<TaskPage>, ApiError> {
     let filter = read_filter(&mut query);
     let limit = query.take("limit", read_limit).unwrap_or(LIMIT);
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
+    check_queue(&caller, filter.queue.as_ref())?;
     let name = canonical(&filter);
     let before = match cursor {
         None => None,
         Some(text) => Some(cursor::decode(&text, &name).ok_or_else(invalid_cursor)?),
     };
     let page = records::list(&state.db, &filter, before, limit).await?;
-    let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
+    let tasks = visible(page.tasks, &caller)?;
     let next_cursor = page.next.map(|id| cursor::encode(id, &name));
     Ok(Json(TaskPage { tasks, next_cursor }))
+}
+
+/// Refuses a filter for a queue that the caller may not see.
+pub(super) fn check_queue(caller: &Caller, queue: Option<&QueueName>) -> Result<(), ApiError> {
+    queue.map_or(Ok(()), |queue| Ok(caller.check(queue)?))
+}
+
+/// Those of a page that the caller may see: a page may hold fewer than were asked for.
+pub(super) fn visible(tasks: Vec<TaskRecord>, caller: &Caller) -> Result<Vec<Task>, ApiError> {
+    let seen = tasks.into_iter().filter(|task| caller.may_use(&task.queue));
+    seen.map(view::task).collect()
 }
 
 /// The error about a cursor from elsewhere.

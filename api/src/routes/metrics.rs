@@ -3,6 +3,8 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use metrics::gauge;
+use tasker_shared::telemetry::show_pool;
 
 use crate::state::AppState;
 
@@ -14,6 +16,20 @@ use crate::state::AppState;
     responses((status = 200, body = String, content_type = "text/plain", description = "Prometheus text")),
 )]
 pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
+    show(&state);
     let text = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, text)], state.metrics.render())
+}
+
+/// What is read from the process itself when it is scraped.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn show(state: &AppState) {
+    show_pool(&state.db);
+    // whether a cooldown is over is a matter of time
+    state.postgres.breaker().publish();
+    state.redis.breaker().publish();
+    gauge!("tasker_submit_waiting").set(state.submitter.waiting() as f64);
+    gauge!("tasker_submit_room_bytes", "lane" => "single").set(state.single_room.taken() as f64);
+    gauge!("tasker_submit_room_bytes", "lane" => "batch").set(state.batch_room.taken() as f64);
+    gauge!("tasker_http_requests_in_progress").set(state.requests_in_progress() as f64);
 }

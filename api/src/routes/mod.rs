@@ -1,5 +1,9 @@
 //! The routes: one file per action.
 
+pub mod auth_key_create;
+pub mod auth_key_revoke;
+pub mod auth_keys;
+pub mod auth_token;
 pub mod cancel;
 pub mod dead_letters;
 pub mod dead_letters_purge;
@@ -10,8 +14,10 @@ pub mod health;
 pub mod history;
 pub mod list;
 pub mod metrics;
+pub mod orchestration;
 pub mod queue_pause;
 pub mod queue_resume;
+pub mod queue_scaling;
 pub mod queues;
 pub mod result;
 pub mod retry;

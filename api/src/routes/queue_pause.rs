@@ -32,5 +32,6 @@ pub async fn pause_queue(
     retried(|| queues::pause(&state.db, &name))
         .await
         .map_err(write_failed)?;
+    metrics::counter!("tasker_operator_actions_total", "action" => "pause").increment(1);
     queue_now(&state, name).await.map(Json)
 }

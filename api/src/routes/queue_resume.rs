@@ -31,5 +31,6 @@ pub async fn resume_queue(
     retried(|| queues::resume(&state.db, &name))
         .await
         .map_err(write_failed)?;
+    metrics::counter!("tasker_operator_actions_total", "action" => "resume").increment(1);
     queue_now(&state, name).await.map(Json)
 }

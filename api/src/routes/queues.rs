@@ -6,6 +6,7 @@ use tasker_shared::store::queues;
 use tasker_shared::task::QueueName;
 use tasker_shared::wire::{QueueInfo, Queues};
 
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::QueryProblems;
@@ -18,8 +19,18 @@ use crate::state::AppState;
     tag = "queues",
     responses((status = 200, body = Queues, description = "One entry a queue"), QueryProblems),
 )]
-pub async fn list_queues(State(state): State<AppState>, _: NoQuery) -> Result<Json<Queues>, ApiError> {
-    let queues = queues_now(&state, &state.queues).await?;
+pub async fn list_queues(
+    State(state): State<AppState>,
+    caller: Caller,
+    _: NoQuery,
+) -> Result<Json<Queues>, ApiError> {
+    let seen: Vec<QueueName> = state
+        .queues
+        .iter()
+        .filter(|queue| caller.may_use(queue))
+        .cloned()
+        .collect();
+    let queues = queues_now(&state, &seen).await?;
     Ok(Json(Queues { queues }))
 }
 
@@ -47,7 +58,7 @@ async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueIn
 }
 
 /// The lengths of the lists; nothing while Redis is away, or where there is none.
-async fn depths(state: &AppState, names: &[QueueName]) -> Option<Vec<u64>> {
+pub(super) async fn depths(state: &AppState, names: &[QueueName]) -> Option<Vec<u64>> {
     if !state.mode.uses_redis() {
         return None;
     }

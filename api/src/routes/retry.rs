@@ -7,6 +7,7 @@ use tasker_shared::task::TaskStatus;
 use tasker_shared::wire::Problem;
 
 use crate::acted::Acted;
+use crate::auth::Caller;
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
@@ -31,13 +32,15 @@ use crate::state::AppState;
 )]
 pub async fn retry_task(
     State(state): State<AppState>,
+    caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<Json<Acted>, ApiError> {
     let ttl = state.key_ttl.as_secs_f64();
-    let outcome = retried(|| retry(&state.db, id, "api", ttl)).await;
+    let outcome = retried(|| retry(&state.db, id, caller.name(), ttl)).await;
     match outcome.map_err(write_failed)? {
         Retried::Pending(queue) => {
+            metrics::counter!("tasker_operator_actions_total", "action" => "retry").increment(1);
             state.pusher.push(vec![(id, queue)]).await;
             Ok(Json(Acted::new(
                 id,

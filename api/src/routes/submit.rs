@@ -6,9 +6,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use tasker_shared::store::insert::NewTask;
+use tasker_shared::telemetry::traces;
 use tasker_shared::wire::Submitted;
+use tracing::Span;
 
 use super::view;
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::fault::{Fault, FaultKind};
 use crate::http::body::SingleBody;
@@ -40,6 +43,7 @@ use crate::types::TypeTable;
 )]
 pub async fn submit(
     State(state): State<AppState>,
+    caller: Caller,
     _: NoQuery,
     headers: HeaderMap,
     SingleBody(body, held): SingleBody,
@@ -49,6 +53,7 @@ pub async fn submit(
         let request = read_single(&body)?;
         validated(&state, &request, &headers).await?
     };
+    caller.check(&task.queue)?;
     drop(body);
     let task_name = task.task_name.clone();
     let accepted = state.submitter.submit(task, held).await?;
@@ -79,11 +84,13 @@ pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
         return Err(wrong("is given twice"));
     }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let traceparent = traceparent
+        .filter(|text| is_traceparent(text))
+        .map(ToOwned::to_owned);
     Ok(Headers {
         key,
-        traceparent: traceparent
-            .filter(|text| is_traceparent(text))
-            .map(ToOwned::to_owned),
+        // without one, the trace begins with this request
+        traceparent: traceparent.or_else(|| traces::traceparent_of(&Span::current())),
     })
 }
 

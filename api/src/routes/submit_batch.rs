@@ -11,6 +11,7 @@ use tasker_shared::wire::BatchSubmitted;
 
 use super::submit::{names_unknown_type, read_headers, rules};
 use super::view;
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::fault::{Fault, FaultKind};
 use crate::http::body::BatchBody;
@@ -41,6 +42,7 @@ const FAULTS_MAX: usize = 200;
 )]
 pub async fn submit_batch(
     State(state): State<AppState>,
+    caller: Caller,
     _: NoQuery,
     headers: HeaderMap,
     BatchBody(body, held): BatchBody,
@@ -54,6 +56,8 @@ pub async fn submit_batch(
         ));
     }
     let tasks = validated(&state, &headers, body).await?;
+    tasks.iter().try_for_each(|task| caller.check(&task.queue))?;
+    state.auth.count_batch(&caller, tasks.len())?;
     let names: Vec<String> = tasks.iter().map(|task| task.task_name.clone()).collect();
     let accepted = state.batches.submit(tasks, held).await?;
     let tasks: Vec<_> = names

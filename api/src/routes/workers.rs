@@ -5,6 +5,7 @@ use axum::extract::State;
 use tasker_shared::store::workers::{self, WorkerRecord};
 use tasker_shared::wire::{Worker, Workers};
 
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::QueryProblems;
@@ -17,11 +18,28 @@ use crate::state::AppState;
     tag = "workers",
     responses((status = 200, body = Workers, description = "One entry a worker"), QueryProblems),
 )]
-pub async fn list_workers(State(state): State<AppState>, _: NoQuery) -> Result<Json<Workers>, ApiError> {
+pub async fn list_workers(
+    State(state): State<AppState>,
+    caller: Caller,
+    _: NoQuery,
+) -> Result<Json<Workers>, ApiError> {
     let records = workers::list(&state.db, state.worker_timeout.as_secs_f64()).await?;
     Ok(Json(Workers {
-        workers: records.into_iter().map(shown).collect(),
+        workers: records
+            .into_iter()
+            .filter(|record| serves(record, &caller))
+            .map(shown)
+            .collect(),
     }))
+}
+
+/// Whether a worker serves a queue that the caller may see.
+fn serves(record: &WorkerRecord, caller: &Caller) -> bool {
+    caller.queues().is_none_or(|queues| {
+        queues
+            .iter()
+            .any(|queue| record.queues.iter().any(|name| name == queue.as_str()))
+    })
 }
 
 fn shown(record: WorkerRecord) -> Worker {

@@ -1,7 +1,8 @@
 //! The lane of big batches: one statement each, few at once, all or nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::store::insert::{Inserted, NewTask, insert};
@@ -113,12 +114,19 @@ impl BatchLane {
     }
 
     async fn write(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, ApiError> {
+        let began = Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
             let failure = match self.try_write(tasks).await {
                 Ok(accepted) => {
                     self.announce(tasks, &accepted).await;
+                    metrics::histogram!("tasker_submit_batch_seconds").record(began.elapsed());
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        reason = "a batch has ten thousand tasks at most"
+                    )]
+                    metrics::histogram!("tasker_submit_batch_tasks").record(tasks.len() as f64);
                     return Ok(accepted);
                 }
                 Err(failure) => failure,
@@ -215,14 +223,18 @@ impl BatchLane {
 
     async fn announce(&self, tasks: &[NewTask], accepted: &[Accepted]) {
         let mut hints = Vec::with_capacity(tasks.len());
+        let mut stored: HashMap<&str, u64> = HashMap::new();
         for (task, accepted) in tasks.iter().zip(accepted) {
             if accepted.deduplicated {
                 continue;
             }
-            metrics::counter!("tasks_enqueued_total", "type" => task.task_name.clone()).increment(1);
+            *stored.entry(&task.task_name).or_default() += 1;
             if accepted.status == TaskStatus::Pending {
                 hints.push((accepted.id, accepted.queue.clone()));
             }
+        }
+        for (name, count) in stored {
+            metrics::counter!("tasks_enqueued_total", "type" => name.to_owned()).increment(count);
         }
         self.pusher.push(hints).await;
     }

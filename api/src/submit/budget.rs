@@ -13,6 +13,7 @@ const UNIT_BYTES: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Budget {
     room: Arc<Semaphore>,
+    units: usize,
 }
 
 /// Room that a request has taken; given back when dropped.
@@ -25,8 +26,10 @@ pub struct Held {
 impl Budget {
     /// Room for so many bytes.
     pub fn new(bytes: usize) -> Self {
+        let units = bytes / UNIT_BYTES;
         Self {
-            room: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
+            room: Arc::new(Semaphore::new(units)),
+            units,
         }
     }
 
@@ -36,6 +39,11 @@ impl Budget {
             permit: self.take(1)?,
             bytes: 0,
         })
+    }
+
+    /// How many bytes of it are taken, to the next 1,024.
+    pub fn taken(&self) -> usize {
+        (self.units - self.room.available_permits()) * UNIT_BYTES
     }
 
     fn take(&self, units: u32) -> Result<OwnedSemaphorePermit, ApiError> {

@@ -164,6 +164,11 @@ impl Submitter {
         }
     }
 
+    /// How many tasks wait for a flush.
+    pub fn waiting(&self) -> usize {
+        self.waiting.max_capacity() - self.waiting.capacity()
+    }
+
     /// Writes one task together with whatever else waits.
     pub async fn submit(&self, task: NewTask, held: Held) -> Result<Accepted, ApiError> {
         let (answer, answered) = oneshot::channel();

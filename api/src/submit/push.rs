@@ -78,7 +78,9 @@ async fn carry_out(redis: &Redis, end: End, hints: &[Hint]) {
         End::Tail => queue.push_back(hints).await,
         End::Head => queue.push_front(hints).await,
     });
-    if pushed.await.is_none() {
+    if pushed.await.is_some() {
+        metrics::counter!("tasker_pushed_hints_total").increment(hints.len() as u64);
+    } else {
         metrics::counter!("tasker_push_failures_total").increment(hints.len() as u64);
         warn!(
             tasks = hints.len(),

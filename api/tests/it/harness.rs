@@ -1,6 +1,6 @@
 //! A running server in the test's own process, on a database of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
@@ -124,6 +124,16 @@ impl Server {
         };
         eventually(async || server.state.types.current().get("noop").map(drop)).await;
         server
+    }
+
+    /// The paths of the router, as it shows them: it has no list of them for others.
+    pub(crate) fn paths(&self) -> BTreeSet<String> {
+        let shown = format!("{:?}", self.router);
+        let texts = shown.split('"').skip(1).step_by(2);
+        // what the fallback is mounted at is no route
+        let routes =
+            texts.filter(|text| text.starts_with('/') && *text != "/" && !text.contains("__private__"));
+        routes.map(ToOwned::to_owned).collect()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

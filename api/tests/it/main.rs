@@ -1,6 +1,8 @@
 //! The server's tests: the whole router over a real Postgres and a real Redis.
 
 mod age;
+mod auth;
+mod auth_keys;
 mod bad_input;
 mod batch;
 mod dead_letters;
@@ -17,4 +19,7 @@ mod process;
 mod reads;
 mod redis_away;
 mod retention;
+mod scaling;
+mod slow_clients;
 mod submit;
+mod tls;

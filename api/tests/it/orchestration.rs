@@ -10,7 +10,7 @@ use tasker_server::submit::push::Pusher;
 use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::liveness::{LivenessKey, Session};
-use tasker_shared::store::workers::{NewWorker, heartbeat, register};
+use tasker_shared::store::workers::{NewWorker, Work, heartbeat, register};
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
@@ -123,7 +123,7 @@ async fn enter_with_session(db: &PgPool, id: &str) -> Session {
     };
     register(db, &worker).await.expect("the worker is entered");
     let mut session = Session::open(db, key).await.expect("a session");
-    heartbeat(session.executor(), id, 0, 30.0)
+    heartbeat(session.executor(), id, Work::default(), 30.0)
         .await
         .expect("a heartbeat");
     session

@@ -21,7 +21,7 @@ pub(crate) async fn e2e(client: &Client, noop: &Noop, bounds: Bounds) -> anyhow:
     idle(client, duration).await?;
     progress(&format!("e2e: {tasks} tasks over {connections} connections"));
     let since = now_of_the_server(client).await?;
-    let request = http::post(client.base(), "/tasks/submit", noop.body());
+    let request = http::post(client, "/tasks/submit", noop.body());
     let outcome = load::run(client.base(), &request, bounds).await?;
     idle(client, duration).await?;
     let records = noops_since(client, since, outcome.accepted).await?;

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
 
+use crate::client::Client;
+
 /// No answer of a submit or batch has a longer head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A batch of 10,000 is answered with far less.
@@ -85,14 +87,19 @@ impl Connection {
     }
 }
 
-/// The bytes of a POST of JSON.
-pub(crate) fn post(url: &Url, path: &str, body: &str) -> Vec<u8> {
+/// The bytes of a POST of JSON, signed in as `client` is.
+pub(crate) fn post(client: &Client, path: &str, body: &str) -> Vec<u8> {
+    let url = client.base();
+    let signed = client
+        .authorization()
+        .map(|text| format!("Authorization: {text}\r\n"))
+        .unwrap_or_default();
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or(80);
     let root = url.path().trim_end_matches('/');
     format!(
         "POST {root}{path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
+         {signed}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
@@ -173,7 +180,9 @@ mod tests {
     #[test]
     fn a_request_carries_host_length_and_the_base_path() {
         let url = Url::parse("http://127.0.0.1:8000/root/").expect("a URL");
-        let text = String::from_utf8(post(&url, "/tasks/submit", "{}")).expect("UTF-8");
+        let client = Client::new(url, Some("Bearer x".to_owned())).expect("a client");
+        let text = String::from_utf8(post(&client, "/tasks/submit", "{}")).expect("UTF-8");
+        assert!(text.contains("\r\nAuthorization: Bearer x\r\n"));
         assert!(text.starts_with("POST /root/tasks/submit HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"));
         assert!(text.ends_with("Content-Length: 2\r\n\r\n{}"));
     }

@@ -16,7 +16,6 @@ use tasker_shared::task::TaskId;
 use tasker_shared::wire::Submitted;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
-use url::Url;
 
 use super::http::{self, Connection};
 use super::stats::{Line, percentiles};
@@ -46,7 +45,7 @@ pub(crate) async fn latency(
 ) -> anyhow::Result<Vec<Line>> {
     workers(client).await?;
     idle(client, PATIENCE).await?;
-    let sender = Sender::open(client.base(), noop).await?;
+    let sender = Sender::open(client, noop).await?;
     progress(&format!("latency: {rate}/s for {} s", duration.as_secs()));
     let interval = Duration::from_secs(1) / rate;
     let warm_up = sender.send(WARM_UP_SUBMITS, interval).await?;
@@ -95,7 +94,8 @@ struct Sender {
 }
 
 impl Sender {
-    async fn open(url: &Url, noop: &Noop) -> anyhow::Result<Self> {
+    async fn open(client: &Client, noop: &Noop) -> anyhow::Result<Self> {
+        let url = client.base();
         ensure!(
             url.scheme() == "http",
             "the load lines speak plain HTTP only, not {}",
@@ -105,7 +105,7 @@ impl Sender {
         Ok(Self {
             idle: Mutex::new(connections.into()),
             free: tokio::sync::Semaphore::new(CONNECTIONS as usize),
-            request: http::post(url, "/tasks/submit", noop.body()),
+            request: http::post(client, "/tasks/submit", noop.body()),
         })
     }
 

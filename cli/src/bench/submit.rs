@@ -33,7 +33,7 @@ pub(crate) async fn submit(
     slots: Slots,
 ) -> anyhow::Result<Line> {
     let connections = bounds.connections;
-    let request = http::post(client.base(), "/tasks/submit", noop.body());
+    let request = http::post(client, "/tasks/submit", noop.body());
     let send = async || {
         let seconds = bounds.duration.as_secs();
         progress(&format!("submit: {connections} connections, up to {seconds} s"));
@@ -83,7 +83,7 @@ pub(super) async fn send_batches(
     tasks: u64,
     duration: Duration,
 ) -> anyhow::Result<Outcome> {
-    let request = http::post(client.base(), "/tasks/submit/batch", &noop.batch_body(size));
+    let request = http::post(client, "/tasks/submit/batch", &noop.batch_body(size));
     let bounds = Bounds {
         connections: 1,
         requests: tasks.div_ceil(size),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod dlq;
+pub(crate) mod key;
 pub(crate) mod queue;
 pub(crate) mod task;
 pub(crate) mod worker;

@@ -87,6 +87,33 @@ async fn the_status_of_the_migrations_can_be_asked_for_and_they_can_be_run_by_ha
     assert!(after.contains("applied") && !after.contains("pending"), "{after}");
 }
 
+#[sqlx::test(migrations = false)]
+async fn a_dry_run_shows_the_sql_to_come_and_changes_nothing(db: PgPool) {
+    let system = System::new(&db);
+    let dry_run = async || {
+        let mut process = system.run("tasker-server", &["migrate", "dry-run"], &[]);
+        (process.wait().await.code(), process.log())
+    };
+    let relations = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'public'";
+    let (code, plan) = dry_run().await;
+    assert_eq!(code, Some(0), "{plan}");
+    assert!(
+        plan.contains("CREATE TABLE tasks") && !plan.contains("-- 0 to apply"),
+        "{plan}"
+    );
+    assert_eq!(count(&db, relations).await, 0, "nothing was made");
+    let mut run = system.run("tasker-server", &["migrate", "run"], &[]);
+    assert_eq!(run.wait().await.code(), Some(0));
+    assert_eq!(dry_run().await, (Some(0), "-- 0 to apply\n".to_owned()));
+    sqlx::query("UPDATE _sqlx_migrations SET checksum = '' WHERE version = (SELECT min(version) FROM _sqlx_migrations)")
+        .execute(&db)
+        .await
+        .expect("changed");
+    let (code, plan) = dry_run().await;
+    assert_eq!(code, Some(1), "{plan}");
+    assert!(plan.contains("was applied with another text"), "{plan}");
+}
+
 #[tokio::test]
 async fn migrations_that_are_not_done_in_time_end_with_124() {
     let nobody = format!("postgres://tasker:secret@127.0.0.1:{}/tasker", free_port());

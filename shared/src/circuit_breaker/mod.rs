@@ -57,6 +57,11 @@ impl Breaker {
         breaker
     }
 
+    /// Its name in metrics and logs.
+    pub fn service(&self) -> &'static str {
+        self.service
+    }
+
     /// What it does with calls right now.
     pub fn state(&self) -> State {
         self.inner().machine.state(Instant::now())

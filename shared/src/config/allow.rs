@@ -29,7 +29,8 @@ impl Network {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads an address or a network.
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 use super::reader::Reader;
+use super::tls::read_authority;
 
 /// More connections than any Postgres here would want from one process.
 const POOL_SIZE_MAX: u32 = 1_000;
@@ -47,7 +48,7 @@ impl DatabaseConfig {
     }
 }
 
-fn check_postgres_url(text: &str) -> Result<(), &'static str> {
+pub(super) fn check_postgres_url(text: &str) -> Result<(), &'static str> {
     const ALLOWED: &str = "must be a URL like postgres://user:password@host:5432/database";
     let url = Url::parse(text).map_err(|_| ALLOWED)?;
     if !matches!(url.scheme(), "postgres" | "postgresql") {
@@ -86,6 +87,8 @@ fn url_from_parts(reader: &mut Reader<'_>) -> Option<SecretString> {
 pub struct RedisConfig {
     /// A `redis://` or `rediss://` URL with its password.
     pub url: SecretString,
+    /// Certificates in PEM, one of which signed that of a `rediss://` server; those of the system if there are none.
+    pub authority: Option<String>,
     /// What the keys of the queues begin with.
     pub key_prefix: String,
 }
@@ -110,8 +113,14 @@ impl RedisConfig {
                 "must be at most {KEY_PREFIX_CHARS_MAX} characters without white space"
             ))
         });
+        let authority = read_authority(reader, "REDIS_CA_FILE");
+        let plain = url.expose_secret().starts_with("redis:");
+        if authority.is_some() && plain {
+            reader.problem("REDIS_CA_FILE", "is set, but REDIS_URL is not rediss://");
+        }
         Self {
             url,
+            authority,
             key_prefix: key_prefix.unwrap_or_default(),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 use super::reader::Reader;
 
@@ -86,13 +87,15 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// What is logged, and in which shape.
+/// What is logged, in which shape, and where spans go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// The shape of the lines.
     pub format: LogFormat,
     /// Directives as `RUST_LOG` has them; known to be valid.
     pub filter: String,
+    /// The OTLP collector that spans go to.
+    pub collector: Option<Url>,
 }
 
 impl LogConfig {
@@ -113,6 +116,14 @@ impl LogConfig {
             None if debug => "debug".to_owned(),
             _ => filter,
         };
-        Self { format, filter }
+        let collector = reader.parse("OTEL_EXPORTER_OTLP_ENDPOINT", |text| match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+            _ => Err("must be a URL like http://127.0.0.1:4318"),
+        });
+        Self {
+            format,
+            filter,
+            collector,
+        }
     }
 }

@@ -12,6 +12,9 @@ use super::table::{VARIABLES, Variable};
 /// These select the files, so they cannot stand in one.
 const NOT_IN_FILES: [&str; 3] = ["TASKER_ENV", "DEBUG_MODE", "TASKER_CONFIG_DIR"];
 
+/// Their values are JSON objects, which a file writes as tables.
+const OBJECTS: [&str; 1] = ["SERVICE_COMMANDS"];
+
 /// The values of the config files by variable name, with the file each comes from.
 pub(super) type FileValues = HashMap<&'static str, String>;
 
@@ -65,7 +68,8 @@ fn values_of(path: &Path, text: &str, problems: &mut Problems) -> FileValues {
     };
     let mut values = FileValues::new();
     for (key, value) in table {
-        match (known(&key), as_text(&value)) {
+        let variable = known(&key);
+        match (variable, variable.and_then(|variable| value_of(variable, &value))) {
             (None, _) => problems.add(&*file, format!("has an unknown key `{key}`")),
             (Some(variable), _) if NOT_IN_FILES.contains(&variable.name) => {
                 problems.add(&*file, format!("cannot set `{key}`, which selects the files"));
@@ -95,7 +99,15 @@ fn known(key: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|variable| variable.key() == key)
 }
 
-/// The value as the variable would have it; a list becomes a comma list.
+/// The value as the variable would have it: tables as JSON, where the variable is an object.
+fn value_of(variable: &Variable, value: &toml::Value) -> Option<String> {
+    if value.is_table() && OBJECTS.contains(&variable.name) {
+        return serde_json::to_string(value).ok();
+    }
+    as_text(value)
+}
+
+/// A plain value as text; a list becomes a comma list.
 fn as_text(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::table::{Binary, VARIABLES, Variable};
+
+/// The flag that asks for a health check instead of a start.
+const HEALTHCHECK: &str = "healthcheck";
 
 /// The command line of `binary`, without subcommands.
 pub(super) fn command(binary: Binary) -> Command {
@@ -20,7 +23,20 @@ pub(super) fn command(binary: Binary) -> Command {
             "Flags beat variables beat config files. NAME_FILE reads the value of NAME from a file; \
              use it, or the variable, for secrets: command lines are visible to others.",
         )
+        .arg(
+            Arg::new(HEALTHCHECK)
+                .long(HEALTHCHECK)
+                .action(ArgAction::SetTrue)
+                .help(
+                    "Ask the instance with this configuration whether it is ready: exit code 0 if so, else 1",
+                ),
+        )
         .args(variables_of(binary).map(argument))
+}
+
+/// Whether a health check is asked for.
+pub(super) fn healthcheck(matches: &ArgMatches) -> bool {
+    matches.get_flag(HEALTHCHECK)
 }
 
 /// The flags that were given, by the name of their variable.

@@ -5,28 +5,37 @@
 //! Every problem is collected, by the name of its variable, so that one start shows them all.
 
 mod allow;
+mod backup;
 mod connections;
 pub mod duration;
 mod environment;
 mod files;
 mod flags;
+mod healthcheck;
 pub mod host;
 mod problem;
 mod queues;
 mod reader;
 mod server;
+mod services;
+mod sign_in;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod worker;
 
 pub use allow::{AllowList, Network};
+pub use backup::BackupConfig;
 pub use connections::{DatabaseConfig, RedisConfig};
 pub use environment::{DispatchMode, Environment, LogConfig, LogFormat};
 pub use problem::{LoadError, Problem, Problems};
 pub use queues::{QueueSlots, QueuesConfig};
 pub use server::{DeploymentMode, ServerCommand, ServerConfig};
+pub use services::{ServiceCommand, ServiceCommands};
+pub use sign_in::{Admin, SignInConfig, networks};
 pub use table::{Binary, UsedBy, VARIABLES, Variable};
+pub use tls::ServerTls;
 pub use worker::{ApiAccess, WorkerConfig};
 
 /// Exit code of a failure while running.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::Write as _;
 
-use super::{EXIT_CONFIG, EXIT_USAGE};
+use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE};
+use crate::healthcheck::Healthcheck;
 
 /// One thing that is wrong, at one variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,12 @@ impl Problems {
         self.0.iter().any(|problem| problem.name == name)
     }
 
+    /// Those at `name`.
+    pub(super) fn at(&self, name: &str) -> Self {
+        let at_name = self.0.iter().filter(|problem| problem.name == name);
+        Self(at_name.cloned().collect())
+    }
+
     pub(super) fn add(&mut self, name: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem {
             name: name.into(),
@@ -67,10 +74,14 @@ pub enum LoadError {
     /// The configuration has problems.
     #[error(transparent)]
     Problems(#[from] Problems),
+    /// The command line asks for a health check of the instance that runs already.
+    #[error("a health check was asked for")]
+    Healthcheck(Result<Healthcheck, Problems>),
 }
 
 impl LoadError {
-    /// Prints to stdout (help, version) or stderr and returns the exit code for `main`.
+    /// Does what was asked for instead of a start (help, version, a health check), or tells on stderr why there is none, and
+    /// returns the exit code for `main`.
     pub fn report(&self) -> i32 {
         match self {
             Self::Usage(error) => {
@@ -82,6 +93,18 @@ impl LoadError {
                 let _ = writeln!(std::io::stderr(), "{problems}");
                 EXIT_CONFIG
             }
+            Self::Healthcheck(check) => match answer(check) {
+                Ok(()) => 0,
+                Err(why) => {
+                    let _ = writeln!(std::io::stderr(), "unhealthy: {why}");
+                    EXIT_FAILURE
+                }
+            },
         }
     }
+}
+
+fn answer(check: &Result<Healthcheck, Problems>) -> Result<(), String> {
+    let check = check.as_ref().map_err(ToString::to_string)?;
+    check.run().map_err(|unhealthy| unhealthy.to_string())
 }

@@ -50,6 +50,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What is wrong at `name` alone.
+    pub(super) fn problems_at(&self, name: &str) -> Problems {
+        self.problems.at(name)
+    }
+
     /// Notes a problem at `name`.
     pub(super) fn problem(&mut self, name: &str, message: impl Into<String>) {
         self.problems.add(name, message);
@@ -70,6 +75,18 @@ impl<'a> Reader<'a> {
         value
             .or(from_file)
             .or_else(|| self.files.get(name).filter(|text| !text.is_empty()).cloned())
+    }
+
+    /// The text of the file that the variable names.
+    pub(super) fn contents(&mut self, name: &'static str) -> Option<String> {
+        let path = self.given(name)?;
+        match self.host.read(Path::new(path.trim())) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.add_once(name, &format!("`{path}` cannot be read: {error}"));
+                None
+            }
+        }
     }
 
     /// The value as it was set, or its default.

@@ -13,8 +13,10 @@ use super::host::{Host, ProcessHost};
 use super::problem::LoadError;
 use super::queues::{QueuesConfig, list};
 use super::reader::Reader;
+use super::sign_in::SignInConfig;
 use super::table::Binary;
-use super::{duration, flags, worker};
+use super::tls::ServerTls;
+use super::{duration, flags, healthcheck, worker};
 use crate::circuit_breaker::Limits;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,6 +24,8 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 /// A body below this could not hold one submit; above it, memory would no longer be bounded well.
 const BODY_BYTES: RangeInclusive<usize> = 1_024..=64 * 1_024 * 1_024;
+/// Each takes an open file, and up to some tens of kilobytes of memory.
+const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 /// Up to ten years; 0 keeps for ever.
 const RETENTION_DAYS: RangeInclusive<u32> = 0..=3_650;
 
@@ -32,6 +36,8 @@ pub enum ServerCommand {
     Serve,
     /// `migrate run`: migrate, then exit.
     MigrateRun,
+    /// `migrate dry-run`: tell what `migrate run` would do, then exit.
+    MigrateDryRun,
     /// `migrate status`: tell which migrations are applied, then exit.
     MigrateStatus,
 }
@@ -66,8 +72,14 @@ pub struct ServerConfig {
     pub queues: QueuesConfig,
     /// Where HTTP is served.
     pub listen_addrs: Vec<SocketAddr>,
+    /// Who may sign in.
+    pub sign_in: SignInConfig,
     /// A further address for health and metrics.
     pub metrics_addr: Option<SocketAddr>,
+    /// What HTTPS is served with; without it, HTTP is.
+    pub tls: Option<ServerTls>,
+    /// Connections of clients at once.
+    pub max_connections: usize,
     /// The largest body of a request, and of each task in a batch.
     pub max_body_bytes: usize,
     /// How long an idempotency key holds at least.
@@ -111,6 +123,9 @@ impl ServerConfig {
     ) -> Result<Self, LoadError> {
         let matches = flags::parse(command_line(), args)?;
         let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Server));
+        if flags::healthcheck(&matches) {
+            return Err(healthcheck::asked_for(reader, Binary::Server));
+        }
         let config = Self::read(&mut reader, subcommand(&matches), environment);
         Ok(reader.finish(config)?)
     }
@@ -118,6 +133,8 @@ impl ServerConfig {
     fn read(reader: &mut Reader<'_>, command: ServerCommand, environment: Environment) -> Self {
         let (heartbeat_interval, worker_timeout) = worker::read_liveness(reader);
         let listen_addrs = read_listen_addrs(reader);
+        let deployment_mode = read_deployment_mode(reader);
+        let serves = command == ServerCommand::Serve && deployment_mode != DeploymentMode::MigrateOnly;
         let idempotency_ttl = reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY);
         Self {
             command,
@@ -128,12 +145,15 @@ impl ServerConfig {
             mode: DispatchMode::read(reader),
             queues: QueuesConfig::read(reader),
             metrics_addr: read_metrics_addr(reader, &listen_addrs, "LISTEN_ADDRS"),
+            sign_in: SignInConfig::read(reader, environment, serves, &listen_addrs),
             listen_addrs,
+            tls: ServerTls::read(reader),
+            max_connections: reader.number("MAX_CONNECTIONS", CONNECTIONS),
             max_body_bytes: reader.number("MAX_BODY_BYTES", BODY_BYTES),
             retention_days: read_retention(reader, "RETENTION_DAYS", idempotency_ttl),
             dead_letter_retention_days: read_retention(reader, "DEAD_LETTER_RETENTION_DAYS", idempotency_ttl),
             idempotency_ttl,
-            deployment_mode: read_deployment_mode(reader),
+            deployment_mode,
             run_migrations: reader.switch("RUN_MIGRATIONS"),
             migration_timeout: reader.duration("DB_MIGRATION_TIMEOUT", SECOND..=DAY),
             migration_retries: reader.number("DB_MIGRATION_RETRIES", 0..=100),
@@ -152,6 +172,7 @@ fn command_line() -> Command {
         .about("Migrations by hand")
         .subcommand_required(true)
         .subcommand(Command::new("run").about("Apply what is missing, then exit"))
+        .subcommand(Command::new("dry-run").about("Show the SQL that run would execute, and change nothing"))
         .subcommand(Command::new("status").about("Tell what is applied and what is missing"));
     flags::command(Binary::Server).subcommand(migrate)
 }
@@ -163,6 +184,7 @@ fn subcommand(matches: &ArgMatches) -> ServerCommand {
     {
         None => ServerCommand::Serve,
         Some("status") => ServerCommand::MigrateStatus,
+        Some("dry-run") => ServerCommand::MigrateDryRun,
         Some(_) => ServerCommand::MigrateRun,
     }
 }
@@ -202,13 +224,6 @@ fn listen_addrs(text: &str) -> Result<Vec<SocketAddr>, String> {
         let addr: SocketAddr = item
             .parse()
             .map_err(|_| "must be a comma list of addresses like 127.0.0.1:8000".to_owned())?;
-        if !addr.ip().to_canonical().is_loopback() {
-            return Err(format!(
-                "{addr} can be reached from other machines, which is refused as long as there is \
-                 no sign-in; use a loopback address like 127.0.0.1:{}",
-                addr.port()
-            ));
-        }
         // Port 0 asks the system for a free port, so it may stand there twice.
         if addr.port() != 0 && addrs.contains(&addr) {
             return Err(format!("names {addr} twice"));

@@ -151,6 +151,12 @@ pub static VARIABLES: &[Variable] = &[
     .secret(),
     entry(
         Both,
+        "REDIS_CA_FILE",
+        None,
+        "File of certificates in PEM, one of which signed that of a rediss:// server; else the system's",
+    ),
+    entry(
+        Both,
         "TASKER_DEPLOYMENT_MODE",
         Some("Hybrid"),
         "Hybrid, EventDrivenOnly (Redis only) or PollingOnly (no Redis)",
@@ -217,6 +223,19 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Both,
+        "EXECUTION_BACKEND_API_USER",
+        None,
+        "The user who may do everything; without one there is no sign-in. Must be set in production",
+    ),
+    entry(
+        Both,
+        "EXECUTION_BACKEND_API_PASSWORD",
+        None,
+        "That user's password; 12 characters or more in production",
+    )
+    .secret(),
+    entry(
+        Both,
         "LOG_FORMAT",
         None,
         "json or pretty; json in production, else pretty",
@@ -234,10 +253,59 @@ pub static VARIABLES: &[Variable] = &[
         "true is RUST_LOG=debug where RUST_LOG is not set",
     ),
     entry(
+        Both,
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "OTLP collector for spans (HTTP, protobuf), as http://host:4318",
+    ),
+    entry(
         Server,
         "LISTEN_ADDRS",
         Some("127.0.0.1:8000,127.0.0.1:8080"),
         "Comma list of addresses to serve HTTP on",
+    ),
+    entry(
+        Server,
+        "TOKEN_SECRET",
+        None,
+        "What tokens are signed with, 32 bytes or more; must be set in production",
+    )
+    .secret(),
+    entry(
+        Server,
+        "RATE_LIMIT_PER_KEY",
+        None,
+        "Requests a second of one key, like 1000/s, or off; 1000/s in production, else off",
+    ),
+    entry(
+        Server,
+        "METRICS_AUTH",
+        Some("false"),
+        "true asks for sign-in (viewer) at /metrics",
+    ),
+    entry(
+        Server,
+        "TRUSTED_PROXIES",
+        None,
+        "Comma list of proxies (10.0.0.0/8) whose X-Forwarded-For tells the client's address",
+    ),
+    entry(
+        Server,
+        "TLS_CERT_FILE",
+        None,
+        "File of the certificate, and those that lead to its root, in PEM; with it, HTTPS is served",
+    ),
+    entry(
+        Server,
+        "TLS_KEY_FILE",
+        None,
+        "File of the private key of that certificate, in PEM",
+    ),
+    entry(
+        Server,
+        "MAX_CONNECTIONS",
+        Some("10000"),
+        "Connections of clients at once; one more is closed at once",
     ),
     entry(
         Server,
@@ -330,20 +398,50 @@ pub static VARIABLES: &[Variable] = &[
         None,
         "The server that a worker waits for at start",
     ),
-    entry(Worker, "EXECUTION_BACKEND_API_USER", None, "User at that server"),
-    entry(
-        Worker,
-        "EXECUTION_BACKEND_API_PASSWORD",
-        None,
-        "Password at that server",
-    )
-    .secret(),
     entry(
         Worker,
         "HTTP_REQUEST_ALLOW",
         None,
         "Comma list of hosts and networks (10.0.0.0/8) that http_request may reach although private",
     ),
+    entry(
+        Worker,
+        "BACKUP_DIR",
+        None,
+        "Folder for the dumps of task:backup; without it there is no such task",
+    ),
+    entry(
+        Worker,
+        "BACKUP_KEEP",
+        Some("7"),
+        "So many of the newest dumps are kept; 0 keeps all",
+    ),
+    entry(
+        Worker,
+        "BACKUP_RETENTION_DAYS",
+        Some("0"),
+        "Days that dumps are kept, the newest always; 0 keeps them for ever",
+    ),
+    entry(
+        Worker,
+        "BACKUP_DATABASE_URL",
+        None,
+        "The database to dump, where it is not the worker's",
+    )
+    .secret(),
+    entry(
+        Worker,
+        "BACKUP_PROGRAM",
+        Some("pg_dump"),
+        "pg_dump, by name or path; as new as Postgres or newer",
+    ),
+    entry(
+        Worker,
+        "SERVICE_COMMANDS",
+        None,
+        "JSON object of the commands that service:command may start; without it there is no such task",
+    )
+    .secret(),
 ];
 
 #[cfg(test)]

@@ -6,8 +6,19 @@ use secrecy::ExposeSecret as _;
 
 use super::host::fake::FakeHost;
 use super::*;
+use crate::healthcheck::Healthcheck;
 
 const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://t:secret@db/t");
+const CREDENTIALS: [(&str, &str); 2] = [
+    ("EXECUTION_BACKEND_API_USER", "ops"),
+    ("EXECUTION_BACKEND_API_PASSWORD", "kV8.mq2Zr-w7"),
+];
+const PRODUCTION: [(&str, &str); 4] = [
+    ("TASKER_ENV", "production"),
+    CREDENTIALS[0],
+    CREDENTIALS[1],
+    ("TOKEN_SECRET", "bT9u0Yk3xQvG7rLwZ2hNcE5sJ8aMfD1pO6iUeXtW4yA="),
+];
 
 fn server(args: &[&str], host: &FakeHost) -> Result<ServerConfig, LoadError> {
     ServerConfig::load_from([&["tasker-server"], args].concat(), host)
@@ -30,7 +41,8 @@ fn the_defaults_are_those_of_the_contract() {
         server.log,
         LogConfig {
             format: LogFormat::Pretty,
-            filter: "info".into()
+            filter: "info".into(),
+            collector: None,
         }
     );
     assert_eq!(server.redis.url.expose_secret(), "redis://127.0.0.1:6379");
@@ -165,7 +177,8 @@ fn the_parts_of_postgres_make_a_url() {
 
 #[test]
 fn production_is_said_by_either_variable_and_logs_json() {
-    let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production")]);
+    let [_, user, password, secret] = PRODUCTION;
+    let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production"), user, password, secret]);
     let config = server(&[], &host).expect("sound");
     assert_eq!(config.environment, Environment::Production);
     assert_eq!(config.log.format, LogFormat::Json);
@@ -182,7 +195,7 @@ fn debug_means_the_debug_level_unless_rust_log_is_set() {
 }
 
 #[test]
-fn only_loopback_is_listened_on_while_there_is_no_sign_in() {
+fn only_loopback_is_listened_on_without_sign_in() {
     for addr in [
         "0.0.0.0:8000",
         "[::]:8000",
@@ -190,10 +203,81 @@ fn only_loopback_is_listened_on_while_there_is_no_sign_in() {
         "127.0.0.1:80,192.168.0.1:80",
     ] {
         let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", addr)]);
-        assert!(text(server(&[], &host)).contains("no sign-in"), "{addr}");
+        let text = text(server(&[], &host));
+        assert!(
+            text.contains("LISTEN_ADDRS: ") && text.contains("without sign-in"),
+            "{text}"
+        );
+        let [user, password] = CREDENTIALS;
+        let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", addr), user, password]);
+        assert!(server(&[], &host).expect("sound").sign_in.admin.is_some());
+        // what only migrates listens on nothing
+        let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", addr)]);
+        assert!(server(&["migrate", "run"], &host).is_ok());
     }
     let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", "127.0.0.1:0,[::1]:8000")]);
     assert_eq!(server(&[], &host).expect("sound").listen_addrs.len(), 2);
+}
+
+#[test]
+fn production_without_secrets_does_not_start_and_names_them_all() {
+    let production = ("TASKER_ENV", "production");
+    let problems = text(server(&[], &FakeHost::with(&[DATABASE, production])));
+    assert!(problems.starts_with("3 problems"), "{problems}");
+    for name in [
+        "EXECUTION_BACKEND_API_USER",
+        "EXECUTION_BACKEND_API_PASSWORD",
+        "TOKEN_SECRET",
+    ] {
+        assert!(problems.contains(&format!("{name}: is not set")), "{problems}");
+    }
+    for (password, secret) in [
+        ("hunter2", "tiny"),
+        ("change-me-please", "replace-me-with-a-long-random-secret"),
+        ("zqzqzqzqzqzq", "zqzqzqzqzqzqzqzqzqzqzqzqzqzqzqzqzq"),
+    ] {
+        let host = FakeHost::with(&[
+            DATABASE,
+            production,
+            ("EXECUTION_BACKEND_API_USER", "ops"),
+            ("EXECUTION_BACKEND_API_PASSWORD", password),
+            ("TOKEN_SECRET", secret),
+        ]);
+        let problems = text(server(&[], &host));
+        assert!(problems.starts_with("2 problems"), "{problems}");
+        for name in ["EXECUTION_BACKEND_API_PASSWORD", "TOKEN_SECRET"] {
+            assert!(problems.contains(&format!("  {name}: ")), "{problems}");
+        }
+        assert!(
+            !problems.contains(password) && !problems.contains(secret),
+            "{problems}"
+        );
+    }
+    for args in [&["migrate", "run"][..], &["--deployment-mode", "migrate-only"]] {
+        assert!(
+            server(args, &FakeHost::with(&[DATABASE, production])).is_ok(),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn production_has_a_rate_limit_and_development_none() {
+    let limit = |extra: &[(&str, &str)]| {
+        let host = FakeHost::with(&[&[DATABASE], extra].concat());
+        server(&[], &host)
+            .expect("sound")
+            .sign_in
+            .rate_limit
+            .map(std::num::NonZeroU32::get)
+    };
+    assert_eq!(limit(&[]), None);
+    assert_eq!(limit(&PRODUCTION), Some(1_000));
+    assert_eq!(
+        limit(&[&PRODUCTION[..], &[("RATE_LIMIT_PER_KEY", "off")]].concat()),
+        None
+    );
+    assert_eq!(limit(&[("RATE_LIMIT_PER_KEY", "5/s")]), Some(5));
 }
 
 #[test]
@@ -255,4 +339,79 @@ fn a_wrong_command_line_and_help_end_with_the_usual_codes() {
         "{help}"
     );
     assert!(!help.contains("--task-queues"), "{help}");
+}
+
+#[test]
+fn a_health_check_reads_where_the_instance_listens_and_minds_nothing_else() {
+    let host = FakeHost::with(&[
+        ("DB_POOL_SIZE", "many"),
+        ("LISTEN_ADDRS", "0.0.0.0:9000,127.0.0.1:9001"),
+        ("TLS_CERT_FILE", "/nowhere"),
+    ]);
+    let asked = server(&["--healthcheck"], &host);
+    let wanted = Healthcheck::new(([127, 0, 0, 1], 9000).into(), true);
+    assert!(
+        matches!(&asked, Err(LoadError::Healthcheck(Ok(check))) if *check == wanted),
+        "{asked:?}"
+    );
+    let asked = server(&["--healthcheck"], &FakeHost::with(&[("LISTEN_ADDRS", "here")]));
+    assert!(
+        matches!(&asked, Err(LoadError::Healthcheck(Err(problems))) if problems.concern("LISTEN_ADDRS")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn backups_and_services_are_off_unless_they_are_configured() {
+    let config = worker(&FakeHost::with(&[DATABASE])).expect("sound");
+    assert!(config.backup.is_none() && config.service_commands.is_empty());
+    let host = FakeHost::with(&[DATABASE, ("BACKUP_DIR", "/backups"), ("BACKUP_KEEP", "0")]);
+    let backup = worker(&host).expect("sound").backup.expect("configured");
+    assert_eq!(
+        (backup.keep, backup.max_age, backup.program.as_str()),
+        (None, None, "pg_dump")
+    );
+}
+
+#[test]
+fn the_commands_of_services_stand_in_a_variable_or_as_tables_in_a_file() {
+    let json = r#"{"web": {"command": ["npm", "start"], "env": {"PORT": "3000"}}}"#;
+    let toml = "[service_commands.web]\ncommand = [\"npm\", \"start\"]\nenv = { PORT = \"3000\" }\n";
+    for host in [
+        FakeHost::with(&[DATABASE, ("SERVICE_COMMANDS", json)]),
+        FakeHost::with(&[DATABASE]).file("config/base.toml", toml),
+    ] {
+        let config = worker(&host).expect("sound");
+        let web = &config.service_commands["web"];
+        assert_eq!(
+            (web.program.as_str(), &web.arguments[..]),
+            ("npm", &["start".to_owned()][..])
+        );
+        assert_eq!(web.env["PORT"].expose_secret(), "3000");
+    }
+}
+
+#[test]
+fn every_problem_of_backups_and_services_is_named_without_a_secret() {
+    let host = FakeHost::with(&[
+        DATABASE,
+        ("BACKUP_DIR", "backups"),
+        ("BACKUP_RETENTION_DAYS", "-1"),
+        ("BACKUP_DATABASE_URL", "mysql://hunter2@db"),
+        (
+            "SERVICE_COMMANDS",
+            r#"{"a b": {"command": ["x"]}, "web": {"env": {"KEY": "hunter2"}}}"#,
+        ),
+    ]);
+    let text = text(worker(&host));
+    for part in [
+        "BACKUP_DIR: must be an absolute path",
+        "BACKUP_RETENTION_DAYS: must be",
+        "BACKUP_DATABASE_URL: must be",
+        "SERVICE_COMMANDS: `a b`: its name",
+        "SERVICE_COMMANDS: `web`: `command` must be",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
 }

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::allow::AllowList;
+use super::backup::BackupConfig;
 use super::connections::{DatabaseConfig, RedisConfig};
 use super::environment::{DispatchMode, Environment, LogConfig};
 use super::host::{Host, ProcessHost};
@@ -15,8 +16,9 @@ use super::problem::LoadError;
 use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
 use super::reader::Reader;
 use super::server::read_metrics_addr;
+use super::services::{self, ServiceCommands};
 use super::table::Binary;
-use super::{duration, flags};
+use super::{duration, flags, healthcheck};
 use crate::circuit_breaker::Limits;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -74,6 +76,10 @@ pub struct WorkerConfig {
     pub api: Option<ApiAccess>,
     /// Private addresses that `http_request` may reach.
     pub http_request_allow: AllowList,
+    /// What `task:backup` does; nothing where there is no such task.
+    pub backup: Option<BackupConfig>,
+    /// The commands of `service:command`; none where there is no such task.
+    pub service_commands: ServiceCommands,
 }
 
 impl WorkerConfig {
@@ -89,6 +95,9 @@ impl WorkerConfig {
     ) -> Result<Self, LoadError> {
         let matches = flags::parse(flags::command(Binary::Worker), args)?;
         let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Worker));
+        if flags::healthcheck(&matches) {
+            return Err(healthcheck::asked_for(reader, Binary::Worker));
+        }
         let config = Self::read(&mut reader, environment);
         Ok(reader.finish(config)?)
     }
@@ -98,10 +107,12 @@ impl WorkerConfig {
         let queues = QueuesConfig::read(reader);
         let task_queues = read_task_queues(reader, &queues.known);
         let listen_addr = read_listen_addr(reader);
+        let database = DatabaseConfig::read(reader);
         Self {
             environment,
             log: LogConfig::read(reader, environment),
-            database: DatabaseConfig::read(reader),
+            backup: BackupConfig::read(reader, &database.url),
+            database,
             redis: RedisConfig::read(reader),
             mode: DispatchMode::read(reader),
             queues,
@@ -119,6 +130,7 @@ impl WorkerConfig {
             http_request_allow: reader
                 .parse("HTTP_REQUEST_ALLOW", AllowList::parse)
                 .unwrap_or_default(),
+            service_commands: services::read(reader),
         }
     }
 }

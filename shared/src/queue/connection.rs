@@ -1,14 +1,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline};
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, TlsCertificates};
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use metrics::{counter, histogram};
 use secrecy::ExposeSecret;
 
 use super::{Error, Keys, Result};
 use crate::config::RedisConfig;
+use crate::tls;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,11 +47,10 @@ impl std::fmt::Debug for Shared {
 impl Queue {
     /// Prepares connections. Does not connect yet, so it succeeds while Redis is away.
     pub fn new(config: &RedisConfig) -> Result<Self> {
-        let url = config.url.expose_secret();
         Ok(Self {
             keys: Keys::new(config.key_prefix.clone()),
-            pool: pool(url, COMMAND_TIMEOUT)?,
-            client: Client::open(url)?,
+            pool: pool(config, COMMAND_TIMEOUT)?,
+            client: client(config)?,
             shared: Mutex::new(None),
             made: AtomicU64::new(0),
         })
@@ -89,9 +90,12 @@ impl Queue {
     /// Sends commands in one round trip. A connection that failed, or did not answer in time, is not used again; nor is one
     /// to a server that refuses, for its address may lead to another by now.
     pub(super) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T> {
-        let mut shared = self.connection().await?;
+        let mut shared = self.connection().await.inspect_err(|_| failed())?;
+        let began = Instant::now();
         let answer = commands.query_async(&mut shared.connection).await;
+        histogram!("tasker_redis_command_seconds").record(began.elapsed());
         if answer.is_err() {
+            failed();
             // others may have made another one meanwhile
             self.cached().take_if(|cached| cached.number == shared.number);
         }
@@ -129,13 +133,33 @@ impl Error {
     }
 }
 
+/// What connects to Redis, and over TLS checks that it is Redis.
+fn client(config: &RedisConfig) -> Result<Client> {
+    let url = config.url.expose_secret();
+    if !url.starts_with("rediss:") {
+        return Ok(Client::open(url)?);
+    }
+    // redis-rs takes what the process has chosen
+    tls::choose_provider();
+    let certificates = TlsCertificates {
+        client_tls: None,
+        root_cert: config
+            .authority
+            .as_ref()
+            .map(|authority| authority.clone().into_bytes()),
+    };
+    Ok(Client::build_with_tls(url, certificates)?)
+}
+
 /// A pool whose commands are answered within `response_timeout` or fail. redis-rs gives up after 500 ms by default, which
 /// would end every blocking pop.
-pub(super) fn pool(url: &str, response_timeout: Duration) -> Result<Pool> {
+pub(super) fn pool(config: &RedisConfig, response_timeout: Duration) -> Result<Pool> {
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(response_timeout));
-    let manager = Manager::new_with_config(url, settings)?;
+    // with the certificates that the client was given
+    let connection = client(config)?.get_connection_info().clone();
+    let manager = Manager::new_with_config(connection, settings)?;
     Pool::builder(manager)
         .max_size(POOL_SIZE)
         .runtime(Runtime::Tokio1)
@@ -145,8 +169,14 @@ pub(super) fn pool(url: &str, response_timeout: Duration) -> Result<Pool> {
         .map_err(|error| Error::Connect(error.into()))
 }
 
+/// Counts a round trip that failed.
+fn failed() {
+    counter!("tasker_redis_command_failures_total").increment(1);
+}
+
 /// Takes a connection out of the pool, for good.
 pub(super) async fn take_connection(pool: &Pool) -> Result<MultiplexedConnection> {
     let connection = pool.get().await.map_err(|error| Error::Connect(error.into()))?;
+    counter!("tasker_redis_connections_total").increment(1);
     Ok(Connection::take(connection))
 }

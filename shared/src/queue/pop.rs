@@ -10,7 +10,6 @@ use std::time::Duration;
 use deadpool_redis::Pool;
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{FromRedisValue, Pipeline, RedisError, Value, from_redis_value};
-use secrecy::ExposeSecret;
 use tracing::warn;
 
 use super::age::Order;
@@ -72,7 +71,7 @@ impl Popper {
     /// Prepares pops from `queues`, strictly in this order.
     pub fn new(queue: Arc<Queue>, config: &RedisConfig, queues: &[QueueName]) -> Result<Self> {
         let mut popper = Self {
-            pool: pool(config.url.expose_secret(), REPLY)?,
+            pool: pool(config, REPLY)?,
             queue,
             lists: Vec::new(),
             aged_first: Order::default(),

@@ -46,6 +46,8 @@ pub struct EndedRun {
 pub struct Ended {
     /// The task.
     pub id: TaskId,
+    /// Its type.
+    pub task_name: String,
     /// Its queue.
     pub queue: QueueName,
     /// Its state now. `cancelled` whatever the verdict said, if somebody asked for that meanwhile.
@@ -53,8 +55,8 @@ pub struct Ended {
 }
 
 /// Ends runs, around the part that picks and locks running rows and says what follows. That part gives
-/// (id, queue, `from_status`, runs, `worker_id`, `started_at`, `enqueued_at`, attempts, `crash_count`, next, `retry_seconds`,
-/// `dead_reason`, attempt, reason, error).
+/// (id, `task_name`, queue, `from_status`, runs, `worker_id`, `started_at`, `enqueued_at`, attempts, `crash_count`, next,
+/// `retry_seconds`, `dead_reason`, attempt, reason, error).
 macro_rules! ended_rows {
     ($ended:tt, $($argument:tt)*) => {
         sqlx::query_as!(
@@ -95,7 +97,7 @@ macro_rules! ended_rows {
                 SELECT id, from_status, next, runs, attempt, worker_id, reason, error, enqueued_at, started_at
                   FROM ended
             )
-            SELECT id AS "id: TaskId", queue AS "queue: QueueName", next AS "status!: TaskStatus"
+            SELECT id AS "id: TaskId", task_name, queue AS "queue: QueueName", next AS "status!: TaskStatus"
               FROM ended
              ORDER BY enqueued_at, id
             "#,
@@ -117,7 +119,8 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
     let errors: Vec<Option<&str>> = runs.iter().map(|ended| ended.error.as_deref()).collect();
     ended_rows!(
         r#"
-                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
+                SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
+                       t.enqueued_at,
                        t.attempts + (i.next <> 'pending')::integer AS attempts, t.crash_count,
                        CASE WHEN t.cancel_requested_at IS NULL THEN i.next ELSE 'cancelled' END::task_status AS next,
                        i.retry_seconds, i.dead_reason, i.error,

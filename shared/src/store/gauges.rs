@@ -6,14 +6,28 @@ use super::Result;
 
 /// The most dead letters that are counted: that many or more.
 pub const DEAD_LETTERS_MAX: i64 = 10_000;
+/// The most pending tasks that are counted.
+pub const PENDING_MAX: i64 = 1_000_000;
 
 /// The fleet and its work at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// Workers that live.
     pub workers: i64,
-    /// Queues in which something waits and that no live worker serves.
-    pub queues_without_workers: i64,
+    /// The states that workers on record are in.
+    pub worker_states: Vec<String>,
+    /// How many workers are in each of them.
+    pub worker_counts: Vec<i64>,
+    /// Every queue that was ever declared.
+    pub queues: Vec<String>,
+    /// Whether each of them is paused.
+    pub queues_paused: Vec<bool>,
+    /// How many live workers serve each of them.
+    pub queue_workers: Vec<i64>,
+    /// How long the oldest pending task of each of them has waited; below 0 without any.
+    pub queue_ages_seconds: Vec<f64>,
+    /// How long the oldest task whose time has come is due without being pending; 0 without any.
+    pub promotion_lag_seconds: f64,
     /// Dead letters that wait for an operator, counted no further than [`DEAD_LETTERS_MAX`].
     pub dead_letters: i64,
     /// The types of the running tasks.
@@ -23,6 +37,21 @@ pub struct Reading {
     /// Age of the oldest snapshot that keeps dead rows of this database from being cleaned up; 0 without any. What sessions of
     /// other users do is seen by members of `pg_read_all_stats` only.
     pub oldest_snapshot_seconds: f64,
+}
+
+impl Reading {
+    /// Queues in which something waits and that no live worker serves.
+    pub fn queues_without_workers(&self) -> usize {
+        let queues = self.queue_ages_seconds.iter().zip(&self.queue_workers);
+        queues
+            .filter(|(age, workers)| **age >= 0.0 && **workers == 0)
+            .count()
+    }
+
+    /// Whether anything waits.
+    pub fn something_is_pending(&self) -> bool {
+        self.queue_ages_seconds.iter().any(|age| *age >= 0.0)
+    }
 }
 
 /// Reads everything in one statement. A worker silent for longer than `timeout_seconds` does not count as live.
@@ -35,9 +64,11 @@ pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Readi
              WHERE status = 'alive' AND last_heartbeat > now() - make_interval(secs => $1)
         )
         SELECT (SELECT count(*) FROM live) AS "workers!",
-               (SELECT count(*) FROM queues q
-                 WHERE EXISTS (SELECT FROM tasks t WHERE t.queue = q.name AND t.status = 'pending')
-                   AND NOT EXISTS (SELECT FROM live WHERE q.name = ANY (live.queues))) AS "queues_without_workers!",
+               COALESCE(fleet.states, '{}') AS "worker_states!", COALESCE(fleet.counts, '{}') AS "worker_counts!",
+               COALESCE(known.names, '{}') AS "queues!", COALESCE(known.paused, '{}') AS "queues_paused!",
+               COALESCE(known.workers, '{}') AS "queue_workers!", COALESCE(known.ages, '{}') AS "queue_ages_seconds!",
+               COALESCE((SELECT GREATEST(extract(epoch FROM now() - min(run_at)), 0)::double precision
+                           FROM tasks WHERE status IN ('scheduled', 'retry_scheduled')), 0) AS "promotion_lag_seconds!",
                (SELECT count(*) FROM (SELECT FROM tasks WHERE status = 'dead_letter' LIMIT $2) AS letters)
                    AS "dead_letters!",
                COALESCE(running.types, '{}') AS "running_types!",
@@ -52,10 +83,37 @@ pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Readi
           FROM (SELECT array_agg(task_name) AS types, array_agg(count) AS counts
                   FROM (SELECT task_name, count(*) FROM tasks WHERE status = 'running' GROUP BY task_name) AS grouped
                ) AS running
+         CROSS JOIN (SELECT array_agg(status) AS states, array_agg(count) AS counts
+                       FROM (SELECT status::text, count(*) FROM workers GROUP BY status) AS grouped
+                    ) AS fleet
+         CROSS JOIN (SELECT array_agg(q.name) AS names, array_agg(q.paused_at IS NOT NULL) AS paused,
+                            array_agg((SELECT count(*) FROM live WHERE q.name = ANY (live.queues))) AS workers,
+                            array_agg(COALESCE((SELECT CASE WHEN min(t.enqueued_at) IS NOT NULL
+                                                       THEN GREATEST(extract(epoch FROM now() - min(t.enqueued_at)), 0) END
+                                                  FROM tasks t
+                                                 WHERE t.queue = q.name AND t.status = 'pending'), -1)
+                                          ::double precision) AS ages
+                       FROM queues q
+                    ) AS known
         "#,
         timeout_seconds,
         DEAD_LETTERS_MAX,
     )
     .fetch_one(db)
     .await
+}
+
+/// How many tasks of each type are pending. No more than [`PENDING_MAX`] rows are read, which bounds what this costs.
+pub async fn pending_types(db: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT task_name, count(*) AS "count!"
+          FROM (SELECT task_name FROM tasks WHERE status = 'pending' LIMIT $1) AS bounded
+         GROUP BY task_name
+        "#,
+        PENDING_MAX,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.task_name, row.count)).collect())
 }

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use metrics::histogram;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use super::connect::{PING_BEFORE_USE, TRUSTED_IDLE};
@@ -61,7 +62,9 @@ impl Kept {
             connection.discard();
             self.resting().clear();
         }
+        let began = Instant::now();
         let connection = self.db.acquire().await?;
+        histogram!("tasker_db_acquire_seconds").record(began.elapsed());
         let taken = Instant::now();
         Ok(KeptConnection { connection, taken })
     }

@@ -18,6 +18,7 @@
 //! `sqlx` queries are checked against the schema when they are compiled.
 
 pub mod age;
+pub mod api_keys;
 pub mod cancel;
 pub mod claim;
 pub mod complete;
@@ -35,6 +36,7 @@ pub mod leader;
 pub mod liveness;
 pub mod migrations;
 pub mod operator_retry;
+pub mod orchestration;
 pub mod partitions;
 pub mod progress;
 pub mod promote;
@@ -43,6 +45,7 @@ pub mod rebuild;
 pub mod records;
 pub mod recover;
 pub mod retention;
+pub mod scaling;
 pub mod task_types;
 mod types;
 pub mod workers;

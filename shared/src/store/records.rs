@@ -90,6 +90,17 @@ pub async fn status_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Tas
     .await
 }
 
+/// The queue of one task.
+pub async fn queue_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<QueueName>> {
+    sqlx::query_scalar!(
+        r#"SELECT queue AS "queue!: QueueName" FROM task_records WHERE id = $1 AND ends >= $2"#,
+        id as _,
+        earliest_end(id),
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Which of `ids` have ended or do not exist.
 pub async fn over(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Result<Vec<TaskId>> {
     sqlx::query_scalar!(

@@ -37,8 +37,8 @@ pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Resu
 pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> {
     ended_rows!(
         r#"
-                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
-                       t.attempts, t.crash_count + 1 AS crash_count,
+                SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
+                       t.enqueued_at, t.attempts, t.crash_count + 1 AS crash_count,
                        CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled'
                             WHEN t.crash_count + 1 >= $2 THEN 'dead_letter'
                             -- a suspect was its worker's only one, so the death accuses it, unless the fleet dies anyway
@@ -92,8 +92,8 @@ pub async fn take_back_unheld(db: impl PgExecutor<'_>, worker_id: &str, held: &[
     let numbers: Vec<i32> = held.iter().map(|run| run.number).collect();
     ended_rows!(
         r#"
-                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
-                       t.attempts, t.crash_count,
+                SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
+                       t.enqueued_at, t.attempts, t.crash_count,
                        CASE WHEN t.cancel_requested_at IS NULL THEN 'pending' ELSE 'cancelled' END::task_status AS next,
                        NULL::double precision AS retry_seconds, NULL AS dead_reason, NULL::integer AS attempt,
                        'claim_lost' AS reason, NULL AS error
@@ -120,8 +120,8 @@ pub async fn end_overdue(db: impl PgExecutor<'_>, grace_seconds: f64, limit: i64
     let Backoff { base, cap } = Backoff::default();
     ended_rows!(
         r#"
-                SELECT t.id, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at, t.enqueued_at,
-                       t.attempts + 1 AS attempts, t.crash_count,
+                SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
+                       t.enqueued_at, t.attempts + 1 AS attempts, t.crash_count,
                        CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled'
                             WHEN t.attempts + 1 >= t.max_attempts THEN 'dead_letter'
                             ELSE 'retry_scheduled' END::task_status AS next,

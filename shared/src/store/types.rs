@@ -6,6 +6,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef, P
 use sqlx::{Decode, Encode, Type};
 use uuid::Uuid;
 
+use crate::role::Role;
 use crate::task::{QueueName, TaskId, TaskStatus};
 
 impl Type<Postgres> for TaskId {
@@ -80,5 +81,28 @@ impl Encode<'_, Postgres> for QueueName {
 impl<'r> Decode<'r, Postgres> for QueueName {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         Ok(Self::parse(value.as_str()?)?)
+    }
+}
+
+impl Type<Postgres> for Role {
+    fn type_info() -> PgTypeInfo {
+        <&str as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(ty: &PgTypeInfo) -> bool {
+        <&str as Type<Postgres>>::compatible(ty)
+    }
+}
+
+impl Encode<'_, Postgres> for Role {
+    fn encode_by_ref(&self, buf: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <&str as Encode<Postgres>>::encode(self.as_str(), buf)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Role {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let name = value.as_str()?;
+        Self::parse(name).ok_or_else(|| format!("unknown role `{name}`").into())
     }
 }

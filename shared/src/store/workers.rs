@@ -75,18 +75,29 @@ pub struct Heartbeat {
     pub holds_lock: bool,
 }
 
-/// Says that `worker_id` lives and runs `active` tasks, and makes sure that the session holds the worker's lock.
+/// What a worker has done and does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Work<'a> {
+    /// Tasks that it runs now.
+    pub active: i32,
+    /// Runs that ended since it started, for each of its queues.
+    pub ended: &'a [i64],
+    /// How long those took together, in seconds.
+    pub busy_seconds: &'a [f64],
+}
+
+/// Says that `worker_id` lives and what it does, and makes sure that the session holds the worker's lock.
 /// `timeout_seconds` is how long others may be silent.
 pub async fn heartbeat(
     db: impl PgExecutor<'_>,
     worker_id: &str,
-    active: i32,
+    work: Work<'_>,
     timeout_seconds: f64,
 ) -> Result<Heartbeat> {
     let row = sqlx::query!(
         r#"
         WITH me AS (
-            UPDATE workers SET last_heartbeat = now(), active = $2
+            UPDATE workers SET last_heartbeat = now(), active = $2, ended = $4, busy_seconds = $5
              WHERE id = $1 AND status <> 'dead'
             RETURNING id, queues, liveness_key
         )
@@ -98,8 +109,10 @@ pub async fn heartbeat(
                    AND (w.id = me.id OR w.last_heartbeat > now() - make_interval(secs => $3))) AS "sharing!"
         "#,
         worker_id,
-        active,
+        work.active,
         timeout_seconds,
+        work.ended,
+        work.busy_seconds,
     )
     .fetch_one(db)
     .await?;

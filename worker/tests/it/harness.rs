@@ -11,7 +11,7 @@ use tasker_shared::store::promote::promote;
 use tasker_shared::store::records::{TaskRecord, get};
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_testkit::{TestQueue, a_task, eventually};
-use tasker_worker::{RunError, Task, Worker, WorkerConfig};
+use tasker_worker::{RunError, Task, Worker, WorkerConfig, builtin};
 use tokio::task::JoinHandle;
 
 /// Longer than anything here takes on a busy machine.
@@ -39,15 +39,13 @@ impl System {
 
     /// Starts a worker with these task types and settings.
     pub(crate) fn worker(&self, tasks: Vec<Task>, settings: &[(&str, &str)]) -> RunningWorker {
+        RunningWorker::start(tasks, self.config(settings))
+    }
+
+    /// Starts a worker with the built-in task types.
+    pub(crate) fn built_in_worker(&self, settings: &[(&str, &str)]) -> RunningWorker {
         let config = self.config(settings);
-        let shutdown = Shutdown::new();
-        let worker = Worker::builder()
-            .register_all(tasks)
-            .run_until(config, shutdown.clone());
-        RunningWorker {
-            shutdown,
-            ended: tokio::spawn(worker),
-        }
+        RunningWorker::start(builtin::all(&config), config)
     }
 
     fn config(&self, settings: &[(&str, &str)]) -> WorkerConfig {
@@ -112,6 +110,17 @@ impl System {
 }
 
 impl RunningWorker {
+    fn start(tasks: Vec<Task>, config: WorkerConfig) -> Self {
+        let shutdown = Shutdown::new();
+        let worker = Worker::builder()
+            .register_all(tasks)
+            .run_until(config, shutdown.clone());
+        Self {
+            shutdown,
+            ended: tokio::spawn(worker),
+        }
+    }
+
     /// Asks the worker to stop and waits until it has.
     pub(crate) async fn stop(mut self) -> Result<(), RunError> {
         self.shutdown.soft().cancel();

@@ -1,6 +1,7 @@
 //! The worker against real Postgres and Redis, each test with its own.
 
 mod age;
+mod backup;
 mod cancellation;
 mod dispatch;
 mod harness;
@@ -10,4 +11,5 @@ mod outages;
 mod outcomes;
 mod pause;
 mod recovery;
+mod service;
 mod shutdown;

@@ -122,6 +122,7 @@ async fn a_redis_at_another_address_is_found(db: PgPool) {
     proxy.lead_to(address.expect("an address"));
     let behind = Queue::new(&RedisConfig {
         url: second.url().into(),
+        authority: None,
         key_prefix: system.queue.config().key_prefix.clone(),
     });
     assert_lists_are_drained(&system, &behind.expect("a URL")).await;

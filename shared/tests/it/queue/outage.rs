@@ -205,6 +205,7 @@ async fn a_redis_at_another_address_is_found_by_the_commands_that_follow() {
         .expect("pushed");
     let second = Queue::new(&RedisConfig {
         url: second.url().into(),
+        authority: None,
         key_prefix: queue.config().key_prefix.clone(),
     });
     let depths = second.expect("a URL").depths(&[QueueName::low()]).await;

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
-use tasker_shared::store::gauges::{Reading, read};
+use tasker_shared::store::gauges::{Reading, pending_types, read};
 use tasker_shared::store::insert::NewTask;
-use tasker_shared::store::queues::declare;
+use tasker_shared::store::queues::{declare, pause};
 use tasker_shared::store::workers::{NewWorker, register};
 use tasker_shared::task::QueueName;
 use tasker_testkit::{a_task, a_worker, eventually};
@@ -24,7 +24,7 @@ async fn a_queue_is_without_workers_when_something_waits_in_it_that_no_live_work
     declare(&db, std::slice::from_ref(&extra))
         .await
         .expect("declared");
-    assert_eq!(reading(&db).await.queues_without_workers, 0);
+    assert_eq!(reading(&db).await.queues_without_workers(), 0);
     for queue in [QueueName::low(), extra, QueueName::default_class()] {
         let task = NewTask {
             queue,
@@ -38,10 +38,59 @@ async fn a_queue_is_without_workers_when_something_waits_in_it_that_no_live_work
     };
     register(&db, &default_only).await.expect("entered");
     let now = reading(&db).await;
-    assert_eq!((now.workers, now.queues_without_workers), (1, 2));
+    assert_eq!((now.workers, now.queues_without_workers()), (1, 2));
     execute(&db, "UPDATE workers SET last_heartbeat = '2001-01-01'").await;
     let now = reading(&db).await;
-    assert_eq!((now.workers, now.queues_without_workers), (0, 3));
+    assert_eq!((now.workers, now.queues_without_workers()), (0, 3));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn each_queue_shows_its_age_its_workers_and_whether_it_is_paused(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let default = QueueName::default_class();
+    declare(&db, &[default.clone(), QueueName::low()])
+        .await
+        .expect("declared");
+    pause(&db, &QueueName::low()).await.expect("paused");
+    submit_many(&db, 2).await;
+    execute(&db, "UPDATE tasks SET enqueued_at = now() - interval '1 minute'").await;
+    let now = reading(&db).await;
+    let place = |name: &QueueName| now.queues.iter().position(|queue| queue == name.as_str());
+    let (default, low) = (
+        place(&default).expect("shown"),
+        place(&QueueName::low()).expect("shown"),
+    );
+    assert!(
+        (60.0..120.0).contains(&now.queue_ages_seconds[default]),
+        "{now:?}"
+    );
+    assert!(now.queue_ages_seconds[low] < 0.0, "nothing waits there: {now:?}");
+    assert_eq!(
+        (now.queues_paused[default], now.queues_paused[low]),
+        (false, true)
+    );
+    assert_eq!(now.queue_workers[default], 1);
+    assert_eq!(
+        (now.worker_states, now.worker_counts),
+        (vec!["alive".to_owned()], vec![1])
+    );
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn pending_tasks_are_counted_by_type_and_due_ones_that_nobody_promotes_show_their_lag(db: PgPool) {
+    submit_many(&db, 3).await;
+    assert_eq!(
+        pending_types(&db).await.expect("counts"),
+        [("echo".to_owned(), 3)]
+    );
+    assert!(reading(&db).await.promotion_lag_seconds < OLD);
+    execute(
+        &db,
+        "UPDATE tasks SET status = 'scheduled', run_at = now() - interval '1 minute'",
+    )
+    .await;
+    assert!(pending_types(&db).await.expect("counts").is_empty());
+    assert!((60.0..120.0).contains(&reading(&db).await.promotion_lag_seconds));
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]

@@ -5,7 +5,7 @@ use sqlx::{ConnectOptions, PgPool};
 use tasker_shared::store::liveness::{
     LivenessKey, Lookout, Session, Sighting, behind_pooler, declare_vanished,
 };
-use tasker_shared::store::workers::{self, NewWorker, heartbeat};
+use tasker_shared::store::workers::{self, NewWorker, Work, heartbeat};
 use tasker_testkit::{Pooler, a_worker, eventually};
 use tokio::task::JoinSet;
 
@@ -27,7 +27,7 @@ async fn enter_with_session(db: &PgPool, id: &str) -> Session {
 }
 
 async fn beat(session: &mut Session, id: &str) -> workers::Heartbeat {
-    heartbeat(session.executor(), id, 0, WORKER_TIMEOUT)
+    heartbeat(session.executor(), id, Work::default(), WORKER_TIMEOUT)
         .await
         .expect("an answer")
 }
@@ -97,7 +97,9 @@ async fn a_session_notices_that_its_connection_was_closed(db: PgPool) {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_worker_without_a_key_holds_no_lock_and_beats_all_the_same(db: PgPool) {
     enter_worker(&db, "w").await;
-    let answer = heartbeat(&db, "w", 0, WORKER_TIMEOUT).await.expect("an answer");
+    let answer = heartbeat(&db, "w", Work::default(), WORKER_TIMEOUT)
+        .await
+        .expect("an answer");
     assert!(answer.alive && answer.holds_lock);
     let mut lookout = Lookout::open(&db).await.expect("a session");
     let sighting = seen(&mut lookout).await;

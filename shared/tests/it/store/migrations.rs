@@ -1,6 +1,6 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
-use tasker_shared::store::migrations::{current_version, run, status, wanted_version};
+use tasker_shared::store::migrations::{MigrationState, current_version, run, status, wanted_version};
 
 use super::support::wide_pool;
 
@@ -8,7 +8,12 @@ use super::support::wide_pool;
 async fn an_empty_database_has_no_version_and_misses_every_migration(db: PgPool) {
     assert_eq!(current_version(&db).await.expect("an answer"), 0);
     let status = status(&db).await.expect("an answer");
-    assert!(!status.is_empty() && status.iter().all(|migration| !migration.applied));
+    assert!(
+        !status.is_empty()
+            && status
+                .iter()
+                .all(|migration| migration.state == MigrationState::Pending)
+    );
     assert!(status.is_sorted_by_key(|migration| migration.version));
     assert!(status.iter().all(|migration| !migration.description.is_empty()));
 }
@@ -17,7 +22,11 @@ async fn an_empty_database_has_no_version_and_misses_every_migration(db: PgPool)
 async fn a_full_database_has_the_wanted_version_and_misses_none(db: PgPool) {
     assert_eq!(current_version(&db).await.expect("an answer"), wanted_version());
     let status = status(&db).await.expect("an answer");
-    assert!(status.iter().all(|migration| migration.applied));
+    assert!(
+        status
+            .iter()
+            .all(|migration| migration.state == MigrationState::Applied)
+    );
     assert_eq!(
         status.last().map(|migration| migration.version),
         Some(wanted_version())
@@ -44,4 +53,36 @@ async fn a_database_that_is_newer_than_this_build_is_left_as_it_is(db: PgPool) {
         .expect("a later release has migrated");
     run(&db).await.expect("an old server starts beside a new one");
     assert_eq!(current_version(&db).await.expect("answered"), 99_991_231_235_959);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn what_is_newer_was_changed_or_did_not_end_is_told_apart(db: PgPool) {
+    let versions: Vec<i64> = status(&db)
+        .await
+        .expect("an answer")
+        .iter()
+        .map(|migration| migration.version)
+        .collect();
+    let [first, second, ..] = versions[..] else {
+        panic!("two migrations")
+    };
+    let records = [
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99991231235959, 'of a later release', true, '', $1 * 0)",
+        "UPDATE _sqlx_migrations SET checksum = '' WHERE version = $1",
+        "UPDATE _sqlx_migrations SET success = false WHERE version = $1",
+    ];
+    for (record, version) in records.into_iter().zip([0, first, second]) {
+        sqlx::query(record)
+            .bind(version)
+            .execute(&db)
+            .await
+            .expect("recorded");
+    }
+    let status = status(&db).await.expect("an answer");
+    let states: Vec<MigrationState> = status.iter().map(|migration| migration.state).collect();
+    assert_eq!(states[..2], [MigrationState::Changed, MigrationState::Unfinished]);
+    assert_eq!(states.last(), Some(&MigrationState::Newer));
+    assert_eq!(states.iter().filter(|state| state.is_in_the_way()).count(), 2);
+    assert!(run(&db).await.is_err());
 }

@@ -1,3 +1,4 @@
+mod api_keys;
 mod cancel;
 mod claim;
 mod complete;
@@ -20,6 +21,7 @@ mod queues;
 mod records;
 mod recover;
 mod retention;
+mod scaling;
 mod support;
 mod task_types;
 mod transitions;

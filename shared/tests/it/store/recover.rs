@@ -5,7 +5,7 @@ use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::recover::{
     declare_dead, end_overdue, fleet_is_unhealthy, forget_dead, recover, take_back_unheld,
 };
-use tasker_shared::store::workers::heartbeat;
+use tasker_shared::store::workers::{Work, heartbeat};
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
@@ -84,7 +84,7 @@ async fn a_worker_that_was_declared_dead_stays_dead_and_its_late_write_changes_n
     all_die(&db).await;
     recovered(&db).await;
     assert!(
-        !heartbeat(&db, "w", 0, WORKER_TIMEOUT)
+        !heartbeat(&db, "w", Work::default(), WORKER_TIMEOUT)
             .await
             .expect("an answer")
             .alive
@@ -160,7 +160,9 @@ async fn what_a_worker_runs_and_does_not_hold_goes_back_after_its_next_heartbeat
         [],
         "a claim of this moment may still be on its way"
     );
-    heartbeat(&db, "w", 1, WORKER_TIMEOUT).await.expect("an answer");
+    heartbeat(&db, "w", Work::default(), WORKER_TIMEOUT)
+        .await
+        .expect("an answer");
     assert_eq!(unheld().await, [(lost, TaskStatus::Pending)]);
     let record = record(&db, lost).await;
     assert_eq!((record.runs, record.attempts, record.crash_count), (1, 0, 0));

@@ -1,9 +1,16 @@
 use sqlx::PgPool;
-use tasker_shared::store::workers::{NewWorker, drain, heartbeat, leave, list, register};
+use tasker_shared::store::workers::{NewWorker, Work, drain, heartbeat, leave, list, register};
 use tasker_shared::task::QueueName;
 use tasker_testkit::{a_task, a_worker};
 
 use super::support::{WORKER_TIMEOUT, enter_worker, execute, finish, run_of, submit_one};
+
+fn running(active: i32) -> Work<'static> {
+    Work {
+        active,
+        ..Work::default()
+    }
+}
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_worker_that_registered_is_listed_as_it_said(db: PgPool) {
@@ -36,9 +43,11 @@ async fn a_heartbeat_tells_whether_the_worker_lives_and_who_shares_its_queues(db
     };
     register(&db, &high).await.expect("entered");
     register(&db, &low).await.expect("entered");
-    let answer = heartbeat(&db, "a", 4, WORKER_TIMEOUT).await.expect("an answer");
+    let answer = heartbeat(&db, "a", running(4), WORKER_TIMEOUT)
+        .await
+        .expect("an answer");
     assert_eq!((answer.alive, answer.sharing), (true, 4));
-    let answer = heartbeat(&db, "high", 1, WORKER_TIMEOUT)
+    let answer = heartbeat(&db, "high", running(1), WORKER_TIMEOUT)
         .await
         .expect("an answer");
     assert_eq!((answer.alive, answer.sharing), (true, 3));
@@ -52,9 +61,13 @@ async fn a_heartbeat_tells_whether_the_worker_lives_and_who_shares_its_queues(db
     )
     .await;
     drain(&db, "low").await.expect("it drains");
-    let answer = heartbeat(&db, "a", 4, WORKER_TIMEOUT).await.expect("an answer");
+    let answer = heartbeat(&db, "a", running(4), WORKER_TIMEOUT)
+        .await
+        .expect("an answer");
     assert_eq!(answer.sharing, 2, "the silent and the draining one share nothing");
-    let answer = heartbeat(&db, "low", 0, WORKER_TIMEOUT).await.expect("an answer");
+    let answer = heartbeat(&db, "low", running(0), WORKER_TIMEOUT)
+        .await
+        .expect("an answer");
     assert!(answer.alive, "a draining worker lives");
 }
 
@@ -67,7 +80,7 @@ async fn a_dead_or_unknown_worker_hears_that_it_does_not_live(db: PgPool) {
     )
     .await;
     for worker in ["w", "unknown"] {
-        let answer = heartbeat(&db, worker, 0, WORKER_TIMEOUT)
+        let answer = heartbeat(&db, worker, running(0), WORKER_TIMEOUT)
             .await
             .expect("an answer");
         assert_eq!((answer.alive, answer.sharing), (false, 0), "{worker}");

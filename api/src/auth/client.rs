@@ -1,0 +1,144 @@
+//! Where a request comes from: the client's address, and whether a page of another site sent it. Pure.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use axum::http::{HeaderMap, HeaderName, Method, header};
+use tasker_shared::config::Network;
+use url::Url;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The address of the client: the peer's, or the one that proxies which are trusted tell of. Others may write what they like
+/// into the header.
+pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
+    let trusted = |ip: IpAddr| proxies.iter().any(|network| network.contains(ip));
+    let mut nearest = peer.to_canonical();
+    if proxies.is_empty() || !trusted(nearest) {
+        return nearest;
+    }
+    let values: Vec<&str> = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    for hop in values.iter().flat_map(|value| value.split(',')).rev() {
+        let Ok(ip) = hop.trim().parse::<IpAddr>() else {
+            break;
+        };
+        nearest = ip.to_canonical();
+        if !trusted(nearest) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// What addresses are counted by: one client commonly has a whole network of `IPv6`.
+pub fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
+/// Whether a browser says that a page of another site sent a request that may change something. Browsers send the password
+/// that they know with such requests too.
+pub fn is_cross_site(method: &Method, headers: &HeaderMap) -> bool {
+    if method.is_safe() {
+        return false;
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text(FETCH_SITE) {
+        return !matches!(site, "same-origin" | "none");
+    }
+    // older browsers, and pages over plain HTTP
+    match text(header::ORIGIN) {
+        None => false,
+        Some(origin) => !is_host(origin, text(header::HOST).unwrap_or_default()),
+    }
+}
+
+/// Whether `origin` is a page of `host`, as `name:port`.
+fn is_host(origin: &str, host: &str) -> bool {
+    let Ok(origin) = Url::parse(origin) else {
+        return false;
+    };
+    let Ok(own) = Url::parse(&format!("{}://{host}", origin.scheme())) else {
+        return false;
+    };
+    origin.host().is_some()
+        && (origin.host(), origin.port_or_known_default()) == (own.host(), own.port_or_known_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tasker_shared::config::networks;
+
+    fn headers(values: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in values {
+            headers.append(*name, value.parse().expect("a header value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_tells_of_another_address() {
+        let proxies = networks("10.0.0.0/8").expect("networks");
+        let of = |peer: &str, forwarded: &[&str]| {
+            let values: Vec<_> = forwarded
+                .iter()
+                .map(|value| ("x-forwarded-for", *value))
+                .collect();
+            let peer = peer.parse().expect("an address");
+            address(peer, &headers(&values), &proxies).to_string()
+        };
+        assert_eq!(of("1.2.3.4", &["9.9.9.9"]), "1.2.3.4");
+        assert_eq!(of("10.0.0.1", &["9.9.9.9"]), "9.9.9.9");
+        assert_eq!(of("::ffff:10.0.0.1", &["6.6.6.6, 9.9.9.9, 10.2.2.2"]), "9.9.9.9");
+        assert_eq!(of("10.0.0.1", &["6.6.6.6", "9.9.9.9"]), "9.9.9.9");
+        assert_eq!(of("10.0.0.1", &["9.9.9.9, rubbish"]), "10.0.0.1");
+        assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_client() {
+        let of = |text: &str| counted_as(text.parse().expect("an address")).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("::ffff:1.2.3.4"), "1.2.3.4");
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_told_by_what_browsers_say() {
+        let judged = |values: &[(&'static str, &str)]| is_cross_site(&Method::POST, &headers(values));
+        assert!(!judged(&[]), "programs say nothing");
+        assert!(!judged(&[
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "https://elsewhere")
+        ]));
+        assert!(!judged(&[("sec-fetch-site", "none")]));
+        for site in ["cross-site", "same-site"] {
+            assert!(judged(&[("sec-fetch-site", site)]));
+        }
+        assert!(!judged(&[
+            ("origin", "http://tasker:8000"),
+            ("host", "tasker:8000")
+        ]));
+        assert!(!judged(&[("origin", "https://tasker"), ("host", "tasker")]));
+        for origin in [
+            "http://evil",
+            "http://tasker:9",
+            "null",
+            "http://tasker:8000.evil",
+        ] {
+            assert!(judged(&[("origin", origin), ("host", "tasker:8000")]), "{origin}");
+        }
+        let get = is_cross_site(&Method::GET, &headers(&[("sec-fetch-site", "cross-site")]));
+        assert!(!get, "who only looks changes nothing");
+    }
+}

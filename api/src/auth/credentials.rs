@@ -1,0 +1,134 @@
+//! What a request says of who sends it, as it stands in its headers. Pure.
+
+use std::fmt;
+
+use axum::http::{HeaderMap, HeaderName, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// What API keys begin with, so that people and scanners know one when they see it.
+pub const KEY_PREFIX: &str = "tsk_";
+/// The same as `Authorization: Bearer` with an API key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Longer ones are none of ours.
+const CREDENTIAL_BYTES_MAX: usize = 4 * 1024;
+
+/// What a request was signed with; nothing is checked yet.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// Name and password.
+    Password(String, String),
+    /// An API key.
+    Key(String),
+    /// A token.
+    Token(String),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Password(..) => "Password",
+            Self::Key(_) => "Key",
+            Self::Token(_) => "Token",
+        })
+    }
+}
+
+/// There are credentials, and they cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// The credentials in `headers`; nothing if there are none.
+pub fn read(headers: &HeaderMap) -> Result<Option<Credentials>, Unreadable> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = given.next() else {
+        let key = headers.get(API_KEY);
+        return key.map(|key| bearer(text(key.as_bytes())?)).transpose();
+    };
+    if given.next().is_some() {
+        return Err(Unreadable);
+    }
+    let (scheme, rest) = text(value.as_bytes())?.split_once(' ').ok_or(Unreadable)?;
+    if scheme.eq_ignore_ascii_case("basic") {
+        basic(rest.trim()).map(Some)
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        bearer(rest).map(Some)
+    } else {
+        Err(Unreadable)
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
+    if bytes.len() > CREDENTIAL_BYTES_MAX {
+        return Err(Unreadable);
+    }
+    std::str::from_utf8(bytes).map_err(|_| Unreadable)
+}
+
+fn basic(encoded: &str) -> Result<Credentials, Unreadable> {
+    let bytes = STANDARD.decode(encoded).map_err(|_| Unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|_| Unreadable)?;
+    let (user, password) = text.split_once(':').ok_or(Unreadable)?;
+    Ok(Credentials::Password(user.to_owned(), password.to_owned()))
+}
+
+fn bearer(text: &str) -> Result<Credentials, Unreadable> {
+    match text.trim() {
+        "" => Err(Unreadable),
+        key if key.starts_with(KEY_PREFIX) => Ok(Credentials::Key(key.to_owned())),
+        token => Ok(Credentials::Token(token.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[(&'static str, &str)]) -> Result<Option<Credentials>, Unreadable> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in values {
+            headers.append(*name, value.parse().expect("a header value"));
+        }
+        read(&headers)
+    }
+
+    #[test]
+    fn each_way_to_sign_in_is_read() {
+        let password = Credentials::Password("ops".into(), "a:b c".into());
+        let encoded = STANDARD.encode("ops:a:b c");
+        assert_eq!(
+            of(&[("authorization", &format!("Basic {encoded}"))]),
+            Ok(Some(password))
+        );
+        let key = Credentials::Key("tsk_x".into());
+        assert_eq!(of(&[("authorization", "bearer tsk_x")]), Ok(Some(key.clone())));
+        assert_eq!(of(&[("x-api-key", "tsk_x")]), Ok(Some(key)));
+        let token = Credentials::Token("a.b.c".into());
+        assert_eq!(of(&[("authorization", "Bearer  a.b.c ")]), Ok(Some(token)));
+        assert_eq!(of(&[]), Ok(None));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_nothing() {
+        for value in [
+            "Basic",
+            "Basic !!",
+            "Basic bm9jb2xvbg==",
+            "Digest x",
+            "Bearer ",
+            "x",
+        ] {
+            assert_eq!(of(&[("authorization", value)]), Err(Unreadable), "{value}");
+        }
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(of(&twice), Err(Unreadable));
+        let long = format!("Bearer {}", "x".repeat(5_000));
+        assert_eq!(of(&[("authorization", &long)]), Err(Unreadable));
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let shown = format!("{:?}", Credentials::Password("ops".into(), "hunter2".into()));
+        assert_eq!(shown, "Password");
+    }
+}

@@ -1,0 +1,104 @@
+//! The layer around every route.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tasker_shared::role::Role;
+use tracing::{error, info};
+
+use super::client::{address, is_cross_site};
+use super::identity::Caller;
+use super::refusal::Refusal;
+use super::rules::{self, Access, Rule};
+use super::{Auth, credentials};
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// The longest path that is logged; longer ones are no route's with a sane id.
+const PATH_CHARS_MAX: usize = 256;
+
+/// Lets a request through to its route if the rule of that allows it.
+pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let path = path.as_ref().map_or("", MatchedPath::as_str);
+    let Some(rule) = rules::find(request.method(), path) else {
+        error!(http.route = path, method = %request.method(), "a route without a rule is refused");
+        return ApiError::from(Refusal::NoRule).into_response();
+    };
+    let auth = &state.auth;
+    let client = client(auth, &request);
+    if is_cross_site(request.method(), request.headers()) {
+        return ApiError::from(Refusal::CrossSite).into_response();
+    }
+    let needed = match rule.access {
+        Access::Open => return next.run(request).await,
+        Access::Metrics if !auth.guards_metrics => return next.run(request).await,
+        Access::Metrics => Role::Viewer,
+        Access::Role(needed) => needed,
+    };
+    let caller = match signed_in(auth, request.headers(), client).await {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    let has = caller.identity.role;
+    let permitted = if has < needed {
+        Err(Refusal::Role { has, needs: needed })
+    } else {
+        auth.rates.as_ref().map_or(Ok(()), |rates| rates.request(&caller))
+    };
+    if !rule.acts {
+        return run(permitted, caller, request, next).await;
+    }
+    let target: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
+    let response = run(permitted, caller.clone(), request, next).await;
+    tell(&caller, rule, &target, &response);
+    response
+}
+
+async fn run(permitted: Result<(), Refusal>, caller: Caller, mut request: Request, next: Next) -> Response {
+    match permitted {
+        Ok(()) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refusal) => ApiError::from(refusal).into_response(),
+    }
+}
+
+async fn signed_in(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
+    let identity = if auth.is_on() {
+        match credentials::read(headers) {
+            Ok(Some(credentials)) => auth.identify(credentials, address).await?,
+            Ok(None) => return Err(Refusal::Missing.into()),
+            Err(credentials::Unreadable) => {
+                return Err(auth.failed(address, "nothing that can be read").into());
+            }
+        }
+    } else {
+        Arc::clone(&auth.everybody)
+    };
+    Ok(Caller { identity, address })
+}
+
+fn client(auth: &Auth, request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip());
+    address(peer, request.headers(), &auth.proxies)
+}
+
+/// Says who acted on what, from where, and what came of it: one line for each.
+fn tell(caller: &Caller, rule: &Rule, target: &str, response: &Response) {
+    info!(
+        actor = caller.name(),
+        client.address = %caller.address,
+        http.route = rule.path,
+        method = rule.method,
+        target,
+        status = response.status().as_u16(),
+        "acted"
+    );
+}

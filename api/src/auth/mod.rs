@@ -1,0 +1,218 @@
+//! Sign-in and roles: what stands before every route.
+//!
+//! [`guard()`] finds the rule of the route in [`rules`], who asks, and whether they may; only then is a body read. Without
+//! `EXECUTION_BACKEND_API_USER` there is no sign-in and everybody may do everything, which the configuration allows on
+//! loopback and outside production only. `docs/security.md` tells what this stops.
+
+pub mod client;
+pub mod credentials;
+pub mod document;
+pub mod failures;
+mod guard;
+pub mod identity;
+pub mod keys;
+pub mod rates;
+pub mod refusal;
+pub mod rules;
+pub mod token;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use tasker_shared::config::{Admin, Network, SignInConfig};
+use tasker_shared::role::Role;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use guard::guard;
+pub use identity::{Caller, Identity, SignedInBy};
+pub use refusal::Refusal;
+
+use crate::error::ApiError;
+use client::counted_as;
+use credentials::Credentials;
+use failures::Failures;
+use keys::{Keys, Memory, hash};
+use rates::Rates;
+use token::Tokens;
+
+/// Sign-ins that may fail from one address in a minute.
+pub const FAILURES_OF_AN_ADDRESS: u32 = 10;
+/// Sign-ins that may fail with one user name in a minute, from wherever.
+pub const FAILURES_OF_A_NAME: u32 = 50;
+/// Time between writes of when keys were used, and between clean-ups.
+const UPKEEP_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Who may sign in, and who tries.
+#[derive(Debug)]
+pub struct Auth {
+    /// Nothing where there is no sign-in.
+    admin: Option<KnownAdmin>,
+    everybody: Arc<Identity>,
+    /// Tokens.
+    pub tokens: Tokens,
+    /// API keys.
+    pub keys: Arc<Keys>,
+    rates: Option<Rates>,
+    addresses: Failures<IpAddr>,
+    names: Failures<u64>,
+    hasher: RandomState,
+    guards_metrics: bool,
+    proxies: Vec<Network>,
+}
+
+/// The user with a password, whose hashes are compared so that the time it takes tells nothing.
+#[derive(Debug)]
+struct KnownAdmin {
+    user: [u8; 32],
+    password: [u8; 32],
+    identity: Arc<Identity>,
+}
+
+impl KnownAdmin {
+    fn new(admin: &Admin) -> Self {
+        Self {
+            user: sha256(&admin.user),
+            password: sha256(admin.password.expose_secret()),
+            identity: Arc::new(Identity {
+                name: admin.user.as_str().into(),
+                role: Role::Admin,
+                queues: None,
+                by: SignedInBy::Password,
+            }),
+        }
+    }
+
+    fn is(&self, user: &str, password: &str) -> bool {
+        let (user, password) = (sha256(user), sha256(password));
+        bool::from(self.user.ct_eq(&user) & self.password.ct_eq(&password))
+    }
+}
+
+impl Auth {
+    /// Lets in whom the configuration names.
+    pub fn new(config: &SignInConfig, keys: Arc<Keys>) -> Self {
+        if config.admin.is_none() {
+            warn!("there is no sign-in: whoever reaches this server may do everything");
+        } else if config.token_secret.is_none() {
+            token::warn_of_made_up_secret();
+        }
+        Self {
+            admin: config.admin.as_ref().map(KnownAdmin::new),
+            everybody: Arc::new(Identity::everybody()),
+            tokens: Tokens::new(config.token_secret.as_ref()),
+            keys,
+            rates: config.rate_limit.map(Rates::new),
+            addresses: Failures::new(FAILURES_OF_AN_ADDRESS),
+            names: Failures::new(FAILURES_OF_A_NAME),
+            hasher: RandomState::new(),
+            guards_metrics: config.metrics_auth,
+            proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    /// Whether there is sign-in.
+    pub fn is_on(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// Counts the tasks of a batch against the limit of whoever sent it.
+    pub fn count_batch(&self, caller: &Caller, tasks: usize) -> Result<(), Refusal> {
+        self.rates
+            .as_ref()
+            .map_or(Ok(()), |rates| rates.batch(caller, tasks))
+    }
+
+    /// Notes when keys were used and forgets what is over, until `stop`.
+    pub async fn upkeep(self: Arc<Self>, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.keys.write_uses().await,
+                _ = tick.tick() => {}
+            }
+            self.keys.write_uses().await;
+            let now = Instant::now();
+            self.addresses.sweep(now);
+            self.names.sweep(now);
+            if let Some(rates) = &self.rates {
+                rates.sweep();
+            }
+        }
+    }
+
+    /// Whoever has these credentials.
+    async fn identify(&self, credentials: Credentials, address: IpAddr) -> Result<Arc<Identity>, ApiError> {
+        match credentials {
+            Credentials::Password(user, password) => {
+                self.by_password(&user, &password, address).map_err(Into::into)
+            }
+            Credentials::Key(key) => self.by_key(&key, address).await,
+            // who could sign one needs no guesses: a right one is taken wherever it comes from
+            Credentials::Token(token) => match self.tokens.read(&token) {
+                Ok(identity) => Ok(Arc::new(identity)),
+                Err(Refusal::Wrong) => Err(self.failed(address, "token").into()),
+                Err(refusal) => Err(refusal.into()),
+            },
+        }
+    }
+
+    fn by_password(&self, user: &str, password: &str, address: IpAddr) -> Result<Arc<Identity>, Refusal> {
+        // every name alike, so that nobody learns which one there is
+        let (now, name) = (Instant::now(), self.hasher.hash_one(user));
+        let locked = self.locked(address).or_else(|| self.names.locked(&name, now));
+        if let Some(wait) = locked {
+            return Err(Refusal::Locked(wait));
+        }
+        match &self.admin {
+            Some(admin) if admin.is(user, password) => Ok(Arc::clone(&admin.identity)),
+            _ => {
+                self.names.note(name, now);
+                Err(self.failed(address, "password"))
+            }
+        }
+    }
+
+    async fn by_key(&self, key: &str, address: IpAddr) -> Result<Arc<Identity>, ApiError> {
+        let hash = hash(key);
+        match self.keys.remembered(&hash) {
+            Memory::Holds(identity) => return Ok(identity),
+            Memory::Unknown => return Err(self.failed(address, "key").into()),
+            Memory::Held => {}
+            Memory::Nothing => {
+                if let Some(wait) = self.locked(address) {
+                    return Err(Refusal::Locked(wait).into());
+                }
+                if !self.keys.may_look_up_a_stranger() {
+                    return Err(ApiError::Overloaded("Too many unknown keys are being tried."));
+                }
+            }
+        }
+        let found = self.keys.look_up(&hash).await?;
+        found.ok_or_else(|| self.failed(address, "key").into())
+    }
+
+    fn locked(&self, address: IpAddr) -> Option<Duration> {
+        self.addresses.locked(&counted_as(address), Instant::now())
+    }
+
+    /// Counts a sign-in that failed, and tells what to answer. What was tried is not told: it may be a slip of the right one.
+    fn failed(&self, address: IpAddr, by: &'static str) -> Refusal {
+        if let Some(wait) = self.locked(address) {
+            return Refusal::Locked(wait);
+        }
+        self.addresses.note(counted_as(address), Instant::now());
+        warn!(client.address = %address, by, "a sign-in failed");
+        Refusal::Wrong
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}

@@ -1,0 +1,156 @@
+//! The one table of who may do what: every route has a rule, and one without is refused.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use axum::http::Method;
+use tasker_shared::role::Role;
+
+/// Who may take a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Everybody, or viewers where `METRICS_AUTH` is set.
+    Metrics,
+    /// Whoever signed in and has this role, or one above it.
+    Role(Role),
+}
+
+/// The rule of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The method; one for GET holds for HEAD too.
+    pub method: &'static str,
+    /// The path as the router has it.
+    pub path: &'static str,
+    /// Who may take it.
+    pub access: Access,
+    /// Whether somebody who takes it acts on something, so that the log tells who it was.
+    pub acts: bool,
+}
+
+const fn rule(access: Access, method: &'static str, path: &'static str) -> Rule {
+    Rule {
+        method,
+        path,
+        access,
+        acts: false,
+    }
+}
+
+const fn open(path: &'static str) -> Rule {
+    rule(Access::Open, "GET", path)
+}
+
+const fn viewer(path: &'static str) -> Rule {
+    rule(Access::Role(Role::Viewer), "GET", path)
+}
+
+const fn submitter(path: &'static str) -> Rule {
+    rule(Access::Role(Role::Submitter), "POST", path)
+}
+
+const fn operator(method: &'static str, path: &'static str) -> Rule {
+    acting(Role::Operator, method, path)
+}
+
+const fn admin(method: &'static str, path: &'static str) -> Rule {
+    acting(Role::Admin, method, path)
+}
+
+const fn acting(role: Role, method: &'static str, path: &'static str) -> Rule {
+    Rule {
+        acts: true,
+        ..rule(Access::Role(role), method, path)
+    }
+}
+
+/// Every route.
+pub static RULES: &[Rule] = &[
+    submitter("/tasks/submit"),
+    submitter("/tasks/submit/batch"),
+    viewer("/tasks"),
+    viewer("/tasks/types"),
+    viewer("/tasks/{id}"),
+    viewer("/tasks/{id}/status"),
+    viewer("/tasks/{id}/result"),
+    viewer("/tasks/{id}/history"),
+    viewer("/tasks/{id}/explain"),
+    operator("DELETE", "/tasks/{id}"),
+    operator("POST", "/tasks/{id}/cancel"),
+    operator("POST", "/tasks/{id}/retry"),
+    viewer("/queues"),
+    viewer("/queues/{name}/scaling"),
+    operator("POST", "/queues/{name}/pause"),
+    operator("POST", "/queues/{name}/resume"),
+    viewer("/dead-letter"),
+    operator("POST", "/dead-letter/retry"),
+    operator("POST", "/dead-letter/purge"),
+    viewer("/workers"),
+    acting(Role::Viewer, "POST", "/auth/token"),
+    rule(Access::Role(Role::Admin), "GET", "/auth/keys"),
+    admin("POST", "/auth/keys"),
+    admin("DELETE", "/auth/keys/{id}"),
+    open("/health"),
+    open("/health/live"),
+    open("/health/ready"),
+    viewer("/health/detailed"),
+    viewer("/health/orchestration"),
+    rule(Access::Metrics, "GET", "/metrics"),
+    viewer("/dashboard"),
+    open("/api-docs/openapi.json"),
+    open("/api-docs/ui"),
+    open("/api-docs/ui/"),
+    open("/api-docs/ui/{*rest}"),
+];
+
+/// The rule of a route; nothing for one that the table lacks.
+pub fn find(method: &Method, path: &str) -> Option<&'static Rule> {
+    static INDEX: LazyLock<HashMap<(&str, &str), &Rule>> = LazyLock::new(|| {
+        RULES
+            .iter()
+            .map(|rule| ((rule.method, rule.path), rule))
+            .collect()
+    });
+    let method = if method == Method::HEAD {
+        "GET"
+    } else {
+        method.as_str()
+    };
+    INDEX.get(&(method, path)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_route_has_two_rules() {
+        let mut routes: Vec<_> = RULES.iter().map(|rule| (rule.method, rule.path)).collect();
+        routes.sort_unstable();
+        assert!(routes.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn whatever_changes_something_needs_more_than_to_look_and_is_told_in_the_log() {
+        for rule in RULES
+            .iter()
+            .filter(|rule| rule.method != "GET" && rule.path != "/auth/token")
+        {
+            let Access::Role(role) = rule.access else {
+                panic!("{rule:?} is open");
+            };
+            assert!(role >= Role::Submitter, "{rule:?}");
+            assert_eq!(rule.acts, role >= Role::Operator, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn head_is_as_get_and_an_unknown_route_has_no_rule() {
+        assert_eq!(find(&Method::HEAD, "/tasks"), find(&Method::GET, "/tasks"));
+        assert!(find(&Method::HEAD, "/tasks").is_some());
+        assert_eq!(find(&Method::PUT, "/tasks"), None);
+        assert_eq!(find(&Method::GET, "/nope"), None);
+    }
+}

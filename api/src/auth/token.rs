@@ -1,0 +1,165 @@
+//! Tokens: JSON Web Tokens (RFC 7519), signed with HMAC-SHA-256 by `TOKEN_SECRET`, that say who somebody is for an hour.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use tasker_shared::role::Role;
+use tracing::warn;
+
+use super::identity::{Identity, SignedInBy};
+use super::refusal::Refusal;
+use crate::error::ApiError;
+
+/// How long a token holds. Nobody can take one back, except all at once by another `TOKEN_SECRET`.
+pub const LIFETIME: Duration = Duration::from_hours(1);
+/// Who issues them.
+const ISSUER: &str = "tasker";
+/// How far the clocks of servers may be apart.
+const LEEWAY_SECONDS: u64 = 5;
+
+/// Signs tokens and checks them.
+pub struct Tokens {
+    signing: EncodingKey,
+    checking: DecodingKey,
+    validation: Validation,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    role: Role,
+    iat: i64,
+    exp: i64,
+}
+
+impl Tokens {
+    /// Signs with `secret`, or with one made up for as long as the process lives.
+    pub fn new(secret: Option<&SecretString>) -> Self {
+        let made_up: [u8; 32] = rand::random();
+        let secret = secret.map_or(&made_up[..], |secret| secret.expose_secret().as_bytes());
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+        Self {
+            signing: EncodingKey::from_secret(secret),
+            checking: DecodingKey::from_secret(secret),
+            validation,
+        }
+    }
+
+    /// A token for `name`, who has `role`.
+    pub fn issue(&self, name: &str, role: Role) -> Result<String, ApiError> {
+        let iat = now();
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            sub: name.to_owned(),
+            role,
+            iat,
+            exp: iat + LIFETIME.as_secs().cast_signed(),
+        };
+        encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+            .map_err(|error| ApiError::Internal(format!("a token cannot be signed: {error}")))
+    }
+
+    /// Whoever a token says that somebody is.
+    pub fn read(&self, token: &str) -> Result<Identity, Refusal> {
+        let claims = match decode::<Claims>(token, &self.checking, &self.validation) {
+            Ok(token) => token.claims,
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => return Err(Refusal::Expired),
+            Err(_) => return Err(Refusal::Wrong),
+        };
+        // a name as users have it, so that it passes for no key and fits into a log line
+        if claims.sub.is_empty() || claims.sub.chars().any(|c| c == ':' || c.is_control()) {
+            return Err(Refusal::Wrong);
+        }
+        Ok(Identity {
+            name: claims.sub.into(),
+            role: claims.role,
+            queues: None,
+            by: SignedInBy::Token,
+        })
+    }
+}
+
+/// Says what follows from a secret that was made up.
+pub fn warn_of_made_up_secret() {
+    warn!("TOKEN_SECRET is not set: tokens hold at this server alone, and until it stops");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a token is checked without a look into Postgres, so its times are those of servers"
+)]
+fn now() -> i64 {
+    Utc::now().timestamp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(secret: &str) -> Tokens {
+        Tokens::new(Some(&SecretString::from(secret)))
+    }
+
+    fn signed(secret: &str, claims: &Claims) -> String {
+        encode(
+            &Header::new(Algorithm::HS256),
+            claims,
+            &EncodingKey::from_secret(secret.as_bytes()),
+        )
+        .expect("a token")
+    }
+
+    fn claims(sub: &str, exp: i64) -> Claims {
+        Claims {
+            iss: ISSUER.to_owned(),
+            sub: sub.to_owned(),
+            role: Role::Admin,
+            iat: now(),
+            exp,
+        }
+    }
+
+    #[test]
+    fn a_token_says_who_somebody_is_where_its_secret_is_known() {
+        let token = tokens("one").issue("ops", Role::Operator).expect("a token");
+        let identity = tokens("one").read(&token).expect("it holds");
+        assert_eq!(
+            (&*identity.name, identity.role, identity.by),
+            ("ops", Role::Operator, SignedInBy::Token)
+        );
+        assert_eq!(tokens("other").read(&token), Err(Refusal::Wrong));
+    }
+
+    #[test]
+    fn a_token_ends() {
+        let ended = signed("one", &claims("ops", now() - 10));
+        assert_eq!(tokens("one").read(&ended), Err(Refusal::Expired));
+    }
+
+    #[test]
+    fn a_token_that_is_no_token_or_unsigned_or_tells_of_a_key_is_refused() {
+        let of_key = signed("one", &claims("key:deploy", now() + 60));
+        // {"alg":"none"}
+        let unsigned = format!(
+            "eyJhbGciOiJub25lIn0.{}.",
+            of_key.split('.').nth(1).expect("claims")
+        );
+        for token in ["", "x", "a.b.c", &of_key, &unsigned] {
+            assert_eq!(tokens("one").read(token), Err(Refusal::Wrong), "{token}");
+        }
+    }
+}

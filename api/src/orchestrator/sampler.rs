@@ -1,0 +1,128 @@
+//! Measures what queues take in and give out, for all servers, and shows the pace and the workers that each queue needs as
+//! gauges. A server that leads no more shows 0 for each of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use tasker_shared::queue::Queue;
+use tasker_shared::store::scaling::{QueueFacts, facts, sample};
+use tasker_shared::store::{self, PgPool};
+use tasker_shared::task::QueueName;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::asked;
+use super::journal::Page;
+use crate::error::describe;
+use crate::scaling::{Advice, TARGET_LATENCY, advise};
+
+/// Time between samples: workers bring new totals no more often.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The gauges of a queue.
+const GAUGES: [&str; 4] = [
+    "tasker_queue_arrival_rate",
+    "tasker_queue_drain_rate",
+    "tasker_queue_time_to_drain_seconds",
+    "tasker_queue_suggested_workers",
+];
+
+/// Samples the queues.
+#[derive(Debug)]
+pub struct Sampler {
+    db: PgPool,
+    /// Redis, where there is one.
+    queue: Option<Arc<Queue>>,
+    queues: Vec<QueueName>,
+    worker_timeout: Duration,
+}
+
+impl Sampler {
+    /// A sampler of `queues`. A worker silent for `worker_timeout` does not count as live.
+    pub fn new(
+        db: PgPool,
+        queue: Option<Arc<Queue>>,
+        queues: Vec<QueueName>,
+        worker_timeout: Duration,
+    ) -> Self {
+        Self {
+            db,
+            queue,
+            queues,
+            worker_timeout,
+        }
+    }
+
+    /// Samples and shows until `stop`. After a failure what was found last stays.
+    pub async fn run(self, page: Page, stop: CancellationToken) {
+        let mut failed = false;
+        while !stop.is_cancelled() {
+            let result = page.pass(self.run_once()).await;
+            // an outage lasts for many passes and is told once
+            if let (Err(error), false) = (&result, failed) {
+                warn!(cause = describe(error), "sampler: pass failed");
+            }
+            failed = result.is_err();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Samples and shows once; answers what the queues need, in their order.
+    pub async fn run_once(&self) -> store::Result<Vec<Advice>> {
+        let depths = self.depths().await;
+        let timeout = self.worker_timeout.as_secs_f64();
+        asked(sample(&self.db, &self.queues, &depths, timeout)).await?;
+        let facts = asked(facts(&self.db, &self.queues, false, timeout)).await?;
+        Ok(facts.iter().map(show).collect())
+    }
+
+    /// The lengths of the lists; unknown while Redis is away.
+    async fn depths(&self) -> Vec<Option<i64>> {
+        let depths = match &self.queue {
+            Some(queue) => queue.depths(&self.queues).await.ok(),
+            None => None,
+        };
+        let depths = depths.unwrap_or_default();
+        let known = |place: usize| depths.get(place).and_then(|depth| i64::try_from(*depth).ok());
+        (0..self.queues.len()).map(known).collect()
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        for queue in &self.queues {
+            for name in GAUGES {
+                gauge!(name, "queue" => queue.to_string()).set(0.0);
+            }
+        }
+    }
+}
+
+/// Shows a queue as it was when the last sample was taken, the moment before.
+fn show(facts: &QueueFacts) -> Advice {
+    let backlog = facts.samples.last().map_or(0, |last| last.backlog);
+    let advice = advise(facts, backlog, TARGET_LATENCY);
+    let rate = |rate: fn(&crate::scaling::Rates) -> f64| advice.rates.as_ref().map_or(f64::NAN, rate);
+    // not known before the second sample, and then infinite where it never drains
+    let never = if advice.rates.is_some() {
+        f64::INFINITY
+    } else {
+        f64::NAN
+    };
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let values = [
+        rate(|rates| rates.arrival),
+        rate(|rates| rates.drain),
+        advice.time_to_drain_seconds.unwrap_or(never),
+        advice.suggested_workers as f64,
+    ];
+    for (name, value) in GAUGES.into_iter().zip(values) {
+        gauge!(name, "queue" => facts.name.to_string()).set(value);
+    }
+    advice
+}

@@ -1,0 +1,44 @@
+//! `POST /auth/token`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use tasker_shared::wire::AccessToken;
+
+use crate::auth::{Caller, Refusal, SignedInBy, token};
+use crate::error::ApiError;
+use crate::http::query::NoQuery;
+use crate::openapi::TokenProblems;
+use crate::state::AppState;
+
+/// Get a token
+///
+/// For name and password (Basic). It is sent as `Authorization: Bearer` until it expires.
+#[utoipa::path(
+    post,
+    path = "/auth/token",
+    tag = "sign-in",
+    responses((status = 200, body = AccessToken, description = "The token"), TokenProblems),
+)]
+pub async fn issue_token(
+    State(state): State<AppState>,
+    caller: Caller,
+    _: NoQuery,
+) -> Result<([(HeaderName, HeaderValue); 1], Json<AccessToken>), ApiError> {
+    match caller.identity.by {
+        SignedInBy::Password => {}
+        SignedInBy::Nothing => return Err(Refusal::SignInOff.into()),
+        // a token made of a token would never end, and one made of a key would outlive it
+        SignedInBy::Token | SignedInBy::Key => return Err(Refusal::PasswordNeeded.into()),
+    }
+    let access_token = state.auth.tokens.issue(caller.name(), caller.identity.role)?;
+    let answer = AccessToken {
+        access_token,
+        token_type: "Bearer".to_owned(),
+        expires_in: token::LIFETIME.as_secs(),
+    };
+    Ok((
+        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        Json(answer),
+    ))
+}

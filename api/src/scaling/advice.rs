@@ -1,0 +1,439 @@
+//! From the pace of a queue to the workers that it needs.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use tasker_shared::config::duration;
+use tasker_shared::store::scaling::QueueFacts;
+
+use super::rates::{Rates, count, slot_seconds};
+
+/// How busy what comes may keep the slots: fuller ones let tasks wait whenever they come unevenly.
+const BUSY_SHARE: f64 = 0.8;
+/// Slots of a worker where there is none to look at: the default of `WORKER_POOL_SIZE`.
+const POOL_SIZE: f64 = 10.0;
+/// No suggestion is larger: what leads there is no load but a mistake in it.
+const WORKERS_MAX: f64 = 100_000.0;
+/// Shorter runs count as so long, in seconds.
+const SLOT_SECONDS_MIN: f64 = 1e-6;
+
+/// What a queue needs, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Advice {
+    /// Its pace; nothing while it is not measured.
+    pub rates: Option<Rates>,
+    /// When it is empty at that pace; nothing if never, or not known.
+    pub time_to_drain_seconds: Option<f64>,
+    /// How long a task keeps a slot, as far as known.
+    pub slot_seconds: Option<f64>,
+    /// Workers like the present ones that it needs.
+    pub suggested_workers: i64,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What the queue of `facts`, in which `backlog` tasks wait, needs so that no task waits longer than `target`.
+pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
+    let rates = Rates::of(&facts.samples);
+    let cost = slot_seconds(facts);
+    let (suggested_workers, reason) = match (rates, cost) {
+        _ if facts.paused => (facts.workers, PAUSED.to_owned()),
+        (None, _) => (facts.workers.max(1), NOT_MEASURED.to_owned()),
+        (Some(rates), _) if is_left_alone(facts, backlog, rates) => (
+            facts.workers,
+            format!("Of {backlog} that wait, none is taken while slots are free: {EXPLAIN}."),
+        ),
+        (Some(rates), None) => without_cost(facts, backlog, rates),
+        (Some(rates), Some((seconds, at_least))) => {
+            let need = Need::new(facts, backlog, rates, seconds, at_least, target);
+            (need.workers(), need.reason())
+        }
+    };
+    Advice {
+        rates,
+        time_to_drain_seconds: time_to_drain(facts, backlog, rates),
+        slot_seconds: cost.map(|(seconds, _)| seconds),
+        suggested_workers,
+        reason,
+    }
+}
+
+const PAUSED: &str =
+    "The queue is paused: until it is resumed nothing is taken from it, by any number of workers.";
+const NOT_MEASURED: &str = "The rates are not known yet: the server that leads measures every 10 s, and two measurements are \
+                            needed. Ask again.";
+const EXPLAIN: &str = "GET /tasks/{id}/explain of one of them tells why";
+const IDLE: &str = "Nothing waits and nothing comes: one worker is enough.";
+
+fn time_to_drain(facts: &QueueFacts, backlog: i64, rates: Option<Rates>) -> Option<f64> {
+    if backlog == 0 {
+        return Some(0.0);
+    }
+    if facts.paused || facts.workers == 0 {
+        return None;
+    }
+    let net = rates.map(|rates| rates.drain - rates.arrival)?;
+    (net > 0.0).then(|| count(backlog) / net)
+}
+
+/// Whether workers with free slots take nothing of what has waited for a while: more of them would not either.
+fn is_left_alone(facts: &QueueFacts, backlog: i64, rates: Rates) -> bool {
+    let waited = facts.samples.last().is_some_and(|last| last.backlog > 0);
+    let taken = facts.running > 0 || rates.drain > 0.0;
+    backlog > 0 && waited && !taken && rates.slots_before < count(facts.slots)
+}
+
+/// Where no task ever ended and none runs.
+fn without_cost(facts: &QueueFacts, backlog: i64, rates: Rates) -> (i64, String) {
+    if backlog == 0 && rates.arrival <= 0.0 {
+        return (1, IDLE.to_owned());
+    }
+    let reason = if facts.workers == 0 {
+        format!(
+            "No live worker serves the queue, {backlog} wait. How long a task takes is not known: begin with one worker."
+        )
+    } else {
+        format!(
+            "{backlog} wait, and none has ended yet: how long a task takes is not known. If that stays so, {EXPLAIN}."
+        )
+    };
+    (facts.workers.max(1), reason)
+}
+
+/// What a queue needs, in slots.
+struct Need<'a> {
+    facts: &'a QueueFacts,
+    backlog: i64,
+    rates: Rates,
+    /// How long a task keeps a slot.
+    seconds: f64,
+    /// Whether that is the least that it can be.
+    at_least: bool,
+    target: Duration,
+}
+
+impl<'a> Need<'a> {
+    fn new(
+        facts: &'a QueueFacts,
+        backlog: i64,
+        rates: Rates,
+        seconds: f64,
+        at_least: bool,
+        target: Duration,
+    ) -> Self {
+        Self {
+            facts,
+            backlog,
+            rates,
+            seconds: seconds.max(SLOT_SECONDS_MIN),
+            at_least,
+            target,
+        }
+    }
+
+    /// Slots that tasks of this queue keep busy.
+    ///
+    /// Looked at over the target, or over the time of a task where that is shorter: what comes within it needs a slot, what
+    /// waits has to begin within the target, and of what runs now a part still runs then. Never more slots than tasks.
+    fn own_slots(&self) -> f64 {
+        let target = self.target.as_secs_f64();
+        let horizon = self.seconds.min(target);
+        let still_running = count(self.facts.running) * (1.0 - horizon / self.seconds);
+        still_running + self.rates.arrival * horizon / BUSY_SHARE + count(self.backlog) * horizon / target
+    }
+
+    fn slots(&self) -> f64 {
+        let before = if self.facts.workers > 0 {
+            self.rates.slots_before
+        } else {
+            0.0
+        };
+        before + self.own_slots()
+    }
+
+    fn workers(&self) -> i64 {
+        let each = if self.facts.workers > 0 && self.facts.slots > 0 {
+            count(self.facts.slots) / count(self.facts.workers)
+        } else {
+            POOL_SIZE
+        };
+        // a sum that comes out a hair above a whole number is that number
+        let workers = (self.slots() / each - 1e-9).ceil().clamp(1.0, WORKERS_MAX);
+        #[expect(clippy::cast_possible_truncation, reason = "it was brought into range")]
+        let workers = workers as i64;
+        workers
+    }
+
+    fn reason(&self) -> String {
+        let Self {
+            facts,
+            backlog,
+            rates,
+            ..
+        } = self;
+        if self.own_slots() < 1e-3 && rates.slots_before < 1.0 {
+            return IDLE.to_owned();
+        }
+        let mut parts = Vec::new();
+        let (now, suggested) = (facts.workers, self.workers());
+        parts.push(match suggested.cmp(&now) {
+            _ if now == 0 => "No live worker serves the queue.".to_owned(),
+            Ordering::Less => "Fewer workers are enough.".to_owned(),
+            Ordering::Equal => "The workers are as many as needed.".to_owned(),
+            Ordering::Greater => format!("{} slots of {now} worker(s) are not enough.", facts.slots),
+        });
+        parts.push(format!(
+            "{backlog} wait, {:.1} come and {:.1} end in a second, and a task keeps a slot for {}{}: that needs about {:.1} slots \
+             for a wait of at most {}.",
+            rates.arrival,
+            rates.drain,
+            if self.at_least { "at least " } else { "" },
+            shown(self.seconds),
+            self.own_slots(),
+            duration::format(self.target),
+        ));
+        if now > 0 && rates.slots_before >= 0.1 {
+            parts.push(format!(
+                "Queues that these workers serve before it keep {:.1} more slots busy.",
+                rates.slots_before
+            ));
+        }
+        if self.seconds > self.target.as_secs_f64() {
+            parts.push(
+                "A task takes longer than the target, so each that waits needs a slot of its own.".to_owned(),
+            );
+        }
+        parts.join(" ")
+    }
+}
+
+fn shown(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{:.1} ms", seconds * 1_000.0)
+    } else {
+        format!("{seconds:.1} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tasker_shared::store::scaling::Sample;
+    use tasker_shared::task::QueueName;
+
+    const TARGET: Duration = Duration::from_secs(30);
+
+    /// A queue with one worker of ten slots, whose samples of a minute show this pace.
+    struct Pace {
+        arrival: i64,
+        drain: i64,
+        task_seconds: f64,
+        backlog: i64,
+        running: i64,
+    }
+
+    const CALM: Pace = Pace {
+        arrival: 0,
+        drain: 0,
+        task_seconds: 0.0,
+        backlog: 0,
+        running: 0,
+    };
+
+    fn facts(pace: &Pace) -> QueueFacts {
+        let samples = (0..7).map(|place| {
+            let seconds = 10 * (6 - place);
+            let ended = 1_000_000 - pace.drain * seconds;
+            Sample {
+                age_seconds: count(seconds),
+                backlog: pace.backlog - (pace.arrival - pace.drain) * seconds,
+                running: pace.running,
+                running_before: 0,
+                slots: 10,
+                ended,
+                busy_seconds: count(ended) * pace.task_seconds,
+            }
+        });
+        QueueFacts {
+            name: QueueName::default_class(),
+            pending: None,
+            oldest_age_seconds: None,
+            running: pace.running,
+            running_seconds: None,
+            paused: false,
+            workers: 1,
+            slots: 10,
+            samples: samples.collect(),
+        }
+    }
+
+    fn advice(pace: &Pace) -> Advice {
+        advise(&facts(pace), pace.backlog, TARGET)
+    }
+
+    fn workers(pace: &Pace) -> i64 {
+        advice(pace).suggested_workers
+    }
+
+    #[test]
+    fn what_comes_keeps_the_suggested_workers_four_fifths_busy() {
+        // 160 a second of 0.1 s keep 16 slots busy, and 20 slots are two workers
+        let steady = Pace {
+            arrival: 160,
+            drain: 160,
+            task_seconds: 0.1,
+            ..CALM
+        };
+        assert_eq!(workers(&steady), 2);
+        let more = Pace {
+            arrival: 161,
+            drain: 161,
+            ..steady
+        };
+        assert_eq!(workers(&more), 3);
+        assert_eq!(advice(&steady).time_to_drain_seconds, Some(0.0));
+    }
+
+    #[test]
+    fn a_backlog_is_to_be_gone_within_the_target() {
+        // 9,000 tasks of a second in 30 s are 300 a second, and so many slots
+        let burst = Pace {
+            backlog: 9_000,
+            task_seconds: 1.0,
+            drain: 10,
+            running: 10,
+            ..CALM
+        };
+        assert_eq!(workers(&burst), 30);
+        assert_eq!(advice(&burst).time_to_drain_seconds, Some(900.0));
+        let later = advise(&facts(&burst), burst.backlog, Duration::from_mins(5));
+        assert_eq!(later.suggested_workers, 3);
+    }
+
+    #[test]
+    fn a_queue_that_grows_never_drains_and_says_so() {
+        let growing = Pace {
+            arrival: 20,
+            drain: 10,
+            task_seconds: 1.0,
+            backlog: 6_000,
+            running: 10,
+        };
+        let advice = advice(&growing);
+        assert_eq!(advice.time_to_drain_seconds, None);
+        assert_eq!(advice.suggested_workers, 23);
+        assert!(
+            advice
+                .reason
+                .starts_with("10 slots of 1 worker(s) are not enough."),
+            "{}",
+            advice.reason
+        );
+        assert!(
+            advice.reason.contains("20.0 come and 10.0 end"),
+            "{}",
+            advice.reason
+        );
+    }
+
+    #[test]
+    fn tasks_longer_than_the_target_need_a_slot_each_and_never_more() {
+        let long = Pace {
+            backlog: 100,
+            running: 10,
+            ..CALM
+        };
+        let mut facts = facts(&long);
+        facts.samples.iter_mut().for_each(|sample| sample.ended = 0);
+        facts.running_seconds = Some(600.0);
+        let advice = advise(&facts, 100, TARGET);
+        assert_eq!(advice.suggested_workers, 11);
+        for part in ["at least 600.0 s", "longer than the target"] {
+            assert!(advice.reason.contains(part), "{part}: {}", advice.reason);
+        }
+    }
+
+    #[test]
+    fn the_horizon_makes_no_jump_where_a_task_takes_as_long_as_the_target() {
+        let need = |task_seconds: f64| {
+            let pace = Pace {
+                backlog: 100,
+                arrival: 1,
+                drain: 1,
+                task_seconds,
+                running: 30,
+            };
+            let facts = facts(&pace);
+            let rates = Rates::of(&facts.samples).expect("measured");
+            Need::new(&facts, 100, rates, task_seconds, false, TARGET).own_slots()
+        };
+        assert!((need(29.999) - need(30.001)).abs() < 0.1);
+    }
+
+    #[test]
+    fn slots_that_earlier_queues_keep_busy_are_needed_beside_the_own_ones() {
+        let pace = Pace {
+            arrival: 40,
+            drain: 40,
+            task_seconds: 0.1,
+            ..CALM
+        };
+        let mut shared = facts(&pace);
+        for sample in &mut shared.samples {
+            sample.running_before = 9;
+        }
+        let advice = advise(&shared, 0, TARGET);
+        assert_eq!(advice.suggested_workers, 2);
+        assert!(advice.reason.contains("keep 9.0 more slots"), "{}", advice.reason);
+    }
+
+    #[test]
+    fn without_traffic_one_worker_is_enough() {
+        let advice = advice(&CALM);
+        assert_eq!((advice.suggested_workers, advice.reason.as_str()), (1, IDLE));
+        assert_eq!(advice.time_to_drain_seconds, Some(0.0));
+    }
+
+    #[test]
+    fn a_queue_without_workers_gets_some_by_what_its_tasks_took_before() {
+        let mut nobody = facts(&Pace {
+            task_seconds: 1.0,
+            backlog: 900,
+            ..CALM
+        });
+        (nobody.workers, nobody.slots) = (0, 0);
+        let advice = advise(&nobody, 900, TARGET);
+        assert_eq!(
+            (advice.suggested_workers, advice.time_to_drain_seconds),
+            (3, None)
+        );
+        assert!(advice.reason.starts_with("No live worker"), "{}", advice.reason);
+        nobody.samples.iter_mut().for_each(|sample| sample.ended = 0);
+        let advice = advise(&nobody, 900, TARGET);
+        assert_eq!(advice.suggested_workers, 1);
+        assert!(advice.reason.starts_with("No live worker"), "{}", advice.reason);
+    }
+
+    #[test]
+    fn a_paused_queue_and_one_that_is_not_measured_keep_their_workers() {
+        let mut paused = facts(&Pace { backlog: 900, ..CALM });
+        paused.paused = true;
+        let advice = advise(&paused, 900, TARGET);
+        assert_eq!((advice.suggested_workers, advice.reason.as_str()), (1, PAUSED));
+        assert_eq!(advice.time_to_drain_seconds, None);
+        let mut new = facts(&CALM);
+        new.samples.clear();
+        let advice = advise(&new, 5, TARGET);
+        assert_eq!(
+            (advice.suggested_workers, advice.reason.as_str()),
+            (1, NOT_MEASURED)
+        );
+    }
+
+    #[test]
+    fn tasks_that_nobody_takes_lead_to_the_explanation_and_not_to_more_workers() {
+        let stuck = advice(&Pace { backlog: 900, ..CALM });
+        assert_eq!(stuck.suggested_workers, 1);
+        assert!(stuck.reason.contains("/explain"), "{}", stuck.reason);
+    }
+}

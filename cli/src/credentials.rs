@@ -1,0 +1,86 @@
+//! Who the command line signs in as. Variables only: command lines are visible to others.
+
+use std::ffi::OsString;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+const KEY: &str = "TASKER_API_KEY";
+const USER: &str = "EXECUTION_BACKEND_API_USER";
+const PASSWORD: &str = "EXECUTION_BACKEND_API_PASSWORD";
+
+/// What is sent as `Authorization`: the API key, else user and password as the server knows them, else nothing.
+pub(crate) fn authorization() -> anyhow::Result<Option<String>> {
+    from(|name| std::env::var_os(name))
+}
+
+fn from(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<String>> {
+    if let Some(key) = read(KEY, &variable)? {
+        return sendable(format!("Bearer {key}")).map(Some);
+    }
+    match (read(USER, &variable)?, read(PASSWORD, &variable)?) {
+        (None, None) => Ok(None),
+        (Some(user), Some(password)) => {
+            let encoded = STANDARD.encode(format!("{user}:{password}"));
+            sendable(format!("Basic {encoded}")).map(Some)
+        }
+        _ => bail!("{USER} and {PASSWORD} belong together: one of them is not set"),
+    }
+}
+
+/// The value of a variable, or of the file that `NAME_FILE` names; an empty one counts as not set.
+fn read(name: &str, variable: &impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<String>> {
+    if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
+        let value = value.into_string();
+        return value
+            .map(Some)
+            .map_err(|_| anyhow::anyhow!("{name} is not valid UTF-8"));
+    }
+    let Some(path) = variable(&format!("{name}_FILE")).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{name}_FILE cannot be read"))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// The header, unless it would break a request.
+fn sendable(header: String) -> anyhow::Result<String> {
+    if header.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        Ok(header)
+    } else {
+        bail!("{KEY} holds characters that no key has")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> anyhow::Result<Option<String>> {
+        from(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn a_key_beats_a_password_and_nothing_is_nothing() {
+        let password = [(USER, "ops"), (PASSWORD, "p w")];
+        assert_eq!(with(&[]).expect("sound"), None);
+        assert_eq!(
+            with(&password).expect("sound").as_deref(),
+            Some("Basic b3BzOnAgdw==")
+        );
+        let both = [&[(KEY, "tsk_x")][..], &password].concat();
+        assert_eq!(with(&both).expect("sound").as_deref(), Some("Bearer tsk_x"));
+        assert_eq!(with(&[(KEY, "")]).expect("sound"), None);
+    }
+
+    #[test]
+    fn half_a_password_and_a_key_of_two_lines_are_refused() {
+        assert!(with(&[(USER, "ops")]).is_err());
+        let error = with(&[(KEY, "tsk_x\r\nHost: y")]).expect_err("refused");
+        assert!(!error.to_string().contains("tsk_x"), "{error}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Postgres and Redis reached over TLS, checked against a private authority.
+
+use std::path::Path;
+
+use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+use tasker_testkit::{Certificates, PostgresServer, RedisServer, System, eventually};
+
+use crate::harness::{SOON, echo, long_running};
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// A system that reaches both by TLS alone, and trusts `authority`.
+fn system(postgres: &PostgresServer, redis: &RedisServer, authority: &Path) -> System {
+    let authority = text(authority);
+    let url = format!("{}?sslmode=verify-full&sslrootcert={authority}", postgres.url());
+    System::on(&url, &redis.tls_url()).with("REDIS_CA_FILE", &authority)
+}
+
+#[tokio::test]
+async fn every_connection_to_postgres_and_redis_is_encrypted_and_work_gets_done() {
+    let certificates = Certificates::make();
+    let (postgres, redis) = tokio::join!(
+        PostgresServer::start_with_tls(&certificates),
+        RedisServer::start_with_tls(&certificates)
+    );
+    // without a net, hints that do not arrive would leave their tasks where they are
+    let system = system(&postgres, &redis, &certificates.authority())
+        .with("TASKER_DEPLOYMENT_MODE", "EventDrivenOnly");
+    let server = system.server(&[]).await;
+    let worker = system.worker(&[]).await;
+    let id = server.submit(&echo(1)).await;
+    server.wait_for(&id, "completed", SOON).await;
+    // the word of a cancellation has a connection of its own
+    let long = server.submit(&long_running(60.0)).await;
+    server.wait_for(&long, "running", SOON).await;
+    let (status, _) = server.post(&format!("/tasks/{long}/cancel"), &json!({})).await;
+    assert_eq!(status, 202);
+    server.wait_for(&long, "cancelled", SOON).await;
+    assert!(!worker.process.log().contains("WARN"), "{}", worker.process.log());
+
+    let db = PgPoolOptions::new()
+        .max_connections(1)
+        .connect(&postgres.url())
+        .await
+        .expect("a connection");
+    let sessions: Vec<(String, bool)> = sqlx::query_as(
+        "SELECT a.application_name, s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+          WHERE a.application_name LIKE 'tasker%'",
+    )
+    .fetch_all(&db)
+    .await
+    .expect("an answer");
+    for kind in ["tasker-server", "tasker-leader", "tasker-worker", "tasker-w-"] {
+        assert!(
+            sessions.iter().any(|(name, _)| name.starts_with(kind)),
+            "{kind}: {sessions:?}"
+        );
+    }
+    assert!(sessions.iter().all(|(_, ssl)| *ssl), "{sessions:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_another_authority_vouches_for_is_not_talked_to() {
+    let certificates = Certificates::make();
+    let strangers = Certificates::make();
+    let (postgres, redis) = tokio::join!(
+        PostgresServer::start_with_tls(&certificates),
+        RedisServer::start_with_tls(&certificates)
+    );
+    let distrustful = system(&postgres, &redis, &strangers.authority());
+    let server = distrustful.spawn("tasker-server", "LISTEN_ADDRS", &[]);
+    eventually(
+        "the server waits for a Postgres that it trusts",
+        SOON,
+        async || server.process.log().contains("waiting for Postgres"),
+    )
+    .await;
+    drop(server);
+
+    let system =
+        System::on(&postgres.url(), &redis.tls_url()).with("REDIS_CA_FILE", &text(&strangers.authority()));
+    let server = system.server(&[]).await;
+    let (_, health) = server.get("/health").await;
+    assert_eq!(health["redis"], "degraded", "{health}");
+}
+
+#[tokio::test]
+async fn a_postgres_that_takes_tls_alone_is_reached_by_default_and_not_without_it() {
+    let certificates = Certificates::make();
+    let postgres = PostgresServer::start_with_tls(&certificates).await;
+    let redis = tasker_testkit::redis_url();
+    let by_default = System::on(&postgres.url(), &redis).server(&[]).await;
+    drop(by_default);
+    let plain = System::on(&format!("{}?sslmode=disable", postgres.url()), &redis);
+    let server = plain.spawn("tasker-server", "LISTEN_ADDRS", &[]);
+    eventually("the server is refused", SOON, async || {
+        server.process.log().contains("waiting for Postgres")
+    })
+    .await;
+}

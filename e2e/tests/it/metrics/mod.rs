@@ -1,0 +1,104 @@
+//! Every metric of the catalogue moves in a system at work, and nothing else is shown.
+
+mod observed;
+mod traffic;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tasker_shared::telemetry::METRICS;
+use tasker_testkit::{Running, System, eventually};
+
+use crate::harness::SOON;
+use observed::Observed;
+use traffic::Traffic;
+
+/// How long the last of them may take to move: the leader's samples of queues are 10 seconds apart.
+const ALL_MOVED: Duration = Duration::from_mins(2);
+
+fn still(observed: &Observed) -> Vec<&'static str> {
+    let names = METRICS.iter().map(|metric| metric.name);
+    names.filter(|name| !observed.moved.contains(*name)).collect()
+}
+
+#[sqlx::test(migrations = false)]
+async fn every_metric_of_the_catalogue_moves_and_none_is_shown_that_is_not_in_it(db: PgPool) {
+    let traffic = Traffic::drive(db).await;
+    let started = std::time::Instant::now();
+    while !still(&traffic.observed()).is_empty() && started.elapsed() < ALL_MOVED {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let observed = traffic.observed();
+    assert_eq!(still(&observed), Vec::<&str>::new(), "these never moved");
+
+    let known: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    let unknown: Vec<&String> = observed
+        .kinds
+        .keys()
+        .filter(|name| !known.contains(name.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "not in the catalogue: {unknown:?}");
+    for metric in METRICS {
+        let name = metric.name;
+        assert_eq!(
+            observed.kinds.get(name).map(String::as_str),
+            Some(metric.kind.as_str()),
+            "{name}"
+        );
+        let labels = observed.labels.get(name).cloned().unwrap_or_default();
+        let shown: BTreeSet<&str> = labels.keys().map(String::as_str).collect();
+        let listed: BTreeSet<&str> = metric.labels.iter().copied().collect();
+        assert_eq!(shown, listed, "the labels of {name}");
+        for (label, values) in labels {
+            for value in values {
+                let is_id = uuid::Uuid::try_parse(&value).is_ok();
+                assert!(!is_id, "{name}{{{label}={value:?}}} is an id");
+            }
+        }
+    }
+}
+
+async fn shows(server: &Running, line: &str) -> bool {
+    let answer = server.http.get(format!("{}/metrics", server.url)).send().await;
+    let text = answer.expect("an answer").text().await.expect("text");
+    text.lines().any(|shown| shown.starts_with(line))
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_server_that_lost_the_lease_says_nothing_about_the_system_any_more(db: PgPool) {
+    let system = System::new(&db).with("LEADER_TERM", "5s");
+    let server = system.server(&[]).await;
+    let _worker = system.worker(&[]).await;
+    let of_the_leader = [
+        "workers_total",
+        "tasker_workers_watched",
+        r#"tasker_queue_workers{queue="default"}"#,
+        "leader_status{",
+        "tasker_leader_term",
+        "tasker_partition_days_ahead",
+    ];
+    let shows_more_than_0 = async |name: &str| {
+        let answer = server.http.get(format!("{}/metrics", server.url)).send().await;
+        let text = answer.expect("an answer").text().await.expect("text");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .map(ToOwned::to_owned);
+        line.is_some_and(|line| !line.ends_with(" 0"))
+    };
+    for name in of_the_leader {
+        eventually(name, SOON, async || shows_more_than_0(name).await).await;
+    }
+    // somebody else has it, for longer than this test takes
+    sqlx::query(
+        "UPDATE leader_lease SET holder = 'another', term = term + 1, expires_at = now() + interval '1 hour'",
+    )
+    .execute(&db)
+    .await
+    .expect("the lease is another's");
+    for name in of_the_leader {
+        eventually(name, SOON, async || !shows_more_than_0(name).await).await;
+    }
+    assert!(shows(&server, "tasker_leader_changes_total 1").await);
+}

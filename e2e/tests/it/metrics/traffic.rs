@@ -1,0 +1,378 @@
+//! A system at work: everything that a metric counts happens once.
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
+use tasker_shared::task::TaskId;
+use tasker_testkit::{RedisServer, Running, System, eventually};
+
+use super::observed::{Observed, Scraper};
+use crate::collector::Collector;
+use crate::harness::{SOON, echo, long_running, submit_batch};
+
+/// A system, what was done with it, and what it showed.
+pub(crate) struct Traffic {
+    db: PgPool,
+    system: System,
+    redis: RedisServer,
+    scraper: Scraper,
+    server: Running,
+    _worker: Running,
+    _collector: Collector,
+}
+
+impl Traffic {
+    /// Makes everything happen.
+    pub(crate) async fn drive(db: PgPool) -> Self {
+        let mut traffic = Self::start(db).await;
+        traffic.submits().await;
+        traffic.attempts().await;
+        traffic.operators().await;
+        traffic.ages().await;
+        traffic.lost_hints().await;
+        traffic.runs_of_others().await;
+        traffic.given_back().await;
+        traffic.locks().await;
+        traffic.redis_away().await;
+        traffic.deaths().await;
+        traffic.clean_up().await;
+        traffic
+    }
+
+    pub(crate) fn observed(&self) -> Observed {
+        self.scraper.observed()
+    }
+
+    async fn start(db: PgPool) -> Self {
+        let redis = RedisServer::start().await;
+        let collector = Collector::start().await;
+        let url = db.connect_options().to_url_lossy();
+        let system = System::on(url.as_str(), &redis.url())
+            .with("HEARTBEAT_INTERVAL", "500ms")
+            .with("WORKER_TIMEOUT", "3s")
+            .with("LEADER_TERM", "5s")
+            .with("CLEANUP_INTERVAL", "1s")
+            .with("IDEMPOTENCY_TTL", "1s")
+            .with("DEAD_LETTER_RETENTION_DAYS", "1")
+            .with("RETENTION_DAYS", "1")
+            .with("PRIORITY_AGE_LIMIT", "1s")
+            .with("BREAKER_COOLDOWN", "200ms")
+            .with("EXTRA_QUEUES", "elsewhere")
+            .with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+            .with("OTEL_BSP_SCHEDULE_DELAY", "200");
+        // partitions of the past to drop, and one of the future to make
+        system.server(&[]).await.process.terminate().await;
+        for table in ["finished_tasks", "task_events"] {
+            let (old, new) = (day(table, -5), day(table, 13));
+            execute(
+                &db,
+                &format!(
+                    "DO $$ DECLARE day timestamptz := date_trunc('day', now(), 'UTC'); BEGIN
+                   EXECUTE format('CREATE TABLE %I PARTITION OF {table} FOR VALUES FROM (%L) TO (%L)', {old},
+                                  day - interval '120 hours', day - interval '96 hours');
+                   EXECUTE format('DROP TABLE %I', {new});
+                 END $$"
+                ),
+            )
+            .await;
+        }
+        let server = system.server(&[]).await;
+        let worker = system.worker(&[("WORKER_POOL_SIZE", "4")]).await;
+        let scraper = Scraper::start();
+        scraper.watch(&server);
+        scraper.watch(&worker);
+        Self {
+            db,
+            system,
+            redis,
+            scraper,
+            server,
+            _worker: worker,
+            _collector: collector,
+        }
+    }
+
+    /// Waits until these names have moved.
+    async fn until(&self, names: &[&str]) {
+        for name in names {
+            eventually(name, SOON, async || self.scraper.moved(name)).await;
+        }
+    }
+
+    async fn sql(&self, sql: &str) {
+        execute(&self.db, sql).await;
+    }
+
+    /// A worker beside the first one.
+    async fn another(&self, queue: &str) -> Running {
+        let worker = self.system.worker(&[("TASK_QUEUES", queue)]).await;
+        self.scraper.watch(&worker);
+        worker
+    }
+
+    async fn submits(&self) {
+        let keyed = json!({"task_name": "echo", "idempotency_key": "k"});
+        for _ in 0..2 {
+            self.server.post("/tasks/submit", &keyed).await;
+        }
+        self.server
+            .post("/tasks/submit", &json!({"task_name": "nobody's"}))
+            .await;
+        submit_batch(&self.server, 50).await;
+        self.server
+            .submit(&json!({"task_name": "echo", "delay": "100ms"}))
+            .await;
+        self.until(&[
+            "tasker_promoted_total",
+            "tasker_submit_deduplicated_total",
+            "tasks_enqueued_total",
+        ])
+        .await;
+    }
+
+    async fn attempts(&self) {
+        let failing = json!({"task_name": "example_failing", "max_retries": 1});
+        let failing = self.server.submit(&failing).await;
+        let told = self.server.submit(&long_running(600.0)).await;
+        self.server.wait_for(&told, "running", SOON).await;
+        self.until(&[
+            "tasks_running",
+            "worker_pool_active",
+            "tasker_held_runs",
+            "tasker_progress_reports_total",
+        ])
+        .await;
+        self.server
+            .post(&format!("/tasks/{told}/cancel"), &Value::Null)
+            .await;
+        self.server.wait_for(&told, "cancelled", SOON).await;
+        self.server.wait_for(&failing, "dead_letter", SOON).await;
+        self.until(&[
+            "tasker_dead_letters",
+            "tasker_failed_runs_total",
+            "tasker_cancellations_heard_total",
+        ])
+        .await;
+    }
+
+    async fn operators(&self) {
+        self.server.post("/queues/low_priority/pause", &Value::Null).await;
+        self.server
+            .submit(&json!({"task_name": "echo", "queue": "low_priority"}))
+            .await;
+        self.until(&[
+            "tasker_queue_paused",
+            "tasker_worker_queues_left_alone",
+            "tasker_queue_depth",
+            "tasks_pending",
+            "tasker_queue_oldest_age_seconds",
+        ])
+        .await;
+        self.server
+            .post("/queues/low_priority/resume", &Value::Null)
+            .await;
+    }
+
+    /// A task of a lower class waits for longer than it may while others keep all slots busy.
+    async fn ages(&self) {
+        let busy: Vec<Value> = (0..150).map(|_| long_running(0.2)).collect();
+        self.server
+            .post("/tasks/submit/batch", &json!({"tasks": busy}))
+            .await;
+        self.server
+            .submit(&json!({"task_name": "echo", "queue": "low_priority"}))
+            .await;
+        self.until(&[
+            "tasker_aged_heads",
+            "tasker_aged_pops_total",
+            "tasker_net_claims_total",
+        ])
+        .await;
+    }
+
+    async fn lost_hints(&self) {
+        let list = format!("{}default", self.system.queue().config().key_prefix);
+        let nobody = TaskId::generate().to_string();
+        self.system.queue().raw("RPUSH", &[&list, &nobody]);
+        for _ in 0..3 {
+            self.server
+                .submit(&json!({"task_name": "echo", "queue": "elsewhere"}))
+                .await;
+        }
+        self.until(&["tasker_stale_hints_total", "tasker_queues_without_workers"])
+            .await;
+        self.system.queue().delete_all();
+        self.until(&["tasker_rebuilt_lists_total", "tasker_rebuilt_hints_total"])
+            .await;
+    }
+
+    /// Runs that are not whose they seem to be.
+    async fn runs_of_others(&self) {
+        let gone = self.server.submit(&long_running(1.0)).await;
+        let late =
+            json!({"task_name": "example_long_running", "parameters": {"duration": 600}, "max_retries": 0});
+        let late = self.server.submit(&late).await;
+        for id in [&gone, &late] {
+            self.server.wait_for(id, "running", SOON).await;
+        }
+        let worker = self.server.task(&late).await["worker_id"]
+            .as_str()
+            .expect("a worker")
+            .to_owned();
+        self.sql(&format!("DELETE FROM tasks WHERE id = '{gone}'")).await;
+        self.sql(&format!(
+            "UPDATE tasks SET started_at = now() - interval '3 hours' WHERE id = '{late}'"
+        ))
+        .await;
+        self.sql(&format!(
+            "UPDATE tasks SET status = 'running', worker_id = '{worker}', runs = 1, started_at = now() - interval '1 minute'
+              WHERE id = (SELECT id FROM tasks WHERE queue = 'elsewhere' AND status = 'pending' LIMIT 1)"
+        ))
+        .await;
+        self.until(&[
+            "tasker_fenced_writes_total",
+            "tasker_overdue_runs_total",
+            "tasker_unheld_runs_total",
+        ])
+        .await;
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tasker-w-%'
+                     AND datname = current_database()",
+        )
+        .await;
+        self.until(&["tasker_liveness_losses_total"]).await;
+        self.sql("UPDATE workers SET status = 'dead', died_at = now()")
+            .await;
+        self.until(&["tasker_declared_dead_total"]).await;
+    }
+
+    /// Locks of others: what waits for them shows.
+    async fn locks(&self) {
+        self.server
+            .submit(&json!({"task_name": "echo", "queue": "elsewhere", "delay": "300ms"}))
+            .await;
+        let mut snapshot = self
+            .db
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            .await
+            .expect("a transaction");
+        sqlx::raw_sql("SELECT FROM tasks WHERE status = 'scheduled' FOR UPDATE")
+            .execute(&mut *snapshot)
+            .await
+            .expect("a lock");
+        self.until(&["tasker_oldest_snapshot_seconds", "tasker_promotion_lag_seconds"])
+            .await;
+        snapshot.rollback().await.expect("its end");
+
+        let mut lock = self.db.begin().await.expect("a transaction");
+        sqlx::raw_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+            .execute(&mut *lock)
+            .await
+            .expect("a lock");
+        let waiting: Vec<_> = (0..30)
+            .map(|number| {
+                let request = self.server.http.post(format!("{}/tasks/submit", self.server.url));
+                tokio::spawn(request.json(&echo(number)).send())
+            })
+            .collect();
+        let list = format!("{}default", self.system.queue().config().key_prefix);
+        self.system
+            .queue()
+            .raw("RPUSH", &[&list, &TaskId::generate().to_string()]);
+        let shown = [
+            "tasker_submit_waiting",
+            "tasker_submit_room_bytes",
+            "tasker_http_requests_in_progress",
+            "tasker_claim_failures_total",
+            "tasker_gate_changes_total",
+        ];
+        self.until(&shown).await;
+        lock.rollback().await.expect("its end");
+        for request in waiting {
+            let _ = request.await;
+        }
+    }
+
+    async fn redis_away(&mut self) {
+        self.redis.stop().await;
+        for number in 0..8 {
+            self.server.submit(&echo(number)).await;
+        }
+        let shown = [
+            "tasker_push_failures_total",
+            "tasker_pushes_skipped_total",
+            "tasker_circuit_breaker_state",
+            "tasker_redis_command_failures_total",
+        ];
+        self.until(&shown).await;
+        self.redis.restart().await;
+        self.until(&["tasker_circuit_breaker_recovery_seconds"]).await;
+    }
+
+    async fn deaths(&self) {
+        let mut victim = self.another("elsewhere").await;
+        let task = json!({"task_name": "example_long_running", "parameters": {"duration": 600}, "queue": "elsewhere"});
+        let task = self.server.submit(&task).await;
+        self.server.wait_for(&task, "running", SOON).await;
+        self.until(&["tasker_workers_watched", "tasker_workers_joined_total"])
+            .await;
+        victim.process.kill().await;
+        self.until(&["tasker_recovered_runs_total", "tasker_worker_deaths_total"])
+            .await;
+        let mut leaving = self.another("high_priority").await;
+        leaving.process.terminate().await;
+        let mut several = Vec::new();
+        for _ in 0..3 {
+            several.push(self.another("high_priority").await);
+        }
+        for victim in &mut several {
+            victim.process.kill().await;
+        }
+        self.until(&["tasker_workers_left_total", "tasker_fleet_unhealthy"])
+            .await;
+    }
+
+    async fn clean_up(&self) {
+        self.sql("UPDATE workers SET died_at = now() - interval '2 hours' WHERE status = 'dead'")
+            .await;
+        self.sql("UPDATE tasks SET updated_at = now() - interval '2 days' WHERE status = 'dead_letter'")
+            .await;
+        self.until(&[
+            "tasker_workers_forgotten_total",
+            "tasker_dead_letters_expired_total",
+            "tasker_keys_deleted_total",
+            "tasker_partitions_dropped_total",
+            "tasker_partitions_made_total",
+        ])
+        .await;
+    }
+
+    /// A worker that is declared dead gives its runs back, unless the leader takes them first.
+    async fn given_back(&self) {
+        while !self.scraper.moved("tasker_given_back_runs_total") {
+            let id = self.server.submit(&long_running(600.0)).await;
+            self.server.wait_for(&id, "running", SOON).await;
+            self.sql("UPDATE workers SET status = 'dead', died_at = now()")
+                .await;
+            eventually("it runs again", SOON, async || {
+                self.server.task(&id).await["runs"] == 2
+            })
+            .await;
+            self.server
+                .post(&format!("/tasks/{id}/cancel"), &Value::Null)
+                .await;
+            self.server.wait_for(&id, "cancelled", SOON).await;
+        }
+    }
+}
+
+async fn execute(db: &PgPool, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(db)
+        .await
+        .expect("the statement is sound");
+}
+
+/// SQL for the name of a partition, so many days from today.
+fn day(table: &str, days: i32) -> String {
+    format!("'{table}_' || to_char(now() AT TIME ZONE 'UTC' + interval '{days} days', 'YYYYMMDD')")
+}

@@ -1,0 +1,59 @@
+//! What `task:backup` dumps, and where to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::connections::check_postgres_url;
+use super::reader::Reader;
+
+/// A hundred years.
+const DAYS_MAX: u32 = 36_500;
+const KEEP_MAX: u32 = 100_000;
+const DAY: Duration = Duration::from_hours(24);
+
+/// The configuration of `task:backup`.
+#[derive(Debug, Clone)]
+pub struct BackupConfig {
+    /// The folder of the dumps.
+    pub dir: PathBuf,
+    /// How many of the newest are kept; all if nothing.
+    pub keep: Option<u32>,
+    /// How old they become; any age if nothing. The newest is kept however old.
+    pub max_age: Option<Duration>,
+    /// A `postgres://` URL of the database.
+    pub database_url: SecretString,
+    /// `pg_dump`, by name or path.
+    pub program: String,
+}
+
+impl BackupConfig {
+    /// Nothing without `BACKUP_DIR`. `own_url` is the database of the worker.
+    pub(super) fn read(reader: &mut Reader<'_>, own_url: &SecretString) -> Option<Self> {
+        let dir = reader.parse("BACKUP_DIR", |text| {
+            let dir = PathBuf::from(text);
+            if dir.is_absolute() {
+                Ok(dir)
+            } else {
+                Err("must be an absolute path")
+            }
+        });
+        let keep = reader.number("BACKUP_KEEP", 0..=KEEP_MAX);
+        let days = reader.number("BACKUP_RETENTION_DAYS", 0..=DAYS_MAX);
+        let other_url = reader.secret("BACKUP_DATABASE_URL");
+        if let Some(url) = &other_url
+            && let Err(message) = check_postgres_url(url.expose_secret().trim())
+        {
+            reader.problem("BACKUP_DATABASE_URL", message);
+        }
+        let program = reader.text("BACKUP_PROGRAM").unwrap_or_default();
+        Some(Self {
+            dir: dir?,
+            keep: (keep > 0).then_some(keep),
+            max_age: (days > 0).then(|| DAY * days),
+            database_url: other_url.unwrap_or_else(|| own_url.clone()),
+            program: program.trim().to_owned(),
+        })
+    }
+}

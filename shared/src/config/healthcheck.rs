@@ -1,0 +1,27 @@
+//! What `--healthcheck` reads: where the instance listens, and nothing that does not matter for that.
+
+use std::net::SocketAddr;
+
+use super::problem::LoadError;
+use super::queues::list;
+use super::reader::Reader;
+use super::table::Binary;
+use crate::healthcheck::Healthcheck;
+
+/// The check that was asked for, instead of a start.
+pub(super) fn asked_for(mut reader: Reader<'_>, binary: Binary) -> LoadError {
+    let variable = match binary {
+        Binary::Server => "LISTEN_ADDRS",
+        Binary::Worker => "WORKER_LISTEN_ADDR",
+    };
+    let first = |text: &str| match list(text).next().map(str::parse) {
+        Some(Ok(address)) => Ok::<SocketAddr, _>(address),
+        _ => Err("must be an address like 127.0.0.1:8000"),
+    };
+    let address = reader.parse(variable, first);
+    let tls = binary == Binary::Server && reader.given("TLS_CERT_FILE").is_some();
+    LoadError::Healthcheck(match address {
+        Some(address) => Ok(Healthcheck::new(address, tls)),
+        None => Err(reader.problems_at(variable)),
+    })
+}

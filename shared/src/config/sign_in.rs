@@ -1,0 +1,332 @@
+//! Who may sign in, and how much one of them may ask for.
+//!
+//! Without a user and a password there is no sign-in and everybody may do everything, which is allowed on loopback and
+//! outside production only.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::allow::Network;
+use super::environment::Environment;
+use super::queues::list;
+use super::reader::Reader;
+
+const USER: &str = "EXECUTION_BACKEND_API_USER";
+const PASSWORD: &str = "EXECUTION_BACKEND_API_PASSWORD";
+const SECRET: &str = "TOKEN_SECRET";
+
+/// The shortest password in production, in characters.
+const PASSWORD_CHARS_MIN: usize = 12;
+/// The shortest key for HMAC-SHA-256 that RFC 7518 allows, in bytes.
+const SECRET_BYTES_MIN: usize = 32;
+/// The fewest different characters of a password in production.
+const PASSWORD_VARIETY_MIN: usize = 6;
+/// The fewest different characters of a token secret in production; 64 random hex digits have some 16.
+const SECRET_VARIETY_MIN: usize = 10;
+/// Longer ones are a mistake; they would be in every log line about their user.
+const USER_CHARS_MAX: usize = 128;
+/// Beyond that a limit limits nothing.
+const RATE_MAX: u32 = 1_000_000;
+/// The limit in production, a second.
+const RATE_IN_PRODUCTION: u32 = 1_000;
+
+/// What samples and templates are made of. A secret that consists of nothing else, and digits, is one.
+const SAMPLE_WORDS: [&str; 52] = [
+    "a",
+    "abc",
+    "admin",
+    "an",
+    "api",
+    "at",
+    "backend",
+    "bytes",
+    "change",
+    "changeme",
+    "characters",
+    "default",
+    "demo",
+    "dev",
+    "development",
+    "dummy",
+    "example",
+    "execution",
+    "for",
+    "foobar",
+    "here",
+    "in",
+    "insecure",
+    "it",
+    "key",
+    "least",
+    "letmein",
+    "local",
+    "long",
+    "me",
+    "my",
+    "not",
+    "of",
+    "only",
+    "password",
+    "placeholder",
+    "please",
+    "production",
+    "qwerty",
+    "random",
+    "refuses",
+    "replace",
+    "sample",
+    "secret",
+    "set",
+    "tasker",
+    "test",
+    "that",
+    "this",
+    "token",
+    "with",
+    "your",
+];
+
+/// The one user with a password, who may do everything.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// Who may sign in, and how much one of them may ask for.
+#[derive(Debug, Clone)]
+pub struct SignInConfig {
+    /// The user with a password; without one there is no sign-in, and everybody may do everything.
+    pub admin: Option<Admin>,
+    /// What tokens are signed with; without one each server makes up its own.
+    pub token_secret: Option<SecretString>,
+    /// Whether metrics need a role.
+    pub metrics_auth: bool,
+    /// Requests a second of one key; nothing is no limit.
+    pub rate_limit: Option<NonZeroU32>,
+    /// The proxies whose word on a client's address counts.
+    pub trusted_proxies: Vec<Network>,
+}
+
+impl SignInConfig {
+    /// Reads who may sign in. `serves` tells whether the process serves HTTP, on `addrs`: one that only migrates needs no
+    /// secrets.
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        environment: Environment,
+        serves: bool,
+        addrs: &[SocketAddr],
+    ) -> Self {
+        let admin = read_admin(reader);
+        let token_secret = reader.secret(SECRET);
+        let production = environment == Environment::Production;
+        if serves && production {
+            demand_secrets(reader, admin.as_ref(), token_secret.as_ref());
+        } else if serves && admin.is_none() && reader.sound(&[USER, PASSWORD, "LISTEN_ADDRS"]) {
+            refuse_beyond_loopback(reader, addrs);
+        }
+        Self {
+            admin,
+            token_secret,
+            metrics_auth: reader.switch("METRICS_AUTH"),
+            rate_limit: read_rate(reader, production),
+            trusted_proxies: reader.parse("TRUSTED_PROXIES", networks).unwrap_or_default(),
+        }
+    }
+}
+
+fn read_admin(reader: &mut Reader<'_>) -> Option<Admin> {
+    let user = reader.text(USER);
+    let password = reader.secret(PASSWORD);
+    match (&user, &password) {
+        (Some(_), None) => reader.problem(PASSWORD, format!("is not set while {USER} is")),
+        (None, Some(_)) => reader.problem(USER, format!("is not set while {PASSWORD} is")),
+        _ => {}
+    }
+    if user.as_deref().is_some_and(|user| !is_user_name(user)) {
+        let allowed =
+            format!("must be 1 to {USER_CHARS_MAX} characters, none of them a colon or white space");
+        reader.problem(USER, allowed);
+    }
+    Some(Admin {
+        user: user?,
+        password: password?,
+    })
+}
+
+/// Basic ends the name at the first colon, and the name stands in log lines.
+fn is_user_name(text: &str) -> bool {
+    let sound = |c: char| c != ':' && !c.is_control() && !c.is_whitespace();
+    text.chars().all(sound) && text.chars().count() <= USER_CHARS_MAX
+}
+
+/// Refuses production without secrets, or with such as can be guessed.
+fn demand_secrets(reader: &mut Reader<'_>, admin: Option<&Admin>, token_secret: Option<&SecretString>) {
+    // a half that is missing has its problem already
+    if admin.is_none() && reader.sound(&[USER, PASSWORD]) {
+        for name in [USER, PASSWORD] {
+            reader.problem(
+                name,
+                "is not set, and TASKER_ENV=production does not start without it",
+            );
+        }
+    }
+    if let Some(admin) = admin {
+        let password = admin.password.expose_secret();
+        if let Some(weakness) = weak_password(password) {
+            reader.problem(PASSWORD, weakness);
+        } else if password.eq_ignore_ascii_case(&admin.user) {
+            reader.problem(PASSWORD, format!("is the same as {USER}"));
+        }
+    }
+    let Some(secret) = token_secret.map(ExposeSecret::expose_secret) else {
+        let missing = "is not set, and TASKER_ENV=production does not start without it; `openssl rand -base64 32` makes one";
+        return reader.problem(SECRET, missing);
+    };
+    if let Some(weakness) = weak_secret(secret) {
+        reader.problem(SECRET, weakness);
+    } else if admin.is_some_and(|admin| admin.password.expose_secret() == secret) {
+        reader.problem(SECRET, format!("is the same as {PASSWORD}"));
+    }
+}
+
+fn refuse_beyond_loopback(reader: &mut Reader<'_>, addrs: &[SocketAddr]) {
+    if let Some(addr) = addrs.iter().find(|addr| !addr.ip().to_canonical().is_loopback()) {
+        let message = format!(
+            "{addr} can be reached from other machines, which is refused without sign-in; set {USER} and {PASSWORD}, or use \
+             a loopback address like 127.0.0.1:{}",
+            addr.port()
+        );
+        reader.problem("LISTEN_ADDRS", message);
+    }
+}
+
+/// What makes a password easy to guess.
+fn weak_password(password: &str) -> Option<String> {
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return Some(format!(
+            "is too short: production asks for {PASSWORD_CHARS_MIN} characters at least"
+        ));
+    }
+    weak_text(password, PASSWORD_VARIETY_MIN)
+}
+
+/// What makes a token secret easy to guess.
+fn weak_secret(secret: &str) -> Option<String> {
+    if secret.len() < SECRET_BYTES_MIN {
+        return Some(format!(
+            "is too short: production asks for {SECRET_BYTES_MIN} bytes at least; `openssl rand -base64 32` makes one"
+        ));
+    }
+    weak_text(secret, SECRET_VARIETY_MIN)
+}
+
+fn weak_text(text: &str, variety_min: usize) -> Option<String> {
+    if is_sample(text) {
+        return Some("is a sample value or digits alone".to_owned());
+    }
+    let variety = text.chars().collect::<BTreeSet<_>>().len();
+    (variety < variety_min).then(|| {
+        format!("has only {variety} different characters; production asks for {variety_min} at least")
+    })
+}
+
+/// Whether a text consists of sample words and digits alone, whatever stands between them: `change-me-please-123`.
+fn is_sample(text: &str) -> bool {
+    let letters: String = text.chars().filter(|c| c.is_alphabetic()).collect();
+    let letters = letters.to_lowercase();
+    let bytes = letters.as_bytes();
+    // which beginnings of the text are made of words
+    let mut made = vec![false; bytes.len() + 1];
+    made[0] = true;
+    for end in 1..=bytes.len() {
+        made[end] = SAMPLE_WORDS.iter().any(|word| {
+            end.checked_sub(word.len())
+                .is_some_and(|start| made[start] && &bytes[start..end] == word.as_bytes())
+        });
+    }
+    made[bytes.len()]
+}
+
+/// Reads a comma list of addresses and networks.
+pub fn networks(text: &str) -> Result<Vec<Network>, String> {
+    let parse = |item| {
+        Network::parse(item).ok_or_else(|| format!("`{item}` is no address or network like 10.0.0.0/8"))
+    };
+    list(text).map(parse).collect()
+}
+
+fn read_rate(reader: &mut Reader<'_>, production: bool) -> Option<NonZeroU32> {
+    if reader.given("RATE_LIMIT_PER_KEY").is_none() {
+        return NonZeroU32::new(RATE_IN_PRODUCTION).filter(|_| production);
+    }
+    reader.parse("RATE_LIMIT_PER_KEY", rate).flatten()
+}
+
+fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let number = text.strip_suffix("/s").unwrap_or(text).trim();
+    match number.parse::<u32>() {
+        Ok(rate) if rate <= RATE_MAX => Ok(NonZeroU32::new(rate)),
+        _ => Err(format!(
+            "must be requests a second, like 1000/s, up to {RATE_MAX}; 0 or off is no limit"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_told_from_secrets() {
+        for sample in [
+            "changeme",
+            "Change-Me-Please-123",
+            "your_secret_token_here",
+            "<replace-this-with-a-long-random-secret>",
+            "tasker-development-only-password",
+            "1234567890123",
+        ] {
+            assert!(is_sample(sample), "{sample}");
+        }
+        for secret in ["correct horse battery staple", "hGq3-Zt9x.Wd7LmPk", "tasker-7fQz"] {
+            assert!(!is_sample(secret), "{secret}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_guessed_is_weak() {
+        assert!(weak_password("kV8.mq2Zr-w").is_some_and(|text| text.contains("12 characters")));
+        assert!(weak_password("zqzqzqzqzqzqzqzq").is_some_and(|text| text.contains("different")));
+        assert!(weak_password("kV8.mq2Zr-w7").is_none());
+        assert!(weak_secret("0123456789abcdef0123456789abcde").is_some_and(|text| text.contains("32 bytes")));
+        assert!(weak_secret(&"zq".repeat(16)).is_some());
+        assert!(weak_secret("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08").is_none());
+    }
+
+    #[test]
+    fn a_rate_is_a_number_with_or_without_its_unit() {
+        assert_eq!(rate("1000/s"), Ok(NonZeroU32::new(1000)));
+        assert_eq!(rate("5"), Ok(NonZeroU32::new(5)));
+        assert_eq!((rate("off"), rate("0")), (Ok(None), Ok(None)));
+        for text in ["-1", "1000/m", "fast", "1.5", "99999999"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_name_fits_into_basic_and_a_log_line() {
+        assert!(is_user_name("ops@example.org"));
+        for text in ["a:b", "a b", "a\n", &"x".repeat(129)] {
+            assert!(!is_user_name(text), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One connection, from its first byte to its last.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
+
+use super::Limits;
+use super::patient::Patient;
+
+/// How long a connection that has asked for nothing yet is kept once the server stops: its request may be on the way.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// A connection that was accepted.
+pub(super) struct Connection {
+    pub(super) client: SocketAddr,
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) stop: CancellationToken,
+}
+
+impl Connection {
+    /// Answers its requests until one of both sides closes it.
+    pub(super) async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = {
+            let (asked, router, client) = (Arc::clone(&asked), self.router, ConnectInfo(self.client));
+            service_fn(move |mut request: Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                request.extensions_mut().insert(client);
+                router.clone().call(request)
+            })
+        };
+        let stream = TokioIo::new(Patient::new(stream, self.limits.stalled));
+        let mut serving = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.rest)
+                .max_buf_size(self.limits.head_bytes)
+                .serve_connection(stream, service)
+        );
+        let mut silent = pin!(tokio::time::sleep(self.limits.first_request));
+        let mut stopping = pin!(self.stop.cancelled());
+        let (mut stops, mut waits) = (false, true);
+        // an error is the client's doing, and nobody is left to be told
+        poll_fn(|context| {
+            if serving.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if !stops && stopping.as_mut().poll(context).is_ready() {
+                stops = true;
+                serving.as_mut().graceful_shutdown();
+                silent.set(tokio::time::sleep(LAST_CALL));
+                if serving.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            waits = waits && !asked.load(Ordering::Relaxed);
+            if waits && silent.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}

@@ -1,0 +1,87 @@
+//! How the maintenance and the fleet are, at one glance.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::QueueName;
+
+/// How far back throughput looks.
+const THROUGHPUT_SECONDS: f64 = 60.0;
+
+/// The lease of the leader, and what the fleet of workers looks like.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overview {
+    /// Who leads, or led last; nobody if the lease was given up.
+    pub holder: Option<String>,
+    /// The term of the lease.
+    pub term: i64,
+    /// Seconds until the lease runs out; below 0 if it has.
+    pub lease_seconds: Option<f64>,
+    /// Whether so many workers died lately that their deaths accuse no task.
+    pub fleet_unhealthy: bool,
+    /// The workers of each queue.
+    pub pools: Vec<Pool>,
+}
+
+/// The workers that serve a queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// The queue.
+    pub queue: QueueName,
+    /// Those that live.
+    pub healthy: i64,
+    /// Those that are silent, or died and still have a row.
+    pub unhealthy: i64,
+    /// Runs that ended per second lately; nothing while that is not known.
+    pub throughput: Option<f64>,
+}
+
+/// The overview of `queues`. A worker silent for longer than `timeout_seconds` does not count as live.
+pub async fn overview(
+    db: impl PgExecutor<'_>,
+    queues: &[QueueName],
+    timeout_seconds: f64,
+) -> Result<Overview> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT l.holder, l.term,
+               CASE WHEN isfinite(l.expires_at)
+                    THEN extract(epoch FROM l.expires_at - now())::double precision END AS lease_seconds,
+               f.unhealthy AS "fleet_unhealthy!",
+               q.name AS "queue!: QueueName",
+               fleet.healthy AS "healthy!", fleet.unhealthy AS "unhealthy!",
+               pace.throughput
+          FROM leader_lease l
+         CROSS JOIN fleet_health f
+         CROSS JOIN UNNEST($1::text[]) WITH ORDINALITY AS q(name, place)
+         CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE alive) AS healthy, count(*) FILTER (WHERE NOT alive) AS unhealthy
+              FROM (SELECT status <> 'dead' AND last_heartbeat > now() - make_interval(secs => $2) AS alive
+                      FROM workers WHERE q.name = ANY (queues)) AS serving) AS fleet
+         CROSS JOIN LATERAL (
+            SELECT (max(ended) - min(ended))
+                   / NULLIF(extract(epoch FROM max(at) - min(at)), 0)::double precision AS throughput
+              FROM queue_samples WHERE queue = q.name AND at > now() - make_interval(secs => $3)) AS pace
+         ORDER BY q.place
+        "#,
+        queues as _,
+        timeout_seconds,
+        THROUGHPUT_SECONDS,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut overview = Overview::default();
+    for row in rows {
+        overview.holder = row.holder;
+        overview.term = row.term;
+        overview.lease_seconds = row.lease_seconds;
+        overview.fleet_unhealthy = row.fleet_unhealthy;
+        overview.pools.push(Pool {
+            queue: row.queue,
+            healthy: row.healthy,
+            unhealthy: row.unhealthy,
+            throughput: row.throughput,
+        });
+    }
+    Ok(overview)
+}

@@ -1,0 +1,209 @@
+//! What queues take in and give out: measured by the leader now and then, read by every server.
+//!
+//! Nothing is counted where tasks pass. Workers bring totals with their heartbeats, and the leader adds what they grew by to
+//! the last sample of each queue, so that a worker that goes takes nothing away again.
+
+use sqlx::PgExecutor;
+
+use super::Result;
+use crate::task::QueueName;
+
+/// How long samples are kept.
+pub const KEPT_SECONDS: f64 = 300.0;
+/// The most pending tasks that are counted where the length of the list is not known.
+pub const BACKLOG_MAX: i64 = 10_000;
+
+/// A queue at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// How long ago that was.
+    pub age_seconds: f64,
+    /// Tasks that waited for a worker.
+    pub backlog: i64,
+    /// Tasks that ran.
+    pub running: i64,
+    /// Tasks of queues that the workers of this one serve before it, and that those workers ran.
+    pub running_before: i64,
+    /// Tasks that the live workers of the queue run at once.
+    pub slots: i64,
+    /// Runs that had ended. Only differences tell something, as of the next.
+    pub ended: i64,
+    /// How long those runs took together.
+    pub busy_seconds: f64,
+}
+
+/// A queue now, and as it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueFacts {
+    /// Its name.
+    pub name: QueueName,
+    /// Pending tasks, counted no further than [`BACKLOG_MAX`]; nothing where that was not asked for.
+    pub pending: Option<i64>,
+    /// How long the oldest pending task has waited.
+    pub oldest_age_seconds: Option<f64>,
+    /// Tasks that run.
+    pub running: i64,
+    /// How long those have run on average.
+    pub running_seconds: Option<f64>,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// Live workers that serve it.
+    pub workers: i64,
+    /// Tasks that those run at once.
+    pub slots: i64,
+    /// Its samples, the oldest first.
+    pub samples: Vec<Sample>,
+}
+
+/// Takes a sample of each of `queues` and forgets the old ones. `depths` are the lengths of their lists, in the same
+/// order; where one is not known, pending tasks are counted up to [`BACKLOG_MAX`]. A worker silent for longer than
+/// `timeout_seconds` does not count as live.
+///
+/// A worker whose row is in use just then is counted the next time. Two that sample at once both tell the truth, but for
+/// what ended between their samples, which may be missing from the later one.
+pub async fn sample(
+    db: impl PgExecutor<'_>,
+    queues: &[QueueName],
+    depths: &[Option<i64>],
+    timeout_seconds: f64,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        WITH grown AS MATERIALIZED (
+            SELECT id, queues, ended, busy_seconds, ended_seen, busy_seconds_seen
+              FROM workers
+             WHERE ended <> ended_seen OR busy_seconds <> busy_seconds_seen
+             ORDER BY id
+               FOR NO KEY UPDATE SKIP LOCKED
+        ), seen AS (
+            UPDATE workers w SET ended_seen = g.ended, busy_seconds_seen = g.busy_seconds
+              FROM grown g
+             WHERE w.id = g.id
+        ), growth AS (
+            SELECT t.queue, sum(COALESCE(t.ended, 0) - COALESCE(t.ended_seen, 0))::bigint AS ended,
+                   sum(COALESCE(t.busy, 0) - COALESCE(t.busy_seen, 0)) AS busy
+              FROM grown g
+             CROSS JOIN UNNEST(g.queues, g.ended, g.busy_seconds, g.ended_seen, g.busy_seconds_seen)
+                        AS t(queue, ended, busy, ended_seen, busy_seen)
+             GROUP BY t.queue
+        ), runs AS MATERIALIZED (
+            SELECT queue, worker_id, count(*) AS count FROM tasks WHERE status = 'running' GROUP BY queue, worker_id
+        ), forgotten AS (
+            DELETE FROM queue_samples WHERE at < now() - make_interval(secs => $4)
+        )
+        INSERT INTO queue_samples (queue, at, backlog, running, running_before, slots, ended, busy_seconds)
+        SELECT a.queue, now(),
+               COALESCE(a.depth, (SELECT count(*) FROM (SELECT FROM tasks t
+                                                         WHERE t.queue = a.queue AND t.status = 'pending'
+                                                         LIMIT $5) AS pending)),
+               (SELECT COALESCE(sum(r.count), 0) FROM runs r WHERE r.queue = a.queue),
+               (SELECT COALESCE(sum(r.count), 0)
+                  FROM runs r
+                  JOIN workers w ON w.id = r.worker_id
+                 WHERE array_position(w.queues, r.queue) < array_position(w.queues, a.queue)),
+               (SELECT COALESCE(sum(w.pool_size), 0)
+                  FROM workers w
+                 WHERE a.queue = ANY (w.queues) AND w.status = 'alive'
+                   AND w.last_heartbeat > now() - make_interval(secs => $3)),
+               COALESCE(last.ended, 0) + COALESCE(growth.ended, 0),
+               COALESCE(last.busy_seconds, 0) + COALESCE(growth.busy, 0)
+          FROM UNNEST($1::text[], $2::bigint[]) AS a(queue, depth)
+          LEFT JOIN growth ON growth.queue = a.queue
+          LEFT JOIN LATERAL (SELECT s.ended, s.busy_seconds FROM queue_samples s
+                              WHERE s.queue = a.queue ORDER BY s.at DESC LIMIT 1) AS last ON true
+        ON CONFLICT DO NOTHING
+        "#,
+        queues as _,
+        depths as _,
+        timeout_seconds,
+        KEPT_SECONDS,
+        BACKLOG_MAX,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// The facts about `queues`, in that order. With `count_pending`, pending tasks are counted up to [`BACKLOG_MAX`]. A
+/// worker silent for longer than `timeout_seconds` does not count as live.
+pub async fn facts(
+    db: impl PgExecutor<'_>,
+    queues: &[QueueName],
+    count_pending: bool,
+    timeout_seconds: f64,
+) -> Result<Vec<QueueFacts>> {
+    let rows = sqlx::query!(
+        r#"
+        WITH live AS MATERIALIZED (
+            SELECT queues, pool_size FROM workers
+             WHERE status = 'alive' AND last_heartbeat > now() - make_interval(secs => $3)
+        ), runs AS MATERIALIZED (
+            SELECT queue, count(*) AS count, avg(extract(epoch FROM now() - started_at))::double precision AS seconds
+              FROM tasks WHERE status = 'running' GROUP BY queue
+        )
+        SELECT q.name AS "name!: QueueName",
+               CASE WHEN $2 THEN (SELECT count(*) FROM (SELECT FROM tasks t
+                                                         WHERE t.queue = q.name AND t.status = 'pending'
+                                                         LIMIT $4) AS pending) END AS pending,
+               (SELECT extract(epoch FROM now() - min(t.enqueued_at))::double precision
+                  FROM tasks t WHERE t.queue = q.name AND t.status = 'pending') AS oldest_age_seconds,
+               COALESCE(runs.count, 0) AS "running!",
+               runs.seconds AS running_seconds,
+               EXISTS (SELECT FROM queues d WHERE d.name = q.name AND d.paused_at IS NOT NULL) AS "paused!",
+               fleet.workers AS "workers!",
+               fleet.slots AS "slots!",
+               COALESCE(s.ages, '{}') AS "ages!",
+               COALESCE(s.backlogs, '{}') AS "backlogs!",
+               COALESCE(s.runnings, '{}') AS "runnings!",
+               COALESCE(s.befores, '{}') AS "befores!",
+               COALESCE(s.slots, '{}') AS "sample_slots!",
+               COALESCE(s.ended, '{}') AS "ended!",
+               COALESCE(s.busy, '{}') AS "busy!"
+          FROM UNNEST($1::text[]) WITH ORDINALITY AS q(name, place)
+          LEFT JOIN runs ON runs.queue = q.name
+         CROSS JOIN LATERAL (SELECT count(*) AS workers, COALESCE(sum(pool_size), 0) AS slots
+                               FROM live WHERE q.name = ANY (live.queues)) AS fleet
+         CROSS JOIN LATERAL (
+            SELECT array_agg(extract(epoch FROM now() - at)::double precision ORDER BY at) AS ages,
+                   array_agg(backlog ORDER BY at) AS backlogs,
+                   array_agg(running ORDER BY at) AS runnings,
+                   array_agg(running_before ORDER BY at) AS befores,
+                   array_agg(queue_samples.slots ORDER BY at) AS slots,
+                   array_agg(ended ORDER BY at) AS ended,
+                   array_agg(busy_seconds ORDER BY at) AS busy
+              FROM queue_samples WHERE queue = q.name) AS s
+         ORDER BY q.place
+        "#,
+        queues as _,
+        count_pending,
+        timeout_seconds,
+        BACKLOG_MAX,
+    )
+    .fetch_all(db)
+    .await?;
+    let facts = rows.into_iter().map(|row| {
+        let samples = (0..row.ages.len()).filter_map(|place| {
+            Some(Sample {
+                age_seconds: *row.ages.get(place)?,
+                backlog: *row.backlogs.get(place)?,
+                running: *row.runnings.get(place)?,
+                running_before: *row.befores.get(place)?,
+                slots: *row.sample_slots.get(place)?,
+                ended: *row.ended.get(place)?,
+                busy_seconds: *row.busy.get(place)?,
+            })
+        });
+        QueueFacts {
+            pending: row.pending,
+            oldest_age_seconds: row.oldest_age_seconds,
+            running: row.running,
+            running_seconds: row.running_seconds,
+            paused: row.paused,
+            workers: row.workers,
+            slots: row.slots,
+            samples: samples.collect(),
+            name: row.name,
+        }
+    });
+    Ok(facts.collect())
+}

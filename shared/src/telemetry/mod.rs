@@ -1,0 +1,79 @@
+//! Logs, metrics and traces of a process.
+
+mod catalogue;
+mod lines;
+mod process;
+mod prometheus;
+pub mod traces;
+
+use metrics_exporter_prometheus::BuildError;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer as _, registry};
+
+use crate::config::LogConfig;
+
+pub use catalogue::{Kind, METRICS, Metric, Shown};
+pub use process::{hostname, show_pool};
+pub use prometheus::Metrics;
+pub use traces::Traces;
+
+/// Which part of Tasker a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    /// The server.
+    Orchestration,
+    /// A worker.
+    Worker,
+}
+
+impl Component {
+    /// The word in log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Orchestration => "ORCHESTRATION",
+            Self::Worker => "WORKER",
+        }
+    }
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter is not valid.
+    #[error("the log filter is not valid")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// Logging was set up before.
+    #[error("logging is already set up")]
+    Logging(#[source] TryInitError),
+    /// The metrics recorder could not be installed.
+    #[error("the metrics recorder could not be installed")]
+    Metrics(#[source] BuildError),
+    /// The exporter of spans could not be set up.
+    #[error("spans cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT")]
+    Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Sets up log lines for the whole process, and spans where a collector is named.
+pub fn init_logging(component: Component, config: &LogConfig) -> Result<Traces, TelemetryError> {
+    let filter = filter(&config.filter)?;
+    let Some(collector) = &config.collector else {
+        let subscriber = registry()
+            .with(lines::lines(component, config.format))
+            .with(filter);
+        subscriber.try_init().map_err(TelemetryError::Logging)?;
+        return Ok(Traces::default());
+    };
+    let (spans, traces) = traces::start(component, collector)?;
+    let lines = lines::lines(component, config.format).with_filter(filter);
+    let subscriber = registry().with(lines).with(spans);
+    subscriber.try_init().map_err(TelemetryError::Logging)?;
+    Ok(traces)
+}
+
+/// What is logged, spans for the collector never.
+fn filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
+    let filter = EnvFilter::try_new(directives).map_err(TelemetryError::Filter)?;
+    let off = format!("{}=off", traces::SPANS);
+    Ok(filter.add_directive(off.parse().map_err(TelemetryError::Filter)?))
+}

@@ -1,0 +1,269 @@
+//! Traces: spans of requests and of runs, for a collector that speaks OTLP over HTTP.
+//!
+//! Nothing waits for the collector: spans that end go on a bounded queue, a thread of its own sends them, and what does not fit
+//! is dropped. Without `OTEL_EXPORTER_OTLP_ENDPOINT` spans with the target [`SPANS`] are never built.
+//!
+//! A trace travels as W3C `traceparent`: from the submitter in a header, through the row, to the worker that runs the task.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metrics::counter;
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, SdkTracerProvider, Span as SdkSpan, SpanData, SpanExporter, SpanProcessor,
+};
+use tokio::runtime::{Builder, Runtime};
+use tracing::{Level, Metadata, Span, Subscriber, info, warn};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::registry::LookupSpan;
+use url::Url;
+
+use super::{Component, TelemetryError};
+
+/// The target of spans that are for the collector only.
+pub const SPANS: &str = "tasker::spans";
+/// The target of spans that are for log lines only; log filters see it as part of the worker.
+pub const LINES: &str = "tasker_worker::lines";
+
+/// How long the collector may take to answer.
+const EXPORT_MAX: Duration = Duration::from_secs(5);
+/// How long the last spans may take to be sent when the process ends.
+const FLUSH_MAX: Duration = Duration::from_secs(3);
+
+/// The spans on their way to the collector, if there is one.
+#[derive(Debug, Default)]
+#[must_use = "the last spans are sent by `flush`"]
+pub struct Traces(Option<SdkTracerProvider>);
+
+impl Traces {
+    /// Sends what has ended, for a few seconds at most. Spans that end later are dropped.
+    pub async fn flush(self) {
+        let Some(provider) = self.0 else { return };
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_MAX));
+        // the exporter has told of its failures
+        let _ = tokio::time::timeout(FLUSH_MAX, flushed).await;
+    }
+}
+
+/// The layer that makes spans for the collector at `endpoint`, to whose path `/v1/traces` is added.
+pub(super) fn start<S>(
+    component: Component,
+    endpoint: &Url,
+) -> Result<(impl Layer<S> + Send + Sync + use<S>, Traces), TelemetryError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_http_client(Client::new()?)
+        .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
+        .with_timeout(EXPORT_MAX)
+        .build()
+        .map_err(|error| TelemetryError::Traces(error.into()))?;
+    let processor = BatchSpanProcessor::builder(Watched::new(exporter)).build();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(Counting { next: processor })
+        .with_resource(resource(component))
+        .build();
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("tasker"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_context_activation(false)
+        .with_filter(filter_fn(is_for_collector));
+    Ok((layer, Traces(Some(provider))))
+}
+
+/// Spans, those of handlers too; log lines are no events of spans, for they go where log lines go.
+fn is_for_collector(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target() != LINES
+}
+
+fn resource(component: Component) -> Resource {
+    let resource =
+        Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    let name = match component {
+        Component::Orchestration => "tasker-server",
+        Component::Worker => "tasker-worker",
+    };
+    // the builder has read this standard variable
+    match std::env::var_os("OTEL_SERVICE_NAME") {
+        Some(_) => resource.build(),
+        None => resource.with_service_name(name).build(),
+    }
+}
+
+/// Makes `span` a child of the span that `traceparent` names. With `linked` it also carries a link to it, as a span does
+/// that works on a message. To be called before anything else is done with the span.
+pub fn follow(span: &Span, traceparent: Option<&str>, linked: bool) {
+    if span.is_disabled() {
+        return;
+    }
+    let Some(parent) = traceparent.and_then(parse) else {
+        return;
+    };
+    // fails only without a collector
+    let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
+    if linked {
+        span.add_link(parent);
+    }
+}
+
+/// The `traceparent` that names `span`, if it goes to a collector.
+pub fn traceparent_of(span: &Span) -> Option<String> {
+    if span.is_disabled() {
+        return None;
+    }
+    let context = span.context();
+    let this = context.span();
+    let this = this.span_context();
+    this.is_valid().then(|| {
+        let flags = this.trace_flags().to_u8();
+        format!("00-{}-{}-{flags:02x}", this.trace_id(), this.span_id())
+    })
+}
+
+fn parse(traceparent: &str) -> Option<SpanContext> {
+    let mut parts = traceparent.split('-').skip(1);
+    let trace_id = TraceId::from_hex(parts.next()?).ok()?;
+    let span_id = SpanId::from_hex(parts.next()?).ok()?;
+    let flags = u8::from_str_radix(parts.next()?, 16).ok()?;
+    let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
+    Some(SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE)).filter(SpanContext::is_valid)
+}
+
+/// Sends over HTTP, on a runtime of its own: neither a busy process nor one that ends holds it up.
+#[derive(Debug)]
+struct Client {
+    http: reqwest::Client,
+    /// Always there, until it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Client {
+    fn new() -> Result<Self, TelemetryError> {
+        let http = reqwest::Client::builder().timeout(EXPORT_MAX).build();
+        let runtime = Builder::new_current_thread().enable_all().build();
+        Ok(Self {
+            http: http.map_err(|error| TelemetryError::Traces(error.into()))?,
+            runtime: Some(runtime.map_err(|error| TelemetryError::Traces(error.into()))?),
+        })
+    }
+}
+
+type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
+
+impl HttpClient for Client {
+    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> Sent<'b>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let runtime = self.runtime.as_ref().ok_or("the process ends")?;
+            // called on the thread of the exporter, which has nothing else to do
+            runtime.block_on(self.http.send_bytes(request))
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // may happen within another runtime
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Counts the spans that end, and hands them on.
+#[derive(Debug)]
+struct Counting<P> {
+    next: P,
+}
+
+/// Counts spans at one stage. Looked up each time, for spans are set up before metrics are.
+fn count(stage: &'static str, spans: usize) {
+    counter!("tasker_spans_total", "stage" => stage).increment(spans as u64);
+}
+
+impl<P: SpanProcessor> SpanProcessor for Counting<P> {
+    fn on_start(&self, span: &mut SdkSpan, context: &Context) {
+        self.next.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        count("ended", 1);
+        self.next.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.next.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.next.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.next.set_resource(resource);
+    }
+}
+
+/// Tells once that the collector is away, and once that it is back.
+#[derive(Debug)]
+struct Watched<E> {
+    next: E,
+    away: AtomicBool,
+}
+
+impl<E> Watched<E> {
+    fn new(next: E) -> Self {
+        Self {
+            next,
+            away: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Watched<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let sent = self.next.export(batch).await;
+        count(if sent.is_ok() { "exported" } else { "failed" }, spans);
+        match (&sent, self.away.swap(sent.is_err(), Ordering::Relaxed)) {
+            (Err(error), false) => {
+                warn!(%error, "the collector does not take spans; they are dropped until it does");
+            }
+            (Ok(()), true) => info!("the collector takes spans again"),
+            _ => {}
+        }
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.next.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.next.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.next.set_resource(resource);
+    }
+}

@@ -1,0 +1,149 @@
+//! The connection of `pg_dump`, in the variables of libpq: arguments are seen by everybody on the machine.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::process::Command;
+use url::Url;
+
+const PASSWORD: &str = "PGPASSWORD";
+const DATABASE: &str = "PGDATABASE";
+const USER: &str = "PGUSER";
+const HOST: &str = "PGHOST";
+
+/// What the options of a URL are called among libpq's variables. Others are for sqlx alone.
+const OPTIONS: [(&str, &str); 16] = [
+    ("host", HOST),
+    ("hostaddr", "PGHOSTADDR"),
+    ("port", "PGPORT"),
+    ("user", USER),
+    ("password", PASSWORD),
+    ("dbname", DATABASE),
+    ("passfile", "PGPASSFILE"),
+    ("options", "PGOPTIONS"),
+    ("sslmode", "PGSSLMODE"),
+    ("ssl-mode", "PGSSLMODE"),
+    ("sslrootcert", "PGSSLROOTCERT"),
+    ("ssl-root-cert", "PGSSLROOTCERT"),
+    ("ssl-ca", "PGSSLROOTCERT"),
+    ("sslcert", "PGSSLCERT"),
+    ("ssl-cert", "PGSSLCERT"),
+    ("sslkey", "PGSSLKEY"),
+];
+
+/// How to reach the database.
+pub(super) struct Connection {
+    variables: BTreeMap<&'static str, SecretString>,
+}
+
+impl Connection {
+    /// Reads a `postgres://` URL, which was checked before.
+    pub(super) fn of(url: &SecretString) -> Self {
+        let mut variables = BTreeMap::new();
+        let Ok(url) = Url::parse(url.expose_secret().trim()) else {
+            return Self { variables };
+        };
+        let mut set = |name, value: &str| {
+            let value = percent_decode_str(value).decode_utf8_lossy();
+            if !value.is_empty() {
+                variables.insert(name, SecretString::from(value.as_ref()));
+            }
+        };
+        set(HOST, url.host_str().unwrap_or_default().trim_matches(['[', ']']));
+        if let Some(port) = url.port() {
+            set("PGPORT", &port.to_string());
+        }
+        set(USER, url.username());
+        set(PASSWORD, url.password().unwrap_or_default());
+        set(DATABASE, url.path().trim_start_matches('/'));
+        for (name, value) in url.query_pairs() {
+            let known = OPTIONS.iter().chain([&("ssl-key", "PGSSLKEY")]);
+            if let Some((_, variable)) = known.into_iter().find(|(option, _)| *option == name) {
+                variables.insert(variable, SecretString::from(value.as_ref()));
+            }
+        }
+        Self { variables }
+    }
+
+    /// The name of the database, which is the user's where it has none of its own.
+    pub(super) fn database(&self) -> &str {
+        let name = self.variables.get(DATABASE).or_else(|| self.variables.get(USER));
+        name.map_or("postgres", |name| name.expose_secret())
+    }
+
+    /// Gives a program the variables. Those of libpq that this process has count where the URL says nothing, as they do for
+    /// the worker itself.
+    pub(super) fn enter(&self, command: &mut Command) {
+        let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG"));
+        command
+            .envs(own)
+            .env("PGCONNECT_TIMEOUT", "10")
+            .env("PGAPPNAME", "tasker-backup");
+        for (name, value) in &self.variables {
+            command.env(name, value.expose_secret());
+        }
+    }
+
+    /// A text of the program, in which the password must not stand.
+    pub(super) fn without_password(&self, text: &str) -> String {
+        match self.variables.get(PASSWORD) {
+            Some(password) => text.replace(password.expose_secret(), "***"),
+            None => text.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(url: &str) -> Vec<(&'static str, String)> {
+        let connection = Connection::of(&SecretString::from(url));
+        let variables = connection.variables.iter();
+        variables
+            .map(|(name, value)| (*name, value.expose_secret().to_owned()))
+            .collect()
+    }
+
+    fn own(pairs: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+        pairs
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_url_becomes_the_variables_of_libpq() {
+        assert_eq!(
+            variables("postgres://us%40er:p%2Fw%25@db:6432/tasks?sslmode=require&statement-cache-capacity=0"),
+            own(&[
+                ("PGDATABASE", "tasks"),
+                ("PGHOST", "db"),
+                ("PGPASSWORD", "p/w%"),
+                ("PGPORT", "6432"),
+                ("PGSSLMODE", "require"),
+                ("PGUSER", "us@er"),
+            ])
+        );
+        assert_eq!(
+            variables("postgres:///tasks?host=/run/postgresql&user=me&password=secret"),
+            own(&[
+                ("PGDATABASE", "tasks"),
+                ("PGHOST", "/run/postgresql"),
+                ("PGPASSWORD", "secret"),
+                ("PGUSER", "me"),
+            ])
+        );
+        assert_eq!(variables("postgres://[::1]/x")[1], ("PGHOST", "::1".to_owned()));
+    }
+
+    #[test]
+    fn no_text_keeps_the_password() {
+        let connection = Connection::of(&SecretString::from("postgres://me:hunter2@db/x"));
+        assert_eq!(
+            connection.without_password("failed with hunter2"),
+            "failed with ***"
+        );
+    }
+}

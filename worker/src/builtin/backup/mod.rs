@@ -1,0 +1,158 @@
+//! `task:backup`: dumps the database with `pg_dump` into a dated file and deletes old ones.
+//!
+//! What is dumped, and where to, is said by the configuration alone: parameters of a task could be anybody's. A dump is
+//! written under another name and gets its own when it is complete and on disk. The password travels in a variable of
+//! `pg_dump` and appears neither among its arguments nor in any text.
+
+mod connection;
+mod files;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tasker_shared::config::BackupConfig;
+use tokio::process::Command;
+
+use super::child::{self, ChildGroup};
+use crate::{Context, Task, TaskError};
+use connection::Connection;
+use files::{Dumps, Partial};
+
+/// Time between progress reports.
+const REPORT: Duration = Duration::from_secs(5);
+/// Lines of `pg_dump`'s complaints that are kept.
+const LINES: usize = 20;
+/// How long it waits for the lock of a table, in milliseconds.
+const LOCK_WAIT: &str = "--lock-wait-timeout=60000";
+
+/// What is dumped, and where to, is the operator's to say.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Parameters {}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    file: String,
+    bytes: u64,
+    seconds: f64,
+    /// Old dumps that were deleted.
+    deleted: Vec<String>,
+}
+
+pub(super) fn task(config: BackupConfig) -> Task {
+    let config = Arc::new(config);
+    Task::new("task:backup", move |context, _: Parameters| {
+        let config = Arc::clone(&config);
+        async move { run(&config, &context).await }
+    })
+    .description("Dumps the database into BACKUP_DIR with pg_dump, and deletes old dumps")
+    .max_retries(2)
+    .backoff(Duration::from_secs(1), Duration::from_hours(1))
+    .timeout(Duration::from_hours(6))
+}
+
+async fn run(config: &BackupConfig, context: &Context) -> Result<Report, TaskError> {
+    let began = Instant::now();
+    let connection = Connection::of(&config.database_url);
+    let dumps = Dumps::new(&config.dir, connection.database());
+    let task = context.task_id();
+    let partial = in_thread({
+        let dumps = dumps.clone();
+        move || dumps.begin(task)
+    })
+    .await
+    .map_err(|error| TaskError::fail(format!("BACKUP_DIR {}: {error}", config.dir.display())))?;
+    let mut program = child::command(&config.program);
+    connection.enter(&mut program);
+    program
+        .args(["--format=custom", "--no-password", LOCK_WAIT])
+        .arg("--file")
+        .arg(partial.path());
+    tokio::select! {
+        dumped = dump(config, &connection, program, &partial, context) => dumped?,
+        () = context.cancelled().cancelled() => return Err(TaskError::fail("cancelled")),
+    }
+    let (file, bytes) = in_thread(move || partial.finish()).await?;
+    let policy = (config.keep, config.max_age);
+    let deleted = in_thread(move || dumps.clean_up(policy.0, policy.1)).await?;
+    Ok(Report {
+        file: file.display().to_string(),
+        bytes,
+        seconds: began.elapsed().as_secs_f64(),
+        deleted,
+    })
+}
+
+/// Runs `pg_dump` to its end. Dropped, it kills it.
+async fn dump(
+    config: &BackupConfig,
+    connection: &Connection,
+    mut program: Command,
+    partial: &Partial,
+    context: &Context,
+) -> Result<(), TaskError> {
+    let mut group = match ChildGroup::spawn(program.stderr(Stdio::piped())) {
+        Ok(group) => group,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(TaskError::fail(format!(
+                "`{}` is not installed here: install Postgres's client programs beside the worker, or say in BACKUP_PROGRAM \
+                 where pg_dump is",
+                config.program
+            )));
+        }
+        Err(error) => {
+            return Err(TaskError::retry(format!(
+                "cannot start `{}`: {error}",
+                config.program
+            )));
+        }
+    };
+    let (_, stderr) = group.output();
+    let mut complaints = VecDeque::new();
+    let read = async {
+        if let Some(stderr) = stderr {
+            child::lines(stderr, |line| {
+                if complaints.len() == LINES {
+                    complaints.pop_front();
+                }
+                complaints.push_back(line);
+            })
+            .await;
+        }
+    };
+    let report = async || -> Infallible {
+        loop {
+            tokio::time::sleep(REPORT).await;
+            // progress is a courtesy: a report that fails holds nothing up
+            let _ = context.progress(json!({"bytes": partial.bytes()}));
+        }
+    };
+    let ended = tokio::select! {
+        ((), ended) = async { tokio::join!(read, group.wait()) } => ended,
+        never = report() => match never {},
+    };
+    let complaints = Vec::from(complaints).join("\n");
+    judge(ended, &connection.without_password(&complaints))
+}
+
+fn judge(ended: io::Result<ExitStatus>, complaints: &str) -> Result<(), TaskError> {
+    let status = ended?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(TaskError::retry(format!("pg_dump: {status}: {complaints}")))
+}
+
+/// Files are asked for on a thread that may wait.
+async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
