@@ -2,7 +2,7 @@
 //!
 //! The measure of everything is the slot: the room for one task in a worker. A task keeps a slot for as long as it runs,
 //! so tasks that come at a rate of `a` and take `c` seconds keep `a × c` slots busy (Little's law), and a backlog that is
-//! to be gone within a target takes `backlog × c / target` more. [`rates`] finds `a` and `c`, [`advice`] does the sum.
+//! to be gone within a target takes `backlog × c / target` more. `rates` finds `a` and `c`, `advice` does the sum.
 
 mod advice;
 mod rates;

@@ -302,6 +302,7 @@ impl Traffic {
             "tasker_pushes_skipped_total",
             "tasker_circuit_breaker_state",
             "tasker_redis_command_failures_total",
+            "tasker_duty_failures_total",
         ];
         self.until(&shown).await;
         self.redis.restart().await;
