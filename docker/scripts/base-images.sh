@@ -15,6 +15,9 @@ usage: docker/scripts/base-images.sh [--network NAME] [--mirror URL] [--no-pull]
   --no-pull       do not even try
 
 NAME: debian, rust, postgres, redis, prometheus; all of them when none is given. Needs root, and debootstrap for debian.
+
+The Prometheus of Debian is an older one than the compose files name: export PROMETHEUS_IMAGE=prom/prometheus:v2.42.0 for them and
+for validate.sh.
 END
 }
 

@@ -252,7 +252,7 @@ keep_submitting() { # TAG
 left() { sql "SELECT count(*) FROM tasks WHERE '$1' = ANY(tags)" 2>/dev/null || echo unknown; }
 nothing_left() { [ "$(left "$1")" = 0 ]; }
 
-# kill_under_load SERVICE...: one container of each dies at the same time; a worker stays away until all is done.
+# kill_under_load SERVICE...: one container of each dies at the same time; one of several workers stays away until all is done.
 kill_under_load() {
   local tag=kill-$1 id ids=() service before submitter sent done_ doubled
   rm -f "$WORK/stop"
@@ -264,7 +264,7 @@ kill_under_load() {
   say "killed: $*"
   before=$(cat "$WORK/$tag")
   sleep 5
-  [[ $1 == task-worker* ]] || docker start "${ids[@]}" >/dev/null
+  [[ $1 == task-worker-default ]] || docker start "${ids[@]}" >/dev/null
   until_true 120 "submits go on" beyond "$tag" "$before"
   touch "$WORK/stop"
   wait $submitter
@@ -364,6 +364,7 @@ compose up -d --no-build --scale task-worker-default=3 >/dev/null 2>&1
 until_true 60 "--scale task-worker-default=3 gives three" count task-worker-default 3
 until_true 120 "every container is healthy" all_healthy
 kill_under_load task-worker-default
+kill_under_load task-worker-high
 kill_under_load server
 kill_under_load redis
 kill_under_load postgres

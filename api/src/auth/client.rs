@@ -1,6 +1,6 @@
 //! Where a request comes from: the client's address, and whether a page of another site sent it. Pure.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use tasker_shared::config::Network;
@@ -17,13 +17,14 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr
     if proxies.is_empty() || !trusted(nearest) {
         return nearest;
     }
+    // a line that is no text ends the walk as rubbish does: whoever sent it does not choose who is counted
     let values: Vec<&str> = headers
         .get_all(FORWARDED_FOR)
         .iter()
-        .filter_map(|value| value.to_str().ok())
+        .map(|value| value.to_str().unwrap_or_default())
         .collect();
     for hop in values.iter().flat_map(|value| value.split(',')).rev() {
-        let Ok(ip) = hop.trim().parse::<IpAddr>() else {
+        let Some(ip) = hop_address(hop.trim()) else {
             break;
         };
         nearest = ip.to_canonical();
@@ -32,6 +33,12 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr
         }
     }
     nearest
+}
+
+/// An address, with or without a port, which some proxies add.
+fn hop_address(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    text.parse().or_else(|_| with_port()).ok()
 }
 
 /// What addresses are counted by: one client commonly has a whole network of `IPv6`.
@@ -77,6 +84,7 @@ fn is_host(origin: &str, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
     use tasker_shared::config::networks;
 
     fn headers(values: &[(&'static str, &str)]) -> HeaderMap {
@@ -104,6 +112,18 @@ mod tests {
         assert_eq!(of("10.0.0.1", &["6.6.6.6", "9.9.9.9"]), "9.9.9.9");
         assert_eq!(of("10.0.0.1", &["9.9.9.9, rubbish"]), "10.0.0.1");
         assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(of("10.0.0.1", &["9.9.9.9:567"]), "9.9.9.9");
+        assert_eq!(of("10.0.0.1", &["[2001:db8::1]:567"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_hides_nobody_behind_an_earlier_one() {
+        let proxies = networks("10.0.0.0/8").expect("networks");
+        let mut headers = headers(&[("x-forwarded-for", "6.6.6.6")]);
+        let odd = HeaderValue::from_bytes(b"\xff, 5.5.5.5").expect("a header value");
+        headers.append("x-forwarded-for", odd);
+        let peer = "10.0.0.1".parse().expect("an address");
+        assert_eq!(address(peer, &headers, &proxies), peer);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 /// How long failures are counted together, and so how long one has to wait at most.
 pub const WINDOW: Duration = Duration::from_mins(1);
-/// Most who are remembered. Beyond that all are forgotten: whoever commands so many addresses is stopped by the count of
-/// the name.
+/// Most who are remembered. Beyond that those who may still try are forgotten first, so that nobody frees themselves, or a
+/// name, by failing under many others.
 const REMEMBERED_MAX: usize = 20_000;
 
 /// Failures by `K`.
@@ -48,6 +48,9 @@ impl<K: Eq + Hash> Failures<K> {
         let mut windows = self.windows();
         if windows.len() >= REMEMBERED_MAX && !windows.contains_key(&who) {
             windows.retain(|_, window| window.ends > now);
+            if windows.len() >= REMEMBERED_MAX {
+                windows.retain(|_, window| window.failures >= self.most);
+            }
             if windows.len() >= REMEMBERED_MAX {
                 windows.clear();
             }
@@ -92,6 +95,18 @@ mod tests {
         assert_eq!(failures.locked(&"a", later), None);
         failures.note("a", later);
         assert_eq!(failures.locked(&"a", later), None, "an old window does not count");
+    }
+
+    #[test]
+    fn who_is_locked_out_stays_so_whoever_else_fails() {
+        let (failures, now) = (Failures::new(2), Instant::now());
+        failures.note(usize::MAX, now);
+        failures.note(usize::MAX, now);
+        for who in 0..2 * REMEMBERED_MAX {
+            failures.note(who, now);
+        }
+        assert!(failures.locked(&usize::MAX, now).is_some());
+        assert!(failures.windows().len() <= REMEMBERED_MAX);
     }
 
     #[test]

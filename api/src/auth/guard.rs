@@ -44,11 +44,16 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
+    // first of all, so that what is refused for the role is counted too, and the log cannot be flooded
+    let rates = auth.rates.as_ref();
+    if let Err(refusal) = rates.map_or(Ok(()), |rates| rates.request(&caller)) {
+        return ApiError::from(refusal).into_response();
+    }
     let has = caller.identity.role;
     let permitted = if has < needed {
         Err(Refusal::Role { has, needs: needed })
     } else {
-        auth.rates.as_ref().map_or(Ok(()), |rates| rates.request(&caller))
+        Ok(())
     };
     if !rule.acts {
         return run(permitted, caller, request, next).await;

@@ -12,6 +12,9 @@ use tasker_shared::task::QueueName;
 use super::refusal::Refusal;
 use crate::error::ApiError;
 
+/// Task types that act on the deployment itself, so that submitting them takes an operator.
+const TASKS_OF_OPERATORS: [&str; 2] = ["task:backup", "service:command"];
+
 /// How somebody signed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignedInBy {
@@ -95,6 +98,16 @@ impl Caller {
         }
     }
 
+    /// Refuses a task that they may not submit.
+    pub fn check_submit(&self, task_name: &str, queue: &QueueName) -> Result<(), Refusal> {
+        let has = self.identity.role;
+        if TASKS_OF_OPERATORS.contains(&task_name) && has < Role::Operator {
+            let needs = Role::Operator;
+            return Err(Refusal::Role { has, needs });
+        }
+        self.check(queue)
+    }
+
     /// The queue that an action on many tasks is narrowed to: the one that was asked for, or their only one.
     pub fn narrowed(&self, asked: Option<QueueName>) -> Result<Option<QueueName>, Refusal> {
         match (self.queues(), asked) {
@@ -137,6 +150,32 @@ mod tests {
         let held = caller(Some(vec![high.clone()]));
         assert!(held.may_use(&high) && !held.may_use(&low));
         assert!(caller(None).may_use(&low));
+    }
+
+    #[test]
+    fn what_acts_on_the_deployment_itself_is_submitted_by_operators_alone() {
+        let (queue, held) = (QueueName::low(), Some(vec![QueueName::low()]));
+        let with = |role| Caller {
+            identity: Arc::new(Identity {
+                role,
+                queues: held.clone(),
+                ..Identity::everybody()
+            }),
+            address: Ipv4Addr::LOCALHOST.into(),
+        };
+        for task_name in TASKS_OF_OPERATORS {
+            assert!(matches!(
+                with(Role::Submitter).check_submit(task_name, &queue),
+                Err(Refusal::Role { .. })
+            ));
+            assert_eq!(with(Role::Operator).check_submit(task_name, &queue), Ok(()));
+            assert!(
+                with(Role::Operator)
+                    .check_submit(task_name, &QueueName::high())
+                    .is_err()
+            );
+        }
+        assert_eq!(with(Role::Submitter).check_submit("noop", &queue), Ok(()));
     }
 
     #[test]

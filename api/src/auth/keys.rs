@@ -65,6 +65,8 @@ pub struct Keys {
     shutdown: Shutdown,
     known: RwLock<HashMap<KeyHash, Arc<Known>>>,
     unknown: RwLock<HashMap<KeyHash, Instant>>,
+    /// Keys that were revoked here lately: a lookup that was under way may still find them.
+    revoked: RwLock<HashMap<Uuid, Instant>>,
     lookups: Semaphore,
     strangers: DefaultDirectRateLimiter,
     began: Instant,
@@ -90,6 +92,7 @@ impl Keys {
             shutdown,
             known: RwLock::default(),
             unknown: RwLock::default(),
+            revoked: RwLock::default(),
             lookups: Semaphore::new(LOOKUPS_MAX),
             strangers: RateLimiter::direct(Quota::per_second(STRANGERS_PER_SECOND)),
             began: Instant::now(),
@@ -139,6 +142,7 @@ impl Keys {
         let asked_at = Instant::now();
         let grant = self.postgres.call(api_keys::find(&self.db, hash)).await?;
         let mut known = write(&self.known);
+        let grant = grant.filter(|grant| !read(&self.revoked).contains_key(&grant.id));
         let Some(grant) = grant else {
             known.remove(hash);
             let counts = |looked_at: &Instant| looked_at.elapsed() < HOLDS;
@@ -165,7 +169,10 @@ impl Keys {
 
     /// Forgets a key that was revoked here; other servers forget it within [`HOLDS`].
     pub fn forget(&self, id: Uuid) {
-        write(&self.known).retain(|_, known| known.id != id);
+        let mut known = write(&self.known);
+        let counts = |revoked_at: &Instant| revoked_at.elapsed() < HOLDS;
+        insert_bounded(&mut write(&self.revoked), KNOWN_MAX, id, Instant::now(), counts);
+        known.retain(|_, known| known.id != id);
     }
 
     /// Writes when keys were last used, those that were since the last time.

@@ -26,6 +26,8 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 
 /// The routes by which tasks come in.
 const SUBMITS: [&str; 2] = ["/tasks/submit", "/tasks/submit/batch"];
+/// Where pages for people are.
+const PAGES: &str = "/api-docs";
 /// Routes that are asked so often, and do so little, that their spans would only hide the others.
 const PROBES: [&str; 2] = ["/health", "/metrics"];
 
@@ -48,7 +50,18 @@ pub async fn answer(request: Request, next: Next) -> Response {
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    if route.starts_with(PAGES) {
+        guard_page(response.headers_mut());
+    }
     response
+}
+
+/// Keeps a page out of frames of other sites, whose visitors would click into it unknowingly.
+fn guard_page(headers: &mut HeaderMap) {
+    let value = HeaderValue::from_static;
+    headers.insert(header::X_FRAME_OPTIONS, value("DENY"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, value("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, value("frame-ancestors 'none'"));
 }
 
 /// Writes the problem document of a response that carries an error.

@@ -53,7 +53,7 @@ pub async fn submit(
         let request = read_single(&body)?;
         validated(&state, &request, &headers).await?
     };
-    caller.check(&task.queue)?;
+    caller.check_submit(&task.task_name, &task.queue)?;
     drop(body);
     let task_name = task.task_name.clone();
     let accepted = state.submitter.submit(task, held).await?;

@@ -56,7 +56,9 @@ pub async fn submit_batch(
         ));
     }
     let tasks = validated(&state, &headers, body).await?;
-    tasks.iter().try_for_each(|task| caller.check(&task.queue))?;
+    tasks
+        .iter()
+        .try_for_each(|task| caller.check_submit(&task.task_name, &task.queue))?;
     state.auth.count_batch(&caller, tasks.len())?;
     let names: Vec<String> = tasks.iter().map(|task| task.task_name.clone()).collect();
     let accepted = state.batches.submit(tasks, held).await?;

@@ -54,6 +54,7 @@ pub fn validate(
     let due = check.due(request.delay, request.run_at, rules.now);
     let key = check.key(request.idempotency_key.as_deref(), headers.key.as_deref());
     check.length("correlation_id", request.correlation_id.as_deref());
+    check.printable("correlation_id", request.correlation_id.as_deref());
     if !check.faults.is_empty() {
         return Err(check.faults);
     }
@@ -254,6 +255,13 @@ impl Check<'_> {
         let key = field.or(header);
         self.length("idempotency_key", key);
         key.map(ToOwned::to_owned)
+    }
+
+    /// A text that goes into log lines must not begin new ones.
+    fn printable(&mut self, field: &str, text: Option<&str>) {
+        if text.is_some_and(|text| text.chars().any(char::is_control)) {
+            self.fault(field, "must not hold control characters".to_owned());
+        }
     }
 
     fn length(&mut self, field: &str, text: Option<&str>) {

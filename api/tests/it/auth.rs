@@ -15,8 +15,9 @@ use tasker_server::auth::FAILURES_OF_AN_ADDRESS;
 use tasker_server::auth::rules::{Access, RULES, Rule, find};
 use tasker_shared::role::Role;
 use tasker_shared::store::migrations::MIGRATOR;
+use tasker_shared::store::task_types::publish;
 
-use crate::harness::{Answer, Server, eventually};
+use crate::harness::{Answer, Server, eventually, task_type};
 
 pub(crate) const SIGN_IN: [(&str, &str); 2] = [
     ("EXECUTION_BACKEND_API_USER", "ops"),
@@ -388,6 +389,44 @@ async fn a_key_has_a_limit_of_its_own_and_health_has_none(db: PgPool) {
     for _ in 0..20 {
         assert_eq!(one.get("/health").await.status, 200);
     }
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_is_refused_for_the_role_counts_against_the_limit_too(db: PgPool) {
+    let server = Server::start_with(db, &[SIGN_IN[0], SIGN_IN[1], ("RATE_LIMIT_PER_KEY", "5/s")]).await;
+    let (key, _) = Client::admin(&server)
+        .make_key(json!({"name": "looks", "role": "viewer"}))
+        .await;
+    let viewer = Client::bearer(&server, &key);
+    let refused = viewer.post("/queues/default/pause", json!({})).await;
+    assert_eq!(refused.problem(403), "forbidden");
+    let limited = eventually(async || {
+        let answer = viewer.post("/queues/default/pause", json!({})).await;
+        (answer.status == 429).then_some(answer)
+    })
+    .await;
+    assert_eq!(limited.problem(429), "rate_limited");
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_backup_takes_an_operator(db: PgPool) {
+    publish(&db, &[task_type("task:backup")])
+        .await
+        .expect("published");
+    let server = Server::start_with(db, &SIGN_IN).await;
+    let admin = Client::admin(&server);
+    let (key, _) = admin.make_key(json!({"name": "shop", "role": "submitter"})).await;
+    let submitter = Client::bearer(&server, &key);
+    let backup = json!({"task_name": "task:backup"});
+    let single = submitter.post("/tasks/submit", backup.clone()).await;
+    assert_eq!(single.problem(403), "forbidden");
+    let batch = submitter
+        .post("/tasks/submit/batch", json!({"tasks": [backup.clone()]}))
+        .await;
+    assert_eq!(batch.problem(403), "forbidden");
+    assert_eq!(admin.post("/tasks/submit", backup).await.status, 202);
     server.stop().await;
 }
 

@@ -95,6 +95,7 @@ async fn the_interface_documents_itself(db: PgPool) {
     insta::assert_json_snapshot!("openapi", document);
     let page = server.get("/api-docs/ui/").await;
     assert_eq!(page.status, 200);
+    assert_eq!(page.headers["x-frame-options"], "DENY");
     for outside in ["https://", "http://", "//cdn"] {
         assert!(!page.text.contains(outside), "the page loads from {outside}");
     }

@@ -61,6 +61,9 @@ impl AllowList {
                 allowed.networks.push(network);
             } else if is_host_name(item) {
                 allowed.hosts.push(item.to_ascii_lowercase());
+            } else if item.contains('@') {
+                // not repeated: it may hold a password
+                return Err("an entry with `@` is neither a host nor a network".to_owned());
             } else {
                 return Err(format!(
                     "`{item}` is neither a host nor a network like 10.0.0.0/8"

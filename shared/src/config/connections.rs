@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 use std::str::FromStr as _;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
+use super::environment::Environment;
 use super::reader::Reader;
+use super::sign_in::is_sample;
 use super::tls::read_authority;
 
 /// More connections than any Postgres here would want from one process.
@@ -25,22 +28,25 @@ pub struct DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
         let url = ["DATABASE_URL", "POSTGRES_URL"].into_iter().find_map(|name| {
             let url = reader.secret(name)?;
+            refuse_sample(reader, environment, name, password_in(&url).as_ref());
             if let Err(message) = check_postgres_url(url.expose_secret().trim()) {
                 reader.problem(name, message);
             }
             Some(url.expose_secret().trim().into())
         });
-        let url = url.or_else(|| url_from_parts(reader)).unwrap_or_else(|| {
-            reader.problem(
-                "DATABASE_URL",
-                "is not set; set it, or POSTGRES_URL, or POSTGRES_HOST with POSTGRES_PORT, \
+        let url = url
+            .or_else(|| url_from_parts(reader, environment))
+            .unwrap_or_else(|| {
+                reader.problem(
+                    "DATABASE_URL",
+                    "is not set; set it, or POSTGRES_URL, or POSTGRES_HOST with POSTGRES_PORT, \
                  POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB",
-            );
-            SecretString::default()
-        });
+                );
+                SecretString::default()
+            });
         Self {
             url,
             pool_size: reader.number("DB_POOL_SIZE", 1..=POOL_SIZE_MAX),
@@ -59,11 +65,12 @@ pub(super) fn check_postgres_url(text: &str) -> Result<(), &'static str> {
         .map_err(|_| "has an option that Postgres URLs lack")
 }
 
-fn url_from_parts(reader: &mut Reader<'_>) -> Option<SecretString> {
+fn url_from_parts(reader: &mut Reader<'_>, environment: Environment) -> Option<SecretString> {
     let host = reader.given("POSTGRES_HOST")?;
     let port: u16 = reader.number("POSTGRES_PORT", 1..=u16::MAX);
     let user = reader.text("POSTGRES_USER").unwrap_or_default();
     let password = reader.secret("POSTGRES_PASSWORD");
+    refuse_sample(reader, environment, "POSTGRES_PASSWORD", password.as_ref());
     let database = reader.text("POSTGRES_DB").unwrap_or_else(|| user.clone());
     let mut url = format!("postgres://{}", percent_encoded(&user));
     if let Some(password) = password {
@@ -94,9 +101,11 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
         let text = reader.secret("REDIS_URL").unwrap_or_default();
         let password = reader.secret("REDIS_PASSWORD");
+        refuse_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
+        refuse_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
         let url = match redis_url(text.expose_secret().trim(), password.as_ref()) {
             Ok(url) => url,
             Err(message) => {
@@ -140,6 +149,33 @@ fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString
         url.set_password(Some(&encoded)).map_err(|()| ALLOWED)?;
     }
     Ok(url.to_string().into())
+}
+
+/// The password of a URL: before its host, or among the options of one of Postgres.
+fn password_in(url: &SecretString) -> Option<SecretString> {
+    let url = Url::parse(url.expose_secret().trim()).ok()?;
+    let option = url.query_pairs().find(|(name, _)| name == "password");
+    let password = option.map(|(_, value)| value.into_owned()).or_else(|| {
+        let encoded = percent_decode_str(url.password()?);
+        Some(encoded.decode_utf8_lossy().into_owned())
+    })?;
+    Some(password.into())
+}
+
+/// Refuses a sample as a password in production. None at all is allowed: a user may be known by a socket or a certificate.
+fn refuse_sample(
+    reader: &mut Reader<'_>,
+    environment: Environment,
+    name: &str,
+    password: Option<&SecretString>,
+) {
+    let password = password.map(ExposeSecret::expose_secret).unwrap_or_default();
+    if environment == Environment::Production && !password.is_empty() && is_sample(password) {
+        reader.problem(
+            name,
+            "the password is a sample value or digits alone, which TASKER_ENV=production refuses",
+        );
+    }
 }
 
 /// Every byte but the unreserved ones of RFC 3986 as `%XX`, which fits any part of a URL.

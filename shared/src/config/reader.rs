@@ -168,7 +168,8 @@ impl<'a> Reader<'a> {
 
     /// Notes that `text` is no value for `name`, repeating it only where it is no secret.
     fn refuse(&mut self, name: &'static str, text: &str, message: &str) {
-        let shown = if table::variable(name).secret {
+        // a URL may hold a password
+        let shown = if table::variable(name).secret || text.contains('@') {
             String::new()
         } else {
             format!(" (is `{}`)", text.escape_debug())
@@ -202,10 +203,15 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
+        let text = text.trim_end_matches(['\n', '\r']);
         if text.is_empty() {
             self.add_once(&file_variable, &format!("`{path}` is empty"));
+            return None;
+        }
+        // an editor's mark or a line too many would make another secret of it
+        if table::variable(name).secret && text.contains(|c: char| c.is_control() || c == '\u{feff}') {
+            let message = format!("`{path}` holds control characters or a byte order mark");
+            self.add_once(&file_variable, &message);
             return None;
         }
         Some(text.to_owned())

@@ -34,7 +34,7 @@ const RATE_MAX: u32 = 1_000_000;
 const RATE_IN_PRODUCTION: u32 = 1_000;
 
 /// What samples and templates are made of. A secret that consists of nothing else, and digits, is one.
-const SAMPLE_WORDS: [&str; 52] = [
+const SAMPLE_WORDS: [&str; 54] = [
     "a",
     "abc",
     "admin",
@@ -72,9 +72,11 @@ const SAMPLE_WORDS: [&str; 52] = [
     "password",
     "placeholder",
     "please",
+    "postgres",
     "production",
     "qwerty",
     "random",
+    "redis",
     "refuses",
     "replace",
     "sample",
@@ -237,7 +239,7 @@ fn weak_text(text: &str, variety_min: usize) -> Option<String> {
 }
 
 /// Whether a text consists of sample words and digits alone, whatever stands between them: `change-me-please-123`.
-fn is_sample(text: &str) -> bool {
+pub(super) fn is_sample(text: &str) -> bool {
     let letters: String = text.chars().filter(|c| c.is_alphabetic()).collect();
     let letters = letters.to_lowercase();
     let bytes = letters.as_bytes();

@@ -8,7 +8,7 @@ use super::host::fake::FakeHost;
 use super::*;
 use crate::healthcheck::Healthcheck;
 
-const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://t:secret@db/t");
+const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://t:vR7.qz2Lm@db/t");
 const CREDENTIALS: [(&str, &str); 2] = [
     ("EXECUTION_BACKEND_API_USER", "ops"),
     ("EXECUTION_BACKEND_API_PASSWORD", "kV8.mq2Zr-w7"),
@@ -138,9 +138,9 @@ fn a_retention_of_no_days_keeps_for_ever_and_a_key_is_not_outlived_by_its_task()
 }
 
 #[test]
-fn a_value_is_read_from_a_file_less_one_newline() {
+fn a_value_is_read_from_a_file_less_the_newlines_at_its_end() {
     let host =
-        FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/run/secret")]).file("/run/secret", "p@ss\n");
+        FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/run/secret")]).file("/run/secret", "p@ss\r\n\n");
     let config = server(&[], &host).expect("sound");
     assert_eq!(config.redis.url.expose_secret(), "redis://:p%40ss@127.0.0.1:6379");
 }
@@ -151,6 +151,10 @@ fn a_variable_and_its_file_together_are_a_problem() {
     assert!(text(server(&[], &host)).contains("DATABASE_URL: is set, and so is DATABASE_URL_FILE"));
     let host = FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/gone")]);
     assert!(text(server(&[], &host)).contains("REDIS_PASSWORD_FILE: `/gone` cannot be read"));
+    for odd in ["p@ss\nword", "\u{feff}p@ss"] {
+        let host = FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/f")]).file("/f", odd);
+        assert!(text(server(&[], &host)).contains("REDIS_PASSWORD_FILE: `/f` holds control characters"));
+    }
 }
 
 #[test]
@@ -259,6 +263,51 @@ fn production_without_secrets_does_not_start_and_names_them_all() {
             "{args:?}"
         );
     }
+}
+
+#[test]
+fn production_does_not_start_with_a_sample_as_password_of_postgres_or_redis() {
+    let parts = [("POSTGRES_HOST", "db"), ("POSTGRES_PASSWORD", "change-me-1")];
+    for (settings, names) in [
+        (
+            &[("DATABASE_URL", "postgres://t:postgres@db/t")][..],
+            &["DATABASE_URL"][..],
+        ),
+        (
+            &[("POSTGRES_URL", "postgres://db/t?password=ch%61ngeme")],
+            &["POSTGRES_URL"],
+        ),
+        (&parts, &["POSTGRES_PASSWORD"]),
+        (
+            &[
+                DATABASE,
+                ("REDIS_URL", "redis://:ch%61ngeme@cache"),
+                ("REDIS_PASSWORD", "123456"),
+            ],
+            &["REDIS_URL", "REDIS_PASSWORD"],
+        ),
+    ] {
+        let host = FakeHost::with(&[&PRODUCTION, settings].concat());
+        for problems in [text(server(&[], &host)), text(worker(&host))] {
+            assert_eq!(
+                problems.matches("the password is a sample").count(),
+                names.len(),
+                "{problems}"
+            );
+            for name in names {
+                assert!(problems.contains(&format!("{name}: the password")), "{problems}");
+            }
+            for value in ["t:postgres", "ngeme", "change-me", "123456"] {
+                assert!(!problems.contains(value), "{problems}");
+            }
+        }
+        assert!(
+            server(&[], &FakeHost::with(settings)).is_ok(),
+            "development takes it"
+        );
+    }
+    let unlocked = [&PRODUCTION[..], &[("DATABASE_URL", "postgres://t@db/t")]].concat();
+    assert!(server(&[], &FakeHost::with(&unlocked)).is_ok(), "no password");
 }
 
 #[test]
@@ -414,4 +463,15 @@ fn every_problem_of_backups_and_services_is_named_without_a_secret() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_url_that_is_refused_is_not_repeated_with_its_password() {
+    let host = FakeHost::with(&[
+        DATABASE,
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://u:hunter2@collector"),
+    ]);
+    let problems = text(server(&[], &host));
+    assert!(problems.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{problems}");
+    assert!(!problems.contains("hunter2"), "{problems}");
 }

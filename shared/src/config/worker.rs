@@ -107,13 +107,13 @@ impl WorkerConfig {
         let queues = QueuesConfig::read(reader);
         let task_queues = read_task_queues(reader, &queues.known);
         let listen_addr = read_listen_addr(reader);
-        let database = DatabaseConfig::read(reader);
+        let database = DatabaseConfig::read(reader, environment);
         Self {
             environment,
             log: LogConfig::read(reader, environment),
             backup: BackupConfig::read(reader, &database.url),
             database,
-            redis: RedisConfig::read(reader),
+            redis: RedisConfig::read(reader, environment),
             mode: DispatchMode::read(reader),
             queues,
             pool_size: read_pool_size(reader, &task_queues),

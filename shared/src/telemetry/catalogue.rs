@@ -167,6 +167,8 @@ metrics! {
     Histogram tasker_http_request_duration_seconds [route] Server "How long a request took, until its answer began."
     Counter tasker_http_problems_total [code] Server "Answers with a problem document, by its code."
     Gauge tasker_http_requests_in_progress [] Server "Requests in progress, without health and metrics; 16,384 are the limit."
+    Counter tasker_http_connections_refused_total [] All "Connections that were closed at once because all places were taken."
+    Counter tasker_http_handshakes_failed_total [] Server "Handshakes of TLS that failed or took too long."
 
     // operators
     Counter tasker_operator_actions_total [action] Server "Tasks that operators acted on: `cancel`, `retry`, `purge`; queues: `pause`, `resume`."

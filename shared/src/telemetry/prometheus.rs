@@ -17,7 +17,7 @@ const BUCKETS_TASKS: [f64; 12] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 5_000.0, 10_000.0,
 ];
 /// The exporter drains its histograms on upkeep; more rarely, a worker with tens of thousands of short runs a second would hold
-/// tens of MiB of samples.
+/// too many samples.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The metrics of this process.

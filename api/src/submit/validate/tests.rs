@@ -110,6 +110,7 @@ fn limits_hold_on_both_sides() {
         (r#","delay":-0.5"#, "/at/delay"),
         (r#","tags":["a","","c"]"#, "/at/tags/1"),
         (r#","correlation_id":"""#, "/at/correlation_id"),
+        (r#","correlation_id":"a\r\nb""#, "/at/correlation_id"),
     ] {
         assert_eq!(pointers(fields), [pointer], "{fields}");
     }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
 use tasker_shared::task::TaskId;
-use tasker_testkit::{RedisServer, Running, System, eventually};
+use tasker_testkit::{Certificates, RedisServer, Running, System, eventually, free_port};
+use tokio::net::TcpStream;
 
 use super::observed::{Observed, Scraper};
 use crate::collector::Collector;
@@ -24,6 +25,7 @@ impl Traffic {
     /// Makes everything happen.
     pub(crate) async fn drive(db: PgPool) -> Self {
         let mut traffic = Self::start(db).await;
+        traffic.doors().await;
         traffic.submits().await;
         traffic.attempts().await;
         traffic.operators().await;
@@ -107,6 +109,33 @@ impl Traffic {
         let worker = self.system.worker(&[("TASK_QUEUES", queue)]).await;
         self.scraper.watch(&worker);
         worker
+    }
+
+    /// A server with one place, which a client takes that never speaks TLS. Its metrics have places of their own.
+    async fn doors(&self) {
+        let certificates = Certificates::make();
+        let (certificate, key) = (certificates.certificate(), certificates.key());
+        let metrics_port = free_port().to_string();
+        let server = self.system.spawn(
+            "tasker-server",
+            "LISTEN_ADDRS",
+            &[
+                ("TLS_CERT_FILE", certificate.to_str().expect("a path in UTF-8")),
+                ("TLS_KEY_FILE", key.to_str().expect("a path in UTF-8")),
+                ("MAX_CONNECTIONS", "1"),
+                ("METRICS_PORT", &metrics_port),
+            ],
+        );
+        self.scraper.watch_at(format!("https://127.0.0.1:{metrics_port}"));
+        let address = server.url.trim_start_matches("http://");
+        let mut silent = Vec::new();
+        eventually("a connection is refused", SOON, async || {
+            silent.extend(TcpStream::connect(address).await);
+            self.scraper.moved("tasker_http_connections_refused_total")
+        })
+        .await;
+        drop(silent);
+        self.until(&["tasker_http_handshakes_failed_total"]).await;
     }
 
     async fn submits(&self) {
