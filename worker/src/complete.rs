@@ -65,11 +65,8 @@ async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, 
         let written = written.await;
         match written {
             Ok(ended) => {
-                tally.count(ended.iter().copied());
-                note_late(
-                    parcel.iter().map(|success| success.run.task),
-                    ended.into_iter().map(|(id, _)| id),
-                );
+                note_late(parcel.len(), ended.len());
+                tally.count(ended);
             }
             Err(_) if parcel.len() > 1 => {
                 let half = parcel.split_off(parcel.len() / 2);
@@ -117,11 +114,9 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     match written.await {
         Ok(ended) => {
             tally.count(ended.iter().map(|ended| (ended.id, ended.status)));
-            count_failures(others);
-            note_late(
-                others.iter().map(|other| other.run.task),
-                ended.iter().map(|ended| ended.id),
-            );
+            let written: HashSet<TaskId> = ended.iter().map(|ended| ended.id).collect();
+            count_failures(others, &written);
+            note_late(others.len(), written.len());
             parts.put_back_pending(ended).await;
         }
         // their texts were cleaned and cut, so no row can be at fault; recovery returns them
@@ -133,11 +128,11 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     }
 }
 
-/// Counts the attempts among them that failed.
-fn count_failures(others: &[EndedRun]) {
-    for other in others {
-        if !matches!(other.verdict, Verdict::GivenBack) {
-            counter!("tasker_failed_runs_total", "reason" => other.reason).increment(1);
+/// Counts the attempts among them that failed. Of those whose write came too late somebody else decided.
+fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
+    for ended in others {
+        if written.contains(&ended.run.task) && !matches!(ended.verdict, Verdict::GivenBack) {
+            counter!("tasker_failed_runs_total", "reason" => ended.reason).increment(1);
         }
     }
 }
@@ -171,14 +166,41 @@ where
 }
 
 /// Runs that were not this worker's any more: their writes changed nothing.
-fn note_late(sent: impl Iterator<Item = TaskId>, written: impl Iterator<Item = TaskId>) {
-    let written: HashSet<TaskId> = written.collect();
-    let late = sent.filter(|id| !written.contains(id)).count();
+fn note_late(sent: usize, written: usize) {
+    let late = sent.saturating_sub(written);
     if late > 0 {
         counter!("tasker_fenced_writes_total").increment(late as u64);
         info!(
             runs = late,
             "runs that were no longer this worker's were not written"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn only_failures_that_were_written_are_counted() {
+        let ended = |verdict, reason| EndedRun {
+            run: Run {
+                task: TaskId::generate(),
+                number: 1,
+            },
+            verdict,
+            reason,
+            error: None,
+        };
+        let failed = || ended(Verdict::DeadLetter(DeadLetterReason::Failed), "failed");
+        let others = [failed(), failed(), ended(Verdict::GivenBack, "given_back")];
+        let written = HashSet::from([others[0].run.task, others[2].run.task]);
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || count_failures(&others, &written));
+        let text = recorder.handle().render();
+        let counts: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(counts, [r#"tasker_failed_runs_total{reason="failed"} 1"#, ""]);
     }
 }

@@ -129,7 +129,7 @@ impl Ends {
     pub(crate) async fn flush(self: Arc<Self>, parts: Arc<Parts>) {
         loop {
             let mut batch = Batch::default();
-            let turn = {
+            let _turn = {
                 let mut waiting = self.receiver.lock().await;
                 if !waiting.begin(&mut batch, &parts).await {
                     return;
@@ -139,7 +139,6 @@ impl Ends {
                 turn
             };
             write(&parts, batch.ends).await;
-            drop(turn);
         }
     }
 }

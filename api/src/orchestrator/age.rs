@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::queue::{self, Queue};
-use tasker_shared::store::{self, PgPool, age};
+use tasker_shared::queue::Queue;
+use tasker_shared::store::{PgPool, age};
 use tasker_shared::task::QueueName;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::asked;
-use super::journal::Page;
+use super::journal::{Page, PassError};
 use super::leader_gauges::LeaderGauges;
 
 /// Time between passes, for limits that are not much shorter themselves.
@@ -20,17 +20,6 @@ const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Du
 const PASSES_KEPT: u32 = 3;
 /// Most heads of one list that are counted, which bounds what a pass costs.
 const HEADS_MAX: i64 = 10_000;
-
-/// Why a pass failed.
-#[derive(Debug, thiserror::Error)]
-pub enum AgeError {
-    /// Postgres did not answer.
-    #[error("Postgres did not answer")]
-    Postgres(#[from] store::Error),
-    /// Redis did not answer.
-    #[error("Redis did not answer")]
-    Redis(#[from] queue::Error),
-}
 
 /// Counts and publishes aged heads.
 #[derive(Debug)]
@@ -60,24 +49,14 @@ impl Ager {
 
     /// Publishes until `stop`. What was published last is forgotten by itself.
     pub async fn run(mut self, page: Page, stop: CancellationToken) {
-        let mut failed = false;
         while !stop.is_cancelled() {
-            let result = page.pass(self.run_once()).await;
-            // an outage lasts for many passes and is told once
-            if let (Err(error), false) = (&result, failed) {
-                warn!(error = error as &dyn std::error::Error, "ager: pass failed");
-            }
-            failed = result.is_err();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.interval) => {}
-            }
+            page.pass(self.run_once()).await;
+            stop.run_until_cancelled(sleep(self.interval)).await;
         }
     }
 
     /// One pass; returns how many heads of each list are aged.
-    pub async fn run_once(&mut self) -> Result<Vec<(QueueName, u64)>, AgeError> {
+    pub async fn run_once(&mut self) -> Result<Vec<(QueueName, u64)>, PassError> {
         let ageing: Vec<QueueName> = QueueName::classes()
             .into_iter()
             .filter(|class| class.class_above().is_some())

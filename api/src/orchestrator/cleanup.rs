@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tasker_shared::store::{self, PgPool, keys, recover};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::asked;
 use super::journal::Page;
-use crate::error::describe;
 
 /// Most keys of one statement.
 const BATCH: i64 = 1_000;
@@ -45,18 +45,12 @@ impl Cleaner {
     /// Cleans until `stop`.
     pub async fn run(self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match page.pass(self.run_once()).await {
-                Ok(done) if done != Cleaned::default() => {
-                    info!(keys = done.keys, workers = done.workers, "cleaner: cleaned up");
-                }
-                Ok(_) => {}
-                Err(error) => warn!(cause = describe(&error), "cleaner: pass failed"),
+            if let Some(done) = page.pass(self.run_once()).await
+                && done != Cleaned::default()
+            {
+                info!(keys = done.keys, workers = done.workers, "cleaner: cleaned up");
             }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.interval) => {}
-            }
+            stop.run_until_cancelled(sleep(self.interval)).await;
         }
     }
 

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tasker_shared::store::dead_letters::{Filter, purge_batch};
 use tasker_shared::store::{self, PgPool, retention};
 use tasker_shared::task::TaskId;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::asked;
 use super::journal::Page;
-use crate::error::describe;
 
 /// Most dead letters of one statement, which locks them and their keys.
 const BATCH: i64 = 1_000;
@@ -36,23 +36,14 @@ impl DeadLetterExpirer {
 
     /// Deletes until `stop`, which may cut a pass off.
     pub async fn run(self, page: Page, stop: CancellationToken) {
-        loop {
+        while !stop.is_cancelled() {
             let pass = async {
-                match page.pass(self.run_once()).await {
-                    Ok(0) => {}
-                    Ok(expired) => info!(dead_letters.expired = expired, "retention: deleted dead letters"),
-                    Err(error) => warn!(
-                        cause = describe(&error),
-                        "retention: dead letters were not deleted; the next pass goes on"
-                    ),
+                if let Some(expired @ 1..) = page.pass(self.run_once()).await {
+                    info!(dead_letters.expired = expired, "retention: deleted dead letters");
                 }
-                tokio::time::sleep(self.interval).await;
+                sleep(self.interval).await;
             };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = pass => {}
-            }
+            stop.run_until_cancelled(pass).await;
         }
     }
 
@@ -75,7 +66,7 @@ impl DeadLetterExpirer {
                     Some(last) if i64::try_from(taken.len()) == Ok(BATCH) => stretch.position.above = last.id,
                     _ => break,
                 }
-                tokio::time::sleep(began.elapsed()).await;
+                sleep(began.elapsed()).await;
             }
             if stretch.last {
                 return Ok(expired);

@@ -7,13 +7,12 @@ use tasker_shared::queue::Queue;
 use tasker_shared::store::gauges::{Reading, pending_types, read};
 use tasker_shared::store::{self, PgPool, partitions};
 use tasker_shared::task::QueueName;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::asked;
 use super::journal::Page;
 use super::leader_gauges::LeaderGauges;
-use crate::error::describe;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -59,19 +58,9 @@ impl GaugeKeeper {
     /// Reads and shows until `stop`. After a failure what was read last stays: a leader that cannot reach Postgres does not
     /// lead for long.
     pub async fn run(mut self, page: Page, stop: CancellationToken) {
-        let mut failed = false;
         while !stop.is_cancelled() {
-            let result = page.pass(self.run_once(Instant::now())).await;
-            // an outage lasts for many passes and is told once
-            if let (Err(error), false) = (&result, failed) {
-                warn!(cause = describe(error), "gauges: pass failed");
-            }
-            failed = result.is_err();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
-            }
+            page.pass(self.run_once(Instant::now())).await;
+            stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 

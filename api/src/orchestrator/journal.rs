@@ -5,6 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
+use tasker_shared::{queue, store};
+use tracing::warn;
+
+use crate::error::describe;
 
 /// What the duties of this server did.
 #[derive(Debug, Default)]
@@ -33,6 +37,17 @@ pub struct Passes {
     pub count: u64,
     /// How many of them failed.
     pub failures: u64,
+}
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// Postgres refused a statement or did not answer.
+    #[error("Postgres: {}", describe(.0))]
+    Postgres(#[from] store::Error),
+    /// Redis refused a command or did not answer.
+    #[error("Redis: {0}")]
+    Redis(#[from] queue::Error),
 }
 
 /// Where one duty writes.
@@ -91,16 +106,19 @@ impl Journal {
 }
 
 impl Page {
-    /// Carries a pass out, notes how it ended, and counts how long it took.
-    pub async fn pass<T, E>(&self, pass: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    /// Carries a pass out, notes how it ended and how long it took, and answers what it did. A failure is answered with nothing:
+    /// the next pass goes on. It is told in the log unless the pass before failed too, since an outage lasts for many.
+    pub async fn pass<T, E>(&self, pass: impl Future<Output = Result<T, E>>) -> Option<T>
+    where
+        PassError: From<E>,
+    {
         let began = Instant::now();
-        let result = pass.await;
-        self.note(began, result.is_err());
-        metrics::histogram!("tasker_duty_seconds", "duty" => self.duty).record(began.elapsed());
-        if result.is_err() {
-            metrics::counter!("tasker_duty_failures_total", "duty" => self.duty).increment(1);
+        let result = pass.await.map_err(PassError::from);
+        let failed_before = self.note(began, result.is_err());
+        if let (Err(cause), false) = (&result, failed_before) {
+            warn!(%cause, "{}: pass failed", self.duty);
         }
-        result
+        result.ok()
     }
 
     /// Notes that a list was made anew.
@@ -108,7 +126,8 @@ impl Page {
         self.journal.entries().rebuilt = Some(Instant::now());
     }
 
-    fn note(&self, began: Instant, failed: bool) {
+    /// Notes a pass, and answers whether the one before it failed.
+    fn note(&self, began: Instant, failed: bool) -> bool {
         let now = Instant::now();
         histogram!("tasker_duty_seconds", "duty" => self.duty).record(now.duration_since(began));
         counter!("tasker_duty_failures_total", "duty" => self.duty).increment(u64::from(failed));
@@ -126,20 +145,33 @@ impl Page {
             count: before.map_or(0, |passes| passes.count) + 1,
             failures: before.map_or(0, |passes| passes.failures) + u64::from(failed),
         };
-        passes.insert(self.duty, noted);
+        passes
+            .insert(self.duty, noted)
+            .is_some_and(|before| before.failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
+
+    async fn fails() -> store::Result<()> {
+        Err(store::Error::PoolTimedOut)
+    }
+
+    async fn works() -> store::Result<u8> {
+        Ok(7)
+    }
 
     #[tokio::test]
     async fn the_last_pass_of_a_duty_is_remembered_and_all_are_counted() {
         let journal = Arc::new(Journal::default());
         let page = journal.page("cleaner");
-        assert!(page.pass(async { Err::<(), ()>(()) }).await.is_err());
-        assert_eq!(page.pass(async { Ok::<u8, ()>(7) }).await, Ok(7));
+        assert_eq!(page.pass(fails()).await, None);
+        assert_eq!(page.pass(works()).await, Some(7));
         let [(duty, passes)] = journal.passes()[..] else {
             panic!("one duty")
         };
@@ -147,12 +179,29 @@ mod tests {
         assert_eq!((passes.count, passes.failures), (2, 1));
     }
 
+    #[test]
+    fn a_pass_is_measured_once() {
+        let page = Arc::new(Journal::default()).page("cleaner");
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || page.pass(fails()).now_or_never());
+        let text = recorder.handle().render();
+        for line in [
+            r#"tasker_duty_seconds_count{duty="cleaner"} 1"#,
+            r#"tasker_duty_failures_total{duty="cleaner"} 1"#,
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn what_a_leader_did_is_forgotten_when_it_leads_no_more() {
         let journal = Arc::new(Journal::default());
         journal.leads(true);
         for page in [journal.page("promoter"), journal.leader_page("recoverer")] {
-            page.pass(async { Ok::<(), ()>(()) }).await.expect("a pass");
+            page.pass(works()).await.expect("a pass");
         }
         assert_eq!(journal.passes().len(), 2);
         journal.leads(false);

@@ -30,6 +30,8 @@ pub struct Leadership {
     holder: String,
     term: Duration,
     journal: Arc<Journal>,
+    /// Whether the lease is taken at start whoever holds it.
+    seizes: bool,
 }
 
 impl Leadership {
@@ -40,7 +42,15 @@ impl Leadership {
             holder,
             term,
             journal: Arc::default(),
+            seizes: false,
         }
+    }
+
+    /// The same for a server that is the only one: whoever holds the lease when it starts was itself, killed. Should there be
+    /// another all the same, that one stops its duties when it next prolongs, and campaigns.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { seizes: true, ..self }
     }
 
     /// The same, and it notes in `journal` whether it leads.
@@ -50,15 +60,18 @@ impl Leadership {
     }
 
     /// Campaigns and leads until `stop`. While it leads, `duties` run; their token is cancelled when it no longer does.
-    pub async fn run<F>(self, duties: impl Fn(CancellationToken) -> F, stop: CancellationToken)
+    pub async fn run<F>(mut self, duties: impl Fn(CancellationToken) -> F, stop: CancellationToken)
     where
         F: Future<Output = ()>,
     {
         show(None);
         while !stop.is_cancelled() {
             let began = Instant::now();
-            match asked(leader::campaign(&self.db, &self.holder, self.term.as_secs_f64())).await {
-                Ok(Some(term)) => self.lead(term, began, &duties, &stop).await,
+            match asked(self.campaign()).await {
+                Ok(Some(term)) => {
+                    self.seizes = false;
+                    self.lead(term, began, &duties, &stop).await;
+                }
                 Ok(None) => {}
                 Err(error) => warn!(cause = describe(&error), "leader: cannot campaign"),
             }
@@ -67,6 +80,16 @@ impl Leadership {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(CAMPAIGN_INTERVAL) => {}
             }
+        }
+    }
+
+    /// Asks for the lease.
+    async fn campaign(&self) -> store::Result<Option<i64>> {
+        let seconds = self.term.as_secs_f64();
+        if self.seizes {
+            leader::seize(&self.db, &self.holder, seconds).await.map(Some)
+        } else {
+            leader::campaign(&self.db, &self.holder, seconds).await
         }
     }
 

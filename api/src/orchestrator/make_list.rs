@@ -10,7 +10,7 @@ use tasker_shared::store::rebuild::{Place, now, pending_after};
 use tasker_shared::task::{QueueName, TaskId};
 
 use super::asked;
-use super::rebuild::RebuildError;
+use super::journal::PassError;
 
 /// Ids read and pushed at once.
 const PAGE: i64 = 5_000;
@@ -30,7 +30,7 @@ pub(super) async fn make_list(
     queue: &Queue,
     name: &QueueName,
     maker: &str,
-) -> Result<usize, RebuildError> {
+) -> Result<usize, PassError> {
     let anew = queue.begin_list(name, maker).await?;
     let mut read = Read::default();
     let mut hints = 0;
@@ -58,7 +58,7 @@ async fn catch_up(
     name: &QueueName,
     read: Read,
     hints: usize,
-) -> Result<usize, RebuildError> {
+) -> Result<usize, PassError> {
     let until = asked(now(db)).await?;
     tokio::time::sleep(ON_THEIR_WAY).await;
     let kept = queue

@@ -28,15 +28,15 @@ use tasker_shared::store;
 use tasker_shared::task::TaskId;
 use tokio_util::sync::CancellationToken;
 
-pub use age::{AgeError, Ager};
+pub use age::Ager;
 pub use cleanup::{Cleaned, Cleaner};
 pub use expiry::DeadLetterExpirer;
 pub use gauges::GaugeKeeper;
-pub use journal::{Journal, Page, Passes};
+pub use journal::{Journal, Page, PassError, Passes};
 pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
-pub use rebuild::{RebuildError, Rebuilder};
+pub use rebuild::Rebuilder;
 pub use recover::{Recovered, Recoverer};
 pub use retention::PartitionDropper;
 pub use sampler::Sampler;
@@ -66,8 +66,11 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     );
 
     let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
-    let leadership =
+    let mut leadership =
         Leadership::new(state.db.clone(), holder, config.leader_term).told_to(Arc::clone(&state.journal));
+    if !config.distributed {
+        leadership = leadership.alone();
+    }
     let (state, worker_timeout, cleanup_interval) =
         (state.clone(), config.worker_timeout, config.cleanup_interval);
     let (retention_days, dead_letter_days) = (config.retention_days, config.dead_letter_retention_days);

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tasker_shared::store::{self, PgPool, partitions};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::asked;
 use super::journal::Page;
-use crate::error::describe;
 
 /// A day is made two weeks before it begins, so an hour more or less does not matter.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -29,23 +29,13 @@ impl PartitionKeeper {
 
     /// Makes what is missing, until `stop`.
     pub async fn run(self, page: Page, stop: CancellationToken) {
-        loop {
-            let pause = match page.pass(self.run_once()).await {
-                Ok(0) => INTERVAL,
-                Ok(made) => {
-                    info!(partitions.made = made, "partition keeper: made partitions");
-                    INTERVAL
-                }
-                Err(error) => {
-                    warn!(cause = describe(&error), "partition keeper: pass failed");
-                    INTERVAL_AFTER_FAILURE
-                }
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+        while !stop.is_cancelled() {
+            let made = page.pass(self.run_once()).await;
+            if let Some(made @ 1..) = made {
+                info!(partitions.made = made, "partition keeper: made partitions");
             }
+            let pause = made.map_or(INTERVAL_AFTER_FAILURE, |_| INTERVAL);
+            stop.run_until_cancelled(sleep(pause)).await;
         }
     }
 

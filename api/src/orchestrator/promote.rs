@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use tasker_shared::store::promote::{next_due_in, promote};
 use tasker_shared::store::{self, PgPool};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::asked;
 use super::journal::Page;
-use crate::error::describe;
 use crate::submit::push::Pusher;
 
 /// Most tasks of one statement.
@@ -35,23 +34,10 @@ impl Promoter {
 
     /// Promotes until `stop`.
     pub async fn run(self, page: Page, stop: CancellationToken) {
-        let mut failed = false;
-        loop {
-            let result = page.pass(self.run_once()).await;
-            // an outage lasts for many passes and is told once
-            if let (Err(error), false) = (&result, failed) {
-                warn!(cause = describe(error), "promoter: pass failed");
-            }
-            failed = result.is_err();
-            let pause = match result {
-                Ok(next_due) => next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX),
-                Err(_) => SLEEP_MAX,
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
+        while !stop.is_cancelled() {
+            let next_due = page.pass(self.run_once()).await.flatten();
+            let pause = next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX);
+            stop.run_until_cancelled(sleep(pause)).await;
         }
     }
 

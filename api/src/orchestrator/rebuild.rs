@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::queue::{self, Queue};
+use tasker_shared::queue::Queue;
+use tasker_shared::store::PgPool;
 use tasker_shared::store::rebuild::has_more_than;
-use tasker_shared::store::{self, PgPool};
 use tasker_shared::task::{QueueName, TaskId};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::asked;
-use super::journal::Page;
+use super::journal::{Page, PassError};
 use super::make_list::make_list;
 
 /// Time between looks whether Redis lost its data.
@@ -24,17 +25,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const LONG_LIST: u64 = 10_000;
 /// Time between comparisons of a long list.
 const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
-
-/// Why a pass failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// Postgres did not answer.
-    #[error("Postgres did not answer")]
-    Postgres(#[from] store::Error),
-    /// Redis did not answer.
-    #[error("Redis did not answer")]
-    Redis(#[from] queue::Error),
-}
 
 /// Compares lists with the table.
 #[derive(Debug)]
@@ -67,25 +57,17 @@ impl Rebuilder {
     /// Rebuilds until `stop`.
     pub async fn run(mut self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match page.pass(Box::pin(self.run_once(Instant::now()))).await {
-                Ok(rebuilt) => {
-                    for (queue, hints) in rebuilt {
-                        page.rebuilt();
-                        info!(%queue, hints, "rebuilder: a list lacked hints and was made anew");
-                    }
-                }
-                Err(error) => warn!(error = &error as &dyn std::error::Error, "rebuilder: pass failed"),
+            let rebuilt = page.pass(Box::pin(self.run_once(Instant::now()))).await;
+            for (queue, hints) in rebuilt.unwrap_or_default() {
+                page.rebuilt();
+                info!(%queue, hints, "rebuilder: a list lacked hints and was made anew");
             }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
-            }
+            stop.run_until_cancelled(sleep(LOOK)).await;
         }
     }
 
     /// One look at the time `now`; returns the lists that were made anew, with their lengths.
-    pub async fn run_once(&mut self, now: Instant) -> Result<Vec<(QueueName, usize)>, RebuildError> {
+    pub async fn run_once(&mut self, now: Instant) -> Result<Vec<(QueueName, usize)>, PassError> {
         let intact = self.queue.lists_are_marked().await?;
         let waited = self
             .last
@@ -102,7 +84,7 @@ impl Rebuilder {
     }
 
     /// Compares the lists that are due; lists of a Redis that lost its data all are, and one look is enough for them.
-    async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, RebuildError> {
+    async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, PassError> {
         let depths = self.queue.depths(&self.queues).await?;
         let mut rebuilt = Vec::new();
         for (queue, depth) in self.queues.clone().into_iter().zip(depths) {

@@ -10,6 +10,7 @@ use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::liveness::{self, Look, Lookout};
 use tasker_shared::store::{self, PgPool, recover};
 use tasker_shared::task::TaskStatus;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,7 +19,6 @@ use super::journal::Page;
 use super::leader_gauges::LeaderGauges;
 use super::roster::Roster;
 use super::watch::{Verdict, Watch};
-use crate::error::describe;
 use crate::submit::push::Pusher;
 
 /// Time between passes.
@@ -78,23 +78,17 @@ impl Recoverer {
     /// Recovers until `stop`.
     pub async fn run(mut self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match page.pass(Box::pin(self.run_once(Instant::now()))).await {
-                Ok(done) if done != Recovered::default() => {
-                    warn!(
-                        workers.dead = done.workers,
-                        tasks.recovered = done.tasks,
-                        runs.overdue = done.overdue,
-                        "recoverer: runs were lost"
-                    );
-                }
-                Ok(_) => {}
-                Err(error) => warn!(cause = describe(&error), "recoverer: pass failed"),
+            if let Some(done) = page.pass(Box::pin(self.run_once(Instant::now()))).await
+                && done != Recovered::default()
+            {
+                warn!(
+                    workers.dead = done.workers,
+                    tasks.recovered = done.tasks,
+                    runs.overdue = done.overdue,
+                    "recoverer: runs were lost"
+                );
             }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
-            }
+            stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 

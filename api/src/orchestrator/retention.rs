@@ -6,12 +6,12 @@ use std::time::Duration;
 use tasker_shared::store::partitions::TABLES;
 use tasker_shared::store::retention::{self, Partition, Stage};
 use tasker_shared::store::{self, PgPool};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::asked;
 use super::journal::Page;
-use crate::error::describe;
 
 /// A day that is over goes some minutes later.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -36,25 +36,15 @@ impl PartitionDropper {
 
     /// Drops until `stop`, which may cut a pass off.
     pub async fn run(self, page: Page, stop: CancellationToken) {
-        loop {
+        while !stop.is_cancelled() {
             let pass = async {
                 let pause = match page.pass(self.run_once()).await {
-                    Ok(_) => INTERVAL,
-                    Err(error) => {
-                        warn!(
-                            cause = describe(&error),
-                            "retention: a partition was not dropped; the next pass goes on"
-                        );
-                        INTERVAL_AFTER_FAILURE
-                    }
+                    Some(_) => INTERVAL,
+                    None => INTERVAL_AFTER_FAILURE,
                 };
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
             };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = pass => {}
-            }
+            stop.run_until_cancelled(pass).await;
         }
     }
 

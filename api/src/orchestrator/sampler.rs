@@ -9,12 +9,11 @@ use tasker_shared::queue::Queue;
 use tasker_shared::store::scaling::{QueueFacts, facts, sample};
 use tasker_shared::store::{self, PgPool};
 use tasker_shared::task::QueueName;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::asked;
 use super::journal::Page;
-use crate::error::describe;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
 /// Time between samples: workers bring new totals no more often.
@@ -56,19 +55,9 @@ impl Sampler {
 
     /// Samples and shows until `stop`. After a failure what was found last stays.
     pub async fn run(self, page: Page, stop: CancellationToken) {
-        let mut failed = false;
         while !stop.is_cancelled() {
-            let result = page.pass(self.run_once()).await;
-            // an outage lasts for many passes and is told once
-            if let (Err(error), false) = (&result, failed) {
-                warn!(cause = describe(error), "sampler: pass failed");
-            }
-            failed = result.is_err();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
-            }
+            page.pass(self.run_once()).await;
+            stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 

@@ -9,6 +9,7 @@ use tasker_server::orchestrator::{Leadership, Promoter, Rebuilder, Recovered, Re
 use tasker_server::submit::push::Pusher;
 use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::store::insert::{NewTask, insert};
+use tasker_shared::store::leader;
 use tasker_shared::store::liveness::{LivenessKey, Session};
 use tasker_shared::store::workers::{NewWorker, Work, heartbeat, register};
 use tasker_shared::task::{QueueName, TaskId};
@@ -28,6 +29,10 @@ struct Candidate {
 }
 
 fn candidate(db: &PgPool, name: &str) -> Candidate {
+    campaigning(Leadership::new(db.clone(), name.to_owned(), TERM))
+}
+
+fn campaigning(leadership: Leadership) -> Candidate {
     let running = Arc::new(AtomicU32::new(0));
     let stop = CancellationToken::new();
     let counted = Arc::clone(&running);
@@ -39,7 +44,6 @@ fn candidate(db: &PgPool, name: &str) -> Candidate {
             counted.fetch_sub(1, Ordering::SeqCst);
         }
     };
-    let leadership = Leadership::new(db.clone(), name.to_owned(), TERM);
     let ended = tokio::spawn(leadership.run(duties, stop.clone()));
     Candidate { stop, running, ended }
 }
@@ -61,6 +65,27 @@ async fn one_server_leads_and_another_follows_when_it_stops(db: PgPool) {
     eventually("the second leads", SOON, async || second.leads()).await;
     second.stop.cancel();
     second.ended.await.expect("no panic");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn the_only_server_leads_at_once_when_it_was_killed_and_started_again(db: PgPool) {
+    let seconds = 3_600.0;
+    leader::seize(&db, "itself before", seconds)
+        .await
+        .expect("a lease");
+    let alone = Leadership::new(db.clone(), "alone".to_owned(), TERM).alone();
+    let alone = campaigning(alone);
+    eventually("it leads", SOON, async || alone.leads()).await;
+
+    // the lease of another that came meanwhile is left to run out: it is taken once only
+    leader::seize(&db, "another", seconds).await.expect("a lease");
+    eventually("it leads no more", SOON, async || !alone.leads()).await;
+    let seized = Instant::now();
+    leader::seize(&db, "another", 3.0).await.expect("a lease");
+    eventually("it leads again", SOON, async || alone.leads()).await;
+    assert!(seized.elapsed() > Duration::from_millis(2_900));
+    alone.stop.cancel();
+    alone.ended.await.expect("no panic");
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]

@@ -102,6 +102,8 @@ pub struct ServerConfig {
     pub breaker: Limits,
     /// How long a leader's lease lasts without renewal.
     pub leader_term: Duration,
+    /// Whether there may be other servers, whose leases are respected at start.
+    pub distributed: bool,
     /// Time between the heartbeats of a worker.
     pub heartbeat_interval: Duration,
     /// Silence after which a worker counts as dead.
@@ -160,6 +162,7 @@ impl ServerConfig {
             shutdown_timeout: reader.duration("SHUTDOWN_TIMEOUT", Duration::ZERO..=HOUR),
             breaker: worker::read_breaker(reader),
             leader_term: reader.duration("LEADER_TERM", 5 * SECOND..=HOUR),
+            distributed: reader.switch("DISTRIBUTED_MODE"),
             heartbeat_interval,
             worker_timeout,
             cleanup_interval: reader.duration("CLEANUP_INTERVAL", SECOND..=DAY),

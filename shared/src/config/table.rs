@@ -339,6 +339,12 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Server,
+        "DISTRIBUTED_MODE",
+        Some("true"),
+        "false where there is one server only: started again, it leads at once, without waiting for its old lease to end",
+    ),
+    entry(
+        Server,
         "CLEANUP_INTERVAL",
         Some("1m"),
         "Time between the leader's clean-ups; at least 1s",

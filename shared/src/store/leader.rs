@@ -18,6 +18,19 @@ pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Re
     .await
 }
 
+/// Takes the lease for `seconds` whoever holds it, and returns the new term, which ends the holder's.
+pub async fn seize(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Result<i64> {
+    sqlx::query_scalar!(
+        "UPDATE leader_lease
+            SET holder = $1, term = term + 1, expires_at = now() + make_interval(secs => $2)
+         RETURNING term",
+        holder,
+        seconds,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Prolongs the lease of `term` for `seconds` from now. False if it has run out or is another's.
 pub async fn renew(db: impl PgExecutor<'_>, holder: &str, term: i64, seconds: f64) -> Result<bool> {
     let done = sqlx::query!(

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Measures how long the images take to build: with nothing changed, after a change of code, and with --cold from nothing. It
+# builds a copy of the working tree, under names of its own.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$ROOT"
+
+usage() {
+  cat <<'END2'
+usage: docker/scripts/benchmark-builds.sh [--network NAME] [--cold]
+
+  --network NAME  the network of the builds: host, where containers have no way out of their own
+  --cold          begins with an empty cache: throws away what this Docker engine keeps of ALL builds
+END2
+}
+
+COLD='' NETWORK=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --network) NETWORK=(--network "${2:?a name is missing}"); shift ;;
+    --cold) COLD=yes ;;
+    -h | --help) usage; exit ;;
+    *) usage >&2; exit 2 ;;
+  esac
+  shift
+done
+
+export DOCKER_BUILDKIT=1 BUILDKIT_PROGRESS=plain
+COPY=$(mktemp -d) LOG=$(mktemp)
+finish() {
+  rm -rf "$COPY" "$LOG"
+  docker image rm -f tasker-build-benchmark:server tasker-build-benchmark:worker >/dev/null 2>&1 || true
+}
+trap finish EXIT
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$COPY" --
+
+build() { # NAME DOCKERFILE
+  docker build "${NETWORK[@]}" -f "$COPY/$2" -t "tasker-build-benchmark:$1" "$COPY" >"$LOG" 2>&1 && return
+  tail -40 "$LOG" >&2
+  return 1
+}
+
+measure() { # TEXT
+  local began=$SECONDS
+  build server docker/api/Dockerfile
+  local server=$((SECONDS - began)) worker_began=$SECONDS
+  build worker docker/task-worker/Dockerfile
+  printf '%-34s server %4d s, worker then %4d s\n' "$1" "$server" $((SECONDS - worker_began))
+}
+
+if [ -n "$COLD" ]; then
+  docker builder prune --all --force >/dev/null
+  measure 'from nothing'
+else
+  measure 'first, with what the cache has'
+fi
+measure 'nothing changed'
+echo "// changed at $(date +%s)" >>"$COPY/shared/src/lib.rs"
+measure 'code changed (shared/src/lib.rs)'
