@@ -94,6 +94,8 @@ impl WorkerBuilder {
 
     /// Runs inside a process that looks after logs and signals itself, until `shutdown`'s soft token is cancelled.
     ///
+    /// Dropped before that, it ends at once, and its tasks come back by recovery.
+    ///
     /// A worker that finds itself declared dead drops its runs, which are others' by then, and comes back under a new id.
     pub async fn run_until(self, config: WorkerConfig, shutdown: Shutdown) -> Result<(), RunError> {
         let registry = Arc::new(Registry::new(self.tasks)?);

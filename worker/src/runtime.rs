@@ -11,7 +11,7 @@ use tasker_shared::store::{self, Kept, PgPool, workers};
 use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_shared::telemetry::Metrics;
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -168,6 +168,7 @@ pub(crate) async fn run(
         status: Status::new(&config, metrics),
         config,
     });
+    let dropped = DropGuards::of(&parts);
     http::serve(&parts).await?;
     if let Some(key) = start::register(&parts).await {
         info!(worker_id = %parts.worker_id, "the worker is registered and drains its queues");
@@ -195,6 +196,7 @@ pub(crate) async fn run(
     }
     parts.no_more_ends.cancel();
     parts.shutdown.drained().await;
+    dropped.disarm();
     if parts.shutdown.panicked() {
         return Err(RunError::Panicked);
     }
@@ -202,6 +204,26 @@ pub(crate) async fn run(
         Err(RunError::DeclaredDead)
     } else {
         Ok(())
+    }
+}
+
+/// Ends everything at once when whoever runs the worker drops it, as a kill would: its tasks come back by recovery.
+struct DropGuards {
+    hard: DropGuard,
+    no_more_ends: DropGuard,
+}
+
+impl DropGuards {
+    fn of(parts: &Parts) -> Self {
+        Self {
+            hard: parts.shutdown.hard().clone().drop_guard(),
+            no_more_ends: parts.no_more_ends.clone().drop_guard(),
+        }
+    }
+
+    fn disarm(self) {
+        self.hard.disarm();
+        self.no_more_ends.disarm();
     }
 }
 

@@ -89,3 +89,28 @@ async fn an_idle_worker_stops_at_once(db: PgPool) {
     .await;
     worker.stop().await.expect("a clean stop");
 }
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_that_is_dropped_leaves_no_connection(db: PgPool) {
+    let system = System::new(db);
+    let worker = system.built_in_worker(&[]);
+    let id = system.submit(a_task("echo")).await;
+    system.until(id, TaskStatus::Completed).await;
+    assert!(sessions(&system.db).await > 0);
+    drop(worker);
+    eventually("its sessions are gone", SOON, async || {
+        sessions(&system.db).await == 0
+    })
+    .await;
+}
+
+/// The sessions of workers in this database.
+async fn sessions(db: &PgPool) -> i64 {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name LIKE 'tasker-w%'",
+    )
+    .fetch_one(db)
+    .await
+    .expect("an answer")
+}
