@@ -39,7 +39,8 @@ pub fn doors(config: &ServerConfig) -> (Door, Door) {
         connections: fitting(config.max_connections, others),
         ..Limits::default()
     };
-    let door = Door::new(limits, config.tls.as_ref().map(ServerTls::config));
+    let door =
+        Door::new(limits, config.tls.as_ref().map(ServerTls::config)).behind(&config.sign_in.trusted_proxies);
     let operations = door.with_places(OPERATIONS_CONNECTIONS);
     (door, operations)
 }

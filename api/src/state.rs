@@ -27,7 +27,7 @@ use crate::submit::push::Pusher;
 use crate::types::TypeCache;
 use crate::watcher::Watcher;
 
-/// Room for the bodies of single submits.
+/// Room for the bodies of single submits, unless twice the largest is more: nobody may take more than half.
 const SINGLE_ROOM_BYTES: usize = 64 * 1024 * 1024;
 /// Room for the bodies of batches: three of the largest.
 const BATCH_ROOM_BYTES: usize = 3 * BATCH_BYTES_MAX;
@@ -165,7 +165,7 @@ impl AppState {
             requests: Semaphore::new(REQUESTS_MAX),
             mode: config.mode,
             queues: config.queues.known.clone(),
-            single_room: Budget::new(SINGLE_ROOM_BYTES),
+            single_room: Budget::new(SINGLE_ROOM_BYTES.max(2 * config.max_body_bytes)),
             batch_room: Budget::new(BATCH_ROOM_BYTES),
             dead_letter_passes: Arc::new(Semaphore::new(PASSES_AT_ONCE)),
             max_body_bytes: config.max_body_bytes,

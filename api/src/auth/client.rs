@@ -1,6 +1,6 @@
 //! Where a request comes from: the client's address, and whether a page of another site sent it. Pure.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use tasker_shared::config::Network;
@@ -39,17 +39,6 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr
 fn hop_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse().map(|address: SocketAddr| address.ip());
     text.parse().or_else(|_| with_port()).ok()
-}
-
-/// What addresses are counted by: one client commonly has a whole network of `IPv6`.
-pub fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        ip @ IpAddr::V4(_) => ip,
-    }
 }
 
 /// Whether a browser says that a page of another site sent a request that may change something. Browsers send the password
@@ -124,13 +113,6 @@ mod tests {
         headers.append("x-forwarded-for", odd);
         let peer = "10.0.0.1".parse().expect("an address");
         assert_eq!(address(peer, &headers, &proxies), peer);
-    }
-
-    #[test]
-    fn an_ipv6_network_counts_as_one_client() {
-        let of = |text: &str| counted_as(text.parse().expect("an address")).to_string();
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(of("::ffff:1.2.3.4"), "1.2.3.4");
     }
 
     #[test]

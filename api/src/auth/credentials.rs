@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -40,14 +40,10 @@ pub struct Unreadable;
 
 /// The credentials in `headers`; nothing if there are none.
 pub fn read(headers: &HeaderMap) -> Result<Option<Credentials>, Unreadable> {
-    let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = given.next() else {
-        let key = headers.get(API_KEY);
+    let key = only(headers, &API_KEY)?;
+    let Some(value) = only(headers, &header::AUTHORIZATION)? else {
         return key.map(|key| bearer(text(key.as_bytes())?)).transpose();
     };
-    if given.next().is_some() {
-        return Err(Unreadable);
-    }
     let (scheme, rest) = text(value.as_bytes())?.split_once(' ').ok_or(Unreadable)?;
     if scheme.eq_ignore_ascii_case("basic") {
         basic(rest.trim()).map(Some)
@@ -55,6 +51,15 @@ pub fn read(headers: &HeaderMap) -> Result<Option<Credentials>, Unreadable> {
         bearer(rest).map(Some)
     } else {
         Err(Unreadable)
+    }
+}
+
+/// The value of a header that may be given once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Unreadable> {
+    let mut given = headers.get_all(name).iter();
+    match (given.next(), given.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Unreadable),
     }
 }
 
@@ -121,6 +126,8 @@ mod tests {
             assert_eq!(of(&[("authorization", value)]), Err(Unreadable), "{value}");
         }
         let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(of(&twice), Err(Unreadable));
+        let twice = [("x-api-key", "tsk_a"), ("x-api-key", "tsk_b")];
         assert_eq!(of(&twice), Err(Unreadable));
         let long = format!("Bearer {}", "x".repeat(5_000));
         assert_eq!(of(&[("authorization", &long)]), Err(Unreadable));

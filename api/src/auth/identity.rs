@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use tasker_shared::http::counted_as;
 use tasker_shared::role::Role;
 use tasker_shared::store::api_keys::ApiKeyGrant;
 use tasker_shared::task::QueueName;
@@ -64,6 +65,15 @@ impl Identity {
     }
 }
 
+/// Who is counted together, where one of them may take only so much.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Whoever signed in by this name.
+    Name(Arc<str>),
+    /// Whoever did not, from this address (of `IPv6`: its network).
+    Address(IpAddr),
+}
+
 /// Whoever a request comes from. A handler takes it as an argument; every route that is not open has one.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -77,6 +87,14 @@ impl Caller {
     /// The name in logs and in the history of tasks.
     pub fn name(&self) -> &str {
         &self.identity.name
+    }
+
+    /// Whom their requests are counted with.
+    pub fn counted(&self) -> Counted {
+        match self.identity.by {
+            SignedInBy::Nothing => Counted::Address(counted_as(self.address)),
+            _ => Counted::Name(Arc::clone(&self.identity.name)),
+        }
     }
 
     /// The queues that they are held to; nothing for none.
@@ -106,6 +124,14 @@ impl Caller {
             return Err(Refusal::Role { has, needs });
         }
         self.check(queue)
+    }
+
+    /// The queues that a list is narrowed to: the one that was asked for, or all that they may see; nothing for all there are.
+    pub fn visible(&self, asked: Option<QueueName>) -> Result<Option<Vec<QueueName>>, Refusal> {
+        match asked {
+            Some(queue) => self.check(&queue).map(|()| Some(vec![queue])),
+            None => Ok(self.identity.queues.clone()),
+        }
     }
 
     /// The queue that an action on many tasks is narrowed to: the one that was asked for, or their only one.

@@ -25,16 +25,16 @@ use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tasker_shared::config::{Admin, Network, SignInConfig};
+use tasker_shared::http::counted_as;
 use tasker_shared::role::Role;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use guard::guard;
-pub use identity::{Caller, Identity, SignedInBy};
+pub use identity::{Caller, Counted, Identity, SignedInBy};
 pub use refusal::Refusal;
 
 use crate::error::ApiError;
-use client::counted_as;
 use credentials::Credentials;
 use failures::Failures;
 use keys::{Keys, Memory, hash};

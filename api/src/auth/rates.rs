@@ -13,23 +13,22 @@ use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tasker_shared::task::limits::BATCH_TASKS;
 
-use super::client::counted_as;
-use super::identity::{Caller, SignedInBy};
+use super::identity::{Caller, Counted};
 use super::refusal::Refusal;
 
-/// Who is counted together. There are no more names than keys and users, and so many addresses at most: memory is bounded
+/// What is counted together. There are no more names than keys and users, and so many addresses at most: memory is bounded
 /// without anybody being forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Counted {
+enum Bucket {
     Name(Arc<str>),
-    Address(u16),
+    Addresses(u16),
 }
 
 /// The limits, and how much of them is used.
 #[derive(Debug)]
 pub struct Rates {
-    requests: DefaultKeyedRateLimiter<Counted>,
-    batches: DefaultKeyedRateLimiter<Counted>,
+    requests: DefaultKeyedRateLimiter<Bucket>,
+    batches: DefaultKeyedRateLimiter<Bucket>,
     hasher: RandomState,
 }
 
@@ -49,7 +48,7 @@ impl Rates {
     pub fn request(&self, caller: &Caller) -> Result<(), Refusal> {
         let limit = &self.requests;
         limit
-            .check_key(&self.counted(caller))
+            .check_key(&self.bucket(caller))
             .map_err(|until| Refusal::Rate(until.wait_time_from(limit.clock().now())))
     }
 
@@ -59,7 +58,7 @@ impl Rates {
             return Ok(());
         };
         let limit = &self.batches;
-        match limit.check_key_n(&self.counted(caller), tasks) {
+        match limit.check_key_n(&self.bucket(caller), tasks) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(until)) => Err(Refusal::Rate(until.wait_time_from(limit.clock().now()))),
             // a batch has no more tasks than there is room for
@@ -75,10 +74,10 @@ impl Rates {
         }
     }
 
-    fn counted(&self, caller: &Caller) -> Counted {
-        match caller.identity.by {
-            SignedInBy::Nothing => Counted::Address(self.place(counted_as(caller.address))),
-            _ => Counted::Name(Arc::clone(&caller.identity.name)),
+    fn bucket(&self, caller: &Caller) -> Bucket {
+        match caller.counted() {
+            Counted::Name(name) => Bucket::Name(name),
+            Counted::Address(address) => Bucket::Addresses(self.place(address)),
         }
     }
 
@@ -95,7 +94,7 @@ impl Rates {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::super::identity::Identity;
+    use super::super::identity::{Identity, SignedInBy};
     use super::*;
 
     fn caller(name: &str) -> Caller {

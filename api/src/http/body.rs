@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
+use crate::auth::{Caller, Counted, SignedInBy};
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::submit::budget::{Budget, Held};
@@ -56,6 +57,7 @@ async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Byt
     let announced = content_length(headers);
     // who asks before sending has not sent anything yet
     let asks_first = headers.contains_key(header::EXPECT);
+    let owner = request.extensions().get::<Caller>().and_then(owner);
     let mut body = request.into_body();
     if announced.is_some_and(|length| length > limit) {
         if !asks_first {
@@ -63,7 +65,7 @@ async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Byt
         }
         return Err(ApiError::BodyTooLarge(limit));
     }
-    match tokio::time::timeout(READ_TIMEOUT, read(&mut body, room, limit)).await {
+    match tokio::time::timeout(READ_TIMEOUT, read(&mut body, room, owner, limit)).await {
         Ok(Err(error @ ApiError::BodyTooLarge(_))) => {
             drain(&mut body).await;
             Err(error)
@@ -73,8 +75,19 @@ async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Byt
     }
 }
 
-async fn read(body: &mut Body, room: &Budget, limit: usize) -> Result<(Bytes, Held), ApiError> {
-    let mut held = room.begin()?;
+/// Whose share of the room a body takes. Without sign-in all programs of this machine look the same, and share all of it.
+fn owner(caller: &Caller) -> Option<Counted> {
+    let unknown = caller.identity.by == SignedInBy::Nothing && caller.address.to_canonical().is_loopback();
+    (!unknown).then(|| caller.counted())
+}
+
+async fn read(
+    body: &mut Body,
+    room: &Budget,
+    owner: Option<Counted>,
+    limit: usize,
+) -> Result<(Bytes, Held), ApiError> {
+    let mut held = room.begin(owner)?;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {

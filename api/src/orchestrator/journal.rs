@@ -153,17 +153,19 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Ready, ready};
+
     use futures_util::FutureExt;
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
 
-    async fn fails() -> store::Result<()> {
-        Err(store::Error::PoolTimedOut)
+    fn fails() -> Ready<store::Result<()>> {
+        ready(Err(store::Error::PoolTimedOut))
     }
 
-    async fn works() -> store::Result<u8> {
-        Ok(7)
+    fn works() -> Ready<store::Result<u8>> {
+        ready(Ok(7))
     }
 
     #[tokio::test]

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use tasker_shared::store::dead_letters::{self, Filter};
-use tasker_shared::task::QueueName;
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::wire::{DeadLetterFilter, TaskPage};
 
-use super::list::{LIMIT, check_queue, invalid_cursor, read_limit, read_time, visible};
+use super::list::{LIMIT, invalid_cursor, read_limit, read_queue, read_time};
+use super::view;
 use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
@@ -40,42 +40,44 @@ pub async fn list_dead_letters(
     caller: Caller,
     mut query: Query,
 ) -> Result<Json<TaskPage>, ApiError> {
-    let filter = Filter {
+    let mut filter = Filter {
         task_name: query.take("task_name", |text| Ok::<_, String>(text.to_owned())),
-        queue: query.take("queue", read_queue),
+        queues: None,
         reason: query.take("reason", read_reason),
         before: query.take("before", read_time),
     };
+    let queue = query.take("queue", read_queue);
     let limit = query.take("limit", read_limit).unwrap_or(LIMIT);
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
-    check_queue(&caller, filter.queue.as_ref())?;
+    filter.queues = caller.visible(queue)?;
     let name = format!("dead letters {filter:?}");
     let below = match cursor {
         None => None,
         Some(text) => Some(cursor::decode(&text, &name).ok_or_else(invalid_cursor)?),
     };
     let page = dead_letters::list(&state.db, &filter, below, limit).await?;
-    let tasks = visible(page.tasks, &caller)?;
+    let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
     let next_cursor = page.next.map(|id| cursor::encode(id, &name));
     Ok(Json(TaskPage { tasks, next_cursor }))
 }
 
-/// The filter in a body.
-pub(super) fn read_filter(body: &[u8]) -> Result<Filter, ApiError> {
+/// The filter in a body, narrowed to what the caller may act on.
+pub(super) fn read_filter(body: &[u8], caller: &Caller) -> Result<Filter, ApiError> {
     let sent: DeadLetterFilter = read_flat(body)?;
     let mut faults = Vec::new();
-    let filter = Filter {
+    let queue = field("/queue", sent.queue, read_queue, &mut faults);
+    let mut filter = Filter {
         task_name: sent.task_name,
-        queue: field("/queue", sent.queue, read_queue, &mut faults),
+        queues: None,
         reason: field("/reason", sent.reason, read_reason, &mut faults),
         before: field("/before", sent.before, read_time, &mut faults),
     };
-    if faults.is_empty() {
-        Ok(filter)
-    } else {
-        Err(ApiError::Refused(faults))
+    if !faults.is_empty() {
+        return Err(ApiError::Refused(faults));
     }
+    filter.queues = caller.narrowed(queue)?.map(|queue| vec![queue]);
+    Ok(filter)
 }
 
 /// Whether `?dry_run` asks to count only.
@@ -100,10 +102,6 @@ fn field<T, E: Into<String>>(
         .ok()
 }
 
-fn read_queue(text: &str) -> Result<QueueName, String> {
-    QueueName::parse(text).map_err(|error| error.to_string())
-}
-
 fn read_reason(text: &str) -> Result<DeadLetterReason, String> {
     DeadLetterReason::parse(text).ok_or_else(|| {
         let names = DeadLetterReason::ALL.map(DeadLetterReason::as_str);
@@ -113,10 +111,23 @@ fn read_reason(text: &str) -> Result<DeadLetterReason, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use tasker_shared::task::QueueName;
+
     use super::*;
+    use crate::auth::Identity;
+
+    fn anybody() -> Caller {
+        Caller {
+            identity: Arc::new(Identity::everybody()),
+            address: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
 
     fn pointers(body: &str) -> Vec<String> {
-        match read_filter(body.as_bytes()) {
+        match read_filter(body.as_bytes(), &anybody()) {
             Err(ApiError::Refused(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
             other => panic!("{body}: {other:?}"),
         }
@@ -124,8 +135,8 @@ mod tests {
 
     #[test]
     fn an_empty_object_means_all_dead_letters() {
-        let filter = read_filter(b"{}").expect("sound");
-        assert!(filter.task_name.is_none() && filter.queue.is_none());
+        let filter = read_filter(b"{}", &anybody()).expect("sound");
+        assert!(filter.task_name.is_none() && filter.queues.is_none());
         assert!(filter.reason.is_none() && filter.before.is_none());
     }
 
@@ -133,8 +144,8 @@ mod tests {
     fn a_filter_is_read_with_its_aliases() {
         let body =
             br#"{"task_name":"t","queue":"high","reason":"crash_loop","before":"2026-01-31T12:00:00+01:00"}"#;
-        let filter = read_filter(body).expect("sound");
-        assert_eq!(filter.queue, Some(QueueName::high()));
+        let filter = read_filter(body, &anybody()).expect("sound");
+        assert_eq!(filter.queues, Some(vec![QueueName::high()]));
         assert_eq!(filter.reason, Some(DeadLetterReason::CrashLoop));
         assert_eq!(
             filter.before.map(|time| time.to_rfc3339()).as_deref(),
@@ -150,6 +161,9 @@ mod tests {
             pointers(r#"{"queue":"NO","reason":"bad luck","before":"yesterday"}"#),
             ["/queue", "/reason", "/before"]
         );
-        assert!(matches!(read_filter(b""), Err(ApiError::Malformed(_))));
+        assert!(matches!(
+            read_filter(b"", &anybody()),
+            Err(ApiError::Malformed(_))
+        ));
     }
 }

@@ -31,8 +31,7 @@ pub async fn purge_dead_letters(
     SingleBody(body, _held): SingleBody,
 ) -> Result<Json<DeadLettersPurged>, ApiError> {
     let dry_run = read_dry_run(query)?;
-    let mut filter = read_filter(&body)?;
-    filter.queue = caller.narrowed(filter.queue)?;
+    let filter = read_filter(&body, &caller)?;
     let outcome = if dry_run {
         count(&state, &filter).await?
     } else {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Datelike as _, Utc};
-use tasker_shared::store::records::{self, Filter, TaskRecord};
+use tasker_shared::store::records::{self, Filter};
 use tasker_shared::task::{QueueName, TaskStatus};
-use tasker_shared::wire::{Task, TaskPage};
+use tasker_shared::wire::TaskPage;
 
 use super::view;
 use crate::auth::Caller;
@@ -48,31 +48,21 @@ pub async fn list_tasks(
     caller: Caller,
     mut query: Query,
 ) -> Result<Json<TaskPage>, ApiError> {
-    let filter = read_filter(&mut query);
+    let mut filter = read_filter(&mut query);
+    let queue = query.take("queue", read_queue);
     let limit = query.take("limit", read_limit).unwrap_or(LIMIT);
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
-    check_queue(&caller, filter.queue.as_ref())?;
+    filter.queues = caller.visible(queue)?;
     let name = canonical(&filter);
     let before = match cursor {
         None => None,
         Some(text) => Some(cursor::decode(&text, &name).ok_or_else(invalid_cursor)?),
     };
     let page = records::list(&state.db, &filter, before, limit).await?;
-    let tasks = visible(page.tasks, &caller)?;
+    let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
     let next_cursor = page.next.map(|id| cursor::encode(id, &name));
     Ok(Json(TaskPage { tasks, next_cursor }))
-}
-
-/// Refuses a filter for a queue that the caller may not see.
-pub(super) fn check_queue(caller: &Caller, queue: Option<&QueueName>) -> Result<(), ApiError> {
-    queue.map_or(Ok(()), |queue| Ok(caller.check(queue)?))
-}
-
-/// Those of a page that the caller may see: a page may hold fewer than were asked for.
-pub(super) fn visible(tasks: Vec<TaskRecord>, caller: &Caller) -> Result<Vec<Task>, ApiError> {
-    let seen = tasks.into_iter().filter(|task| caller.may_use(&task.queue));
-    seen.map(view::task).collect()
 }
 
 /// The error about a cursor from elsewhere.
@@ -88,15 +78,17 @@ fn read_filter(query: &mut Query) -> Filter {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
     Filter {
         status: query.take("status", read_status),
-        queue: query.take("queue", |text| {
-            QueueName::parse(text).map_err(|error| error.to_string())
-        }),
         task_name: query.take("task_name", text),
         tag: query.take("tag", text),
         worker_id: query.take("worker_id", text),
         created_after: query.take("created_after", read_time),
         created_before: query.take("created_before", read_time),
+        queues: None,
     }
+}
+
+pub(super) fn read_queue(text: &str) -> Result<QueueName, String> {
+    QueueName::parse(text).map_err(|error| error.to_string())
 }
 
 fn read_status(text: &str) -> Result<TaskStatus, String> {

@@ -1,9 +1,12 @@
-//! Room for bodies, counted in bytes: what requests hold in memory at once is bounded, whoever sends it.
+//! Room for bodies, counted in bytes: what requests hold in memory at once is bounded, and nobody's requests hold more than half
+//! of it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::auth::Counted;
 use crate::error::ApiError;
 
 /// Permits count units of 1,024 bytes, so that they fit a semaphore.
@@ -14,13 +17,24 @@ const UNIT_BYTES: usize = 1024;
 pub struct Budget {
     room: Arc<Semaphore>,
     units: usize,
+    /// The units that each owner holds; who holds none is not in it, so it is no larger than the room.
+    owned: Arc<Mutex<HashMap<Counted, usize>>>,
 }
 
 /// Room that a request has taken; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
     permit: OwnedSemaphorePermit,
+    share: Option<Share>,
     bytes: usize,
+}
+
+/// What of its owner's share a request has taken.
+#[derive(Debug)]
+struct Share {
+    owned: Arc<Mutex<HashMap<Counted, usize>>>,
+    owner: Counted,
+    units: usize,
 }
 
 impl Budget {
@@ -30,13 +44,21 @@ impl Budget {
         Self {
             room: Arc::new(Semaphore::new(units)),
             units,
+            owned: Arc::default(),
         }
     }
 
-    /// The room for a body that begins; nothing waits for room, since a wait holds more than it spares.
-    pub fn begin(&self) -> Result<Held, ApiError> {
+    /// The room for a body that begins; nothing waits for room, since a wait holds more than it spares. A body without `owner`
+    /// may take what there is.
+    pub fn begin(&self, owner: Option<Counted>) -> Result<Held, ApiError> {
+        let mut share = owner.map(|owner| Share {
+            owned: Arc::clone(&self.owned),
+            owner,
+            units: 0,
+        });
         Ok(Held {
-            permit: self.take(1)?,
+            permit: self.take(1, share.as_mut())?,
+            share,
             bytes: 0,
         })
     }
@@ -46,10 +68,18 @@ impl Budget {
         (self.units - self.room.available_permits()) * UNIT_BYTES
     }
 
-    fn take(&self, units: u32) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.room)
-            .try_acquire_many_owned(units)
-            .map_err(|_| ApiError::Overloaded("The bodies of other requests take all the room."))
+    fn take(&self, units: usize, share: Option<&mut Share>) -> Result<OwnedSemaphorePermit, ApiError> {
+        let permits = u32::try_from(units).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.room)
+            .try_acquire_many_owned(permits)
+            .map_err(|_| ApiError::Overloaded("The bodies of other requests take all the room."))?;
+        if share.is_none_or(|share| share.grow(units, self.units / 2)) {
+            Ok(permit)
+        } else {
+            Err(ApiError::Overloaded(
+                "The bodies of your other requests take half of the room, and nobody may take more.",
+            ))
+        }
     }
 }
 
@@ -60,11 +90,40 @@ impl Held {
         let wanted = self.bytes.div_ceil(UNIT_BYTES);
         let missing = wanted.saturating_sub(self.permit.num_permits());
         if missing > 0 {
-            let units = u32::try_from(missing).unwrap_or(u32::MAX);
-            self.permit.merge(budget.take(units)?);
+            self.permit.merge(budget.take(missing, self.share.as_mut())?);
         }
         Ok(())
     }
+}
+
+impl Share {
+    /// Takes so many units more, unless the owner would hold more than `most`.
+    fn grow(&mut self, units: usize, most: usize) -> bool {
+        let mut owned = lock(&self.owned);
+        let held = owned.get(&self.owner).copied().unwrap_or_default();
+        if held + units > most {
+            return false;
+        }
+        owned.insert(self.owner.clone(), held + units);
+        self.units += units;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut owned = lock(&self.owned);
+        if let Some(held) = owned.get_mut(&self.owner) {
+            *held -= self.units;
+            if *held == 0 {
+                owned.remove(&self.owner);
+            }
+        }
+    }
+}
+
+fn lock(owned: &Mutex<HashMap<Counted, usize>>) -> MutexGuard<'_, HashMap<Counted, usize>> {
+    owned.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -74,20 +133,46 @@ mod tests {
     #[test]
     fn room_that_is_taken_is_refused_to_others_until_it_is_given_back() {
         let budget = Budget::new(4 * UNIT_BYTES);
-        let mut held = budget.begin().expect("room");
+        let mut held = budget.begin(None).expect("room");
         held.grow(&budget, 3 * UNIT_BYTES + 1).expect("room");
-        assert!(budget.begin().is_err());
+        assert!(budget.begin(None).is_err());
         drop(held);
-        assert!(budget.begin().is_ok());
+        assert!(budget.begin(None).is_ok());
     }
 
     #[test]
     fn a_small_body_takes_one_unit_however_many_frames_it_has() {
         let budget = Budget::new(2 * UNIT_BYTES);
-        let mut held = budget.begin().expect("room");
+        let mut held = budget.begin(None).expect("room");
         for _ in 0..100 {
             held.grow(&budget, 10).expect("room");
         }
-        assert!(budget.begin().is_ok());
+        assert!(budget.begin(None).is_ok());
+    }
+
+    #[test]
+    fn one_owner_takes_half_of_the_room_and_leaves_the_rest_to_others() {
+        let owner = |name: &str| Some(Counted::Name(name.into()));
+        let budget = Budget::new(8 * UNIT_BYTES);
+        let mut first = budget.begin(owner("a")).expect("room");
+        first.grow(&budget, 3 * UNIT_BYTES).expect("room");
+        let mut second = budget.begin(owner("a")).expect("room");
+        assert!(second.grow(&budget, 2 * UNIT_BYTES).is_err());
+        assert!(budget.begin(owner("a")).is_err());
+        let mut other = budget.begin(owner("b")).expect("room");
+        other.grow(&budget, 4 * UNIT_BYTES).expect("room");
+        assert!(budget.begin(owner("c")).is_err(), "there is no more");
+        drop((first, second));
+        assert!(budget.begin(owner("a")).is_ok());
+        drop(other);
+        assert_eq!((budget.taken(), lock(&budget.owned).len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_nobodys_may_take_all_the_room() {
+        let budget = Budget::new(4 * UNIT_BYTES);
+        let mut held = budget.begin(None).expect("room");
+        held.grow(&budget, 4 * UNIT_BYTES).expect("room");
+        assert!(lock(&budget.owned).is_empty());
     }
 }

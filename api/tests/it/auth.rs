@@ -2,20 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::stream;
+use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_server::auth::FAILURES_OF_AN_ADDRESS;
 use tasker_server::auth::rules::{Access, RULES, Rule, find};
+use tasker_server::auth::{Counted, FAILURES_OF_AN_ADDRESS};
 use tasker_shared::role::Role;
 use tasker_shared::store::migrations::MIGRATOR;
 use tasker_shared::store::task_types::publish;
+use tokio::time::timeout;
 
 use crate::harness::{Answer, Server, eventually, task_type};
 
@@ -330,6 +332,66 @@ async fn nobody_is_let_in_by_sending_a_body_that_never_ends(db: PgPool) {
         .send(Method::POST, "/tasks/submit", endless())
         .await;
     assert_eq!(answer.problem(401), "unauthorized");
+    server.stop().await;
+}
+
+/// What is sent of a body that never ends: nearly as much as a batch may have.
+const ENDLESS_BYTES: usize = 30 * 1024 * 1024;
+
+fn endless() -> Body {
+    let piece = vec![b' '; ENDLESS_BYTES];
+    let first = stream::once(async { Ok::<_, std::io::Error>(piece) });
+    Body::from_stream(first.chain(stream::pending()))
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_client_whose_bodies_never_end_leaves_room_for_those_of_others(db: PgPool) {
+    let server = Server::start_with(db, &SIGN_IN).await;
+    let admin = Client::admin(&server);
+    let request = json!({"name": "k", "role": "submitter"});
+    let (key, _) = admin.make_key(request).await;
+    let greedy = Client::bearer(&server, &key);
+    let send = || greedy.send(Method::POST, "/tasks/submit/batch", endless());
+    let mut waiting: FuturesUnordered<_> = (0..4).map(|_| send()).collect();
+    for _ in 0..3 {
+        let answer = timeout(Duration::from_secs(20), waiting.next());
+        let answer = answer.await.expect("an answer").expect("four of them");
+        assert_eq!(answer.problem(503), "overloaded");
+        assert!(answer.text.contains("your other requests"), "{}", answer.text);
+    }
+    let batch = json!({"tasks": [{"task_name": "noop"}]});
+    let other = async || admin.post("/tasks/submit/batch", batch).await;
+    tokio::select! {
+        _ = waiting.next() => panic!("the first body goes on"),
+        answer = other() => assert_eq!(answer.status, 202, "{}", answer.text),
+    }
+    drop(waiting);
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_largest_body_that_is_allowed_fits_into_a_share(db: PgPool) {
+    const LARGEST: usize = 64 * 1024 * 1024;
+    let largest = LARGEST.to_string();
+    let server = Server::start_with(db, &[SIGN_IN[0], SIGN_IN[1], ("MAX_BODY_BYTES", &largest)]).await;
+    let room = &server.state.single_room;
+    let mut held = room.begin(Some(Counted::Name("ops".into()))).expect("room");
+    held.grow(room, LARGEST).expect("room");
+    drop(held);
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn without_sign_in_the_programs_of_a_machine_share_all_the_room(db: PgPool) {
+    let server = Server::start(db).await;
+    let anybody = Client::new(&server, None);
+    let send = || anybody.send(Method::POST, "/tasks/submit/batch", endless());
+    let mut waiting: FuturesUnordered<_> = (0..3).map(|_| send()).collect();
+    tokio::select! {
+        answer = waiting.next() => panic!("{answer:?}"),
+        () = eventually(async || (server.state.batch_room.taken() >= 3 * ENDLESS_BYTES).then_some(())) => {}
+    }
+    drop(waiting);
     server.stop().await;
 }
 

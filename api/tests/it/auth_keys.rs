@@ -2,12 +2,15 @@
 
 use axum::body::Body;
 use axum::http::Method;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_shared::store::end_runs::Verdict;
 use tasker_shared::store::migrations::MIGRATOR;
 use tasker_shared::task::TaskId;
 use tasker_shared::task::retry::DeadLetterReason;
+use uuid::Uuid;
 
 use crate::auth::{Client, SIGN_IN};
 use crate::harness::{Server, eventually};
@@ -252,6 +255,48 @@ async fn a_key_purges_the_dead_letters_of_its_queues_alone(db: PgPool) {
     // it has one queue, so that is what it means
     assert_eq!(purge(&one, json!({})).await.json()["purged"], 1);
     assert_eq!(ids(&admin.get("/dead-letter").await.json()).len(), 1);
+    server.stop().await;
+}
+
+/// The id in a cursor, after the byte of its version.
+fn id_in(cursor: &str) -> String {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).expect("base64");
+    TaskId(Uuid::from_slice(&bytes[1..17]).expect("an id")).to_string()
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_pages_of_a_key_are_full_and_their_cursors_name_its_own_tasks(db: PgPool) {
+    let server = Server::start_with(db, &SIGN_IN).await;
+    let admin = Client::admin(&server);
+    let request = json!({"name": "k", "role": "viewer", "queues": ["high"]});
+    let (key, _) = admin.make_key(request).await;
+    let client = Client::bearer(&server, &key);
+    let mut own = Vec::new();
+    for queue in ["high", "low", "high", "low", "low"] {
+        let answer = admin
+            .post("/tasks/submit", json!({"task_name": "noop", "queue": queue}))
+            .await;
+        server
+            .fail(answer.id(), Verdict::DeadLetter(DeadLetterReason::Failed))
+            .await;
+        if queue == "high" {
+            own.insert(0, answer.id());
+        }
+    }
+    for list in ["/tasks", "/dead-letter"] {
+        let first = client.get(&format!("{list}?limit=1")).await.json();
+        assert_eq!(ids(&first), own[..1], "{list}");
+        let cursor = first["next_cursor"].as_str().expect("more");
+        assert_eq!(id_in(cursor), own[0].to_string(), "{list}");
+        let second = client
+            .get(&format!("{list}?limit=1&cursor={cursor}"))
+            .await
+            .json();
+        assert_eq!(ids(&second), own[1..], "{list}");
+        // the cursor belongs to what this key sees
+        let foreign = admin.get(&format!("{list}?limit=1&cursor={cursor}")).await;
+        assert_eq!(foreign.status, 422, "{list}");
+    }
     server.stop().await;
 }
 

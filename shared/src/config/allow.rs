@@ -1,6 +1,6 @@
 //! Which private addresses the `http_request` task may reach (`HTTP_REQUEST_ALLOW`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::queues::list;
 
@@ -12,6 +12,18 @@ pub struct Network {
 }
 
 impl Network {
+    /// The addresses by which a machine speaks to itself.
+    pub const LOOPBACK: [Self; 2] = [
+        Self {
+            address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
+            prefix_bits: 8,
+        },
+        Self {
+            address: IpAddr::V6(Ipv6Addr::LOCALHOST),
+            prefix_bits: 128,
+        },
+    ];
+
     /// Whether `ip` lies in the block; a mapped `::ffff:10.0.0.1` counts as `10.0.0.1`.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.address, ip.to_canonical()) {

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::environment::Environment;
 use super::reader::Reader;
-use super::sign_in::is_sample;
+use super::secrets::is_sample;
 use super::tls::read_authority;
 
 /// More connections than any Postgres here would want from one process.

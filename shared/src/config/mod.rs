@@ -16,6 +16,7 @@ pub mod host;
 mod problem;
 mod queues;
 mod reader;
+mod secrets;
 mod server;
 mod services;
 mod sign_in;

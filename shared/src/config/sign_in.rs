@@ -3,7 +3,6 @@
 //! Without a user and a password there is no sign-in and everybody may do everything, which is allowed on loopback and
 //! outside production only.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
@@ -13,83 +12,18 @@ use super::allow::Network;
 use super::environment::Environment;
 use super::queues::list;
 use super::reader::Reader;
+use super::secrets::{weak_password, weak_secret};
 
 const USER: &str = "EXECUTION_BACKEND_API_USER";
 const PASSWORD: &str = "EXECUTION_BACKEND_API_PASSWORD";
 const SECRET: &str = "TOKEN_SECRET";
 
-/// The shortest password in production, in characters.
-const PASSWORD_CHARS_MIN: usize = 12;
-/// The shortest key for HMAC-SHA-256 that RFC 7518 allows, in bytes.
-const SECRET_BYTES_MIN: usize = 32;
-/// The fewest different characters of a password in production.
-const PASSWORD_VARIETY_MIN: usize = 6;
-/// The fewest different characters of a token secret in production; 64 random hex digits have some 16.
-const SECRET_VARIETY_MIN: usize = 10;
 /// Longer ones are a mistake; they would be in every log line about their user.
 const USER_CHARS_MAX: usize = 128;
 /// Beyond that a limit limits nothing.
 const RATE_MAX: u32 = 1_000_000;
 /// The limit in production, a second.
 const RATE_IN_PRODUCTION: u32 = 1_000;
-
-/// What samples and templates are made of. A secret that consists of nothing else, and digits, is one.
-const SAMPLE_WORDS: [&str; 54] = [
-    "a",
-    "abc",
-    "admin",
-    "an",
-    "api",
-    "at",
-    "backend",
-    "bytes",
-    "change",
-    "changeme",
-    "characters",
-    "default",
-    "demo",
-    "dev",
-    "development",
-    "dummy",
-    "example",
-    "execution",
-    "for",
-    "foobar",
-    "here",
-    "in",
-    "insecure",
-    "it",
-    "key",
-    "least",
-    "letmein",
-    "local",
-    "long",
-    "me",
-    "my",
-    "not",
-    "of",
-    "only",
-    "password",
-    "placeholder",
-    "please",
-    "postgres",
-    "production",
-    "qwerty",
-    "random",
-    "redis",
-    "refuses",
-    "replace",
-    "sample",
-    "secret",
-    "set",
-    "tasker",
-    "test",
-    "that",
-    "this",
-    "token",
-    "with",
-    "your",
-];
 
 /// The one user with a password, who may do everything.
 #[derive(Debug, Clone)]
@@ -180,10 +114,8 @@ fn demand_secrets(reader: &mut Reader<'_>, admin: Option<&Admin>, token_secret: 
     }
     if let Some(admin) = admin {
         let password = admin.password.expose_secret();
-        if let Some(weakness) = weak_password(password) {
+        if let Some(weakness) = weak_password(password, &admin.user) {
             reader.problem(PASSWORD, weakness);
-        } else if password.eq_ignore_ascii_case(&admin.user) {
-            reader.problem(PASSWORD, format!("is the same as {USER}"));
         }
     }
     let Some(secret) = token_secret.map(ExposeSecret::expose_secret) else {
@@ -206,53 +138,6 @@ fn refuse_beyond_loopback(reader: &mut Reader<'_>, addrs: &[SocketAddr]) {
         );
         reader.problem("LISTEN_ADDRS", message);
     }
-}
-
-/// What makes a password easy to guess.
-fn weak_password(password: &str) -> Option<String> {
-    if password.chars().count() < PASSWORD_CHARS_MIN {
-        return Some(format!(
-            "is too short: production asks for {PASSWORD_CHARS_MIN} characters at least"
-        ));
-    }
-    weak_text(password, PASSWORD_VARIETY_MIN)
-}
-
-/// What makes a token secret easy to guess.
-fn weak_secret(secret: &str) -> Option<String> {
-    if secret.len() < SECRET_BYTES_MIN {
-        return Some(format!(
-            "is too short: production asks for {SECRET_BYTES_MIN} bytes at least; `openssl rand -base64 32` makes one"
-        ));
-    }
-    weak_text(secret, SECRET_VARIETY_MIN)
-}
-
-fn weak_text(text: &str, variety_min: usize) -> Option<String> {
-    if is_sample(text) {
-        return Some("is a sample value or digits alone".to_owned());
-    }
-    let variety = text.chars().collect::<BTreeSet<_>>().len();
-    (variety < variety_min).then(|| {
-        format!("has only {variety} different characters; production asks for {variety_min} at least")
-    })
-}
-
-/// Whether a text consists of sample words and digits alone, whatever stands between them: `change-me-please-123`.
-pub(super) fn is_sample(text: &str) -> bool {
-    let letters: String = text.chars().filter(|c| c.is_alphabetic()).collect();
-    let letters = letters.to_lowercase();
-    let bytes = letters.as_bytes();
-    // which beginnings of the text are made of words
-    let mut made = vec![false; bytes.len() + 1];
-    made[0] = true;
-    for end in 1..=bytes.len() {
-        made[end] = SAMPLE_WORDS.iter().any(|word| {
-            end.checked_sub(word.len())
-                .is_some_and(|start| made[start] && &bytes[start..end] == word.as_bytes())
-        });
-    }
-    made[bytes.len()]
 }
 
 /// Reads a comma list of addresses and networks.
@@ -286,33 +171,6 @@ fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn samples_are_told_from_secrets() {
-        for sample in [
-            "changeme",
-            "Change-Me-Please-123",
-            "your_secret_token_here",
-            "<replace-this-with-a-long-random-secret>",
-            "tasker-development-only-password",
-            "1234567890123",
-        ] {
-            assert!(is_sample(sample), "{sample}");
-        }
-        for secret in ["correct horse battery staple", "hGq3-Zt9x.Wd7LmPk", "tasker-7fQz"] {
-            assert!(!is_sample(secret), "{secret}");
-        }
-    }
-
-    #[test]
-    fn what_can_be_guessed_is_weak() {
-        assert!(weak_password("kV8.mq2Zr-w").is_some_and(|text| text.contains("12 characters")));
-        assert!(weak_password("zqzqzqzqzqzqzqzq").is_some_and(|text| text.contains("different")));
-        assert!(weak_password("kV8.mq2Zr-w7").is_none());
-        assert!(weak_secret("0123456789abcdef0123456789abcde").is_some_and(|text| text.contains("32 bytes")));
-        assert!(weak_secret(&"zq".repeat(16)).is_some());
-        assert!(weak_secret("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08").is_none());
-    }
 
     #[test]
     fn a_rate_is_a_number_with_or_without_its_unit() {

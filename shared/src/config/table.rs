@@ -305,7 +305,7 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         "MAX_CONNECTIONS",
         Some("10000"),
-        "Connections of clients at once; one more is closed at once",
+        "Connections of clients at once, a quarter of them for one address; one more is closed at once",
     ),
     entry(
         Server,

@@ -1,12 +1,13 @@
 //! Serving HTTP to clients that may be slow, silent or many.
 //!
-//! `axum::serve` bounds none of it. Here a connection has a place among so many ([`Limits::connections`]), a short time to
-//! show what it wants, a longer one to rest between requests, little room for the head of a request, and must take what it is
-//! answered. How long a body may take is the business of whoever reads it.
+//! `axum::serve` bounds none of it. Here a connection has a place among so many ([`Limits::connections`], a quarter of them for
+//! one address), a short time to show what it wants, a longer one to rest between requests, little room for the head of a
+//! request, and must take what it is answered. How long a body may take is the business of whoever reads it.
 
 mod connection;
 mod files;
 mod patient;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -18,14 +19,16 @@ use std::time::Duration;
 use axum::Router;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::config::Network;
 use connection::Connection;
 pub use files::fitting;
+pub use places::counted_as;
+use places::{Place, Places};
 
 /// Time between tries to accept while the system has no room for another file.
 const NO_ROOM: Duration = Duration::from_millis(100);
@@ -33,7 +36,7 @@ const NO_ROOM: Duration = Duration::from_millis(100);
 /// What a client may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once; one more is closed at once.
+    /// Connections at once, a quarter of them for one address; one more is closed at once.
     pub connections: usize,
     /// How long a new connection may take for the handshake of TLS, and then for its first request.
     pub first_request: Duration,
@@ -62,7 +65,7 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Door {
     limits: Limits,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -71,8 +74,18 @@ impl Door {
     pub fn new(limits: Limits, tls: Option<Arc<ServerConfig>>) -> Self {
         Self {
             limits,
-            places: Arc::new(Semaphore::new(limits.connections)),
+            places: Arc::new(Places::new(limits.connections, Network::LOOPBACK.to_vec())),
             tls,
+        }
+    }
+
+    /// The same behind `proxies`, each of which speaks for many clients and may take every place, as this machine itself may.
+    #[must_use]
+    pub fn behind(self, proxies: &[Network]) -> Self {
+        let spared = [self.places.spared(), proxies].concat();
+        Self {
+            places: Arc::new(Places::new(self.limits.connections, spared)),
+            ..self
         }
     }
 
@@ -84,7 +97,7 @@ impl Door {
                 connections,
                 ..self.limits
             },
-            places: Arc::new(Semaphore::new(connections)),
+            places: Arc::new(Places::new(connections, self.places.spared().to_vec())),
             tls: self.tls.clone(),
         }
     }
@@ -115,7 +128,7 @@ impl Door {
                 () = stop.cancelled() => break,
                 accepted = accept(&listener) => accepted,
             };
-            let Some(place) = self.place() else {
+            let Some(place) = self.places.take(client.ip()) else {
                 metrics::counter!("tasker_http_connections_refused_total").increment(1);
                 continue;
             };
@@ -133,11 +146,7 @@ impl Door {
         connections.wait().await;
     }
 
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
-    }
-
-    async fn attend(self, stream: TcpStream, connection: Connection, place: OwnedSemaphorePermit) {
+    async fn attend(self, stream: TcpStream, connection: Connection, place: Place) {
         // answers are small and complete: none waits to be sent together with the next
         let _ = stream.set_nodelay(true);
         match &self.tls {

@@ -4,10 +4,11 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config::networks;
 
 /// Longer than anything here takes on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -20,6 +21,10 @@ struct Running {
 }
 
 async fn start(limits: Limits) -> Running {
+    start_with(Door::new(limits, None)).await
+}
+
+async fn start_with(door: Door) -> Running {
     let router = Router::new()
         .route(
             "/",
@@ -36,7 +41,7 @@ async fn start(limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
-    let served = tokio::spawn(Door::new(limits, None).serve(listener, router, stop.clone()));
+    let served = tokio::spawn(door.serve(listener, router, stop.clone()));
     Running {
         address,
         stop,
@@ -47,6 +52,13 @@ async fn start(limits: Limits) -> Running {
 impl Running {
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.expect("connected")
+    }
+
+    /// A connection from 127.0.0.`last`.
+    async fn connect_from(&self, last: u8) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, last], 0).into()).expect("an address");
+        socket.connect(self.address).await.expect("connected")
     }
 
     async fn stopped(self) {
@@ -204,6 +216,60 @@ async fn one_connection_too_many_is_closed_at_once_and_its_place_is_free_when_an
     }
     drop(second);
     running.stopped().await;
+}
+
+#[tokio::test]
+async fn an_address_that_took_its_share_keeps_no_other_out() {
+    let limits = Limits {
+        connections: 8,
+        ..Limits::default()
+    };
+    let running = start_with(Door {
+        places: Arc::new(Places::new(limits.connections, Vec::new())),
+        ..Door::new(limits, None)
+    })
+    .await;
+    let held = [running.connect_from(2).await, running.connect_from(2).await];
+    let mut refused = running.connect_from(2).await;
+    assert_eq!(rest(&mut refused).await, "");
+    let mut other = running.connect_from(3).await;
+    let asked = format!("{HEAD}Connection: close\r\n\r\n");
+    other.write_all(asked.as_bytes()).await.expect("sent");
+    assert!(rest(&mut other).await.starts_with("HTTP/1.1 200"));
+    drop(held);
+    running.stopped().await;
+}
+
+#[tokio::test]
+async fn this_machine_may_take_every_place() {
+    let running = start(Limits {
+        connections: 3,
+        ..Limits::default()
+    })
+    .await;
+    let held = [running.connect_from(2).await, running.connect_from(2).await];
+    let mut third = running.connect_from(2).await;
+    let asked = format!("{HEAD}Connection: close\r\n\r\n");
+    third.write_all(asked.as_bytes()).await.expect("sent");
+    assert!(rest(&mut third).await.starts_with("HTTP/1.1 200"));
+    drop(held);
+    running.stopped().await;
+}
+
+#[test]
+fn a_proxy_that_is_trusted_may_take_every_place_of_every_door() {
+    let limits = Limits {
+        connections: 8,
+        ..Limits::default()
+    };
+    let proxies = networks("10.0.0.0/8").expect("networks");
+    let door = Door::new(limits, None).behind(&proxies);
+    for (door, places) in [(door.with_places(4), 4), (door, 8)] {
+        let held: Vec<_> = (0..9)
+            .filter_map(|_| door.places.take([10, 0, 0, 1].into()))
+            .collect();
+        assert_eq!(held.len(), places);
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::Result;
-use super::records::{Page, TaskRecord, select_records};
+use super::records::{Page, TaskRecord, first_of_its_time, select_records};
 use crate::task::retry::DeadLetterReason;
 use crate::task::{QueueName, TaskId, TaskStatus};
 
@@ -17,8 +17,8 @@ use crate::task::{QueueName, TaskId, TaskStatus};
 pub struct Filter {
     /// Only those of this type.
     pub task_name: Option<String>,
-    /// Only those of this queue.
-    pub queue: Option<QueueName>,
+    /// Only those of these queues.
+    pub queues: Option<Vec<QueueName>>,
     /// Only those that died for this reason.
     pub reason: Option<DeadLetterReason>,
     /// Only those that died before this time.
@@ -27,7 +27,7 @@ pub struct Filter {
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.task_name.is_none() && self.queue.is_none() && self.reason.is_none() && self.before.is_none()
+        self.task_name.is_none() && self.queues.is_none() && self.reason.is_none() && self.before.is_none()
     }
 
     fn reason(&self) -> Option<&'static str> {
@@ -77,7 +77,7 @@ macro_rules! over_batch {
                   FROM tasks
                  WHERE status = 'dead_letter' AND id > $1 AND updated_at <= $2
                    AND ($3::text IS NULL OR task_name = $3)
-                   AND ($4::text IS NULL OR queue = $4)
+                   AND ($4::text[] IS NULL OR queue = ANY ($4))
                    AND ($5::text IS NULL OR reason = $5)
                    AND ($6::timestamptz IS NULL OR updated_at < $6) AND id <= $8
                  ORDER BY id
@@ -87,7 +87,7 @@ macro_rules! over_batch {
             $position.above as _,
             $position.as_of,
             $filter.task_name,
-            $filter.queue.as_ref() as _,
+            $filter.queues.as_deref() as _,
             $filter.reason(),
             $filter.before,
             $limit,
@@ -110,12 +110,12 @@ pub async fn list(
     let below = before.unwrap_or(TaskId::MAX);
     // settled first, as in the list of all tasks: what comes or goes between the two statements is then not left out
     let scanned = if filter.is_empty() { limit } else { SCANNED_ROWS };
-    let scan_end = scan_end(db, below, scanned).await?;
+    let scan_end = scan_end(db, below, scanned).await?.map(first_of_its_time);
     let tasks = select_records!(
         r#"FROM task_records
           WHERE NOT finished AND status = 'dead_letter' AND id < $1 AND id >= $2
             AND ($3::text IS NULL OR task_name = $3)
-            AND ($4::text IS NULL OR queue = $4)
+            AND ($4::text[] IS NULL OR queue = ANY ($4))
             AND ($5::text IS NULL OR reason = $5)
             AND ($6::timestamptz IS NULL OR updated_at < $6)
           ORDER BY id DESC
@@ -123,7 +123,7 @@ pub async fn list(
         below as _,
         scan_end.unwrap_or(TaskId::MIN) as _,
         filter.task_name,
-        filter.queue.as_ref() as _,
+        filter.queues.as_deref() as _,
         filter.reason(),
         filter.before,
         limit,
@@ -135,7 +135,7 @@ pub async fn list(
     Ok(Page { tasks, next })
 }
 
-/// The id of the last row that a page looks at, or nothing if the list ends before.
+/// The id of the last row that a page has to look at, or nothing if the list ends before.
 async fn scan_end(db: impl PgExecutor<'_>, below: TaskId, scanned: i64) -> Result<Option<TaskId>> {
     sqlx::query_scalar!(
         r#"
@@ -158,12 +158,12 @@ pub async fn matched(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Matched
           FROM tasks
          WHERE status = 'dead_letter'
            AND ($1::text IS NULL OR task_name = $1)
-           AND ($2::text IS NULL OR queue = $2)
+           AND ($2::text[] IS NULL OR queue = ANY ($2))
            AND ($3::text IS NULL OR reason = $3)
            AND ($4::timestamptz IS NULL OR updated_at < $4)
         "#,
         filter.task_name,
-        filter.queue.as_ref() as _,
+        filter.queues.as_deref() as _,
         filter.reason(),
         filter.before,
     )

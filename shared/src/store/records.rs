@@ -120,8 +120,8 @@ pub async fn over(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Result<Vec<TaskId>
 pub struct Filter {
     /// Only tasks in this state.
     pub status: Option<TaskStatus>,
-    /// Only tasks of this queue.
-    pub queue: Option<QueueName>,
+    /// Only tasks of these queues.
+    pub queues: Option<Vec<QueueName>>,
     /// Only tasks of this type.
     pub task_name: Option<String>,
     /// Only tasks with this tag.
@@ -147,7 +147,7 @@ impl Filter {
 
     fn is_empty(&self) -> bool {
         self.status.is_none()
-            && self.queue.is_none()
+            && self.queues.is_none()
             && self.task_name.is_none()
             && self.tag.is_none()
             && self.worker_id.is_none()
@@ -161,7 +161,8 @@ impl Filter {
 pub struct Page {
     /// The tasks; may be fewer than asked for, even none, before the end of the list.
     pub tasks: Vec<TaskRecord>,
-    /// The page that follows begins below this id; nothing at the end of the list.
+    /// The page that follows begins below this id, which is of a task of this page or of none at all; nothing at the end of
+    /// the list.
     pub next: Option<TaskId>,
 }
 
@@ -188,11 +189,12 @@ pub async fn list(
     // The end of the scan is settled first: were it looked up after the page, tasks that come or go between the two statements
     // would be left out or listed twice.
     let scan_end = scan_end(db, below, floor, filter.finished(), scanned).await?;
+    let scan_end = scan_end.map(first_of_its_time);
     let tasks = select_records!(
         r#"FROM task_records
           WHERE id < $1 AND id >= $2 AND ($3::boolean IS NULL OR finished = $3)
             AND ($4::task_status IS NULL OR status = $4)
-            AND ($5::text IS NULL OR queue = $5)
+            AND ($5::text[] IS NULL OR queue = ANY ($5))
             AND ($6::text IS NULL OR task_name = $6)
             AND ($7::text IS NULL OR $7 = ANY (tags))
             AND ($8::text IS NULL OR worker_id = $8)
@@ -204,7 +206,7 @@ pub async fn list(
         scan_end.unwrap_or(floor) as _,
         filter.finished(),
         filter.status as _,
-        filter.queue.as_ref() as _,
+        filter.queues.as_deref() as _,
         filter.task_name,
         filter.tag,
         filter.worker_id,
@@ -219,7 +221,13 @@ pub async fn list(
     Ok(Page { tasks, next })
 }
 
-/// The id of the last row that a page looks at, or nothing if the list ends before.
+/// Where a page that looks at rows down to `id` ends: it takes all of that millisecond, so that a cursor made of it names no
+/// task that its reader may not see.
+pub(super) fn first_of_its_time(id: TaskId) -> TaskId {
+    TaskId::first_at(id.unix_millis())
+}
+
+/// The id of the last row that a page has to look at, or nothing if the list ends before.
 async fn scan_end(
     db: impl PgExecutor<'_>,
     below: TaskId,

@@ -155,7 +155,7 @@ metrics! {
     Histogram tasker_submit_batch_tasks [] Server "Tasks of one batch request that was written."
     Histogram tasker_submit_batch_seconds [] Server "How long it took to write a batch request, its turn not counted."
     Gauge tasker_submit_waiting [] Server "Tasks that wait for a flush; 10,000 are the limit, one more is refused as `overloaded`."
-    Gauge tasker_submit_room_bytes [lane] Server "Room that the bodies of submits take: `single` (64 MiB at most) or `batch` (96 MiB)."
+    Gauge tasker_submit_room_bytes [lane] Server "Room that the bodies of submits take: `single` (64 MiB, or twice `MAX_BODY_BYTES`) or `batch` (96 MiB)."
     Counter tasker_submit_rejected_total [reason] Server "Requests to submit that were not carried out, by the code of the problem document."
     Counter tasker_submit_deduplicated_total [] Server "Tasks whose idempotency key was known, with the same request."
     Counter tasker_pushed_hints_total [] Server "Ids that were pushed to lists."
@@ -167,7 +167,7 @@ metrics! {
     Histogram tasker_http_request_duration_seconds [route] Server "How long a request took, until its answer began."
     Counter tasker_http_problems_total [code] Server "Answers with a problem document, by its code."
     Gauge tasker_http_requests_in_progress [] Server "Requests in progress, without health and metrics; 16,384 are the limit."
-    Counter tasker_http_connections_refused_total [] All "Connections that were closed at once because all places were taken."
+    Counter tasker_http_connections_refused_total [] All "Connections that were closed at once because all places were taken, or those of their address."
     Counter tasker_http_handshakes_failed_total [] Server "Handshakes of TLS that failed or took too long."
 
     // operators

@@ -144,6 +144,14 @@ async fn readers_look_at_a_bounded_number_of_dead_letters(db: PgPool) {
         status: Some(TaskStatus::Pending),
         ..records::Filter::default()
     };
+    let held = records::Filter {
+        queues: Some(vec![QueueName::low(), QueueName::high()]),
+        ..records::Filter::default()
+    };
+    let held_dead = dead_letters::Filter {
+        queues: held.queues.clone(),
+        ..dead_letters::Filter::default()
+    };
     let dead = dead_letters::Filter {
         task_name: Some("other".to_owned()),
         ..dead_letters::Filter::default()
@@ -160,6 +168,12 @@ async fn readers_look_at_a_bounded_number_of_dead_letters(db: PgPool) {
     reads_at_most!(FEW, session, dead_letters::list(session, &all_dead, None, 100));
     reads_at_most!(BOUNDED, session, records::list(session, &other, None, 100));
     reads_at_most!(BOUNDED, session, records::list(session, &pending, None, 100));
+    reads_at_most!(BOUNDED, session, records::list(session, &held, None, 100));
     reads_at_most!(BOUNDED, session, dead_letters::list(session, &dead, None, 100));
+    reads_at_most!(
+        BOUNDED,
+        session,
+        dead_letters::list(session, &held_dead, None, 100)
+    );
     session.close().await;
 }

@@ -107,7 +107,7 @@ async fn every_filter_narrows_the_list_the_count_and_the_batch_alike(db: PgPool)
         ),
         (
             Filter {
-                queue: Some(QueueName::low()),
+                queues: Some(vec![QueueName::low()]),
                 ..all()
             },
             vec![2, 1],
@@ -128,7 +128,7 @@ async fn every_filter_narrows_the_list_the_count_and_the_batch_alike(db: PgPool)
         ),
         (
             Filter {
-                queue: Some(QueueName::low()),
+                queues: Some(vec![QueueName::low()]),
                 reason: Some(DeadLetterReason::Failed),
                 ..all()
             },

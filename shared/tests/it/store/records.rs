@@ -124,8 +124,8 @@ async fn every_filter_narrows_the_list_to_its_own(db: PgPool) {
         assert_eq!(found(&db, filter).await, ids, "{status}");
     }
     let only = Filter::default;
-    let queue = Some(QueueName::low());
-    assert_eq!(found(&db, Filter { queue, ..only() }).await, [low]);
+    let queues = Some(vec![QueueName::low(), QueueName::high()]);
+    assert_eq!(found(&db, Filter { queues, ..only() }).await, [low]);
     let task_name = Some("noop".to_owned());
     assert_eq!(found(&db, Filter { task_name, ..only() }).await, [scheduled]);
     let tag = Some("b".to_owned());
@@ -183,6 +183,39 @@ async fn a_rare_match_behind_ten_thousand_others_is_found_and_the_list_ends(db: 
     let (ids, pages) = walk(&db, &filter, 10).await;
     assert_eq!(ids, [middle, first]);
     assert_eq!(pages, 3);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn where_a_page_ends_names_no_task_of_another_queue(db: PgPool) {
+    let own = submit_one(
+        &db,
+        NewTask {
+            queue: QueueName::low(),
+            ..a_task("echo")
+        },
+    )
+    .await;
+    let others = submit_many(&db, 10_001).await;
+    let filter = Filter {
+        queues: Some(vec![QueueName::low()]),
+        ..Filter::default()
+    };
+    let mut seen = Vec::new();
+    let mut before = None;
+    loop {
+        let page = list(&db, &filter, before, 10).await.expect("a page");
+        seen.extend(page.tasks.iter().map(|task| task.id));
+        assert!(
+            page.next.is_none_or(|id| !others.contains(&id)),
+            "{:?}",
+            page.next
+        );
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [own]);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]

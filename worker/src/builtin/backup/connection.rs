@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::process::Command;
 use url::Url;
 
@@ -87,9 +87,10 @@ impl Connection {
 
     /// A text of the program, in which the password must not stand.
     pub(super) fn without_password(&self, text: &str) -> String {
-        match self.variables.get(PASSWORD) {
-            Some(password) => text.replace(password.expose_secret(), "***"),
-            None => text.to_owned(),
+        match self.variables.get(PASSWORD).map(ExposeSecret::expose_secret) {
+            // an empty one stands between any two characters
+            None | Some("") => text.to_owned(),
+            Some(password) => text.replace(password, "***"),
         }
     }
 }
@@ -145,5 +146,7 @@ mod tests {
             connection.without_password("failed with hunter2"),
             "failed with ***"
         );
+        let empty = Connection::of(&SecretString::from("postgres://me@db/x?password="));
+        assert_eq!(empty.without_password("no password"), "no password");
     }
 }
