@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures how long the images take to build: with nothing changed, after a change of code, and with --cold from nothing. It
-# builds a copy of the working tree, under names of its own.
+# builds a copy of the last commit, under names of its own.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
@@ -32,7 +32,7 @@ finish() {
   docker image rm -f tasker-build-benchmark:server tasker-build-benchmark:worker >/dev/null 2>&1 || true
 }
 trap finish EXIT
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$COPY" --
+git archive HEAD | tar -x -C "$COPY"
 
 build() { # NAME DOCKERFILE
   docker build "${NETWORK[@]}" -f "$COPY/$2" -t "tasker-build-benchmark:$1" "$COPY" >"$LOG" 2>&1 && return

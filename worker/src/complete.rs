@@ -68,11 +68,12 @@ async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, 
                 note_late(parcel.len(), ended.len());
                 tally.count(ended);
             }
-            Err(_) if parcel.len() > 1 => {
+            Err(Unwritten::Stopped) => return,
+            Err(Unwritten::Row(_)) if parcel.len() > 1 => {
                 let half = parcel.split_off(parcel.len() / 2);
                 parcels.extend([parcel, half]);
             }
-            Err(error) => {
+            Err(Unwritten::Row(error)) => {
                 warn!(code = code(&error), "a result cannot be stored");
                 others.extend(parcel.iter().map(|success| unstorable(success, &error)));
             }
@@ -119,8 +120,9 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
             note_late(others.len(), written.len());
             parts.put_back_pending(ended).await;
         }
+        Err(Unwritten::Stopped) => {}
         // their texts were cleaned and cut, so no row can be at fault; recovery returns them
-        Err(error) => error!(
+        Err(Unwritten::Row(error)) => error!(
             code = code(&error),
             runs = others.len(),
             "ends of runs cannot be stored"
@@ -137,30 +139,36 @@ fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
     }
 }
 
+/// Why ends were not written.
+enum Unwritten {
+    /// A row is at fault, which would be so each time.
+    Row(store::Error),
+    /// Everything ends at once; recovery returns the tasks, if the write did not take place.
+    Stopped,
+}
+
 /// Tries until Postgres takes the statement, or says that a row is at fault, or everything ends at once.
-async fn until_written<T, F>(parts: &Parts, statement: impl Fn() -> F) -> store::Result<T>
+async fn until_written<T, F>(parts: &Parts, statement: impl Fn() -> F) -> Result<T, Unwritten>
 where
     F: Future<Output = store::Result<T>>,
 {
+    let hard = parts.shutdown.hard();
     let mut wait = *RETRY_WAIT.start();
     loop {
-        let error = match store::bounded(WRITE_MAX, statement()).await {
+        let written = hard.run_until_cancelled(Box::pin(store::bounded(WRITE_MAX, statement())));
+        let error = match written.await.ok_or(Unwritten::Stopped)? {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
         match fault(&error) {
-            Fault::Row => return Err(error),
+            Fault::Row => return Err(Unwritten::Row(error)),
             Fault::RolledBack => {}
             Fault::Outage | Fault::Unknown => {
                 parts.gate.close();
                 warn!(%error, "ends of runs were not written yet");
             }
         }
-        tokio::select! {
-            biased;
-            () = parts.shutdown.hard().cancelled() => return Err(error),
-            () = tokio::time::sleep(wait) => {}
-        }
+        hard.run_until_cancelled(tokio::time::sleep(wait)).await;
         wait = (wait * 2).min(*RETRY_WAIT.end());
     }
 }

@@ -207,23 +207,25 @@ pub(crate) async fn run(
     }
 }
 
-/// Ends everything at once when whoever runs the worker drops it, as a kill would: its tasks come back by recovery.
-struct DropGuards {
-    hard: DropGuard,
-    no_more_ends: DropGuard,
-}
+/// Ends everything at once when whoever runs the worker drops it, as a kill would: its tasks come back by recovery. Only the
+/// thread of a blocking handler cannot be ended; it sees that it is cancelled.
+struct DropGuards([DropGuard; 4]);
 
 impl DropGuards {
     fn of(parts: &Parts) -> Self {
-        Self {
-            hard: parts.shutdown.hard().clone().drop_guard(),
-            no_more_ends: parts.no_more_ends.clone().drop_guard(),
-        }
+        let tokens = [
+            parts.shutdown.soft(),
+            parts.shutdown.hard(),
+            &parts.give_back,
+            &parts.no_more_ends,
+        ];
+        Self(tokens.map(|token| token.clone().drop_guard()))
     }
 
     fn disarm(self) {
-        self.hard.disarm();
-        self.no_more_ends.disarm();
+        for guard in self.0 {
+            guard.disarm();
+        }
     }
 }
 

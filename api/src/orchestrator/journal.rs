@@ -1,12 +1,13 @@
 //! What became of the last pass of each duty in this process, and whether this server leads.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tasker_shared::{queue, store};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::error::describe;
 
@@ -19,9 +20,17 @@ struct Entries {
     leads_since: Option<Instant>,
     rebuilt: Option<Instant>,
     /// Of the duties that every server has.
-    own: BTreeMap<&'static str, Passes>,
+    own: BTreeMap<&'static str, Noted>,
     /// Of those that it has while it leads.
-    led: BTreeMap<&'static str, Passes>,
+    led: BTreeMap<&'static str, Noted>,
+}
+
+/// What is noted of a duty.
+#[derive(Debug)]
+struct Noted {
+    passes: Passes,
+    /// Why the last pass failed, if it did.
+    failure: Option<String>,
 }
 
 /// The passes of a duty.
@@ -46,8 +55,19 @@ pub enum PassError {
     #[error("Postgres: {}", describe(.0))]
     Postgres(#[from] store::Error),
     /// Redis refused a command or did not answer.
-    #[error("Redis: {0}")]
+    #[error("Redis: {}", with_causes(.0))]
     Redis(#[from] queue::Error),
+}
+
+/// An error and what caused it, in a line.
+fn with_causes(error: &queue::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }
 
 /// Where one duty writes.
@@ -90,7 +110,7 @@ impl Journal {
     pub fn passes(&self) -> Vec<(&'static str, Passes)> {
         let entries = self.entries();
         let all = entries.own.iter().chain(&entries.led);
-        all.map(|(duty, passes)| (*duty, *passes)).collect()
+        all.map(|(duty, noted)| (*duty, noted.passes)).collect()
     }
 
     /// Notes whether this server leads.
@@ -107,16 +127,19 @@ impl Journal {
 
 impl Page {
     /// Carries a pass out, notes how it ended and how long it took, and answers what it did. A failure is answered with nothing:
-    /// the next pass goes on. It is told in the log unless the pass before failed too, since an outage lasts for many.
+    /// the next pass goes on. It is told in the log, unless the pass before failed alike: an outage lasts for many. So is its end.
     pub async fn pass<T, E>(&self, pass: impl Future<Output = Result<T, E>>) -> Option<T>
     where
         PassError: From<E>,
     {
         let began = Instant::now();
         let result = pass.await.map_err(PassError::from);
-        let failed_before = self.note(began, result.is_err());
-        if let (Err(cause), false) = (&result, failed_before) {
-            warn!(%cause, "{}: pass failed", self.duty);
+        let failure = result.as_ref().err().map(ToString::to_string);
+        let before = self.note(began, failure.clone());
+        match failure {
+            Some(cause) if before.as_ref() != Some(&cause) => warn!(cause, "{}: pass failed", self.duty),
+            None if before.is_some() => info!("{}: works again", self.duty),
+            _ => {}
         }
         result.ok()
     }
@@ -126,28 +149,29 @@ impl Page {
         self.journal.entries().rebuilt = Some(Instant::now());
     }
 
-    /// Notes a pass, and answers whether the one before it failed.
-    fn note(&self, began: Instant, failed: bool) -> bool {
+    /// Notes a pass, and answers why the one before it failed, if it did.
+    fn note(&self, began: Instant, failure: Option<String>) -> Option<String> {
         let now = Instant::now();
+        let failed = failure.is_some();
         histogram!("tasker_duty_seconds", "duty" => self.duty).record(now.duration_since(began));
         counter!("tasker_duty_failures_total", "duty" => self.duty).increment(u64::from(failed));
         let mut entries = self.journal.entries();
-        let passes = if self.leads {
+        let duties = if self.leads {
             &mut entries.led
         } else {
             &mut entries.own
         };
-        let before = passes.get(self.duty);
-        let noted = Passes {
+        let before = duties.get(self.duty).map(|noted| noted.passes);
+        let passes = Passes {
             ended: now,
             took: now.duration_since(began),
             failed,
             count: before.map_or(0, |passes| passes.count) + 1,
             failures: before.map_or(0, |passes| passes.failures) + u64::from(failed),
         };
-        passes
-            .insert(self.duty, noted)
-            .is_some_and(|before| before.failed)
+        duties
+            .insert(self.duty, Noted { passes, failure })
+            .and_then(|before| before.failure)
     }
 }
 

@@ -40,7 +40,7 @@ struct Share {
 impl Budget {
     /// Room for so many bytes.
     pub fn new(bytes: usize) -> Self {
-        let units = bytes / UNIT_BYTES;
+        let units = bytes.div_ceil(UNIT_BYTES);
         Self {
             room: Arc::new(Semaphore::new(units)),
             units,
@@ -69,17 +69,16 @@ impl Budget {
     }
 
     fn take(&self, units: usize, share: Option<&mut Share>) -> Result<OwnedSemaphorePermit, ApiError> {
-        let permits = u32::try_from(units).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.room)
-            .try_acquire_many_owned(permits)
-            .map_err(|_| ApiError::Overloaded("The bodies of other requests take all the room."))?;
-        if share.is_none_or(|share| share.grow(units, self.units / 2)) {
-            Ok(permit)
-        } else {
-            Err(ApiError::Overloaded(
+        // before the room: who may not take more takes nothing from others, not even for a moment
+        if !share.is_none_or(|share| share.grow(units, self.units.div_ceil(2))) {
+            return Err(ApiError::Overloaded(
                 "The bodies of your other requests take half of the room, and nobody may take more.",
-            ))
+            ));
         }
+        let permits = u32::try_from(units).unwrap_or(u32::MAX);
+        Arc::clone(&self.room)
+            .try_acquire_many_owned(permits)
+            .map_err(|_| ApiError::Overloaded("The bodies of other requests take all the room."))
     }
 }
 
@@ -166,6 +165,16 @@ mod tests {
         assert!(budget.begin(owner("a")).is_ok());
         drop(other);
         assert_eq!((budget.taken(), lock(&budget.owned).len()), (0, 0));
+    }
+
+    #[test]
+    fn half_of_the_room_for_two_bodies_holds_one_whatever_its_size() {
+        let owner = || Some(Counted::Name("a".into()));
+        for bytes in [50_000_000, 1_024, 1_025, 1_536, 2_047] {
+            let budget = Budget::new(2 * bytes);
+            let mut held = budget.begin(owner()).expect("room");
+            held.grow(&budget, bytes).expect("room");
+        }
     }
 
     #[test]

@@ -133,7 +133,6 @@ impl RunningWorker {
 
 impl Drop for RunningWorker {
     fn drop(&mut self) {
-        self.shutdown.hard().cancel();
         self.ended.abort();
     }
 }

@@ -91,17 +91,67 @@ async fn an_idle_worker_stops_at_once(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_worker_that_is_dropped_leaves_no_connection(db: PgPool) {
+async fn a_worker_that_is_dropped_drops_its_runs_and_leaves_no_connection(db: PgPool) {
     let system = System::new(db);
-    let worker = system.built_in_worker(&[]);
-    let id = system.submit(a_task("echo")).await;
-    system.until(id, TaskStatus::Completed).await;
+    let held = Arc::new(());
+    let of_the_run = Arc::clone(&held);
+    let never_ends = move |_: Context, _: Value| {
+        let of_the_run = Arc::clone(&of_the_run);
+        async move {
+            let ended: Result<(), TaskError> = std::future::pending().await;
+            drop(of_the_run);
+            ended
+        }
+    };
+    let worker = system.worker(vec![Task::new("never_ends", never_ends)], &[]);
+    let id = system.submit(a_task("never_ends")).await;
+    eventually("it runs", SOON, async || Arc::strong_count(&held) == 3).await;
     assert!(sessions(&system.db).await > 0);
     drop(worker);
+    eventually("its run is dropped, its sessions are gone", SOON, async || {
+        Arc::strong_count(&held) == 1 && sessions(&system.db).await == 0
+    })
+    .await;
+    assert_eq!(system.task(id).await.status, TaskStatus::Running, "recovery's");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_success_that_a_dropped_worker_could_not_write_is_no_failure(db: PgPool) {
+    let system = System::new(db);
+    let go = Arc::new(Notify::new());
+    let wait = Arc::clone(&go);
+    let waits = move |_: Context, _: Value| {
+        let wait = Arc::clone(&wait);
+        async move {
+            wait.notified().await;
+            Ok::<(), TaskError>(())
+        }
+    };
+    let worker = system.worker(vec![Task::new("waits", waits)], &[]);
+    let id = system.submit(a_task("waits")).await;
+    system.until(id, TaskStatus::Running).await;
+    let mut lock = system.db.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM tasks WHERE id = $1 FOR UPDATE")
+        .bind(id)
+        .execute(&mut *lock)
+        .await
+        .expect("a lock");
+    go.notify_one();
+    let waiting = async || waiting_for_locks(&system.db).await;
+    eventually("its write waits", SOON, async || waiting().await.len() == 1).await;
+    drop(worker);
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM unnest($1::integer[]) AS pid")
+        .bind(waiting().await)
+        .execute(&system.db)
+        .await
+        .expect("its write fails");
+    eventually("nobody waits", SOON, async || waiting().await.is_empty()).await;
+    lock.rollback().await.expect("the end of the lock");
     eventually("its sessions are gone", SOON, async || {
         sessions(&system.db).await == 0
     })
     .await;
+    assert_eq!(system.task(id).await.status, TaskStatus::Running);
 }
 
 /// The sessions of workers in this database.
@@ -111,6 +161,16 @@ async fn sessions(db: &PgPool) -> i64 {
           WHERE datname = current_database() AND application_name LIKE 'tasker-w%'",
     )
     .fetch_one(db)
+    .await
+    .expect("an answer")
+}
+
+/// The backends of this database that wait for a lock.
+async fn waiting_for_locks(db: &PgPool) -> Vec<i32> {
+    sqlx::query_scalar(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )
+    .fetch_all(db)
     .await
     .expect("an answer")
 }
