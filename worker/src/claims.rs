@@ -4,12 +4,14 @@
 //! if it took place, the rows run under this worker without being held, and its heartbeat returns them. A claim
 //! on its way keeps the heartbeat from doing so, and is therefore given up after half a heartbeat interval.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tasker_shared::queue::Hint;
-use tasker_shared::store::claim::{self, Claim, Claimant};
+use tasker_shared::store::claim::{Claim, Claimant, Claimed, claim, claim_oldest};
+use tasker_shared::store::claim_ready::claim_ready;
 use tasker_shared::store::{self, Fault, PgConnection, fault};
 use tasker_shared::task::{QueueName, TaskId};
 use tracing::{error, warn};
@@ -31,6 +33,8 @@ pub(crate) struct Claimer {
 
 /// What a claim asks for.
 enum Wanted<'a> {
+    /// Those of the tasks whose hints were popped that are ready.
+    Ready(&'a [TaskId]),
     /// Tasks whose hints were popped.
     Popped(&'a [TaskId]),
     /// So many of the oldest pending rows.
@@ -65,44 +69,75 @@ impl Claimer {
     }
 
     /// Claims what was popped from the list of `queue` and starts it in `free`.
-    pub(crate) async fn claim_popped(&self, queue: QueueName, ids: Vec<TaskId>, free: FreeSlots) {
+    pub(crate) async fn claim_popped(&self, queue: QueueName, ids: Vec<TaskId>, mut free: FreeSlots) {
         let hints = |ids: &[TaskId]| -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
         if self.parts.shutdown.soft().is_cancelled() {
             return self.parts.put_back(&hints(&ids)).await;
         }
-        let ids: Vec<TaskId> = ids
-            .into_iter()
-            .filter(|id| !self.parts.held.contains(*id))
-            .collect();
+        let mut ids = ids;
+        ids.retain(|id| !self.parts.held.contains(*id));
         if ids.is_empty() {
             return;
         }
         let began = Instant::now();
+        let claimed = self.claim_ready(&mut ids, &mut free).await;
+        let claimed = match claimed {
+            Ok(()) if !ids.is_empty() => self.claim_rest(&queue, &ids, &mut free).await,
+            ready => ready,
+        };
+        match claimed {
+            Ok(()) => histogram!("task_claim_duration_seconds").record(began.elapsed()),
+            Err(error) => self.claim_failed(&error, &hints(&ids)).await,
+        }
+    }
+
+    /// Claims and starts those of `ids` that need no second look, and takes them out of it.
+    async fn claim_ready(&self, ids: &mut Vec<TaskId>, free: &mut FreeSlots) -> Result<(), store::Error> {
+        let claimant = self.claimant(false);
+        let _on_its_way = self.parts.held.claiming();
+        let tasks = self.claim_in_time(&claimant, Wanted::Ready(ids)).await?.tasks;
+        if tasks.len() == ids.len() {
+            ids.clear();
+        } else {
+            let taken: HashSet<TaskId> = tasks.iter().map(|task| task.run.task).collect();
+            ids.retain(|id| !taken.contains(id));
+        }
+        self.parts.status.claimed();
+        self.net().claimed(seen(&tasks));
+        self.start(tasks, free).await;
+        Ok(())
+    }
+
+    /// Claims and starts what can be taken of hints that the plain claim left, and does what follows for the others.
+    async fn claim_rest(
+        &self,
+        queue: &QueueName,
+        ids: &[TaskId],
+        free: &mut FreeSlots,
+    ) -> Result<(), store::Error> {
         // until what was claimed is held: two claims on their way could take a suspect each
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
         let _on_its_way = self.parts.held.claiming();
-        let claimed = self.claim_in_time(&claimant, Wanted::Popped(&ids)).await;
-        let claim = match claimed {
-            Ok(claim) => claim,
-            Err(error) => return self.claim_failed(&error, &hints(&ids)).await,
-        };
-        histogram!("task_claim_duration_seconds").record(began.elapsed());
+        let claim = self.claim_in_time(&claimant, Wanted::Popped(ids)).await?;
         counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(claim.tasks.len()) as u64);
-        self.parts.status.claimed();
-        self.net().claimed(seen(&claim));
+        let untaken = || -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
         if !claim.worker_is_alive {
-            self.parts.put_back(&hints(&ids)).await;
-            return self.parts.declared_dead();
+            self.parts.put_back(&untaken()).await;
+            self.parts.declared_dead();
+            return Ok(());
         }
-        if claim.paused.contains(&queue) {
-            self.parts.put_back(&hints(&ids)).await;
+        self.parts.paused.add(&claim.paused);
+        if claim.paused.contains(queue) {
+            self.parts.put_back(&untaken()).await;
         }
-        self.start(claim, free).await;
+        self.net().claimed(seen(&claim.tasks));
+        self.start(claim.tasks, free).await;
+        Ok(())
     }
 
     /// Claims up to `rows` of the oldest pending rows, whether they have hints or not, and starts them in `free`.
-    pub(crate) async fn claim_oldest(&self, rows: usize, free: FreeSlots) -> Look {
+    pub(crate) async fn claim_oldest(&self, rows: usize, mut free: FreeSlots) -> Look {
         let limit = i64::try_from(rows).unwrap_or(i64::MAX);
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
@@ -117,14 +152,15 @@ impl Claimer {
         };
         let found = claim.tasks.len();
         self.parts.status.claimed();
-        self.net().looked(Instant::now(), seen(&claim));
+        self.net().looked(Instant::now(), seen(&claim.tasks));
         counter!("tasker_net_looks_total").increment(1);
         counter!("tasker_net_claims_total").increment(found as u64);
         if !claim.worker_is_alive {
             self.parts.declared_dead();
             return Look::Failed;
         }
-        self.start(claim, free).await;
+        self.parts.paused.add(&claim.paused);
+        self.start(claim.tasks, &mut free).await;
         if found < rows {
             Look::FoundLittle
         } else {
@@ -141,14 +177,13 @@ impl Claimer {
         }
     }
 
-    async fn start(&self, claim: Claim, mut free: FreeSlots) {
-        self.parts.paused.add(&claim.paused);
-        self.parts.throughput.waited(claim.tasks.iter());
-        if !claim.tasks.is_empty() {
+    async fn start(&self, tasks: Vec<Claimed>, free: &mut FreeSlots) {
+        self.parts.throughput.waited(tasks.iter());
+        if !tasks.is_empty() {
             #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
-            histogram!("tasker_claim_batch_tasks").record(claim.tasks.len() as f64);
+            histogram!("tasker_claim_batch_tasks").record(tasks.len() as f64);
         }
-        for claimed in claim.tasks {
+        for claimed in tasks {
             let slot = free
                 .take_one()
                 .expect("no more is claimed than there are free slots");
@@ -202,13 +237,21 @@ impl Claimer {
 impl Wanted<'_> {
     async fn send(&self, db: &mut PgConnection, claimant: &Claimant<'_>) -> Result<Claim, store::Error> {
         match self {
-            Self::Popped(ids) => claim::claim(db, claimant, ids).await,
-            Self::Oldest(limit) => claim::claim_oldest(db, claimant, *limit).await,
+            Self::Ready(ids) => {
+                // a plain claim says what it took, and nothing about the worker or its queues
+                let tasks = claim_ready(db, claimant, ids).await?;
+                Ok(Claim {
+                    tasks,
+                    ..Claim::default()
+                })
+            }
+            Self::Popped(ids) => claim(db, claimant, ids).await,
+            Self::Oldest(limit) => claim_oldest(db, claimant, *limit).await,
         }
     }
 }
 
 /// The claimed tasks as the net sees them.
-fn seen(claim: &Claim) -> impl Iterator<Item = Seen<'_>> {
-    claim.tasks.iter().map(|task| (&task.queue, task.enqueued_at))
+fn seen(tasks: &[Claimed]) -> impl Iterator<Item = Seen<'_>> {
+    tasks.iter().map(|task| (&task.queue, task.enqueued_at))
 }

@@ -30,15 +30,17 @@ pub async fn complete(
     worker_id: &str,
     successes: &[Success],
 ) -> Result<Vec<(TaskId, TaskStatus)>> {
+    // of two runs of one task the later one counts
+    let mut successes: Vec<&Success> = successes.iter().collect();
+    successes.sort_unstable_by_key(|success| (success.run.task, Reverse(success.run.number)));
+    successes.dedup_by_key(|success| success.run.task);
     let ids: Vec<TaskId> = successes.iter().map(|success| success.run.task).collect();
-    let runs: Vec<i32> = successes.iter().map(|success| success.run.number).collect();
-    // nearly all are the first run of their task, so that a number is looked up for the few others only; of two runs of one task
-    // the later one is found
-    let mut others: Vec<Run> = successes.iter().map(|success| success.run).collect();
-    others.retain(|run| run.number != FIRST);
-    others.sort_unstable_by_key(|run| Reverse(run.number));
-    let (other_ids, other_numbers): (Vec<TaskId>, Vec<i32>) =
-        others.into_iter().map(|run| (run.task, run.number)).unzip();
+    // nearly all are the first run of their task, so that a number is looked up for the few others only
+    let others = successes.iter().map(|success| success.run);
+    let (other_ids, other_numbers): (Vec<TaskId>, Vec<i32>) = others
+        .filter(|run| run.number != FIRST)
+        .map(|run| (run.task, run.number))
+        .unzip();
     let reports: Vec<Option<&str>> = successes
         .iter()
         .map(|success| success.progress.as_deref())
@@ -68,21 +70,30 @@ pub async fn complete(
           FROM ended t
           -- a full join is hashed or merged; any other could be planned as all with all. The condition, which the planner
           -- cannot see through, keeps it one
-          FULL JOIN UNNEST($2::uuid[], $6::integer[], $7::text[], $8::text[]) AS i(id, run, result, report)
-               ON i.id = t.id AND i.run = t.runs
+          FULL JOIN UNNEST($2::uuid[], $6::text[], $7::text[]) AS i(id, result, report) ON i.id = t.id
          WHERE COALESCE(t.worker_id, '') <> ''
-        RETURNING id AS "id: TaskId", status AS "status: TaskStatus"
+        -- not the status itself: Postgres looks the text of an enum up for each row
+        RETURNING id AS "id: TaskId", status = 'cancelled' AS "cancelled!"
         "#,
         worker_id,
         ids as _,
         other_ids as _,
         &other_numbers,
         FIRST,
-        &runs,
         results as _,
         reports as _,
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+    let status = |cancelled| {
+        if cancelled {
+            TaskStatus::Cancelled
+        } else {
+            TaskStatus::Completed
+        }
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, status(row.cancelled)))
+        .collect())
 }

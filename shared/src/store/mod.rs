@@ -5,7 +5,7 @@
 //! - A state change is one conditional, set-based statement. Nothing is read, decided and then written; no rows back
 //!   means that somebody else was first.
 //! - Statements with several outcomes lock their rows in a CTE first, in id order, and decide only on what the lock
-//!   returned. Claims and promotions skip rows that are locked.
+//!   returned. Claims and promotions skip rows that are locked; a plain claim gives up after a moment.
 //! - A statement that changes a row which it may have waited for sets every column that the table's checks tie to the
 //!   status: Postgres checks the version of its snapshot before it turns to the newer one.
 //! - Whatever is looked up by many ids is looked up by an array (`id = ANY …`) or by a `LATERAL` with a lock, not by a join: a
@@ -21,6 +21,7 @@ pub mod age;
 pub mod api_keys;
 pub mod cancel;
 pub mod claim;
+pub mod claim_ready;
 pub mod complete;
 mod connect;
 pub mod dead_letters;

@@ -176,6 +176,27 @@ async fn a_hint_that_comes_twice_or_for_nothing_runs_nothing_twice(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_row_that_somebody_keeps_locked_holds_up_no_other(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let tasks = [1, 2, 3].map(|number| with("note", &json!(number)));
+    let ids = system.submit_all(tasks.into()).await;
+    let mut holder = system.db.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM tasks WHERE id = $1 FOR UPDATE")
+        .bind(ids[1])
+        .execute(&mut *holder)
+        .await
+        .expect("a lock");
+    let _worker = system.worker(vec![noting(&order)], &[]);
+    system.until(ids[0], TaskStatus::Completed).await;
+    system.until(ids[2], TaskStatus::Completed).await;
+    assert_eq!(system.task(ids[1]).await.status, TaskStatus::Pending);
+    holder.rollback().await.expect("the end");
+    system.until(ids[1], TaskStatus::Completed).await;
+    assert_eq!(*order.lock().expect("no panic"), [1, 3, 2]);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_type_that_the_worker_does_not_know_is_put_off_and_counts_nothing(db: PgPool) {
     let system = System::new(db);
     let order = Arc::default();

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 /// The statements of the hot paths: a name, and a phrase that is in no other statement, with single spaces. One that is not
 /// here goes by its text.
-const STATEMENTS: [(&str, &str); 11] = [
+const STATEMENTS: [(&str, &str); 12] = [
     ("submit", "WITH durable AS MATERIALIZED"),
-    ("claim", "WHERE id = ANY ($4::uuid[]) AND status::text ="),
+    ("claim", "WHERE t.id = ANY ($4::uuid[]) AND t.status::text ="),
+    ("second look", "WHERE id = ANY ($4::uuid[]) AND status::text ="),
     ("net", "SELECT oldest.id, oldest.row, oldest.known"),
-    ("complete", "AS i(id, run, result, report)"),
+    ("complete", "AS i(id, result, report)"),
     ("end runs", "AS i(id, run, next, retry_seconds"),
     ("promote", "), promoted AS ( UPDATE tasks"),
     ("next due", "GREATEST(extract("),

@@ -17,8 +17,8 @@ const SUBMIT_ALONE: u64 = 560;
 const SUBMIT_IN_BATCH: u64 = 510;
 /// Submitted in a batch, with a key: 767.
 const SUBMIT_WITH_KEY: u64 = 960;
-/// Claimed and completed among others: 995.
-const RUN: u64 = 1_245;
+/// Claimed and completed among others: 866.
+const RUN: u64 = 1_085;
 /// Claimed and failed for good, by itself: 1,230.
 const FAILURE: u64 = 1_540;
 /// Cancelled while it waits: 658.

@@ -1,6 +1,7 @@
 mod api_keys;
 mod cancel;
 mod claim;
+mod claim_ready;
 mod complete;
 mod dead_letter_plans;
 mod dead_letters;

@@ -3,6 +3,7 @@
 
 use sqlx::{PgConnection, PgPool};
 use tasker_shared::store::claim::claim;
+use tasker_shared::store::claim_ready::claim_ready;
 use tasker_shared::store::complete::complete;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::task::{QueueName, Run, TaskId};
@@ -38,11 +39,14 @@ async fn a_plan_made_while_the_table_was_empty_still_looks_up_a_backlog_by_key(d
 /// Claims two tasks; completes the first, retries the second.
 async fn run_and_end(connection: &mut PgConnection, ids: &[TaskId]) {
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
-    let claimed = claim(&mut *connection, &claimant("w", &queues, &names), ids)
+    let claimant = claimant("w", &queues, &names);
+    let plain = claim_ready(&mut *connection, &claimant, &ids[..1])
         .await
         .expect("a claim is answered");
-    let runs: Vec<Run> = claimed.tasks.iter().map(|task| task.run).collect();
-    let (one, other) = (runs[0], runs[1]);
+    let full = claim(&mut *connection, &claimant, &ids[1..])
+        .await
+        .expect("a claim is answered");
+    let (one, other): (Run, Run) = (plain[0].run, full.tasks[0].run);
     complete(&mut *connection, "w", &[success(one, "{}")])
         .await
         .expect("a completion");

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::claim::{Claimant, claim};
+use tasker_shared::store::claim_ready::claim_ready;
 use tasker_shared::store::complete::{Success, complete};
 use tasker_shared::store::dead_letters::{Filter, Position, matched, retry_batch};
 use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
@@ -107,8 +108,12 @@ impl Actor<'_> {
             task_names: &names,
             holds_suspect: false,
         };
-        let claim = claim(self.db, &claimant, ids).await?;
-        self.held.extend(claim.tasks.iter().map(|task| task.run));
+        let mut tasks = claim_ready(self.db, &claimant, ids).await?;
+        // a worker has a second look at what the plain claim left
+        if self.rng.random_bool(0.5) {
+            tasks.extend(claim(self.db, &claimant, ids).await?.tasks);
+        }
+        self.held.extend(tasks.iter().map(|task| task.run));
         Ok(())
     }
 

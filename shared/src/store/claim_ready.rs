@@ -1,0 +1,108 @@
+//! The plain claim. Nearly every hint is right: its row is pending, of a type that the worker knows, no suspect and in nobody's
+//! hands. One `UPDATE` takes those, without locking them first; a [`super::claim`] does for the others.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::claim::{Claimant, Claimed};
+use super::{DatabaseError, Result};
+use crate::task::limits::SUSPECT_CRASHES;
+use crate::task::{QueueName, Run, TaskId};
+
+/// How long a plain claim waits for a row or a table that somebody else has locked.
+const LOCK_TIMEOUT: &str = "10ms";
+/// `lock_not_available` (PostgreSQL, appendix A).
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Claims those of `ids` that are ready: pending in a queue that is not paused, of a type that the worker knows, no suspects;
+/// provided that the worker's row says that it lives. Nothing happens to the rest, which is for [`claim`](super::claim::claim) to look at.
+///
+/// A row that is locked holds it up for 10 ms at most; then it takes nothing. Commits asynchronously, as that does.
+pub async fn claim_ready(
+    db: impl PgExecutor<'_>,
+    claimant: &Claimant<'_>,
+    ids: &[TaskId],
+) -> Result<Vec<Claimed>> {
+    let rows = sqlx::query_as!(
+        Taken,
+        r#"
+        WITH local AS MATERIALIZED (
+            SELECT set_config('synchronous_commit', 'off', true), set_config('lock_timeout', $6, true)
+        ), me AS MATERIALIZED (
+            SELECT EXISTS (SELECT FROM workers WHERE id = $1 AND status = 'alive') AS alive FROM local
+        ), paused AS MATERIALIZED (
+            SELECT array_agg(name) AS names
+              FROM queues
+             WHERE paused_at IS NOT NULL AND name = ANY ($2::text[])
+        )
+        UPDATE tasks t
+           SET status = 'running', runs = t.runs + 1, worker_id = $1, started_at = now(), updated_at = now()
+         -- as text: see `claim`
+         WHERE t.id = ANY ($4::uuid[]) AND t.status::text = 'pending' AND (SELECT alive FROM me)
+           AND t.task_name = ANY ($3::text[]) AND t.crash_count < $5
+           AND t.queue <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
+        RETURNING t.id AS "id: TaskId", t.runs, t.task_name, t.queue AS "queue: QueueName", t.parameters::text AS "parameters!",
+                  t.metadata::text AS "metadata!", t.attempts, t.max_attempts, t.timeout_seconds, t.correlation_id, t.traceparent,
+                  t.enqueued_at AS "enqueued_at!", t.started_at AS "started_at!"
+        "#,
+        claimant.worker_id,
+        claimant.queues as _,
+        claimant.task_names,
+        ids as _,
+        SUSPECT_CRASHES,
+        LOCK_TIMEOUT,
+    )
+    .fetch_all(db)
+    .await;
+    match rows {
+        Ok(rows) => Ok(rows.into_iter().map(Claimed::from).collect()),
+        Err(error) if is_held_up(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the statement was given up, and so took nothing, because somebody else has a row locked.
+fn is_held_up(error: &super::Error) -> bool {
+    let answer = error.as_database_error();
+    answer.and_then(DatabaseError::code).as_deref() == Some(LOCK_NOT_AVAILABLE)
+}
+
+/// A row that a plain claim took.
+struct Taken {
+    id: TaskId,
+    runs: i32,
+    task_name: String,
+    queue: QueueName,
+    parameters: String,
+    metadata: String,
+    attempts: i32,
+    max_attempts: i32,
+    timeout_seconds: f64,
+    correlation_id: String,
+    traceparent: Option<String>,
+    enqueued_at: DateTime<Utc>,
+    started_at: DateTime<Utc>,
+}
+
+impl From<Taken> for Claimed {
+    fn from(row: Taken) -> Self {
+        Self {
+            run: Run {
+                task: row.id,
+                number: row.runs,
+            },
+            task_name: row.task_name,
+            queue: row.queue,
+            parameters: row.parameters,
+            metadata: row.metadata,
+            attempts: row.attempts,
+            max_attempts: row.max_attempts,
+            suspect: false,
+            timeout_seconds: row.timeout_seconds,
+            correlation_id: row.correlation_id,
+            traceparent: row.traceparent,
+            enqueued_at: row.enqueued_at,
+            started_at: row.started_at,
+        }
+    }
+}
