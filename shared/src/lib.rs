@@ -6,6 +6,7 @@
 //! - [`config`], [`lifecycle`], [`telemetry`]: what every process needs to start, stop and be watched.
 //! - [`role`]: what somebody who signed in may do.
 //! - [`circuit_breaker`]: circuit breakers around Postgres and Redis.
+//! - [`shares`]: how much of something bounded each holder has.
 //! - [`http`]: serving HTTP within bounds; [`tls`]: certificates and keys; [`healthcheck`]: the question of `--healthcheck`.
 //! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
 //!
@@ -19,6 +20,7 @@ pub mod json;
 pub mod lifecycle;
 pub mod queue;
 pub mod role;
+pub mod shares;
 pub mod store;
 pub mod task;
 pub mod telemetry;

@@ -77,7 +77,8 @@ async fn run(permitted: Result<(), Refusal>, caller: Caller, mut request: Reques
 async fn signed_in(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
     let identity = if auth.is_on() {
         match credentials::read(headers) {
-            Ok(Some(credentials)) => auth.identify(credentials, address).await?,
+            // on the heap: its room is more than that of the rest of a request together
+            Ok(Some(credentials)) => Box::pin(auth.identify(credentials, address)).await?,
             Ok(None) => return Err(Refusal::Missing.into()),
             Err(credentials::Unreadable) => {
                 return Err(auth.failed(address, "nothing that can be read").into());

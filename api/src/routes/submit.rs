@@ -103,7 +103,8 @@ async fn validated(
     let check = |types: &TypeTable| validate(request, headers, rules(state, types), "");
     match check(&state.types.current()) {
         Err(faults) if names_unknown_type(&faults) => {
-            let types = state.types.look_again().await?;
+            // on the heap: every submit would carry the room for what hardly any does
+            let types = Box::pin(state.types.look_again()).await?;
             check(&types).map_err(ApiError::Refused)
         }
         result => result.map_err(ApiError::Refused),

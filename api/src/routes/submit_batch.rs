@@ -79,7 +79,7 @@ async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<V
     let result = checked_aside(state, headers, body.clone()).await;
     match result {
         Err(ApiError::Refused(faults)) if names_unknown_type(&faults) => {
-            state.types.look_again().await?;
+            Box::pin(state.types.look_again()).await?;
             checked_aside(state, headers, body).await
         }
         result => result,

@@ -1,9 +1,9 @@
 //! Room for bodies, counted in bytes: what requests hold in memory at once is bounded, and nobody's requests hold more than half
 //! of it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use tasker_shared::shares::{Share, Shares};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Counted;
@@ -17,24 +17,15 @@ const UNIT_BYTES: usize = 1024;
 pub struct Budget {
     room: Arc<Semaphore>,
     units: usize,
-    /// The units that each owner holds; who holds none is not in it, so it is no larger than the room.
-    owned: Arc<Mutex<HashMap<Counted, usize>>>,
+    by_owner: Shares<Counted>,
 }
 
 /// Room that a request has taken; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
     permit: OwnedSemaphorePermit,
-    share: Option<Share>,
+    share: Option<Share<Counted>>,
     bytes: usize,
-}
-
-/// What of its owner's share a request has taken.
-#[derive(Debug)]
-struct Share {
-    owned: Arc<Mutex<HashMap<Counted, usize>>>,
-    owner: Counted,
-    units: usize,
 }
 
 impl Budget {
@@ -44,18 +35,14 @@ impl Budget {
         Self {
             room: Arc::new(Semaphore::new(units)),
             units,
-            owned: Arc::default(),
+            by_owner: Shares::new(units.div_ceil(2)),
         }
     }
 
     /// The room for a body that begins; nothing waits for room, since a wait holds more than it spares. A body without `owner`
     /// may take what there is.
     pub fn begin(&self, owner: Option<Counted>) -> Result<Held, ApiError> {
-        let mut share = owner.map(|owner| Share {
-            owned: Arc::clone(&self.owned),
-            owner,
-            units: 0,
-        });
+        let mut share = owner.map(|owner| self.by_owner.of(owner));
         Ok(Held {
             permit: self.take(1, share.as_mut())?,
             share,
@@ -68,9 +55,13 @@ impl Budget {
         (self.units - self.room.available_permits()) * UNIT_BYTES
     }
 
-    fn take(&self, units: usize, share: Option<&mut Share>) -> Result<OwnedSemaphorePermit, ApiError> {
+    fn take(
+        &self,
+        units: usize,
+        share: Option<&mut Share<Counted>>,
+    ) -> Result<OwnedSemaphorePermit, ApiError> {
         // before the room: who may not take more takes nothing from others, not even for a moment
-        if !share.is_none_or(|share| share.grow(units, self.units.div_ceil(2))) {
+        if !share.is_none_or(|share| share.grow(units)) {
             return Err(ApiError::Overloaded(
                 "The bodies of your other requests take half of the room, and nobody may take more.",
             ));
@@ -93,36 +84,6 @@ impl Held {
         }
         Ok(())
     }
-}
-
-impl Share {
-    /// Takes so many units more, unless the owner would hold more than `most`.
-    fn grow(&mut self, units: usize, most: usize) -> bool {
-        let mut owned = lock(&self.owned);
-        let held = owned.get(&self.owner).copied().unwrap_or_default();
-        if held + units > most {
-            return false;
-        }
-        owned.insert(self.owner.clone(), held + units);
-        self.units += units;
-        true
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut owned = lock(&self.owned);
-        if let Some(held) = owned.get_mut(&self.owner) {
-            *held -= self.units;
-            if *held == 0 {
-                owned.remove(&self.owner);
-            }
-        }
-    }
-}
-
-fn lock(owned: &Mutex<HashMap<Counted, usize>>) -> MutexGuard<'_, HashMap<Counted, usize>> {
-    owned.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -164,7 +125,7 @@ mod tests {
         drop((first, second));
         assert!(budget.begin(owner("a")).is_ok());
         drop(other);
-        assert_eq!((budget.taken(), lock(&budget.owned).len()), (0, 0));
+        assert_eq!((budget.taken(), budget.by_owner.holders()), (0, 0));
     }
 
     #[test]
@@ -182,6 +143,6 @@ mod tests {
         let budget = Budget::new(4 * UNIT_BYTES);
         let mut held = budget.begin(None).expect("room");
         held.grow(&budget, 4 * UNIT_BYTES).expect("room");
-        assert!(lock(&budget.owned).is_empty());
+        assert_eq!(budget.by_owner.holders(), 0);
     }
 }

@@ -12,7 +12,7 @@ use tasker_shared::task::TaskId;
 use tasker_shared::task::retry::DeadLetterReason;
 use uuid::Uuid;
 
-use crate::auth::{Client, SIGN_IN};
+use crate::client::{Client, SIGN_IN};
 use crate::harness::{Server, eventually};
 
 #[sqlx::test(migrator = "MIGRATOR")]
@@ -146,8 +146,7 @@ async fn the_last_use_of_a_key_is_noted_beside_the_requests(db: PgPool) {
 async fn a_key_submits_to_its_queues_alone(db: PgPool) {
     let server = Server::start_with(db, &SIGN_IN).await;
     let request = json!({"name": "k", "role": "submitter", "queues": ["high"]});
-    let (key, _) = Client::admin(&server).make_key(request).await;
-    let client = Client::bearer(&server, &key);
+    let client = Client::admin(&server).with_key(request).await;
     for body in [
         json!({"task_name": "noop", "queue": "high"}),
         json!({"task_name": "noop", "priority": 9}),
@@ -180,8 +179,7 @@ async fn a_key_sees_and_acts_in_its_queues_alone(db: PgPool) {
     let server = Server::start_with(db, &SIGN_IN).await;
     let admin = Client::admin(&server);
     let request = json!({"name": "k", "role": "operator", "queues": ["high"]});
-    let (key, _) = admin.make_key(request).await;
-    let client = Client::bearer(&server, &key);
+    let client = admin.with_key(request).await;
     let submit = async |queue: &str| {
         let answer = admin
             .post("/tasks/submit", json!({"task_name": "noop", "queue": queue}))
@@ -232,8 +230,7 @@ async fn a_key_purges_the_dead_letters_of_its_queues_alone(db: PgPool) {
     let admin = Client::admin(&server);
     let operator = async |name: &str, queues: Value| {
         let request = json!({"name": name, "role": "operator", "queues": queues});
-        let (key, _) = admin.make_key(request).await;
-        Client::bearer(&server, &key)
+        admin.with_key(request).await
     };
     let one = operator("one", json!(["high"])).await;
     let two = operator("two", json!(["high", "default"])).await;
@@ -269,8 +266,7 @@ async fn the_pages_of_a_key_are_full_and_their_cursors_name_its_own_tasks(db: Pg
     let server = Server::start_with(db, &SIGN_IN).await;
     let admin = Client::admin(&server);
     let request = json!({"name": "k", "role": "viewer", "queues": ["high"]});
-    let (key, _) = admin.make_key(request).await;
-    let client = Client::bearer(&server, &key);
+    let client = admin.with_key(request).await;
     let mut own = Vec::new();
     for queue in ["high", "low", "high", "low", "low"] {
         let answer = admin
@@ -304,10 +300,9 @@ async fn the_pages_of_a_key_are_full_and_their_cursors_name_its_own_tasks(db: Pg
 async fn the_history_tells_who_acted(db: PgPool) {
     let server = Server::start_with(db, &SIGN_IN).await;
     let admin = Client::admin(&server);
-    let (key, _) = admin
-        .make_key(json!({"name": "night-shift", "role": "operator"}))
+    let operator = admin
+        .with_key(json!({"name": "night-shift", "role": "operator"}))
         .await;
-    let operator = Client::bearer(&server, &key);
     let id = admin
         .post("/tasks/submit", json!({"task_name": "noop"}))
         .await

@@ -3,8 +3,10 @@
 mod age;
 mod auth;
 mod auth_keys;
+mod auth_limits;
 mod bad_input;
 mod batch;
+mod client;
 mod dead_letters;
 mod explain;
 mod harness;

@@ -18,6 +18,8 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// More than the flushers can have in their hands.
 const CROWD: i64 = 3_000;
+/// Submits that are tried until one is written whose answer is lost.
+const ATTEMPTS: i64 = 50;
 
 async fn start(db: PgPool) -> (Server, Proxy) {
     let (proxy, url) = Proxy::before_url(db.connect_options().to_url_lossy().as_str()).await;
@@ -117,11 +119,11 @@ async fn a_postgres_that_hangs_is_a_503_in_time_and_comes_back_without_a_restart
 /// Sends submits of `body(attempt)` whose answers are lost, until one of them was written; answers its attempt. A statement that
 /// its connection does not know yet is sent in two pieces, of which the second waits for an answer.
 async fn until_written_unheard(server: &Server, proxy: &Proxy, body: impl Fn(i64) -> Value) -> i64 {
-    // each connection of the pool has its turn
-    for _ in 0..10 {
-        server.submit(noop()).await;
+    // each connection of the pool has its turn to learn the statement
+    for warm_up in 1..=10 {
+        server.submit(body(-warm_up)).await;
     }
-    for attempt in 0.. {
+    for attempt in 0..ATTEMPTS {
         let before = server.rows().await;
         proxy.swallow_replies();
         let (answer, took) = timed(server.post("/tasks/submit", body(attempt))).await;
@@ -134,7 +136,7 @@ async fn until_written_unheard(server: &Server, proxy: &Proxy, body: impl Fn(i64
             return attempt;
         }
     }
-    unreachable!("attempts do not end")
+    panic!("none of {ATTEMPTS} submits was written")
 }
 
 /// Waits until submits are taken again, and answers what the first that is taken is told.

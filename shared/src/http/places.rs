@@ -1,15 +1,15 @@
 //! Places for connections: so many of all clients together, and a share of them for one address.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Network;
+use crate::shares::{Share, Shares};
 
-/// The share of all places that one address may take: one in so many.
-const SHARE: usize = 4;
+/// One address may take one place in so many.
+const ADDRESS_PART: usize = 4;
 
 /// What addresses are counted by: one client commonly has a whole network of `IPv6`.
 pub fn counted_as(address: IpAddr) -> IpAddr {
@@ -26,35 +26,24 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
-    /// Most for one address.
-    share: usize,
+    by_address: Shares<IpAddr>,
     /// Those who speak for many clients, and so may take every place.
     spared: Vec<Network>,
-    /// How many each address has taken; who has none is not in it, so it is no larger than all places.
-    taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// A place that a connection has taken; free again when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     _of_all: OwnedSemaphorePermit,
-    _of_its_address: Option<Share>,
-}
-
-/// One more of the places of an address.
-#[derive(Debug)]
-struct Share {
-    places: Arc<Places>,
-    address: IpAddr,
+    _of_its_address: Option<Share<IpAddr>>,
 }
 
 impl Places {
     pub(super) fn new(connections: usize, spared: Vec<Network>) -> Self {
         Self {
             all: Arc::new(Semaphore::new(connections)),
-            share: connections.div_ceil(SHARE),
+            by_address: Shares::new(connections.div_ceil(ADDRESS_PART)),
             spared,
-            taken: Mutex::default(),
         }
     }
 
@@ -63,46 +52,19 @@ impl Places {
     }
 
     /// A place for a connection of `client`, if there is one for it.
-    pub(super) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+    pub(super) fn take(&self, client: IpAddr) -> Option<Place> {
         let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let of_its_address = if self.spared.iter().any(|network| network.contains(client)) {
             None
         } else {
-            Some(self.share_of(counted_as(client))?)
+            let mut share = self.by_address.of(counted_as(client));
+            share.grow(1).then_some(())?;
+            Some(share)
         };
         Some(Place {
             _of_all: of_all,
             _of_its_address: of_its_address,
         })
-    }
-
-    fn share_of(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
-        let mut taken = self.taken();
-        let count = taken.entry(address).or_default();
-        if *count >= self.share {
-            return None;
-        }
-        *count += 1;
-        Some(Share {
-            places: Arc::clone(self),
-            address,
-        })
-    }
-
-    fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        if let Some(count) = taken.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.address);
-            }
-        }
     }
 }
 
@@ -115,9 +77,8 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn places(connections: usize) -> Arc<Places> {
-        let spared = networks("10.0.0.0/8").expect("networks");
-        Arc::new(Places::new(connections, spared))
+    fn places(connections: usize) -> Places {
+        Places::new(connections, networks("10.0.0.0/8").expect("networks"))
     }
 
     #[test]
@@ -160,9 +121,9 @@ mod tests {
         let held: Vec<_> = (1..4)
             .filter_map(|last| places.take([192, 0, 2, last].into()))
             .collect();
-        assert_eq!((held.len(), places.taken().len()), (3, 3));
+        assert_eq!((held.len(), places.by_address.holders()), (3, 3));
         drop(held);
-        assert!(places.taken().is_empty());
+        assert_eq!(places.by_address.holders(), 0);
         assert_eq!(places.all.available_permits(), 8);
     }
 

@@ -26,6 +26,33 @@ async fn a_task_that_is_due_now_is_pending(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_plain_task_is_written_alike_beside_others_and_among_its_like(db: PgPool) {
+    let plain = || NewTask {
+        tags: vec!["a".to_owned(), "b \"c\"".to_owned()],
+        traceparent: Some("00-1-2-01".to_owned()),
+        correlation_id: "one".to_owned(),
+        ..a_task("echo")
+    };
+    let (alone, beside) = (plain(), plain());
+    let keyed = NewTask {
+        key: a_key("k"),
+        ..a_task("echo")
+    };
+    submit(&db, std::slice::from_ref(&alone)).await;
+    submit(&db, &[beside.clone(), keyed]).await;
+    // but for what is its own: its id, and the time
+    let kinds: i64 = sqlx::query_scalar(
+        "SELECT count(DISTINCT to_jsonb(t) - ARRAY['id', 'created_at', 'updated_at', 'enqueued_at'])
+           FROM tasks t WHERE correlation_id = 'one' AND enqueued_at = created_at AND updated_at = created_at",
+    )
+    .fetch_one(&db)
+    .await
+    .expect("a count");
+    assert_eq!(kinds, 1);
+    assert_eq!(record(&db, alone.id).await.tags, alone.tags);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_delayed_task_is_scheduled_and_not_enqueued(db: PgPool) {
     let task = NewTask {
         due: Due::InSeconds(60.5),
