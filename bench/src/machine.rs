@@ -48,6 +48,12 @@ impl Facts {
         }
     }
 
+    /// Adds what part of its time the machine did not have: nobody can tell a slow program from a busy host without it.
+    pub(crate) fn note_stolen(&mut self, percent: f64) {
+        let value = format!("{percent:.1} % of the time");
+        self.machine.insert("taken by the host", value);
+    }
+
     /// Three paragraphs, a line a fact.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();

@@ -6,12 +6,14 @@ use crate::figures::{Figure, compared};
 use crate::lines::{self, progress};
 use crate::machine::Facts;
 use crate::report::{Failure, Report, rows};
+use crate::usage::MachineTime;
 
 /// Measures what the arguments ask for. A line that fails is not measured again; the others are.
 pub(crate) async fn run(env: &Environment) -> anyhow::Result<Report> {
     let plan = env.arguments.plan();
     let redis = env.redis_version().await?;
-    let facts = Facts::gather(&env.arguments, &env.binaries, &env.admin, &redis).await;
+    let mut facts = Facts::gather(&env.arguments, &env.binaries, &env.admin, &redis).await;
+    let before = MachineTime::now();
     let mut figures = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
     for round in 1..=env.arguments.repeat {
@@ -32,6 +34,9 @@ pub(crate) async fn run(env: &Environment) -> anyhow::Result<Report> {
         }
         measured.extend(compared(&measured));
         figures.extend(measured);
+    }
+    if let (Some(before), Some(now)) = (before, MachineTime::now()) {
+        facts.note_stolen(now.stolen_since(before));
     }
     let figures = rows(&plan, &figures);
     Ok(Report {

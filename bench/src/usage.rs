@@ -1,4 +1,4 @@
-//! What a process uses, as /proc tells it.
+//! What a process uses, and what the machine had, as /proc tells it.
 
 use std::time::Duration;
 
@@ -29,6 +29,39 @@ pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     let ticks = parse_ticks(&stat).with_context(|| format!("{path} tells no processor time"))?;
     Ok(TICK * ticks)
+}
+
+/// Processor time of the whole machine since it booted, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MachineTime {
+    /// All of it.
+    all: u64,
+    /// What the host of a virtual machine gave to others while this one had work to do.
+    stolen: u64,
+}
+
+impl MachineTime {
+    /// Until now.
+    pub(crate) fn now() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Option<Vec<u64>> = line.split_whitespace().map(|field| field.parse().ok()).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests' time is in the first two already
+        let ticks = ticks?;
+        let stolen = *ticks.get(7)?;
+        let all = ticks.iter().take(8).sum();
+        Some(Self { all, stolen })
+    }
+
+    /// The share of what was stolen between two moments, in percent.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of years are far below 2^52")]
+    pub(crate) fn stolen_since(self, before: Self) -> f64 {
+        let all = self.all.saturating_sub(before.all).max(1);
+        self.stolen.saturating_sub(before.stolen) as f64 * 100.0 / all as f64
+    }
 }
 
 fn parse_memory(status: &str) -> Option<Memory> {
@@ -70,6 +103,16 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 30 12 0 0 20 0 1 0 5 0 0";
         assert_eq!(parse_ticks(stat), Some(42));
         assert_eq!(parse_ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn what_the_host_took_is_a_share_of_all_time() {
+        let at = |stat: &str| MachineTime::parse(stat).expect("times");
+        let before = at("cpu  10 0 10 70 0 0 0 10 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
+        let after = at("cpu  60 0 20 90 0 0 5 25 40 0\n");
+        assert!((after.stolen_since(before) - 15.0).abs() < 1e-9);
+        assert!(before.stolen_since(before).abs() < 1e-9);
+        assert_eq!(MachineTime::parse("intr 1 2 3\n"), None);
     }
 
     #[test]
