@@ -38,7 +38,7 @@ impl Step<'_> {
         self.commit_durably();
     }
 
-    /// `claim` and `claim_oldest`, once they have found their row. Nothing is answered if there is nothing to claim.
+    /// `claim_ready`, `claim` and `claim_oldest`, once they have found their row. Nothing is answered if there is nothing to claim.
     /// `saw_itself_alive` if the statement's snapshot is older than the worker's death.
     pub(crate) fn claim_row(
         &mut self,

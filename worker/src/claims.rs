@@ -79,15 +79,16 @@ impl Claimer {
         if ids.is_empty() {
             return;
         }
-        let began = Instant::now();
-        let claimed = self.claim_ready(&mut ids, &mut free).await;
-        let claimed = match claimed {
-            Ok(()) if !ids.is_empty() => self.claim_rest(&queue, &ids, &mut free).await,
-            ready => ready,
+        let claimed = match self.claim_ready(&mut ids, &mut free).await {
+            Ok(()) if ids.is_empty() => Ok(()),
+            Ok(()) if self.parts.shutdown.soft().is_cancelled() => {
+                return self.parts.put_back(&hints(&ids)).await;
+            }
+            Ok(()) => self.claim_rest(&queue, &ids, &mut free).await,
+            Err(error) => Err(error),
         };
-        match claimed {
-            Ok(()) => histogram!("task_claim_duration_seconds").record(began.elapsed()),
-            Err(error) => self.claim_failed(&error, &hints(&ids)).await,
+        if let Err(error) = claimed {
+            self.claim_failed(&error, &hints(&ids)).await;
         }
     }
 
@@ -95,7 +96,7 @@ impl Claimer {
     async fn claim_ready(&self, ids: &mut Vec<TaskId>, free: &mut FreeSlots) -> Result<(), store::Error> {
         let claimant = self.claimant(false);
         let _on_its_way = self.parts.held.claiming();
-        let tasks = self.claim_in_time(&claimant, Wanted::Ready(ids)).await?.tasks;
+        let Claim { paused, tasks, .. } = self.claim_in_time(&claimant, Wanted::Ready(ids)).await?;
         if tasks.len() == ids.len() {
             ids.clear();
         } else {
@@ -103,6 +104,7 @@ impl Claimer {
             ids.retain(|id| !taken.contains(id));
         }
         self.parts.status.claimed();
+        self.parts.paused.add(&paused);
         self.net().claimed(seen(&tasks));
         self.start(tasks, free).await;
         Ok(())
@@ -198,6 +200,7 @@ impl Claimer {
         claimant: &Claimant<'_>,
         wanted: Wanted<'_>,
     ) -> Result<Claim, store::Error> {
+        let began = Instant::now();
         let mut connection = self.parts.kept.take().await?;
         let sent = async {
             match wanted.send(&mut connection, claimant).await {
@@ -212,6 +215,7 @@ impl Claimer {
         if let Ok(answer) = tokio::time::timeout(limit, sent).await {
             if answer.is_ok() {
                 self.parts.kept.give_back(connection);
+                histogram!("task_claim_duration_seconds").record(began.elapsed());
             }
             return answer;
         }
@@ -237,14 +241,7 @@ impl Claimer {
 impl Wanted<'_> {
     async fn send(&self, db: &mut PgConnection, claimant: &Claimant<'_>) -> Result<Claim, store::Error> {
         match self {
-            Self::Ready(ids) => {
-                // a plain claim says what it took, and nothing about the worker or its queues
-                let tasks = claim_ready(db, claimant, ids).await?;
-                Ok(Claim {
-                    tasks,
-                    ..Claim::default()
-                })
-            }
+            Self::Ready(ids) => claim_ready(db, claimant, ids).await,
             Self::Popped(ids) => claim(db, claimant, ids).await,
             Self::Oldest(limit) => claim_oldest(db, claimant, *limit).await,
         }

@@ -4,12 +4,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::claim::{Claimant, Claimed};
+use super::claim::{Claim, Claimant, Claimed};
 use super::{DatabaseError, Result};
 use crate::task::limits::SUSPECT_CRASHES;
 use crate::task::{QueueName, Run, TaskId};
 
-/// How long a plain claim waits for a row or a table that somebody else has locked.
+/// How long a plain claim waits for a row that somebody else has locked. Not for the table: that is locked before a setting in
+/// the statement is heard.
 const LOCK_TIMEOUT: &str = "10ms";
 /// `lock_not_available` (PostgreSQL, appendix A).
 const LOCK_NOT_AVAILABLE: &str = "55P03";
@@ -17,12 +18,9 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// Claims those of `ids` that are ready: pending in a queue that is not paused, of a type that the worker knows, no suspects;
 /// provided that the worker's row says that it lives. Nothing happens to the rest, which is for [`claim`](super::claim::claim) to look at.
 ///
-/// A row that is locked holds it up for 10 ms at most; then it takes nothing. Commits asynchronously, as that does.
-pub async fn claim_ready(
-    db: impl PgExecutor<'_>,
-    claimant: &Claimant<'_>,
-    ids: &[TaskId],
-) -> Result<Vec<Claimed>> {
+/// Each row that is locked holds it up for 10 ms at most; after that it takes nothing. A claim that takes nothing tells nothing of
+/// the worker and its queues either. Commits asynchronously, as the other does.
+pub async fn claim_ready(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[TaskId]) -> Result<Claim> {
     let rows = sqlx::query_as!(
         Taken,
         r#"
@@ -43,7 +41,8 @@ pub async fn claim_ready(
            AND t.queue <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
         RETURNING t.id AS "id: TaskId", t.runs, t.task_name, t.queue AS "queue: QueueName", t.parameters::text AS "parameters!",
                   t.metadata::text AS "metadata!", t.attempts, t.max_attempts, t.timeout_seconds, t.correlation_id, t.traceparent,
-                  t.enqueued_at AS "enqueued_at!", t.started_at AS "started_at!"
+                  t.enqueued_at AS "enqueued_at!", t.started_at AS "started_at!",
+                  (SELECT names FROM paused) AS "paused: Vec<QueueName>"
         "#,
         claimant.worker_id,
         claimant.queues as _,
@@ -55,9 +54,19 @@ pub async fn claim_ready(
     .fetch_all(db)
     .await;
     match rows {
-        Ok(rows) => Ok(rows.into_iter().map(Claimed::from).collect()),
-        Err(error) if is_held_up(&error) => Ok(Vec::new()),
+        Ok(rows) => Ok(read(rows)),
+        Err(error) if is_held_up(&error) => Ok(Claim::default()),
         Err(error) => Err(error),
+    }
+}
+
+fn read(mut rows: Vec<Taken>) -> Claim {
+    // each row tells the same
+    let paused = rows.first_mut().and_then(|row| row.paused.take());
+    Claim {
+        worker_is_alive: !rows.is_empty(),
+        paused: paused.into_iter().flatten().collect(),
+        tasks: rows.into_iter().map(Claimed::from).collect(),
     }
 }
 
@@ -82,6 +91,7 @@ struct Taken {
     traceparent: Option<String>,
     enqueued_at: DateTime<Utc>,
     started_at: DateTime<Utc>,
+    paused: Option<Vec<QueueName>>,
 }
 
 impl From<Taken> for Claimed {

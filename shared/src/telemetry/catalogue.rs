@@ -212,7 +212,7 @@ metrics! {
     Counter tasker_pops_total [outcome] Worker "Pops of lists: `hints`, `empty` or `failed`."
     Counter tasker_popped_hints_total [] Worker "Hints popped."
     Counter tasker_aged_pops_total [] Worker "Hints popped out of turn because of their age."
-    Histogram task_claim_duration_seconds [] Worker "How long a claim of popped hints took, its connection included."
+    Histogram task_claim_duration_seconds [] Worker "How long a claim took, its connection included."
     Histogram tasker_claim_batch_tasks [] Worker "Tasks that one claim brought, empty ones not counted."
     Counter tasker_claim_failures_total [outcome] Worker "Claims that failed: `refused` (nothing happened) or `unknown`."
     Counter tasker_stale_hints_total [] Worker "Hints whose tasks were not to be had: others took them, or they ended before."

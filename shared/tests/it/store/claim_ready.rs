@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use sqlx::PgPool;
-use tasker_shared::store::claim::{Claimed, claim};
+use tasker_shared::store::claim::{Claim, Claimed, claim};
 use tasker_shared::store::claim_ready::claim_ready;
 use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::queues::pause;
@@ -15,7 +15,7 @@ use super::support::{
 };
 
 /// Claims plainly for a worker that serves the three classes and knows `echo`.
-async fn claim_ready_as(db: &PgPool, worker_id: &str, ids: &[TaskId]) -> Vec<Claimed> {
+async fn claim_ready_as(db: &PgPool, worker_id: &str, ids: &[TaskId]) -> Claim {
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
     claim_ready(db, &claimant(worker_id, &queues, &names), ids)
         .await
@@ -36,15 +36,16 @@ async fn a_plain_claim_brings_what_the_other_brings(db: PgPool) {
             ..a_task("echo")
         };
         let id = submit_one(&db, task).await;
-        let tasks = if plain {
+        let claim = if plain {
             claim_ready_as(&db, "w", &[id]).await
         } else {
-            claim_as(&db, "w", &[id]).await.tasks
+            claim_as(&db, "w", &[id]).await
         };
+        assert!(claim.worker_is_alive && claim.paused.is_empty());
         let record = record(&db, id).await;
         assert_eq!((record.status, record.runs), (TaskStatus::Running, 1));
         assert_eq!(record.worker_id.as_deref(), Some("w"));
-        let [claimed] = <[Claimed; 1]>::try_from(tasks).expect("one task was to be claimed");
+        let [claimed] = <[Claimed; 1]>::try_from(claim.tasks).expect("one task was to be claimed");
         assert_eq!((claimed.run.task, claimed.run.number), (id, 1));
         assert_eq!(claimed.correlation_id, record.correlation_id);
         assert_eq!(record.started_at, Some(claimed.started_at));
@@ -90,9 +91,11 @@ async fn a_plain_claim_leaves_what_is_not_ready_as_it_is(db: PgPool) {
     let before = join_all(others.map(|id| record(&db, id))).await;
     let mut ids = others.to_vec();
     ids.extend([ready, ready, TaskId::generate()]);
-    let claimed = claim_ready_as(&db, "w", &ids).await;
-    let taken: Vec<TaskId> = claimed.iter().map(|task| task.run.task).collect();
+    let claim = claim_ready_as(&db, "w", &ids).await;
+    let taken: Vec<TaskId> = claim.tasks.iter().map(|task| task.run.task).collect();
     assert_eq!(taken, [ready]);
+    assert!(claim.worker_is_alive, "and it says so");
+    assert_eq!(claim.paused, HashSet::from([QueueName::low()]));
     for before in before {
         let after = record(&db, before.id).await;
         assert_eq!(
@@ -108,7 +111,8 @@ async fn a_worker_that_is_not_alive_takes_nothing_plainly(db: PgPool) {
     drain(&db, "w").await.expect("drained");
     let id = submit_one(&db, a_task("echo")).await;
     for worker in ["w", "nobody"] {
-        assert!(claim_ready_as(&db, worker, &[id]).await.is_empty());
+        let claim = claim_ready_as(&db, worker, &[id]).await;
+        assert!(!claim.worker_is_alive && claim.tasks.is_empty());
     }
     assert_eq!(record(&db, id).await.status, TaskStatus::Pending);
 }
@@ -127,11 +131,11 @@ async fn a_plain_claim_that_meets_a_locked_row_takes_nothing_and_leaks_no_settin
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
     let claimant = claimant("w", &queues, &names);
     let claimed = claim_ready(&mut connection, &claimant, &ids).await;
-    assert!(claimed.expect("an answer").is_empty());
+    assert!(claimed.expect("an answer").tasks.is_empty());
     assert_eq!(record(&db, ids[0]).await.status, TaskStatus::Pending);
     holder.rollback().await.expect("the end");
     let claimed = claim_ready(&mut connection, &claimant, &ids).await;
-    assert_eq!(claimed.expect("an answer").len(), 3);
+    assert_eq!(claimed.expect("an answer").tasks.len(), 3);
     let settings: (String, String) =
         sqlx::query_as("SELECT current_setting('synchronous_commit'), current_setting('lock_timeout')")
             .fetch_one(&mut connection)
@@ -153,17 +157,12 @@ async fn those_who_claim_the_same_tasks_plainly_and_otherwise_share_them_without
         let claimant = claimant(worker, &queues, &names);
         let mut mine = Vec::new();
         for chunk in ids.chunks(100) {
-            let tasks = if n % 3 == 0 {
-                claim(&mut connection, &claimant, chunk)
-                    .await
-                    .expect("an answer")
-                    .tasks
+            let claim = if n % 3 == 0 {
+                claim(&mut connection, &claimant, chunk).await
             } else {
-                claim_ready(&mut connection, &claimant, chunk)
-                    .await
-                    .expect("an answer")
+                claim_ready(&mut connection, &claimant, chunk).await
             };
-            mine.extend(tasks.iter().map(|task| task.run));
+            mine.extend(claim.expect("an answer").tasks.iter().map(|task| task.run));
         }
         mine
     }))

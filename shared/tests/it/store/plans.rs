@@ -46,7 +46,7 @@ async fn run_and_end(connection: &mut PgConnection, ids: &[TaskId]) {
     let full = claim(&mut *connection, &claimant, &ids[1..])
         .await
         .expect("a claim is answered");
-    let (one, other): (Run, Run) = (plain[0].run, full.tasks[0].run);
+    let (one, other): (Run, Run) = (plain.tasks[0].run, full.tasks[0].run);
     complete(&mut *connection, "w", &[success(one, "{}")])
         .await
         .expect("a completion");

@@ -108,7 +108,7 @@ impl Actor<'_> {
             task_names: &names,
             holds_suspect: false,
         };
-        let mut tasks = claim_ready(self.db, &claimant, ids).await?;
+        let mut tasks = claim_ready(self.db, &claimant, ids).await?.tasks;
         // a worker has a second look at what the plain claim left
         if self.rng.random_bool(0.5) {
             tasks.extend(claim(self.db, &claimant, ids).await?.tasks);
