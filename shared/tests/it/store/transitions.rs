@@ -27,7 +27,7 @@ use super::support::{KEY_TTL, enter_worker, wide_pool};
 
 const ACTORS: usize = 8;
 const STEPS: usize = 250;
-const TASKS: i64 = 120;
+const TASKS: i64 = 600;
 const EVENTS: [Event; 11] = [
     Event::ParentsDone,
     Event::Due,
