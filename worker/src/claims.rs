@@ -69,12 +69,11 @@ impl Claimer {
     }
 
     /// Claims what was popped from the list of `queue` and starts it in `free`.
-    pub(crate) async fn claim_popped(&self, queue: QueueName, ids: Vec<TaskId>, mut free: FreeSlots) {
+    pub(crate) async fn claim_popped(&self, queue: QueueName, mut ids: Vec<TaskId>, mut free: FreeSlots) {
         let hints = |ids: &[TaskId]| -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
         if self.parts.shutdown.soft().is_cancelled() {
             return self.parts.put_back(&hints(&ids)).await;
         }
-        let mut ids = ids;
         ids.retain(|id| !self.parts.held.contains(*id));
         if ids.is_empty() {
             return;

@@ -84,6 +84,22 @@ impl Inserted {
     }
 }
 
+/// A statement that goes on after the first part of its `WITH`: an acknowledged submit survives a crash of Postgres, whatever the
+/// server's default is. What it writes has to read from `durable`, or else that part is not carried out.
+macro_rules! durably {
+    ($rest:tt, $($argument:tt)*) => {
+        sqlx::query!(
+            r#"
+        WITH durable AS MATERIALIZED (
+            SELECT set_config('synchronous_commit',
+                              CASE current_setting('synchronous_commit')
+                                   WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+            "# + $rest,
+            $($argument)*
+        )
+    };
+}
+
 /// Writes `tasks` and their keys. A task whose key is taken is left out; two of `tasks` must not share a key.
 /// `key_ttl_seconds` is how long a key holds at least.
 pub async fn insert(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Inserted> {
@@ -97,13 +113,8 @@ pub async fn insert(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds:
 /// Writes tasks that are due now and have no key. As nothing is to be decided, this costs Postgres a quarter less.
 async fn insert_plain(db: impl PgExecutor<'_>, tasks: &[NewTask]) -> Result<()> {
     let columns = Columns::of(tasks);
-    sqlx::query!(
+    durably!(
         r#"
-        WITH durable AS MATERIALIZED (
-            -- see `insert_any`
-            SELECT set_config('synchronous_commit',
-                              CASE current_setting('synchronous_commit')
-                                   WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
         )
         INSERT INTO tasks (id, task_name, queue, priority, parameters, metadata, tags, status, max_attempts,
                            timeout_seconds, correlation_id, traceparent, enqueued_at)
@@ -136,13 +147,8 @@ async fn insert_plain(db: impl PgExecutor<'_>, tasks: &[NewTask]) -> Result<()> 
 
 async fn insert_any(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Inserted> {
     let columns = Columns::of(tasks);
-    let rows = sqlx::query!(
+    let rows = durably!(
         r#"
-        WITH durable AS MATERIALIZED (
-            -- an acknowledged submit survives a crash of Postgres, whatever the server's default is
-            SELECT set_config('synchronous_commit',
-                              CASE current_setting('synchronous_commit')
-                                   WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
         ), input AS MATERIALIZED (
             SELECT t.*, COALESCE(t.run_at, now() + make_interval(secs => t.delay_seconds)) AS due
               FROM durable,
