@@ -45,6 +45,7 @@ pub fn router(state: AppState) -> Router {
     let others = OpenApiRouter::new()
         .routes(routes!(routes::list::list_tasks))
         .routes(routes!(routes::types::list_types))
+        .routes(routes!(routes::totals::task_totals))
         .routes(routes!(routes::get::get_task, routes::cancel::delete_task))
         .routes(routes!(routes::status::task_status))
         .routes(routes!(routes::result::task_result))

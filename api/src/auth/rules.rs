@@ -72,6 +72,7 @@ pub static RULES: &[Rule] = &[
     submitter("/tasks/submit/batch"),
     viewer("/tasks"),
     viewer("/tasks/types"),
+    viewer("/tasks/totals"),
     viewer("/tasks/{id}"),
     viewer("/tasks/{id}/status"),
     viewer("/tasks/{id}/result"),

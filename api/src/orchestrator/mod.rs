@@ -16,6 +16,7 @@ mod recover;
 mod retention;
 mod roster;
 mod sampler;
+mod totals;
 mod watch;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use rebuild::Rebuilder;
 pub use recover::{Recovered, Recoverer};
 pub use retention::PartitionDropper;
 pub use sampler::Sampler;
+pub use totals::TotalsFolder;
 
 use crate::state::AppState;
 
@@ -90,6 +92,7 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
             worker_timeout,
         );
         let sampler = Sampler::new(state.db.clone(), redis, state.queues.clone(), worker_timeout);
+        let folder = TotalsFolder::new(state.db.clone());
         let dropper = retention_days.map(|days| PartitionDropper::new(state.db.clone(), days));
         let expirer =
             dead_letter_days.map(|days| DeadLetterExpirer::new(state.db.clone(), days, cleanup_interval));
@@ -108,6 +111,7 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
                 OptionFuture::from(ager.map(|ager| ager.run(page("ager"), over.clone()))),
                 gauges.run(page("gauges"), over.clone()),
                 sampler.run(page("sampler"), over.clone()),
+                folder.run(page("totals"), over.clone()),
                 OptionFuture::from(dropper.map(|dropper| dropper.run(page("retention"), over.clone()))),
                 OptionFuture::from(
                     expirer.map(|expirer| expirer.run(page("dead_letter_expirer"), over.clone()))

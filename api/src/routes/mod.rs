@@ -24,6 +24,7 @@ pub mod retry;
 pub mod status;
 pub mod submit;
 pub mod submit_batch;
+pub mod totals;
 pub mod types;
 pub mod workers;
 

@@ -214,6 +214,12 @@ async fn a_key_sees_and_acts_in_its_queues_alone(db: PgPool) {
         client.get("/tasks?queue=low").await.problem(403),
         "queue_not_allowed"
     );
+    let totals = client.get("/tasks/totals").await.json();
+    assert_eq!(totals["types"][0]["submitted"], json!(1), "{totals}");
+    assert_eq!(
+        client.get("/tasks/totals?queue=low").await.problem(403),
+        "queue_not_allowed"
+    );
     let queues = client.get("/queues").await.json();
     assert_eq!(queues["queues"].as_array().map(Vec::len), Some(1));
     assert_eq!(

@@ -25,3 +25,4 @@ mod scaling;
 mod slow_clients;
 mod submit;
 mod tls;
+mod totals;

@@ -5,4 +5,5 @@ pub(crate) mod dlq;
 pub(crate) mod key;
 pub(crate) mod queue;
 pub(crate) mod task;
+mod totals;
 pub(crate) mod worker;

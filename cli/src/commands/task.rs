@@ -12,6 +12,7 @@ use tasker_shared::config::duration;
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_shared::wire::{Explanation, Submitted, Task};
 
+use super::totals::{self, TotalsArgs};
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
 use crate::record::Record;
@@ -36,6 +37,8 @@ pub(crate) enum TaskCommand {
         /// The id that submit printed.
         id: TaskId,
     },
+    /// Tell how many tasks came and how they ended, by day and by type.
+    Totals(TotalsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +126,7 @@ pub(crate) async fn run(command: TaskCommand, client: &Client, output: Output) -
             explain(&answer, client, output)?;
             Ok(ExitCode::SUCCESS)
         }
+        TaskCommand::Totals(args) => totals::run(args, client, output).await,
     }
 }
 

@@ -76,6 +76,7 @@ pub(super) async fn verify(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
     fleet
         .journal
         .add("runs lost with their worker", sum(|row| row.crash_count));
+    totals(fleet).await?;
     history(fleet, ledger).await?;
     views(fleet, &rows).await;
     lists(fleet).await;
@@ -100,6 +101,40 @@ async fn unfinished(db: &PgPool) -> sqlx::Result<Vec<String>> {
     )
     .fetch_all(db)
     .await
+}
+
+/// What each statement noted of itself adds up to the rows that there are, though processes were killed and Postgres crashed.
+async fn totals(fleet: &Fleet) -> sqlx::Result<()> {
+    let uneven: Vec<String> = sqlx::query_scalar(
+        "WITH noted AS (
+             SELECT task_name,
+                    COALESCE(sum(tasks) FILTER (WHERE event = 'submitted'), 0) AS submitted,
+                    COALESCE(sum(tasks) FILTER (WHERE event = 'completed'), 0) AS completed,
+                    COALESCE(sum(tasks) FILTER (WHERE event = 'cancelled'), 0)
+                    - COALESCE(sum(tasks) FILTER (WHERE event = 'cancelled_retried'), 0) AS cancelled,
+                    COALESCE(sum(tasks) FILTER (WHERE event = 'dead_letter'), 0)
+                    - COALESCE(sum(tasks) FILTER (WHERE event IN ('dead_letter_retried', 'purged')), 0) AS dead_letter
+               FROM (SELECT * FROM task_totals UNION ALL SELECT * FROM task_total_deltas) AS t
+              GROUP BY task_name
+         ), counted AS (
+             SELECT task_name, count(*) AS submitted,
+                    count(*) FILTER (WHERE status = 'completed') AS completed,
+                    count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+                    count(*) FILTER (WHERE status = 'dead_letter') AS dead_letter
+               FROM task_records
+              GROUP BY task_name
+         )
+         SELECT concat_ws(' ', n, 'instead of', c)
+           FROM noted n FULL JOIN counted c USING (task_name)
+          WHERE (n.submitted, n.completed, n.cancelled, n.dead_letter)
+                IS DISTINCT FROM (c.submitted, c.completed, c.cancelled, c.dead_letter)",
+    )
+    .fetch_all(&fleet.db)
+    .await?;
+    for seen in uneven {
+        fleet.journal.wrong("the totals are what the rows say", &seen);
+    }
+    Ok(())
 }
 
 /// The history tells of one end at most, and of each lost run.

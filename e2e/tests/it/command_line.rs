@@ -45,6 +45,12 @@ async fn tasks_are_submitted_awaited_and_shown(db: PgPool) {
     let (code, text) = run(&["task", "explain", id]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("finished"), "{text}");
+
+    let (code, text) = run(&["task", "totals", "--days", "2"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let echo = text.lines().find(|line| line.starts_with("echo"));
+    let words: Vec<_> = echo.expect("a line").split_whitespace().collect();
+    assert_eq!(words, ["echo", "1", "1", "0", "0", "0", "0", "0"], "{text}");
 }
 
 #[sqlx::test(migrations = false)]

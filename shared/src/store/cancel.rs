@@ -64,6 +64,9 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
                    crash_count, worker_id, idempotency_key, request_fingerprint, correlation_id, traceparent,
                    timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at, now(), now()
               FROM gone
+        ), counted AS (
+            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+            SELECT task_name, queue, 'cancelled', 1 FROM gone
         ), noted AS (
             INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
             SELECT f.id, f.status, CASE WHEN f.status = 'running' THEN 'running' ELSE 'cancelled' END::task_status,

@@ -56,6 +56,11 @@ pub async fn complete(
              WHERE id = ANY ($2::uuid[]) AND worker_id = $1
                AND runs = COALESCE(($4::integer[])[array_position($3::uuid[], id)], $5)
             RETURNING *
+        ), counted AS (
+            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+            SELECT task_name, queue, CASE WHEN cancel_requested_at IS NULL THEN 'completed' ELSE 'cancelled' END, count(*)
+              FROM ended
+             GROUP BY task_name, queue, cancel_requested_at IS NULL
         )
         INSERT INTO finished_tasks
                (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,

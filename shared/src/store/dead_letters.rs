@@ -217,7 +217,10 @@ pub async fn retry_batch(
                    updated_at = now()
               FROM batch b
              WHERE t.id = b.id AND (b.idempotency_key IS NULL OR b.id IN (SELECT task_id FROM retaken))
-            RETURNING t.id
+            RETURNING t.id, t.task_name, t.queue
+        ), counted AS (
+            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+            SELECT task_name, queue, 'dead_letter_retried', count(*) FROM revived GROUP BY task_name, queue
         ), noted AS (
             INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
             SELECT id, 'dead_letter', 'pending', 'retried', $10 FROM revived
@@ -256,7 +259,10 @@ pub async fn purge_batch(
              WHERE (k.task_name, k.idempotency_key) = (h.task_name, h.idempotency_key)
         ), gone AS (
             DELETE FROM tasks t USING batch b WHERE t.id = b.id
-            RETURNING t.id, t.runs, t.attempts, t.error
+            RETURNING t.id, t.task_name, t.queue, t.runs, t.attempts, t.error
+        ), counted AS (
+            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+            SELECT task_name, queue, 'purged', count(*) FROM gone GROUP BY task_name, queue
         ), noted AS (
             INSERT INTO task_events (task_id, from_status, to_status, run, attempt, reason, error, actor)
             SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $9 FROM gone

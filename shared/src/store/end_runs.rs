@@ -91,6 +91,12 @@ macro_rules! ended_rows {
                        traceparent, timeout_seconds, progress, error, created_at, enqueued_at, run_at, started_at,
                        now(), now()
                   FROM gone
+            ), counted AS (
+                INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+                SELECT task_name, queue, next::text, count(*)
+                  FROM ended
+                 WHERE next <> 'pending'
+                 GROUP BY task_name, queue, next
             ), noted AS (
                 INSERT INTO task_events (task_id, from_status, to_status, run, attempt, worker_id, reason, error,
                                          enqueued_at, started_at)

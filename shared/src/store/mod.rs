@@ -48,6 +48,7 @@ pub mod recover;
 pub mod retention;
 pub mod scaling;
 pub mod task_types;
+pub mod totals;
 mod types;
 pub mod workers;
 

@@ -65,7 +65,7 @@ pub async fn retry(
                    started_at = NULL, run_at = NULL, enqueued_at = now(), updated_at = now()
               FROM free f
              WHERE t.id = f.id AND f.status = 'dead_letter'
-            RETURNING t.queue
+            RETURNING t.task_name, t.queue
         ), taken_out AS (
             DELETE FROM finished_tasks d USING free f
              WHERE d.id = f.id AND d.completed_at >= $2 AND d.status = 'cancelled'
@@ -79,7 +79,12 @@ pub async fn retry(
                    idempotency_key, request_fingerprint, correlation_id, traceparent, timeout_seconds,
                    created_at, now()
               FROM taken_out
-            RETURNING queue
+            RETURNING task_name, queue
+        ), counted AS (
+            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+            SELECT task_name, queue, 'dead_letter_retried', 1 FROM revived
+            UNION ALL
+            SELECT task_name, queue, 'cancelled_retried', 1 FROM moved
         ), noted AS (
             INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
             SELECT id, status, 'pending', 'retried', $4 FROM free

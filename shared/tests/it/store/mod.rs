@@ -25,5 +25,6 @@ mod retention;
 mod scaling;
 mod support;
 mod task_types;
+mod totals;
 mod transitions;
 mod workers;

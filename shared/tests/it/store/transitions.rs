@@ -1,5 +1,6 @@
 //! Random mixes of every statement, checked against the transition table of the pure core.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -17,6 +18,7 @@ use tasker_shared::store::insert::{Due, NewTask, insert};
 use tasker_shared::store::operator_retry::retry;
 use tasker_shared::store::progress::report;
 use tasker_shared::store::promote::promote;
+use tasker_shared::store::totals::{self, fold, totals};
 use tasker_shared::store::{Fault, Result, fault};
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::state::Event;
@@ -77,13 +79,14 @@ impl Actor<'_> {
 
     async fn step(&mut self) -> Result<()> {
         let some: Vec<TaskId> = self.tasks.sample(&mut self.rng, 15).copied().collect();
-        match self.rng.random_range(0..21) {
+        match self.rng.random_range(0..22) {
             0..=5 => self.claim(&some).await,
             6..=9 => self.complete().await,
             10..=13 => self.end().await,
             14..=15 => promote(self.db, 10).await.map(drop),
             16..=17 => cancel(self.db, some[0], "me").await.map(drop),
             18 => self.retry_some().await,
+            19 => fold(self.db, 7).await.map(drop),
             _ => retry(self.db, some[0], "me", KEY_TTL).await.map(drop),
         }
     }
@@ -207,6 +210,7 @@ async fn every_change_is_one_that_the_core_allows_and_no_task_is_lost_or_doubled
         .expect("counts");
     assert_eq!((rows, ids), (TASKS, TASKS));
     assert_legal(&db).await;
+    assert_totals(&db).await;
 }
 
 async fn assert_legal(db: &PgPool) {
@@ -233,6 +237,42 @@ async fn assert_legal(db: &PgPool) {
             step.1
         );
     }
+}
+
+/// What the statements noted of themselves is what the rows went through, for each type.
+async fn assert_totals(db: &PgPool) {
+    let steps: Vec<(String, Option<TaskStatus>, Option<TaskStatus>, i64)> = sqlx::query_as(
+        "SELECT task_name, old, new, count(*)
+           FROM (SELECT id, max(old) AS old, max(new) AS new FROM seen GROUP BY txid, id) AS steps
+           JOIN task_records USING (id)
+          GROUP BY task_name, old, new",
+    )
+    .fetch_all(db)
+    .await
+    .expect("steps");
+    let mut wanted = BTreeMap::new();
+    for (name, old, new, count) in steps {
+        let event = match (old, new) {
+            (None, Some(_)) => "submitted",
+            (_, Some(TaskStatus::Completed)) => "completed",
+            (_, Some(TaskStatus::Cancelled)) => "cancelled",
+            (_, Some(TaskStatus::DeadLetter)) => "dead_letter",
+            (_, Some(TaskStatus::RetryScheduled)) => "retry_scheduled",
+            (Some(TaskStatus::Cancelled), _) => "cancelled_retried",
+            (Some(TaskStatus::DeadLetter), _) => "dead_letter_retried",
+            _ => continue,
+        };
+        *wanted.entry((name, event.to_owned())).or_default() += count;
+    }
+    let filter = totals::Filter {
+        days: 2,
+        ..totals::Filter::default()
+    };
+    let mut noted: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for total in totals(db, &filter).await.expect("totals") {
+        *noted.entry((total.task_name, total.event)).or_default() += total.tasks;
+    }
+    assert_eq!(noted, wanted);
 }
 
 /// What a mix of this size always comes across: without it the test would prove little.

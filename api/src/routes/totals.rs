@@ -1,0 +1,94 @@
+//! `GET /tasks/totals`
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::NaiveDate;
+use tasker_shared::store::totals::{self, Filter, KEPT_DAYS, Total};
+use tasker_shared::wire::{DayTotals, TaskCounts, Totals, TypeTotals};
+
+use super::list::read_queue;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::http::query::Query;
+use crate::openapi::QueryProblems;
+use crate::state::AppState;
+
+/// How many tasks came and how they ended
+///
+/// By day (UTC) and by type, for the last days up to now, of which 400 are kept: also for tasks that are long gone. Nothing is
+/// counted for it: each statement that lets tasks begin or end notes what it did.
+#[utoipa::path(
+    get,
+    path = "/tasks/totals",
+    tag = "tasks",
+    params(
+        ("days" = Option<i32>, Query, description = "How many days, today included: 1 to 400, 1 if left out",
+            minimum = 1, maximum = 400),
+        ("task_name" = Option<String>, Query, description = "Only tasks of this type"),
+        ("queue" = Option<String>, Query, description = "Only tasks of this queue, by name or alias"),
+    ),
+    responses((status = 200, body = Totals, description = "Days and types with nothing to tell are left out"), QueryProblems),
+)]
+pub async fn task_totals(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<Totals>, ApiError> {
+    let days = query.take("days", read_days).unwrap_or(1);
+    let task_name = query.take("task_name", |text| Ok::<_, String>(text.to_owned()));
+    let queue = query.take("queue", read_queue);
+    query.finish()?;
+    let filter = Filter {
+        days,
+        task_name,
+        queues: caller.visible(queue)?,
+    };
+    let found = totals::totals(&state.db, &filter).await?;
+    Ok(Json(by_day_and_type(found)))
+}
+
+fn read_days(text: &str) -> Result<i32, String> {
+    let days = text.parse().ok().filter(|days| (1..=KEPT_DAYS).contains(days));
+    days.ok_or_else(|| format!("must be 1 to {KEPT_DAYS}"))
+}
+
+fn by_day_and_type(found: Vec<Total>) -> Totals {
+    let mut days: BTreeMap<NaiveDate, TaskCounts> = BTreeMap::new();
+    let mut types: BTreeMap<String, TaskCounts> = BTreeMap::new();
+    for total in found {
+        add(days.entry(total.day).or_default(), &total.event, total.tasks);
+        add(
+            types.entry(total.task_name).or_default(),
+            &total.event,
+            total.tasks,
+        );
+    }
+    Totals {
+        days: days
+            .into_iter()
+            .map(|(day, counts)| DayTotals { day, counts })
+            .collect(),
+        types: types
+            .into_iter()
+            .map(|(task_name, counts)| TypeTotals { task_name, counts })
+            .collect(),
+    }
+}
+
+fn add(counts: &mut TaskCounts, event: &str, tasks: i64) {
+    let count = match event {
+        "submitted" => &mut counts.submitted,
+        "completed" => &mut counts.completed,
+        "cancelled" => &mut counts.cancelled,
+        "dead_letter" => &mut counts.dead_letter,
+        "retry_scheduled" => &mut counts.retry_scheduled,
+        "cancelled_retried" => &mut counts.cancelled_retried,
+        "dead_letter_retried" => &mut counts.dead_letter_retried,
+        "purged" => &mut counts.purged,
+        // of a newer version beside this one
+        _ => return,
+    };
+    *count += tasks;
+}

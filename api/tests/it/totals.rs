@@ -1,0 +1,66 @@
+//! Totals: how many tasks came and how they ended.
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tasker_server::orchestrator::TotalsFolder;
+use tasker_shared::store::end_runs::Verdict;
+use tasker_shared::store::migrations::MIGRATOR;
+use tasker_shared::task::retry::DeadLetterReason;
+
+use crate::harness::Server;
+
+async fn totals(server: &Server, query: &str) -> Value {
+    let answer = server.get(&format!("/tasks/totals{query}")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_happened_is_told_at_once_by_day_and_type_and_stays_when_it_is_folded(db: PgPool) {
+    let server = Server::start(db.clone()).await;
+    assert_eq!(totals(&server, "").await, json!({"days": [], "types": []}));
+    let done = server.submit(json!({"task_name": "noop", "queue": "high"})).await;
+    server.finish(done, "{}").await;
+    let failed = server.submit(json!({"task_name": "noop"})).await;
+    server
+        .fail(failed, Verdict::DeadLetter(DeadLetterReason::Failed))
+        .await;
+    server.submit(json!({"task_name": "noop", "delay": 60})).await;
+    let before = totals(&server, "").await;
+    let noop = &before["types"][0];
+    assert_eq!(
+        (
+            &noop["task_name"],
+            &noop["submitted"],
+            &noop["completed"],
+            &noop["dead_letter"]
+        ),
+        (&json!("noop"), &json!(3), &json!(1), &json!(1))
+    );
+    assert_eq!(before["days"][0]["submitted"], json!(3));
+    let high = totals(&server, "?queue=high&task_name=noop&days=400").await;
+    assert_eq!(high["types"][0]["submitted"], json!(1), "{high}");
+    assert_eq!(totals(&server, "?task_name=other").await["types"], json!([]));
+
+    let folded = TotalsFolder::new(db).run_once().await.expect("folded");
+    assert_eq!(folded, 5);
+    assert_eq!(totals(&server, "").await, before);
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_question_that_makes_no_sense_is_refused_by_parameter(db: PgPool) {
+    let server = Server::start(db).await;
+    for (query, pointer) in [
+        ("?days=0", "days"),
+        ("?days=401", "days"),
+        ("?days=week", "days"),
+        ("?queue=NO", "queue"),
+        ("?since=today", "since"),
+    ] {
+        let answer = server.get(&format!("/tasks/totals{query}")).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), [pointer], "{query}");
+    }
+    server.stop().await;
+}
