@@ -11,6 +11,7 @@
 //! - Whatever is looked up by many ids is looked up by an array (`id = ANY …`) or by a `LATERAL` with a lock, not by a join: a
 //!   plan is made once and serves a connection for long, and while `tasks` is empty Postgres believes that reading all of
 //!   it is as cheap as one look by key. `shared/tests/it/store/plans.rs` holds the hot statements to it.
+//! - Whatever lets tasks begin or end notes it for the [`totals`], as a part of the same statement.
 //! - Time is Postgres's `now()`.
 //! - `synchronous_commit` travels inside a statement and never as a session setting, which a pooler would leak to others.
 //! - A write by a worker carries (id, run, worker id); a late one changes nothing.
