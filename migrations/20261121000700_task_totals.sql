@@ -17,7 +17,7 @@ CREATE TABLE task_totals (
 COMMENT ON TABLE task_totals IS 'How many tasks did what on which day (UTC), without what task_total_deltas still holds';
 
 -- No index and no check: every batch of ends pays for what is here. Rows live for a minute; their pages are kept for those that
--- follow, since giving them back takes a lock that every batch would wait for.
+-- follow, since giving them back takes a lock that every batch would wait for; the leader does so when they have become many.
 CREATE TABLE task_total_deltas (
     day       date   NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')::date,
     task_name text   NOT NULL,
@@ -39,10 +39,9 @@ DECLARE
     role_name text;
 BEGIN
     FOR role_name IN
-        SELECT DISTINCT acl.grantee::regrole::text
+        SELECT DISTINCT CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END
           FROM pg_class c, aclexplode(c.relacl) AS acl
-         WHERE c.oid = 'finished_tasks'::regclass AND acl.privilege_type = 'INSERT'
-           AND acl.grantee NOT IN (0, c.relowner)
+         WHERE c.oid = 'finished_tasks'::regclass AND acl.privilege_type = 'INSERT' AND acl.grantee <> c.relowner
     LOOP
         EXECUTE format('GRANT INSERT ON task_total_deltas TO %s', role_name);
     END LOOP;

@@ -358,7 +358,7 @@ pub struct TaskCounts {
     pub cancelled: i64,
     /// Ended without success.
     pub dead_letter: i64,
-    /// Attempts that failed and were followed by another.
+    /// Attempts that failed and were to be tried again.
     pub retry_scheduled: i64,
     /// Were cancelled, and an operator let them run again.
     pub cancelled_retried: i64,

@@ -12,8 +12,10 @@ use super::journal::Page;
 
 /// Time between passes. Readers add up what is not folded yet, so nobody waits for one.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// Most deltas of one statement.
-const BATCH: i64 = 20_000;
+/// Blocks of one statement: at most some 30,000 deltas.
+const BLOCKS: i64 = 256;
+/// A file of more blocks (64 megabytes) is what an outage or an old snapshot left behind: no minute brings so many deltas.
+const LARGE: i64 = 8_192;
 
 /// Folds.
 #[derive(Debug)]
@@ -27,23 +29,27 @@ impl TotalsFolder {
         Self { db }
     }
 
-    /// Folds until `stop`.
+    /// Folds until `stop`, which may cut a pass off.
     pub async fn run(self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            page.pass(self.run_once()).await;
-            stop.run_until_cancelled(sleep(INTERVAL)).await;
+            let pass = async {
+                page.pass(self.run_once()).await;
+                sleep(INTERVAL).await;
+            };
+            stop.run_until_cancelled(pass).await;
         }
     }
 
     /// Folds everything that is there now, and returns how many deltas that were.
     pub async fn run_once(&self) -> store::Result<i64> {
-        let mut folded = 0;
-        loop {
-            let batch = asked(totals::fold(&self.db, BATCH)).await?;
-            folded += batch;
-            if batch < BATCH {
-                break;
-            }
+        let blocks = asked(totals::blocks(&self.db)).await?;
+        let (mut folded, mut from) = (0, 0);
+        while from < blocks {
+            folded += asked(totals::fold(&self.db, from, from + BLOCKS)).await?;
+            from += BLOCKS;
+        }
+        if blocks > LARGE {
+            asked(totals::shrink(&self.db)).await?;
         }
         if let rows @ 1.. = asked(totals::forget(&self.db)).await? {
             info!(totals.forgotten = rows, "totals: forgot those of long ago");

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use chrono::NaiveDate;
-use tasker_shared::store::totals::{self, Filter, KEPT_DAYS, Total};
+use tasker_shared::store::totals::{self, Event, Filter, Total};
+use tasker_shared::task::limits::TOTALS_DAYS;
 use tasker_shared::wire::{DayTotals, TaskCounts, Totals, TypeTotals};
 
 use super::list::read_queue;
@@ -50,20 +51,19 @@ pub async fn task_totals(
 }
 
 fn read_days(text: &str) -> Result<i32, String> {
-    let days = text.parse().ok().filter(|days| (1..=KEPT_DAYS).contains(days));
-    days.ok_or_else(|| format!("must be 1 to {KEPT_DAYS}"))
+    let days = text.parse().ok().filter(|days| (1..=TOTALS_DAYS).contains(days));
+    days.ok_or_else(|| format!("must be 1 to {TOTALS_DAYS}"))
 }
 
 fn by_day_and_type(found: Vec<Total>) -> Totals {
     let mut days: BTreeMap<NaiveDate, TaskCounts> = BTreeMap::new();
     let mut types: BTreeMap<String, TaskCounts> = BTreeMap::new();
     for total in found {
-        add(days.entry(total.day).or_default(), &total.event, total.tasks);
-        add(
-            types.entry(total.task_name).or_default(),
-            &total.event,
-            total.tasks,
-        );
+        if let Some(day) = total.day {
+            *count(days.entry(day).or_default(), total.event) = total.tasks;
+        } else if let Some(name) = total.task_name {
+            *count(types.entry(name).or_default(), total.event) = total.tasks;
+        }
     }
     Totals {
         days: days
@@ -77,18 +77,15 @@ fn by_day_and_type(found: Vec<Total>) -> Totals {
     }
 }
 
-fn add(counts: &mut TaskCounts, event: &str, tasks: i64) {
-    let count = match event {
-        "submitted" => &mut counts.submitted,
-        "completed" => &mut counts.completed,
-        "cancelled" => &mut counts.cancelled,
-        "dead_letter" => &mut counts.dead_letter,
-        "retry_scheduled" => &mut counts.retry_scheduled,
-        "cancelled_retried" => &mut counts.cancelled_retried,
-        "dead_letter_retried" => &mut counts.dead_letter_retried,
-        "purged" => &mut counts.purged,
-        // of a newer version beside this one
-        _ => return,
-    };
-    *count += tasks;
+fn count(counts: &mut TaskCounts, event: Event) -> &mut i64 {
+    match event {
+        Event::Submitted => &mut counts.submitted,
+        Event::Completed => &mut counts.completed,
+        Event::Cancelled => &mut counts.cancelled,
+        Event::DeadLetter => &mut counts.dead_letter,
+        Event::RetryScheduled => &mut counts.retry_scheduled,
+        Event::CancelledRetried => &mut counts.cancelled_retried,
+        Event::DeadLetterRetried => &mut counts.dead_letter_retried,
+        Event::Purged => &mut counts.purged,
+    }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use tasker_shared::task::limits::TOTALS_DAYS;
 use tasker_shared::wire::{TaskCounts, Totals};
 
 use crate::client::Client;
@@ -11,8 +12,8 @@ use crate::output::{Output, print_line, print_table};
 #[derive(Debug, Args)]
 pub(crate) struct TotalsArgs {
     /// Of how many days (UTC), today included.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=400))]
-    days: u32,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=i64::from(TOTALS_DAYS)))]
+    days: i32,
     /// Only tasks of this type.
     #[arg(long)]
     task_name: Option<String>,
@@ -55,7 +56,7 @@ fn heads(first: &'static str) -> [&'static str; 8] {
         "COMPLETED",
         "CANCELLED",
         "DEAD LETTERS",
-        "FAILED TRIES",
+        "RETRIES",
         "RUN AGAIN",
         "PURGED",
     ]

@@ -108,7 +108,8 @@ async fn totals(fleet: &Fleet) -> sqlx::Result<()> {
     let uneven: Vec<String> = sqlx::query_scalar(
         "WITH noted AS (
              SELECT task_name,
-                    COALESCE(sum(tasks) FILTER (WHERE event = 'submitted'), 0) AS submitted,
+                    COALESCE(sum(tasks) FILTER (WHERE event = 'submitted'), 0)
+                    - COALESCE(sum(tasks) FILTER (WHERE event = 'purged'), 0) AS submitted,
                     COALESCE(sum(tasks) FILTER (WHERE event = 'completed'), 0) AS completed,
                     COALESCE(sum(tasks) FILTER (WHERE event = 'cancelled'), 0)
                     - COALESCE(sum(tasks) FILTER (WHERE event = 'cancelled_retried'), 0) AS cancelled,

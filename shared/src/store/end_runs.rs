@@ -1,5 +1,6 @@
 //! Runs that ended without a result: failed attempts, and runs that are given back.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use sqlx::PgExecutor;
@@ -95,7 +96,7 @@ macro_rules! ended_rows {
                 INSERT INTO task_total_deltas (task_name, queue, event, tasks)
                 SELECT task_name, queue, next::text, count(*)
                   FROM ended
-                 WHERE next <> 'pending'
+                 WHERE next IN ('retry_scheduled', 'dead_letter', 'cancelled')
                  GROUP BY task_name, queue, next
             ), noted AS (
                 INSERT INTO task_events (task_id, from_status, to_status, run, attempt, worker_id, reason, error,
@@ -117,6 +118,10 @@ pub(super) use ended_rows;
 ///
 /// May be repeated: a second time finds nothing to end.
 pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun]) -> Result<Vec<Ended>> {
+    // of two runs of one task the later one counts
+    let mut runs: Vec<&EndedRun> = runs.iter().collect();
+    runs.sort_unstable_by_key(|ended| (ended.run.task, Reverse(ended.run.number)));
+    runs.dedup_by_key(|ended| ended.run.task);
     let ids: Vec<TaskId> = runs.iter().map(|ended| ended.run.task).collect();
     let numbers: Vec<i32> = runs.iter().map(|ended| ended.run.number).collect();
     let (next, retry_seconds, dead_reasons): (Vec<&str>, Vec<Option<f64>>, Vec<Option<&str>>) =

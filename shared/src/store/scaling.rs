@@ -1,6 +1,6 @@
 //! What queues take in and give out: measured by the leader now and then, read by every server.
 //!
-//! Nothing is counted where tasks pass. Workers bring totals with their heartbeats, and the leader adds what they grew by to
+//! Workers bring totals with their heartbeats, and the leader adds what they grew by to
 //! the last sample of each queue, so that a worker that goes takes nothing away again.
 
 use sqlx::PgExecutor;

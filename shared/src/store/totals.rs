@@ -1,29 +1,38 @@
 //! How many tasks came and how they ended, by day: never counted, always added up.
 //!
 //! Whatever lets tasks begin or end appends what it did to `task_total_deltas` as part of the same statement, one row for each
-//! type, queue and event of the batch. The events, as they stand in the column `event`:
-//!
-//! | event | appended by | |
-//! |---|---|---|
-//! | `submitted` | [`insert`](super::insert) | tasks written; one that an idempotency key kept out is none |
-//! | `completed` | [`complete`](super::complete) | |
-//! | `cancelled` | [`complete`](super::complete), [`cancel`](super::cancel), [`end_runs`](super::end_runs), [`recover`](super::recover) | |
-//! | `dead_letter` | [`end_runs`](super::end_runs), [`recover`](super::recover) | |
-//! | `retry_scheduled` | the same | attempts that failed and are followed by another |
-//! | `cancelled_retried`, `dead_letter_retried` | [`operator_retry`](super::operator_retry), [`dead_letters`](super::dead_letters) | made pending again by an operator |
-//! | `purged` | [`dead_letters`](super::dead_letters) | dead letters deleted |
-//!
-//! So at any moment `submitted + cancelled_retried - completed - cancelled - purged` rows are in `tasks`, but for those that were
-//! there before totals were kept.
+//! type, queue and [`Event`] of the batch. So `submitted + cancelled_retried - completed - cancelled - purged` of all days together
+//! is how many rows are in `tasks`, as long as nothing is left out that was submitted before totals were kept, under a
+//! version that did not keep them, or more than [`TOTALS_DAYS`] ago.
 
 use chrono::NaiveDate;
 use sqlx::PgExecutor;
 
 use super::Result;
 use crate::task::QueueName;
+use crate::task::limits::TOTALS_DAYS;
 
-/// How long totals are kept: a year, and a month to compare with that of the year before.
-pub const KEPT_DAYS: i32 = 400;
+/// What tasks did, as it stands in the column `event`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Event {
+    /// Written by [`insert`](super::insert); what an idempotency key kept out is not.
+    Submitted,
+    /// By [`complete`](super::complete).
+    Completed,
+    /// By [`cancel`](super::cancel), and wherever a run ends that was told to stop.
+    Cancelled,
+    /// By [`end_runs`](super::end_runs) and [`recover`](super::recover).
+    DeadLetter,
+    /// An attempt failed and is to be tried again; by the same.
+    RetryScheduled,
+    /// A cancelled task was made pending by an operator; by [`operator_retry`](super::operator_retry).
+    CancelledRetried,
+    /// A dead letter was; by the same and by [`dead_letters`](super::dead_letters).
+    DeadLetterRetried,
+    /// A dead letter was deleted; by [`dead_letters`](super::dead_letters).
+    Purged,
+}
 
 /// Which totals are wanted.
 #[derive(Debug, Clone, Default)]
@@ -36,31 +45,36 @@ pub struct Filter {
     pub queues: Option<Vec<QueueName>>,
 }
 
-/// How many tasks of a type did what on a day.
+/// How many tasks did what: on a day, whatever their type, or of a type, whatever the day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Total {
-    /// The day (UTC).
-    pub day: NaiveDate,
-    /// The type.
-    pub task_name: String,
+    /// The day (UTC), in a total of a day.
+    pub day: Option<NaiveDate>,
+    /// The type, in a total of a type.
+    pub task_name: Option<String>,
     /// What they did.
-    pub event: String,
+    pub event: Event,
     /// How many.
     pub tasks: i64,
 }
 
-/// The totals that match `filter`, of all queues together, by day and type. What a statement did is in here as soon as it has
-/// committed.
+/// The totals that match `filter`: those of each day, and those of each type. What a statement did is in here as soon as it
+/// has committed.
 pub async fn totals(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<Total>> {
     sqlx::query_as!(
         Total,
         r#"
-        SELECT day AS "day!", task_name AS "task_name!", event AS "event!", sum(tasks)::bigint AS "tasks!"
-          FROM (SELECT * FROM task_totals UNION ALL SELECT * FROM task_total_deltas) AS t
+        SELECT day, task_name, event AS "event!: Event", sum(tasks)::bigint AS "tasks!"
+          FROM (SELECT day, task_name, queue, event, tasks FROM task_totals
+                 UNION ALL
+                SELECT day, task_name, queue, event, tasks FROM task_total_deltas) AS t
          WHERE day > (now() AT TIME ZONE 'UTC')::date - $1::integer
            AND ($2::text IS NULL OR task_name = $2)
            AND ($3::text[] IS NULL OR queue = ANY ($3))
-         GROUP BY day, task_name, event
+           -- a newer version beside this one may know others
+           AND event IN ('submitted', 'completed', 'cancelled', 'dead_letter', 'retry_scheduled', 'cancelled_retried',
+                         'dead_letter_retried', 'purged')
+         GROUP BY GROUPING SETS ((day, event), (task_name, event))
          ORDER BY day, task_name, event
         "#,
         filter.days,
@@ -71,13 +85,23 @@ pub async fn totals(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<Tota
     .await
 }
 
-/// Folds up to `limit` deltas into the totals, and returns how many those were. Two that fold at once take different ones.
-pub async fn fold(db: impl PgExecutor<'_>, limit: i64) -> Result<i64> {
+/// How many blocks the file of the deltas has.
+pub async fn blocks(db: impl PgExecutor<'_>) -> Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT pg_relation_size('task_total_deltas') / current_setting('block_size')::bigint AS "blocks!""#
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Folds the deltas of the blocks from `from` to below `to` into the totals, and returns how many those were. Of two that fold
+/// at once the second waits and finds nothing left.
+pub async fn fold(db: impl PgExecutor<'_>, from: i64, to: i64) -> Result<i64> {
     sqlx::query_scalar!(
         r#"
         WITH folded AS (
             DELETE FROM task_total_deltas
-             WHERE ctid = ANY (ARRAY (SELECT ctid FROM task_total_deltas LIMIT $1 FOR UPDATE SKIP LOCKED))
+             WHERE ctid >= $1::text::tid AND ctid < $2::text::tid
             RETURNING *
         ), added AS (
             -- in the order of the key, so that two never wait for each other in a circle
@@ -90,17 +114,28 @@ pub async fn fold(db: impl PgExecutor<'_>, limit: i64) -> Result<i64> {
         )
         SELECT count(*) AS "folded!" FROM folded
         "#,
-        limit,
+        format!("({from},0)"),
+        format!("({to},0)"),
     )
+    // planned each time: a plan made for a small file would read all of a large one for each range
+    .persistent(false)
     .fetch_one(db)
     .await
 }
 
-/// Forgets the totals of days that are past [`KEPT_DAYS`], and returns how many rows those were.
+/// Gives the pages at the end of the deltas' file back. What it may have to wait for it leaves for another time.
+pub async fn shrink(db: impl PgExecutor<'_>) -> Result<()> {
+    sqlx::raw_sql("VACUUM (TRUNCATE) task_total_deltas")
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+/// Forgets the totals of days that are past [`TOTALS_DAYS`], and returns how many rows those were.
 pub async fn forget(db: impl PgExecutor<'_>) -> Result<u64> {
     sqlx::query!(
         "DELETE FROM task_totals WHERE day <= (now() AT TIME ZONE 'UTC')::date - $1::integer",
-        KEPT_DAYS,
+        TOTALS_DAYS,
     )
     .execute(db)
     .await

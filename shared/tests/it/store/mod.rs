@@ -27,4 +27,5 @@ mod support;
 mod task_types;
 mod totals;
 mod transitions;
+mod worker_role;
 mod workers;

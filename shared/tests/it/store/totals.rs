@@ -3,10 +3,11 @@ use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::dead_letters::{self, Position, matched, purge_batch, retry_batch};
 use tasker_shared::store::end_runs::{Verdict, end_runs};
+use tasker_shared::store::history;
 use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::operator_retry::retry;
-use tasker_shared::store::recover::{declare_dead, recover};
-use tasker_shared::store::totals::{Filter, fold, forget, totals};
+use tasker_shared::store::recover::{declare_dead, end_overdue, recover};
+use tasker_shared::store::totals::{Event, Filter, blocks, fold, forget, shrink, totals};
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{QueueName, Run, TaskId};
 use tasker_testkit::{a_key, a_task};
@@ -16,34 +17,39 @@ use super::support::{
     submit_many, submit_one, wide_pool,
 };
 
-fn today() -> Filter {
+/// Two days, since a test may run at midnight.
+fn now() -> Filter {
     Filter {
-        days: 1,
+        days: 2,
         ..Filter::default()
     }
 }
 
 /// What matches, as (type, event, tasks).
-async fn noted_of(db: &PgPool, filter: &Filter) -> Vec<(String, String, i64)> {
+async fn noted_of(db: &PgPool, filter: &Filter) -> Vec<(String, Event, i64)> {
     let totals = totals(db, filter).await.expect("totals");
-    let totals = totals
+    let of_types = totals
         .into_iter()
-        .map(|total| (total.task_name, total.event, total.tasks));
-    totals.collect()
+        .filter_map(|total| Some((total.task_name?, total.event, total.tasks)));
+    of_types.collect()
 }
 
-/// What tasks of the type `echo` did today.
-async fn noted(db: &PgPool) -> Vec<(String, i64)> {
-    let noted = noted_of(db, &today()).await;
+/// What tasks of the type `echo` did.
+async fn noted(db: &PgPool) -> Vec<(Event, i64)> {
+    let noted = noted_of(db, &now()).await;
     assert!(noted.iter().all(|(name, ..)| name == "echo"), "{noted:?}");
-    noted
+    let mut noted: Vec<_> = noted
         .into_iter()
         .map(|(_, event, tasks)| (event, tasks))
-        .collect()
+        .collect();
+    noted.sort_unstable();
+    noted
 }
 
-fn events<const N: usize>(events: [(&str, i64); N]) -> Vec<(String, i64)> {
-    events.map(|(event, tasks)| (event.to_owned(), tasks)).to_vec()
+/// Folds everything that is there.
+async fn fold_all(db: &PgPool) -> i64 {
+    let blocks = blocks(db).await.expect("blocks");
+    fold(db, 0, blocks).await.expect("folded")
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -71,16 +77,16 @@ async fn what_is_submitted_is_noted_by_type_and_queue_and_a_repeated_key_is_not(
     submit(&db, &[keyed(), later]).await;
     submit(&db, &[keyed()]).await;
     let noted = async |filter| noted_of(&db, &filter).await;
-    let submitted = |name: &str, tasks| (name.to_owned(), "submitted".to_owned(), tasks);
-    assert_eq!(noted(today()).await, [submitted("echo", 3), submitted("mail", 3)]);
+    let submitted = |name: &str, tasks| (name.to_owned(), Event::Submitted, tasks);
+    assert_eq!(noted(now()).await, [submitted("echo", 3), submitted("mail", 3)]);
     let of_high = Filter {
         queues: Some(vec![high]),
-        ..today()
+        ..now()
     };
     assert_eq!(noted(of_high).await, [submitted("mail", 2)]);
     let of_echo = Filter {
         task_name: Some("echo".to_owned()),
-        ..today()
+        ..now()
     };
     assert_eq!(noted(of_echo).await, [submitted("echo", 3)]);
 }
@@ -96,7 +102,11 @@ async fn a_late_write_is_not_noted_and_a_cancelled_run_is_no_success(db: PgPool)
         finish(&db, "w", told).await;
         finish(&db, "somebody else", Run { number: 7, ..done }).await;
     }
-    let all = events([("cancelled", 1), ("completed", 1), ("submitted", 2)]);
+    let all = [
+        (Event::Submitted, 2),
+        (Event::Completed, 1),
+        (Event::Cancelled, 1),
+    ];
     assert_eq!(noted(&db).await, all);
 }
 
@@ -113,7 +123,11 @@ async fn attempts_that_fail_are_noted_and_what_is_given_back_is_not(db: PgPool) 
         let run = run_of(&db, "w", id).await;
         end_runs(&db, "w", &[ended(run, verdict)]).await.expect("ended");
     }
-    let all = events([("dead_letter", 1), ("retry_scheduled", 1), ("submitted", 3)]);
+    let all = [
+        (Event::Submitted, 3),
+        (Event::DeadLetter, 1),
+        (Event::RetryScheduled, 1),
+    ];
     assert_eq!(noted(&db).await, all);
 }
 
@@ -132,7 +146,53 @@ async fn a_task_that_kills_its_workers_is_noted_when_it_is_given_up(db: PgPool) 
         recover(&db, 10).await.expect("recovered");
         execute(&db, "UPDATE workers SET died_at = died_at - interval '1 minute'").await;
     }
-    assert_eq!(noted(&db).await, events([("dead_letter", 1), ("submitted", 1)]));
+    assert_eq!(noted(&db).await, [(Event::Submitted, 1), (Event::DeadLetter, 1)]);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn runs_that_their_worker_does_not_end_are_noted_when_somebody_else_does(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let ids = submit_many(&db, 2).await;
+    run_of(&db, "w", ids[0]).await;
+    execute(
+        &db,
+        "UPDATE tasks SET started_at = now() - interval '2 hours' WHERE status = 'running'",
+    )
+    .await;
+    assert_eq!(
+        end_overdue(&db, WORKER_TIMEOUT, 10).await.expect("ended").len(),
+        1
+    );
+    // one that was told to stop, and lost its worker
+    run_of(&db, "w", ids[1]).await;
+    cancel(&db, ids[1], "me").await.expect("told to stop");
+    execute(
+        &db,
+        "UPDATE workers SET last_heartbeat = now() - interval '1 hour'",
+    )
+    .await;
+    declare_dead(&db, WORKER_TIMEOUT).await.expect("dead");
+    assert_eq!(recover(&db, 10).await.expect("recovered").len(), 1);
+    let all = [
+        (Event::Submitted, 2),
+        (Event::Cancelled, 1),
+        (Event::RetryScheduled, 1),
+    ];
+    assert_eq!(noted(&db).await, all);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_run_that_ends_twice_in_one_batch_is_noted_once(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let id = submit_one(&db, a_task("echo")).await;
+    let run = run_of(&db, "w", id).await;
+    let failed = ended(run, Verdict::DeadLetter(DeadLetterReason::Failed));
+    let gone = end_runs(&db, "w", &[failed.clone(), failed])
+        .await
+        .expect("ended");
+    assert_eq!(gone.len(), 1);
+    assert_eq!(noted(&db).await, [(Event::Submitted, 1), (Event::DeadLetter, 1)]);
+    assert_eq!(history::events(&db, id).await.expect("events").len(), 1);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -156,99 +216,88 @@ async fn what_operators_do_is_noted(db: PgPool) {
     purge_batch(&db, &all, position().await, 10, "me")
         .await
         .expect("purged");
-    let expected = events([
-        ("cancelled", 1),
-        ("cancelled_retried", 1),
-        ("dead_letter", 3),
-        ("dead_letter_retried", 2),
-        ("purged", 1),
-        ("submitted", 3),
-    ]);
+    let expected = [
+        (Event::Submitted, 3),
+        (Event::Cancelled, 1),
+        (Event::DeadLetter, 3),
+        (Event::CancelledRetried, 1),
+        (Event::DeadLetterRetried, 2),
+        (Event::Purged, 1),
+    ];
     assert_eq!(noted(&db).await, expected);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn many_that_fold_while_others_note_lose_nothing_and_count_nothing_twice(db: PgPool) {
+    const BATCHES: usize = 20;
     let wide = wide_pool(&db, 6).await;
+    // whoever looks sees what it wrote itself, and never less than before
     let note = async || {
-        for _ in 0..20 {
+        let mut seen = 0;
+        for batch in 1..=BATCHES {
             submit_many(&wide, 3).await;
-            assert_eq!(noted(&wide).await[0].0, "submitted");
+            let [(Event::Submitted, now)] = noted(&wide).await[..] else {
+                panic!("something else was noted");
+            };
+            assert!(now >= seen && now >= 3 * batch as i64, "{now} after {seen}");
+            seen = now;
         }
-        0
     };
     let folding = async || {
         let mut folded = 0;
         for _ in 0..30 {
-            folded += fold(&wide, 2).await.expect("folded");
+            folded += fold_all(&wide).await;
         }
         folded
     };
-    tokio::join!(
+    let (_, folded) = tokio::join!(
         join_all((0..3).map(|_| note())),
         join_all((0..3).map(|_| folding()))
     );
-    assert_eq!(noted(&wide).await, events([("submitted", 180)]));
-    while fold(&wide, 7).await.expect("folded") > 0 {}
-    assert_eq!(noted(&wide).await, events([("submitted", 180)]));
+    let batches = 3 * BATCHES as i64;
+    let left = fold_all(&wide).await;
+    assert_eq!(folded.into_iter().sum::<i64>() + left, batches);
+    assert_eq!(noted(&wide).await, [(Event::Submitted, 3 * batches)]);
     wide.close().await;
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM task_total_deltas")
-        .fetch_one(&db)
-        .await
-        .expect("a count");
-    assert_eq!(left, 0);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_large_heap_of_deltas_is_folded_by_ranges_and_gives_its_pages_back(db: PgPool) {
+    execute(
+        &db,
+        "INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+         SELECT 'echo', 'default', 'completed', 1 FROM generate_series(1, 5000)",
+    )
+    .await;
+    let all = blocks(&db).await.expect("blocks");
+    assert!(all > 20, "{all}");
+    let first = fold(&db, 0, 10).await.expect("folded");
+    assert!(first > 0 && first < 5_000 / 2, "{first}");
+    assert_eq!(fold(&db, 0, 10).await.expect("folded"), 0);
+    assert_eq!(first + fold(&db, 10, all).await.expect("folded"), 5_000);
+    assert_eq!(noted(&db).await, [(Event::Completed, 5_000)]);
+    shrink(&db).await.expect("shrunk");
+    assert_eq!(blocks(&db).await.expect("blocks"), 0);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn days_are_told_apart_and_those_of_long_ago_are_forgotten(db: PgPool) {
-    submit_many(&db, 1).await;
     execute(
         &db,
         "INSERT INTO task_totals (day, task_name, queue, event, tasks)
-         SELECT (now() AT TIME ZONE 'UTC')::date - ago, 'echo', 'default', 'submitted', 100 + ago
-           FROM UNNEST(ARRAY[1, 399, 400, 401]) AS ago",
+         SELECT (now() AT TIME ZONE 'UTC')::date - ago, 'echo', 'default', 'submitted', 1000 + ago
+           FROM UNNEST(ARRAY[0, 1, 10, 20, 399, 401, 402]) AS ago",
     )
     .await;
     let of = async |days| {
-        let filter = Filter { days, ..today() };
+        let filter = Filter { days, ..now() };
         let totals = totals(&db, &filter).await.expect("totals");
-        totals.into_iter().map(|total| total.tasks).collect::<Vec<_>>()
+        let of_days = totals.into_iter().filter(|total| total.day.is_some());
+        of_days.map(|total| total.tasks).collect::<Vec<_>>()
     };
-    assert_eq!(of(1).await, [1]);
-    assert_eq!(of(2).await, [101, 1]);
-    assert_eq!(of(400).await, [499, 101, 1]);
+    assert_eq!(of(5).await, [1001, 1000]);
+    assert_eq!(of(15).await, [1010, 1001, 1000]);
+    assert_eq!(of(1_000).await.len(), 7);
     assert_eq!(forget(&db).await.expect("forgotten"), 2);
-    assert_eq!(of(1_000).await, [499, 101, 1]);
-}
-
-#[sqlx::test(migrations = false)]
-async fn roles_that_end_tasks_without_owning_the_tables_may_note_it_after_the_migration(db: PgPool) {
-    let migrator = &tasker_testkit::MIGRATOR;
-    let totals = migrator
-        .iter()
-        .find(|migration| migration.description == "task totals")
-        .expect("the migration");
-    migrator
-        .run_to(totals.version - 1, &db)
-        .await
-        .expect("the tables of before");
-    let role = format!("tasker_worker_{}", TaskId::generate()).replace('-', "_");
-    let statement = async |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&db).await;
-    statement(format!(
-        "CREATE ROLE {role}; GRANT INSERT ON finished_tasks TO {role}"
-    ))
-    .await
-    .expect("a role");
-    migrator.run(&db).await.expect("migrated");
-    let may: (bool, bool) = sqlx::query_as(
-        "SELECT has_table_privilege($1, 'task_total_deltas', 'INSERT'), has_table_privilege($1, 'task_total_deltas', 'SELECT')",
-    )
-    .bind(&role)
-    .fetch_one(&db)
-    .await
-    .expect("privileges");
-    statement(format!("DROP OWNED BY {role}; DROP ROLE {role}"))
-        .await
-        .expect("no role");
-    assert_eq!(may, (true, false));
+    assert_eq!(of(1_000).await, [1399, 1020, 1010, 1001, 1000]);
 }

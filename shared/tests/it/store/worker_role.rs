@@ -1,0 +1,147 @@
+//! The user that docs/security.md makes for workers: may do what a worker does, and nothing else.
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
+use tasker_shared::store::claim_ready::claim_ready;
+use tasker_shared::store::end_runs::{Verdict, end_runs};
+use tasker_shared::store::workers::{Work, heartbeat, leave, register};
+use tasker_shared::store::{migrations, task_types};
+use tasker_shared::task::retry::DeadLetterReason;
+use tasker_shared::task::{QueueName, TaskId};
+use tasker_testkit::a_worker;
+
+use super::support::{WORKER_TIMEOUT, claim_as, claimant, ended, finish, record, submit_many};
+
+const DOCUMENT: &str = include_str!("../../../../docs/security.md");
+/// The role's name in the document.
+const DOCUMENTED: &str = "tasker_worker";
+
+/// A role of this test alone, since roles belong to all databases together.
+struct Role {
+    name: String,
+    owner: PgPool,
+}
+
+impl Role {
+    async fn create(owner: &PgPool) -> Self {
+        let name = format!("{DOCUMENTED}_{}", TaskId::generate()).replace('-', "_");
+        let role = Self {
+            name,
+            owner: owner.clone(),
+        };
+        role.tell("CREATE ROLE tasker_worker").await;
+        role
+    }
+
+    /// Gives it the grants of the document that fit this database.
+    async fn grant(&self, wanted: impl Fn(&str) -> bool) {
+        let grants = DOCUMENT.lines().filter(|line| line.starts_with("GRANT "));
+        let grants = grants.filter(|line| line.contains(DOCUMENTED) && !line.contains(" ON DATABASE "));
+        for grant in grants.filter(|line| wanted(line)) {
+            self.tell(grant).await;
+        }
+    }
+
+    async fn tell(&self, statement: &str) {
+        let statement = statement.replace(DOCUMENTED, &self.name);
+        let told = sqlx::raw_sql(AssertSqlSafe(statement.clone()))
+            .execute(&self.owner)
+            .await;
+        told.expect(&statement);
+    }
+
+    /// A pool of sessions that act as this role.
+    async fn pool(&self) -> PgPool {
+        let act_as = format!("SET ROLE {}", self.name);
+        PgPoolOptions::new()
+            .max_connections(2)
+            .after_connect(move |session, _| {
+                let act_as = AssertSqlSafe(act_as.clone());
+                Box::pin(async move { sqlx::raw_sql(act_as).execute(session).await.map(drop) })
+            })
+            .connect_with((*self.owner.connect_options()).clone())
+            .await
+            .expect("a pool")
+    }
+
+    async fn drop(self) {
+        self.tell("DROP OWNED BY tasker_worker; DROP ROLE tasker_worker")
+            .await;
+    }
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_sign_in(db: PgPool) {
+    let role = Role::create(&db).await;
+    role.grant(|_| true).await;
+    let worker = role.pool().await;
+    migrations::current_version(&worker).await.expect("the version");
+    task_types::publish(&worker, &[]).await.expect("types");
+    register(&worker, &a_worker("w")).await.expect("entered");
+    let ids = submit_many(&db, 3).await;
+    let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
+    let claimed = claim_ready(&worker, &claimant("w", &queues, &names), &ids[..1])
+        .await
+        .expect("claimed");
+    finish(&worker, "w", claimed.tasks[0].run).await;
+    for (id, verdict) in [
+        (ids[1], Verdict::DeadLetter(DeadLetterReason::Failed)),
+        (ids[2], Verdict::GivenBack),
+    ] {
+        let run = claim_as(&worker, "w", &[id]).await.tasks[0].run;
+        end_runs(&worker, "w", &[ended(run, verdict)])
+            .await
+            .expect("ended");
+    }
+    let idle = Work {
+        active: 0,
+        ended: &[3, 0, 0],
+        busy_seconds: &[0.1, 0.0, 0.0],
+    };
+    heartbeat(&worker, "w", idle, WORKER_TIMEOUT)
+        .await
+        .expect("a beat");
+    leave(&worker, "w").await.expect("it leaves");
+    assert_eq!(record(&db, ids[0]).await.status.as_str(), "completed");
+    for forbidden in [
+        "SELECT FROM api_keys",
+        "DELETE FROM task_events",
+        "DELETE FROM task_totals",
+        "DELETE FROM finished_tasks",
+    ] {
+        let refused = sqlx::query(forbidden)
+            .execute(&worker)
+            .await
+            .expect_err(forbidden);
+        let code = refused.as_database_error().and_then(|error| error.code());
+        assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
+    }
+    worker.close().await;
+    role.drop().await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_role_that_ended_tasks_before_totals_were_kept_may_note_them_afterwards(db: PgPool) {
+    let migrator = &tasker_testkit::MIGRATOR;
+    let totals = migrator
+        .iter()
+        .find(|migration| migration.description == "task totals")
+        .expect("the migration");
+    migrator
+        .run_to(totals.version - 1, &db)
+        .await
+        .expect("the tables of before");
+    let role = Role::create(&db).await;
+    role.grant(|grant| grant.contains(" finished_tasks ")).await;
+    migrator.run(&db).await.expect("migrated");
+    let may = async |privilege: &str| -> bool {
+        sqlx::query_scalar("SELECT has_table_privilege($1, 'task_total_deltas', $2)")
+            .bind(&role.name)
+            .bind(privilege)
+            .fetch_one(&db)
+            .await
+            .expect("an answer")
+    };
+    assert_eq!((may("INSERT").await, may("SELECT").await), (true, false));
+    role.drop().await;
+}
