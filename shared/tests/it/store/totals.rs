@@ -229,7 +229,7 @@ async fn what_operators_do_is_noted(db: PgPool) {
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn many_that_fold_while_others_note_lose_nothing_and_count_nothing_twice(db: PgPool) {
-    const BATCHES: usize = 20;
+    const BATCHES: i64 = 20;
     let wide = wide_pool(&db, 6).await;
     // whoever looks sees what it wrote itself, and never less than before
     let note = async || {
@@ -239,7 +239,7 @@ async fn many_that_fold_while_others_note_lose_nothing_and_count_nothing_twice(d
             let [(Event::Submitted, now)] = noted(&wide).await[..] else {
                 panic!("something else was noted");
             };
-            assert!(now >= seen && now >= 3 * batch as i64, "{now} after {seen}");
+            assert!(now >= seen && now >= 3 * batch, "{now} after {seen}");
             seen = now;
         }
     };
@@ -254,7 +254,7 @@ async fn many_that_fold_while_others_note_lose_nothing_and_count_nothing_twice(d
         join_all((0..3).map(|_| note())),
         join_all((0..3).map(|_| folding()))
     );
-    let batches = 3 * BATCHES as i64;
+    let batches = 3 * BATCHES;
     let left = fold_all(&wide).await;
     assert_eq!(folded.into_iter().sum::<i64>() + left, batches);
     assert_eq!(noted(&wide).await, [(Event::Submitted, 3 * batches)]);

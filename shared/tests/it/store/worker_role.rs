@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tasker_shared::store::claim_ready::claim_ready;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::workers::{Work, heartbeat, leave, register};
-use tasker_shared::store::{migrations, task_types};
+use tasker_shared::store::{DatabaseError, migrations, task_types};
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_testkit::a_worker;
@@ -113,7 +113,7 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_
             .execute(&worker)
             .await
             .expect_err(forbidden);
-        let code = refused.as_database_error().and_then(|error| error.code());
+        let code = refused.as_database_error().and_then(DatabaseError::code);
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
     }
     worker.close().await;
