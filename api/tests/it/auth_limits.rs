@@ -46,11 +46,7 @@ async fn after_some_failures_an_address_waits_and_others_do_not(db: PgPool) {
     ] {
         let answer = client.at([10, 0, 0, 1]).get("/tasks").await;
         assert_eq!(answer.problem(429), "too_many_failures");
-        let wait: u64 = answer.headers["retry-after"]
-            .to_str()
-            .expect("text")
-            .parse()
-            .expect("seconds");
+        let wait = answer.retry_after();
         assert!((1..=60).contains(&wait), "{wait}");
     }
     // who is known goes on, and so do others elsewhere
@@ -176,11 +172,7 @@ async fn the_tasks_of_batches_count_one_by_one(db: PgPool) {
     assert_eq!(batch(9_900).await.status, 202);
     let answer = batch(5_000).await;
     assert_eq!(answer.problem(429), "rate_limited");
-    let wait: u64 = answer.headers["retry-after"]
-        .to_str()
-        .expect("text")
-        .parse()
-        .expect("seconds");
+    let wait = answer.retry_after();
     assert!((10..=100).contains(&wait), "{wait}");
     assert_eq!(server.rows().await, 9_900);
     server.stop().await;

@@ -273,6 +273,12 @@ impl Answer {
         problem["code"].as_str().expect("a code").to_owned()
     }
 
+    /// After how many seconds to ask again.
+    pub(crate) fn retry_after(&self) -> u64 {
+        let header = self.headers["retry-after"].to_str().expect("text");
+        header.parse().expect("seconds")
+    }
+
     /// The places of the faults.
     pub(crate) fn pointers(&self) -> Vec<String> {
         let problem = self.json();

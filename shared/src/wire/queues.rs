@@ -1,0 +1,71 @@
+//! Queues, and how many workers they need.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::task::QueueName;
+
+/// The queues.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Queues {
+    /// One entry a declared queue.
+    pub queues: Vec<QueueInfo>,
+}
+
+/// A queue.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct QueueInfo {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: QueueName,
+    /// Its list in Redis.
+    pub key: String,
+    /// The length of that list; null while Redis is away.
+    pub depth: Option<u64>,
+    /// Tasks that wait for a worker, as Postgres has it.
+    pub pending: i64,
+    /// Tasks that workers run.
+    pub running: i64,
+    /// How long the oldest pending task has waited.
+    pub oldest_age_seconds: Option<f64>,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// Live workers that serve it.
+    pub workers: i64,
+}
+
+/// How many workers a queue needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct QueueScaling {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: QueueName,
+    /// Tasks that wait for a worker: the length of the list, or without Redis the pending tasks, counted up to 10,000.
+    pub backlog: i64,
+    /// How long the oldest pending task has waited.
+    pub oldest_age_seconds: Option<f64>,
+    /// Tasks that workers run.
+    pub running: i64,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// Live workers that serve it.
+    pub workers: i64,
+    /// Tasks that those run at once, of this queue and of others that they serve.
+    pub slots: i64,
+    /// The time that the rates are measured over; null while they are not known.
+    pub window_seconds: Option<f64>,
+    /// Tasks per second that came.
+    pub arrival_rate: Option<f64>,
+    /// Tasks per second whose runs ended.
+    pub drain_rate: Option<f64>,
+    /// When the queue is empty at these rates; null if never, or while they are not known.
+    pub time_to_drain_seconds: Option<f64>,
+    /// How long a task keeps a slot, as far as known.
+    pub slot_seconds: Option<f64>,
+    /// How long a task may wait at most, as asked for.
+    pub target_latency_seconds: f64,
+    /// Workers like the present ones that are needed for it.
+    pub suggested_workers: i64,
+    /// Why, in words.
+    pub reason: String,
+}

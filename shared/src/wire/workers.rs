@@ -1,0 +1,32 @@
+//! Workers.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The workers.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Workers {
+    /// One entry a worker, the newest first.
+    pub workers: Vec<Worker>,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct Worker {
+    /// Holds host and process id.
+    pub id: String,
+    pub hostname: String,
+    /// The queues it serves, in order.
+    pub queues: Vec<String>,
+    /// Tasks it runs at once.
+    pub pool_size: i32,
+    /// Tasks it ran at its last heartbeat.
+    pub active: i32,
+    pub version: String,
+    pub started_at: DateTime<Utc>,
+    pub last_heartbeat: DateTime<Utc>,
+    /// `alive`, `silent` (its heartbeat is overdue), `draining` or `dead`.
+    pub status: String,
+}
