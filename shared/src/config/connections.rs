@@ -35,7 +35,11 @@ impl DatabaseConfig {
             if let Err(message) = check_postgres_url(url.expose_secret().trim()) {
                 reader.problem(name, message);
             }
-            Some(url.expose_secret().trim().into())
+            if password_in(&url).is_some() {
+                return Some(url.expose_secret().trim().into());
+            }
+            let password = postgres_password(reader, environment);
+            Some(postgres_url(url.expose_secret().trim(), password.as_ref()))
         });
         let url = url
             .or_else(|| url_from_parts(reader, environment))
@@ -65,12 +69,33 @@ pub(super) fn check_postgres_url(text: &str) -> Result<(), &'static str> {
         .map_err(|_| "has an option that Postgres URLs lack")
 }
 
+fn postgres_password(reader: &mut Reader<'_>, environment: Environment) -> Option<SecretString> {
+    let password = reader.secret("POSTGRES_PASSWORD");
+    refuse_sample(reader, environment, "POSTGRES_PASSWORD", password.as_ref());
+    password
+}
+
+/// The URL, which has no password of its own, with `password`.
+fn postgres_url(text: &str, password: Option<&SecretString>) -> SecretString {
+    let (Some(password), Ok(mut url)) = (password, Url::parse(text)) else {
+        return text.into();
+    };
+    let encoded = percent_encoded(password.expose_secret());
+    // with a socket among its options a URL has no host, and so no place before it
+    if url.set_password(Some(&encoded)).is_err() {
+        let options = url
+            .query()
+            .map_or_else(String::new, |options| format!("{options}&"));
+        url.set_query(Some(&format!("{options}password={encoded}")));
+    }
+    url.to_string().into()
+}
+
 fn url_from_parts(reader: &mut Reader<'_>, environment: Environment) -> Option<SecretString> {
     let host = reader.given("POSTGRES_HOST")?;
     let port: u16 = reader.number("POSTGRES_PORT", 1..=u16::MAX);
     let user = reader.text("POSTGRES_USER").unwrap_or_default();
-    let password = reader.secret("POSTGRES_PASSWORD");
-    refuse_sample(reader, environment, "POSTGRES_PASSWORD", password.as_ref());
+    let password = postgres_password(reader, environment);
     let database = reader.text("POSTGRES_DB").unwrap_or_else(|| user.clone());
     let mut url = format!("postgres://{}", percent_encoded(&user));
     if let Some(password) = password {
@@ -210,6 +235,35 @@ mod tests {
             "redis://:p%40ss%2Fw%2541%3Ad@cache:6379"
         );
         assert_eq!(joined("rediss://user@cache/2", "x"), "rediss://user:x@cache/2");
+    }
+
+    #[test]
+    fn a_password_joins_any_url_of_postgres() {
+        let password = SecretString::from("p@ss w/%41:d+");
+        for (url, with_password) in [
+            ("postgres://db", "postgres://:p%40ss%20w%2F%2541%3Ad%2B@db"),
+            (
+                "postgresql://t@[::1]:6432/t?sslmode=require",
+                "postgresql://t:p%40ss%20w%2F%2541%3Ad%2B@[::1]:6432/t?sslmode=require",
+            ),
+            (
+                "postgres:///t?host=/run/postgresql&user=t",
+                "postgres:///t?host=/run/postgresql&user=t&password=p%40ss%20w%2F%2541%3Ad%2B",
+            ),
+            (
+                "postgres:///t",
+                "postgres:///t?password=p%40ss%20w%2F%2541%3Ad%2B",
+            ),
+        ] {
+            let joined = postgres_url(url, Some(&password));
+            assert_eq!(joined.expose_secret(), with_password);
+            assert_eq!(
+                password_in(&joined).expect("a password").expose_secret(),
+                password.expose_secret()
+            );
+            assert_eq!(check_postgres_url(joined.expose_secret()), Ok(()));
+            assert_eq!(postgres_url(url, None).expose_secret(), url);
+        }
     }
 
     #[test]

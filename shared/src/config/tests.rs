@@ -180,6 +180,45 @@ fn the_parts_of_postgres_make_a_url() {
 }
 
 #[test]
+fn the_password_of_postgres_joins_a_url_that_has_none() {
+    let bare = "postgres://t@db/t?sslmode=require";
+    for name in ["DATABASE_URL", "POSTGRES_URL"] {
+        let host = FakeHost::with(&[(name, bare), ("POSTGRES_PASSWORD_FILE", "/run/secret")])
+            .file("/run/secret", "p@ss w/rd\n");
+        let with_password = "postgres://t:p%40ss%20w%2Frd@db/t?sslmode=require";
+        let database = server(&[], &host).expect("sound").database;
+        assert_eq!(database.url.expose_secret(), with_password);
+        let host = FakeHost::with(&[(name, bare), ("POSTGRES_PASSWORD", "p@ss w/rd")]);
+        let database = worker(&host).expect("sound").database;
+        assert_eq!(database.url.expose_secret(), with_password);
+        for own in ["postgres://t:own@db/t", "postgres://db/t?user=t&password=own"] {
+            let host = FakeHost::with(&[(name, own), ("POSTGRES_PASSWORD", "other")]);
+            let database = server(&[], &host).expect("sound").database;
+            assert_eq!(database.url.expose_secret(), own);
+        }
+        let host = FakeHost::with(&[(name, bare)]);
+        assert_eq!(
+            server(&[], &host).expect("sound").database.url.expose_secret(),
+            bare
+        );
+        let sample = [(name, bare), ("POSTGRES_PASSWORD", "change-me-1")];
+        let host = FakeHost::with(&[&PRODUCTION[..], &sample].concat());
+        assert!(text(server(&[], &host)).contains("POSTGRES_PASSWORD: the password is a sample"));
+    }
+}
+
+#[test]
+fn a_backup_signs_in_as_the_worker_does() {
+    let host = FakeHost::with(&[
+        ("DATABASE_URL", "postgres://t@db/t"),
+        ("POSTGRES_PASSWORD", "vR7.qz2Lm"),
+        ("BACKUP_DIR", "/backups"),
+    ]);
+    let backup = worker(&host).expect("sound").backup.expect("a folder is set");
+    assert_eq!(backup.database_url.expose_secret(), "postgres://t:vR7.qz2Lm@db/t");
+}
+
+#[test]
 fn production_is_said_by_either_variable_and_logs_json() {
     let [_, user, password, secret] = PRODUCTION;
     let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production"), user, password, secret]);
