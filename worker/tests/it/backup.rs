@@ -114,6 +114,27 @@ async fn a_dump_is_restored_with_every_row_and_names_nobody_its_password() {
     copy.close().await;
 }
 
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn who_expects_another_database_gets_no_dump_and_no_further_try(db: PgPool) {
+    let system = System::new(db);
+    let (folder, dir) = folder();
+    let _worker = worker(&system, &dir, Path::new("/bin/true"));
+    let id = system
+        .submit(with(
+            "task:backup",
+            &json!({"database": "another", "backup_dir": dir}),
+        ))
+        .await;
+    let ended = system.until(id, TaskStatus::DeadLetter).await;
+    let error = ended.error.expect("an error");
+    assert!(
+        error.contains("`database` is not what BACKUP_DATABASE_URL"),
+        "{error}"
+    );
+    assert!(!error.contains("backup_dir"), "{error}");
+    assert_eq!((ended.attempts, names(folder.path()).len()), (1, 0));
+}
+
 #[tokio::test]
 async fn the_password_goes_to_pg_dump_in_a_variable_and_nothing_else_of_the_worker_does() {
     let server = PostgresServer::start().await;

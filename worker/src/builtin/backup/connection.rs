@@ -11,12 +11,13 @@ const PASSWORD: &str = "PGPASSWORD";
 const DATABASE: &str = "PGDATABASE";
 const USER: &str = "PGUSER";
 const HOST: &str = "PGHOST";
+const PORT: &str = "PGPORT";
 
 /// What the options of a URL are called among libpq's variables. Others are for sqlx alone.
 const OPTIONS: [(&str, &str); 16] = [
     ("host", HOST),
     ("hostaddr", "PGHOSTADDR"),
-    ("port", "PGPORT"),
+    ("port", PORT),
     ("user", USER),
     ("password", PASSWORD),
     ("dbname", DATABASE),
@@ -52,7 +53,7 @@ impl Connection {
         };
         set(HOST, url.host_str().unwrap_or_default().trim_matches(['[', ']']));
         if let Some(port) = url.port() {
-            set("PGPORT", &port.to_string());
+            set(PORT, &port.to_string());
         }
         set(USER, url.username());
         set(PASSWORD, url.password().unwrap_or_default());
@@ -68,8 +69,28 @@ impl Connection {
 
     /// The name of the database, which is the user's where it has none of its own.
     pub(super) fn database(&self) -> &str {
-        let name = self.variables.get(DATABASE).or_else(|| self.variables.get(USER));
-        name.map_or("postgres", |name| name.expose_secret())
+        self.variable(DATABASE)
+            .or_else(|| self.user())
+            .unwrap_or("postgres")
+    }
+
+    /// Its machine, or the folder of its socket.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.variable(HOST)
+    }
+
+    /// Its port, if it is said.
+    pub(super) fn port(&self) -> Option<&str> {
+        self.variable(PORT)
+    }
+
+    /// Who connects.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.variable(USER)
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(ExposeSecret::expose_secret)
     }
 
     /// Gives a program the variables. Those of libpq that this process has count where the URL says nothing, as they do for
@@ -87,7 +108,7 @@ impl Connection {
 
     /// A text of the program, in which the password must not stand.
     pub(super) fn without_password(&self, text: &str) -> String {
-        match self.variables.get(PASSWORD).map(ExposeSecret::expose_secret) {
+        match self.variable(PASSWORD) {
             // an empty one stands between any two characters
             None | Some("") => text.to_owned(),
             Some(password) => text.replace(password, "***"),

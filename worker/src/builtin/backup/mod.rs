@@ -5,6 +5,7 @@
 //! `pg_dump` and appears neither among its arguments nor in any text.
 
 mod connection;
+mod expected;
 mod files;
 
 use std::collections::VecDeque;
@@ -14,8 +15,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use tasker_shared::config::BackupConfig;
 use tokio::process::Command;
@@ -23,6 +23,7 @@ use tokio::process::Command;
 use super::child::{self, ChildGroup};
 use crate::{Context, Task, TaskError};
 use connection::Connection;
+use expected::Expected;
 use files::{Dumps, Partial};
 
 /// Time between progress reports.
@@ -31,11 +32,6 @@ const REPORT: Duration = Duration::from_secs(5);
 const LINES: usize = 20;
 /// How long it waits for the lock of a table, in milliseconds.
 const LOCK_WAIT: &str = "--lock-wait-timeout=60000";
-
-/// What is dumped, and where to, is the operator's to say.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Parameters {}
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -48,9 +44,9 @@ struct Report {
 
 pub(super) fn task(config: BackupConfig) -> Task {
     let config = Arc::new(config);
-    Task::new("task:backup", move |context, _: Parameters| {
+    Task::new("task:backup", move |context, expected: Expected| {
         let config = Arc::clone(&config);
-        async move { run(&config, &context).await }
+        async move { run(&config, &expected, &context).await }
     })
     .description("Dumps the database into BACKUP_DIR with pg_dump, and deletes old dumps")
     .max_retries(2)
@@ -58,9 +54,13 @@ pub(super) fn task(config: BackupConfig) -> Task {
     .timeout(Duration::from_hours(6))
 }
 
-async fn run(config: &BackupConfig, context: &Context) -> Result<Report, TaskError> {
+async fn run(config: &BackupConfig, expected: &Expected, context: &Context) -> Result<Report, TaskError> {
     let began = Instant::now();
     let connection = Connection::of(&config.database_url);
+    let contradictions = expected.contradictions(config, &connection);
+    if !contradictions.is_empty() {
+        return Err(TaskError::fail(contradictions.join("; ")));
+    }
     let dumps = Dumps::new(&config.dir, connection.database());
     let task = context.task_id();
     let partial = in_thread({

@@ -1,0 +1,118 @@
+//! What a submitter expects to be dumped.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tasker_shared::config::BackupConfig;
+
+use super::connection::Connection;
+
+const DAY: Duration = Duration::from_hours(24);
+const DEFAULT_PORT: &str = "5432";
+const FROM_URL: &str = "BACKUP_DATABASE_URL, else DATABASE_URL,";
+
+/// All of it is optional and decides nothing: what is dumped, and where to, is the operator's to say. But who says what he
+/// expects gets no dump of something else. There is no password: it would stand in the task's row.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Expected {
+    host: Option<String>,
+    port: Option<u16>,
+    user: Option<String>,
+    database: Option<String>,
+    backup_dir: Option<PathBuf>,
+    retention_days: Option<u32>,
+}
+
+impl Expected {
+    /// The fields that say something else than the configuration, each with the variable that decides it; their values are
+    /// not for everybody who may submit.
+    pub(super) fn contradictions(&self, config: &BackupConfig, connection: &Connection) -> Vec<String> {
+        let port = self.port.map(|port| port.to_string());
+        let max_age = self.retention_days.map(|days| (days > 0).then(|| DAY * days));
+        let other = |expected: &Option<String>, actual: Option<&str>| {
+            expected
+                .as_deref()
+                .is_some_and(|expected| Some(expected) != actual)
+        };
+        [
+            ("host", FROM_URL, other(&self.host, connection.host())),
+            (
+                "port",
+                FROM_URL,
+                other(&port, connection.port().or(Some(DEFAULT_PORT))),
+            ),
+            ("user", FROM_URL, other(&self.user, connection.user())),
+            (
+                "database",
+                FROM_URL,
+                other(&self.database, Some(connection.database())),
+            ),
+            (
+                "backup_dir",
+                "BACKUP_DIR",
+                self.backup_dir.as_ref().is_some_and(|dir| *dir != config.dir),
+            ),
+            (
+                "retention_days",
+                "BACKUP_RETENTION_DAYS",
+                max_age.is_some_and(|age| age != config.max_age),
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, _, contradicts)| *contradicts)
+        .map(|(field, variable, _)| format!("`{field}` is not what {variable} says"))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn contradictions(expected: Value) -> Vec<String> {
+        let config = BackupConfig {
+            dir: PathBuf::from("/backups"),
+            keep: None,
+            max_age: Some(7 * DAY),
+            database_url: SecretString::from("postgres://me:secret@db/shop"),
+            program: "pg_dump".to_owned(),
+        };
+        let expected: Expected = serde_json::from_value(expected).expect("sound parameters");
+        expected.contradictions(&config, &Connection::of(&config.database_url))
+    }
+
+    #[test]
+    fn who_expects_nothing_or_the_right_thing_contradicts_nothing() {
+        assert!(contradictions(json!({})).is_empty());
+        let right = json!({
+            "host": "db", "port": 5432, "user": "me", "database": "shop", "backup_dir": "/backups", "retention_days": 7,
+        });
+        assert_eq!(contradictions(right), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_other_expectation_is_named_with_the_variable_that_decides_and_without_its_value() {
+        let wrong = json!({
+            "host": "elsewhere", "port": 6432, "user": "you", "database": "other", "backup_dir": "/tmp", "retention_days": 0,
+        });
+        let told = contradictions(wrong);
+        assert_eq!(told.len(), 6, "{told:?}");
+        assert!(
+            told[4].contains("`backup_dir` is not what BACKUP_DIR says"),
+            "{told:?}"
+        );
+        assert!(!told.concat().contains("shop"), "{told:?}");
+    }
+
+    #[test]
+    fn a_password_is_no_parameter() {
+        let error = serde_json::from_value::<Expected>(json!({"password": "x"})).expect_err("refused");
+        assert!(error.to_string().contains("unknown field `password`"), "{error}");
+    }
+}
