@@ -38,6 +38,8 @@ pub enum ApiError {
     TaskNotFound(TaskId),
     /// There is no such queue; these are known.
     QueueNotFound(Vec<QueueName>),
+    /// There is no such template, or not in that version.
+    TemplateNotFound,
     /// The result was asked for before there is one.
     NotFinished(TaskStatus),
     /// The task has ended and cannot be cancelled.
@@ -81,6 +83,7 @@ impl ApiError {
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
             Self::TaskNotFound(_) => (StatusCode::NOT_FOUND, "task_not_found", "No such task"),
             Self::QueueNotFound(_) => (StatusCode::NOT_FOUND, "queue_not_found", "No such queue"),
+            Self::TemplateNotFound => (StatusCode::NOT_FOUND, "template_not_found", "No such template"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -137,6 +140,7 @@ impl ApiError {
             Self::InvalidId => "The id in the path must be a UUID.".to_owned(),
             Self::Auth(refusal) => refusal.detail(),
             Self::UnknownRoute => "No route has this path; see /api-docs/ui.".to_owned(),
+            Self::TemplateNotFound => "GET /v1/templates lists what workers have published.".to_owned(),
             Self::MethodNotAllowed => "The methods that it takes are in the header Allow.".to_owned(),
             Self::TaskNotFound(id) => format!("There is no task {id}."),
             Self::QueueNotFound(known) => {

@@ -61,6 +61,9 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::dead_letters_retry::retry_dead_letters))
         .routes(routes!(routes::dead_letters_purge::purge_dead_letters))
         .routes(routes!(routes::workers::list_workers))
+        .routes(routes!(routes::templates::list_templates))
+        .routes(routes!(routes::template::newest_template))
+        .routes(routes!(routes::template::template_version))
         .routes(routes!(
             routes::auth_keys::list_keys,
             routes::auth_key_create::create_key

@@ -21,6 +21,7 @@ use utoipa::{IntoResponses, OpenApi};
         (name = "queues", description = "Where tasks wait"),
         (name = "dead letters", description = "Tasks that ended without success, many at once"),
         (name = "workers", description = "Who runs them"),
+        (name = "workflows", description = "What workflows are made of"),
         (name = "sign-in", description = "Tokens and API keys"),
         (name = "health", description = "How the server is"),
     ),
@@ -46,6 +47,10 @@ pub struct TaskProblems;
 /// The problems of a route about one queue.
 #[derive(Debug)]
 pub struct QueueProblems;
+
+/// The problems of a route about one template.
+#[derive(Debug)]
+pub struct TemplateProblems;
 
 /// The problems of a route about one API key.
 #[derive(Debug)]
@@ -80,6 +85,12 @@ impl IntoResponses for TaskProblems {
 impl IntoResponses for QueueProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[(404, "There is no such queue"), REFUSED, UNAVAILABLE])
+    }
+}
+
+impl IntoResponses for TemplateProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[(404, "There is no such template")])
     }
 }
 

@@ -60,6 +60,9 @@ enum Command {
     /// Look at the workers.
     #[command(subcommand)]
     Worker(commands::worker::WorkerCommand),
+    /// Look at the templates of workflows.
+    #[command(subcommand)]
+    Template(commands::template::TemplateCommand),
     /// Measure a running system.
     #[command(subcommand)]
     Bench(commands::bench::BenchCommand),
@@ -89,6 +92,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dlq(command) => commands::dlq::run(command, &client, output).await,
         Command::Key(command) => commands::key::run(command, &client, output).await,
         Command::Worker(command) => commands::worker::run(command, &client, output).await,
+        Command::Template(command) => commands::template::run(command, &client, output).await,
         Command::Bench(command) => commands::bench::run(command, &client, output).await,
     }
 }
@@ -126,6 +130,8 @@ mod tests {
             "tasker key list --json",
             "tasker key revoke deploy",
             "tasker --url http://localhost:8080 worker status",
+            "tasker template list",
+            "tasker template show fulfillment order_fulfillment --version 1.0.0",
             "tasker bench submit --connections 1,8 --seconds 2",
             "tasker bench batch --tasks 2000 --size 500",
             "tasker bench submit --no-hold --parameter-bytes 0",

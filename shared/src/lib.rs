@@ -1,6 +1,7 @@
 //! What Tasker's server and workers share.
 //!
 //! - [`task`]: the pure core: ids, states and their transitions, retry decisions, priority classes. No I/O.
+//! - [`workflow`]: the pure core of workflows: templates and their graphs. No I/O.
 //! - [`store`]: Postgres, one function per statement. Nothing else in Tasker knows SQL.
 //! - [`queue`]: Redis, every key and command. Nothing else in Tasker knows Redis.
 //! - [`config`], [`lifecycle`], [`telemetry`]: what every process needs to start, stop and be watched.
@@ -10,7 +11,7 @@
 //! - [`http`]: serving HTTP within bounds; [`tls`]: certificates and keys; [`healthcheck`]: the question of `--healthcheck`.
 //! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
 //!
-//! Arrows go one way: `task` depends on nothing, `store` and `queue` on `task`.
+//! Arrows go one way: `task` and `workflow` depend on nothing but [`json`], `store` and `queue` on both.
 
 pub mod circuit_breaker;
 pub mod config;
@@ -26,3 +27,4 @@ pub mod task;
 pub mod telemetry;
 pub mod tls;
 pub mod wire;
+pub mod workflow;

@@ -3,6 +3,7 @@
 use tasker_shared::store::insert::{Due, NewKey, NewTask};
 use tasker_shared::store::workers::NewWorker;
 use tasker_shared::task::{QueueName, TaskId};
+use tasker_shared::workflow::Template;
 
 /// A task of the type `name` in the default queue, due now, with 3 attempts, without a key.
 /// What a test is about is set by struct update: `NewTask { priority: 9, ..a_task("echo") }`.
@@ -44,4 +45,17 @@ pub fn a_worker(id: &str) -> NewWorker {
         pool_size: 10,
         liveness_key: None,
     }
+}
+
+/// A version of the template `shapes/line`, which has two steps.
+///
+/// # Panics
+/// When `version` is none.
+pub fn a_template(version: &str) -> Template {
+    let text = format!(
+        "{{name: line, namespace: shapes, version: {version}, description: Two steps, steps: [
+            {{name: first, handler: {{callable: echo}}}},
+            {{name: second, handler: {{callable: echo}}, dependencies: [first]}}]}}"
+    );
+    Template::parse(&text).expect("a sound template")
 }

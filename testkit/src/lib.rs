@@ -23,7 +23,7 @@ mod queue;
 mod redis_server;
 mod system;
 
-pub use builders::{a_key, a_task, a_worker};
+pub use builders::{a_key, a_task, a_template, a_worker};
 pub use certificates::Certificates;
 pub use eventually::eventually;
 pub use pooler::Pooler;

@@ -7,7 +7,7 @@ use tasker_shared::config::DispatchMode;
 use tasker_shared::store::liveness::{LivenessKey, behind_pooler};
 use tasker_shared::store::migrations::{current_version, wanted_version};
 use tasker_shared::store::workers::{self, NewWorker};
-use tasker_shared::store::{self, queues, task_types};
+use tasker_shared::store::{self, queues, task_types, templates};
 use tracing::{info, warn};
 
 use crate::runtime::Parts;
@@ -114,6 +114,12 @@ async fn until_registered(parts: &Parts) -> LivenessKey {
         tokio::time::sleep(LOOK).await;
     }
     info!(types = ?parts.registry.names(), "task types are registered");
+    if !parts.config.templates.is_empty() {
+        info!(
+            templates = parts.config.templates.len(),
+            "workflow templates are published"
+        );
+    }
     key
 }
 
@@ -129,6 +135,9 @@ async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Erro
     }
     queues::declare(&parts.db, &config.queues.known).await?;
     task_types::publish(&parts.db, &parts.registry.published()).await?;
+    if !config.templates.is_empty() {
+        templates::publish(&parts.db, &config.templates).await?;
+    }
     let worker = NewWorker {
         id: parts.worker_id.to_string(),
         hostname: identity::hostname(),

@@ -2,6 +2,8 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tasker_shared::store::records;
 use tasker_shared::task::{QueueName, TaskId};
 
@@ -52,4 +54,58 @@ impl FromRequestParts<AppState> for QueuePath {
         Caller::from_request_parts(parts, state).await?.check(&name)?;
         Ok(Self(name))
     }
+}
+
+/// The template that a path names.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TemplatePath {
+    /// Whose it is.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The version of a template that a path names.
+#[derive(Debug, Clone, Deserialize)]
+pub struct VersionPath {
+    /// Whose it is.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl FromRequestParts<AppState> for TemplatePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let path: Self = template_of(parts, state).await?;
+        storable([&path.namespace, &path.name]).map(|()| path)
+    }
+}
+
+impl FromRequestParts<AppState> for VersionPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let path: Self = template_of(parts, state).await?;
+        storable([&path.namespace, &path.name, &path.version]).map(|()| path)
+    }
+}
+
+/// What is not even text names no template.
+async fn template_of<T: DeserializeOwned + Send>(parts: &mut Parts, state: &AppState) -> Result<T, ApiError> {
+    match Path::<T>::from_request_parts(parts, state).await {
+        Ok(Path(path)) => Ok(path),
+        Err(_) => Err(ApiError::TemplateNotFound),
+    }
+}
+
+/// Postgres takes no NUL, so no template has one.
+fn storable<const N: usize>(texts: [&String; N]) -> Result<(), ApiError> {
+    if texts.iter().any(|text| text.contains('\0')) {
+        return Err(ApiError::TemplateNotFound);
+    }
+    Ok(())
 }

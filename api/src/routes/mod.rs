@@ -24,6 +24,8 @@ pub mod retry;
 pub mod status;
 pub mod submit;
 pub mod submit_batch;
+pub mod template;
+pub mod templates;
 pub mod totals;
 pub mod types;
 pub mod workers;

@@ -24,5 +24,6 @@ mod retention;
 mod scaling;
 mod slow_clients;
 mod submit;
+mod templates;
 mod tls;
 mod totals;

@@ -5,5 +5,6 @@ pub(crate) mod dlq;
 pub(crate) mod key;
 pub(crate) mod queue;
 pub(crate) mod task;
+pub(crate) mod template;
 mod totals;
 pub(crate) mod worker;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The surroundings of a process: its environment variables and files.
 pub trait Host {
@@ -11,6 +11,8 @@ pub trait Host {
     fn variable(&self, name: &str) -> Option<OsString>;
     /// The text of a file.
     fn read(&self, path: &Path) -> io::Result<String>;
+    /// What is in a folder, sorted.
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 }
 
 /// The surroundings of this very process.
@@ -25,13 +27,19 @@ impl Host for ProcessHost {
     fn read(&self, path: &Path) -> io::Result<String> {
         std::fs::read_to_string(path)
     }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+        let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
+        paths.sort_unstable();
+        Ok(paths)
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod fake {
-    use super::{Host, OsString, Path, io};
+    use super::{Host, OsString, Path, PathBuf, io};
     use std::collections::HashMap;
-    use std::path::PathBuf;
 
     /// Surroundings made up by a test.
     #[derive(Debug, Default)]
@@ -65,6 +73,16 @@ pub(crate) mod fake {
                 .get(path)
                 .cloned()
                 .ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+
+        fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+            let inside = self.files.keys().filter(|path| path.parent() == Some(folder));
+            let mut paths: Vec<_> = inside.cloned().collect();
+            paths.sort_unstable();
+            if paths.is_empty() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Ok(paths)
         }
     }
 }

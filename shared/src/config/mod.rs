@@ -21,6 +21,7 @@ mod server;
 mod services;
 mod sign_in;
 mod table;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -89,6 +89,37 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The files of the folder that the variable names, with their texts; those that cannot be read are noted. What
+    /// begins with a dot, or ends in none of `extensions`, is left alone.
+    pub(super) fn files_in(&mut self, name: &'static str, extensions: &[&str]) -> Vec<(String, String)> {
+        let Some(folder) = self.given(name) else {
+            return Vec::new();
+        };
+        let paths = match self.host.list(Path::new(folder.trim())) {
+            Ok(paths) => paths,
+            Err(error) => {
+                self.add_once(
+                    name,
+                    &format!("`{folder}` is no folder that can be read: {error}"),
+                );
+                return Vec::new();
+            }
+        };
+        let mut files = Vec::new();
+        for path in paths {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            if file.starts_with('.') || !extensions.contains(&&*extension) {
+                continue;
+            }
+            match self.host.read(&path) {
+                Ok(text) => files.push((file.into_owned(), text)),
+                Err(error) => self.problem(name, format!("`{file}` cannot be read: {error}")),
+            }
+        }
+        files
+    }
+
     /// The value as it was set, or its default.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         self.given(name)

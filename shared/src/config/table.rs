@@ -122,7 +122,13 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(Both, "POSTGRES_PORT", Some("5432"), "Port of POSTGRES_HOST"),
     entry(Both, "POSTGRES_USER", Some("postgres"), "User at POSTGRES_HOST"),
-    entry(Both, "POSTGRES_PASSWORD", None, "Password at POSTGRES_HOST").secret(),
+    entry(
+        Both,
+        "POSTGRES_PASSWORD",
+        None,
+        "Password at POSTGRES_HOST; joins a DATABASE_URL or POSTGRES_URL that has none",
+    )
+    .secret(),
     entry(
         Both,
         "POSTGRES_DB",
@@ -397,6 +403,12 @@ pub static VARIABLES: &[Variable] = &[
         "CLAIM_INTERVAL",
         Some("1s"),
         "Time between looks for work in PollingOnly",
+    ),
+    entry(
+        Worker,
+        "TASKER_TEMPLATE_PATH",
+        None,
+        "Folder of workflow templates (*.yaml, *.yml, *.json), which the worker publishes at its start",
     ),
     entry(
         Worker,

@@ -18,8 +18,9 @@ use super::reader::Reader;
 use super::server::read_metrics_addr;
 use super::services::{self, ServiceCommands};
 use super::table::Binary;
-use super::{duration, flags, healthcheck};
+use super::{duration, flags, healthcheck, templates};
 use crate::circuit_breaker::Limits;
+use crate::workflow::Template;
 
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;
@@ -72,6 +73,8 @@ pub struct WorkerConfig {
     pub breaker: Limits,
     /// Time between looks for work in `PollingOnly`.
     pub claim_interval: Duration,
+    /// The workflow templates that it publishes.
+    pub templates: Vec<Template>,
     /// The server to wait for at start.
     pub api: Option<ApiAccess>,
     /// Private addresses that `http_request` may reach.
@@ -126,6 +129,7 @@ impl WorkerConfig {
             shutdown_timeout: reader.duration("SHUTDOWN_TIMEOUT", Duration::ZERO..=HOUR),
             breaker: read_breaker(reader),
             claim_interval: reader.duration("CLAIM_INTERVAL", Duration::from_millis(10)..=HOUR),
+            templates: templates::read(reader),
             api: read_api(reader),
             http_request_allow: reader
                 .parse("HTTP_REQUEST_ALLOW", AllowList::parse)

@@ -49,6 +49,7 @@ pub mod recover;
 pub mod retention;
 pub mod scaling;
 pub mod task_types;
+pub mod templates;
 pub mod totals;
 mod types;
 pub mod workers;

@@ -5,6 +5,7 @@ mod problem;
 mod queues;
 mod sign_in;
 mod tasks;
+mod templates;
 mod totals;
 mod workers;
 
@@ -18,6 +19,7 @@ pub use tasks::{
     BatchSubmitted, Explanation, History, HistoryEvent, Reason, Submitted, Task, TaskPage, TaskResult,
     TaskState, TaskType, TaskTypes,
 };
+pub use templates::{TemplateRecord, TemplateSummary, Templates};
 pub use totals::{DayTotals, TaskCounts, Totals, TypeTotals};
 pub use workers::{Worker, Workers};
 

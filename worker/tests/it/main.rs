@@ -13,3 +13,4 @@ mod pause;
 mod recovery;
 mod service;
 mod shutdown;
+mod templates;

@@ -25,6 +25,7 @@ mod retention;
 mod scaling;
 mod support;
 mod task_types;
+mod templates;
 mod totals;
 mod transitions;
 mod worker_role;

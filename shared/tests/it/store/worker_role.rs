@@ -5,10 +5,10 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tasker_shared::store::claim_ready::claim_ready;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::workers::{Work, heartbeat, leave, register};
-use tasker_shared::store::{DatabaseError, migrations, task_types};
+use tasker_shared::store::{DatabaseError, migrations, task_types, templates};
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{QueueName, TaskId};
-use tasker_testkit::a_worker;
+use tasker_testkit::{a_template, a_worker};
 
 use super::support::{WORKER_TIMEOUT, claim_as, claimant, ended, finish, record, submit_many};
 
@@ -33,15 +33,15 @@ impl Role {
         role
     }
 
-    /// Gives it the grants of the document that fit this database.
-    async fn grant(&self, wanted: impl Fn(&str) -> bool) {
+    /// Gives it the grants of the document, but for the one that names its database.
+    async fn grant_what_is_documented(&self) {
         let grants = DOCUMENT.lines().filter(|line| line.starts_with("GRANT "));
-        let grants = grants.filter(|line| line.contains(DOCUMENTED) && !line.contains(" ON DATABASE "));
-        for grant in grants.filter(|line| wanted(line)) {
+        for grant in grants.filter(|line| line.contains(DOCUMENTED) && !line.contains(" ON DATABASE ")) {
             self.tell(grant).await;
         }
     }
 
+    /// Runs a statement of the owner, in which the role has its documented name.
     async fn tell(&self, statement: &str) {
         let statement = statement.replace(DOCUMENTED, &self.name);
         let told = sqlx::raw_sql(AssertSqlSafe(statement.clone()))
@@ -73,10 +73,13 @@ impl Role {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_sign_in(db: PgPool) {
     let role = Role::create(&db).await;
-    role.grant(|_| true).await;
+    role.grant_what_is_documented().await;
     let worker = role.pool().await;
     migrations::current_version(&worker).await.expect("the version");
     task_types::publish(&worker, &[]).await.expect("types");
+    templates::publish(&worker, &[a_template("1.0.0")])
+        .await
+        .expect("templates");
     register(&worker, &a_worker("w")).await.expect("entered");
     let ids = submit_many(&db, 3).await;
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
@@ -120,28 +123,42 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_
     role.drop().await;
 }
 
-#[sqlx::test(migrations = false)]
-async fn a_role_that_ended_tasks_before_totals_were_kept_may_note_them_afterwards(db: PgPool) {
+/// The rights that a role of before a migration has on a table of it, out of SELECT, INSERT, UPDATE and DELETE.
+async fn rights_after(db: &PgPool, migration: &str, had: &str, table: &str) -> Vec<String> {
     let migrator = &tasker_testkit::MIGRATOR;
-    let totals = migrator
+    let new = migrator
         .iter()
-        .find(|migration| migration.description == "task totals")
+        .find(|known| known.description == migration)
         .expect("the migration");
     migrator
-        .run_to(totals.version - 1, &db)
+        .run_to(new.version - 1, db)
         .await
         .expect("the tables of before");
-    let role = Role::create(&db).await;
-    role.grant(|grant| grant.contains(" finished_tasks ")).await;
-    migrator.run(&db).await.expect("migrated");
-    let may = async |privilege: &str| -> bool {
-        sqlx::query_scalar("SELECT has_table_privilege($1, 'task_total_deltas', $2)")
-            .bind(&role.name)
-            .bind(privilege)
-            .fetch_one(&db)
-            .await
-            .expect("an answer")
-    };
-    assert_eq!((may("INSERT").await, may("SELECT").await), (true, false));
+    let role = Role::create(db).await;
+    role.tell(had).await;
+    migrator.run(db).await.expect("migrated");
+    let rights = sqlx::query_scalar(
+        "SELECT r FROM UNNEST('{SELECT,INSERT,UPDATE,DELETE}'::text[]) r WHERE has_table_privilege($1, $2, r)",
+    )
+    .bind(&role.name)
+    .bind(table)
+    .fetch_all(db)
+    .await
+    .expect("rights");
     role.drop().await;
+    rights
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_role_that_ended_tasks_before_totals_were_kept_may_note_them_afterwards(db: PgPool) {
+    let had = "GRANT SELECT, INSERT ON finished_tasks TO tasker_worker";
+    let rights = rights_after(&db, "task totals", had, "task_total_deltas").await;
+    assert_eq!(rights, ["INSERT"]);
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_role_that_published_types_before_there_were_templates_may_publish_them_afterwards(db: PgPool) {
+    let had = "GRANT SELECT, INSERT, UPDATE ON task_types TO tasker_worker";
+    let rights = rights_after(&db, "workflow templates", had, "workflow_templates").await;
+    assert_eq!(rights, ["SELECT", "INSERT", "UPDATE"]);
 }

@@ -1,0 +1,94 @@
+//! `GET /v1/templates/{namespace}/{name}` and `GET /v1/templates/{namespace}/{name}/{version}`
+
+use std::cmp::Reverse;
+
+use axum::Json;
+use axum::extract::State;
+use tasker_shared::store::templates;
+use tasker_shared::wire::TemplateRecord;
+
+use super::templates::precedence;
+use super::view;
+use crate::error::ApiError;
+use crate::http::path::{TemplatePath, VersionPath};
+use crate::http::query::NoQuery;
+use crate::openapi::{QueryProblems, TemplateProblems};
+use crate::state::AppState;
+
+/// The newest version of a workflow template
+///
+/// By the order of <https://semver.org>: a pre-release comes before its release.
+#[utoipa::path(
+    get,
+    path = "/v1/templates/{namespace}/{name}",
+    tag = "workflows",
+    params(
+        ("namespace" = String, Path, description = "Whose it is"),
+        ("name" = String, Path, description = "Its name"),
+    ),
+    responses(
+        (status = 200, body = TemplateRecord, description = "The template"),
+        TemplateProblems,
+        QueryProblems,
+    ),
+)]
+pub async fn newest_template(
+    State(state): State<AppState>,
+    TemplatePath { namespace, name }: TemplatePath,
+    _: NoQuery,
+) -> Result<Json<TemplateRecord>, ApiError> {
+    record(&state, namespace, name, None).await
+}
+
+/// One version of a workflow template
+#[utoipa::path(
+    get,
+    path = "/v1/templates/{namespace}/{name}/{version}",
+    tag = "workflows",
+    params(
+        ("namespace" = String, Path, description = "Whose it is"),
+        ("name" = String, Path, description = "Its name"),
+        ("version" = String, Path, description = "Its version", example = "1.0.0"),
+    ),
+    responses(
+        (status = 200, body = TemplateRecord, description = "The template"),
+        TemplateProblems,
+        QueryProblems,
+    ),
+)]
+pub async fn template_version(
+    State(state): State<AppState>,
+    VersionPath {
+        namespace,
+        name,
+        version,
+    }: VersionPath,
+    _: NoQuery,
+) -> Result<Json<TemplateRecord>, ApiError> {
+    record(&state, namespace, name, Some(version)).await
+}
+
+async fn record(
+    state: &AppState,
+    namespace: String,
+    name: String,
+    version: Option<String>,
+) -> Result<Json<TemplateRecord>, ApiError> {
+    let mut versions = templates::versions(&state.db, &namespace, &name).await?;
+    versions.sort_by_cached_key(|version| Reverse(precedence(version)));
+    let version = match version {
+        Some(version) => version,
+        None => versions.first().cloned().ok_or(ApiError::TemplateNotFound)?,
+    };
+    let stored = templates::get(&state.db, &namespace, &name, &version)
+        .await?
+        .ok_or(ApiError::TemplateNotFound)?;
+    Ok(Json(TemplateRecord {
+        template: view::raw(stored.template)?,
+        published_at: stored.published_at,
+        namespace,
+        name,
+        version,
+        versions,
+    }))
+}

@@ -1,0 +1,50 @@
+//! `GET /v1/templates`
+
+use std::cmp::Reverse;
+
+use axum::Json;
+use axum::extract::State;
+use semver::Version;
+use tasker_shared::store::templates::{self, Listed};
+use tasker_shared::wire::{TemplateSummary, Templates};
+
+use crate::error::ApiError;
+use crate::http::query::NoQuery;
+use crate::openapi::QueryProblems;
+use crate::state::AppState;
+
+/// The published workflow templates
+///
+/// Workers publish those of their `TASKER_TEMPLATE_PATH` when they start. A template stays when its workers are gone.
+#[utoipa::path(
+    get,
+    path = "/v1/templates",
+    tag = "workflows",
+    responses((status = 200, body = Templates, description = "All versions of all templates"), QueryProblems),
+)]
+pub async fn list_templates(State(state): State<AppState>, _: NoQuery) -> Result<Json<Templates>, ApiError> {
+    let mut listed = templates::all(&state.db).await?;
+    listed.sort_by_cached_key(|one| {
+        let version = Reverse(precedence(&one.version));
+        (one.namespace.clone(), one.name.clone(), version)
+    });
+    Ok(Json(Templates {
+        templates: listed.into_iter().map(shown).collect(),
+    }))
+}
+
+/// The place of a version among others; a text that is none comes before all.
+pub(super) fn precedence(version: &str) -> Option<Version> {
+    Version::parse(version).ok()
+}
+
+fn shown(one: Listed) -> TemplateSummary {
+    TemplateSummary {
+        namespace: one.namespace,
+        name: one.name,
+        version: one.version,
+        description: one.description,
+        steps: one.steps,
+        published_at: one.published_at,
+    }
+}

@@ -1,0 +1,137 @@
+//! The workflow templates of a worker: the files of `TASKER_TEMPLATE_PATH`.
+
+use std::collections::HashMap;
+
+use super::reader::Reader;
+use crate::workflow::{Template, TemplateError};
+
+const VARIABLE: &str = "TASKER_TEMPLATE_PATH";
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+/// Most templates of one worker.
+const TEMPLATES_MAX: usize = 1_000;
+
+/// Reads the templates, and notes what is wrong with each file.
+pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Template> {
+    let files = reader.files_in(VARIABLE, &EXTENSIONS);
+    if files.len() > TEMPLATES_MAX {
+        let message = format!("holds {} templates, more than {TEMPLATES_MAX}", files.len());
+        reader.problem(VARIABLE, message);
+        return Vec::new();
+    }
+    let mut templates = Vec::with_capacity(files.len());
+    let mut places = HashMap::new();
+    for (file, text) in files {
+        match Template::parse(&text) {
+            Ok(template) => {
+                let id = format!("{}/{} {}", template.namespace, template.name, template.version);
+                if let Some(first) = places.insert(id.clone(), file.clone()) {
+                    reader.problem(VARIABLE, format!("`{file}` holds {id}, as `{first}` does"));
+                }
+                templates.push(template);
+            }
+            Err(TemplateError::Unsound(problems)) => {
+                for problem in problems {
+                    reader.problem(VARIABLE, format!("`{file}` at {problem}"));
+                }
+            }
+            Err(error) => reader.problem(VARIABLE, format!("`{file}`: {error}")),
+        }
+    }
+    templates
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use super::super::host::fake::FakeHost;
+    use super::super::host::{Host, ProcessHost};
+    use super::super::{LoadError, WorkerConfig};
+
+    const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://t:vR7.qz2Lm@db/t");
+    const SOUND: &str = "name: one\nsteps: [{name: a, handler: {callable: echo}}]";
+
+    fn worker(files: &[(&str, &str)]) -> Result<WorkerConfig, LoadError> {
+        let host = FakeHost::with(&[DATABASE, ("TASKER_TEMPLATE_PATH", "/t")]);
+        let host = files
+            .iter()
+            .fold(host, |host, (file, text)| host.file(&format!("/t/{file}"), text));
+        WorkerConfig::load_from(["tasker-worker"], &host)
+    }
+
+    fn text(files: &[(&str, &str)]) -> String {
+        worker(files).expect_err("problems").to_string()
+    }
+
+    #[test]
+    fn the_templates_of_a_folder_are_read_and_other_files_left_alone() {
+        let json = r#"{"name": "two", "version": "2.0.0", "steps": [{"name": "a", "handler": {"callable": "echo"}}]}"#;
+        let config = worker(&[
+            ("one.yaml", SOUND),
+            ("two.json", json),
+            ("README.md", "# not a template"),
+            (".one.yaml", "not: [one"),
+        ])
+        .expect("sound");
+        let names: Vec<&str> = config.templates.iter().map(|template| &*template.name).collect();
+        assert_eq!(names, ["one", "two"]);
+        let none = WorkerConfig::load_from(["tasker-worker"], &FakeHost::with(&[DATABASE])).expect("sound");
+        assert!(none.templates.is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_and_everything_wrong_with_each_file_is_named() {
+        assert!(text(&[]).contains("TASKER_TEMPLATE_PATH: `/t` is no folder that can be read"));
+        let circle =
+            "name: c\nsteps: [{name: a, handler: {callable: ''}}, {name: /, handler: {callable: echo}}]";
+        let told = text(&[("broken.yml", "name: ["), ("circle.yaml", circle)]);
+        for part in [
+            "TASKER_TEMPLATE_PATH: `broken.yml`: ",
+            "`circle.yaml` at /steps/0/handler/callable: must be",
+            "`circle.yaml` at /steps/1/name: must be",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+
+    #[test]
+    fn the_examples_are_sound() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/task-templates");
+        let arguments = ["tasker-worker", "--tasker-template-path", folder];
+        let config = WorkerConfig::load_from(arguments, &Here).expect("sound");
+        let steps: Vec<usize> = config
+            .templates
+            .iter()
+            .map(|template| template.steps.len())
+            .collect();
+        assert_eq!(steps, [6]);
+    }
+
+    /// The files of this machine, without its variables.
+    struct Here;
+
+    impl Host for Here {
+        fn variable(&self, name: &str) -> Option<OsString> {
+            FakeHost::with(&[DATABASE]).variable(name)
+        }
+
+        fn read(&self, path: &Path) -> io::Result<String> {
+            ProcessHost.read(path)
+        }
+
+        fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+            ProcessHost.list(folder)
+        }
+    }
+
+    #[test]
+    fn two_files_with_the_same_template_are_named() {
+        let told = text(&[("a.yaml", SOUND), ("b.yaml", SOUND)]);
+        assert!(
+            told.contains("`b.yaml` holds default/one 1.0.0, as `a.yaml` does"),
+            "{told}"
+        );
+    }
+}

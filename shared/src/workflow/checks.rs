@@ -1,0 +1,329 @@
+//! What a template must hold to beyond its form. All problems are told, each with its place.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use super::dag::{self, Cycle};
+use super::template::{Step, Template};
+use crate::json;
+use crate::task::limits;
+
+/// Longest text of a template, and of its JSON.
+pub(super) const BYTES_MAX: usize = 1 << 20;
+/// Most steps of a template.
+const STEPS_MAX: usize = 1_000;
+/// Longest name of a template or a step.
+const NAME_CHARS_MAX: usize = 128;
+/// A namespace's queue is `{namespace}_queue`, a name of at most 64 characters.
+const NAMESPACE_CHARS_MAX: usize = 58;
+/// Longest wait between two tries, in milliseconds: that of a task's timeout.
+const BACKOFF_MAX_MS: u128 = limits::TIMEOUT.as_millis();
+/// Steps of a cycle that a message names.
+const CYCLE_SHOWN: usize = 10;
+
+/// Something that is wrong with a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The place, as a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What is wrong there, and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.pointer, self.message)
+    }
+}
+
+/// A text that is no template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// More text than any template needs.
+    #[error("has {0} bytes, more than the {BYTES_MAX} that a template may have")]
+    TooLong(usize),
+    /// No YAML, or not in the form of a template.
+    #[error("{0}")]
+    Unreadable(String),
+    /// In the form of a template, but not sound.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unsound(Vec<Problem>),
+}
+
+/// Everything that is wrong with a template.
+pub(super) fn problems(template: &Template) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut note = |pointer: &str, fault: Option<String>| {
+        found.extend(fault.map(|message| Problem::new(pointer, message)));
+    };
+    note("/name", name_fault(&template.name));
+    note("/namespace", namespace_fault(&template.namespace));
+    note("/steps", number_fault(template.steps.len()));
+    for (place, step) in template.steps.iter().enumerate().take(STEPS_MAX) {
+        found.extend(step_problems(place, step));
+    }
+    if found.is_empty() {
+        found.extend(graph_problems(&template.steps));
+    }
+    if found.is_empty() {
+        found.extend(text_problem(template));
+    }
+    found
+}
+
+fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
+    let callable = &step.handler.callable;
+    let retry = &step.retry;
+    let long = callable.chars().count() > limits::TASK_NAME_CHARS;
+    let attempts_max = limits::MAX_RETRIES.unsigned_abs() + 1;
+    let timeout_max = limits::TIMEOUT.as_secs_f64();
+    let waits_too_long = |milliseconds: u64| u128::from(milliseconds) > BACKOFF_MAX_MS;
+    let faults = [
+        ("name", name_fault(&step.name)),
+        (
+            "handler/callable",
+            (callable.is_empty() || long)
+                .then(|| "must be the name of a task type, 1 to 255 characters".to_owned()),
+        ),
+        (
+            "retry/max_attempts",
+            (!(1..=attempts_max).contains(&retry.max_attempts))
+                .then(|| format!("must be from 1 to {attempts_max}, the first try included")),
+        ),
+        (
+            "retry/backoff_base_ms",
+            waits_too_long(retry.backoff_base_ms).then(|| "must be at most 7 days".to_owned()),
+        ),
+        (
+            "retry/max_backoff_ms",
+            waits_too_long(retry.max_backoff_ms).then(|| "must be at most 7 days".to_owned()),
+        ),
+        (
+            "timeout_seconds",
+            step.timeout_seconds
+                .is_some_and(|seconds| !(seconds > 0.0 && seconds <= timeout_max))
+                .then(|| "must be more than 0 and at most 7 days".to_owned()),
+        ),
+    ];
+    faults
+        .into_iter()
+        .filter_map(move |(field, fault)| Some(Problem::new(format!("/steps/{place}/{field}"), fault?)))
+}
+
+/// What keeps the steps from being a graph without circles: names and edges first, then the circle.
+fn graph_problems(steps: &[Step]) -> Vec<Problem> {
+    let mut places = HashMap::new();
+    let mut found = Vec::new();
+    for (place, step) in steps.iter().enumerate() {
+        if let Some(first) = places.insert(step.name.as_str(), place) {
+            let message = format!("`{}` is the name of /steps/{first} too", step.name);
+            found.push(Problem::new(format!("/steps/{place}/name"), message));
+        }
+    }
+    let mut parents = Vec::with_capacity(steps.len());
+    for (place, step) in steps.iter().enumerate() {
+        let mut of_step = Vec::with_capacity(step.dependencies.len());
+        let mut seen = HashSet::new();
+        for (edge, name) in step.dependencies.iter().enumerate() {
+            let fault = match places.get(name.as_str()) {
+                None => "is no step of this template",
+                Some(parent) if !seen.insert(parent) => "is named twice",
+                Some(parent) => {
+                    of_step.push(*parent);
+                    continue;
+                }
+            };
+            let message = format!("`{}` {fault}", name.escape_debug());
+            found.push(Problem::new(
+                format!("/steps/{place}/dependencies/{edge}"),
+                message,
+            ));
+        }
+        parents.push(of_step);
+    }
+    if let (true, Err(cycle)) = (found.is_empty(), dag::order(&parents)) {
+        found.push(cycle_problem(steps, &cycle));
+    }
+    found
+}
+
+fn cycle_problem(steps: &[Step], Cycle(places): &Cycle) -> Problem {
+    let first = places.first().copied().unwrap_or_default();
+    let mut names: Vec<&str> = places
+        .iter()
+        .take(CYCLE_SHOWN)
+        .map(|place| steps[*place].name.as_str())
+        .collect();
+    names.push(if places.len() > CYCLE_SHOWN {
+        "…"
+    } else {
+        names[0]
+    });
+    let message = format!(
+        "wait for each other in a circle, so that none could begin: {}",
+        names.join(" waits for ")
+    );
+    Problem::new(format!("/steps/{first}/dependencies"), message)
+}
+
+/// What Postgres or a reader of JSON would not take.
+fn text_problem(template: &Template) -> Option<Problem> {
+    let text = template.to_json();
+    if text.len() > BYTES_MAX {
+        let message = format!("has {} bytes as JSON, more than {BYTES_MAX}", text.len());
+        return Some(Problem::new("", message));
+    }
+    let fault = json::check(text.as_bytes(), json::Limits::default()).err()?;
+    Some(Problem::new(fault.pointer, fault.kind.to_string()))
+}
+
+fn number_fault(steps: usize) -> Option<String> {
+    (!(1..=STEPS_MAX).contains(&steps)).then(|| format!("must be 1 to {STEPS_MAX} steps, not {steps}"))
+}
+
+/// Names stand in URLs and in the keys of JSON objects.
+fn name_fault(name: &str) -> Option<String> {
+    let first_ok = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let rest_ok = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    (!first_ok || !rest_ok || name.len() > NAME_CHARS_MAX).then(|| {
+        format!("must be 1 to {NAME_CHARS_MAX} letters, digits, `_`, `.` or `-`, the first a letter or digit")
+    })
+}
+
+fn namespace_fault(namespace: &str) -> Option<String> {
+    let lower = !namespace.contains(|c: char| c.is_ascii_uppercase());
+    (!lower || name_fault(namespace).is_some() || namespace.len() > NAMESPACE_CHARS_MAX).then(|| {
+        format!(
+            "must be 1 to {NAMESPACE_CHARS_MAX} of a-z, 0-9, `_`, `.`, `-`, the first a letter or digit: its queue is \
+             `{{namespace}}_queue`"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIAMOND: &str = "
+name: diamond
+namespace_name: shapes
+version: 1.2.0
+input_schema: {type: object}
+steps:
+  - {name: bottom, dependencies: [left, right], handler: {callable: echo}}
+  - name: top
+    handler: {callable: echo, initialization: {how: fast}}
+    retry: {max_attempts: 5, backoff: linear}
+    timeout_seconds: 30
+  - {name: left, dependencies: [top], handler: {callable: echo}}
+  - {name: right, dependencies: [top], handler: {callable: echo}}
+";
+
+    fn told(text: &str) -> String {
+        Template::parse(text).expect_err(text).to_string()
+    }
+
+    fn step(rest: &str) -> String {
+        format!("name: x\nsteps: [{{name: a, handler: {{callable: echo}}{rest}}}]")
+    }
+
+    #[test]
+    fn a_template_is_read_with_its_defaults_and_its_json_reads_the_same() {
+        let diamond = Template::parse(DIAMOND).expect("sound");
+        assert_eq!(
+            diamond.id(),
+            ("shapes", "diamond", &semver::Version::new(1, 2, 0))
+        );
+        let top = &diamond.steps[1];
+        assert_eq!((top.retry.max_attempts, top.retry.backoff_base_ms), (5, 1_000));
+        assert_eq!(top.timeout_seconds, Some(30.0));
+        assert_eq!(Template::parse(&diamond.to_json()), Ok(diamond));
+        let least = Template::parse(&step("")).expect("sound");
+        assert_eq!(least.id(), ("default", "x", &semver::Version::new(1, 0, 0)));
+    }
+
+    #[test]
+    fn a_text_that_is_no_template_is_refused_with_its_line() {
+        for (text, part) in [
+            ("name: [", "line 1"),
+            ("name: x\nsteps: 3", "line 2"),
+            ("name: x\nsteps: []\nstages: []", "unknown field `stages`"),
+            ("name: x\nname: y\nsteps: []", "duplicate mapping key: name"),
+            ("name: x\nversion: one\nsteps: []", "line 2"),
+            ("", "line 1"),
+        ] {
+            assert!(told(text).contains(part), "{}", told(text));
+        }
+        assert!(told(&step(", dependancies: [b]")).contains("unknown field `dependancies`"));
+        assert!(told(&" ".repeat(BYTES_MAX + 1)).contains("bytes"));
+    }
+
+    #[test]
+    fn every_value_out_of_its_range_is_told_with_its_place() {
+        let wrong = "
+name: a/b
+namespace: Big
+steps:
+  - name: ''
+    handler: {callable: ''}
+    retry: {max_attempts: 0, backoff_base_ms: 604800001, max_backoff_ms: 604800001}
+    timeout_seconds: 604801
+";
+        let Err(TemplateError::Unsound(problems)) = Template::parse(wrong) else {
+            panic!("it is sound")
+        };
+        let places: Vec<&str> = problems.iter().map(|problem| &*problem.pointer).collect();
+        assert_eq!(
+            places,
+            [
+                "/name",
+                "/namespace",
+                "/steps/0/name",
+                "/steps/0/handler/callable",
+                "/steps/0/retry/max_attempts",
+                "/steps/0/retry/backoff_base_ms",
+                "/steps/0/retry/max_backoff_ms",
+                "/steps/0/timeout_seconds",
+            ]
+        );
+        assert!(told("name: x\nsteps: []").contains("/steps: must be 1 to 1000 steps"));
+        assert!(told(&step(", timeout_seconds: 0")).contains("more than 0"));
+    }
+
+    #[test]
+    fn steps_that_are_missing_or_named_twice_or_wait_in_a_circle_are_named() {
+        let two = |a: &str, b: &str| {
+            format!(
+                "name: x\nsteps:\n- {{name: a, handler: {{callable: e}}, dependencies: [{a}]}}\n- {{name: {b}, handler: {{callable: e}}, dependencies: [a]}}"
+            )
+        };
+        assert!(told(&two("c", "b")).contains("/steps/0/dependencies/0: `c` is no step"));
+        assert!(told(&two("", "a")).contains("/steps/1/name: `a` is the name of /steps/0 too"));
+        assert!(told(&two("b, b", "b")).contains("/steps/0/dependencies/1: `b` is named twice"));
+        assert!(told(&two("b", "b")).contains("a waits for b waits for a"));
+        assert!(told(&step(", dependencies: [a]")).contains("a waits for a"));
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_told_with_its_place() {
+        let nul = step("").replace("callable: echo", "callable: echo, initialization: {a: \"\\0\"}");
+        assert!(told(&nul).contains("/steps/0/handler/initialization/a: contains the NUL"));
+        let deep = format!(
+            "name: x\nmetadata: {{a: {}{}}}\nsteps: [{{name: a, handler: {{callable: e}}}}]",
+            "[".repeat(200),
+            "]".repeat(200)
+        );
+        assert!(told(&deep).contains("Depth"), "{}", told(&deep));
+    }
+}

@@ -1,0 +1,104 @@
+//! Directed acyclic graphs: an order in which each step comes after those that it waits for.
+
+use std::collections::VecDeque;
+
+/// Steps that wait for each other in a circle: each for the one behind it, the last for the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cycle(pub Vec<usize>);
+
+/// The steps, each after all of its parents; of those that could be next, the first. `parents[n]` are the steps that step `n`
+/// waits for, each of which exists.
+pub fn order(parents: &[Vec<usize>]) -> Result<Vec<usize>, Cycle> {
+    let mut children = vec![Vec::new(); parents.len()];
+    let mut missing: Vec<usize> = parents.iter().map(Vec::len).collect();
+    for (child, parents) in parents.iter().enumerate() {
+        for parent in parents {
+            children[*parent].push(child);
+        }
+    }
+    let mut ready: VecDeque<usize> = (0..parents.len()).filter(|step| missing[*step] == 0).collect();
+    let mut ordered = Vec::with_capacity(parents.len());
+    while let Some(step) = ready.pop_front() {
+        ordered.push(step);
+        for child in &children[step] {
+            missing[*child] -= 1;
+            if missing[*child] == 0 {
+                ready.push_back(*child);
+            }
+        }
+    }
+    match missing.iter().position(|missing| *missing > 0) {
+        None => Ok(ordered),
+        Some(stuck) => Err(cycle_behind(parents, &missing, stuck)),
+    }
+}
+
+/// A step that never got ready waits for another such one, and that for another: somewhere one comes twice.
+fn cycle_behind(parents: &[Vec<usize>], missing: &[usize], stuck: usize) -> Cycle {
+    let mut path = vec![stuck];
+    loop {
+        let last = path[path.len() - 1];
+        let Some(next) = parents[last].iter().copied().find(|parent| missing[*parent] > 0) else {
+            return Cycle(path);
+        };
+        if let Some(first) = path.iter().position(|step| *step == next) {
+            return Cycle(path.split_off(first));
+        }
+        path.push(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_diamond_begins_with_its_top_and_ends_with_its_bottom() {
+        assert_eq!(
+            order(&[vec![2, 3], vec![], vec![1], vec![1]]),
+            Ok(vec![1, 2, 3, 0])
+        );
+        assert_eq!(order(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_circle_is_told_without_what_only_waits_for_it() {
+        // 0 waits for 1, which waits for 2, which waits for 3, which waits for 1
+        let parents = [vec![1], vec![2], vec![3], vec![1], vec![]];
+        assert_eq!(order(&parents), Err(Cycle(vec![1, 2, 3])));
+        assert_eq!(order(&[vec![0]]), Err(Cycle(vec![0])));
+    }
+
+    /// Up to 40 steps, each waiting for some others.
+    fn graphs() -> impl Strategy<Value = Vec<Vec<usize>>> {
+        (1_usize..40).prop_flat_map(|steps| {
+            let parents = prop::collection::btree_set(0..steps, 0..4);
+            prop::collection::vec(parents.prop_map(|parents| parents.into_iter().collect()), steps)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_order_has_every_step_behind_its_parents_and_a_cycle_is_one(parents in graphs()) {
+            match order(&parents) {
+                Ok(ordered) => {
+                    let place: Vec<usize> = (0..parents.len())
+                        .map(|step| ordered.iter().position(|s| *s == step).expect("every step is in it"))
+                        .collect();
+                    prop_assert_eq!(ordered.len(), parents.len());
+                    for (step, parents) in parents.iter().enumerate() {
+                        prop_assert!(parents.iter().all(|parent| place[*parent] < place[step]));
+                    }
+                }
+                Err(Cycle(steps)) => {
+                    prop_assert!(!steps.is_empty());
+                    for (place, step) in steps.iter().enumerate() {
+                        let next = steps[(place + 1) % steps.len()];
+                        prop_assert!(parents[*step].contains(&next));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The templates that a worker brings along.
+
+use sqlx::PgPool;
+use tasker_shared::store::templates;
+use tasker_testkit::eventually;
+
+use crate::harness::{SOON, System};
+
+const LINE: &str = "name: line\nnamespace: shapes\nsteps: [{name: a, handler: {callable: echo}}]\n";
+
+async fn descriptions(db: &PgPool) -> Vec<String> {
+    let listed = templates::all(db).await.expect("the templates");
+    listed.into_iter().map(|one| one.description).collect()
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_worker_publishes_the_templates_of_its_folder_when_it_starts(db: PgPool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |text: &str| std::fs::write(folder.path().join("line.yaml"), text).expect("writable");
+    write(&format!("{LINE}description: first\n"));
+    let system = System::new(db);
+    let path = folder.path().to_str().expect("text");
+    let settings = [("tasker-template-path", path)];
+    for (text, wanted) in [
+        (format!("{LINE}description: first\n"), "first"),
+        (format!("{LINE}description: second\n"), "second"),
+    ] {
+        write(&text);
+        let worker = system.built_in_worker(&settings);
+        eventually(&format!("the {wanted} is published"), SOON, async || {
+            descriptions(&system.db).await == [wanted]
+        })
+        .await;
+        worker.stop().await.expect("a clean stop");
+    }
+    assert_eq!(
+        descriptions(&system.db).await,
+        ["second"],
+        "it stays when its worker is gone"
+    );
+}
