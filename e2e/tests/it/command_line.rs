@@ -72,6 +72,28 @@ async fn queues_and_workers_are_listed(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
+async fn templates_that_a_worker_brings_along_are_listed_and_shown(db: PgPool) {
+    let small = Small::start(&db).await;
+    let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/task-templates");
+    let _worker = small.system.worker(&[("TASKER_TEMPLATE_PATH", folder)]).await;
+    let (code, text) = run(&["template", "list"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("order_fulfillment"), "{text}");
+    let shown = ["template", "show", "fulfillment", "order_fulfillment"];
+    let (code, text) = run(&[&shown[..], &["--version", "1.0.0", "--json"]].concat()).await;
+    assert_eq!(code, Some(0), "{text}");
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        answer["template"]["steps"][4]["dependencies"][1],
+        "process_payment"
+    );
+    let (code, text) = run(&[&shown[..], &["--version", "2.0.0"]].concat()).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("No such template"), "{text}");
+}
+
+#[sqlx::test(migrations = false)]
 async fn the_exit_code_tells_what_went_wrong(db: PgPool) {
     let small = Small::start(&db).await;
     let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;

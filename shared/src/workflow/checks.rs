@@ -213,6 +213,8 @@ fn namespace_fault(namespace: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DIAMOND: &str = "
@@ -325,5 +327,24 @@ steps:
             "]".repeat(200)
         );
         assert!(told(&deep).contains("Depth"), "{}", told(&deep));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_what_is_taken_reads_the_same_from_its_json(
+            words in prop::collection::vec(
+                prop::sample::select(vec![
+                    "name: x", "steps:", "steps: [", "- name: a", "- {name: b, handler: {callable: e}}", "  handler: {callable: e}",
+                    "  dependencies: [a, b]", "{", "}", "[", "]", "&a", "*a", "<<: *a", "!!set", "|", ">", "?", "---", "...", "\t", "\0",
+                    "metadata: {a: &b [*b]}", "version: 1", "timeout_seconds: 1e400", "\u{feff}", "'", "\"", "%YAML 9.9",
+                ]),
+                0..12,
+            ),
+            separator in prop::sample::select(vec!["\n", "\n  ", " "]),
+        ) {
+            if let Ok(template) = Template::parse(&words.join(separator)) {
+                prop_assert_eq!(Template::parse(&template.to_json()), Ok(template));
+            }
+        }
     }
 }
