@@ -9,12 +9,18 @@ const VARIABLE: &str = "TASKER_TEMPLATE_PATH";
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// Most templates of one worker.
 const TEMPLATES_MAX: usize = 1_000;
+/// Most text of them all, in bytes: they are published by one statement.
+const BYTES_MAX: usize = 16 << 20;
 
 /// Reads the templates, and notes what is wrong with each file.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Template> {
     let files = reader.files_in(VARIABLE, &EXTENSIONS);
-    if files.len() > TEMPLATES_MAX {
-        let message = format!("holds {} templates, more than {TEMPLATES_MAX}", files.len());
+    let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
+    if files.len() > TEMPLATES_MAX || bytes > BYTES_MAX {
+        let message = format!(
+            "holds {} templates of {bytes} bytes; {TEMPLATES_MAX} of {BYTES_MAX} bytes in all are allowed",
+            files.len()
+        );
         reader.problem(VARIABLE, message);
         return Vec::new();
     }
@@ -94,6 +100,18 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_more_than_a_worker_may_bring_is_refused() {
+        let long = format!("{SOUND}\n#{}", " ".repeat(900_000));
+        let names: Vec<String> = (0..20).map(|n| format!("{n}.yaml")).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
+        assert!(
+            text(&files).contains("holds 20 templates of 1800"),
+            "{}",
+            text(&files)
+        );
     }
 
     #[test]
