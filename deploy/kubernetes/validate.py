@@ -132,6 +132,7 @@ def check_workload(workload, objects):
             yield "mounts other volumes than it has"
         yield from check_files(workload, container, spec, objects)
         yield from check_probes(container)
+        yield from check_metrics_port(container)
         if container["image"].partition(":")[2] in ("", "latest"):
             yield f"the image {container['image']} has no version"
     if grace_needed(workload) >= spec.get("terminationGracePeriodSeconds", 30):
@@ -171,6 +172,13 @@ def check_probes(container):
             port = container.get(probe, {}).get(way, {}).get("port")
             if port is not None and port not in ports:
                 yield f"{probe} asks the port {port}, which it does not have"
+
+
+def check_metrics_port(container):
+    values = {each["name"]: each["value"] for each in container.get("env", [])}
+    ports = {port["name"]: str(port["containerPort"]) for port in container.get("ports", [])}
+    if "METRICS_PORT" in values and ports.get("metrics") != values["METRICS_PORT"]:
+        yield f"METRICS_PORT is {values['METRICS_PORT']}, and the port metrics is {ports.get('metrics')}"
 
 
 def grace_needed(workload):
@@ -236,18 +244,36 @@ def check_monitor(monitor, objects):
     if monitor["kind"] == "ServiceMonitor":
         candidates = [each for each in objects if each["kind"] == "Service"]
         chosen = [each for each in candidates if selects(spec["selector"], each["metadata"].get("labels", {}))]
-        ports = {port["name"] for each in chosen for port in each["spec"]["ports"]}
+        targets = {port["name"]: port["targetPort"] for each in chosen for port in each["spec"]["ports"]}
         labels = [each["metadata"]["labels"] for each in chosen]
+        selectors = [{"matchLabels": each["spec"]["selector"]} for each in chosen]
+        scraped = [each for each in workloads(objects) if any(selects(one, pods(each)) for one in selectors)]
     else:
-        chosen = [each for each in workloads(objects) if selects(spec["selector"], pods(each))]
-        containers = [each for one in chosen for each in one["spec"]["template"]["spec"]["containers"]]
-        ports = {port["name"] for each in containers for port in each.get("ports", [])}
+        chosen = scraped = [each for each in workloads(objects) if selects(spec["selector"], pods(each))]
+        targets = {name: name for each in chosen for name in container_ports(each)}
         labels = [pods(each) for each in chosen]
     if not chosen or any(spec["jobLabel"] not in each for each in labels):
         yield "selects nothing, or what has no name for its job"
     for endpoint in spec.get("endpoints", spec.get("podMetricsEndpoints")):
-        if endpoint["port"] not in ports:
+        if endpoint["port"] not in targets:
             yield f"there is no port {endpoint['port']}"
+            continue
+        for workload in scraped:
+            number = container_ports(workload).get(targets[endpoint["port"]])
+            if number not in let_in(workload, "monitoring", objects):
+                yield f"no network policy lets Prometheus in at port {number} of {workload['metadata']['name']}"
+
+
+def let_in(workload, namespace, objects):
+    """The ports at which network policies let pods of a namespace reach those of a workload."""
+    ports = set()
+    for policy in objects:
+        if policy["kind"] == "NetworkPolicy" and selects(policy["spec"]["podSelector"], pods(workload)):
+            for rule in policy["spec"].get("ingress", []):
+                wanted = [each.get("namespaceSelector", {}).get("matchLabels", {}) for each in rule.get("from", [])]
+                if {"kubernetes.io/metadata.name": namespace} in wanted:
+                    ports |= {port["port"] for port in rule["ports"]}
+    return ports
 
 
 CHECKS = {
@@ -342,6 +368,11 @@ def workloads(objects):
 
 def pods(workload):
     return workload["spec"]["template"]["metadata"]["labels"]
+
+
+def container_ports(workload):
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    return {port["name"]: port["containerPort"] for each in containers for port in each.get("ports", [])}
 
 
 def selects(selector, labels):
