@@ -11,10 +11,12 @@ usage: docker/scripts/benchmark-builds.sh [--network NAME] [--cold]
 
   --network NAME  the network of the builds: host, where containers have no way out of their own
   --cold          begins with an empty cache: throws away what this Docker engine keeps of ALL builds
+
+CHEF_IMAGE names an image with cargo-chef that was made before.
 END2
 }
 
-COLD='' NETWORK=()
+COLD='' NETWORK=() CHEF=()
 while [ $# -gt 0 ]; do
   case $1 in
     --network) NETWORK=(--network "${2:?a name is missing}"); shift ;;
@@ -26,6 +28,7 @@ while [ $# -gt 0 ]; do
 done
 
 export DOCKER_BUILDKIT=1 BUILDKIT_PROGRESS=plain
+[ -z "${CHEF_IMAGE:-}" ] || CHEF=(--build-arg "CHEF_IMAGE=$CHEF_IMAGE")
 COPY=$(mktemp -d) LOG=$(mktemp)
 finish() {
   rm -rf "$COPY" "$LOG"
@@ -35,7 +38,7 @@ trap finish EXIT
 git archive HEAD | tar -x -C "$COPY"
 
 build() { # NAME DOCKERFILE
-  docker build "${NETWORK[@]}" -f "$COPY/$2" -t "tasker-build-benchmark:$1" "$COPY" >"$LOG" 2>&1 && return
+  docker build "${NETWORK[@]}" "${CHEF[@]}" -f "$COPY/$2" -t "tasker-build-benchmark:$1" "$COPY" >"$LOG" 2>&1 && return
   tail -40 "$LOG" >&2
   return 1
 }

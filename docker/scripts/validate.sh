@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Proves the images and docker-compose-prod.yaml against a real Docker engine: builds, starts, submits, scales, kills, stops, and
-# checks after each step that nothing was lost. Everything is its own: project, secrets, volumes, port; all of it is removed.
+# Proves the images (by validate-optimized-builds.sh) and docker-compose-prod.yaml against a real Docker engine: builds, starts, submits,
+# scales, kills, stops, and checks after each step that nothing was lost. Everything is its own: project, secrets, volumes, port; all of it
+# is removed.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
+# shellcheck source=docker/scripts/checks.sh
+. docker/scripts/checks.sh
 
 usage() {
   cat <<'END'
 usage: docker/scripts/validate.sh [--skip-build] [--network NAME] [--keep]
 
-  --skip-build    with the images tasker-server:latest and task-worker:latest as they are
+  --skip-build    with the images tasker-server:latest, tasker-server:tools and task-worker:latest as they are
   --network NAME  the network of the builds: host, where containers have no way out of their own
   --keep          leave everything running at the end, and say how to reach it
 
@@ -30,12 +33,6 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-MB_MAX=120
-STARTED=$SECONDS CHECKS=0
-say() { printf '==> [%ss] %s\n' $((SECONDS - STARTED)) "$*"; }
-fail() { printf 'validate: %s\n' "$*" >&2; exit 1; }
-ok() { CHECKS=$((CHECKS + 1)); printf '    ok: %s\n' "$*"; }
-
 # until_true SECONDS TEXT COMMAND...: asks again until it succeeds.
 until_true() {
   local deadline=$((SECONDS + $1)) text=$2; shift 2
@@ -44,46 +41,6 @@ until_true() {
     sleep 0.5
   done
   ok "$text"
-}
-
-# ---- the images -----------------------------------------------------------------------------------------------------
-
-export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
-COMMIT=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-
-build_image() { # NAME DOCKERFILE
-  local began=$SECONDS
-  docker build -q "${NETWORK[@]}" -f "$2" -t "$1:latest" --build-arg VERSION="$VERSION" --build-arg REVISION="$COMMIT" \
-    --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" . >/dev/null || fail "$2 does not build"
-  say "$1 was built in $((SECONDS - began)) s"
-}
-
-above_the_mark() { sed -e '1,2d' -e '/^# ---- the image itself/,$d' "$1"; }
-
-build_images() {
-  diff <(above_the_mark docker/api/Dockerfile) <(above_the_mark docker/task-worker/Dockerfile) ||
-    fail "the Dockerfiles differ above their mark, so that each compiles for itself"
-  build_image tasker-server docker/api/Dockerfile
-  build_image task-worker docker/task-worker/Dockerfile
-}
-
-check_image() { # NAME USER PROGRAM...
-  local name=$1 user=$2 bytes program; shift 2
-  bytes=$(docker image inspect -f '{{.Size}}' "$name:latest")
-  [ "$bytes" -lt $((MB_MAX * 1000000)) ] || fail "$name has $((bytes / 1000000)) MB"
-  ok "$name has $((bytes / 1000000)) MB"
-  docker image inspect -f '{{json .Config}}' "$name:latest" >"$WORK/config"
-  grep -q '"org.opencontainers.image.revision"' "$WORK/config" || fail "$name lacks its labels"
-  grep -q '"Healthcheck":{"Test":\["CMD",' "$WORK/config" || fail "$name has no health check, or one by a shell"
-  [[ $(docker image inspect -f '{{.Config.User}}' "$name:latest") =~ ^[1-9][0-9]*: ]] || fail "$name runs as root"
-  [ "$(docker run --rm --entrypoint id "$name:latest" -un)" = "$user" ] || fail "$name does not run as $user"
-  for program in "$@"; do
-    docker run --rm --network none --read-only --entrypoint "$program" "$name:latest" --help >/dev/null || fail "$name lacks $program"
-    # a stripped binary has no table of symbols
-    docker run --rm --entrypoint sh "$name:latest" -c "! grep -q '\.symtab' /usr/local/bin/$program" || fail "$program is not stripped"
-  done
-  ok "$name: user $user, labels, health check, stripped: $*"
 }
 
 # ---- the stack ------------------------------------------------------------------------------------------------------
@@ -113,8 +70,6 @@ end() {
 trap end EXIT
 trap 'exit 130' INT; trap 'exit 143' TERM
 
-at_most() { local cpus; cpus=$(nproc); echo $(($1 < cpus ? $1 : cpus)); }
-
 prepare() {
   local port=$((20000 + RANDOM % 10000))
   while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 10000)); done
@@ -126,9 +81,6 @@ API_PUBLISH=127.0.0.1:$port
 PROMETHEUS_PUBLISH=127.0.0.1:$((port + 1))
 GRAFANA_PUBLISH=127.0.0.1:$((port + 2))
 SHUTDOWN_TIMEOUT=5s
-SERVER_CPUS=$(at_most 2)
-WORKER_CPUS=$(at_most 2)
-POSTGRES_CPUS=$(at_most 2)
 END
   API=http://127.0.0.1:$port
   USER_AND_PASSWORD=tasker:$(cat "$WORK/secrets/execution_backend_api_password")
@@ -173,7 +125,14 @@ check_refusals() {
   ok "a missing secret stops the start with its name"
 }
 
-check_container() { # SERVICE PROGRAM
+# The limit of CPU that a container sees, in thousandths: cgroup version 2, or 1.
+cpu_millis() {
+  local limit=() files='/sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us'
+  mapfile -t limit < <(docker exec "$1" sh -c "cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat $files" | tr ' ' '\n')
+  echo $((limit[0] * 1000 / limit[1]))
+}
+
+check_container() { # SERVICE PROGRAM MILLIS
   local id program=$2; id=$(first "$1")
   [ "$(docker exec "$id" cat /proc/1/comm)" = "$program" ] || fail "$1: process 1 is $(docker exec "$id" cat /proc/1/comm)"
   [ "$(docker exec "$id" sh -c 'sed -n "s/^Uid:\t\([0-9]*\).*/\1/p" /proc/1/status')" != 0 ] || fail "$1 runs as root"
@@ -181,8 +140,8 @@ check_container() { # SERVICE PROGRAM
   [ "$(docker inspect -f '{{.HostConfig.ReadonlyRootfs}}' "$id")" = true ] || fail "$1 can write its file system"
   docker exec "$id" sh -c ': >/x' 2>/dev/null && fail "$1 wrote a file"
   [ "$(docker inspect -f '{{.HostConfig.Memory}}' "$id")" != 0 ] || fail "$1 has no limit of memory"
-  [ "$(docker inspect -f '{{.HostConfig.NanoCpus}}' "$id")" != 0 ] || fail "$1 has no limit of CPU"
-  ok "$1: $program is process 1, not root, without capabilities, on a read-only file system, within limits"
+  [ "$(cpu_millis "$id")" = "$3" ] || fail "$1 is limited to $(cpu_millis "$id") thousandths of a CPU, not $3"
+  ok "$1: $program is process 1, not root, without capabilities, on a read-only file system, limited to $(($3 / 1000)) CPUs"
 }
 
 check_commands() {
@@ -206,6 +165,20 @@ check_commands() {
   ok "only the API is published; Redis asks for a password, evicts nothing, keeps a file"
   ! curl -fsS -o /dev/null "$API/tasks" 2>/dev/null || fail "the API answers without a password"
   ok "without a password the API refuses"
+}
+
+# With the target `tools` the server's container has psql, which signs in as the server does.
+check_tools() {
+  docker image inspect tasker-server:tools >/dev/null 2>&1 || { say "left out: no image tasker-server:tools"; return; }
+  echo TASKER_SERVER_IMAGE=tasker-server:tools >>"$WORK/env"
+  compose up -d --no-build >/dev/null 2>&1
+  until_true 120 "healthy with the image tasker-server:tools" all_healthy
+  # shellcheck disable=SC2016
+  compose exec -T server sh -c 'psql $DATABASE_URL -c "SELECT 1;"' | grep '(1 row)' >/dev/null || fail "psql in the server's container"
+  sed -i '/^TASKER_SERVER_IMAGE/d' "$WORK/env"
+  compose up -d --no-build >/dev/null 2>&1
+  until_true 120 "healthy with the image tasker-server:latest" all_healthy
+  ok "psql in the server's container signs in with DATABASE_URL and the password's file"
 }
 
 check_main_job() {
@@ -341,20 +314,19 @@ check_monitoring() {
 
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
-[ -z "$BUILD" ] || build_images
-check_image tasker-server tasker tasker-server tasker
-check_image task-worker taskworker tasker-worker
+[ -z "$BUILD" ] || docker/scripts/validate-optimized-builds.sh "${NETWORK[@]}"
 prepare
 check_refusals
 say "starting docker-compose-prod.yaml with ${DC[*]}"
 compose up -d --no-build >"$WORK/up.log" 2>&1 || { cat "$WORK/up.log" >&2; fail "it does not start"; }
 until_true 180 "every container is healthy" all_healthy
-check_container server tasker-server
-check_container task-worker-high tasker-worker
-check_container task-worker-default tasker-worker
-check_container postgres postgres
-check_container redis redis-server
+check_container server tasker-server 4000
+check_container task-worker-high tasker-worker 8000
+check_container task-worker-default tasker-worker 8000
+check_container postgres postgres 2000
+check_container redis redis-server 1000
 check_commands
+check_tools
 check_main_job
 echo TASK_WORKER_DEFAULT_REPLICAS=4 >>"$WORK/env"
 compose up -d --no-build >/dev/null 2>&1
