@@ -81,6 +81,7 @@ API_PUBLISH=127.0.0.1:$port
 PROMETHEUS_PUBLISH=127.0.0.1:$((port + 1))
 GRAFANA_PUBLISH=127.0.0.1:$((port + 2))
 SHUTDOWN_TIMEOUT=5s
+TASK_TEMPLATES_DIR=$ROOT/examples/task-templates
 END
   API=http://127.0.0.1:$port
   USER_AND_PASSWORD=tasker:$(cat "$WORK/secrets/execution_backend_api_password")
@@ -148,11 +149,12 @@ check_commands() {
   local id
   compose exec -T server tasker-server migrate status | grep applied >/dev/null || fail "migrate status"
   compose exec -T server tasker worker status | grep task-worker-high >/dev/null || fail "worker status"
+  compose exec -T server tasker template list | grep order_fulfillment >/dev/null || fail "the workers publish no templates"
   [ "$(compose exec -T redis redis-cli llen rq:queue:high_priority | tr -d '\r')" = 0 ] || fail "redis-cli llen"
   compose exec -T postgres psql -U tasker -d tasker_production -c 'SELECT 1;' >/dev/null || fail "psql"
   compose logs server | grep ORCHESTRATION >/dev/null || fail "no line of the server has its tag"
   compose logs task-worker-high task-worker-default | grep WORKER >/dev/null || fail "no line of a worker has its tag"
-  ok "migrate status, worker status, redis-cli llen, psql and the tags in the logs"
+  ok "migrate status, worker status, template list, redis-cli llen, psql and the tags in the logs"
   id=$(first redis)
   [[ $(docker exec "$id" redis-cli config get maxmemory-policy) == *noeviction ]] || fail "Redis evicts"
   [[ $(docker exec "$id" redis-cli config get appendonly) == *yes ]] || fail "Redis keeps no file"
