@@ -5,10 +5,14 @@ CREATE TABLE workflow_templates (
     namespace    text        NOT NULL,
     name         text        NOT NULL,
     version      text        NOT NULL,
+    description  text        NOT NULL,
+    steps        integer     NOT NULL,
     template     json        NOT NULL,
     published_at timestamptz NOT NULL DEFAULT now(),
 
-    PRIMARY KEY (namespace, name, version)
+    PRIMARY KEY (namespace, name, version),
+    CONSTRAINT names_in_range CHECK (length(namespace) <= 64 AND length(name) <= 128 AND length(version) <= 128),
+    CONSTRAINT description_in_range CHECK (length(description) <= 1000)
 );
 
 COMMENT ON TABLE workflow_templates IS 'What workflows are made of: docs/workflow-templates.md';

@@ -11,7 +11,7 @@
 //! - [`http`]: serving HTTP within bounds; [`tls`]: certificates and keys; [`healthcheck`]: the question of `--healthcheck`.
 //! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
 //!
-//! Arrows go one way: `task` and `workflow` depend on nothing but [`json`], `store` and `queue` on both.
+//! Arrows go one way: `task` depends on nothing, `workflow` on `task` and [`json`], `queue` on `task`, `store` on all of them but `queue`.
 
 pub mod circuit_breaker;
 pub mod config;

@@ -114,11 +114,8 @@ async fn until_registered(parts: &Parts) -> LivenessKey {
         tokio::time::sleep(LOOK).await;
     }
     info!(types = ?parts.registry.names(), "task types are registered");
-    if !parts.config.templates.is_empty() {
-        info!(
-            templates = parts.config.templates.len(),
-            "workflow templates are published"
-        );
+    if let Some(templates) = &parts.config.templates {
+        info!(templates = templates.len(), "workflow templates are published");
     }
     key
 }
@@ -135,8 +132,8 @@ async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Erro
     }
     queues::declare(&parts.db, &config.queues.known).await?;
     task_types::publish(&parts.db, &parts.registry.published()).await?;
-    if !config.templates.is_empty() {
-        templates::publish(&parts.db, &config.templates).await?;
+    if let Some(found) = &config.templates {
+        templates::publish(&parts.db, found).await?;
     }
     let worker = NewWorker {
         id: parts.worker_id.to_string(),

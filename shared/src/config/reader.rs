@@ -90,12 +90,18 @@ impl<'a> Reader<'a> {
     }
 
     /// The files of the folder that the variable names, with their texts; those that cannot be read are noted. What
-    /// begins with a dot, or ends in none of `extensions`, is left alone.
-    pub(super) fn files_in(&mut self, name: &'static str, extensions: &[&str]) -> Vec<(String, String)> {
+    /// begins with a dot, or ends in none of `extensions`, is left alone. More files, or more bytes in all of them, than the
+    /// limits are noted too, and no further ones are read.
+    pub(super) fn files_in(
+        &mut self,
+        name: &'static str,
+        extensions: &[&str],
+        (files_max, bytes_max): (usize, usize),
+    ) -> Vec<(String, String)> {
         let Some(folder) = self.given(name) else {
             return Vec::new();
         };
-        let paths = match self.host.list(Path::new(folder.trim())) {
+        let mut paths = match self.host.list(Path::new(folder.trim())) {
             Ok(paths) => paths,
             Err(error) => {
                 self.add_once(
@@ -105,16 +111,37 @@ impl<'a> Reader<'a> {
                 return Vec::new();
             }
         };
-        let mut files = Vec::new();
-        for path in paths {
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let file_name = |path: &Path| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        paths.retain(|path| {
             let extension = path.extension().unwrap_or_default().to_string_lossy();
-            if file.starts_with('.') || !extensions.contains(&&*extension) {
-                continue;
-            }
+            !file_name(path).starts_with('.') && extensions.contains(&&*extension)
+        });
+        if paths.len() > files_max {
+            self.problem(
+                name,
+                format!("holds {} files, more than {files_max}", paths.len()),
+            );
+            return Vec::new();
+        }
+        let mut files = Vec::with_capacity(paths.len());
+        let mut bytes = 0;
+        for path in paths {
+            let file = file_name(&path);
             match self.host.read(&path) {
-                Ok(text) => files.push((file.into_owned(), text)),
+                Ok(text) => {
+                    bytes += text.len();
+                    files.push((file, text));
+                }
                 Err(error) => self.problem(name, format!("`{file}` cannot be read: {error}")),
+            }
+            if bytes > bytes_max {
+                self.problem(name, format!("holds files of more than {bytes_max} bytes in all"));
+                return Vec::new();
             }
         }
         files

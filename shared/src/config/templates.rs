@@ -9,21 +9,13 @@ const VARIABLE: &str = "TASKER_TEMPLATE_PATH";
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// Most templates of one worker.
 const TEMPLATES_MAX: usize = 1_000;
-/// Most text of them all, in bytes: they are published by one statement.
+/// Most text of them all, in bytes, as it is read and as it is published, by one statement.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Reads the templates, and notes what is wrong with each file.
-pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Template> {
-    let files = reader.files_in(VARIABLE, &EXTENSIONS);
-    let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
-    if files.len() > TEMPLATES_MAX || bytes > BYTES_MAX {
-        let message = format!(
-            "holds {} templates of {bytes} bytes; {TEMPLATES_MAX} of {BYTES_MAX} bytes in all are allowed",
-            files.len()
-        );
-        reader.problem(VARIABLE, message);
-        return Vec::new();
-    }
+/// Reads the templates, and notes what is wrong with each file. Nothing where no folder is named.
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<Template>> {
+    reader.given(VARIABLE)?;
+    let files = reader.files_in(VARIABLE, &EXTENSIONS, (TEMPLATES_MAX, BYTES_MAX));
     let mut templates = Vec::with_capacity(files.len());
     let mut places = HashMap::new();
     for (file, text) in files {
@@ -43,7 +35,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Template> {
             Err(error) => reader.problem(VARIABLE, format!("`{file}`: {error}")),
         }
     }
-    templates
+    let bytes: usize = templates.iter().map(|template| template.to_json().len()).sum();
+    if bytes > BYTES_MAX {
+        let message =
+            format!("holds templates that have {bytes} bytes as JSON, more than {BYTES_MAX} in all");
+        reader.problem(VARIABLE, message);
+    }
+    Some(templates)
 }
 
 #[cfg(test)]
@@ -81,10 +79,11 @@ mod tests {
             (".one.yaml", "not: [one"),
         ])
         .expect("sound");
-        let names: Vec<&str> = config.templates.iter().map(|template| &*template.name).collect();
+        let templates = config.templates.expect("a folder");
+        let names: Vec<&str> = templates.iter().map(|template| &*template.name).collect();
         assert_eq!(names, ["one", "two"]);
         let none = WorkerConfig::load_from(["tasker-worker"], &FakeHost::with(&[DATABASE])).expect("sound");
-        assert!(none.templates.is_empty());
+        assert_eq!(none.templates, None);
     }
 
     #[test]
@@ -108,10 +107,31 @@ mod tests {
         let names: Vec<String> = (0..20).map(|n| format!("{n}.yaml")).collect();
         let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
         assert!(
-            text(&files).contains("holds 20 templates of 1800"),
+            text(&files).contains("more than 16777216 bytes in all"),
             "{}",
             text(&files)
         );
+        let names: Vec<String> = (0..1_001).map(|n| format!("{n}.yaml")).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), SOUND)).collect();
+        assert!(
+            text(&files).contains("holds 1001 files, more than 1000"),
+            "{}",
+            text(&files)
+        );
+        let unfolded = format!(
+            "name: NAME\nmetadata: {{a: &a {}, b: [{}]}}\nsteps: [{{name: a, handler: {{callable: echo}}}}]",
+            "x".repeat(10_000),
+            ["*a"; 90].join(",")
+        );
+        let texts: Vec<String> = (0..20)
+            .map(|n| unfolded.replace("NAME", &format!("n{n}")))
+            .collect();
+        let files: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        assert!(text(&files).contains("bytes as JSON"), "{}", text(&files));
     }
 
     #[test]
@@ -119,11 +139,8 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/task-templates");
         let arguments = ["tasker-worker", "--tasker-template-path", folder];
         let config = WorkerConfig::load_from(arguments, &Here).expect("sound");
-        let steps: Vec<usize> = config
-            .templates
-            .iter()
-            .map(|template| template.steps.len())
-            .collect();
+        let templates = config.templates.expect("a folder");
+        let steps: Vec<usize> = templates.iter().map(|template| template.steps.len()).collect();
         assert_eq!(steps, [6]);
     }
 

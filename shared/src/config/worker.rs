@@ -73,8 +73,8 @@ pub struct WorkerConfig {
     pub breaker: Limits,
     /// Time between looks for work in `PollingOnly`.
     pub claim_interval: Duration,
-    /// The workflow templates that it publishes.
-    pub templates: Vec<Template>,
+    /// The workflow templates that it publishes; nothing where no folder of them is named.
+    pub templates: Option<Vec<Template>>,
     /// The server to wait for at start.
     pub api: Option<ApiAccess>,
     /// Private addresses that `http_request` may reach.

@@ -6,6 +6,9 @@ use sqlx::PgExecutor;
 use super::Result;
 use crate::workflow::Template;
 
+/// The longest list.
+pub const LISTED_MAX: i64 = 10_000;
+
 /// A template in a list.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -37,20 +40,29 @@ pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<
     let namespaces: Vec<&str> = templates.iter().map(|t| t.namespace.as_str()).collect();
     let names: Vec<&str> = templates.iter().map(|t| t.name.as_str()).collect();
     let versions: Vec<String> = templates.iter().map(|t| t.version.to_string()).collect();
+    let descriptions: Vec<&str> = templates.iter().map(|t| t.description.as_str()).collect();
+    let steps: Vec<i32> = templates
+        .iter()
+        .map(|t| i32::try_from(t.steps.len()).unwrap_or(i32::MAX))
+        .collect();
     let texts: Vec<String> = templates.iter().map(Template::to_json).collect();
     sqlx::query!(
         r#"
-        INSERT INTO workflow_templates AS known (namespace, name, version, template)
-        SELECT namespace, name, version, template::json
-          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[]) AS t(namespace, name, version, template)
+        INSERT INTO workflow_templates AS known (namespace, name, version, description, steps, template)
+        SELECT namespace, name, version, description, steps, template::json
+          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[])
+            AS t(namespace, name, version, description, steps, template)
          ORDER BY namespace, name, version
             ON CONFLICT (namespace, name, version) DO UPDATE
-           SET template = excluded.template, published_at = now()
+           SET description = excluded.description, steps = excluded.steps, template = excluded.template,
+               published_at = now()
          WHERE known.template::text <> excluded.template::text
         "#,
         namespaces as _,
         names as _,
         &versions,
+        descriptions as _,
+        &steps,
         &texts,
     )
     .execute(db)
@@ -58,27 +70,35 @@ pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<
     .map(drop)
 }
 
-/// All templates with all their versions, by namespace and name.
+/// Templates with all their versions, by namespace and name; [`LISTED_MAX`] at most.
 pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Listed>> {
     sqlx::query_as!(
         Listed,
         r#"
-        SELECT namespace, name, version, template ->> 'description' AS "description!",
-               json_array_length(template -> 'steps') AS "steps!", published_at
+        SELECT namespace, name, version, description, steps, published_at
           FROM workflow_templates
          ORDER BY namespace, name, version
+         LIMIT $1
         "#,
+        LISTED_MAX,
     )
     .fetch_all(db)
     .await
 }
 
-/// The versions of a template.
+/// The versions of a template; [`LISTED_MAX`] at most, those that changed last.
 pub async fn versions(db: impl PgExecutor<'_>, namespace: &str, name: &str) -> Result<Vec<String>> {
     sqlx::query_scalar!(
-        "SELECT version FROM workflow_templates WHERE namespace = $1 AND name = $2",
+        r#"
+        SELECT version
+          FROM workflow_templates
+         WHERE namespace = $1 AND name = $2
+         ORDER BY published_at DESC, version
+         LIMIT $3
+        "#,
         namespace,
         name,
+        LISTED_MAX,
     )
     .fetch_all(db)
     .await

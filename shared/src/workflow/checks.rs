@@ -1,4 +1,4 @@
-//! What a template must hold to beyond its form. All problems are told, each with its place.
+//! What a template must hold to beyond its form. All problems are told at once, each with its place.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,6 +14,10 @@ pub(super) const BYTES_MAX: usize = 1 << 20;
 const STEPS_MAX: usize = 1_000;
 /// Longest name of a template or a step.
 const NAME_CHARS_MAX: usize = 128;
+/// Longest version: it is part of a key.
+const VERSION_CHARS_MAX: usize = 128;
+/// Longest description of a template, which stands in lists.
+const DESCRIPTION_CHARS_MAX: usize = 1_000;
 /// A namespace's queue is `{namespace}_queue`, a name of at most 64 characters.
 const NAMESPACE_CHARS_MAX: usize = 58;
 /// Longest wait between two tries, in milliseconds: that of a task's timeout.
@@ -67,16 +71,20 @@ pub(super) fn problems(template: &Template) -> Vec<Problem> {
     };
     note("/name", name_fault(&template.name));
     note("/namespace", namespace_fault(&template.namespace));
+    note(
+        "/version",
+        too_long(&template.version.to_string(), VERSION_CHARS_MAX),
+    );
+    note(
+        "/description",
+        too_long(&template.description, DESCRIPTION_CHARS_MAX),
+    );
     note("/steps", number_fault(template.steps.len()));
-    for (place, step) in template.steps.iter().enumerate().take(STEPS_MAX) {
+    for (place, step) in template.steps.iter().enumerate() {
         found.extend(step_problems(place, step));
     }
-    if found.is_empty() {
-        found.extend(graph_problems(&template.steps));
-    }
-    if found.is_empty() {
-        found.extend(text_problem(template));
-    }
+    found.extend(graph_problems(&template.steps));
+    found.extend(text_problem(template));
     found
 }
 
@@ -119,7 +127,7 @@ fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
         .filter_map(move |(field, fault)| Some(Problem::new(format!("/steps/{place}/{field}"), fault?)))
 }
 
-/// What keeps the steps from being a graph without circles: names and edges first, then the circle.
+/// What keeps the steps from being a graph without circles. A circle is looked for once all names and edges are right.
 fn graph_problems(steps: &[Step]) -> Vec<Problem> {
     let mut places = HashMap::new();
     let mut found = Vec::new();
@@ -188,6 +196,10 @@ fn text_problem(template: &Template) -> Option<Problem> {
 
 fn number_fault(steps: usize) -> Option<String> {
     (!(1..=STEPS_MAX).contains(&steps)).then(|| format!("must be 1 to {STEPS_MAX} steps, not {steps}"))
+}
+
+fn too_long(text: &str, chars_max: usize) -> Option<String> {
+    (text.chars().count() > chars_max).then(|| format!("must be at most {chars_max} characters"))
 }
 
 /// Names stand in URLs and in the keys of JSON objects.
@@ -276,13 +288,19 @@ steps:
         let wrong = "
 name: a/b
 namespace: Big
+version: 1.0.0-VERSION
+description: TEXT
 steps:
   - name: ''
+    dependencies: [elsewhere]
     handler: {callable: ''}
     retry: {max_attempts: 0, backoff_base_ms: 604800001, max_backoff_ms: 604800001}
     timeout_seconds: 604801
 ";
-        let Err(TemplateError::Unsound(problems)) = Template::parse(wrong) else {
+        let wrong = wrong
+            .replace("VERSION", &"x".repeat(123))
+            .replace("TEXT", &"x".repeat(1_001));
+        let Err(TemplateError::Unsound(problems)) = Template::parse(&wrong) else {
             panic!("it is sound")
         };
         let places: Vec<&str> = problems.iter().map(|problem| &*problem.pointer).collect();
@@ -291,12 +309,15 @@ steps:
             [
                 "/name",
                 "/namespace",
+                "/version",
+                "/description",
                 "/steps/0/name",
                 "/steps/0/handler/callable",
                 "/steps/0/retry/max_attempts",
                 "/steps/0/retry/backoff_base_ms",
                 "/steps/0/retry/max_backoff_ms",
                 "/steps/0/timeout_seconds",
+                "/steps/0/dependencies/0",
             ]
         );
         assert!(told("name: x\nsteps: []").contains("/steps: must be 1 to 1000 steps"));
@@ -318,6 +339,22 @@ steps:
     }
 
     #[test]
+    fn words_and_numbers_that_older_yaml_takes_for_something_else_stay_text() {
+        let given = step("").replace(
+            "callable: echo",
+            "callable: echo, initialization: {country: NO, zip: 01234, big: 1_000, yes: on, truth: true, number: 7}",
+        );
+        let template = Template::parse(&given).expect("sound");
+        let initialization = serde_json::to_value(&template.steps[0].handler.initialization).expect("JSON");
+        assert_eq!(
+            initialization,
+            serde_json::json!({
+                "country": "NO", "zip": "01234", "big": "1_000", "yes": "on", "truth": true, "number": 7,
+            })
+        );
+    }
+
+    #[test]
     fn what_cannot_be_stored_is_told_with_its_place() {
         let nul = step("").replace("callable: echo", "callable: echo, initialization: {a: \"\\0\"}");
         assert!(told(&nul).contains("/steps/0/handler/initialization/a: contains the NUL"));
@@ -331,7 +368,7 @@ steps:
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic_and_what_is_taken_reads_the_same_from_its_json(
+        fn no_text_makes_it_panic(
             words in prop::collection::vec(
                 prop::sample::select(vec![
                     "name: x", "steps:", "steps: [", "- name: a", "- {name: b, handler: {callable: e}}", "  handler: {callable: e}",
@@ -342,9 +379,22 @@ steps:
             ),
             separator in prop::sample::select(vec!["\n", "\n  ", " "]),
         ) {
-            if let Ok(template) = Template::parse(&words.join(separator)) {
-                prop_assert_eq!(Template::parse(&template.to_json()), Ok(template));
-            }
+            let _ = Template::parse(&words.join(separator));
+        }
+
+        #[test]
+        fn the_json_of_a_template_reads_the_same(
+            description in "\\PC{0,40}",
+            keys in prop::collection::vec("[^\u{0}]{0,1200}", 0..4),
+            texts in prop::collection::vec("[^\u{0}]{0,20}", 4),
+            number in prop::num::i64::ANY,
+            fraction in prop::num::f64::NORMAL,
+        ) {
+            let mut template = Template::parse(DIAMOND).expect("sound");
+            template.description = description;
+            let values = texts.into_iter().map(|text| serde_json::json!([text, number, fraction, null, {"a": true}]));
+            template.steps[0].handler.initialization = keys.into_iter().zip(values).collect();
+            prop_assert_eq!(Template::parse(&template.to_json()), Ok(template));
         }
     }
 }

@@ -109,13 +109,17 @@ impl Default for Retry {
 }
 
 impl Template {
-    /// Reads a template and tells everything that is wrong with it. JSON is YAML too.
+    /// Reads a template in JSON or YAML. A text that is neither, or has another form, is refused with its first fault; all else
+    /// that is wrong with a template is told at once.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.len() > checks::BYTES_MAX {
             return Err(TemplateError::TooLong(text.len()));
         }
-        let template: Self = serde_saphyr::from_str(text)
-            .map_err(|error| TemplateError::Unreadable(error.without_snippet().to_string()))?;
+        // nearly all JSON is YAML too, but not all of it: keys, for one, may be longer
+        let template = match serde_json::from_str(text) {
+            Ok(template) => template,
+            Err(_) => from_yaml(text)?,
+        };
         match checks::problems(&template) {
             problems if problems.is_empty() => Ok(template),
             problems => Err(TemplateError::Unsound(problems)),
@@ -131,6 +135,17 @@ impl Template {
     pub fn id(&self) -> (&str, &str, &Version) {
         (&self.namespace, &self.name, &self.version)
     }
+}
+
+/// Reads YAML as version 1.2 has it: `NO` is a country and `01234` a place, not `false` and a number.
+fn from_yaml(text: &str) -> Result<Template, TemplateError> {
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| TemplateError::Unreadable(error.without_snippet().to_string()))
 }
 
 fn default_namespace() -> String {

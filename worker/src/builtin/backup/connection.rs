@@ -1,6 +1,7 @@
 //! The connection of `pg_dump`, in the variables of libpq: arguments are seen by everybody on the machine.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
@@ -35,15 +36,22 @@ const OPTIONS: [(&str, &str); 16] = [
 
 /// How to reach the database.
 pub(super) struct Connection {
+    /// What the URL says.
     variables: BTreeMap<&'static str, SecretString>,
+    /// The variables of libpq that this process has. They count where the URL says nothing, as they do for the worker itself.
+    own: BTreeMap<OsString, OsString>,
 }
 
 impl Connection {
-    /// Reads a `postgres://` URL, which was checked before.
-    pub(super) fn of(url: &SecretString) -> Self {
+    /// Reads a `postgres://` URL, which was checked before; `own` are the variables of this process.
+    pub(super) fn of(url: &SecretString, own: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let own = own.into_iter();
+        let own = own
+            .filter(|(name, _)| name.to_string_lossy().starts_with("PG"))
+            .collect();
         let mut variables = BTreeMap::new();
         let Ok(url) = Url::parse(url.expose_secret().trim()) else {
-            return Self { variables };
+            return Self { variables, own };
         };
         let mut set = |name, value: &str| {
             let value = percent_decode_str(value).decode_utf8_lossy();
@@ -64,7 +72,7 @@ impl Connection {
                 variables.insert(variable, SecretString::from(value.as_ref()));
             }
         }
-        Self { variables }
+        Self { variables, own }
     }
 
     /// The name of the database, which is the user's where it has none of its own.
@@ -90,15 +98,14 @@ impl Connection {
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(ExposeSecret::expose_secret)
+        let said = self.variables.get(name).map(ExposeSecret::expose_secret);
+        said.or_else(|| self.own.get(OsStr::new(name))?.to_str())
     }
 
-    /// Gives a program the variables. Those of libpq that this process has count where the URL says nothing, as they do for
-    /// the worker itself.
+    /// Gives a program the variables.
     pub(super) fn enter(&self, command: &mut Command) {
-        let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG"));
         command
-            .envs(own)
+            .envs(&self.own)
             .env("PGCONNECT_TIMEOUT", "10")
             .env("PGAPPNAME", "tasker-backup");
         for (name, value) in &self.variables {
@@ -121,7 +128,7 @@ mod tests {
     use super::*;
 
     fn variables(url: &str) -> Vec<(&'static str, String)> {
-        let connection = Connection::of(&SecretString::from(url));
+        let connection = Connection::of(&SecretString::from(url), []);
         let variables = connection.variables.iter();
         variables
             .map(|(name, value)| (*name, value.expose_secret().to_owned()))
@@ -162,12 +169,12 @@ mod tests {
 
     #[test]
     fn no_text_keeps_the_password() {
-        let connection = Connection::of(&SecretString::from("postgres://me:hunter2@db/x"));
+        let connection = Connection::of(&SecretString::from("postgres://me:hunter2@db/x"), []);
         assert_eq!(
             connection.without_password("failed with hunter2"),
             "failed with ***"
         );
-        let empty = Connection::of(&SecretString::from("postgres://me@db/x?password="));
+        let empty = Connection::of(&SecretString::from("postgres://me@db/x?password="), []);
         assert_eq!(empty.without_password("no password"), "no password");
     }
 }

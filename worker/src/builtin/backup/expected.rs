@@ -76,6 +76,12 @@ mod tests {
     use super::*;
 
     fn contradictions(expected: Value) -> Vec<String> {
+        contradictions_beside(&[], expected)
+    }
+
+    /// Beside these variables of the process.
+    fn contradictions_beside(own: &[(&str, &str)], expected: Value) -> Vec<String> {
+        let own = own.iter().map(|(name, value)| (name.into(), value.into()));
         let config = BackupConfig {
             dir: PathBuf::from("/backups"),
             keep: None,
@@ -84,7 +90,7 @@ mod tests {
             program: "pg_dump".to_owned(),
         };
         let expected: Expected = serde_json::from_value(expected).expect("sound parameters");
-        expected.contradictions(&config, &Connection::of(&config.database_url))
+        expected.contradictions(&config, &Connection::of(&config.database_url, own))
     }
 
     #[test]
@@ -108,6 +114,14 @@ mod tests {
             "{told:?}"
         );
         assert!(!told.concat().contains("shop"), "{told:?}");
+    }
+
+    #[test]
+    fn a_variable_of_the_process_counts_where_the_url_says_nothing() {
+        let own = [("PGPORT", "6432"), ("PGUSER", "somebody")];
+        let told = |expected| contradictions_beside(&own, expected);
+        assert!(told(json!({"port": 6432, "user": "me"})).is_empty());
+        assert_eq!(told(json!({"port": 5432, "user": "somebody"})).len(), 2);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) fn task(config: BackupConfig) -> Task {
 
 async fn run(config: &BackupConfig, expected: &Expected, context: &Context) -> Result<Report, TaskError> {
     let began = Instant::now();
-    let connection = Connection::of(&config.database_url);
+    let connection = Connection::of(&config.database_url, std::env::vars_os());
     let contradictions = expected.contradictions(config, &connection);
     if !contradictions.is_empty() {
         return Err(TaskError::fail(contradictions.join("; ")));
