@@ -106,6 +106,16 @@ impl Bill {
         self.statements.get(name).copied().unwrap_or_default()
     }
 
+    /// The same, with those that are few enough to be a duty's.
+    pub(super) fn statement_in_all(&self, name: &str) -> u64 {
+        let of_that_name = self
+            .all
+            .statements
+            .iter()
+            .filter(|(text, _)| name_of(text) == name);
+        of_that_name.map(|(_, calls)| calls).sum()
+    }
+
     /// How often a command was carried out.
     pub(super) fn command(&self, name: &str) -> u64 {
         self.commands.get(name).copied().unwrap_or_default()
