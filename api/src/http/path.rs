@@ -3,7 +3,6 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tasker_shared::store::records;
 use tasker_shared::task::{QueueName, TaskId};
 
@@ -56,56 +55,29 @@ impl FromRequestParts<AppState> for QueuePath {
     }
 }
 
-/// The template that a path names.
+/// The template that a path names, and perhaps a version of it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TemplatePath {
     /// Whose it is.
     pub namespace: String,
     /// Its name.
     pub name: String,
-}
-
-/// The version of a template that a path names.
-#[derive(Debug, Clone, Deserialize)]
-pub struct VersionPath {
-    /// Whose it is.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
+    /// The version, where the path has one.
+    pub version: Option<String>,
 }
 
 impl FromRequestParts<AppState> for TemplatePath {
     type Rejection = ApiError;
 
+    /// What is not even text, or has a NUL, which Postgres does not take, names no template.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let path: Self = template_of(parts, state).await?;
-        storable([&path.namespace, &path.name]).map(|()| path)
+        let Path(path) = Path::<Self>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::TemplateNotFound)?;
+        let texts = [Some(&path.namespace), Some(&path.name), path.version.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err(ApiError::TemplateNotFound);
+        }
+        Ok(path)
     }
-}
-
-impl FromRequestParts<AppState> for VersionPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let path: Self = template_of(parts, state).await?;
-        storable([&path.namespace, &path.name, &path.version]).map(|()| path)
-    }
-}
-
-/// What is not even text names no template.
-async fn template_of<T: DeserializeOwned + Send>(parts: &mut Parts, state: &AppState) -> Result<T, ApiError> {
-    match Path::<T>::from_request_parts(parts, state).await {
-        Ok(Path(path)) => Ok(path),
-        Err(_) => Err(ApiError::TemplateNotFound),
-    }
-}
-
-/// Postgres takes no NUL, so no template has one.
-fn storable<const N: usize>(texts: [&String; N]) -> Result<(), ApiError> {
-    if texts.iter().any(|text| text.contains('\0')) {
-        return Err(ApiError::TemplateNotFound);
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use tasker_shared::wire::TemplateRecord;
 use super::templates::precedence;
 use super::view;
 use crate::error::ApiError;
-use crate::http::path::{TemplatePath, VersionPath};
+use crate::http::path::TemplatePath;
 use crate::http::query::NoQuery;
 use crate::openapi::{QueryProblems, TemplateProblems};
 use crate::state::AppState;
@@ -34,10 +34,10 @@ use crate::state::AppState;
 )]
 pub async fn newest_template(
     State(state): State<AppState>,
-    TemplatePath { namespace, name }: TemplatePath,
+    path: TemplatePath,
     _: NoQuery,
 ) -> Result<Json<TemplateRecord>, ApiError> {
-    record(&state, namespace, name, None).await
+    record(&state, path).await
 }
 
 /// One version of a workflow template
@@ -58,22 +58,19 @@ pub async fn newest_template(
 )]
 pub async fn template_version(
     State(state): State<AppState>,
-    VersionPath {
+    path: TemplatePath,
+    _: NoQuery,
+) -> Result<Json<TemplateRecord>, ApiError> {
+    record(&state, path).await
+}
+
+/// The version that the path names, or else the newest.
+async fn record(state: &AppState, path: TemplatePath) -> Result<Json<TemplateRecord>, ApiError> {
+    let TemplatePath {
         namespace,
         name,
         version,
-    }: VersionPath,
-    _: NoQuery,
-) -> Result<Json<TemplateRecord>, ApiError> {
-    record(&state, namespace, name, Some(version)).await
-}
-
-async fn record(
-    state: &AppState,
-    namespace: String,
-    name: String,
-    version: Option<String>,
-) -> Result<Json<TemplateRecord>, ApiError> {
+    } = path;
     let mut versions = templates::versions(&state.db, &namespace, &name).await?;
     versions.sort_by_cached_key(|version| Reverse(precedence(version)));
     let version = match version {
