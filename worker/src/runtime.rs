@@ -119,7 +119,8 @@ impl Parts {
         let pending = ended
             .into_iter()
             .filter(|ended| ended.status == TaskStatus::Pending);
-        let hints: Vec<Hint> = pending.map(|ended| (ended.id, ended.queue)).collect();
+        let hint = |ended: Ended| Hint::new(ended.id, ended.queue, ended.task_name);
+        let hints: Vec<Hint> = pending.map(hint).collect();
         self.put_back(&hints).await;
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::liveness::{self, Look, Lookout};
 use tasker_shared::store::{self, PgPool, recover};
-use tasker_shared::task::TaskStatus;
+use tasker_shared::task::{Hint, TaskStatus};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -182,7 +182,11 @@ impl Recoverer {
                 .into_iter()
                 .filter(|ended| ended.status == TaskStatus::Pending);
             self.pusher
-                .push_front(pending.map(|ended| (ended.id, ended.queue)).collect())
+                .push_front(
+                    pending
+                        .map(|ended| Hint::new(ended.id, ended.queue, ended.task_name))
+                        .collect(),
+                )
                 .await;
             if !full {
                 return Ok(tasks);
