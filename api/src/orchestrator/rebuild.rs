@@ -16,6 +16,7 @@ use tracing::info;
 use super::asked;
 use super::journal::{Page, PassError};
 use super::make_list::make_list;
+use crate::queues::DeclaredQueues;
 
 /// Time between looks whether Redis lost its data.
 const LOOK: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
 pub struct Rebuilder {
     db: PgPool,
     queue: Arc<Queue>,
-    queues: Vec<QueueName>,
+    queues: DeclaredQueues,
     /// Tells the lists that this rebuilder makes from those of others.
     maker: String,
     /// When the lists were compared last.
@@ -42,12 +43,12 @@ pub struct Rebuilder {
 
 impl Rebuilder {
     /// A rebuilder of the lists of `queues`.
-    pub fn new(db: PgPool, queue: Arc<Queue>, queues: Vec<QueueName>) -> Self {
+    pub fn new(db: PgPool, queue: Arc<Queue>, queues: impl Into<DeclaredQueues>) -> Self {
         let maker = TaskId::generate().to_string();
         Self {
             db,
             queue,
-            queues,
+            queues: queues.into(),
             maker,
             last: None,
             compared: HashMap::new(),
@@ -85,9 +86,10 @@ impl Rebuilder {
 
     /// Compares the lists that are due; lists of a Redis that lost its data all are, and one look is enough for them.
     async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, PassError> {
-        let depths = self.queue.depths(&self.queues).await?;
+        let queues = self.queues.snapshot();
+        let depths = self.queue.depths(&queues).await?;
         let mut rebuilt = Vec::new();
-        for (queue, depth) in self.queues.clone().into_iter().zip(depths) {
+        for (queue, depth) in queues.iter().cloned().zip(depths) {
             let before = self.compared.get(&queue).copied();
             if intact && !is_due(before, depth, now) {
                 continue;
