@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tasker_shared::store;
+use tasker_shared::task::priority::undeclared;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 use tracing::{error, warn};
@@ -144,8 +145,7 @@ impl ApiError {
             Self::MethodNotAllowed => "The methods that it takes are in the header Allow.".to_owned(),
             Self::TaskNotFound(id) => format!("There is no task {id}."),
             Self::QueueNotFound(known) => {
-                let names: Vec<&str> = known.iter().map(QueueName::as_str).collect();
-                format!("There is no such queue; known are {}.", names.join(", "))
+                format!("The name in the path {}.", undeclared(known))
             }
             Self::NotFinished(status) => format!("The task is {status}; it has no result yet."),
             Self::AlreadyOver(status) => format!("The task is already {status}."),

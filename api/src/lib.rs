@@ -16,7 +16,9 @@ pub mod migrate;
 pub mod openapi;
 pub mod orchestrator;
 pub mod postgres;
+pub mod queues;
 pub mod redis;
+pub mod refresh;
 pub mod routes;
 pub mod scaling;
 pub mod schema;
@@ -53,7 +55,10 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::explain::explain_task))
         .routes(routes!(routes::cancel::cancel_task))
         .routes(routes!(routes::retry::retry_task))
-        .routes(routes!(routes::queues::list_queues))
+        .routes(routes!(
+            routes::queues::list_queues,
+            routes::queue_create::create_queue
+        ))
         .routes(routes!(routes::queue_pause::pause_queue))
         .routes(routes!(routes::queue_resume::resume_queue))
         .routes(routes!(routes::queue_scaling::queue_scaling))

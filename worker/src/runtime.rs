@@ -48,6 +48,9 @@ pub enum RunError {
     /// The thread of the heartbeats cannot be started.
     #[error("the thread of the heartbeats cannot be started")]
     Thread(#[source] std::io::Error),
+    /// `TASK_QUEUES` names queues that are not declared.
+    #[error("TASK_QUEUES: {}", .0.join("\n"))]
+    UndeclaredQueues(Vec<String>),
     /// A part of the worker panicked.
     #[error("a part of the worker panicked; the log tells which")]
     Panicked,
@@ -171,7 +174,7 @@ pub(crate) async fn run(
     });
     let dropped = DropGuards::of(&parts);
     http::serve(&parts).await?;
-    if let Some(key) = start::register(&parts).await {
+    if let Some(key) = start::register(&parts).await? {
         info!(worker_id = %parts.worker_id, "the worker is registered and drains its queues");
         let loops = claim_loops(&parts).map_err(RunError::Redis)?;
         for _ in 0..FLUSHERS {

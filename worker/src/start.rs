@@ -1,20 +1,23 @@
 //! Starting: wait for what a worker cannot do without, then register.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tasker_shared::config::DispatchMode;
 use tasker_shared::store::liveness::{LivenessKey, behind_pooler};
 use tasker_shared::store::migrations::{current_version, wanted_version};
 use tasker_shared::store::workers::{self, NewWorker};
 use tasker_shared::store::{self, queues, task_types, templates};
+use tasker_shared::task::priority::undeclared;
 use tracing::{info, warn};
 
-use crate::runtime::Parts;
+use crate::runtime::{Parts, RunError};
 use crate::{WorkerConfig, identity};
 
 /// Time between looks at what is not there yet.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a queue of `TASK_QUEUES` may take to be declared.
+const DECLARED_WAIT: Duration = Duration::from_secs(3);
 /// How long to wait for the API; work does not depend on it.
 const API_WAIT: Duration = Duration::from_secs(30);
 /// How long one look at the API may take.
@@ -32,17 +35,21 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
 }
 
 /// Waits for Postgres at the right version, for Redis if nothing can be done without it, and for the API; then registers.
-/// Nothing if the worker was stopped meanwhile.
-pub(crate) async fn register(parts: &Parts) -> Option<LivenessKey> {
+/// `None` if the worker was stopped meanwhile.
+///
+/// # Errors
+/// If `TASK_QUEUES` names queues that are not declared.
+pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunError> {
     tokio::select! {
         biased;
-        () = parts.shutdown.soft().cancelled() => None,
+        () = parts.shutdown.soft().cancelled() => Ok(None),
         key = async {
             wait_for_schema(parts).await;
+            check_queues(parts).await?;
             wait_for_redis(parts).await;
             wait_for_api(parts).await;
-            until_registered(parts).await
-        } => Some(key),
+            Ok(until_registered(parts).await)
+        } => key.map(Some),
     }
 }
 
@@ -63,6 +70,39 @@ async fn wait_for_schema(parts: &Parts) {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Declares the queues of the configuration and checks that those of `TASK_QUEUES` are declared, in Postgres or here. A server
+/// that starts at the same time gets a moment to declare its own.
+async fn check_queues(parts: &Parts) -> Result<(), RunError> {
+    let give_up = Instant::now() + DECLARED_WAIT;
+    let mut said = None;
+    loop {
+        match undeclared_queues(parts).await {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(missing) if Instant::now() >= give_up => return Err(RunError::UndeclaredQueues(missing)),
+            Ok(_) => {}
+            Err(error) => {
+                let error = error.to_string();
+                if said.as_ref() != Some(&error) {
+                    warn!(%error, "could not read the declared queues yet");
+                    said = Some(error);
+                }
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Returns a sentence about each queue of `TASK_QUEUES` that is not declared.
+async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
+    queues::declare(&parts.db, &parts.config.queues.known).await?;
+    let declared = queues::names(&parts.db).await?;
+    let queues = parts.config.task_queues.iter().map(|slots| &slots.queue);
+    let missing = queues.filter(|queue| !declared.contains(queue));
+    Ok(missing
+        .map(|queue| format!("`{queue}` {}", undeclared(&declared)))
+        .collect())
 }
 
 /// Waits for Redis where it is the only way to work; the other modes have Postgres.
@@ -130,7 +170,6 @@ async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Erro
              WORKER_TIMEOUT"
         );
     }
-    queues::declare(&parts.db, &config.queues.known).await?;
     task_types::publish(&parts.db, &parts.registry.published()).await?;
     if let Some(found) = &config.templates {
         templates::publish(&parts.db, found).await?;

@@ -82,6 +82,7 @@ pub static RULES: &[Rule] = &[
     operator("POST", "/tasks/{id}/cancel"),
     operator("POST", "/tasks/{id}/retry"),
     viewer("/queues"),
+    operator("POST", "/queues"),
     viewer("/queues/{name}/scaling"),
     operator("POST", "/queues/{name}/pause"),
     operator("POST", "/queues/{name}/resume"),

@@ -19,6 +19,7 @@ use super::fill::Filling;
 use super::journal::{Page, PassError};
 use super::router::Fleet;
 use super::sweep::Sweep;
+use crate::queues::DeclaredQueues;
 
 /// Time between looks whether Redis lost its data.
 const LOOK: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
 pub struct Rebuilder {
     db: PgPool,
     queue: Arc<Queue>,
-    queues: Vec<QueueName>,
+    queues: DeclaredQueues,
     /// Tells the lists that this rebuilder makes from those of others.
     maker: String,
     /// When the lists were compared last.
@@ -57,12 +58,17 @@ enum Difference {
 
 impl Rebuilder {
     /// A rebuilder of the lists of `queues`.
-    pub fn new(db: PgPool, queue: Arc<Queue>, queues: Vec<QueueName>, worker_timeout: Duration) -> Self {
+    pub fn new(
+        db: PgPool,
+        queue: Arc<Queue>,
+        queues: impl Into<DeclaredQueues>,
+        worker_timeout: Duration,
+    ) -> Self {
         let maker = TaskId::generate().to_string();
         Self {
             db,
             queue,
-            queues,
+            queues: queues.into(),
             maker,
             last: None,
             compared: HashMap::new(),
@@ -101,14 +107,15 @@ impl Rebuilder {
 
     /// Compares the lists that are due; lists of a Redis that lost its data all are, and one comparison is enough for them.
     async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, PassError> {
-        let depths = self.queue.depths(&self.queues).await?;
-        let parked = self.queue.unroutable(&self.queues).await?;
+        let queues = self.queues.snapshot();
+        let depths = self.queue.depths(&queues).await?;
+        let parked = self.queue.unroutable(&queues).await?;
         let mut rebuilt = Vec::new();
         let hints = depths
             .into_iter()
             .zip(parked)
             .map(|(depth, parked)| depth + parked);
-        for (queue, hints) in self.queues.clone().into_iter().zip(hints) {
+        for (queue, hints) in queues.iter().cloned().zip(hints) {
             let before = self.compared.get(&queue).copied();
             if intact && !is_due(before.map(|(at, _)| at), hints, now) {
                 continue;

@@ -18,6 +18,7 @@ use super::fill::Filling;
 use super::journal::{Page, PassError};
 use super::leader_gauges::LeaderGauges;
 use super::sweep::Sweep;
+use crate::queues::DeclaredQueues;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -127,7 +128,7 @@ impl Seen {
 pub struct Router {
     db: PgPool,
     redis: Arc<Queue>,
-    queues: Vec<QueueName>,
+    queues: DeclaredQueues,
     worker_timeout: Duration,
     /// Distinguishes the lists that this router makes from those of others.
     maker: String,
@@ -137,11 +138,16 @@ pub struct Router {
 
 impl Router {
     /// Makes a router of `queues`. A worker silent for `worker_timeout` does not count as live.
-    pub fn new(db: PgPool, redis: Arc<Queue>, queues: Vec<QueueName>, worker_timeout: Duration) -> Self {
+    pub fn new(
+        db: PgPool,
+        redis: Arc<Queue>,
+        queues: impl Into<DeclaredQueues>,
+        worker_timeout: Duration,
+    ) -> Self {
         Self {
             db,
             redis,
-            queues,
+            queues: queues.into(),
             worker_timeout,
             maker: TaskId::generate().to_string(),
             seen: HashMap::new(),
@@ -160,7 +166,7 @@ impl Router {
     /// Routes once, at the time `now`.
     pub async fn run_once(&mut self, now: Instant) -> Result<(), PassError> {
         let groups = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
-        let queues = self.queues.clone();
+        let queues = self.queues.snapshot();
         let routings = self.redis.routing(&queues).await?;
         for (queue, routing) in queues.iter().zip(&routings) {
             let fleet = Fleet::of(&groups, queue);

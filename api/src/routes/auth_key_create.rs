@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tasker_shared::role::Role;
 use tasker_shared::store::api_keys::{self, Created, NewApiKey};
+use tasker_shared::task::priority::undeclared;
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_shared::wire::{ApiKeyCreated, ApiKeyRequest};
 
@@ -56,7 +57,9 @@ pub async fn create_key(
     let request: ApiKeyRequest = read_flat(&body)?;
     let random: [u8; 32] = rand::random();
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-    let new = read(request, &key, caller.name(), &state.queues).map_err(ApiError::Refused)?;
+    let names = request.queues.iter().flatten();
+    let queues = state.queue_table.covering(names.map(String::as_str)).await?;
+    let new = read(request, &key, caller.name(), &queues).map_err(ApiError::Refused)?;
     let created = retried(|| api_keys::create(&state.db, &new)).await;
     match created.map_err(write_failed)? {
         Created::Stored(record) => {
@@ -139,8 +142,7 @@ fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -
             Some(queue) if queues.contains(&queue) => {}
             Some(queue) => queues.push(queue),
             None => {
-                let known = known.iter().map(QueueName::as_str).collect::<Vec<_>>().join(", ");
-                let detail = format!("is no declared queue; known are {known}");
+                let detail = undeclared(known);
                 faults.push(Fault::new(
                     FaultKind::UnknownQueue,
                     format!("/queues/{index}"),

@@ -9,7 +9,7 @@ use tasker_shared::store::insert::NewTask;
 use tasker_shared::task::limits::BATCH_TASKS;
 use tasker_shared::wire::BatchSubmitted;
 
-use super::submit::{names_unknown_type, read_headers, rules};
+use super::submit::{names_unknown, read_headers, refresh, rules};
 use super::view;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -78,8 +78,8 @@ pub async fn submit_batch(
 async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
     let result = checked_aside(state, headers, body.clone()).await;
     match result {
-        Err(ApiError::Refused(faults)) if names_unknown_type(&faults) => {
-            Box::pin(state.types.look_again()).await?;
+        Err(ApiError::Refused(faults)) if names_unknown(&faults) => {
+            Box::pin(refresh(state, &faults)).await?;
             checked_aside(state, headers, body).await
         }
         result => result,
@@ -108,7 +108,8 @@ fn checked(
         let detail = format!("has {} tasks; 1 to {BATCH_TASKS} are allowed", batch.tasks.len());
         return Err(ApiError::refused(FaultKind::Invalid, "/tasks", detail));
     }
-    let rules = rules(state, types);
+    let queues = state.queues.snapshot();
+    let rules = rules(types, &queues);
     let mut tasks = Vec::with_capacity(batch.tasks.len());
     let mut faults = Vec::new();
     let mut bad_tasks = 0;

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tasker_shared::store::insert::{Due, NewKey, NewTask};
 use tasker_shared::task::limits::{DELAY, KEY_CHARS, MAX_RETRIES, TAG_CHARS, TAGS, TASK_NAME_CHARS, TIMEOUT};
+use tasker_shared::task::priority::undeclared;
 use tasker_shared::task::{QueueName, TaskId};
 
 use super::fingerprint::fingerprint;
@@ -164,9 +165,7 @@ impl Check<'_> {
     fn queue(&mut self, name: &str, queues: &[QueueName]) -> Option<QueueName> {
         let queue = QueueName::parse(name).ok().filter(|queue| queues.contains(queue));
         if queue.is_none() {
-            let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
-            let detail = format!("is no declared queue; known are {}", listed(&names));
-            self.kind(FaultKind::UnknownQueue, "queue", detail);
+            self.kind(FaultKind::UnknownQueue, "queue", undeclared(queues));
         }
         queue
     }

@@ -18,6 +18,7 @@ mod outages;
 mod pause;
 mod postgres_away;
 mod process;
+mod queues;
 mod reads;
 mod redis_away;
 mod retention;

@@ -121,6 +121,27 @@ async fn the_exit_code_tells_what_went_wrong(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
+async fn a_queue_is_created_and_a_worker_that_is_started_with_it_drains_it(db: PgPool) {
+    let small = Small::start(&db).await;
+    let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
+    for _ in 0..2 {
+        let (code, text) = run(&["queue", "create", "team.mail"]).await;
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("team.mail"), "{text}");
+    }
+    let _worker = small.system.worker(&[("TASK_QUEUES", "team.mail")]).await;
+    let submit = ["task", "submit", "noop", "--queue", "team.mail", "--wait"];
+    let (code, text) = run(&submit).await;
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run(&["queue", "create", "high"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("high_priority"), "{text}");
+    let told = |line: &str| line.contains("acted") && line.contains("/queues/team.mail");
+    let log = small.server.process.log();
+    assert!(log.lines().any(told), "{log}");
+}
+
+#[sqlx::test(migrations = false)]
 async fn queues_are_paused_and_resumed(db: PgPool) {
     let small = Small::start(&db).await;
     let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;

@@ -18,15 +18,19 @@ fn nowhere() -> System {
     System::on("postgres://127.0.0.1:1/nothing", "redis://127.0.0.1:1")
 }
 
-#[tokio::test]
-async fn a_queue_that_nobody_declared_stops_the_worker_and_the_known_ones_are_listed() {
-    let log = refused(&nowhere(), "tasker-worker", &[("TASK_QUEUES", "default,urgnet")]).await;
+#[sqlx::test(migrations = false)]
+async fn an_undeclared_queue_stops_the_worker_and_the_declared_ones_are_listed(db: PgPool) {
+    let system = System::new(&db);
+    let _server = system.server(&[]).await;
+    let log = refused(&system, "tasker-worker", &[("TASK_QUEUES", "default,urgnet")]).await;
     for word in [
         "TASK_QUEUES",
         "urgnet",
         "high_priority",
         "default",
         "low_priority",
+        "EXTRA_QUEUES",
+        "tasker queue create",
     ] {
         assert!(log.contains(word), "{word} is missing in {log}");
     }
@@ -54,7 +58,7 @@ async fn all_problems_are_listed_at_once_by_name_and_without_secrets() {
         (
             "tasker-worker",
             [
-                ("TASK_QUEUES", "nowhere"),
+                ("TASK_QUEUES", "No where"),
                 ("WORKER_POOL_SIZE", "0"),
                 ("CLAIM_INTERVAL", "x"),
             ],

@@ -177,7 +177,7 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "EXTRA_QUEUES",
         None,
-        "Comma list of queues beside high_priority, default, low_priority",
+        "Comma list of queues to declare beside high_priority, default, low_priority",
     ),
     entry(
         Both,

@@ -86,7 +86,7 @@ fn every_problem_is_listed_at_once_by_name_and_without_secrets() {
         ("REDIS_URL", "hunter3"),
         ("DB_POOL_SIZE", "0"),
         ("WORKER_TIMEOUT", "15s"),
-        ("TASK_QUEUES", "default,urgent"),
+        ("TASK_QUEUES", "default,Urgent"),
         ("LOG_FORMAT", "xml"),
         ("EXECUTION_BACKEND_API_PASSWORD", "hunter4"),
     ]);
@@ -97,7 +97,7 @@ fn every_problem_is_listed_at_once_by_name_and_without_secrets() {
         "REDIS_URL: must be a URL like redis://",
         "DB_POOL_SIZE: must be a whole number from 1 to 1000 (is `0`)",
         "WORKER_TIMEOUT: 15s must be at least twice HEARTBEAT_INTERVAL, 20s",
-        "TASK_QUEUES: unknown queue `urgent`; known are high_priority, default, low_priority",
+        "TASK_QUEUES: `Urgent` is no queue name",
         "LOG_FORMAT: must be one of json, pretty (is `xml`)",
         "EXECUTION_BACKEND_API_USER: is not set",
     ] {

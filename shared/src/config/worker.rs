@@ -108,7 +108,7 @@ impl WorkerConfig {
     fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
         let (heartbeat_interval, worker_timeout) = read_liveness(reader);
         let queues = QueuesConfig::read(reader);
-        let task_queues = read_task_queues(reader, &queues.known);
+        let task_queues = read_task_queues(reader);
         let listen_addr = read_listen_addr(reader);
         let database = DatabaseConfig::read(reader, environment);
         Self {

@@ -37,6 +37,11 @@ impl QueueName {
         }
     }
 
+    /// Returns the queue that `text` is an alias of.
+    pub fn of_alias(text: &str) -> Option<Self> {
+        Self::parse(text).ok().filter(|name| name.as_str() != text)
+    }
+
     /// `high_priority`: priorities above 5.
     pub fn high() -> Self {
         Self("high_priority".into())
@@ -81,6 +86,26 @@ impl QueueName {
     }
 }
 
+/// The maximum number of declared names that a text lists.
+const LISTED_MAX: usize = 50;
+
+/// Returns what is wrong with a queue that is not among `declared`, and how to declare it; the sentence's subject is the
+/// caller's.
+pub fn undeclared(declared: &[QueueName]) -> String {
+    let names: Vec<&str> = declared.iter().take(LISTED_MAX).map(QueueName::as_str).collect();
+    let more = declared.len().saturating_sub(LISTED_MAX);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!(
+        "is not a declared queue; declare it with `tasker queue create NAME`, POST /queues or EXTRA_QUEUES; \
+         declared queues: {}{more}",
+        names.join(", ")
+    )
+}
+
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -122,6 +147,22 @@ mod tests {
         assert_eq!(classes[2].class_above().as_ref(), Some(&classes[1]));
         let extra = QueueName::parse("team.mail").expect("a name");
         assert_eq!(extra.class_above(), None);
+    }
+
+    #[test]
+    fn an_alias_is_told_from_a_name() {
+        assert_eq!(QueueName::of_alias("low"), Some(QueueName::low()));
+        for text in ["low_priority", "lows", "Low"] {
+            assert_eq!(QueueName::of_alias(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_declared_queues_is_cut_and_counted() {
+        let name = |number| QueueName::parse(&format!("q{number}")).expect("a name");
+        let text = undeclared(&(0..60).map(name).collect::<Vec<_>>());
+        assert!(text.ends_with("q48, q49 and 10 more"), "{text}");
+        assert!(undeclared(&QueueName::classes()).ends_with("high_priority, default, low_priority"));
     }
 
     #[test]

@@ -171,7 +171,7 @@ metrics! {
     Counter tasker_http_handshakes_failed_total [] Server "Handshakes of TLS that failed or took too long."
 
     // operators
-    Counter tasker_operator_actions_total [action] Server "Tasks that operators acted on: `cancel`, `retry`, `purge`; queues: `pause`, `resume`."
+    Counter tasker_operator_actions_total [action] Server "Tasks that operators acted on: `cancel`, `retry`, `purge`; queues: `create`, `pause`, `resume`."
 
     // the leader and its duties
     Gauge leader_status [instance] Server "1 while this server leads, else 0; `instance` is its host."

@@ -122,8 +122,13 @@ impl RunningWorker {
     }
 
     /// Asks the worker to stop and waits until it has.
-    pub(crate) async fn stop(mut self) -> Result<(), RunError> {
+    pub(crate) async fn stop(self) -> Result<(), RunError> {
         self.shutdown.soft().cancel();
+        self.ended().await
+    }
+
+    /// Waits until the worker has ended.
+    pub(crate) async fn ended(mut self) -> Result<(), RunError> {
         tokio::time::timeout(SOON, &mut self.ended)
             .await
             .expect("the worker stops")

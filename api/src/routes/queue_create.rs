@@ -1,0 +1,93 @@
+//! `POST /queues`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use tasker_shared::store::queues::{self, Declared};
+use tasker_shared::task::QueueName;
+use tasker_shared::task::limits::QUEUES;
+use tasker_shared::wire::{QueueInfo, QueueRequest};
+use tracing::warn;
+
+use super::queues::queue_now;
+use crate::auth::{ActedOn, Caller};
+use crate::db::{retried, write_failed};
+use crate::error::{ApiError, describe};
+use crate::fault::Fault;
+use crate::http::body::SingleBody;
+use crate::http::query::NoQuery;
+use crate::openapi::SubmitProblems;
+use crate::state::AppState;
+use crate::submit::request::read_flat;
+
+/// Declare a queue
+///
+/// Every server knows it within two seconds, and workers can be started with it in `TASK_QUEUES`. Declaring it again changes
+/// nothing.
+#[utoipa::path(
+    post,
+    path = "/queues",
+    tag = "queues",
+    request_body = QueueRequest,
+    responses(
+        (status = 201, body = QueueInfo, description = "The new queue"),
+        (status = 200, body = QueueInfo, description = "The queue, which was declared before"),
+        SubmitProblems,
+    ),
+)]
+pub async fn create_queue(
+    State(state): State<AppState>,
+    caller: Caller,
+    _: NoQuery,
+    SingleBody(body, _held): SingleBody,
+) -> Result<(StatusCode, Extension<ActedOn>, Json<QueueInfo>), ApiError> {
+    let request: QueueRequest = read_flat(&body)?;
+    let name = read_name(&request.name).map_err(|fault| ApiError::Refused(vec![fault]))?;
+    caller.check(&name)?;
+    let declared = retried(|| queues::create(&state.db, &name)).await;
+    let status = match declared.map_err(write_failed)? {
+        Declared::Created => StatusCode::CREATED,
+        Declared::Existed => StatusCode::OK,
+        Declared::TooMany => return Err(ApiError::Refused(vec![too_many()])),
+    };
+    metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
+    if let Err(error) = state.queue_table.refresh().await {
+        warn!(cause = describe(&error), "cannot refresh the declared queues");
+    }
+    let acted_on = Extension(ActedOn(name.to_string()));
+    let queue = queue_now(&state, name).await?;
+    Ok((status, acted_on, Json(queue)))
+}
+
+fn read_name(text: &str) -> Result<QueueName, Fault> {
+    if let Some(queue) = QueueName::of_alias(text) {
+        let detail = format!("is an alias of the queue {queue}, which always exists; choose another name");
+        return Err(Fault::invalid("/name", detail));
+    }
+    QueueName::parse(text).map_err(|_| {
+        let detail = "must match [a-z0-9][a-z0-9_.-]{0,63}, such as `team.mail`";
+        Fault::invalid("/name", detail)
+    })
+}
+
+fn too_many() -> Fault {
+    let detail = format!("cannot be declared: there are {QUEUES} queues already, which is the limit");
+    Fault::invalid("/name", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_and_a_bad_name_are_rejected_with_the_way_out() {
+        let detail = |text: &str| read_name(text).expect_err("rejected").detail;
+        assert!(detail("high").contains("alias of the queue high_priority"));
+        for text in ["", "Mail", "a b", "-a", ".a", "ä", "a/b", &"a".repeat(65)] {
+            assert!(detail(text).contains("[a-z0-9][a-z0-9_.-]{0,63}"), "{text:?}");
+        }
+        for text in ["0", "a-b_c.d", "high_priority", &"a".repeat(64)] {
+            assert_eq!(read_name(text).expect("a name").as_str(), text);
+        }
+    }
+}
