@@ -22,6 +22,7 @@ mod queues;
 mod reads;
 mod redis_away;
 mod retention;
+mod router;
 mod scaling;
 mod slow_clients;
 mod submit;

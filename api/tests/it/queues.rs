@@ -173,7 +173,7 @@ async fn the_duties_of_the_leader_see_a_queue_that_is_declared_after_they_began(
     let server = Server::start(db.clone()).await;
     let (state, queues) = (&server.state, server.state.queues.clone());
     let sampler = Sampler::new(db.clone(), None, queues.clone(), Duration::from_secs(30));
-    let mut rebuilder = Rebuilder::new(db.clone(), state.queue.clone(), queues);
+    let mut rebuilder = Rebuilder::new(db.clone(), state.queue.clone(), queues, Duration::from_secs(30));
     assert_eq!(sampler.run_once().await.expect("a sample").len(), 3);
     assert_eq!(server.post("/queues", json!({"name": "mail"})).await.status, 201);
     assert_eq!(sampler.run_once().await.expect("a sample").len(), 4);
