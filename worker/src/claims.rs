@@ -71,7 +71,7 @@ impl Claimer {
     /// Claims what was popped from the list of `queue` and starts it in `free`.
     pub(crate) async fn claim_popped(&self, queue: QueueName, mut ids: Vec<TaskId>, mut free: FreeSlots) {
         let hints = |ids: &[TaskId]| -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
-        if self.parts.shutdown.soft().is_cancelled() {
+        if self.parts.no_more_claims.is_cancelled() {
             return self.parts.put_back(&hints(&ids)).await;
         }
         ids.retain(|id| !self.parts.held.contains(*id));
@@ -80,7 +80,7 @@ impl Claimer {
         }
         let claimed = match self.claim_ready(&mut ids, &mut free).await {
             Ok(()) if ids.is_empty() => Ok(()),
-            Ok(()) if self.parts.shutdown.soft().is_cancelled() => {
+            Ok(()) if self.parts.no_more_claims.is_cancelled() => {
                 return self.parts.put_back(&hints(&ids)).await;
             }
             Ok(()) => self.claim_rest(&queue, &ids, &mut free).await,

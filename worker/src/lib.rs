@@ -45,6 +45,7 @@ mod http;
 mod identity;
 mod liveness;
 mod net;
+mod panics;
 mod progress;
 mod registry;
 mod results;
@@ -55,6 +56,7 @@ mod spans;
 mod start;
 mod tally;
 mod task;
+mod task_log;
 mod throughput;
 
 pub use builder::{Worker, WorkerBuilder};

@@ -70,7 +70,7 @@ fn the_defaults_are_those_of_the_contract() {
         .collect();
     assert_eq!(queues, ["high_priority", "default", "low_priority"]);
     assert_eq!((worker.pool_size, worker.id_prefix.as_str()), (10, "worker"));
-    assert_eq!(worker.listen_addr.to_string(), "127.0.0.1:8081");
+    assert_eq!(worker.listen_addr.to_string(), "127.0.0.1:0");
     assert_eq!(worker.heartbeat_interval, Duration::from_secs(10));
     assert_eq!(worker.worker_timeout, Duration::from_secs(30));
     assert_eq!(worker.shutdown_timeout, Duration::from_secs(30));

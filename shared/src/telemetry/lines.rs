@@ -11,29 +11,33 @@ use tracing_subscriber::fmt::{FmtContext, layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Component;
+use super::stdout::{self, LinesGuard};
 use crate::config::LogFormat;
 
-/// The layer that writes lines to stdout.
-pub(super) fn lines<S>(component: Component, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+/// The layer that writes lines to stdout, and what writes the last of them.
+pub(super) fn lines<S>(
+    component: Component,
+    format: LogFormat,
+) -> (Box<dyn Layer<S> + Send + Sync>, LinesGuard)
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    match format {
+    let (writer, guard) = stdout::writer();
+    let lines: Box<dyn Layer<S> + Send + Sync> = match format {
         LogFormat::Pretty => {
             let inner = Format::default();
-            Box::new(
-                layer()
-                    .with_ansi(colours)
-                    .event_format(Prefixed { component, inner }),
-            )
+            let lines = layer().with_ansi(colours).with_writer(writer);
+            Box::new(lines.event_format(Prefixed { component, inner }))
         }
         LogFormat::Json => {
             let inner = Format::default().json().flatten_event(true);
-            let lines = layer().with_ansi(colours).fmt_fields(JsonFields::new());
+            let lines = layer().with_ansi(colours).with_writer(writer);
+            let lines = lines.fmt_fields(JsonFields::new());
             Box::new(lines.event_format(Labelled { component, inner }))
         }
-    }
+    };
+    (lines, guard)
 }
 
 /// Writes `[COMPONENT] ` before each line of `inner`.
