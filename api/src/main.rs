@@ -58,7 +58,9 @@ async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
         ServerCommand::Serve => {}
     }
     let shutdown = Shutdown::new();
-    let _signals = shutdown.listen(Component::Orchestration).context("cannot listen for signals")?;
+    let _signals = shutdown
+        .listen(Component::Orchestration)
+        .context("cannot listen for signals")?;
     let migrates = config.run_migrations && config.deployment_mode != DeploymentMode::NoMigrate;
     let schema = async {
         if migrates {

@@ -48,6 +48,7 @@ mod net;
 mod panics;
 mod progress;
 mod registry;
+mod reminder;
 mod results;
 mod runtime;
 mod serving;

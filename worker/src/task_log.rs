@@ -70,15 +70,24 @@ impl TaskLog {
     fn report_once(&self) {
         let left_out = self.info.next_second();
         if left_out > 0 {
-            info!(left_out, "task log limit reached: 100 lines of a level in a second");
+            info!(
+                left_out,
+                "task log limit reached: 100 lines of a level in a second"
+            );
         }
         let left_out = self.warn.next_second();
         if left_out > 0 {
-            warn!(left_out, "task log limit reached: 100 lines of a level in a second");
+            warn!(
+                left_out,
+                "task log limit reached: 100 lines of a level in a second"
+            );
         }
         let left_out = self.error.next_second();
         if left_out > 0 {
-            error!(left_out, "task log limit reached: 100 lines of a level in a second");
+            error!(
+                left_out,
+                "task log limit reached: 100 lines of a level in a second"
+            );
         }
     }
 

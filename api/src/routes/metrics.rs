@@ -17,7 +17,10 @@ use crate::state::AppState;
 )]
 pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     show(&state);
-    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], state.metrics.render())
+    (
+        [(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)],
+        state.metrics.render(),
+    )
 }
 
 /// What is read from the process itself when it is scraped.

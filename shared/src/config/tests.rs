@@ -219,6 +219,33 @@ fn a_backup_signs_in_as_the_worker_does() {
 }
 
 #[test]
+fn tasks_are_logged_in_development_and_their_failures_elsewhere() {
+    let mode = |variables: &[(&str, &str)]| {
+        let host = FakeHost::with(&[&[DATABASE], variables].concat());
+        worker(&host).map(|worker| worker.task_log)
+    };
+    assert_eq!(mode(&[]).expect("sound"), TaskLogMode::All);
+    let test = ("TASKER_ENV", "test");
+    assert_eq!(mode(&[test]).expect("sound"), TaskLogMode::Failures);
+    assert_eq!(
+        mode(&[("TASKER_ENV", "production")]).expect("sound"),
+        TaskLogMode::Failures
+    );
+    for (value, chosen) in [
+        ("off", TaskLogMode::Off),
+        ("failures", TaskLogMode::Failures),
+        ("ALL", TaskLogMode::All),
+    ] {
+        assert_eq!(mode(&[test, ("TASK_LOG", value)]).expect("sound"), chosen);
+    }
+    let problem = text(mode(&[("TASK_LOG", "some")]));
+    assert!(
+        problem.contains("TASK_LOG: must be one of off, failures, all"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn production_is_said_by_either_variable_and_logs_json() {
     let [_, user, password, secret] = PRODUCTION;
     let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production"), user, password, secret]);

@@ -198,7 +198,10 @@ fn read_id_prefix(reader: &mut Reader<'_>) -> String {
 }
 
 fn read_listen_addr(reader: &mut Reader<'_>) -> SocketAddr {
-    let read = |text: &str| text.parse().map_err(|_| "must be an address like 127.0.0.1:8081, where port 0 takes any free one");
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|_| "must be an address like 127.0.0.1:8081, where port 0 takes any free one")
+    };
     let stand_in = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     reader.parse("WORKER_LISTEN_ADDR", read).unwrap_or(stand_in)
 }

@@ -17,8 +17,8 @@ use crate::config::LogConfig;
 pub use catalogue::{Kind, METRICS, Metric, Shown};
 pub use process::{hostname, show_pool};
 pub use prometheus::Metrics;
-pub use traces::Traces;
 use stdout::LinesGuard;
+pub use traces::Traces;
 
 /// Which part of Tasker a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

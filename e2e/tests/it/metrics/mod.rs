@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tasker_shared::telemetry::METRICS;
 use tasker_testkit::{Running, System, eventually};
 
-use crate::harness::SOON;
+use crate::harness::{SOON, Small};
 use observed::Observed;
 use traffic::Traffic;
 
@@ -106,4 +106,17 @@ async fn a_server_that_lost_the_lease_says_nothing_about_the_system_any_more(db:
         eventually(name, SOON, async || !shows_more_than_0(name).await).await;
     }
     assert!(shows(&server, "tasker_leader_changes_total 1").await);
+}
+
+#[sqlx::test(migrations = false)]
+async fn servers_and_workers_name_the_version_of_the_text(db: PgPool) {
+    let small = Small::start(&db).await;
+    for running in [&small.server, &small.worker] {
+        let answer = running.http.get(format!("{}/metrics", running.url)).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(
+            answer.headers()["content-type"],
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
+    }
 }
