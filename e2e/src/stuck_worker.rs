@@ -1,4 +1,4 @@
-//! A worker for the tests, built on the library: one of its tasks computes without end, one panics.
+//! A worker for the tests, built on the library: one of its tasks computes without end, one panics, one logs a lot.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ async fn main() -> ExitCode {
     Worker::builder()
         .register(Task::blocking("stuck", stuck))
         .register(Task::new("panics", panics))
+        .register(Task::new("talks", talks))
         .run()
         .await
 }
@@ -23,4 +24,12 @@ fn stuck(_: Context, _: Value) -> Result<(), TaskError> {
 /// Panics with its parameters, as a careless handler does.
 async fn panics(_: Context, parameters: Value) -> Result<(), TaskError> {
     panic!("cannot use {parameters}")
+}
+
+/// Logs as many lines as its parameter says.
+async fn talks(_: Context, lines: Value) -> Result<(), TaskError> {
+    for line in 0..lines["lines"].as_u64().unwrap_or_default() {
+        tracing::info!(line, "a handler that talks");
+    }
+    Ok(())
 }

@@ -37,13 +37,13 @@ async fn until_logged(worker: &Running, task: &str, count: usize) -> Vec<Value> 
 
 /// Level and message of each line.
 fn events(lines: &[Value]) -> Vec<(&str, &str)> {
-    let text = |value: &'static str| {
-        move |line| Value::as_str(&Value::get(line, value).unwrap_or(&Value::Null)).unwrap_or_default()
-    };
-    lines
+    fn text<'a>(line: &'a Value, field: &str) -> &'a str {
+        line.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+    let events = lines
         .iter()
-        .map(|line| (text("level")(line), text("message")(line)))
-        .collect()
+        .map(|line| (text(line, "level"), text(line, "message")));
+    events.collect()
 }
 
 #[sqlx::test(migrations = false)]
@@ -57,7 +57,7 @@ async fn a_run_is_logged_from_start_to_end_within_the_span_of_its_task(db: PgPoo
         [("INFO", "task started"), ("INFO", "task completed")]
     );
     for line in &lines {
-        assert_eq!(line["component"], "WORKER");
+        assert_eq!(line["component"], "[WORKER]");
         assert_eq!(line["span"]["name"], "task");
         assert_eq!(line["span"]["task_name"], "echo");
         assert_eq!(line["span"]["run"], 1);
@@ -177,4 +177,39 @@ async fn a_panic_is_logged_with_its_place_and_without_its_message(db: PgPool) {
     let error = task["error"].as_str().expect("an error");
     assert!(error.contains(place) && error.contains(MARK), "{error}");
     assert!(!system.logs().contains(MARK));
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_dead_letter_that_the_leader_makes_is_logged_by_it(db: PgPool) {
+    let mut small = Small::on(system(&db, "all")).await;
+    let id = small
+        .server
+        .submit(&json!({"task_name": "example_long_running"}))
+        .await;
+    small.server.wait_for(&id, "running", SOON).await;
+    // nine workers less to kill
+    sqlx::query("UPDATE tasks SET crash_count = 9")
+        .execute(&db)
+        .await
+        .expect("a task");
+    small.worker.process.kill().await;
+    small.server.wait_for(&id, "dead_letter", SOON).await;
+    let dead_letters = |server: &Running| {
+        let log = server.process.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines = lines.filter(|line| line["message"] == "dead letter" && line["task_id"] == id);
+        lines.collect::<Vec<Value>>()
+    };
+    eventually("it is logged", SOON, async || {
+        !dead_letters(&small.server).is_empty()
+    })
+    .await;
+    let lines = dead_letters(&small.server);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert_eq!(
+        (&lines[0]["level"], &lines[0]["reason"]),
+        (&json!("ERROR"), &json!("crash_loop"))
+    );
 }

@@ -1,4 +1,4 @@
-//! The shape of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same word in the field
+//! The shape of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same tag in the field
 //! `component`.
 
 use std::fmt;
@@ -86,7 +86,7 @@ where
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         match line.strip_prefix('{') {
             Some(rest) => {
-                write!(writer, "{{\"component\":\"{}\",{rest}", self.component.as_str())
+                write!(writer, "{{\"component\":\"[{}]\",{rest}", self.component.as_str())
             }
             None => writer.write_str(&line),
         }
@@ -157,7 +157,7 @@ mod tests {
             tracing::info!(n = 1, "hello");
         });
         let line: serde_json::Value = serde_json::from_str(&sink.text()).expect("JSON");
-        assert_eq!(line["component"], "ORCHESTRATION");
+        assert_eq!(line["component"], "[ORCHESTRATION]");
         assert_eq!((&line["message"], &line["n"]), (&"hello".into(), &1.into()));
         assert_eq!(line["span"]["task_id"], "t1");
         assert_eq!(line["span"]["correlation_id"], "c1");
