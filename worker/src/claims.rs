@@ -92,7 +92,7 @@ impl Claimer {
             };
             ids.iter().map(hint).collect()
         };
-        if self.parts.shutdown.soft().is_cancelled() {
+        if self.parts.no_more_claims.is_cancelled() {
             return self.parts.put_back(&hints(&ids)).await;
         }
         ids.retain(|id| !self.parts.held.contains(*id));
@@ -101,7 +101,7 @@ impl Claimer {
         }
         let claimed = match self.claim_ready(&mut ids, &mut free).await {
             Ok(()) if ids.is_empty() => Ok(()),
-            Ok(()) if self.parts.shutdown.soft().is_cancelled() => {
+            Ok(()) if self.parts.no_more_claims.is_cancelled() => {
                 return self.parts.put_back(&hints(&ids)).await;
             }
             Ok(()) => self.claim_rest(&queue, &ids, &hints, &mut free).await,

@@ -96,7 +96,7 @@ impl ClaimLoop {
 
     /// Claims until the soft stop.
     pub(crate) async fn run(mut self) {
-        let stop = self.parts.shutdown.soft().clone();
+        let stop = self.parts.no_more_claims.clone();
         let unblocker = self.popper.unblocker();
         let unblock = async {
             stop.cancelled().await;
@@ -116,7 +116,7 @@ impl ClaimLoop {
     }
 
     async fn claim_until_stopped(&mut self) {
-        let stop = self.parts.shutdown.soft().clone();
+        let stop = self.parts.no_more_claims.clone();
         while !stop.is_cancelled() {
             let ready = tokio::select! {
                 biased;

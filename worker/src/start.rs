@@ -11,6 +11,7 @@ use tasker_shared::store::{self, queues, task_types, templates};
 use tasker_shared::task::priority::undeclared;
 use tracing::{info, warn};
 
+use crate::reminder::Reminder;
 use crate::runtime::{Parts, RunError};
 use crate::{WorkerConfig, identity};
 
@@ -20,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const DECLARED_WAIT: Duration = Duration::from_secs(3);
 /// How long to wait for the API; work does not depend on it.
 const API_WAIT: Duration = Duration::from_secs(30);
+/// How long it may take to find the cause of a failure.
+const CAUSE_LOOK: Duration = Duration::from_secs(2);
 /// How long one look at the API may take.
 const API_LOOK: Duration = Duration::from_secs(2);
 /// How long it may take to tell whether there is a pooler.
@@ -55,18 +58,26 @@ pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunEr
 
 async fn wait_for_schema(parts: &Parts) {
     let wanted = wanted_version();
-    let mut said = None;
+    let mut reminder = Reminder::default();
     loop {
-        let (state, ready) = match current_version(&parts.db).await {
-            Ok(version) => (format!("version {version}"), version >= wanted),
-            Err(error) => (format!("no answer: {error}"), false),
-        };
-        if ready {
-            return info!(wanted, "Postgres has the schema that this worker needs");
-        }
-        if said.as_ref() != Some(&state) {
-            info!(wanted, %state, "waiting for Postgres to have the schema that this worker needs");
-            said = Some(state);
+        match current_version(&parts.db).await {
+            Ok(version) if version >= wanted => {
+                return info!(wanted, "Postgres has the schema that this worker needs");
+            }
+            Ok(version) => {
+                if reminder.is_due(&version.to_string(), Instant::now()) {
+                    info!(
+                        wanted,
+                        version, "waiting for Postgres to have the schema that this worker needs"
+                    );
+                }
+            }
+            Err(error) => {
+                let cause = cause(&parts.db, error).await;
+                if reminder.is_due(&cause.to_string(), Instant::now()) {
+                    warn!(error = %cause, "cannot use Postgres; trying again: {}", advice(&cause));
+                }
+            }
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -105,15 +116,40 @@ async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
         .collect())
 }
 
+/// The cause of a failure: a pool that found no connection in time hides it, a connection of its own shows it.
+async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
+    if !matches!(error, store::Error::PoolTimedOut) {
+        return error;
+    }
+    store::takes_writes(db, CAUSE_LOOK).await.err().unwrap_or(error)
+}
+
+/// The setting to check, by the SQLSTATE with which Postgres refused.
+fn advice(error: &store::Error) -> &'static str {
+    let code = error.as_database_error().and_then(store::DatabaseError::code);
+    match code.as_deref() {
+        Some("28P01" | "28000") => {
+            "it rejects the user or the password; check DATABASE_URL, or POSTGRES_USER and POSTGRES_PASSWORD"
+        }
+        Some("3D000") => "there is no such database; check DATABASE_URL, or POSTGRES_DB",
+        Some("42501") => "the user lacks rights; see \"Users of the database\" in docs/security.md",
+        Some(_) => "it refuses",
+        None => "it does not answer; check host and port of DATABASE_URL, or POSTGRES_HOST and POSTGRES_PORT",
+    }
+}
+
 /// Waits for Redis where it is the only way to work; the other modes have Postgres.
 async fn wait_for_redis(parts: &Parts) {
     if parts.config.mode != DispatchMode::EventDrivenOnly {
         return;
     }
-    let mut said = false;
+    let mut reminder = Reminder::default();
     while let Err(error) = parts.queue.is_up().await {
-        if !std::mem::replace(&mut said, true) {
-            warn!(%error, "waiting for Redis, which this mode cannot do without");
+        if reminder.is_due(&error.to_string(), Instant::now()) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "waiting for Redis, which this mode needs"
+            );
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -149,8 +185,11 @@ async fn wait_for_api(parts: &Parts) {
 
 async fn until_registered(parts: &Parts) -> LivenessKey {
     let key = LivenessKey::generate();
+    let mut reminder = Reminder::default();
     while let Err(error) = try_register(parts, key).await {
-        warn!(%error, "could not register yet");
+        if reminder.is_due(&error.to_string(), Instant::now()) {
+            warn!(%error, "could not register yet: {}", advice(&error));
+        }
         tokio::time::sleep(LOOK).await;
     }
     info!(types = ?parts.registry.names(), "task types are registered");

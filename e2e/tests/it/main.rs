@@ -38,5 +38,8 @@ mod schedule;
 mod service;
 mod side_by_side;
 mod sign_in;
+mod signals;
 mod stops;
+mod task_log;
 mod traces;
+mod unread_logs;

@@ -30,7 +30,7 @@ mod worker;
 pub use allow::{AllowList, Network};
 pub use backup::BackupConfig;
 pub use connections::{DatabaseConfig, RedisConfig};
-pub use environment::{DispatchMode, Environment, LogConfig, LogFormat};
+pub use environment::{DispatchMode, Environment, LogConfig, LogFormat, TaskLogMode};
 pub use problem::{LoadError, Problem, Problems};
 pub use queues::{QueueSlots, QueuesConfig};
 pub use server::{DeploymentMode, ServerCommand, ServerConfig};

@@ -10,7 +10,7 @@ use url::Url;
 use super::allow::AllowList;
 use super::backup::BackupConfig;
 use super::connections::{DatabaseConfig, RedisConfig};
-use super::environment::{DispatchMode, Environment, LogConfig};
+use super::environment::{DispatchMode, Environment, LogConfig, TaskLogMode};
 use super::host::{Host, ProcessHost};
 use super::problem::LoadError;
 use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
@@ -45,6 +45,8 @@ pub struct WorkerConfig {
     pub environment: Environment,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Which log lines tasks get.
+    pub task_log: TaskLogMode,
     /// How to reach Postgres.
     pub database: DatabaseConfig,
     /// How to reach Redis.
@@ -91,6 +93,11 @@ impl WorkerConfig {
         Self::load_from(args, &ProcessHost)
     }
 
+    /// Reads the configuration of this process from variables and files, for a program whose command line is its own.
+    pub fn from_env() -> Result<Self, LoadError> {
+        Self::load(["tasker-worker"])
+    }
+
     /// Reads the configuration from `args` and the surroundings `host`.
     pub fn load_from(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
@@ -114,6 +121,7 @@ impl WorkerConfig {
         Self {
             environment,
             log: LogConfig::read(reader, environment),
+            task_log: TaskLogMode::read(reader, environment),
             backup: BackupConfig::read(reader, &database.url),
             database,
             redis: RedisConfig::read(reader, environment),
@@ -190,7 +198,10 @@ fn read_id_prefix(reader: &mut Reader<'_>) -> String {
 }
 
 fn read_listen_addr(reader: &mut Reader<'_>) -> SocketAddr {
-    let read = |text: &str| text.parse().map_err(|_| "must be an address like 127.0.0.1:8081");
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|_| "must be an address like 127.0.0.1:8081, where port 0 takes any free one")
+    };
     let stand_in = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     reader.parse("WORKER_LISTEN_ADDR", read).unwrap_or(stand_in)
 }

@@ -251,6 +251,7 @@ metrics! {
     Gauge tasker_build_info [component version] All "1; the labels tell what runs."
     Gauge tasker_runtime_tasks [] All "Tasks of the asynchronous runtime that are alive."
     Gauge tasker_runtime_threads [] All "Its worker threads."
+    Counter tasker_log_lines_dropped_total [] All "Log lines that were dropped because nothing read standard output fast enough."
     Counter tasker_spans_total [stage] All "Spans for the collector: `ended`, `exported`, `failed`; what is missing waits or was dropped."
     Counter process_cpu_seconds_total [] All "Processor time of user and system, in whole seconds."
     Gauge process_resident_memory_bytes [] All "Resident memory."
