@@ -124,7 +124,10 @@ pub fn summary(faults: &[Fault]) -> String {
 
 /// Returns `known` with those first that are most like `name`; the others keep their order.
 pub fn nearest_first<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
-    let mut ranked: Vec<(f64, &str)> = known.iter().map(|other| (likeness(name, other), *other)).collect();
+    let mut ranked: Vec<(f64, &str)> = known
+        .iter()
+        .map(|other| (likeness(name, other), *other))
+        .collect();
     ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     ranked.into_iter().map(|(_, other)| other).collect()
 }

@@ -120,7 +120,8 @@ impl<'a> Decoder<'a> {
             Self::Gzip(decoder) => decoder.finish(),
             Self::Deflate(decoder) => decoder.finish(),
         };
-        let decoded = decoded.map_err(|_| ApiError::Malformed("The compressed body is damaged.".to_owned()))?;
+        let decoded =
+            decoded.map_err(|_| ApiError::Malformed("The compressed body is damaged.".to_owned()))?;
         Ok((decoded.bytes.into(), decoded.held))
     }
 

@@ -236,7 +236,9 @@ mod tests {
     fn all_faults_are_named_at_once() {
         assert_eq!(
             pointers(r#"{"nmae":1,"count":"x","before":null,"tags":["a",1],"other":{"n":1e999}}"#),
-            ["/other/n", "/name", "/count", "/before", "/tags/1", "/nmae", "/other"]
+            [
+                "/other/n", "/name", "/count", "/before", "/tags/1", "/nmae", "/other"
+            ]
         );
         assert_eq!(pointers(r#"{"name":"x","count":null,"tags":null}"#), [""; 0]);
         assert_eq!(pointers("[]"), [""]);

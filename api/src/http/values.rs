@@ -48,7 +48,10 @@ pub fn boolean(raw: &RawValue) -> Result<bool, String> {
     match raw.get() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(format!("must be true or false without quotes; {} was sent", kind(raw))),
+        _ => Err(format!(
+            "must be true or false without quotes; {} was sent",
+            kind(raw)
+        )),
     }
 }
 
@@ -126,7 +129,12 @@ pub fn stored_time_of(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 fn wrong_time(text: &str) -> String {
-    let zoneless = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+    let zoneless = [
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M",
+        "%Y-%m-%d %H:%M",
+    ];
     let without_zone = zoneless
         .iter()
         .any(|form| NaiveDateTime::parse_from_str(text, form).is_ok());

@@ -183,11 +183,24 @@ mod tests {
         for (body, places) in [
             (
                 r#"{"name":"a b","role":"root","queues":["high","nope",5],"expires_in_seconds":0,"rôle":1}"#,
-                vec!["/name", "/role", "/queues/2", "/expires_in_seconds", "/rôle", "/queues/1"],
+                vec![
+                    "/name",
+                    "/role",
+                    "/queues/2",
+                    "/expires_in_seconds",
+                    "/rôle",
+                    "/queues/1",
+                ],
             ),
             ("{}", vec!["/name", "/role"]),
-            (r#"{"name":"a","role":"admin","queues":["high"]}"#, vec!["/queues"]),
-            (r#"{"name":"-a","role":"viewer","queues":[]}"#, vec!["/name", "/queues"]),
+            (
+                r#"{"name":"a","role":"admin","queues":["high"]}"#,
+                vec!["/queues"],
+            ),
+            (
+                r#"{"name":"-a","role":"viewer","queues":[]}"#,
+                vec!["/name", "/queues"],
+            ),
             (
                 r#"{"name":5,"role":null,"queues":"high","expires_in_seconds":"1h"}"#,
                 vec!["/name", "/role", "/queues", "/expires_in_seconds"],

@@ -8,8 +8,8 @@ use tasker_shared::task::{QueueName, TaskId};
 use super::fingerprint::fingerprint;
 use super::request::{SubmitRequest, is_object};
 use crate::fault::{Fault, FaultKind, nearest_first};
-use crate::schema::Unreadable;
 use crate::http::values::Seconds;
+use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
 
 /// Most names that an answer lists.
@@ -113,7 +113,10 @@ impl Check<'_> {
         let known = types.get(name);
         if known.is_none() {
             let names = nearest_first(name, &types.names());
-            let detail = format!("is not a registered task type; registered types: {}", listed(&names));
+            let detail = format!(
+                "is not a registered task type; registered types: {}",
+                listed(&names)
+            );
             self.kind(FaultKind::UnknownTaskType, "task_name", detail);
         }
         known.map(AsRef::as_ref)
@@ -191,7 +194,10 @@ impl Check<'_> {
             .ok()
             .filter(|retries| (0..=MAX_RETRIES).contains(retries));
         if fits.is_none() {
-            self.fault("max_retries", format!("must be a whole number from 0 to {MAX_RETRIES}"));
+            self.fault(
+                "max_retries",
+                format!("must be a whole number from 0 to {MAX_RETRIES}"),
+            );
         }
         fits.unwrap_or_default()
     }

@@ -14,7 +14,11 @@ const DEPTH_MAX: usize = 256;
 /// Numbers are compared as exact decimals, so that two which one double stands for stay two. A text that is not JSON is its
 /// own canonical form.
 pub fn canonical(text: &str) -> String {
-    let mut reader = Reader { text, at: 0, depth: 0 };
+    let mut reader = Reader {
+        text,
+        at: 0,
+        depth: 0,
+    };
     let mut written = String::with_capacity(text.len());
     match reader.value(&mut written) {
         Some(()) if reader.peek().is_none() => written,
@@ -32,10 +36,7 @@ impl<'t> Reader<'t> {
     /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.at..)?;
-        let blanks = rest
-            .iter()
-            .take_while(|byte| byte.is_ascii_whitespace())
-            .count();
+        let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         self.at += blanks;
         rest.get(blanks).copied()
     }
@@ -183,7 +184,9 @@ struct Decimal {
 
 impl Decimal {
     fn read(token: &str) -> Option<Self> {
-        let (negative, token) = token.strip_prefix('-').map_or((false, token), |rest| (true, rest));
+        let (negative, token) = token
+            .strip_prefix('-')
+            .map_or((false, token), |rest| (true, rest));
         let (mantissa, exponent) = match token.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
             None => (token, 0),
@@ -214,9 +217,7 @@ impl Decimal {
         if self.digits.is_empty() {
             return Some("0".to_owned());
         }
-        let zeros = usize::try_from(self.exponent)
-            .ok()
-            .filter(|zeros| *zeros <= 20)?;
+        let zeros = usize::try_from(self.exponent).ok().filter(|zeros| *zeros <= 20)?;
         let sign = if self.negative { "-" } else { "" };
         let text = format!("{sign}{}{}", self.digits, "0".repeat(zeros));
         let fits = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();

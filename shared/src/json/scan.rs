@@ -97,8 +97,7 @@ impl Scan<'_> {
         self.key_is_next = false;
         if let Some(Some(from)) = self.objects.pop() {
             let doubled = doubled_key(self.text, &self.keys[from..]);
-            self.found
-                .extend(doubled.map(|end| (end, FaultKind::DoubledKey)));
+            self.found.extend(doubled.map(|end| (end, FaultKind::DoubledKey)));
             self.keys.truncate(from);
         }
     }

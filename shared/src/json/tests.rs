@@ -22,7 +22,11 @@ fn each_kind_of_fault_is_found_at_its_place() {
         (r#"{"a":1,"b":"\ud800"}"#, LoneSurrogate, "/b"),
         (r#"["\udc00\ud800"]"#, LoneSurrogate, "/0"),
         (r#"["\ud800\ud800"]"#, LoneSurrogate, "/0"),
-        (r#"{"a/b~c":[0,18446744073709551616]}"#, IntegerRange, "/a~1b~0c/1"),
+        (
+            r#"{"a/b~c":[0,18446744073709551616]}"#,
+            IntegerRange,
+            "/a~1b~0c/1",
+        ),
         ("-9223372036854775809", IntegerRange, ""),
         (r#"{"x":[[],{},1e400]}"#, FloatRange, "/x/2"),
         ("[-1.5E999]", FloatRange, "/0"),
@@ -144,7 +148,16 @@ fn the_canonical_form_tells_apart_what_one_double_stands_for() {
 
 #[test]
 fn a_text_that_is_not_json_is_its_own_canonical_form() {
-    for text in ["", "{", "[1,]x", "nope", "1 2", "{\"a\"}", "\"a", &"[".repeat(10_000)] {
+    for text in [
+        "",
+        "{",
+        "[1,]x",
+        "nope",
+        "1 2",
+        "{\"a\"}",
+        "\"a",
+        &"[".repeat(10_000),
+    ] {
         assert_eq!(canonical(text), text);
     }
 }
