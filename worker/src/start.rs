@@ -8,6 +8,7 @@ use tasker_shared::store::liveness::{LivenessKey, behind_pooler};
 use tasker_shared::store::migrations::{current_version, wanted_version};
 use tasker_shared::store::workers::{self, NewWorker};
 use tasker_shared::store::{self, queues, task_types, templates};
+use tasker_shared::task::QueueName;
 use tasker_shared::task::priority::undeclared;
 use tracing::{info, warn};
 
@@ -112,7 +113,7 @@ async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
     let queues = parts.config.task_queues.iter().map(|slots| &slots.queue);
     let missing = queues.filter(|queue| !declared.contains(queue));
     Ok(missing
-        .map(|queue| format!("`{queue}` {}", undeclared(&declared)))
+        .map(|queue| format!("`{queue}` {}", undeclared(declared.iter().map(QueueName::as_str))))
         .collect())
 }
 

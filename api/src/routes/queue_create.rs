@@ -15,10 +15,11 @@ use crate::db::{retried, write_failed};
 use crate::error::{ApiError, describe};
 use crate::fault::Fault;
 use crate::http::body::SingleBody;
+use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
+use crate::http::values;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
-use crate::submit::request::read_flat;
 
 /// Declare a queue
 ///
@@ -41,8 +42,7 @@ pub async fn create_queue(
     _: NoQuery,
     SingleBody(body, _held): SingleBody,
 ) -> Result<(StatusCode, Extension<ActedOn>, Json<QueueInfo>), ApiError> {
-    let request: QueueRequest = read_flat(&body)?;
-    let name = read_name(&request.name).map_err(|fault| ApiError::Refused(vec![fault]))?;
+    let name = read(Fields::of_body(&body)?).map_err(ApiError::Refused)?;
     caller.check(&name)?;
     let declared = retried(|| queues::create(&state.db, &name)).await;
     let status = match declared.map_err(write_failed)? {
@@ -59,15 +59,19 @@ pub async fn create_queue(
     Ok((status, acted_on, Json(queue)))
 }
 
-fn read_name(text: &str) -> Result<QueueName, Fault> {
+fn read(mut fields: Fields<'_>) -> Result<QueueName, Vec<Fault>> {
+    let name = fields.require("name", |raw| read_name(&values::text(raw)?));
+    let faults = fields.finish();
+    name.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+fn read_name(text: &str) -> Result<QueueName, String> {
     if let Some(queue) = QueueName::of_alias(text) {
-        let detail = format!("is an alias of the queue {queue}, which always exists; choose another name");
-        return Err(Fault::invalid("/name", detail));
+        return Err(format!(
+            "is an alias of the queue {queue}, which always exists; choose another name"
+        ));
     }
-    QueueName::parse(text).map_err(|_| {
-        let detail = "must match [a-z0-9][a-z0-9_.-]{0,63}, such as `team.mail`";
-        Fault::invalid("/name", detail)
-    })
+    QueueName::parse(text).map_err(|_| "must match [a-z0-9][a-z0-9_.-]{0,63}, such as `team.mail`".to_owned())
 }
 
 fn too_many() -> Fault {
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn an_alias_and_a_bad_name_are_rejected_with_the_way_out() {
-        let detail = |text: &str| read_name(text).expect_err("rejected").detail;
+        let detail = |text: &str| read_name(text).expect_err("rejected");
         assert!(detail("high").contains("alias of the queue high_priority"));
         for text in ["", "Mail", "a b", "-a", ".a", "ä", "a/b", &"a".repeat(65)] {
             assert!(detail(text).contains("[a-z0-9][a-z0-9_.-]{0,63}"), "{text:?}");

@@ -90,7 +90,7 @@ async fn templates_that_a_worker_brings_along_are_listed_and_shown(db: PgPool) {
     );
     let (code, text) = run(&[&shown[..], &["--version", "2.0.0"]].concat()).await;
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("No such template"), "{text}");
+    assert!(text.contains("Template not found"), "{text}");
 }
 
 #[sqlx::test(migrations = false)]
@@ -182,9 +182,24 @@ async fn dead_letters_are_listed_retried_and_purged(db: PgPool) {
     let retried = json(&["dlq", "retry", "--task-name", "example_failing", "--json"]).await;
     assert_eq!(retried["retried"], 1);
     small.server.wait_for(&id, "dead_letter", SOON).await;
-    let none = json(&["dlq", "purge", "--before", "2020-01-01T00:00:00Z", "--json"]).await;
+    let old = ["dlq", "purge", "--before", "2020-01-01T00:00:00Z"];
+    let none = json(&[&old[..], &["--yes", "--json"]].concat()).await;
     assert_eq!(none["matched"], 0);
-    let (code, text) = run(&["dlq", "purge"]).await;
+    for (refused, hint) in [
+        (&["dlq", "purge"][..], "--all"),
+        (&["dlq", "purge", "--yes"], "--all"),
+        (&["dlq", "retry"], "--all"),
+        (&["dlq", "purge", "--all"], "--yes"),
+        (&["dlq", "retry", "--all"], "--yes"),
+        (&old, "--yes"),
+    ] {
+        let (code, text) = run(refused).await;
+        assert_eq!(code, Some(2), "{refused:?}: {text}");
+        assert!(text.contains(hint), "{text}");
+    }
+    let (status, _) = small.server.get(&format!("/tasks/{id}")).await;
+    assert_eq!(status, 200);
+    let (code, text) = run(&["dlq", "purge", "--all", "--yes"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("PURGED"), "{text}");
     let (status, _) = small.server.get(&format!("/tasks/{id}")).await;

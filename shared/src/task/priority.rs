@@ -91,9 +91,10 @@ const LISTED_MAX: usize = 50;
 
 /// Returns what is wrong with a queue that is not among `declared`, and how to declare it; the sentence's subject is the
 /// caller's.
-pub fn undeclared(declared: &[QueueName]) -> String {
-    let names: Vec<&str> = declared.iter().take(LISTED_MAX).map(QueueName::as_str).collect();
-    let more = declared.len().saturating_sub(LISTED_MAX);
+pub fn undeclared<'a>(declared: impl IntoIterator<Item = &'a str>) -> String {
+    let mut declared = declared.into_iter();
+    let names: Vec<&str> = declared.by_ref().take(LISTED_MAX).collect();
+    let more = declared.count();
     let more = if more > 0 {
         format!(" and {more} more")
     } else {
@@ -160,9 +161,14 @@ mod tests {
     #[test]
     fn a_long_list_of_declared_queues_is_cut_and_counted() {
         let name = |number| QueueName::parse(&format!("q{number}")).expect("a name");
-        let text = undeclared(&(0..60).map(name).collect::<Vec<_>>());
+        let names: Vec<QueueName> = (0..60).map(name).collect();
+        let text = undeclared(names.iter().map(QueueName::as_str));
         assert!(text.ends_with("q48, q49 and 10 more"), "{text}");
-        assert!(undeclared(&QueueName::classes()).ends_with("high_priority, default, low_priority"));
+        let classes = QueueName::classes();
+        assert!(
+            undeclared(classes.iter().map(QueueName::as_str))
+                .ends_with("high_priority, default, low_priority")
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod workers;
 use serde::Serializer;
 
 pub use dead_letters::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetried};
-pub use problem::{Problem, ProblemPointer};
+pub use problem::{Problem, ProblemDescription, ProblemPointer};
 pub use queues::{QueueInfo, QueueRequest, QueueScaling, Queues};
 pub use sign_in::{AccessToken, ApiKey, ApiKeyCreated, ApiKeyRequest, ApiKeys};
 pub use tasks::{

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tasker_shared::config::AllowList;
 use url::Url;
 
+use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, Task, TaskError};
 use guard::Guard;
 
@@ -81,7 +82,7 @@ pub(super) fn task(private: AllowList) -> Task {
     let guard = Arc::new(Guard::new(private));
     // the client is made at the first request: an embedded worker that never makes one pays nothing
     let client = Arc::new(std::sync::OnceLock::<Client>::new());
-    Task::new("http_request", move |context, parameters| {
+    let task = Task::new("http_request", move |context, parameters| {
         let guard = Arc::clone(&guard);
         let client = Arc::clone(&client);
         async move {
@@ -91,9 +92,10 @@ pub(super) fn task(private: AllowList) -> Task {
             };
             run(&client, &guard, &context, parameters).await
         }
-    })
-    .description("Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail")
-    .timeout(Duration::from_mins(1))
+    });
+    retried_quickly(task, RETRIES)
+        .description("Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail")
+        .timeout(Duration::from_mins(1))
 }
 
 async fn run(
