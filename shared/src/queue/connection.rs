@@ -135,12 +135,12 @@ impl Error {
 
 /// What connects to Redis, and over TLS checks that it is Redis.
 fn client(config: &RedisConfig) -> Result<Client> {
+    // redis-rs takes what the process has chosen
+    tls::choose_provider();
     let url = config.url.expose_secret();
     if !url.starts_with("rediss:") {
         return Ok(Client::open(url)?);
     }
-    // redis-rs takes what the process has chosen
-    tls::choose_provider();
     let certificates = TlsCertificates {
         client_tls: None,
         root_cert: config
