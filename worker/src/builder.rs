@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tasker_shared::config::{EXIT_FAILURE, WorkerConfig};
+use tasker_shared::config::{EXIT_CONFIG, EXIT_FAILURE, WorkerConfig};
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::telemetry::{self, Component};
 use tracing::{error, warn};
@@ -87,7 +87,10 @@ impl WorkerBuilder {
             Ok(()) => 0,
             Err(error) => {
                 error!(error = &error as &dyn std::error::Error, "the worker ended");
-                EXIT_FAILURE
+                match error {
+                    RunError::Unsupported(_) => EXIT_CONFIG,
+                    _ => EXIT_FAILURE,
+                }
             }
         }
     }

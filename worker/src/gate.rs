@@ -120,8 +120,8 @@ async fn until_redis_answers(parts: &Parts) {
     while !parts.redis.is_open() {
         tokio::time::sleep(wait).await;
         match parts.queue.gives().await {
-            Ok(()) => parts.redis.open(),
-            Err(_) => parts.redis.close(),
+            Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.open(),
+            _ => parts.redis.close(),
         }
         wait = (wait * 2).min(*PROBE_WAIT.end());
     }

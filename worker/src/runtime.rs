@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::{self, Hint, Queue};
+use tasker_shared::queue::{self, Hint, Queue, ServerCheck};
 use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::{self, Kept, PgPool, workers};
 use tasker_shared::task::{QueueName, TaskStatus};
@@ -42,6 +42,9 @@ pub enum RunError {
     /// The Redis settings cannot be used.
     #[error("the Redis settings cannot be used")]
     Redis(#[source] queue::Error),
+    /// Postgres or Redis is one that Tasker cannot use; names the variable.
+    #[error("{0}")]
+    Unsupported(String),
     /// An address for health and metrics cannot be listened on.
     #[error("cannot listen on {0} for health and metrics")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),
@@ -81,6 +84,8 @@ pub(crate) struct Parts {
     pub(crate) gate: Gate,
     /// Whether Redis answers.
     pub(crate) redis: Gate,
+    /// Whether it is one that can be used.
+    pub(crate) redis_check: ServerCheck,
     pub(crate) paused: Paused,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) throughput: Throughput,
@@ -161,6 +166,7 @@ pub(crate) async fn run(
         suspect_turn: Mutex::new(()),
         gate: Gate::of_postgres(config.breaker),
         redis: Gate::of_redis(config.breaker),
+        redis_check: ServerCheck::default(),
         paused: Paused::default(),
         heartbeat: Heartbeat::default(),
         throughput: Throughput::new(queues(&config)),
@@ -170,7 +176,7 @@ pub(crate) async fn run(
     });
     let dropped = DropGuards::of(&parts);
     http::serve(&parts).await?;
-    if let Some(key) = start::register(&parts).await {
+    if let Some(key) = start::register(&parts).await? {
         info!(worker_id = %parts.worker_id, "the worker is registered and drains its queues");
         let loops = claim_loops(&parts).map_err(RunError::Redis)?;
         for _ in 0..FLUSHERS {
@@ -256,6 +262,13 @@ fn spawn_duties(parts: &Arc<Parts>) {
     if parts.config.mode.uses_redis() {
         shutdown.spawn_named("cancellation listener", cancel::listen(Arc::clone(parts)));
         shutdown.spawn_named("redis watch", gate::watch_redis(Arc::clone(parts)));
+        let checked = Arc::clone(parts);
+        shutdown.spawn_named("redis check", async move {
+            checked
+                .redis_check
+                .keep(&checked.queue, checked.shutdown.soft())
+                .await;
+        });
     }
     shutdown.spawn_named("cancellation look", cancel::look(Arc::clone(parts)));
     let reports = parts.reports.clone();

@@ -10,7 +10,7 @@ use tasker_shared::store::workers::{self, NewWorker};
 use tasker_shared::store::{self, queues, task_types, templates};
 use tracing::{info, warn};
 
-use crate::runtime::Parts;
+use crate::runtime::{Parts, RunError};
 use crate::{WorkerConfig, identity};
 
 /// Time between looks at what is not there yet.
@@ -32,21 +32,22 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
 }
 
 /// Waits for Postgres at the right version, for Redis if nothing can be done without it, and for the API; then registers.
-/// Nothing if the worker was stopped meanwhile.
-pub(crate) async fn register(parts: &Parts) -> Option<LivenessKey> {
+/// `None` if the worker was stopped meanwhile.
+pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunError> {
     tokio::select! {
         biased;
-        () = parts.shutdown.soft().cancelled() => None,
+        () = parts.shutdown.soft().cancelled() => Ok(None),
         key = async {
-            wait_for_schema(parts).await;
+            wait_for_schema(parts).await?;
             wait_for_redis(parts).await;
+            check_redis(parts).await?;
             wait_for_api(parts).await;
-            until_registered(parts).await
-        } => Some(key),
+            Ok(until_registered(parts).await)
+        } => key.map(Some),
     }
 }
 
-async fn wait_for_schema(parts: &Parts) {
+async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
     let wanted = wanted_version();
     let mut said = None;
     loop {
@@ -54,8 +55,14 @@ async fn wait_for_schema(parts: &Parts) {
             Ok(version) => (format!("version {version}"), version >= wanted),
             Err(error) => (format!("no answer: {error}"), false),
         };
+        if let Ok(version) = store::server_version(&parts.db).await
+            && let Some(why) = store::unsupported_postgres(version)
+        {
+            return Err(RunError::Unsupported(format!("DATABASE_URL: {why}")));
+        }
         if ready {
-            return info!(wanted, "Postgres has the schema that this worker needs");
+            info!(wanted, "Postgres has the schema that this worker needs");
+            return Ok(());
         }
         if said.as_ref() != Some(&state) {
             info!(wanted, %state, "waiting for Postgres to have the schema that this worker needs");
@@ -76,6 +83,17 @@ async fn wait_for_redis(parts: &Parts) {
             warn!(%error, "waiting for Redis, which this mode cannot do without");
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Refuses a Redis that can never be used. One that does not answer is checked when it does.
+async fn check_redis(parts: &Parts) -> Result<(), RunError> {
+    if !parts.config.mode.uses_redis() {
+        return Ok(());
+    }
+    match parts.queue.server_report().await.map(|report| report.unsupported) {
+        Ok(Some(why)) => Err(RunError::Unsupported(format!("REDIS_URL: {why}"))),
+        _ => Ok(()),
     }
 }
 

@@ -154,7 +154,10 @@ impl RedisConfig {
 fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString, String> {
     const ALLOWED: &str = "must be a URL like redis://host:6379 or rediss://host:6379/0";
     if names_several_hosts(text) {
-        return Err("names several hosts, and Tasker connects to one; Redis Cluster and Sentinel are not supported".to_owned());
+        return Err(
+            "names several hosts, and Tasker connects to one; Redis Cluster and Sentinel are not supported"
+                .to_owned(),
+        );
     }
     let mut url = Url::parse(text).map_err(|_| ALLOWED)?;
     let database = url.path().trim_start_matches('/');
@@ -163,7 +166,9 @@ fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString
         return Err(ALLOWED.to_owned());
     }
     if url.fragment().is_some() {
-        return Err("has a `#` part, which is not supported; a private authority goes into REDIS_CA_FILE".to_owned());
+        return Err(
+            "has a `#` part, which is not supported; a private authority goes into REDIS_CA_FILE".to_owned(),
+        );
     }
     for (name, value) in url.query_pairs() {
         match (&*name, &*value) {

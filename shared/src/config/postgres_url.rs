@@ -13,7 +13,8 @@ use url::Url;
 use super::host::{Host, ProcessHost};
 use crate::tls;
 
-const ALLOWED: &str = "must be a URL like postgres://user:password@host:5432/database or postgres://user@[::1]/database";
+const ALLOWED: &str =
+    "must be a URL like postgres://user:password@host:5432/database or postgres://user@[::1]/database";
 /// The options that are applied, as a message lists them.
 const SUPPORTED: &str = "application_name, connect_timeout, dbname, host, hostaddr, options, password, port, sslcert, \
                          sslkey, sslmode, sslrootcert, statement-cache-capacity, target_session_attrs, user";
@@ -76,11 +77,7 @@ impl PostgresUrl {
 }
 
 /// Reads a URL; all of its faults at once.
-pub(super) fn read(
-    text: &str,
-    client: Client,
-    host: &dyn Host,
-) -> Result<PostgresUrl, Vec<Fault>> {
+pub(super) fn read(text: &str, client: Client, host: &dyn Host) -> Result<PostgresUrl, Vec<Fault>> {
     let mut reading = Reading {
         client,
         host,
@@ -213,7 +210,10 @@ impl Reading<'_> {
     }
 
     fn connect_timeout(&mut self, value: &str) -> Option<Duration> {
-        let seconds = value.parse().ok().filter(|seconds| (1..=CONNECT_SECONDS_MAX).contains(seconds));
+        let seconds = value
+            .parse()
+            .ok()
+            .filter(|seconds| (1..=CONNECT_SECONDS_MAX).contains(seconds));
         if seconds.is_none() {
             self.fault(format!(
                 "`connect_timeout` must be a number of seconds from 1 to {CONNECT_SECONDS_MAX}"
@@ -253,7 +253,13 @@ impl Reading<'_> {
             _ => {}
         }
         if let Some(certificate) = &certificate {
-            self.file("sslcert", certificate, certificate_at, "certificate", is_certificate);
+            self.file(
+                "sslcert",
+                certificate,
+                certificate_at,
+                "certificate",
+                is_certificate,
+            );
         }
         if let Some(key) = &key {
             self.file("sslkey", key, key_at, "unencrypted private key", is_key);
@@ -332,11 +338,18 @@ impl Reading<'_> {
     }
 
     /// The value of a URL, or else that of a variable, with its name.
-    fn or_variable(&self, value: Option<String>, name: &'static str) -> (Option<String>, Option<&'static str>) {
+    fn or_variable(
+        &self,
+        value: Option<String>,
+        name: &'static str,
+    ) -> (Option<String>, Option<&'static str>) {
         if value.is_some() {
             return (value, None);
         }
-        let value = self.host.variable(name).and_then(|value| value.into_string().ok());
+        let value = self
+            .host
+            .variable(name)
+            .and_then(|value| value.into_string().ok());
         let value = value.filter(|value| !value.is_empty());
         (value, Some(name))
     }
@@ -373,7 +386,9 @@ pub(super) fn names_several_hosts(text: &str) -> bool {
 /// The message about an option of a URL that is not supported, continuing "NAME: ".
 pub(super) fn unknown_option(name: &str, supported: &str) -> String {
     // anything else may be a piece of a password
-    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let is_name = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     let option = if is_name && name.len() <= NAME_CHARS_MAX {
         format!("has the option `{name}`, which is not supported")
     } else {

@@ -64,7 +64,11 @@ impl<'a> Reader<'a> {
         client: Client,
         message: Option<&str>,
     ) {
-        for fault in postgres_url::read(url, client, self.host).err().into_iter().flatten() {
+        for fault in postgres_url::read(url, client, self.host)
+            .err()
+            .into_iter()
+            .flatten()
+        {
             match fault.variable {
                 Some(variable) => self.add_once(variable, &fault.message),
                 None => self.problem(name, message.unwrap_or(&fault.message)),

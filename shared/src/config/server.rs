@@ -94,7 +94,7 @@ pub struct ServerConfig {
     pub run_migrations: bool,
     /// The most time that migrations may take.
     pub migration_timeout: Duration,
-    /// Further tries of migrations that fail.
+    /// Further tries of migrations after a lost connection.
     pub migration_retries: u32,
     /// How long a stop waits for requests in progress.
     pub shutdown_timeout: Duration,

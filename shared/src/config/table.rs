@@ -377,7 +377,7 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         "DB_MIGRATION_RETRIES",
         Some("3"),
-        "Further tries of migrations that fail",
+        "Further tries of migrations after a lost connection",
     ),
     entry(
         Worker,

@@ -10,6 +10,7 @@ pub mod keys;
 mod lists;
 mod pop;
 mod rebuild;
+mod server_check;
 
 pub use connection::Queue;
 pub use events::Cancellations;
@@ -17,6 +18,7 @@ pub use keys::Keys;
 pub use lists::Hint;
 pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
 pub use rebuild::NewList;
+pub use server_check::{ServerCheck, ServerReport};
 
 /// A command failed, or Redis did not answer in time.
 #[derive(Debug, thiserror::Error)]

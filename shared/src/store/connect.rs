@@ -107,3 +107,36 @@ pub async fn connection_takes_writes(db: impl PgExecutor<'_>) -> Result<bool> {
 pub async fn is_up(db: &PgPool) -> Result<()> {
     sqlx::query!("SELECT 1 AS one").fetch_one(db).await.map(drop)
 }
+
+/// The oldest major version of Postgres that Tasker works with.
+const POSTGRES_MIN: u32 = 14;
+
+/// Asks Postgres for its version, as `server_version_num` has it: 150018 for 15.18. `None` where it is not sent.
+pub async fn server_version(db: &PgPool) -> Result<Option<u32>> {
+    let mut connection = db.acquire().await?;
+    connection.ping().await?;
+    Ok(connection.server_version_num())
+}
+
+/// Why a Postgres of that `server_version_num` is not supported.
+pub fn unsupported_postgres(version: Option<u32>) -> Option<String> {
+    let version = version.filter(|version| *version < POSTGRES_MIN * 10_000)?;
+    let (major, minor) = (version / 10_000, version % 100);
+    Some(format!(
+        "the database is Postgres {major}.{minor}, and Tasker needs {POSTGRES_MIN} or newer"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_postgres_is_named_with_its_version() {
+        let old = unsupported_postgres(Some(130_022)).expect("too old");
+        assert!(old.contains("13.22") && old.contains("14 or newer"), "{old}");
+        for version in [None, Some(140_000), Some(150_018), Some(180_000)] {
+            assert_eq!(unsupported_postgres(version), None);
+        }
+    }
+}
