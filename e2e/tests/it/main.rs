@@ -38,3 +38,4 @@ mod side_by_side;
 mod sign_in;
 mod stops;
 mod traces;
+mod unfit_services;

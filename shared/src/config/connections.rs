@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::environment::Environment;
+use super::environment::{DispatchMode, Environment};
 use super::postgres_url::{Client, names_several_hosts, unknown_option};
 use super::reader::Reader;
 use super::secrets::is_sample;
@@ -116,11 +116,14 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment, mode: DispatchMode) -> Self {
         let text = reader.secret("REDIS_URL").unwrap_or_default();
         let password = reader.secret("REDIS_PASSWORD");
-        refuse_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
-        refuse_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
+        // a password that is not used may be anything
+        if mode.uses_redis() {
+            refuse_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
+            refuse_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
+        }
         let url = match redis_url(text.expose_secret().trim(), password.as_ref()) {
             Ok(url) => url,
             Err(message) => {
@@ -296,8 +299,27 @@ mod tests {
             "redis:///1",
             "redis://cache/x",
             "redis+unix:///s",
+            "redis://0.0.0.0:6379",
         ] {
             assert!(redis_url(url, None).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn options_hosts_and_parts_that_redis_urls_lack_are_named() {
+        for (url, expected) in [
+            ("redis://cache?db=2", "the option `db`"),
+            ("rediss://cache?ssl_cert_reqs=none", "the option `ssl_cert_reqs`"),
+            ("redis://cache?protocol=4", "`protocol` must be"),
+            ("rediss://cache/#insecure", "REDIS_CA_FILE"),
+            ("redis://one:6379,two:6379", "several hosts"),
+            ("redis://one,two", "several hosts"),
+        ] {
+            let fault = redis_url(url, None).expect_err(url);
+            assert!(fault.contains(expected), "{url}: {fault}");
+        }
+        for url in ["redis://[::1]:6379", "rediss://[::1]/1", "redis://cache?protocol=resp3"] {
+            assert!(redis_url(url, None).is_ok(), "{url}");
         }
     }
 }
