@@ -219,8 +219,14 @@ fn log_up_to_date() {
 }
 
 /// What the migrations wait for, for the case that the time is over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress(Mutex<String>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Mutex::new("Postgres did not answer".to_owned()))
+    }
+}
 
 impl Progress {
     fn set(&self, text: impl Into<String>) {

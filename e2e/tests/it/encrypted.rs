@@ -164,7 +164,10 @@ async fn faults_of_tls_options_end_the_start_with_their_names() {
     let nowhere = "postgres://tasker@127.0.0.1:1/t";
     for program in ["tasker-server", "tasker-worker"] {
         for (options, words) in [
-            ("?sslmode=bogus", &["DATABASE_URL", "`sslmode`", "verify-full"][..]),
+            (
+                "?sslmode=bogus",
+                &["DATABASE_URL", "`sslmode`", "verify-full"][..],
+            ),
             (
                 "?sslmode=verify-ca&sslrootcert=/gone/ca.pem",
                 &["DATABASE_URL", "`sslrootcert`", "/gone/ca.pem", "No such file"],

@@ -118,9 +118,21 @@ async fn answers_are_decompressed_and_decoded_within_the_limit_and_the_rest_is_b
         (ok(plain, b"caf\xe9"), "café", "text"),
         (ok(&zipped, &gzip(b"caf\xe9")), "café", "text"),
         (ok(brotli, b"\x0b\x02\x80hello\x03"), "hello", "text"),
-        (ok(deflate, b"\x78\x9c\xcb\x48\xcd\xc9\xc9\x07\x00\x06\x2c\x02\x15"), "hello", "text"),
-        (ok("content-type: image/png\r\n", b"\x89PNG\0"), "iVBORwA=", "base64"),
-        (ok("content-encoding: unknown\r\n", b"\x28\xb5\x2f\xfd"), "KLUv/Q==", "base64"),
+        (
+            ok(deflate, b"\x78\x9c\xcb\x48\xcd\xc9\xc9\x07\x00\x06\x2c\x02\x15"),
+            "hello",
+            "text",
+        ),
+        (
+            ok("content-type: image/png\r\n", b"\x89PNG\0"),
+            "iVBORwA=",
+            "base64",
+        ),
+        (
+            ok("content-encoding: unknown\r\n", b"\x28\xb5\x2f\xfd"),
+            "KLUv/Q==",
+            "base64",
+        ),
         (ok("", b""), "", "text"),
     ] {
         let task = call(&small, answer, "GET", "completed").await;
@@ -174,6 +186,9 @@ async fn a_date_in_retry_after_is_when_the_next_try_is_due(db: PgPool) {
         };
         let wait = time("run_at") - time("updated_at");
         let wait = wait.to_std().expect("ahead");
-        assert!(wait > Duration::from_secs(110) && wait <= Duration::from_secs(121), "{wait:?}");
+        assert!(
+            wait > Duration::from_secs(110) && wait <= Duration::from_secs(121),
+            "{wait:?}"
+        );
     }
 }

@@ -29,11 +29,22 @@ async fn a_redis_cluster_ends_the_start_of_server_and_worker(db: PgPool) {
     let database = sqlx::ConnectOptions::to_url_lossy(&*db.connect_options());
     let system = System::on(database.as_str(), &redis.url());
     serve(&system).await;
-    for (program, address) in [("tasker-server", "LISTEN_ADDRS"), ("tasker-worker", "WORKER_LISTEN_ADDR")] {
+    for (program, address) in [
+        ("tasker-server", "LISTEN_ADDRS"),
+        ("tasker-worker", "WORKER_LISTEN_ADDR"),
+    ] {
         let mut running = system.spawn(program, address, &[]);
-        assert_eq!(running.process.wait().await.code(), Some(78), "{}", running.process.log());
+        assert_eq!(
+            running.process.wait().await.code(),
+            Some(78),
+            "{}",
+            running.process.log()
+        );
         let log = running.process.log();
-        assert!(log.contains("REDIS_URL") && log.contains("cluster-enabled"), "{log}");
+        assert!(
+            log.contains("REDIS_URL") && log.contains("cluster-enabled"),
+            "{log}"
+        );
     }
     let polling = system.with("TASKER_DEPLOYMENT_MODE", "PollingOnly");
     let server = polling.server(&[]).await;
@@ -55,7 +66,11 @@ async fn a_redis_cluster_that_comes_later_is_shown_and_not_used(db: PgPool) {
     says_of_redis(&server, "cluster-enabled").await;
     says_of_redis(&worker, "cluster-enabled").await;
     let (status, _) = server.get("/health/ready").await;
-    assert_eq!(status, StatusCode::OK, "nothing that a client asks for depends on Redis");
+    assert_eq!(
+        status,
+        StatusCode::OK,
+        "nothing that a client asks for depends on Redis"
+    );
     for number in 0..5 {
         let id = server.submit(&echo(number)).await;
         server.wait_for(&id, "completed", SOON).await;
@@ -88,18 +103,27 @@ async fn a_postgres_that_becomes_read_only_is_not_ready_before_any_write_fails()
     let postgres = PostgresServer::start().await;
     let system = System::on(&postgres.url(), &tasker_testkit::redis_url());
     let server = system.server(&[]).await;
-    let mut admin = PgConnection::connect(&postgres.url()).await.expect("a connection");
+    let mut admin = PgConnection::connect(&postgres.url())
+        .await
+        .expect("a connection");
     let mut set = async |value: &'static str| {
-        let statement = sqlx::AssertSqlSafe(format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
+        let statement = sqlx::AssertSqlSafe(format!(
+            "ALTER SYSTEM SET default_transaction_read_only = {value}"
+        ));
         sqlx::raw_sql(statement).execute(&mut admin).await.expect("set");
-        sqlx::raw_sql("SELECT pg_reload_conf()").execute(&mut admin).await.expect("read");
+        sqlx::raw_sql("SELECT pg_reload_conf()")
+            .execute(&mut admin)
+            .await
+            .expect("read");
     };
     set("on").await;
     eventually("the server is not ready", SOON, async || {
         let (status, health) = server.get("/health/ready").await;
         status == StatusCode::SERVICE_UNAVAILABLE
             && health["postgres"] == "read_only"
-            && health["causes"].to_string().contains("default_transaction_read_only")
+            && health["causes"]
+                .to_string()
+                .contains("default_transaction_read_only")
     })
     .await;
     set("off").await;
@@ -129,7 +153,10 @@ async fn postgres_and_redis_are_reached_by_ipv6() {
 #[tokio::test]
 async fn a_standby_is_not_connected_to_where_the_url_asks_for_writes() {
     let postgres = PostgresServer::start_with(&[("default_transaction_read_only", "on")]).await;
-    let url = format!("{}?target_session_attrs=read-write&connect_timeout=3", postgres.url());
+    let url = format!(
+        "{}?target_session_attrs=read-write&connect_timeout=3",
+        postgres.url()
+    );
     let system = System::on(&url, &tasker_testkit::redis_url());
     let mut process = system.run("tasker-server", &["migrate", "status"], &[]);
     assert_eq!(process.wait().await.code(), Some(1), "{}", process.log());
@@ -139,11 +166,23 @@ async fn a_standby_is_not_connected_to_where_the_url_asks_for_writes() {
 #[tokio::test]
 async fn options_of_urls_that_are_not_supported_end_the_start_with_their_names() {
     for program in ["tasker-server", "tasker-worker"] {
-        let system = System::on("postgres://t@127.0.0.1:1/t?keepalives=1&pool=3", "redis://127.0.0.1:1?db=2");
+        let system = System::on(
+            "postgres://t@127.0.0.1:1/t?keepalives=1&pool=3",
+            "redis://127.0.0.1:1?db=2",
+        );
         let mut process = system.run(program, &[], &[]);
         assert_eq!(process.wait().await.code(), Some(78), "{}", process.log());
-        for word in ["`keepalives`", "`pool`", "supported options: application_name", "`db`"] {
-            assert!(process.log().contains(word), "{word} is missing in {}", process.log());
+        for word in [
+            "`keepalives`",
+            "`pool`",
+            "supported options: application_name",
+            "`db`",
+        ] {
+            assert!(
+                process.log().contains(word),
+                "{word} is missing in {}",
+                process.log()
+            );
         }
     }
 }

@@ -318,7 +318,11 @@ mod tests {
             let fault = redis_url(url, None).expect_err(url);
             assert!(fault.contains(expected), "{url}: {fault}");
         }
-        for url in ["redis://[::1]:6379", "rediss://[::1]/1", "redis://cache?protocol=resp3"] {
+        for url in [
+            "redis://[::1]:6379",
+            "rediss://[::1]/1",
+            "redis://cache?protocol=resp3",
+        ] {
             assert!(redis_url(url, None).is_ok(), "{url}");
         }
     }

@@ -461,29 +461,54 @@ mod tests {
         for (options, expected) in [
             ("sslmode=bogus", "`sslmode` must be one of disable, allow"),
             ("sslmode=VERIFY-CA", "`sslmode` must be one of"),
-            ("sslmode=verify-ca&sslrootcert=/gone.pem", "`sslrootcert`: `/gone.pem` cannot be read"),
-            ("sslmode=verify-ca&sslrootcert=/empty.pem", "`sslrootcert`: `/empty.pem` holds no certificate"),
-            ("sslmode=verify-full&sslrootcert=system", "`sslrootcert=system` is not supported"),
+            (
+                "sslmode=verify-ca&sslrootcert=/gone.pem",
+                "`sslrootcert`: `/gone.pem` cannot be read",
+            ),
+            (
+                "sslmode=verify-ca&sslrootcert=/empty.pem",
+                "`sslrootcert`: `/empty.pem` holds no certificate",
+            ),
+            (
+                "sslmode=verify-full&sslrootcert=system",
+                "`sslrootcert=system` is not supported",
+            ),
             ("sslcert=/ca.pem", "`sslcert` is set, but `sslkey` is not"),
-            ("sslkey=-----BEGIN%20PRIVATE", "`sslkey` must be the path of a file"),
+            (
+                "sslkey=-----BEGIN%20PRIVATE",
+                "`sslkey` must be the path of a file",
+            ),
         ] {
             let faults = faults(&format!("{BASE}?{options}"), &host);
-            assert!(faults.iter().any(|fault| fault.contains(expected)), "{options}: {faults:?}");
+            assert!(
+                faults.iter().any(|fault| fault.contains(expected)),
+                "{options}: {faults:?}"
+            );
         }
-        let both = faults(&format!("{BASE}?sslmode=bogus&sslrootcert=/gone.pem&pool=5"), &host);
+        let both = faults(
+            &format!("{BASE}?sslmode=bogus&sslrootcert=/gone.pem&pool=5"),
+            &host,
+        );
         assert_eq!(both.len(), 3, "{both:?}");
     }
 
     #[test]
     fn the_variables_of_libpq_count_where_the_url_says_nothing() {
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let host = FakeHost::with(&[("PGSSLMODE", "require"), ("PGSSLROOTCERT", "/ca.pem")]).file("/ca.pem", pem);
+        let host =
+            FakeHost::with(&[("PGSSLMODE", "require"), ("PGSSLROOTCERT", "/ca.pem")]).file("/ca.pem", pem);
         assert_eq!(mode(BASE, &host), "VerifyCa");
         assert_eq!(mode(&format!("{BASE}?sslmode=disable"), &host), "Disable");
         let host = FakeHost::with(&[("PGSSLMODE", "bogus"), ("PGSSLROOTCERT", "/gone.pem")]);
         let faults = faults(BASE, &host);
-        assert!(faults[0].starts_with("PGSSLMODE: `sslmode` must be"), "{faults:?}");
-        assert!(faults[1].starts_with("PGSSLROOTCERT: `sslrootcert`: `/gone.pem` cannot"), "{faults:?}");
+        assert!(
+            faults[0].starts_with("PGSSLMODE: `sslmode` must be"),
+            "{faults:?}"
+        );
+        assert!(
+            faults[1].starts_with("PGSSLROOTCERT: `sslrootcert`: `/gone.pem` cannot"),
+            "{faults:?}"
+        );
     }
 
     #[test]
@@ -505,7 +530,8 @@ mod tests {
             let name = option.split('=').next().expect("a name");
             let faults = faults(&format!("{BASE}?{option}"), &host);
             assert!(
-                faults[0].contains(&format!("the option `{name}`")) && faults[0].contains("target_session_attrs"),
+                faults[0].contains(&format!("the option `{name}`"))
+                    && faults[0].contains("target_session_attrs"),
                 "{faults:?}"
             );
         }
@@ -563,7 +589,10 @@ mod tests {
             let url = read(url, Client::Tasker, &host).expect("sound");
             assert_eq!(url.options.get_host(), "::1");
         }
-        for url in ["postgres:///db?host=/run/postgresql", "postgres://u@%2Frun%2Fpostgresql/db"] {
+        for url in [
+            "postgres:///db?host=/run/postgresql",
+            "postgres://u@%2Frun%2Fpostgresql/db",
+        ] {
             let url = read(url, Client::Tasker, &host).expect("sound");
             let socket = url.options.get_socket().expect("a socket");
             assert!(socket.starts_with("/run/postgresql"), "{}", socket.display());

@@ -188,7 +188,11 @@ fn a_host_may_be_an_address_of_ipv6_and_not_several() {
     }
     let host = FakeHost::with(&[("POSTGRES_HOST", "one,two")]);
     assert!(text(server(&[], &host)).contains("POSTGRES_HOST: names several hosts"));
-    let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", "[::1]:8000"), ("TRUSTED_PROXIES", "::1,[fd00::]/8")]);
+    let host = FakeHost::with(&[
+        DATABASE,
+        ("LISTEN_ADDRS", "[::1]:8000"),
+        ("TRUSTED_PROXIES", "::1,[fd00::]/8"),
+    ]);
     assert!(server(&[], &host).is_ok());
 }
 

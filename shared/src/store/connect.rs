@@ -112,10 +112,17 @@ pub async fn is_up(db: &PgPool) -> Result<()> {
 const POSTGRES_MIN: u32 = 14;
 
 /// Asks Postgres for its version, as `server_version_num` has it: 150018 for 15.18. `None` where it is not sent.
+///
+/// Over a connection made for that: a pool would keep to itself why it has none.
 pub async fn server_version(db: &PgPool) -> Result<Option<u32>> {
-    let mut connection = db.acquire().await?;
-    connection.ping().await?;
-    Ok(connection.server_version_num())
+    bounded(db.options().get_acquire_timeout(), async {
+        let connection = db.connect_options().connect().await?;
+        let version = connection.server_version_num();
+        // the answer is what counts
+        let _ = connection.close().await;
+        Ok(version)
+    })
+    .await
 }
 
 /// Why a Postgres of that `server_version_num` is not supported.
