@@ -12,7 +12,7 @@ use tasker_server::serve::{bind, doors, serve};
 use tasker_server::state::{AppState, Connections};
 use tasker_server::{operations_router, orchestrator, router};
 use tasker_shared::config::{
-    DeploymentMode, EXIT_FAILURE, EXIT_MIGRATION_TIMEOUT, ServerCommand, ServerConfig,
+    DeploymentMode, EXIT_CONFIG, EXIT_FAILURE, EXIT_MIGRATION_TIMEOUT, ServerCommand, ServerConfig,
 };
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::queue::Queue;
@@ -88,6 +88,14 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         .await
         .context("cannot declare the queues")?;
     let queue = Arc::new(Queue::new(&config.redis).context("cannot use REDIS_URL")?);
+    if config.mode.uses_redis()
+        // one that does not answer is checked when it does
+        && let Ok(report) = queue.server_report().await
+        && let Some(why) = report.unsupported
+    {
+        error!("REDIS_URL: {why}");
+        return Ok(EXIT_CONFIG);
+    }
     let mut listeners = Vec::new();
     for address in &config.listen_addrs {
         listeners.push(bind(*address).await?);
@@ -154,9 +162,13 @@ async fn migrate(db: &PgPool, config: &ServerConfig) -> anyhow::Result<i32> {
 fn outcome(result: Result<(), Failure>) -> anyhow::Result<i32> {
     match result {
         Ok(()) => Ok(0),
-        Err(failure @ Failure::TimedOut) => {
+        Err(failure @ Failure::TimedOut(_)) => {
             error!(%failure, "giving up");
             Ok(EXIT_MIGRATION_TIMEOUT)
+        }
+        Err(failure @ Failure::Unsupported(_)) => {
+            error!("DATABASE_URL: {failure}");
+            Ok(EXIT_CONFIG)
         }
         Err(failure) => Err(failure.into()),
     }

@@ -2,9 +2,10 @@
 //! by hand: what there is, and what a run would do.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tasker_shared::store::migrations::{self, MigrateError, MigrationState, MigrationStatus};
+use tasker_shared::store::migrations::{self, MigrateError, MigrationState, MigrationStatus, Stage};
 use tasker_shared::store::{self, PgPool};
 use tracing::{info, warn};
 
@@ -15,15 +16,21 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause between tries.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// A wait for the lock that lasts longer than this is logged.
+const LOCK_QUIET: Duration = Duration::from_secs(3);
+
 /// Why the schema is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The time is over.
-    #[error("migrations were not done within DB_MIGRATION_TIMEOUT")]
-    TimedOut,
+    #[error("migrations were not done within DB_MIGRATION_TIMEOUT: {0}")]
+    TimedOut(String),
     /// A migration failed for good.
-    #[error("a migration failed")]
-    Migration(#[source] MigrateError),
+    #[error("{0}")]
+    Migration(String),
+    /// Postgres is of a version that is not supported.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 /// How patient to be.
@@ -31,30 +38,43 @@ pub enum Failure {
 pub struct Patience {
     /// The most time for everything.
     pub timeout: Duration,
-    /// Further tries of migrations that fail for a reason that may pass.
+    /// Further tries after a connection was lost.
     pub retries: u32,
 }
 
 /// Applies what is missing, once Postgres is there.
 pub async fn run(db: &PgPool, patience: Patience) -> Result<(), Failure> {
-    tokio::time::timeout(patience.timeout, patiently(db, patience.retries))
+    let progress = Progress::default();
+    tokio::time::timeout(patience.timeout, patiently(db, patience.retries, &progress))
         .await
-        .map_err(|_| Failure::TimedOut)?
+        .map_err(|_| Failure::TimedOut(progress.get()))?
 }
 
-/// Waits until somebody else has migrated.
+/// Waits until another process has migrated.
 pub async fn wait_for_schema(db: &PgPool, timeout: Duration) -> Result<(), Failure> {
     let wanted = migrations::wanted_version();
+    let progress = Progress::default();
     let there = async {
         let mut pause = Pause::default();
-        while !matches!(migrations::current_version(db).await, Ok(version) if version >= wanted) {
-            info!(schema.wanted = wanted, "waiting for the schema");
+        loop {
+            wait_for_postgres(db, &progress).await?;
+            let found = migrations::current_version(db).await;
+            progress.set(match &found {
+                Ok(version) if *version >= wanted => return Ok(()),
+                Ok(version) => format!("the schema has version {version}, and this server needs {wanted}"),
+                Err(error) => describe(error),
+            });
+            info!(
+                schema.wanted = wanted,
+                state = progress.get(),
+                "waiting for the schema"
+            );
             pause.sleep().await;
         }
     };
     tokio::time::timeout(timeout, there)
         .await
-        .map_err(|_| Failure::TimedOut)
+        .map_err(|_| Failure::TimedOut(progress.get()))?
 }
 
 /// A line a migration: version, state, what it does.
@@ -102,42 +122,119 @@ pub fn plan(migrations: &[MigrationStatus]) -> String {
     text
 }
 
-async fn patiently(db: &PgPool, retries: u32) -> Result<(), Failure> {
-    wait_for_postgres(db).await;
-    log_pending(db).await;
+async fn patiently(db: &PgPool, retries: u32, progress: &Progress) -> Result<(), Failure> {
+    wait_for_postgres(db, progress).await?;
+    if is_up_to_date(db).await {
+        log_up_to_date();
+        return Ok(());
+    }
     let mut pause = Pause::default();
     for tries_left in (0..=retries).rev() {
-        match migrations::run(db).await {
-            Ok(()) => {
-                info!(
-                    schema.version = migrations::wanted_version(),
-                    "the schema is up to date"
-                );
-                return Ok(());
-            }
+        match apply(db, progress).await {
+            Ok(()) => break,
             Err(error) if tries_left > 0 && migrations::may_pass(&error) => {
                 warn!(%error, tries_left, "a migration failed and is tried again");
                 pause.sleep().await;
-                wait_for_postgres(db).await;
+                wait_for_postgres(db, progress).await?;
             }
-            Err(error) => return Err(Failure::Migration(error)),
+            Err(error) => return Err(Failure::Migration(explain(db, &error).await)),
         }
     }
+    log_up_to_date();
     Ok(())
 }
 
-async fn wait_for_postgres(db: &PgPool) {
+/// Applies what is missing, and says so when another process holds the lock for long.
+async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrateError> {
+    let run = migrations::run(db, |stage| {
+        progress.set(match stage {
+            Stage::Connecting => "Postgres did not answer",
+            Stage::WaitingForLock => "another process held the lock of the migrations",
+            Stage::Applying => "a migration was still running",
+        });
+    });
+    let mut run = std::pin::pin!(run);
+    match tokio::time::timeout(LOCK_QUIET, &mut run).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            info!(state = progress.get(), "the migrations are not done yet");
+            run.await
+        }
+    }
+}
+
+/// What Postgres says of a failed migration, and what helps.
+async fn explain(db: &PgPool, error: &MigrateError) -> String {
+    let Some(cause) = migrations::answer_to(error) else {
+        return format!("the migrations cannot be applied: {error}");
+    };
+    let mut text = match error {
+        MigrateError::ExecuteMigration(_, version) => format!("migration {version} failed: "),
+        _ => "a migration failed: ".to_owned(),
+    };
+    text.push_str(&describe(cause));
+    let remedies = migrations::remedies(db, cause).await.unwrap_or_default();
+    if !remedies.is_empty() {
+        let _ = write!(text, "; to mend it: {}", remedies.join("; "));
+    }
+    text
+}
+
+async fn wait_for_postgres(db: &PgPool, progress: &Progress) -> Result<(), Failure> {
     let mut pause = Pause::default();
-    while let Err(error) = store::is_up(db).await {
-        warn!(cause = describe(&error), "waiting for Postgres");
+    loop {
+        match store::server_version(db).await {
+            Ok(version) => {
+                return store::unsupported_postgres(version)
+                    .map_or(Ok(()), |why| Err(Failure::Unsupported(why)));
+            }
+            Err(error) => {
+                let cause = describe(&error);
+                warn!(cause, "waiting for Postgres");
+                progress.set(format!("Postgres cannot be used: {cause}"));
+            }
+        }
         pause.sleep().await;
     }
 }
 
-async fn log_pending(db: &PgPool) {
-    for migration in migrations::status(db).await.unwrap_or_default() {
+/// Whether there is nothing to apply, so that neither the lock nor the right to create is needed.
+async fn is_up_to_date(db: &PgPool) -> bool {
+    let status = migrations::status(db).await.unwrap_or_default();
+    for migration in &status {
         let state = migration.state.as_str();
         info!(migration.version, migration.description, state, "migration");
+    }
+    let done = |migration: &MigrationStatus| {
+        matches!(migration.state, MigrationState::Applied | MigrationState::Newer)
+    };
+    !status.is_empty() && status.iter().all(done)
+}
+
+fn log_up_to_date() {
+    info!(
+        schema.version = migrations::wanted_version(),
+        "the schema is up to date"
+    );
+}
+
+/// What the migrations wait for, for the case that the time is over.
+#[derive(Debug)]
+struct Progress(Mutex<String>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Mutex::new("Postgres did not answer".to_owned()))
+    }
+}
+
+impl Progress {
+    fn set(&self, text: impl Into<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
+    }
+
+    fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

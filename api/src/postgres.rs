@@ -4,6 +4,7 @@
 //! gives a sign of life meanwhile. Who waits for a statement longer than a moment looks for the last sign; without a recent
 //! one Postgres is asked for one, over a connection made for that, once for all who wait. Without an answer they stop waiting.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub struct Postgres {
     breaker: Breaker,
     /// When it last gave a sign of life.
     alive_at: Mutex<Instant>,
+    /// Whether it answered lately that it takes no writes.
+    read_only: AtomicBool,
     /// Asks for a look.
     wanted: Notify,
     /// What the last look found.
@@ -48,6 +51,7 @@ impl Postgres {
             db,
             breaker: Breaker::new("postgres", limits),
             alive_at: Mutex::new(Instant::now()),
+            read_only: AtomicBool::new(false),
             wanted: Notify::new(),
             looked: watch::Sender::new(None),
         }
@@ -56,6 +60,16 @@ impl Postgres {
     /// The breaker.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
+    }
+
+    /// Whether it takes no writes, by its last answer to that question.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it takes writes.
+    pub fn takes_writes(&self, takes_writes: bool) {
+        self.read_only.store(!takes_writes, Ordering::Relaxed);
     }
 
     /// Turns a caller away while the breaker is not closed.
@@ -133,16 +147,29 @@ impl Postgres {
             biased;
             () = stop.cancelled() => {}
             () = self.look() => {}
-            () = self.breaker.watch(async || takes_writes(&self.db, ANSWER_MAX).await.unwrap_or(false)) => {}
+            () = self.breaker.watch(async || self.ask().await.unwrap_or(false)) => {}
         }
+    }
+
+    /// Asks it whether it takes writes.
+    async fn ask(&self) -> store::Result<bool> {
+        let answer = takes_writes(&self.db, ANSWER_MAX).await;
+        // one that does not answer is unavailable, whatever it said before
+        self.takes_writes(*answer.as_ref().unwrap_or(&true));
+        answer
     }
 
     async fn look(&self) {
         loop {
             self.wanted.notified().await;
-            let answer = takes_writes(&self.db, ANSWER_MAX).await;
+            let answer = self.ask().await;
             match &answer {
-                Ok(_) => self.answered(),
+                Ok(true) => self.answered(),
+                Ok(false) => {
+                    self.sign_of_life();
+                    warn!("Postgres answers and takes no writes");
+                    self.breaker.failed();
+                }
                 Err(error) => {
                     warn!(cause = describe(error), "Postgres gives no sign of life");
                     self.breaker.failed();

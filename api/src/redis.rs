@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tasker_shared::circuit_breaker::{Breaker, Limits};
-use tasker_shared::queue::{self, Queue};
+use tasker_shared::queue::{self, Queue, ServerCheck};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -12,6 +12,7 @@ use tracing::warn;
 pub struct Redis {
     queue: Arc<Queue>,
     breaker: Breaker,
+    check: ServerCheck,
 }
 
 impl Redis {
@@ -20,6 +21,7 @@ impl Redis {
         Self {
             queue,
             breaker: Breaker::new("redis", limits),
+            check: ServerCheck::default(),
         }
     }
 
@@ -28,9 +30,14 @@ impl Redis {
         &self.breaker
     }
 
+    /// What this Redis is like, as far as it is known.
+    pub fn check(&self) -> &ServerCheck {
+        &self.check
+    }
+
     /// Carries out a command that can as well be left out; nothing if it was, or failed.
     pub async fn ask<T>(&self, command: impl AsyncFnOnce(&Queue) -> queue::Result<T>) -> Option<T> {
-        if !self.breaker.is_closed() {
+        if !self.breaker.is_closed() || self.check.is_unsupported() {
             self.breaker.refused();
             return None;
         }
@@ -50,12 +57,13 @@ impl Redis {
         answer.ok()
     }
 
-    /// Tries Redis while the breaker is open, until `stop`.
+    /// Tries Redis while the breaker is open, and checks what it is like at each new connection, until `stop`.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
             () = self.breaker.watch(async || self.queue.takes_writes().await.is_ok()) => {}
+            () = self.check.keep(&self.queue, &stop) => {}
         }
     }
 }

@@ -18,6 +18,7 @@ pub struct RedisServer {
     password: Option<String>,
     /// Its port and files for TLS.
     tls: Option<Tls>,
+    settings: Vec<String>,
     process: Process,
     folder: TempDir,
 }
@@ -35,7 +36,15 @@ impl RedisServer {
     /// # Panics
     /// If it cannot be started.
     pub async fn start() -> Self {
-        Self::start_with(None, None).await
+        Self::start_with(None, None, &[]).await
+    }
+
+    /// The same with further settings, such as `("cluster-enabled", "yes")`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_with_settings(settings: &[(&str, &str)]) -> Self {
+        Self::start_with(None, None, settings).await
     }
 
     /// The same, and it takes TLS with a certificate of `certificates` at [`Self::tls_url`].
@@ -48,7 +57,7 @@ impl RedisServer {
             certificate: certificates.certificate(),
             key: certificates.key(),
         };
-        Self::start_with(None, Some(tls)).await
+        Self::start_with(None, Some(tls), &[]).await
     }
 
     /// The same, and it asks for `password`, which a URL must be able to hold as it is.
@@ -56,17 +65,25 @@ impl RedisServer {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_with_password(password: &str) -> Self {
-        Self::start_with(Some(password.to_owned()), None).await
+        Self::start_with(Some(password.to_owned()), None, &[]).await
     }
 
-    async fn start_with(password: Option<String>, tls: Option<Tls>) -> Self {
+    async fn start_with(password: Option<String>, tls: Option<Tls>, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let port = steady_port();
-        let process = run(port, password.as_deref(), tls.as_ref(), &folder);
+        let settings: Vec<String> = settings
+            .iter()
+            .flat_map(|(name, value)| {
+                let words = value.split_whitespace().map(str::to_owned);
+                std::iter::once(format!("--{name}")).chain(words)
+            })
+            .collect();
+        let process = run(port, password.as_deref(), tls.as_ref(), &settings, &folder);
         let server = Self {
             port,
             password,
             tls,
+            settings,
             process,
             folder,
         };
@@ -113,6 +130,7 @@ impl RedisServer {
             self.port,
             self.password.as_deref(),
             self.tls.as_ref(),
+            &self.settings,
             &self.folder,
         );
         self.answers().await;
@@ -149,14 +167,21 @@ fn calls_in(line: &str) -> Option<(String, u64)> {
     Some((command.to_owned(), calls.parse().ok()?))
 }
 
-fn run(port: u16, password: Option<&str>, tls: Option<&Tls>, folder: &TempDir) -> Process {
+fn run(
+    port: u16,
+    password: Option<&str>,
+    tls: Option<&Tls>,
+    settings: &[String],
+    folder: &TempDir,
+) -> Process {
     let mut command = Command::new("redis-server");
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .arg("--port")
         .arg(port.to_string())
         .arg("--dir")
-        .arg(folder.path());
+        .arg(folder.path())
+        .args(settings);
     if let Some(password) = password {
         command.args(["--requirepass", password]);
     }

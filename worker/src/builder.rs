@@ -103,7 +103,7 @@ impl WorkerBuilder {
             Err(error) => {
                 error!(error = &error as &dyn std::error::Error, "the worker ended");
                 match error {
-                    RunError::UndeclaredQueues(_) => EXIT_CONFIG,
+                    RunError::UndeclaredQueues(_) | RunError::Unsupported(_) => EXIT_CONFIG,
                     _ => EXIT_FAILURE,
                 }
             }

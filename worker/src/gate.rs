@@ -122,7 +122,8 @@ async fn until_redis_answers(parts: &Parts) {
     while !parts.redis.is_open() {
         tokio::time::sleep(wait).await;
         match parts.queue.gives().await {
-            Ok(()) => parts.redis.open(),
+            Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.open(),
+            Ok(()) => parts.redis.close(),
             Err(error) => {
                 parts.redis.close();
                 if reminder.is_due(&error.to_string(), Instant::now()) {

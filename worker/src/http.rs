@@ -113,7 +113,7 @@ pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
 
 fn router(parts: Arc<Parts>) -> Router {
     Router::new()
-        .route("/health", get(live))
+        .route("/health", get(health))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/status", get(status))
@@ -123,6 +123,26 @@ fn router(parts: Arc<Parts>) -> Router {
 
 async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
+}
+
+/// That the process is alive, and what is known to be wrong with Redis.
+async fn health(State(parts): State<Arc<Parts>>) -> Json<Value> {
+    let mut health = json!({"status": "ok"});
+    if parts.config.mode.uses_redis() {
+        let report = parts.redis_check.report();
+        let degraded = report.unsupported.is_some() || !parts.redis.is_open();
+        health["redis"] = json!(if degraded { "degraded" } else { "ok" });
+        if degraded {
+            health["status"] = json!("degraded");
+        }
+        if let Some(why) = report.unsupported {
+            health["causes"] = json!([why]);
+        }
+        if let Some(warning) = report.warning {
+            health["warnings"] = json!([warning]);
+        }
+    }
+    Json(health)
 }
 
 fn is_ready(parts: &Parts) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::{self, Hint, Queue};
+use tasker_shared::queue::{self, Hint, Queue, ServerCheck};
 use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::{self, Kept, PgPool, workers};
 use tasker_shared::task::{QueueName, TaskStatus};
@@ -44,6 +44,9 @@ pub enum RunError {
     /// The Redis settings cannot be used.
     #[error("the Redis settings cannot be used")]
     Redis(#[source] queue::Error),
+    /// Postgres or Redis is one that Tasker cannot use; names the variable.
+    #[error("{0}")]
+    Unsupported(String),
     /// An address for health and metrics cannot be listened on.
     #[error("cannot listen on {0} for health and metrics")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),
@@ -88,6 +91,8 @@ pub(crate) struct Parts {
     pub(crate) gate: Gate,
     /// Whether Redis answers.
     pub(crate) redis: Gate,
+    /// Whether it is one that can be used.
+    pub(crate) redis_check: ServerCheck,
     pub(crate) paused: Paused,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) throughput: Throughput,
@@ -173,6 +178,7 @@ pub(crate) async fn run(
         suspect_turn: Mutex::new(()),
         gate: Gate::of_postgres(config.breaker),
         redis: Gate::of_redis(config.breaker),
+        redis_check: ServerCheck::default(),
         paused: Paused::default(),
         heartbeat: Heartbeat::default(),
         throughput: Throughput::new(queues(&config)),
@@ -270,6 +276,13 @@ fn spawn_duties(parts: &Arc<Parts>) {
     if parts.config.mode.uses_redis() {
         shutdown.spawn_named("cancellation listener", cancel::listen(Arc::clone(parts)));
         shutdown.spawn_named("redis watch", gate::watch_redis(Arc::clone(parts)));
+        let checked = Arc::clone(parts);
+        shutdown.spawn_named("redis check", async move {
+            checked
+                .redis_check
+                .keep(&checked.queue, checked.shutdown.soft())
+                .await;
+        });
     }
     shutdown.spawn_named("cancellation look", cancel::look(Arc::clone(parts)));
     shutdown.spawn_named("stops", pass_on_stops(Arc::clone(parts)));

@@ -48,22 +48,29 @@ pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunEr
         biased;
         () = parts.shutdown.soft().cancelled() => Ok(None),
         key = async {
-            wait_for_schema(parts).await;
+            wait_for_schema(parts).await?;
             check_queues(parts).await?;
             wait_for_redis(parts).await;
+            check_redis(parts).await?;
             wait_for_api(parts).await;
             Ok(until_registered(parts).await)
         } => key.map(Some),
     }
 }
 
-async fn wait_for_schema(parts: &Parts) {
+async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
     let wanted = wanted_version();
     let mut reminder = Reminder::default();
     loop {
+        if let Ok(version) = store::server_version(&parts.db).await
+            && let Some(why) = store::unsupported_postgres(version)
+        {
+            return Err(RunError::Unsupported(format!("DATABASE_URL: {why}")));
+        }
         match current_version(&parts.db).await {
             Ok(version) if version >= wanted => {
-                return info!(wanted, "Postgres has the schema that this worker needs");
+                info!(wanted, "Postgres has the schema that this worker needs");
+                return Ok(());
             }
             Ok(version) => {
                 if reminder.is_due(&version.to_string(), Instant::now()) {
@@ -153,6 +160,17 @@ async fn wait_for_redis(parts: &Parts) {
             );
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Refuses a Redis that can never be used. One that does not answer is checked when it does.
+async fn check_redis(parts: &Parts) -> Result<(), RunError> {
+    if !parts.config.mode.uses_redis() {
+        return Ok(());
+    }
+    match parts.queue.server_report().await.map(|report| report.unsupported) {
+        Ok(Some(why)) => Err(RunError::Unsupported(format!("REDIS_URL: {why}"))),
+        _ => Ok(()),
     }
 }
 

@@ -35,10 +35,13 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr
     nearest
 }
 
-/// An address, with or without a port, which some proxies add.
+/// An address, with or without the port or the brackets that some proxies add.
 fn hop_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse().map(|address: SocketAddr| address.ip());
-    text.parse().or_else(|_| with_port()).ok()
+    text.trim_matches(['[', ']'])
+        .parse()
+        .or_else(|_| with_port())
+        .ok()
 }
 
 /// Whether a browser says that a page of another site sent a request that may change something. Browsers send the password
@@ -103,6 +106,7 @@ mod tests {
         assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(of("10.0.0.1", &["9.9.9.9:567"]), "9.9.9.9");
         assert_eq!(of("10.0.0.1", &["[2001:db8::1]:567"]), "2001:db8::1");
+        assert_eq!(of("10.0.0.1", &["[2001:db8::1]"]), "2001:db8::1");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use tasker_shared::queue::ServerReport;
 use tasker_shared::store::{self, migrations, partitions, recover};
 use utoipa::ToSchema;
 
@@ -22,10 +23,31 @@ pub(super) const PARTITION_DAYS_MIN: i64 = 3;
 pub struct Health {
     /// `ok`; `degraded` while a part is away; `unavailable` where that makes the server useless.
     pub status: &'static str,
-    /// `ok` or `unavailable`.
+    /// `ok`, `read_only` where it takes no writes, or `unavailable`.
     pub postgres: &'static str,
-    /// `ok`, `degraded` while it is away, or `off` in `PollingOnly`.
+    /// `ok`, `degraded` while it does not answer or is not supported, or `off` in `PollingOnly`.
     pub redis: &'static str,
+    /// Why a part is not `ok`, where there is more to say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// What works and should be changed all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What Postgres is found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PostgresState {
+    Ok,
+    ReadOnly,
+    Unavailable,
+}
+
+/// What Redis is found to be.
+#[derive(Debug)]
+struct RedisState {
+    word: &'static str,
+    report: ServerReport,
 }
 
 /// That the server is alive.
@@ -76,8 +98,8 @@ pub struct DetailedHealth {
 #[utoipa::path(get, path = "/health", tag = "health",
     responses((status = 200, body = Health, description = "It is up")))]
 pub async fn health(State(state): State<AppState>) -> Json<Health> {
-    let (postgres, redis) = tokio::join!(postgres(&state, store::is_up(&state.db)), redis(&state));
-    Json(judged(postgres.is_some(), redis))
+    let (postgres, redis) = tokio::join!(postgres_state(&state), redis(&state));
+    Json(judged(postgres, redis))
 }
 
 /// Whether the process is alive
@@ -89,18 +111,24 @@ pub async fn live() -> Json<Alive> {
 
 /// Whether the server can do its work
 ///
-/// Postgres answers, its schema is there, and so are partitions for the next days. Without Redis it works on, degraded.
+/// Postgres takes writes, its schema is there, and so are partitions for the next days. Without Redis it works on, degraded.
 #[utoipa::path(get, path = "/health/ready", tag = "health",
     responses(
         (status = 200, body = Health, description = "It can"),
         (status = 503, body = Health, description = "It cannot"),
     ))]
 pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Health>) {
-    let (schema, days, redis) = tokio::join!(schema_version(&state), days_ahead(&state), redis(&state));
-    let sound = schema.is_some_and(|version| version >= migrations::wanted_version())
+    let (postgres, schema, days, redis) = tokio::join!(
+        postgres_state(&state),
+        schema_version(&state),
+        days_ahead(&state),
+        redis(&state)
+    );
+    let sound = postgres == PostgresState::Ok
+        && schema.is_some_and(|version| version >= migrations::wanted_version())
         && days.is_some_and(|days| days >= PARTITION_DAYS_MIN);
     let stopping = state.shutdown.soft().is_cancelled();
-    let mut health = judged(schema.is_some(), redis);
+    let mut health = judged(postgres, redis);
     if sound && !stopping {
         return (StatusCode::OK, Json(health));
     }
@@ -112,14 +140,15 @@ pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Health>) 
 #[utoipa::path(get, path = "/health/detailed", tag = "health",
     responses((status = 200, body = DetailedHealth, description = "Everything it knows of itself")))]
 pub async fn detailed(State(state): State<AppState>) -> Json<DetailedHealth> {
-    let (schema_version, partition_days_ahead, fleet_unhealthy, redis) = tokio::join!(
+    let (postgres_state, schema_version, partition_days_ahead, fleet_unhealthy, redis) = tokio::join!(
+        postgres_state(&state),
         schema_version(&state),
         days_ahead(&state),
         postgres(&state, recover::fleet_is_unhealthy(&state.db)),
         redis(&state)
     );
     Json(DetailedHealth {
-        health: judged(schema_version.is_some(), redis),
+        health: judged(postgres_state, redis),
         breakers: breakers(&state),
         fleet_unhealthy,
         version: env!("CARGO_PKG_VERSION"),
@@ -132,22 +161,60 @@ pub async fn detailed(State(state): State<AppState>) -> Json<DetailedHealth> {
     })
 }
 
-fn judged(postgres: bool, redis: &'static str) -> Health {
-    let all_well = postgres && redis != "degraded";
+fn judged(postgres: PostgresState, redis: RedisState) -> Health {
+    let mut causes = Vec::new();
+    if postgres == PostgresState::ReadOnly {
+        causes.push(
+            "Postgres takes no writes: it is a standby, or has default_transaction_read_only".to_owned(),
+        );
+    }
+    causes.extend(redis.report.unsupported);
+    let all_well = postgres == PostgresState::Ok && redis.word != "degraded";
     Health {
         status: if all_well { "ok" } else { "degraded" },
-        postgres: if postgres { "ok" } else { "unavailable" },
-        redis,
+        postgres: match postgres {
+            PostgresState::Ok => "ok",
+            PostgresState::ReadOnly => "read_only",
+            PostgresState::Unavailable => "unavailable",
+        },
+        redis: redis.word,
+        causes,
+        warnings: redis.report.warning.into_iter().collect(),
     }
 }
 
-async fn redis(state: &AppState) -> &'static str {
+async fn postgres_state(state: &AppState) -> PostgresState {
+    if let Some(takes_writes) = postgres(state, store::connection_takes_writes(&state.db)).await {
+        state.postgres.takes_writes(takes_writes);
+        return if takes_writes {
+            PostgresState::Ok
+        } else {
+            PostgresState::ReadOnly
+        };
+    }
+    // a Postgres that takes no writes has opened the breaker
+    if state.postgres.is_read_only() {
+        PostgresState::ReadOnly
+    } else {
+        PostgresState::Unavailable
+    }
+}
+
+async fn redis(state: &AppState) -> RedisState {
     if !state.mode.uses_redis() {
-        return "off";
+        return RedisState {
+            word: "off",
+            report: ServerReport::default(),
+        };
     }
     // a breaker that is open has asked before, and will again
-    let well = state.redis.breaker().is_closed() && within(state.queue.is_up()).await.is_some();
-    if well { "ok" } else { "degraded" }
+    let answers = state.redis.breaker().is_closed() && within(state.queue.is_up()).await.is_some();
+    let report = state.redis.check().report();
+    let well = answers && report.unsupported.is_none();
+    RedisState {
+        word: if well { "ok" } else { "degraded" },
+        report,
+    }
 }
 
 pub(super) fn breakers(state: &AppState) -> Breakers {

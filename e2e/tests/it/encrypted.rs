@@ -101,3 +101,83 @@ async fn a_postgres_that_takes_tls_alone_is_reached_by_default_and_not_without_i
     })
     .await;
 }
+
+/// The exit code and the output of `migrate status`.
+async fn status_over(url: &str, program: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let system = System::on(url, &tasker_testkit::redis_url());
+    let mut process = system.run(program, arguments, &[]);
+    let code = process.wait().await.code();
+    (code, process.log())
+}
+
+#[tokio::test]
+async fn every_sslmode_does_what_it_says_with_and_without_an_authority() {
+    let (certificates, strangers) = (Certificates::make(), Certificates::make());
+    let postgres = PostgresServer::start_with_tls(&certificates).await;
+    let (own, other) = (text(&certificates.authority()), text(&strangers.authority()));
+    let pair = format!(
+        "&sslcert={}&sslkey={}",
+        text(&certificates.certificate()),
+        text(&certificates.key())
+    );
+    for (options, expected) in [
+        (String::new(), 0),
+        ("?sslmode=disable".to_owned(), 1),
+        ("?sslmode=allow".to_owned(), 0),
+        ("?sslmode=prefer".to_owned(), 0),
+        ("?sslmode=require".to_owned(), 0),
+        ("?sslmode=verify-ca".to_owned(), 1),
+        ("?sslmode=verify-full".to_owned(), 1),
+        (format!("?sslrootcert={own}"), 78),
+        (format!("?sslmode=disable&sslrootcert={own}"), 78),
+        (format!("?sslmode=prefer&sslrootcert={own}"), 78),
+        (format!("?sslmode=require&sslrootcert={own}"), 0),
+        (format!("?sslmode=verify-ca&sslrootcert={own}"), 0),
+        (format!("?sslmode=verify-full&sslrootcert={own}"), 0),
+        (format!("?sslmode=require&sslrootcert={other}"), 1),
+        (format!("?sslmode=verify-ca&sslrootcert={other}"), 1),
+        (format!("?sslmode=verify-full&sslrootcert={other}"), 1),
+        (format!("?sslmode=verify-full&sslrootcert={own}{pair}"), 0),
+    ] {
+        let url = format!("{}{options}", postgres.url());
+        let (code, log) = status_over(&url, "tasker-server", &["migrate", "status"]).await;
+        assert_eq!(code, Some(expected), "{options}: {log}");
+        assert!(!log.contains("panicked"), "{options}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn server_and_worker_work_over_verify_ca() {
+    let certificates = Certificates::make();
+    let postgres = PostgresServer::start_with_tls(&certificates).await;
+    let authority = text(&certificates.authority());
+    let url = format!("{}?sslmode=verify-ca&sslrootcert={authority}", postgres.url());
+    let system = System::on(&url, &tasker_testkit::redis_url());
+    let server = system.server(&[]).await;
+    let _worker = system.worker(&[]).await;
+    let id = server.submit(&echo(1)).await;
+    server.wait_for(&id, "completed", SOON).await;
+}
+
+#[tokio::test]
+async fn faults_of_tls_options_end_the_start_with_their_names() {
+    let nowhere = "postgres://tasker@127.0.0.1:1/t";
+    for program in ["tasker-server", "tasker-worker"] {
+        for (options, words) in [
+            (
+                "?sslmode=bogus",
+                &["DATABASE_URL", "`sslmode`", "verify-full"][..],
+            ),
+            (
+                "?sslmode=verify-ca&sslrootcert=/gone/ca.pem",
+                &["DATABASE_URL", "`sslrootcert`", "/gone/ca.pem", "No such file"],
+            ),
+        ] {
+            let (code, log) = status_over(&format!("{nowhere}{options}"), program, &[]).await;
+            assert_eq!(code, Some(78), "{log}");
+            for word in words {
+                assert!(log.contains(word), "{word} is missing in {log}");
+            }
+        }
+    }
+}

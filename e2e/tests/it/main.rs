@@ -42,4 +42,5 @@ mod signals;
 mod stops;
 mod task_log;
 mod traces;
+mod unfit_services;
 mod unread_logs;

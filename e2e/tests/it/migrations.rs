@@ -1,7 +1,11 @@
 //! Who migrates, when, and for how long it is tried.
 
-use sqlx::PgPool;
-use tasker_testkit::{System, eventually, free_port};
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use sqlx::migrate::Migrate as _;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tasker_testkit::{PostgresServer, System, eventually, free_port};
 
 use crate::harness::{SOON, count};
 
@@ -117,9 +121,121 @@ async fn a_dry_run_shows_the_sql_to_come_and_changes_nothing(db: PgPool) {
 #[tokio::test]
 async fn migrations_that_are_not_done_in_time_end_with_124() {
     let nobody = format!("postgres://tasker:secret@127.0.0.1:{}/tasker", free_port());
-    let system = System::on(&nobody, &tasker_testkit::redis_url()).with("DB_MIGRATION_TIMEOUT", "1");
+    let system = System::on(&nobody, &tasker_testkit::redis_url()).with("DB_MIGRATION_TIMEOUT", "2");
     for arguments in [&["migrate", "run"][..], &[]] {
         let mut process = system.run("tasker-server", arguments, &[("LISTEN_ADDRS", "127.0.0.1:0")]);
         assert_eq!(process.wait().await.code(), Some(124), "{arguments:?}");
+        let cause = "Postgres cannot be used: error communicating with database: Connection refused";
+        assert!(process.log().contains(cause), "{}", process.log());
     }
+}
+
+/// A Postgres with a role that may use its database and not create in the schema `public`, and the URL of that role.
+async fn with_unprivileged_role() -> (PostgresServer, PgConnection, String) {
+    let postgres = PostgresServer::start().await;
+    let mut owner = PgConnection::connect(&postgres.url())
+        .await
+        .expect("a connection");
+    // the second is the default since Postgres 15
+    sqlx::raw_sql(
+        "CREATE ROLE \"App\" LOGIN PASSWORD 'vR7qz2Lm';
+         REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    )
+    .execute(&mut owner)
+    .await
+    .expect("a role");
+    let (_, place) = postgres
+        .url()
+        .split_once('@')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .expect("a place");
+    (postgres, owner, format!("postgres://App:vR7qz2Lm@{place}"))
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_is_told_the_grant_at_once_and_holds_up_no_other() {
+    let (_postgres, mut owner, url) = with_unprivileged_role().await;
+    let system = System::on(&url, &tasker_testkit::redis_url());
+    let grant = "GRANT CREATE ON SCHEMA public TO \"App\"";
+    let began = Instant::now();
+    for _ in 0..4 {
+        // each has a pool of its own, and the lock in common
+        let attempts = (0..3).map(async |_| {
+            let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
+            (process.wait().await.code(), process.log())
+        });
+        for (code, log) in join_all(attempts).await {
+            assert_eq!(code, Some(1), "{log}");
+            for words in ["permission denied for schema public", grant] {
+                assert!(log.contains(words), "{words} is missing in {log}");
+            }
+        }
+    }
+    assert!(
+        began.elapsed() < SOON,
+        "none waited for a lock: {:?}",
+        began.elapsed()
+    );
+
+    sqlx::raw_sql(grant).execute(&mut owner).await.expect("granted");
+    let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
+    assert_eq!(process.wait().await.code(), Some(0), "{}", process.log());
+    // with nothing to apply, nothing needs to be created
+    sqlx::raw_sql("REVOKE CREATE ON SCHEMA public FROM \"App\"")
+        .execute(&mut owner)
+        .await
+        .expect("revoked");
+    let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
+    assert_eq!(process.wait().await.code(), Some(0), "{}", process.log());
+}
+
+#[sqlx::test(migrations = false)]
+async fn migrations_of_another_owner_and_a_postgres_that_is_read_only_are_told_with_what_helps(db: PgPool) {
+    let system = System::new(&db);
+    sqlx::raw_sql("CREATE TABLE tasks (id int)")
+        .execute(&db)
+        .await
+        .expect("a table in the way");
+    let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
+    assert_eq!(process.wait().await.code(), Some(1), "{}", process.log());
+    assert!(
+        process.log().contains("relation \"tasks\" already exists"),
+        "{}",
+        process.log()
+    );
+    sqlx::raw_sql("DROP TABLE tasks")
+        .execute(&db)
+        .await
+        .expect("dropped");
+    let name: String = sqlx::query_scalar("SELECT quote_ident(current_database())")
+        .fetch_one(&db)
+        .await
+        .expect("a name");
+    let set = sqlx::AssertSqlSafe(format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ));
+    sqlx::raw_sql(set).execute(&db).await.expect("set");
+    let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
+    assert_eq!(process.wait().await.code(), Some(1), "{}", process.log());
+    for words in ["read-only transaction", "connect to a Postgres that takes writes"] {
+        assert!(
+            process.log().contains(words),
+            "{words} is missing in {}",
+            process.log()
+        );
+    }
+}
+
+#[sqlx::test(migrations = false)]
+async fn who_waits_for_the_lock_in_vain_says_so(db: PgPool) {
+    let mut holder = db.acquire().await.expect("a connection").detach();
+    holder.lock().await.expect("the lock of the migrations");
+    let system = System::new(&db).with("DB_MIGRATION_TIMEOUT", "4");
+    let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
+    assert_eq!(process.wait().await.code(), Some(124), "{}", process.log());
+    let words = "another process held the lock of the migrations";
+    assert!(process.log().contains(words), "{}", process.log());
+    holder.close().await.expect("closed");
+    let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
+    assert_eq!(process.wait().await.code(), Some(0), "{}", process.log());
 }

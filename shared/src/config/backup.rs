@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::connections::check_postgres_url;
+use super::postgres_url::Client;
 use super::reader::Reader;
 
 /// A hundred years.
@@ -42,10 +42,9 @@ impl BackupConfig {
         let keep = reader.number("BACKUP_KEEP", 0..=KEEP_MAX);
         let days = reader.number("BACKUP_RETENTION_DAYS", 0..=DAYS_MAX);
         let other_url = reader.secret("BACKUP_DATABASE_URL");
-        if let Some(url) = &other_url
-            && let Err(message) = check_postgres_url(url.expose_secret().trim())
-        {
-            reader.problem("BACKUP_DATABASE_URL", message);
+        if let Some(url) = &other_url {
+            let url = ("BACKUP_DATABASE_URL", url.expose_secret());
+            reader.check_postgres_url(url, Client::Backup, None);
         }
         let program = reader.text("BACKUP_PROGRAM").unwrap_or_default();
         Some(Self {

@@ -1,14 +1,14 @@
 //! How to reach Postgres and Redis.
 
 use std::fmt::Write as _;
-use std::str::FromStr as _;
 
+use deadpool_redis::redis::IntoConnectionInfo as _;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
-use super::environment::Environment;
+use super::environment::{DispatchMode, Environment};
+use super::postgres_url::{Client, names_several_hosts, unknown_option};
 use super::reader::Reader;
 use super::secrets::is_sample;
 use super::tls::read_authority;
@@ -32,9 +32,7 @@ impl DatabaseConfig {
         let url = ["DATABASE_URL", "POSTGRES_URL"].into_iter().find_map(|name| {
             let url = reader.secret(name)?;
             refuse_sample(reader, environment, name, password_in(&url).as_ref());
-            if let Err(message) = check_postgres_url(url.expose_secret().trim()) {
-                reader.problem(name, message);
-            }
+            reader.check_postgres_url((name, url.expose_secret()), Client::Tasker, None);
             if password_in(&url).is_some() {
                 return Some(url.expose_secret().trim().into());
             }
@@ -56,17 +54,6 @@ impl DatabaseConfig {
             pool_size: reader.number("DB_POOL_SIZE", 1..=POOL_SIZE_MAX),
         }
     }
-}
-
-pub(super) fn check_postgres_url(text: &str) -> Result<(), &'static str> {
-    const ALLOWED: &str = "must be a URL like postgres://user:password@host:5432/database";
-    let url = Url::parse(text).map_err(|_| ALLOWED)?;
-    if !matches!(url.scheme(), "postgres" | "postgresql") {
-        return Err(ALLOWED);
-    }
-    PgConnectOptions::from_str(text)
-        .map(drop)
-        .map_err(|_| "has an option that Postgres URLs lack")
 }
 
 fn postgres_password(reader: &mut Reader<'_>, environment: Environment) -> Option<SecretString> {
@@ -108,8 +95,11 @@ fn url_from_parts(reader: &mut Reader<'_>, environment: Environment) -> Option<S
         name => percent_encoded(name),
     };
     let _ = write!(url, "@{host}:{port}/{}", percent_encoded(&database));
-    if check_postgres_url(&url).is_err() {
-        reader.problem("POSTGRES_HOST", "must be the name or address of a machine");
+    if host.contains("%2C") {
+        reader.problem("POSTGRES_HOST", "names several hosts, and Tasker connects to one");
+    } else {
+        let allowed = "must be the name or address of a machine, or the folder of a socket";
+        reader.check_postgres_url(("POSTGRES_HOST", &url), Client::Tasker, Some(allowed));
     }
     Some(url.into())
 }
@@ -126,11 +116,14 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment, mode: DispatchMode) -> Self {
         let text = reader.secret("REDIS_URL").unwrap_or_default();
         let password = reader.secret("REDIS_PASSWORD");
-        refuse_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
-        refuse_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
+        // a password that is not used may be anything
+        if mode.uses_redis() {
+            refuse_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
+            refuse_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
+        }
         let url = match redis_url(text.expose_secret().trim(), password.as_ref()) {
             Ok(url) => url,
             Err(message) => {
@@ -161,19 +154,39 @@ impl RedisConfig {
 }
 
 /// The URL, with `password` where it has none of its own.
-fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString, &'static str> {
+fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString, String> {
     const ALLOWED: &str = "must be a URL like redis://host:6379 or rediss://host:6379/0";
+    if names_several_hosts(text) {
+        return Err(
+            "names several hosts, and Tasker connects to one; Redis Cluster and Sentinel are not supported"
+                .to_owned(),
+        );
+    }
     let mut url = Url::parse(text).map_err(|_| ALLOWED)?;
     let database = url.path().trim_start_matches('/');
     let database_is_sound = database.is_empty() || database.parse::<u16>().is_ok();
     if !matches!(url.scheme(), "redis" | "rediss") || url.host().is_none() || !database_is_sound {
-        return Err(ALLOWED);
+        return Err(ALLOWED.to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err(
+            "has a `#` part, which is not supported; a private authority goes into REDIS_CA_FILE".to_owned(),
+        );
+    }
+    for (name, value) in url.query_pairs() {
+        match (&*name, &*value) {
+            ("protocol", "2" | "3" | "resp2" | "resp3") => {}
+            ("protocol", _) => return Err("`protocol` must be 2 or 3".to_owned()),
+            _ => return Err(unknown_option(&name, "protocol")),
+        }
     }
     if let (Some(password), None) = (password, url.password()) {
         let encoded = percent_encoded(password.expose_secret());
         url.set_password(Some(&encoded)).map_err(|()| ALLOWED)?;
     }
-    Ok(url.to_string().into())
+    let url = String::from(url);
+    url.as_str().into_connection_info().map_err(|_| ALLOWED)?;
+    Ok(url.into())
 }
 
 /// The password of a URL: before its host, or among the options of one of Postgres.
@@ -218,6 +231,8 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::host::fake::FakeHost;
+    use super::super::postgres_url;
     use super::*;
 
     fn joined(url: &str, password: &str) -> String {
@@ -261,7 +276,8 @@ mod tests {
                 password_in(&joined).expect("a password").expose_secret(),
                 password.expose_secret()
             );
-            assert_eq!(check_postgres_url(joined.expose_secret()), Ok(()));
+            let host = FakeHost::default();
+            assert!(postgres_url::read(joined.expose_secret(), Client::Tasker, &host).is_ok());
             assert_eq!(postgres_url(url, None).expose_secret(), url);
         }
     }
@@ -283,8 +299,31 @@ mod tests {
             "redis:///1",
             "redis://cache/x",
             "redis+unix:///s",
+            "redis://0.0.0.0:6379",
         ] {
             assert!(redis_url(url, None).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn options_hosts_and_parts_that_redis_urls_lack_are_named() {
+        for (url, expected) in [
+            ("redis://cache?db=2", "the option `db`"),
+            ("rediss://cache?ssl_cert_reqs=none", "the option `ssl_cert_reqs`"),
+            ("redis://cache?protocol=4", "`protocol` must be"),
+            ("rediss://cache/#insecure", "REDIS_CA_FILE"),
+            ("redis://one:6379,two:6379", "several hosts"),
+            ("redis://one,two", "several hosts"),
+        ] {
+            let fault = redis_url(url, None).expect_err(url);
+            assert!(fault.contains(expected), "{url}: {fault}");
+        }
+        for url in [
+            "redis://[::1]:6379",
+            "rediss://[::1]/1",
+            "redis://cache?protocol=resp3",
+        ] {
+            assert!(redis_url(url, None).is_ok(), "{url}");
         }
     }
 }

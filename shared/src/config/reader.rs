@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use super::environment::Environment;
 use super::files::{self, FileValues};
 use super::host::Host;
+use super::postgres_url::{self, Client};
 use super::problem::Problems;
 use super::{duration, table};
 
@@ -53,6 +54,26 @@ impl<'a> Reader<'a> {
     /// What is wrong at `name` alone.
     pub(super) fn problems_at(&self, name: &str) -> Problems {
         self.problems.at(name)
+    }
+
+    /// Checks a URL of Postgres and notes its faults, at `name` or at the variable of libpq that has them. With `message`, that
+    /// is what is said of a URL that was put together.
+    pub(super) fn check_postgres_url(
+        &mut self,
+        (name, url): (&str, &str),
+        client: Client,
+        message: Option<&str>,
+    ) {
+        for fault in postgres_url::read(url, client, self.host)
+            .err()
+            .into_iter()
+            .flatten()
+        {
+            match fault.variable {
+                Some(variable) => self.add_once(variable, &fault.message),
+                None => self.problem(name, message.unwrap_or(&fault.message)),
+            }
+        }
     }
 
     /// Notes a problem at `name`.

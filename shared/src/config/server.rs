@@ -94,7 +94,7 @@ pub struct ServerConfig {
     pub run_migrations: bool,
     /// The most time that migrations may take.
     pub migration_timeout: Duration,
-    /// Further tries of migrations that fail.
+    /// Further tries of migrations after a lost connection.
     pub migration_retries: u32,
     /// How long a stop waits for requests in progress.
     pub shutdown_timeout: Duration,
@@ -136,6 +136,7 @@ impl ServerConfig {
         let (heartbeat_interval, worker_timeout) = worker::read_liveness(reader);
         let listen_addrs = read_listen_addrs(reader);
         let deployment_mode = read_deployment_mode(reader);
+        let mode = DispatchMode::read(reader);
         let serves = command == ServerCommand::Serve && deployment_mode != DeploymentMode::MigrateOnly;
         let idempotency_ttl = reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY);
         Self {
@@ -143,8 +144,8 @@ impl ServerConfig {
             environment,
             log: LogConfig::read(reader, environment),
             database: DatabaseConfig::read(reader, environment),
-            redis: RedisConfig::read(reader, environment),
-            mode: DispatchMode::read(reader),
+            redis: RedisConfig::read(reader, environment, mode),
+            mode,
             queues: QueuesConfig::read(reader),
             metrics_addr: read_metrics_addr(reader, &listen_addrs, "LISTEN_ADDRS"),
             sign_in: SignInConfig::read(reader, environment, serves, &listen_addrs),

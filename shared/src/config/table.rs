@@ -228,13 +228,13 @@ pub static VARIABLES: &[Variable] = &[
         "A further port for health and metrics",
     ),
     entry(
-        Both,
+        Server,
         "EXECUTION_BACKEND_API_USER",
         None,
         "The user who may do everything; without one there is no sign-in. Must be set in production",
     ),
     entry(
-        Both,
+        Server,
         "EXECUTION_BACKEND_API_PASSWORD",
         None,
         "That user's password; 12 characters or more in production",
@@ -377,7 +377,7 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         "DB_MIGRATION_RETRIES",
         Some("3"),
-        "Further tries of migrations that fail",
+        "Further tries of migrations after a lost connection",
     ),
     entry(
         Worker,

@@ -180,6 +180,39 @@ fn the_parts_of_postgres_make_a_url() {
 }
 
 #[test]
+fn a_host_may_be_an_address_of_ipv6_and_not_several() {
+    for spelling in ["::1", "[::1]"] {
+        let host = FakeHost::with(&[("POSTGRES_HOST", spelling), ("POSTGRES_USER", "t")]);
+        let config = server(&[], &host).expect("sound");
+        assert_eq!(config.database.url.expose_secret(), "postgres://t@[::1]:5432/t");
+    }
+    let host = FakeHost::with(&[("POSTGRES_HOST", "one,two")]);
+    assert!(text(server(&[], &host)).contains("POSTGRES_HOST: names several hosts"));
+    let host = FakeHost::with(&[
+        DATABASE,
+        ("LISTEN_ADDRS", "[::1]:8000"),
+        ("TRUSTED_PROXIES", "::1,[fd00::]/8"),
+    ]);
+    assert!(server(&[], &host).is_ok());
+}
+
+#[test]
+fn a_worker_needs_no_secret_that_it_does_not_use() {
+    let host = FakeHost::with(&[DATABASE, ("TASKER_ENV", "production")]);
+    assert!(worker(&host).is_ok());
+    // an environment that it shares with the server may hold any of them, or a part
+    let host = FakeHost::with(&[
+        DATABASE,
+        ("TASKER_ENV", "production"),
+        ("EXECUTION_BACKEND_API_USER", "ops"),
+        ("TOKEN_SECRET", "change-me"),
+        ("TASKER_DEPLOYMENT_MODE", "PollingOnly"),
+        ("REDIS_PASSWORD", "change-me"),
+    ]);
+    assert!(worker(&host).is_ok(), "{}", text(worker(&host)));
+}
+
+#[test]
 fn the_password_of_postgres_joins_a_url_that_has_none() {
     let bare = "postgres://t@db/t?sslmode=require";
     for name in ["DATABASE_URL", "POSTGRES_URL"] {

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use secrecy::SecretString;
 use url::Url;
 
 use super::allow::AllowList;
@@ -32,10 +31,8 @@ const ID_PREFIX_CHARS_MAX: usize = 63;
 /// The server that a worker waits for at start.
 #[derive(Debug, Clone)]
 pub struct ApiAccess {
-    /// Its address.
+    /// Its address. What a worker asks of it needs no sign-in.
     pub url: Url,
-    /// User and password, where the server asks for them.
-    pub credentials: Option<(String, SecretString)>,
 }
 
 /// The configuration of a worker.
@@ -118,14 +115,15 @@ impl WorkerConfig {
         let task_queues = read_task_queues(reader);
         let listen_addr = read_listen_addr(reader);
         let database = DatabaseConfig::read(reader, environment);
+        let mode = DispatchMode::read(reader);
         Self {
             environment,
             log: LogConfig::read(reader, environment),
             task_log: TaskLogMode::read(reader, environment),
             backup: BackupConfig::read(reader, &database.url),
             database,
-            redis: RedisConfig::read(reader, environment),
-            mode: DispatchMode::read(reader),
+            redis: RedisConfig::read(reader, environment, mode),
+            mode,
             queues,
             pool_size: read_pool_size(reader, &task_queues),
             task_queues,
@@ -207,25 +205,9 @@ fn read_listen_addr(reader: &mut Reader<'_>) -> SocketAddr {
 }
 
 fn read_api(reader: &mut Reader<'_>) -> Option<ApiAccess> {
-    let user = reader.text("EXECUTION_BACKEND_API_USER");
-    let password = reader.secret("EXECUTION_BACKEND_API_PASSWORD");
-    match (&user, &password) {
-        (Some(_), None) => reader.problem(
-            "EXECUTION_BACKEND_API_PASSWORD",
-            "is not set while EXECUTION_BACKEND_API_USER is",
-        ),
-        (None, Some(_)) => reader.problem(
-            "EXECUTION_BACKEND_API_USER",
-            "is not set while EXECUTION_BACKEND_API_PASSWORD is",
-        ),
-        _ => {}
-    }
     let url = reader.parse("EXECUTION_BACKEND_API_URL", |text| match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
         _ => Err("must be a URL like http://127.0.0.1:8000"),
     })?;
-    Some(ApiAccess {
-        url,
-        credentials: user.zip(password),
-    })
+    Some(ApiAccess { url })
 }

@@ -61,6 +61,11 @@ impl Queue {
         &self.keys
     }
 
+    /// The number of connections that this process has shared so far.
+    pub(super) fn connections_made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
@@ -120,6 +125,18 @@ impl Queue {
 }
 
 impl Error {
+    /// Whether Redis knows the command and does not let this user send it.
+    pub(super) fn is_refusal(&self) -> bool {
+        let Self::Command(error) = self else {
+            return false;
+        };
+        let answers = error.clone().into_server_errors().unwrap_or_default();
+        !answers.is_empty()
+            && answers
+                .iter()
+                .all(|(_, answer)| matches!(answer.code(), "NOPERM" | "ERR"))
+    }
+
     /// Whether it says that Redis is away, or not able to take anybody's commands: what a circuit breaker counts. A key of
     /// another type is somebody's mistake.
     pub fn is_away(&self) -> bool {
@@ -135,12 +152,12 @@ impl Error {
 
 /// What connects to Redis, and over TLS checks that it is Redis.
 fn client(config: &RedisConfig) -> Result<Client> {
+    // redis-rs takes what the process has chosen
+    tls::choose_provider();
     let url = config.url.expose_secret();
     if !url.starts_with("rediss:") {
         return Ok(Client::open(url)?);
     }
-    // redis-rs takes what the process has chosen
-    tls::choose_provider();
     let certificates = TlsCertificates {
         client_tls: None,
         root_cert: config

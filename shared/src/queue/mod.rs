@@ -18,6 +18,7 @@ mod pop_order;
 mod rebuild;
 mod routing;
 mod scripts;
+mod server_check;
 mod sweep;
 
 pub use crate::task::Hint;
@@ -27,6 +28,7 @@ pub use keys::Keys;
 pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
 pub use rebuild::{Adopted, Rebuild};
 pub use routing::{Routing, Split};
+pub use server_check::{ServerCheck, ServerReport};
 pub use sweep::{List, Page};
 
 /// Reads an entry of a list. One that was pushed to the head of a type list begins with `!`.

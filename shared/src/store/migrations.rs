@@ -2,12 +2,24 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use sqlx::PgPool;
 pub use sqlx::migrate::MigrateError;
-use sqlx::migrate::{Migration, Migrator};
+use sqlx::migrate::{Migrate as _, Migration, Migrator};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
-use super::{Fault, Result, fault};
+use super::{Fault, Result, bounded, fault, is_away};
+
+/// How long it may take to open the session of the migrations.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to end it in peace; else the connection is dropped.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// The SQLSTATE of a write where none is taken.
+const READ_ONLY: &str = "25006";
+/// The SQLSTATE of what a role may not do.
+const NO_PRIVILEGE: &str = "42501";
+/// The SQLSTATE of a name for which no schema can be used.
+const NO_SCHEMA: &str = "3F000";
 
 /// The migrations that this build carries.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -60,25 +72,108 @@ impl MigrationState {
     }
 }
 
+/// The part of [`run`] that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A connection is made.
+    Connecting,
+    /// The lock is waited for, which one process at a time holds.
+    WaitingForLock,
+    /// Migrations are applied.
+    Applying,
+}
+
 /// Applies what is missing, one process at a time: others wait for the advisory lock and then find nothing to do. A database
 /// that is newer than this build is left as it is: during an upgrade old and new run side by side.
-pub async fn run(db: &PgPool) -> std::result::Result<(), MigrateError> {
+///
+/// The lock belongs to a session of its own, which ends with this call, so that an attempt that failed holds up no other.
+pub async fn run(db: &PgPool, began: impl Fn(Stage)) -> std::result::Result<(), MigrateError> {
+    began(Stage::Connecting);
+    let mut connection = bounded(CONNECT_LIMIT, db.connect_options().connect()).await?;
+    let outcome = apply(&mut connection, began).await;
+    let closed = bounded(CLOSE_LIMIT, connection.close()).await;
+    outcome.and(closed.map_err(MigrateError::from))
+}
+
+async fn apply(
+    connection: &mut PgConnection,
+    began: impl Fn(Stage),
+) -> std::result::Result<(), MigrateError> {
+    began(Stage::WaitingForLock);
+    connection.lock().await?;
+    began(Stage::Applying);
     let migrations = Cow::Borrowed(&*MIGRATOR.migrations);
     Migrator {
         migrations,
         ignore_missing: true,
+        locking: false,
         ..Migrator::DEFAULT
     }
-    .run(db)
+    .run(connection)
     .await
 }
 
-/// Whether migrations that failed so may succeed when they are tried again.
+/// Whether migrations that failed so may succeed when they are tried again: the connection was lost, or another session
+/// was in the way.
 pub fn may_pass(error: &MigrateError) -> bool {
+    answer_to(error).is_some_and(|error| {
+        let is_refused = code(error).is_some_and(|code| code == READ_ONLY);
+        (is_away(error) && !is_refused) || fault(error) == Fault::RolledBack
+    })
+}
+
+/// The error of Postgres, or of the way to it, that a failed migration had.
+pub fn answer_to(error: &MigrateError) -> Option<&sqlx::Error> {
     match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => fault(error) != Fault::Row,
-        _ => false,
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
+        _ => None,
     }
+}
+
+/// What is to be done, as SQL or in words, after a migration failed with `error`; empty if it is not known.
+pub async fn remedies(db: &PgPool, error: &sqlx::Error) -> Result<Vec<String>> {
+    match code(error).as_deref() {
+        Some(READ_ONLY) => Ok(vec![
+            "connect to a Postgres that takes writes: this one is a standby, or has default_transaction_read_only".to_owned(),
+        ]),
+        Some(NO_PRIVILEGE | NO_SCHEMA) => missing_grants(db).await,
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The grants that the role of `db` lacks for migrations.
+async fn missing_grants(db: &PgPool) -> Result<Vec<String>> {
+    let found = sqlx::query!(
+        r#"
+        WITH place AS (SELECT coalesce(current_schema(), 'public') AS schema)
+        SELECT quote_ident(current_user) AS "role!", quote_ident(p.schema) AS "schema!", n.oid IS NOT NULL AS "exists!",
+               has_schema_privilege(n.oid, 'USAGE') AS uses, has_schema_privilege(n.oid, 'CREATE') AS creates,
+               (SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c
+                 WHERE c.relnamespace = n.oid AND c.relname IN ('_sqlx_migrations', 'tasks')
+                   AND NOT pg_has_role(current_user, c.relowner, 'USAGE')
+                 LIMIT 1) AS owner
+          FROM place p LEFT JOIN pg_namespace n ON n.nspname = p.schema
+        "#
+    )
+    .fetch_one(db)
+    .await?;
+    let (role, schema) = (found.role, found.schema);
+    let mut grants = Vec::new();
+    if !found.exists {
+        grants.push(format!("CREATE SCHEMA {schema} AUTHORIZATION {role}"));
+    } else if found.uses == Some(false) {
+        grants.push(format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"));
+    } else if found.creates == Some(false) {
+        grants.push(format!("GRANT CREATE ON SCHEMA {schema} TO {role}"));
+    }
+    if let Some(owner) = found.owner {
+        grants.push(format!("GRANT {owner} TO {role}"));
+    }
+    Ok(grants)
+}
+
+fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error()?.code()
 }
 
 /// The version that this build needs.

@@ -55,7 +55,10 @@ pub mod totals;
 mod types;
 pub mod workers;
 
-pub use connect::{begin, bounded, connect, is_up, takes_writes};
+pub use connect::{
+    begin, bounded, connect, connection_takes_writes, is_up, server_version, takes_writes,
+    unsupported_postgres,
+};
 pub use fault::{Fault, fault, is_away};
 pub use kept::{Kept, KeptConnection};
 pub use sqlx::error::DatabaseError;

@@ -36,7 +36,7 @@ async fn a_full_database_has_the_wanted_version_and_misses_none(db: PgPool) {
 #[sqlx::test(migrations = false)]
 async fn twenty_who_migrate_an_empty_database_at_once_all_succeed(db: PgPool) {
     let wide = wide_pool(&db, 20).await;
-    for outcome in join_all((0..20).map(|_| run(&wide))).await {
+    for outcome in join_all((0..20).map(|_| run(&wide, |_| ()))).await {
         outcome.expect("migrated");
     }
     assert_eq!(current_version(&wide).await.expect("an answer"), wanted_version());
@@ -51,7 +51,9 @@ async fn a_database_that_is_newer_than_this_build_is_left_as_it_is(db: PgPool) {
         .execute(&db)
         .await
         .expect("a later release has migrated");
-    run(&db).await.expect("an old server starts beside a new one");
+    run(&db, |_| ())
+        .await
+        .expect("an old server starts beside a new one");
     assert_eq!(current_version(&db).await.expect("answered"), 99_991_231_235_959);
 }
 
@@ -84,5 +86,5 @@ async fn what_is_newer_was_changed_or_did_not_end_is_told_apart(db: PgPool) {
     assert_eq!(states[..2], [MigrationState::Changed, MigrationState::Unfinished]);
     assert_eq!(states.last(), Some(&MigrationState::Newer));
     assert_eq!(states.iter().filter(|state| state.is_in_the_way()).count(), 2);
-    assert!(run(&db).await.is_err());
+    assert!(run(&db, |_| ()).await.is_err());
 }

@@ -1,13 +1,15 @@
 //! `http_request`: calls a URL. Private addresses are refused unless the operator lists them, since whoever may submit a task
 //! would otherwise reach what only this worker can.
 
+mod body;
 mod guard;
+mod retry_after;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,12 +18,12 @@ use url::Url;
 
 use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, Task, TaskError};
+use body::BodyEncoding;
 use guard::Guard;
+use retry_after::retry_after;
 
-/// Most of a body that is kept in the result; the rest is left unread.
+/// Bytes of a body, decompressed, that are kept in the result at most; the rest is left unread.
 const BODY_BYTES: usize = 256 * 1024;
-/// The longest wait that a server may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
 /// A request to make.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -73,7 +75,9 @@ impl From<RequestMethod> for Method {
 struct Report {
     status: u16,
     headers: BTreeMap<String, String>,
+    /// The body, decompressed: as text, or in base64 where it is not text.
     body: String,
+    body_encoding: BodyEncoding,
     /// Whether the body was longer than what is kept.
     truncated: bool,
 }
@@ -156,12 +160,6 @@ async fn judge(response: Response) -> Result<Report, TaskError> {
     read(response).await
 }
 
-/// The seconds of a `Retry-After` header (RFC 9110, 10.2.3); its other form, a date, is left to the usual backoff.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
-}
-
 async fn read(mut response: Response) -> Result<Report, TaskError> {
     let status = response.status().as_u16();
     let headers = response
@@ -174,6 +172,8 @@ async fn read(mut response: Response) -> Result<Report, TaskError> {
             )
         })
         .collect();
+    let content_type = response.headers().get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| Some(value.to_str().ok()?.to_owned()));
     let mut body = Vec::new();
     let mut truncated = false;
     while let Some(chunk) = response
@@ -188,31 +188,12 @@ async fn read(mut response: Response) -> Result<Report, TaskError> {
             break;
         }
     }
-    // NUL cannot be stored as text
-    let body = String::from_utf8_lossy(&body).replace('\0', "\u{fffd}");
+    let body = body::read(&body, content_type.as_deref(), truncated);
     Ok(Report {
         status,
         headers,
-        body,
+        body: body.text,
+        body_encoding: body.encoding,
         truncated,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_may_say_when_to_come_back_but_not_next_week() {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("604800"));
-        assert_eq!(retry_after(&headers), Some(RETRY_AFTER_MAX));
-        headers.insert(
-            RETRY_AFTER,
-            HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"),
-        );
-        assert_eq!(retry_after(&headers), None);
-    }
 }
