@@ -11,13 +11,13 @@ use tasker_worker::{Context, Task, TaskError, Worker};
 async fn main() -> ExitCode {
     let types = std::env::var("TYPES").unwrap_or_default();
     let tasks = types.split(',').map(|name| Task::new(name, wait));
-    Worker::builder().register_all(tasks.collect()).run().await
+    Worker::builder().register_all(tasks).run().await
 }
 
 async fn wait(context: Context, parameters: Value) -> Result<(), TaskError> {
     let seconds = parameters["seconds"].as_f64().unwrap_or_default();
     tokio::select! {
-        () = context.cancelled() => {}
+        () = context.cancelled().cancelled() => {}
         () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
     }
     Ok(())
