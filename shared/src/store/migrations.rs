@@ -10,7 +10,7 @@ use sqlx::migrate::{Migration, Migrator};
 use super::{Fault, Result, fault};
 
 /// The migrations that this build carries.
-pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// A migration, and what the database has of it.
 #[derive(Debug, Clone)]
