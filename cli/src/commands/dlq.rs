@@ -263,7 +263,7 @@ async fn send(
         .await?)
 }
 
-fn print_outcome(done: &str, [matched, count, skipped]: [u64; 3]) -> std::io::Result<()> {
+fn print_outcome(done: &str, [matched, count, skipped]: [u64; 3]) -> io::Result<()> {
     let row = vec![matched.to_string(), count.to_string(), skipped.to_string()];
     print_table(&["MATCHED", done, "SKIPPED"], &[row])
 }

@@ -11,7 +11,7 @@ use tasker_shared::store::complete::complete;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::explain::facts;
 use tasker_shared::store::promote::{next_due_in, promote};
-use tasker_shared::store::rebuild::{compare, pending_after, still_pending};
+use tasker_shared::store::rebuild::{compare, pending_after};
 use tasker_shared::store::recover::{declare_dead, end_overdue, forget_dead, recover, take_back_unheld};
 use tasker_shared::store::{Result, dead_letters, gauges, keys, queues, records, retention};
 use tasker_shared::task::{QueueName, Run, TaskId, TaskStatus};
