@@ -50,12 +50,12 @@ impl Filling<'_> {
         Ok(rows + self.catch_up(read, &[(List::Main(self.queue), tail)]).await?)
     }
 
-    /// Makes new type lists and has them popped instead of the main list; returns the number of their ids, and whether some may
-    /// no longer wait.
+    /// Makes new type lists and has them popped instead of the main list; returns the number of their ids, some of which may no
+    /// longer wait.
     ///
     /// Pushes go to both kinds of lists from the beginning, so a row that the table did not show yet is on a type list already,
     /// and is kept.
-    pub(super) async fn type_lists(&self) -> Result<(usize, bool), PassError> {
+    pub(super) async fn type_lists(&self) -> Result<usize, PassError> {
         self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, true).await?;
@@ -74,7 +74,7 @@ impl Filling<'_> {
                 .collect();
             rows += self.catch_up(read, &tails).await?;
         }
-        Ok((rows, adopted.merged > 0))
+        Ok(rows)
     }
 
     /// Streams the ids of the pending rows to new lists: one main list, or one for each type.

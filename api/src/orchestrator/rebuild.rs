@@ -156,7 +156,7 @@ impl Rebuilder {
             registered: fleet.routable(),
         };
         let hints = match self.queue.split(queue).await? {
-            Split::Split => filling.type_lists().await?.0,
+            Split::Split => filling.type_lists().await?,
             Split::Plain | Split::Opening => filling.main_list().await?,
         };
         metrics::counter!("tasker_rebuilt_lists_total").increment(1);
@@ -175,6 +175,10 @@ impl Rebuilder {
         let stale = sweep.stale_hints().await?;
         let fleet = Fleet::of(&groups, queue);
         let parked = sweep.parked_hints(fleet.routable()).await?;
+        if stale + parked == 0 {
+            // an id is in two lists, where it is right in each
+            self.rebuild(queue).await?;
+        }
         info!(%queue, hints = stale + parked, "removed stale hints from the lists of a queue");
         Ok(())
     }

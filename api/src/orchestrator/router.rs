@@ -202,11 +202,12 @@ impl Router {
                     maker: &self.maker,
                     registered: fleet.routable(),
                 };
-                let (hints, some_stale) = filling.type_lists().await?;
+                let hints = filling.type_lists().await?;
                 info!(%queue, hints, types = fleet.registered.len(), "split a queue by task type");
-                if some_stale {
-                    sweep.stale_hints().await?;
-                }
+                // what was claimed between the reading of the table and the last pop of the main list is stale; the next run
+                // comes when no pop waits any more
+                let seen = self.seen.entry(queue.clone()).or_default();
+                (seen.unremoved, seen.lists_swept) = (true, None);
             }
             Step::Unsplit => self.redis.unsplit(queue).await?,
             Step::ParkTypes => {

@@ -22,10 +22,10 @@ pub struct Rebuild<'a> {
     types: BTreeSet<String>,
 }
 
-/// The lists that took the place of type lists.
+/// What became of ids that were pushed while type lists were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adopted {
-    /// The number of ids that were pushed meanwhile and kept: some of them may no longer wait.
+    /// The number of those that were kept: some of them may no longer wait.
     pub merged: u64,
     /// Whether a list was too long for that, so that what was pushed to it meanwhile is lost.
     pub lost: bool,

@@ -14,7 +14,7 @@ const MERGE_MAX: usize = 5_000;
 pub enum Split {
     /// In its main list alone.
     Plain,
-    /// In its main list, which is popped, and in type lists that are incomplete.
+    /// In its main list, which is popped, and in type lists that are incomplete: they are being filled, or about to be deleted.
     Opening,
     /// In type lists, which are popped. The main list counts them.
     Split,
@@ -83,10 +83,10 @@ impl Queue {
     pub async fn open_type_lists(&self, queue: &QueueName) -> Result<()> {
         let mut command = Pipeline::new();
         command
-            .cmd("SET")
+            .cmd("EVAL")
+            .arg(scripts::OPEN)
+            .arg(1)
             .arg(self.keys().split(queue))
-            .arg("opening")
-            .arg("NX")
             .ignore();
         self.run(&command).await
     }

@@ -6,7 +6,8 @@
 //! types it comes first. `-` marks an entry that is about to be removed; no pop returns it.
 //!
 //! Arguments are named at each script. The state of a queue is `opening` (its type lists are being filled, the main list is
-//! still popped), `split`, or absent (plain).
+//! still popped), `split`, `closing` (the main list is popped again), or absent (plain). Pushes go to the type lists as well
+//! while there is any. A script reads the state itself: what its caller knows may be old.
 
 /// What the scripts share.
 const SHARED: &str = r"
@@ -262,8 +263,8 @@ return {merged, lost}
 ";
 
 /// Takes a step from split to plain. The first merges the type lists into the main list, if they are short enough for that,
-/// and leaves the state at `opening`: the main list is popped again, and workers that still block on type lists are woken by
-/// pushes. The second deletes the type lists.
+/// and makes the state `closing`: the main list is popped again, and workers that still block on type lists are woken by
+/// pushes. The second deletes the type lists, unless the queue is being opened again.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists
@@ -272,7 +273,8 @@ return {merged, lost}
 const MERGE: &str = r"
 local names, sum, front, back = redis.call('SMEMBERS', KEYS[3]), 0, {}, {}
 for _, list in ipairs(names) do sum = sum + redis.call('LLEN', list) end
-if redis.call('GET', KEYS[2]) == 'split' then
+local state = redis.call('GET', KEYS[2])
+if state == 'split' then
   if sum > tonumber(ARGV[1]) then return end
   for _, list in ipairs(names) do
     for _, entry in ipairs(redis.call('LRANGE', list, 0, -1)) do
@@ -285,12 +287,18 @@ if redis.call('GET', KEYS[2]) == 'split' then
   redis.call('DEL', KEYS[1])
   push('RPUSH', KEYS[1], front)
   push('RPUSH', KEYS[1], back)
-  redis.call('SET', KEYS[2], 'opening')
-else
-  redis.call('DEL', KEYS[2], KEYS[3])
 end
+if state == 'closing' then redis.call('DEL', KEYS[2], KEYS[3]) else redis.call('SET', KEYS[2], 'closing') end
 for _, list in ipairs(names) do redis.call('UNLINK', list) end
 ";
+
+/// Lets pushes go to the type lists as well, which are about to be filled.
+///
+/// ```text
+/// KEYS: state
+/// ```
+pub(super) const OPEN: &str =
+    "if redis.call('GET', KEYS[1]) ~= 'split' then redis.call('SET', KEYS[1], 'opening') end";
 
 /// Moves up to 5,000 ids of a type list of a split queue to the list of parked ids.
 ///
