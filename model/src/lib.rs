@@ -63,6 +63,7 @@ mod actions;
 mod config;
 mod faults;
 mod properties;
+pub mod routing;
 mod search;
 mod state;
 mod statements;
