@@ -64,6 +64,17 @@ impl Fault {
     ];
 }
 
+/// The lists at the start of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// No task is submitted yet.
+    Empty,
+    /// All tasks are pending, and their ids are in the main list.
+    Plain,
+    /// All tasks are pending, and their ids are in the lists of a split queue.
+    Split,
+}
+
 /// One search.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -79,6 +90,8 @@ pub struct Config {
     pub fault_count: u8,
     /// The safeguards in place.
     pub safeguards: Safeguards,
+    /// The lists at the start.
+    pub start: Start,
     /// Whether misroutes are counted, which makes a search larger.
     pub counts_misroutes: bool,
 }
@@ -97,8 +110,6 @@ pub struct Safeguards {
     /// A misroute and the leader set the flag to `opening`, which orders a fill. Without it they set it to `split`, and
     /// only the leader that set it fills.
     pub opening: bool,
-    /// The leader sets the flag before it reads the rows for a fill.
-    pub flag_first: bool,
     /// A push whose answer says split is followed by a second one to the type list.
     pub second_push: bool,
     /// A misroute sets the flag. Without it the id goes back to the main list alone.
@@ -117,6 +128,8 @@ pub struct Safeguards {
     pub catch_up: bool,
     /// Hints of types that lost their last worker are moved from the type list to the parked ones.
     pub parks: bool,
+    /// The script that parks reads the flag itself.
+    pub park_reads_flag: bool,
     /// Parked ids are compared with rows and live workers in each pass. Without it only when a worker starts.
     pub sorts_by_state: bool,
     /// A rebuild keeps parked rows out of the main list.
@@ -129,7 +142,6 @@ impl Safeguards {
         polls: true,
         comparisons: true,
         opening: true,
-        flag_first: true,
         second_push: true,
         misroute_splits: true,
         misroute_reopens: true,
@@ -139,6 +151,7 @@ impl Safeguards {
         drop_is_conditional: true,
         catch_up: true,
         parks: true,
+        park_reads_flag: true,
         sorts_by_state: true,
         rebuild_parks: true,
     };
@@ -168,6 +181,7 @@ impl Config {
             faults: Vec::new(),
             fault_count: 0,
             safeguards: Safeguards::ALL,
+            start: Start::Empty,
             counts_misroutes: false,
         }
     }
@@ -195,6 +209,13 @@ impl Config {
         self
     }
 
+    /// Returns the same search that begins with these lists.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
     /// Returns the same search with misroutes counted.
     #[must_use]
     pub fn counting_misroutes(mut self) -> Self {
@@ -202,33 +223,36 @@ impl Config {
         self
     }
 
-    /// Returns the first state: no task is submitted, Redis is empty.
+    /// Returns the first state.
     pub fn initial(&self) -> System {
-        let task = Task {
-            row: Row::Absent,
-            push: Push::Done,
-        };
-        let workers = std::array::from_fn(|number| {
-            let fleet = self.workers.get(number);
-            let up = fleet.is_some_and(|worker| worker.up);
-            Worker {
-                up,
-                registered: up,
-                sees_split: false,
-                slots: fleet.map_or(0, |worker| worker.slots),
-                at: At::Idle,
-                misrouted: List::default(),
-            }
-        });
+        let submitted = |list: bool| std::array::from_fn(|task| u8::from(list && task < self.tasks.len()));
+        let listed = submitted(self.start != Start::Empty);
+        let split = self.start == Start::Split;
         System {
-            tasks: [task; TASKS],
-            main: List::default(),
-            typed: List::default(),
+            tasks: listed.map(|pending| Task {
+                row: if pending > 0 { Row::Pending } else { Row::Absent },
+                push: Push::Done,
+            }),
+            main: listed,
+            typed: submitted(split),
             parked: List::default(),
-            flag: Flag::Absent,
-            workers,
+            flag: if split { Flag::Split } else { Flag::Absent },
+            workers: std::array::from_fn(|number| self.worker(number)),
             leaders: [Duty::None; LEADERS],
             faults_left: self.fault_count,
+        }
+    }
+
+    fn worker(&self, number: WorkerNo) -> Worker {
+        let fleet = self.workers.get(number);
+        let up = fleet.is_some_and(|worker| worker.up);
+        Worker {
+            up,
+            registered: up,
+            sees_split: up && self.start == Start::Split,
+            slots: fleet.map_or(0, |worker| worker.slots),
+            at: At::Idle,
+            misrouted: List::default(),
         }
     }
 

@@ -9,11 +9,7 @@ impl Config {
     pub(crate) fn duties(&self, system: &System, add: &mut impl FnMut(Duty)) {
         let mixed = self.is_mixed(system);
         match system.flag {
-            Flag::Absent | Flag::Closing if mixed => add(if self.safeguards.flag_first {
-                Duty::Open
-            } else {
-                Duty::Fill
-            }),
+            Flag::Absent | Flag::Closing if mixed => add(Duty::Open),
             Flag::Opening if mixed => add(Duty::Fill),
             Flag::Opening | Flag::Split if !mixed => add(Duty::Close),
             Flag::Closing => add(Duty::Drop),
@@ -129,6 +125,9 @@ impl Step<'_> {
 
     /// Moves one id of a type list to the parked ones. The next pass moves the next.
     fn park(&mut self, task_type: Bits, main: Option<TaskNo>) -> Duty {
+        if self.config.safeguards.park_reads_flag && !self.now.flag.is_split() {
+            return Duty::None;
+        }
         let found = ids(&self.now.typed).find(|task| self.config.tasks[*task] == task_type);
         if let Some(task) = found {
             take(&mut self.now.typed, task);

@@ -11,7 +11,7 @@ mod step;
 mod workers;
 
 pub use actions::Action;
-pub use config::{A, B, Config, Fault, Fleet, Safeguards};
+pub use config::{A, B, Config, Fault, Fleet, Safeguards, Start};
 pub use search::{Counterexample, Outcome, reaches, search};
 pub use settled::Wrong;
 pub use state::*;

@@ -1,7 +1,10 @@
 //! What must hold once faults have ceased and nothing more happens.
 
 use super::config::Config;
-use super::state::{Flag, System, TaskNo, len};
+use super::state::{Flag, List, System, TaskNo, Worker, WorkerNo, len};
+
+/// Copies of an id in a list that the searched numbers of faults account for.
+const COPIES: u8 = 7;
 
 /// A way in which a state is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,57 +23,85 @@ pub enum Wrong {
     Flag,
     /// Events go round in a circle without a fault: a hint that is handed back for ever, or duties that undo each other.
     Circle,
+    /// A list holds an id again and again.
+    Grows,
     /// A worker claimed an id more than twice that another must run.
     Spin,
 }
 
 impl Config {
     /// Returns what is wrong with a state in which nothing more happens, if anything is.
+    ///
+    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader only that no
+    /// task waits.
     pub fn wrong_when_settled(&self, system: &System) -> Option<Wrong> {
-        let tasks = || 0..self.tasks.len();
-        let parked = len(&system.parked);
-        let types = self.types(system);
-        let free = |task: TaskNo| {
-            self.live(system)
-                .any(|worker| system.workers[worker].slots > 0 && self.knows(worker, task))
+        let checks = [
+            (Wrong::Waits, self.waits(system)),
+            (Wrong::Flag, !self.flag_suits(system)),
+            (Wrong::Parked, self.misplaces(system)),
+            (Wrong::NotParked, self.leaves_unparked(system)),
+            (
+                Wrong::Depth,
+                len(&system.main) + len(&system.parked) != system.pending(),
+            ),
+            (
+                Wrong::TypeLists,
+                system.flag.is_split() && len(&system.typed) != len(&system.main),
+            ),
+        ];
+        let checked = match (self.leaders, self.safeguards.comparisons) {
+            (0, _) => 1,
+            (_, false) => 4,
+            (_, true) => checks.len(),
         };
-        let free_worker = self.live(system).any(|worker| system.workers[worker].slots > 0);
-        let misplaced = |task: TaskNo| {
-            let copies = system.parked[task];
-            copies > 0 && (copies > 1 || !system.is_pending(task) || !self.is_unroutable(system, task))
+        checks[..checked]
+            .iter()
+            .find_map(|(wrong, found)| found.then_some(*wrong))
+    }
+
+    fn waits(&self, system: &System) -> bool {
+        let served = |task: TaskNo| self.free(system).any(|worker| self.knows(worker, task));
+        (0..self.tasks.len()).any(|task| system.is_pending(task) && served(task))
+    }
+
+    fn flag_suits(&self, system: &System) -> bool {
+        match system.flag {
+            Flag::Absent => !self.is_mixed(system),
+            Flag::Split => self.is_mixed(system),
+            Flag::Opening | Flag::Closing => false,
+        }
+    }
+
+    fn misplaces(&self, system: &System) -> bool {
+        (0..self.tasks.len()).any(|task| {
+            let belongs = system.is_pending(task) && self.is_unroutable(system, task);
+            system.parked[task] > u8::from(belongs)
+        })
+    }
+
+    /// In a plain queue a pop finds out, for which a worker needs a free slot.
+    fn leaves_unparked(&self, system: &System) -> bool {
+        let finds_out = system.flag.is_split() || self.free(system).next().is_some();
+        let waits = |task: TaskNo| {
+            system.is_pending(task) && self.is_unroutable(system, task) && system.parked[task] == 0
         };
-        let unroutable = |task: TaskNo| system.is_pending(task) && self.is_unroutable(system, task);
-        let finds = |wrong: bool, what: Wrong| wrong.then_some(what);
-        finds(
-            tasks().any(|task| system.is_pending(task) && free(task)),
-            Wrong::Waits,
-        )
-        .or_else(|| finds(tasks().any(misplaced), Wrong::Parked))
-        .or_else(|| finds(len(&system.main) != system.pending() - parked, Wrong::Depth))
-        .or_else(|| {
-            let differs = len(&system.typed) != len(&system.main);
-            finds(system.flag.is_split() && differs, Wrong::TypeLists)
-        })
-        .or_else(|| {
-            let waits = |task| unroutable(task) && system.parked[task] == 0;
-            finds(
-                types != 0 && (free_worker || system.flag.is_split()) && tasks().any(waits),
-                Wrong::NotParked,
-            )
-        })
-        .or_else(|| {
-            let suits = match system.flag {
-                Flag::Absent => !self.is_mixed(system),
-                Flag::Split => self.is_mixed(system),
-                Flag::Opening | Flag::Closing => false,
-            };
-            finds(!suits, Wrong::Flag)
-        })
+        finds_out && (0..self.tasks.len()).any(waits)
+    }
+
+    /// Returns the live workers that have a free slot.
+    fn free<'a>(&'a self, system: &'a System) -> impl Iterator<Item = WorkerNo> + 'a {
+        self.live(system)
+            .filter(|worker| system.workers[*worker].slots > 0)
     }
 
     /// Returns what is wrong with a state whatever else happens.
     pub(crate) fn wrong_always(system: &System) -> Option<Wrong> {
-        let spins = |worker: &super::state::Worker| worker.misrouted.iter().any(|count| *count > 2);
-        system.workers.iter().any(spins).then_some(Wrong::Spin)
+        let grows = |list: &List| list.iter().any(|copies| *copies > COPIES);
+        let spins = |worker: &Worker| worker.misrouted.iter().any(|count| *count > 2);
+        if [system.main, system.typed, system.parked].iter().any(grows) {
+            Some(Wrong::Grows)
+        } else {
+            system.workers.iter().any(spins).then_some(Wrong::Spin)
+        }
     }
 }
