@@ -1,7 +1,7 @@
 //! The events, and when each is possible.
 
 use super::config::Config;
-use super::state::{At, Duty, Flag, Push, Row, System, TaskNo, WorkerNo, ids, len};
+use super::state::{At, Duty, Flag, Push, Row, System, Task, TaskNo, WorkerNo, ids, len};
 
 /// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,11 @@ pub enum Action {
     /// A blocked worker of a plain queue pops the main list.
     PopMain { worker: WorkerNo, task: TaskNo },
     /// The pop script takes an id from a type list, and `main` from the main list.
-    PopType { worker: WorkerNo, task: TaskNo, main: TaskNo },
+    PopType {
+        worker: WorkerNo,
+        task: TaskNo,
+        main: TaskNo,
+    },
     /// A blocked worker of a split queue pops a type list.
     PopBlocked { worker: WorkerNo, task: TaskNo },
     /// It takes an id from the main list.
@@ -167,7 +171,7 @@ fn steps_of_leader(system: &System, leader: usize, add: &mut impl FnMut(Action))
 
 /// Returns whether a hint is in flight of a row that was not read.
 fn may_miss(system: &System, read: u8) -> bool {
-    let unread = |(task, found): (usize, &super::state::Task)| {
+    let unread = |(task, found): (usize, &Task)| {
         read & (1 << task) == 0 && matches!(found.push, Push::First | Push::Second)
     };
     system.tasks.iter().enumerate().any(unread)

@@ -172,6 +172,10 @@ impl Safeguards {
 
 impl Config {
     /// Returns a search with one leader, every safeguard and no faults.
+    ///
+    /// # Panics
+    ///
+    /// If there are more tasks than [`TASKS`] or more workers than [`WORKERS`].
     pub fn new(tasks: &[Bits], workers: &[Fleet]) -> Self {
         assert!(tasks.len() <= TASKS && workers.len() <= WORKERS);
         Self {
@@ -202,6 +206,10 @@ impl Config {
     }
 
     /// Returns the same search with this number of leaders.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`LEADERS`].
     #[must_use]
     pub fn leaders(mut self, leaders: usize) -> Self {
         assert!(leaders <= LEADERS);

@@ -1,7 +1,7 @@
 //! The leader's duties: when each is due, and its steps.
 
 use super::config::Config;
-use super::state::{Bits, Duty, Flag, Place, Push, System, TaskNo, ids, len, take};
+use super::state::{Bits, Duty, Flag, List, Place, Push, System, TaskNo, ids, len, take};
 use super::step::Step;
 
 impl Config {
@@ -10,8 +10,8 @@ impl Config {
         let mixed = self.is_mixed(system);
         match system.flag {
             Flag::Absent | Flag::Closing if mixed => add(Duty::Open),
-            Flag::Opening if mixed => add(Duty::Fill),
-            Flag::Opening | Flag::Split if !mixed => add(Duty::Close),
+            Flag::Opening => add(Duty::Fill),
+            Flag::Split if !mixed => add(Duty::Close),
             Flag::Closing => add(Duty::Drop),
             _ => {}
         }
@@ -118,7 +118,7 @@ impl Step<'_> {
     fn delete_type_lists(&mut self) -> Duty {
         if self.now.flag == Flag::Closing || !self.config.safeguards.drop_is_conditional {
             self.now.flag = Flag::Absent;
-            self.now.typed = [0; super::state::TASKS];
+            self.now.typed = List::default();
         }
         Duty::None
     }
@@ -184,7 +184,7 @@ impl Step<'_> {
 
     /// `FLUSHALL`: the keys are gone, and so are lists in the making.
     pub(crate) fn flush(&mut self) {
-        self.now.main = [0; super::state::TASKS];
+        self.now.main = List::default();
         self.now.typed = self.now.main;
         self.now.parked = self.now.main;
         self.now.flag = Flag::Absent;

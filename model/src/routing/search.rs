@@ -154,7 +154,9 @@ impl Graph {
         let mut waits_for = vec![0_usize; self.states.len()];
         for (from, next) in self.leads_to.iter().enumerate() {
             waits_for[from] = next.len();
-            next.iter().for_each(|to| comes_from[*to].push(from));
+            for to in next {
+                comes_from[*to].push(from);
+            }
         }
         let mut good: Vec<bool> = waits_for.iter().map(|count| *count == 0).collect();
         let mut found: Vec<usize> = (0..good.len()).filter(|place| good[*place]).collect();

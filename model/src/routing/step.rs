@@ -2,7 +2,7 @@
 
 use super::actions::Action;
 use super::config::Config;
-use super::state::{At, Duty, Push, Row, System};
+use super::state::{At, Duty, Flag, Push, Row, System};
 
 /// One event that takes place.
 pub(crate) struct Step<'a> {
@@ -86,7 +86,7 @@ impl Step<'_> {
     }
 
     fn rebuild(&mut self, leader: usize) {
-        let to = self.now.flag.is_split().then_some(super::state::Flag::Split);
+        let to = self.now.flag.is_split().then_some(Flag::Split);
         self.now.leaders[leader] = self.read(to);
     }
 }

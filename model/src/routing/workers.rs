@@ -1,7 +1,7 @@
 //! Workers: pops, claims, misroutes, polls.
 
 use super::config::Config;
-use super::state::{At, Flag, Row, TaskNo, Worker, WorkerNo, take};
+use super::state::{At, Flag, List, Row, TaskNo, Worker, WorkerNo, take};
 use super::step::Step;
 
 impl Step<'_> {
@@ -33,7 +33,11 @@ impl Step<'_> {
     /// Takes an id from the main list: any in a split queue, the popped one in others.
     pub(crate) fn pay_main(&mut self, worker: WorkerNo, main: Option<TaskNo>) {
         let at = self.worker(worker).at;
-        let next = if let At::Owes(task) = at { At::Popped(task) } else { At::Idle };
+        let next = if let At::Owes(task) = at {
+            At::Popped(task)
+        } else {
+            At::Idle
+        };
         match (main, at) {
             (Some(main), _) => take(&mut self.now.main, main),
             (None, At::Owes(task)) => take(&mut self.now.main, task),
@@ -90,7 +94,11 @@ impl Step<'_> {
             return;
         }
         self.now.typed[task] += u8::from(safeguards.misroute_fills_type);
-        let opened = if safeguards.opening { Flag::Opening } else { Flag::Split };
+        let opened = if safeguards.opening {
+            Flag::Opening
+        } else {
+            Flag::Split
+        };
         self.now.flag = match self.now.flag {
             Flag::Absent => opened,
             Flag::Closing if safeguards.misroute_reopens => opened,
@@ -121,14 +129,13 @@ impl Step<'_> {
     /// A process starts and registers.
     pub(crate) fn start(&mut self, worker: WorkerNo) {
         let slots = self.config.workers[worker].slots;
-        let started = self.worker(worker);
-        *started = Worker {
+        *self.worker(worker) = Worker {
             up: true,
             registered: true,
             sees_split: false,
             slots,
             at: At::Idle,
-            ..*started
+            misrouted: List::default(),
         };
         if !self.config.safeguards.sorts_by_state {
             self.unpark(worker);
