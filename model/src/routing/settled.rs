@@ -4,7 +4,7 @@ use super::config::Config;
 use super::state::{Flag, List, System, TaskNo, Worker, WorkerNo, len};
 
 /// Copies of an id in a list that the searched numbers of faults account for.
-const COPIES: u8 = 7;
+const COPIES: u8 = 15;
 
 /// A way in which a state is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

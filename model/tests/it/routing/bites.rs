@@ -56,7 +56,8 @@ fn a_misroute_that_leaves_a_closing_queue_alone_pops_and_pushes_until_the_leader
         misroute_reopens: false,
         ..NO_POLLS
     };
-    let config = mixed(Start::Split).faults(&[Fault::Start, Fault::Stop], 2);
+    let config = Config::new(&[B], &[up(A), up(B)]).start(Start::Split);
+    let config = config.faults(&[Fault::Start, Fault::Stop], 2);
     // each turn adds a copy to the type list
     finds(&config.with(safeguards), Wrong::Grows);
 }

@@ -2,7 +2,7 @@
 
 use tasker_model::routing::{A, At, B, Config, Fault, Flag, Safeguards, Start, len, reaches, search};
 
-use super::{C, full_after_one, growing, mixed, up};
+use super::{C, full_after_one, growing, late, mixed, up};
 
 /// The ordinary changes of a fleet, in which no hint is lost.
 const CHANGES: [Fault; 2] = [Fault::Start, Fault::Stop];
@@ -64,6 +64,15 @@ fn a_task_of_an_unknown_type_is_parked_once_whatever_two_faults_are_injected() {
     holds(&mixed.with(Safeguards::NO_POLLS));
     let uniform = Config::new(&[C, A], &[up(A)]).faults(&Fault::ALL, 2);
     holds(&uniform.with(Safeguards::NO_POLLS));
+}
+
+#[test]
+fn three_workers_settle_whatever_fault_is_injected() {
+    let pair = Config::new(&[B], &[up(A), up(A), up(B)]).start(Start::Plain);
+    holds(&pair.faults(&Fault::ALL, 1).with(Safeguards::NO_POLLS));
+    // a mixed fleet, beside which a worker of an unknown type starts
+    let beside = Config::new(&[C], &[up(A), up(B), late(C)]).start(Start::Plain);
+    holds(&beside.faults(&Fault::ALL, 2).with(Safeguards::NO_POLLS));
 }
 
 #[test]
