@@ -143,7 +143,7 @@ fn pops(config: &Config, system: &System, worker: WorkerNo, add: &mut impl FnMut
         ids(&system.main).for_each(|task| add(Action::PopMain { worker, task }));
         return;
     }
-    // a script that reads the flag takes nothing from a queue that is no longer split
+    // a script that reads the flag takes from split queues only
     let script = system.flag.is_split() || !config.safeguards.pop_reads_flag;
     for task in ids(&system.typed).filter(|task| config.knows(worker, *task)) {
         add(Action::PopBlocked { worker, task });

@@ -1,9 +1,9 @@
 //! Routing by task type: plain and split queues, and parked hints, as a model of its own.
 //!
-//! The other model of this crate has one task type and asks what happens to runs. This one ends where a task is claimed, and asks
-//! how its hint reaches a worker that registers its type while workers start, stop and register different types. Keys are
-//! named as in the design: M is the main list (`rq:queue:{q}`), whose length is the depth; T a list for each task type; U
-//! the parked hints of types that no live worker registers (`rq:unroutable:{q}`).
+//! The other model of this crate has one task type and asks what happens to runs. This one ends where a task is claimed,
+//! and asks how its hint reaches a worker that registers its type while workers start, stop and register different
+//! types. M is the main list (`rq:queue:{q}`), whose length is the depth; T a list for each task type; U the parked hints
+//! of types that no live worker registers (`rq:unroutable:{q}`).
 //!
 //! # The protocol
 //!

@@ -15,7 +15,7 @@ pub enum Wrong {
     Depth,
     /// The queue is split, and its type lists do not hold as many ids as the main list.
     TypeLists,
-    /// A parked id is repeated, or not pending, or a live worker registers its type, or there is no live worker.
+    /// A parked id is repeated, or not pending, or a live worker registers its type, or no worker is live.
     Parked,
     /// A row of a type without a worker waits in a list of a queue whose workers have free slots.
     NotParked,

@@ -113,7 +113,7 @@ fn in_a_split_queue_lengths_are_right_without_repairs() {
 }
 
 #[test]
-#[ignore = "takes minutes in a debug build"]
+#[ignore = "takes five minutes in a release build"]
 fn queues_settle_whatever_two_faults_are_injected_around_two_tasks() {
     for start in [Start::Plain, Start::Split] {
         let faults = Fault::ALL;
