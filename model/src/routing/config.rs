@@ -107,8 +107,8 @@ pub struct Safeguards {
     pub polls: bool,
     /// The leader compares lengths with rows, and trims or rebuilds.
     pub comparisons: bool,
-    /// A misroute and the leader set the flag to `opening`, which orders a fill. Without it they set it to `split`, and
-    /// only the leader that set it fills.
+    /// A misroute and the leader set the flag to `opening`, which orders a fill. Without it they set it to `split`,
+    /// and only the leader that set it fills.
     pub opening: bool,
     /// A push whose answer says split is followed by a second one to the type list.
     pub second_push: bool,

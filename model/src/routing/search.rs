@@ -30,8 +30,9 @@ pub struct Counterexample {
 
 /// Searches every state and every order of events.
 ///
-/// From each reachable state, once no more faults are injected, every order of events must end in a state in which nothing
-/// more happens and nothing is wrong. No fairness is assumed: a circle that can be gone round for ever is wrong too.
+/// From each reachable state, once no more faults are injected, every order of events must end in a state in which
+/// nothing more happens and nothing is wrong. No fairness is assumed: a circle that can be gone round for ever is
+/// wrong too.
 pub fn search(config: &Config) -> Outcome {
     let mut graph = Graph::default();
     graph.place(config.initial(), None);

@@ -21,7 +21,8 @@ pub enum Wrong {
     NotParked,
     /// The flag does not suit the fleet.
     Flag,
-    /// Events go round in a circle without a fault: a hint that is handed back for ever, or duties that undo each other.
+    /// Events go round in a circle without a fault: a hint that is handed back for ever, or duties that undo each
+    /// other.
     Circle,
     /// A list holds an id again and again.
     Grows,
@@ -32,8 +33,8 @@ pub enum Wrong {
 impl Config {
     /// Returns what is wrong with a state in which nothing more happens, if anything is.
     ///
-    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader only that no
-    /// task waits.
+    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader only
+    /// that no task waits.
     pub fn wrong_when_settled(&self, system: &System) -> Option<Wrong> {
         let checks = [
             (Wrong::Waits, self.waits(system)),
