@@ -32,8 +32,8 @@
 //!   the end of a handler whose task it would take once more, the rebuild for hints on their way. [`Fault::Haste`] lets
 //!   them not wait.
 //! - Batches: a statement concerns one task. Each row of a batch is judged on its own.
-//! - Several queues, order and age; paused queues; task types; slots; suspects (a task is quarantined after a number of
-//!   crashes).
+//! - Several queues, order and age; paused queues; slots; suspects (a task is quarantined after a number of crashes).
+//! - Task types, split queues and parked hints: [`routing`] is a model of these.
 //! - Cancellation, idempotency keys, workflows, operators' retries, retention, a worker that leaves in peace.
 //! - A second claim of the same worker on its way; two workers show the same.
 //! - The catching up of a new list with hints that were pushed while it was made: they count as lost.
@@ -63,6 +63,7 @@ mod actions;
 mod config;
 mod faults;
 mod properties;
+pub mod routing;
 mod search;
 mod state;
 mod statements;

@@ -3,3 +3,4 @@
 mod bites;
 mod ends;
 mod holds;
+mod routing;

@@ -1,0 +1,108 @@
+//! What must hold once faults have ceased and nothing more happens.
+
+use super::config::Config;
+use super::state::{Flag, List, System, TaskNo, Worker, WorkerNo, len};
+
+/// Copies of an id in a list that the searched numbers of faults account for.
+const COPIES: u8 = 15;
+
+/// A way in which a state is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// A pending row waits although a live worker registers its type and has a free slot.
+    Waits,
+    /// The length of the main list is not the number of pending rows that are not parked.
+    Depth,
+    /// The queue is split, and its type lists do not hold as many ids as the main list.
+    TypeLists,
+    /// A parked id is repeated, or not pending, or a live worker registers its type, or no worker is live.
+    Parked,
+    /// A row of a type without a worker waits in a list of a queue whose workers have free slots.
+    NotParked,
+    /// The flag does not suit the fleet.
+    Flag,
+    /// Events go round in a circle without a fault: a hint that is handed back for ever, or duties that undo each
+    /// other.
+    Circle,
+    /// A list holds an id again and again.
+    Grows,
+    /// A worker claimed an id more than twice that another must run.
+    Spin,
+}
+
+impl Config {
+    /// Returns what is wrong with a state in which nothing more happens, if anything is.
+    ///
+    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader only
+    /// that no task waits.
+    pub fn wrong_when_settled(&self, system: &System) -> Option<Wrong> {
+        let checks = [
+            (Wrong::Waits, self.waits(system)),
+            (Wrong::Flag, !self.flag_suits(system)),
+            (Wrong::Parked, self.misplaces(system)),
+            (Wrong::NotParked, self.leaves_unparked(system)),
+            (
+                Wrong::Depth,
+                len(&system.main) + len(&system.parked) != system.pending(),
+            ),
+            (
+                Wrong::TypeLists,
+                system.flag.is_split() && len(&system.typed) != len(&system.main),
+            ),
+        ];
+        let checked = match (self.leaders, self.safeguards.comparisons) {
+            (0, _) => 1,
+            (_, false) => 4,
+            (_, true) => checks.len(),
+        };
+        checks[..checked]
+            .iter()
+            .find_map(|(wrong, found)| found.then_some(*wrong))
+    }
+
+    fn waits(&self, system: &System) -> bool {
+        let served = |task: TaskNo| self.free(system).any(|worker| self.knows(worker, task));
+        (0..self.tasks.len()).any(|task| system.is_pending(task) && served(task))
+    }
+
+    fn flag_suits(&self, system: &System) -> bool {
+        match system.flag {
+            Flag::Absent => !self.is_mixed(system),
+            Flag::Split => self.is_mixed(system),
+            Flag::Opening | Flag::Closing => false,
+        }
+    }
+
+    fn misplaces(&self, system: &System) -> bool {
+        (0..self.tasks.len()).any(|task| {
+            let belongs = system.is_pending(task) && self.is_unroutable(system, task);
+            system.parked[task] > u8::from(belongs)
+        })
+    }
+
+    /// In a plain queue a pop finds out, for which a worker needs a free slot.
+    fn leaves_unparked(&self, system: &System) -> bool {
+        let finds_out = system.flag.is_split() || self.free(system).next().is_some();
+        let waits = |task: TaskNo| {
+            system.is_pending(task) && self.is_unroutable(system, task) && system.parked[task] == 0
+        };
+        finds_out && (0..self.tasks.len()).any(waits)
+    }
+
+    /// Returns the live workers that have a free slot.
+    fn free<'a>(&'a self, system: &'a System) -> impl Iterator<Item = WorkerNo> + 'a {
+        self.live(system)
+            .filter(|worker| system.workers[*worker].slots > 0)
+    }
+
+    /// Returns what is wrong with a state whatever else happens.
+    pub(crate) fn wrong_always(system: &System) -> Option<Wrong> {
+        let grows = |list: &List| list.iter().any(|copies| *copies > COPIES);
+        let spins = |worker: &Worker| worker.misrouted.iter().any(|count| *count > 2);
+        if [system.main, system.typed, system.parked].iter().any(grows) {
+            Some(Wrong::Grows)
+        } else {
+            system.workers.iter().any(spins).then_some(Wrong::Spin)
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Routing by task type: searches of plain and split queues, and of parked hints.
+
+mod bites;
+mod holds;
+
+use tasker_model::routing::{A, B, Config, Fleet, Start};
+
+/// A type that no worker of these searches registers.
+const C: u8 = 4;
+
+/// Returns a worker that runs from the start.
+fn up(types: u8) -> Fleet {
+    Fleet {
+        types,
+        up: true,
+        slots: 3,
+    }
+}
+
+/// Returns a worker that may start.
+fn late(types: u8) -> Fleet {
+    Fleet {
+        up: false,
+        ..up(types)
+    }
+}
+
+/// Returns a worker that runs one task and is full then.
+fn full_after_one(types: u8) -> Fleet {
+    Fleet {
+        slots: 1,
+        ..up(types)
+    }
+}
+
+/// Returns a search with one task of each of two types and a worker for each.
+fn mixed(start: Start) -> Config {
+    Config::new(&[A, B], &[up(A), up(B)]).start(start)
+}
+
+/// Returns a search in which the worker of the second type may start.
+fn growing(start: Start) -> Config {
+    Config::new(&[A, B], &[up(A), late(B)]).start(start)
+}
