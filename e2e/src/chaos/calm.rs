@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::fleet::{Fleet, Member, SLOTS};
+use super::fleet::{Fleet, Member, RARE_TYPE, SLOTS};
 use super::http::{Heard, ask};
 use super::ledger::{Answer, Kind, Ledger, Submit};
 use super::plan::SERVERS;
@@ -64,8 +64,14 @@ async fn submit_round(fleet: &Fleet, ledger: &Ledger, round: usize) -> Vec<Uuid>
         let size = fleet.workers().len() * SLOTS;
         let tasks: Vec<Value> = (0..size)
             .map(|index| {
-                json!({"task_name": "example_long_running", "parameters": {"duration": EACH_SECONDS}, "priority": priority,
-                       "correlation_id": format!("{tag}/{index}")})
+                let mut task = if index % fleet.workers().len() == 0 {
+                    json!({"task_name": RARE_TYPE, "parameters": {"seconds": EACH_SECONDS}})
+                } else {
+                    json!({"task_name": "example_long_running", "parameters": {"duration": EACH_SECONDS}})
+                };
+                task["priority"] = json!(priority);
+                task["correlation_id"] = json!(format!("{tag}/{index}"));
+                task
             })
             .collect();
         let url = format!("{}/tasks/submit/batch", fleet.server(number % SERVERS));

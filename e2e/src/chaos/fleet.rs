@@ -22,13 +22,17 @@ const LOOK: Duration = Duration::from_millis(50);
 const STOP: Duration = Duration::from_secs(40);
 /// How long a look at the health of a process may take.
 const HEALTH: Duration = Duration::from_secs(2);
-/// What each worker serves: dedicated, mixed, everything, and in an order of its own.
+/// What each worker serves: dedicated, mixed, everything, and in an order of its own. The last registers another task type than
+/// the others, on the same queues.
 const QUEUES: [&str; MEMBERS - SERVERS] = [
     "high_priority",
     "default,low_priority",
     "high_priority,default,low_priority",
     "low_priority:2,default",
+    "high_priority,default,low_priority",
 ];
+/// The task type that the last worker alone registers.
+pub(super) const RARE_TYPE: &str = "visit";
 /// Tasks at once in a worker.
 pub(super) const SLOTS: usize = 8;
 /// `DB_POOL_SIZE` of every process.
@@ -207,6 +211,7 @@ impl Member {
         if index >= SERVERS {
             environment.push(("TASK_QUEUES".to_owned(), QUEUES[index - SERVERS].to_owned()));
             environment.push(("WORKER_ID".to_owned(), name(index)));
+            environment.push(("TYPES".to_owned(), RARE_TYPE.to_owned()));
         }
         let url = StdMutex::default();
         let life = Mutex::new(Life::of(spawn(index, system, &environment, &url)));
@@ -264,6 +269,8 @@ impl Life {
 fn spawn(index: usize, system: &System, environment: &[(String, String)], url: &StdMutex<String>) -> Running {
     let (program, address) = if index < SERVERS {
         ("tasker-server", "LISTEN_ADDRS")
+    } else if index == MEMBERS - 1 {
+        ("typed-worker", "WORKER_LISTEN_ADDR")
     } else {
         ("tasker-worker", "WORKER_LISTEN_ADDR")
     };

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::fleet::Fleet;
+use super::fleet::RARE_TYPE;
 use super::http::{Heard, ask, id_of};
 use super::ledger::{Answer, CancelAnswer, Kind, Ledger, Submit};
 use super::plan::SERVERS;
@@ -275,7 +276,8 @@ impl Client {
             0..30 => {
                 json!({"task_name": "echo", "parameters": {"n": self.acts, "text": "x".repeat(self.rng.random_range(0..3_000))}})
             }
-            30..50 => json!({"task_name": "noop"}),
+            30..40 => json!({"task_name": "noop"}),
+            40..50 => json!({"task_name": RARE_TYPE, "parameters": {"seconds": 0.2}}),
             50..60 => {
                 json!({"task_name": "example_data_processing", "parameters": {"data_source": "chaos", "complexity": "basic"}})
             }

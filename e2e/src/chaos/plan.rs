@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 /// Servers that run.
 pub(super) const SERVERS: usize = 2;
 /// Servers and workers that run; the servers come first.
-pub(super) const MEMBERS: usize = SERVERS + 4;
+pub(super) const MEMBERS: usize = SERVERS + 5;
 
 /// Between the beginnings of two faults, so that about two are in force at a time.
 const GAP_MS: std::ops::Range<u64> = 600..2_600;
