@@ -33,7 +33,7 @@ use axum::routing::{get, post};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use http::{layer, outage};
 use state::AppState;
@@ -83,8 +83,12 @@ pub fn router(state: AppState) -> Router {
         .merge(operations())
         .split_for_parts();
     auth::document::secure(&mut document);
-    let page = SwaggerUi::new("/api-docs/ui").url("/api-docs/openapi.json", document);
-    finished(router.merge(page), state)
+    let document = openapi::Served::new(&document);
+    let page = SwaggerUi::new("/api-docs/ui").config(Config::from(openapi::PATH.to_owned()));
+    let router = router
+        .merge(page)
+        .route(openapi::PATH, get(move |state| document.clone().answer(state)));
+    finished(router, state)
 }
 
 /// Former names of routes, which the document leaves out.
