@@ -27,7 +27,10 @@ pub mod submit;
 pub mod types;
 pub mod watcher;
 
+use std::future::ready;
+
 use axum::Router;
+use axum::extract::State;
 use axum::middleware;
 use axum::routing::{get, post};
 use utoipa::OpenApi as _;
@@ -85,9 +88,10 @@ pub fn router(state: AppState) -> Router {
     auth::document::secure(&mut document);
     let document = openapi::Served::new(&document);
     let page = SwaggerUi::new("/api-docs/ui").config(Config::from(openapi::PATH.to_owned()));
-    let router = router
-        .merge(page)
-        .route(openapi::PATH, get(move |state| document.clone().answer(state)));
+    let router = router.merge(page).route(
+        openapi::PATH,
+        get(move |State(state): State<AppState>| ready(document.answer(&state))),
+    );
     finished(router, state)
 }
 

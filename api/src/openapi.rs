@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use serde_json::Value;
 use tasker_shared::wire::Problem;
 use utoipa::openapi::response::Response;
@@ -53,8 +52,8 @@ impl Served {
         Self(Arc::new(document))
     }
 
-    /// Answers the document. Without sign-in everybody may see which task types and queues there are, so it has their names.
-    pub async fn answer(self, State(state): State<AppState>) -> Json<Value> {
+    /// Returns the document. Without sign-in everybody may see which task types and queues there are, so it has their names.
+    pub fn answer(&self, state: &AppState) -> Json<Value> {
         if state.auth.is_on() {
             return Json(Value::clone(&self.0));
         }
