@@ -35,7 +35,7 @@ pub enum ApiError {
     Auth(Refusal),
     /// There is nothing at this path.
     UnknownRoute,
-    /// There is no problem type of that code.
+    /// No problem type has that code.
     ProblemNotFound,
     /// The path exists, but not for this method.
     MethodNotAllowed,

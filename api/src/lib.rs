@@ -29,13 +29,16 @@ pub mod submit;
 pub mod types;
 pub mod watcher;
 
+use std::future::ready;
+
 use axum::Router;
+use axum::extract::State;
 use axum::middleware;
 use axum::routing::{get, post};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use http::{layer, outage};
 use state::AppState;
@@ -88,8 +91,13 @@ pub fn router(state: AppState) -> Router {
         .merge(operations())
         .split_for_parts();
     auth::document::secure(&mut document);
-    let page = SwaggerUi::new("/api-docs/ui").url("/api-docs/openapi.json", document);
-    finished(router.merge(page), state)
+    let document = openapi::Served::new(&document);
+    let page = SwaggerUi::new("/api-docs/ui").config(Config::from(openapi::PATH.to_owned()));
+    let router = router.merge(page).route(
+        openapi::PATH,
+        get(move |State(state): State<AppState>| ready(document.answer(&state))),
+    );
+    finished(router, state)
 }
 
 /// Former names of routes, which the document leaves out.

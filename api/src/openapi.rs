@@ -1,11 +1,19 @@
 //! The OpenAPI document: what the handlers say of themselves, and the problems that they share.
 
-use std::collections::BTreeMap;
+mod live;
+mod refine;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use serde_json::Value;
 use tasker_shared::wire::Problem;
 use utoipa::openapi::response::Response;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi};
+
+use crate::state::AppState;
 
 /// The document's head; the router adds the paths.
 #[derive(Debug, OpenApi)]
@@ -23,17 +31,45 @@ use utoipa::{IntoResponses, OpenApi};
         (name = "workers", description = "Who runs them"),
         (name = "workflows", description = "What workflows are made of"),
         (name = "sign-in", description = "Tokens and API keys"),
+        (name = "errors", description = "What the codes of problems mean"),
         (name = "health", description = "How the server is"),
     ),
 )]
 pub struct Document;
 
+/// Where the document is served.
+pub const PATH: &str = "/api-docs/openapi.json";
+
+/// The document as it is served.
+#[derive(Debug, Clone)]
+pub struct Served(Arc<Value>);
+
+impl Served {
+    /// Refines the document that the handlers make.
+    pub fn new(document: &utoipa::openapi::OpenApi) -> Self {
+        let mut document = serde_json::to_value(document).unwrap_or_default();
+        refine::refine(&mut document);
+        Self(Arc::new(document))
+    }
+
+    /// Returns the document. Without sign-in everybody may see which task types and queues there are, so it has their names.
+    pub fn answer(&self, state: &AppState) -> Json<Value> {
+        if state.auth.is_on() {
+            return Json(Value::clone(&self.0));
+        }
+        Json(live::with_names(&self.0, &state.types.current(), &state.queues))
+    }
+}
+
 const MALFORMED: (u16, &str) = (400, "The request cannot be read");
-const NOT_FOUND: (u16, &str) = (404, "There is no such task");
-const REFUSED: (u16, &str) = (422, "The request can be read, and is wrong; `errors` tells where");
+const NOT_FOUND: (u16, &str) = (404, "Task not found");
+const REFUSED: (u16, &str) = (
+    422,
+    "The request can be read, but is not valid; `errors` lists all faults",
+);
 const UNAVAILABLE: (u16, &str) = (
     503,
-    "Too much at once, or a part of the system is away; see `Retry-After`",
+    "Server overloaded or Postgres unavailable; see `Retry-After`",
 );
 
 /// The problems of a route that reads a JSON body.
@@ -69,7 +105,10 @@ impl IntoResponses for SubmitProblems {
         problems(&[
             MALFORMED,
             (413, "The body is too large"),
-            (415, "The body is no JSON by its content type"),
+            (
+                415,
+                "The content type is not JSON, or the content encoding not gzip or deflate",
+            ),
             REFUSED,
             UNAVAILABLE,
         ])
@@ -84,25 +123,25 @@ impl IntoResponses for TaskProblems {
 
 impl IntoResponses for QueueProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[(404, "There is no such queue"), REFUSED, UNAVAILABLE])
+        problems(&[(404, "Queue not found"), REFUSED, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for TemplateProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[(404, "There is no such template")])
+        problems(&[(404, "Template not found")])
     }
 }
 
 impl IntoResponses for KeyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[MALFORMED, (404, "There is no such key"), REFUSED, UNAVAILABLE])
+        problems(&[MALFORMED, (404, "API key not found"), REFUSED, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for TokenProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[(409, "There is no sign-in"), REFUSED, UNAVAILABLE])
+        problems(&[(409, "Sign-in is off"), REFUSED, UNAVAILABLE])
     }
 }
 

@@ -1,6 +1,6 @@
 //! Compressed bodies: decoded as they arrive, each decoded piece counted before the next is made.
 //!
-//! gzip and deflate need 32 KiB beside the body. zstd and brotli let the sender choose windows of many megabytes, which no
+//! The formats of gzip and zlib need 32,768 bytes beside the body. Those of `zstd` and `brotli` let the sender choose windows of many megabytes, which no
 //! budget counts, and so are not taken.
 
 use std::io::{self, Write};

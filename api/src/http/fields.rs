@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use tasker_shared::json::{self, Limits};
 use tasker_shared::task::limits::JSON_DEPTH;
 
+use super::values::Texts;
 use crate::error::ApiError;
 use crate::fault::{Fault, did_you_mean};
 
@@ -137,8 +138,8 @@ impl<'a> Fields<'a> {
 
     /// Takes the field `name`, an array of texts.
     pub fn take_texts(&mut self, name: &'static str) -> Option<Vec<String>> {
-        let (texts, wrong) = self.take(name, super::values::texts)?;
-        for (index, detail) in wrong {
+        let Texts { texts, faults } = self.take(name, super::values::texts)?;
+        for (index, detail) in faults {
             self.fault(&format!("{name}/{index}"), detail);
         }
         Some(texts)

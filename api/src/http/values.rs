@@ -55,8 +55,17 @@ pub fn boolean(raw: &RawValue) -> Result<bool, String> {
     }
 }
 
-/// Reads an array of texts; each fault comes with the index of its element.
-pub fn texts(raw: &RawValue) -> Result<(Vec<String>, Vec<(usize, String)>), String> {
+/// An array of texts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// The texts; `?` stands for an element that is not text, so that the others keep their places.
+    pub texts: Vec<String>,
+    /// The indexes of those elements, with what is wrong.
+    pub faults: Vec<(usize, String)>,
+}
+
+/// Reads an array of texts.
+pub fn texts(raw: &RawValue) -> Result<Texts, String> {
     let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
         return Err(format!(
             "must be an array of texts, for example [\"a\", \"b\"]; {} was sent",
@@ -67,11 +76,11 @@ pub fn texts(raw: &RawValue) -> Result<(Vec<String>, Vec<(usize, String)>), Stri
     let texts = items.into_iter().enumerate().map(|(index, item)| {
         string(item).unwrap_or_else(|detail| {
             faults.push((index, detail));
-            // stands for it, so that the others keep their places
             "?".to_owned()
         })
     });
-    Ok((texts.collect(), faults))
+    let texts = texts.collect();
+    Ok(Texts { texts, faults })
 }
 
 /// Reads a duration: a number of seconds, or text like `1h30m`.
@@ -266,9 +275,9 @@ mod tests {
 
     #[test]
     fn wrong_elements_of_an_array_keep_the_places_of_the_others() {
-        let (read, faults) = texts(raw(r#"["a",2,"c",null]"#)).expect("an array");
-        assert_eq!(read, ["a", "?", "c", "?"]);
-        let places: Vec<usize> = faults.iter().map(|(place, _)| *place).collect();
+        let read = texts(raw(r#"["a",2,"c",null]"#)).expect("an array");
+        assert_eq!(read.texts, ["a", "?", "c", "?"]);
+        let places: Vec<usize> = read.faults.iter().map(|(place, _)| *place).collect();
         assert_eq!(places, [1, 3]);
         assert!(texts(raw("\"a\"")).is_err());
     }

@@ -31,9 +31,9 @@ use crate::state::AppState;
 /// Longest name.
 const NAME_CHARS_MAX: usize = 64;
 /// Most queues that a key is held to.
-const QUEUES_MAX: usize = 100;
+pub(crate) const QUEUES_MAX: usize = 100;
 /// Longest time that a key may hold, if it does not hold for ever: ten years.
-const HOLDS_SECONDS_MAX: i64 = 10 * 365 * 24 * 3600;
+pub(crate) const HOLDS_SECONDS_MAX: i64 = 10 * 365 * 24 * 3600;
 
 /// Make an API key
 ///

@@ -33,3 +33,34 @@ fn canonical_request(task: &NewTask) -> String {
         plain(json!(task.timeout_seconds)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tasker_shared::task::{QueueName, TaskId};
+
+    use super::*;
+
+    /// Keys outlive an upgrade, so what one release compares the next has to compare alike.
+    #[test]
+    fn the_canonical_request_is_the_same_text_in_every_release() {
+        let task = NewTask {
+            id: TaskId::generate(),
+            task_name: "a \"b\"".into(),
+            queue: QueueName::default_class(),
+            priority: -3,
+            parameters: r#" {"b":[1.0,2.50,1e300],"a":{"z":null,"y":"\u00e4"}} "#.into(),
+            metadata: "{}".into(),
+            tags: vec!["t".into()],
+            max_attempts: 4,
+            timeout_seconds: 3600.0,
+            key: None,
+            correlation_id: "c".into(),
+            traceparent: None,
+            due: Due::InSeconds(1.5),
+        };
+        assert_eq!(
+            canonical_request(&task),
+            r#"{"due":{"delay":1.5},"max_attempts":4,"metadata":{},"parameters":{"a":{"y":"ä","z":null},"b":[1,2.5,1e+300]},"priority":-3,"queue":"default","tags":["t"],"task_name":"a \"b\"","timeout":3600}"#
+        );
+    }
+}

@@ -388,7 +388,7 @@ async fn an_unknown_field_hides_no_fault_of_ranges_types_and_parameters(db: PgPo
             vec!["/priority", "/prio", "/parameters/n"],
         ),
         (
-            json!({"task_name": "nobody knows", "x": 1, "queue": "nowhere", "timeout": 0}),
+            json!({"task_name": "unknown", "x": 1, "queue": "nowhere", "timeout": 0}),
             vec!["/x", "/task_name", "/queue", "/timeout"],
         ),
         (

@@ -139,3 +139,47 @@ async fn a_server_that_stops_is_not_ready(db: PgPool) {
     );
     server.stop().await;
 }
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_prefilled_bodies_of_the_page_are_taken_as_they_are(db: PgPool) {
+    let server = Server::start(db).await;
+    let document = server.get("/api-docs/openapi.json").await.json();
+    let mut sent = 0;
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        let schema = &operations["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let Some(reference) = schema["$ref"].as_str() else {
+            continue;
+        };
+        let schema = document
+            .pointer(reference.trim_start_matches('#'))
+            .expect("a schema");
+        let example = &schema["example"];
+        assert!(example.is_object(), "{path} has no example");
+        let answer = server.post(path, example).await;
+        assert!(
+            (200..300).contains(&answer.status),
+            "{path} {example}: {}",
+            answer.text
+        );
+        sent += 1;
+    }
+    assert!(sent >= 5, "{sent}");
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn names_of_types_and_queues_are_in_the_document_only_where_everybody_may_see_them(db: PgPool) {
+    let named = async |db: PgPool, extra: &[(&'static str, &str)]| {
+        let server = Server::start_with(db, extra).await;
+        let document = server.get("/api-docs/openapi.json").await.json();
+        server.stop().await;
+        document["components"]["schemas"]["SubmitRequest"]["properties"]["task_name"]["enum"].clone()
+    };
+    assert_eq!(named(db.clone(), &[]).await, json!(["noop", "strict"]));
+    let signed_in = [
+        ("EXECUTION_BACKEND_API_USER", "ops"),
+        ("EXECUTION_BACKEND_API_PASSWORD", "a long passphrase of no use"),
+        ("TOKEN_SECRET", "a secret of at least thirty-two characters"),
+    ];
+    assert_eq!(named(db, &signed_in).await, Value::Null);
+}

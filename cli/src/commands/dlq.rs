@@ -116,7 +116,7 @@ impl Action {
 enum Refusal {
     /// It names neither a filter nor `--all`.
     NoFilter,
-    /// It has to ask, and there is no terminal.
+    /// It has to ask, which needs a terminal.
     NoTerminal,
 }
 
@@ -128,7 +128,7 @@ impl Refusal {
                 "`dlq {action}` needs --task-name, --queue, --reason or --before, or --all for every dead letter"
             ),
             Self::NoTerminal => {
-                format!("`dlq {action}` asks before it acts and there is no terminal; add --yes to confirm")
+                format!("`dlq {action}` asks before it acts, which needs a terminal; add --yes to confirm")
             }
         }
     }

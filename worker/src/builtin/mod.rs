@@ -1,5 +1,6 @@
 //! The built-in tasks of `tasker-worker`.
 
+mod any_json;
 mod backup;
 mod child;
 mod echo;

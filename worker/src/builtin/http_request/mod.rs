@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tasker_shared::config::AllowList;
 use url::Url;
 
+use crate::builtin::any_json::AnyJson;
 use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, Task, TaskError};
 use body::BodyEncoding;
@@ -43,7 +44,7 @@ struct Parameters {
     body: Option<String>,
     /// Sent as JSON; not together with `body`.
     #[serde(default)]
-    json: Option<serde_json::Value>,
+    json: Option<AnyJson>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]

@@ -1,0 +1,128 @@
+//! What the document says of the task types and queues that exist now.
+
+use serde_json::{Value, json};
+use tasker_shared::task::QueueName;
+
+use crate::types::TypeTable;
+
+/// Returns `document` with the names that are valid now, and with the parameters that each type takes.
+pub(super) fn with_names(document: &Value, types: &TypeTable, queues: &[QueueName]) -> Value {
+    let mut document = document.clone();
+    let names = types.names();
+    let schemas = &mut document["components"]["schemas"];
+    if !names.is_empty() {
+        schemas["SubmitRequest"]["properties"]["task_name"]["enum"] = json!(names);
+        let mut rules = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let place = format!("TaskParameters{index}");
+            if let Some((parameters, rule)) = rule(types, name, &place) {
+                schemas[&place] = parameters;
+                rules.push(rule);
+            }
+        }
+        if !rules.is_empty() {
+            schemas["SubmitRequest"]["allOf"] = Value::from(rules);
+        }
+    }
+    let mut queues: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
+    queues.extend(["high", "low"]);
+    schemas["ApiKeyRequest"]["properties"]["queues"]["items"]["enum"] = json!(queues);
+    let optional: Vec<Value> = queues.into_iter().map(Value::from).chain([Value::Null]).collect();
+    schemas["SubmitRequest"]["properties"]["queue"]["enum"] = json!(optional);
+    document
+}
+
+/// The schema of the parameters of a type, to stand at `place`, and the rule that its tasks have such; `None` where any
+/// object will do.
+fn rule(types: &TypeTable, name: &str, place: &str) -> Option<(Value, Value)> {
+    let text = types.get(name)?.published.parameters_schema.as_deref()?;
+    let mut schema: Value = serde_json::from_str(text).ok()?;
+    schema.as_object_mut()?.remove("$schema");
+    schema.get("properties")?;
+    let address = format!("#/components/schemas/{place}");
+    move_references(&mut schema, &address);
+    let given = json!({"$ref": address});
+    let required = schema["required"].as_array();
+    // what is left out is an empty object
+    let then = if required.is_some_and(|names| !names.is_empty()) {
+        json!({"required": ["parameters"], "properties": {"parameters": given}})
+    } else {
+        json!({"properties": {"parameters": {"anyOf": [{"type": "null"}, given]}}})
+    };
+    let rule = json!({
+        "if": {"properties": {"task_name": {"const": name}}, "required": ["task_name"]},
+        "then": then,
+    });
+    Some((schema, rule))
+}
+
+/// Lets references to parts of a schema lead to where the schema is in the document.
+fn move_references(schema: &mut Value, address: &str) {
+    match schema {
+        Value::Object(words) => {
+            for (word, value) in words {
+                match value {
+                    Value::String(text) if word == "$ref" => {
+                        if let Some(part) = text.strip_prefix('#') {
+                            *text = format!("{address}{part}");
+                        }
+                    }
+                    value => move_references(value, address),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, address)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tasker_shared::store::task_types::TaskType;
+
+    use super::*;
+
+    fn task_type(name: &str, schema: &str) -> TaskType {
+        TaskType {
+            name: name.to_owned(),
+            description: String::new(),
+            queue: None,
+            priority: 0,
+            max_retries: 0,
+            timeout_seconds: 1.0,
+            parameters_schema: Some(schema.to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_names_and_parameters_of_now_are_those_that_a_submit_takes() {
+        let types = vec![
+            task_type("any", r#"{"type":"object"}"#),
+            task_type(
+                "some",
+                r#"{"properties":{"n":{"type":"integer"}},"required":["n"]}"#,
+            ),
+            task_type("own", r##"{"properties":{"n":{"$ref":"#/$defs/N"}}}"##),
+        ];
+        let types = TypeTable::of(types, &TypeTable::default());
+        let base = json!({"components": {"schemas": {"SubmitRequest": {"properties": {
+            "task_name": {"type": "string"}, "queue": {"type": ["string", "null"]}}}, "ApiKeyRequest": {}}}});
+        let live = with_names(&base, &types, &QueueName::classes());
+        let submit = &live["components"]["schemas"]["SubmitRequest"];
+        assert_eq!(
+            submit["properties"]["task_name"]["enum"],
+            json!(["any", "own", "some"])
+        );
+        assert_eq!(submit["allOf"].as_array().map(Vec::len), Some(2));
+        assert_eq!(submit["allOf"][1]["then"]["required"], json!(["parameters"]));
+        assert_eq!(
+            live["components"]["schemas"]["TaskParameters1"]["properties"]["n"]["$ref"],
+            "#/components/schemas/TaskParameters1/$defs/N"
+        );
+        let queues = json!(["high_priority", "default", "low_priority", "high", "low", null]);
+        assert_eq!(submit["properties"]["queue"]["enum"], queues);
+        let none = with_names(&base, &TypeTable::default(), &[]);
+        let submit = &none["components"]["schemas"]["SubmitRequest"];
+        assert!(submit["properties"]["task_name"].get("enum").is_none());
+    }
+}

@@ -1,0 +1,133 @@
+//! Limits, patterns and enums of the document that are those of the code, and rules between fields, which the attributes of
+//! types cannot express.
+
+use serde_json::{Map, Value, json};
+use tasker_shared::role::Role;
+use tasker_shared::task::TaskStatus;
+use tasker_shared::task::retry::DeadLetterReason;
+
+/// The names of queues.
+pub(super) const QUEUE: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
+/// Texts that Postgres can store.
+const TEXT: &str = "^[^\\x00]*$";
+/// What `crate::cursor` makes.
+const CURSOR: &str = "^[A-Za-z0-9_-]{34}$";
+/// Up to a minute, as `?wait` takes it.
+const WAIT: &str = "^(?:[1-5]?[0-9](?:\\.[0-9]{1,3})?|60|(?:[1-5]?[0-9]|60)s|1m|[0-9]{1,4}ms)$";
+/// 100 milliseconds to a day.
+const TARGET_LATENCY: &str =
+    "^(?:[1-9][0-9]{0,3}(?:\\.[0-9]{1,3})?s?|[1-9][0-9]{0,2}m|(?:[1-9]|1[0-9]|2[0-4])h|[1-9][0-9]{2,6}ms)$";
+/// What a header can hold without being changed on its way.
+const HEADER: &str = "^[!-~](?:[ -~]*[!-~])?$";
+
+/// Refines the document that the handlers make.
+pub(super) fn refine(document: &mut Value) {
+    if let Some(paths) = document["paths"].as_object_mut() {
+        let operations = paths.values_mut().filter_map(Value::as_object_mut);
+        for operation in operations.flat_map(Map::values_mut) {
+            let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+            parameters.into_iter().flatten().for_each(refine_parameter);
+        }
+    }
+    let schemas = &mut document["components"]["schemas"];
+    schemas["StoredValue"] = stored_value();
+    refine_submit(&mut schemas["SubmitRequest"]);
+    refine_dead_letters(&mut schemas["DeadLetterFilter"]);
+    refine_key(&mut schemas["ApiKeyRequest"]);
+}
+
+fn refine_parameter(parameter: &mut Value) {
+    let (place, name) = (parameter["in"].clone(), parameter["name"].clone());
+    let schema = &mut parameter["schema"];
+    // a parameter is left out, it is never null
+    if let Some(types) = schema["type"].as_array() {
+        let kind = types.iter().find(|kind| *kind != "null").cloned();
+        schema["type"] = kind.unwrap_or_default();
+    }
+    match (place.as_str(), name.as_str()) {
+        (Some("query"), Some("status")) => {
+            schema["enum"] = json!(TaskStatus::ALL.map(TaskStatus::as_str));
+        }
+        (Some("query"), Some("reason")) => schema["enum"] = reasons(),
+        (Some("query"), Some("cursor")) => schema["pattern"] = json!(CURSOR),
+        (Some("query"), Some("wait")) => schema["pattern"] = json!(WAIT),
+        (Some("query"), Some("target_latency")) => schema["pattern"] = json!(TARGET_LATENCY),
+        (Some("query"), Some("queue")) => schema["pattern"] = json!(QUEUE),
+        (Some("query"), Some("task_name" | "tag" | "worker_id")) => schema["pattern"] = json!(TEXT),
+        (Some("header"), Some("Idempotency-Key")) => {
+            schema["maxLength"] = json!(255);
+            schema["pattern"] = json!(HEADER);
+        }
+        _ => {}
+    }
+}
+
+fn reasons() -> Value {
+    json!(DeadLetterReason::ALL.map(DeadLetterReason::as_str))
+}
+
+/// Any JSON that is stored as it was sent: what `tasker_shared::json` finds no fault in.
+fn stored_value() -> Value {
+    let itself = json!({"$ref": "#/components/schemas/StoredValue"});
+    json!({
+        "description": "Any JSON value without `\\u0000`. Whole numbers are exact within these bounds.",
+        "anyOf": [
+            {"type": ["null", "boolean"]},
+            {"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX},
+            {"type": "number", "not": {"type": "integer"}},
+            {"type": "string", "pattern": TEXT},
+            {"type": "array", "items": itself},
+            {"type": "object", "propertyNames": {"pattern": TEXT}, "additionalProperties": itself},
+        ],
+    })
+}
+
+fn refine_submit(schema: &mut Value) {
+    let properties = &mut schema["properties"];
+    for name in ["parameters", "metadata"] {
+        properties[name]["type"] = json!(["object", "null"]);
+        properties[name]["propertyNames"] = json!({"pattern": TEXT});
+        properties[name]["additionalProperties"] = json!({"$ref": "#/components/schemas/StoredValue"});
+    }
+    for name in ["task_name", "idempotency_key"] {
+        properties[name]["pattern"] = json!(TEXT);
+    }
+    properties["tags"]["items"]["pattern"] = json!(TEXT);
+    schema["not"] = json!({
+        "required": ["delay", "run_at"],
+        "properties": {"delay": {"type": ["number", "string"]}, "run_at": {"type": "string"}},
+    });
+}
+
+fn refine_dead_letters(schema: &mut Value) {
+    let properties = &mut schema["properties"];
+    properties["task_name"]["pattern"] = json!(TEXT);
+    properties["queue"]["pattern"] = json!(QUEUE);
+    properties["reason"]["enum"] = reasons();
+    schema["anyOf"] = json!([
+        {"required": ["task_name"]},
+        {"required": ["queue"]},
+        {"required": ["reason"]},
+        {"required": ["before"]},
+        {"required": ["all"], "properties": {"all": {"const": true}}},
+        {"required": ["dry_run"], "properties": {"dry_run": {"const": true}}},
+    ]);
+    schema["example"] = json!({"task_name": "example_failing", "dry_run": true});
+}
+
+fn refine_key(schema: &mut Value) {
+    let properties = &mut schema["properties"];
+    properties["name"]["pattern"] = json!("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
+    properties["role"]["enum"] = json!(Role::ALL.map(Role::as_str));
+    properties["queues"]["minItems"] = json!(1);
+    properties["queues"]["maxItems"] = json!(crate::routes::auth_key_create::QUEUES_MAX);
+    properties["queues"]["items"]["pattern"] = json!(QUEUE);
+    let holds = &mut properties["expires_in_seconds"];
+    holds["minimum"] = json!(1);
+    holds["maximum"] = json!(crate::routes::auth_key_create::HOLDS_SECONDS_MAX);
+    schema["not"] = json!({
+        "required": ["queues"],
+        "properties": {"role": {"const": "admin"}, "queues": {"type": "array"}},
+    });
+    schema["example"] = json!({"name": "deploy", "role": "submitter", "expires_in_seconds": 86400});
+}
