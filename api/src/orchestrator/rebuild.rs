@@ -110,18 +110,21 @@ impl Rebuilder {
         let queues = self.queues.snapshot();
         let depths = self.queue.depths(&queues).await?;
         let parked = self.queue.unroutable(&queues).await?;
-        let mut rebuilt = Vec::new();
         let hints = depths
             .into_iter()
             .zip(parked)
             .map(|(depth, parked)| depth + parked);
-        for (queue, hints) in queues.iter().cloned().zip(hints) {
+        let due = queues.iter().zip(hints).filter(|(queue, hints)| {
+            let before = self.compared.get(*queue);
+            !intact || is_due(before.map(|(at, _)| *at), *hints, now)
+        });
+        let (due, hints): (Vec<QueueName>, Vec<i64>) = due
+            .map(|(queue, hints)| (queue.clone(), i64::try_from(hints).unwrap_or(i64::MAX - 1)))
+            .unzip();
+        let comparisons = asked(compare(&self.db, &due, &hints)).await?;
+        let mut rebuilt = Vec::new();
+        for (queue, found) in due.into_iter().zip(comparisons) {
             let before = self.compared.get(&queue).copied();
-            if intact && !is_due(before.map(|(at, _)| at), hints, now) {
-                continue;
-            }
-            let hints = i64::try_from(hints).unwrap_or(i64::MAX - 1);
-            let found = asked(compare(&self.db, &queue, hints)).await?;
             let difference = match (found.lacks, found.exceeds) {
                 (true, _) => Difference::Lacks,
                 (false, true) => Difference::Exceeds,

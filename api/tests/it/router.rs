@@ -282,3 +282,25 @@ async fn lists_of_a_redis_that_lost_its_data_are_split_and_parked_again(db: PgPo
         (Split::Split, (4, 2))
     );
 }
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_key_that_is_not_a_list_is_replaced_by_the_list_that_belongs_there(db: PgPool) {
+    let routed = Routed::new(db.clone());
+    let ids = routed.submit("a", 3).await;
+    sqlx::query("UPDATE tasks SET enqueued_at = now() - interval '1 minute'")
+        .execute(&db)
+        .await
+        .expect("they have waited");
+    let key = routed.queue.keys().list(&QueueName::default_class());
+    routed.queue.raw("DEL", &[&key]);
+    routed.queue.raw("SET", &[&key, "text"]);
+    let mut rebuilder = Rebuilder::new(
+        db,
+        routed.queue.shared(),
+        QueueName::classes().to_vec(),
+        WORKER_TIMEOUT,
+    );
+    rebuilder.run_once(Instant::now()).await.expect("a run");
+    assert_eq!(routed.lengths().await, (3, 0));
+    assert_eq!(routed.pop(&["a"], 9).await, ids);
+}

@@ -136,13 +136,14 @@ impl Queue {
     }
 
     async fn lengths(&self, lists: impl Iterator<Item = String>) -> Result<Vec<u64>> {
-        let mut commands = Pipeline::new();
-        for list in lists {
-            commands.cmd("LLEN").arg(list);
-        }
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.run(&commands).await
+        let lists: Vec<String> = lists.collect();
+        let mut command = Pipeline::new();
+        command
+            .cmd("EVAL")
+            .arg(scripts::LENGTHS)
+            .arg(lists.len())
+            .arg(lists);
+        let (lengths,): (Vec<u64>,) = self.run(&command).await?;
+        Ok(lengths)
     }
 }

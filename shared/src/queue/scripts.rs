@@ -33,6 +33,20 @@ local function balance(main, lists)
 end
 ";
 
+/// Returns the lengths of lists. A key that holds something else counts as empty, so that it hides no other.
+///
+/// ```text
+/// KEYS: lists
+/// ```
+pub(super) const LENGTHS: &str = r"
+local lengths = {}
+for i, list in ipairs(KEYS) do
+  local length = redis.pcall('LLEN', list)
+  lengths[i] = type(length) == 'number' and length or 0
+end
+return lengths
+";
+
 /// Pushes ids to the main list of a queue and, while it has type lists, to those.
 ///
 /// ```text

@@ -41,24 +41,34 @@ pub struct Comparison {
     pub exceeds: bool,
 }
 
-/// Compares the pending rows of `queue` with a number of hints. Counts no further than it must.
-pub async fn compare(db: impl PgExecutor<'_>, queue: &QueueName, hints: i64) -> Result<Comparison> {
+/// Compares the pending rows of each of `queues` with a number of hints; the answers are in the same order. Counts no further
+/// than it must.
+pub async fn compare(
+    db: impl PgExecutor<'_>,
+    queues: &[QueueName],
+    hints: &[i64],
+) -> Result<Vec<Comparison>> {
     sqlx::query_as!(
         Comparison,
         r#"
-        SELECT count(*) FILTER (WHERE enqueued_at <= now() - make_interval(secs => $3)) > $2 AS "lacks!",
-               count(*) < $2 AS "exceeds!"
-          FROM (SELECT enqueued_at
-                  FROM tasks
-                 WHERE queue = $1 AND status = 'pending'
-                 ORDER BY enqueued_at
-                 LIMIT $2::bigint + 1) AS pending
+        SELECT found.lacks AS "lacks!", found.exceeds AS "exceeds!"
+          FROM UNNEST($1::text[], $2::bigint[]) WITH ORDINALITY AS q(name, hints, place)
+         CROSS JOIN LATERAL (
+                   SELECT count(*) FILTER (WHERE enqueued_at <= now() - make_interval(secs => $3)) > q.hints AS lacks,
+                          count(*) < q.hints AS exceeds
+                     FROM (SELECT enqueued_at
+                             FROM tasks
+                            WHERE queue = q.name AND status = 'pending'
+                            ORDER BY enqueued_at
+                            LIMIT q.hints + 1) AS pending
+               ) AS found
+         ORDER BY q.place
         "#,
-        queue.as_str(),
+        queues as _,
         hints,
         ON_THEIR_WAY_SECONDS,
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
 }
 

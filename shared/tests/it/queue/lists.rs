@@ -98,3 +98,26 @@ async fn two_prefixes_do_not_see_each_other() {
     );
     assert_eq!(one.depths(&default).await.expect("depths"), [2]);
 }
+
+#[tokio::test]
+async fn urgent_ids_go_to_the_head_and_a_batch_keeps_its_order() {
+    let queue = TestQueue::new();
+    let default = QueueName::default_class();
+    let usual = hints(&default, 2);
+    queue.push_back(&usual).await.expect("pushed");
+    let batch: Vec<Hint> = [51, 100, 50]
+        .into_iter()
+        .zip(hints(&default, 3))
+        .map(|(priority, hint)| hint.with_priority(priority))
+        .collect();
+    queue.push_back(&batch).await.expect("pushed");
+    let newest = hints(&default, 1).remove(0).with_priority(99);
+    queue
+        .push_back(std::slice::from_ref(&newest))
+        .await
+        .expect("pushed");
+    let mut popper = queue.popper(&[default]);
+    let popped = popper.pop(9, BLOCK_MAX, false).await.expect("popped");
+    let urgent = [newest.id, batch[0].id, batch[1].id];
+    assert_eq!(popped.ids, [&urgent[..], &ids(&usual), &[batch[2].id]].concat());
+}

@@ -154,5 +154,5 @@ async fn a_key_of_another_kind_is_an_error_and_not_a_hang() {
         assert!(got.is_err());
     }
     assert!(queue.push_back(&hints(&low, 1)).await.is_err());
-    assert!(queue.depths(&[low]).await.is_err());
+    assert_eq!(queue.depths(&[low]).await.expect("lengths"), [0]);
 }

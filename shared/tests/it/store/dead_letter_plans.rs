@@ -130,7 +130,11 @@ async fn duties_read_no_more_dead_letters_than_a_batch(db: PgPool) {
     reads_at_most!(FEW, session, declare_dead(session, WORKER_TIMEOUT));
     reads_at_most!(FEW, session, forget_dead(session, WORKER_TIMEOUT));
     reads_at_most!(FEW, session, aged(session, &QueueName::classes(), 0.0, 1_000));
-    reads_at_most!(FEW, session, compare(session, &default, 200));
+    reads_at_most!(
+        FEW,
+        session,
+        compare(session, std::slice::from_ref(&default), &[200])
+    );
     reads_at_most!(FEW, session, pending_after(session, &default, None, None, 5_000));
     reads_at_most!(FEW, session, keys::tidy(session, KEY_TTL, 1_000));
     reads_at_most!(BOUNDED, session, gauges::read(session, WORKER_TIMEOUT));
