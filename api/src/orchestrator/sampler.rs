@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::gauge;
 use tasker_shared::queue::Queue;
 use tasker_shared::store::scaling::{QueueFacts, facts, sample};
 use tasker_shared::store::{self, PgPool};
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::asked;
 use super::journal::Page;
+use super::leader_gauges::LeaderGauges;
 use crate::queues::DeclaredQueues;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
@@ -36,6 +36,7 @@ pub struct Sampler {
     queue: Option<Arc<Queue>>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
+    gauges: LeaderGauges,
 }
 
 impl Sampler {
@@ -51,11 +52,12 @@ impl Sampler {
             queue,
             queues: queues.into(),
             worker_timeout,
+            gauges: LeaderGauges::default(),
         }
     }
 
     /// Samples and shows until `stop`. After a failure what was found last stays.
-    pub async fn run(self, page: Page, stop: CancellationToken) {
+    pub async fn run(mut self, page: Page, stop: CancellationToken) {
         while !stop.is_cancelled() {
             page.pass(self.run_once()).await;
             stop.run_until_cancelled(sleep(INTERVAL)).await;
@@ -63,13 +65,27 @@ impl Sampler {
     }
 
     /// Samples and shows once; answers what the queues need, in their order.
-    pub async fn run_once(&self) -> store::Result<Vec<Advice>> {
+    pub async fn run_once(&mut self) -> store::Result<Vec<Advice>> {
         let queues = self.queues.snapshot();
         let depths = self.depths(&queues).await;
         let timeout = self.worker_timeout.as_secs_f64();
         asked(sample(&self.db, &queues, &depths, timeout)).await?;
         let facts = asked(facts(&self.db, &queues, false, timeout)).await?;
-        Ok(facts.iter().map(show).collect())
+        let advice: Vec<Advice> = facts.iter().map(advise_on).collect();
+        self.show(&facts, &advice);
+        Ok(advice)
+    }
+
+    /// Sets the gauges; those of a queue that is no longer declared show 0.
+    fn show(&mut self, facts: &[QueueFacts], advice: &[Advice]) {
+        let values: Vec<[f64; 4]> = advice.iter().map(values).collect();
+        for (place, name) in GAUGES.into_iter().enumerate() {
+            let of_queues = facts
+                .iter()
+                .zip(&values)
+                .map(|(facts, values)| (facts.name.as_str(), values[place]));
+            self.gauges.set_all(name, "queue", of_queues);
+        }
     }
 
     /// The lengths of the lists; unknown while Redis is away.
@@ -84,20 +100,8 @@ impl Sampler {
     }
 }
 
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        for queue in self.queues.snapshot().iter() {
-            for name in GAUGES {
-                gauge!(name, "queue" => queue.to_string()).set(0.0);
-            }
-        }
-    }
-}
-
-/// Shows a queue as it was when the last sample was taken, the moment before.
-fn show(facts: &QueueFacts) -> Advice {
-    let backlog = facts.samples.last().map_or(0, |last| last.backlog);
-    let advice = advise(facts, backlog, TARGET_LATENCY);
+/// Returns the values of [`GAUGES`] for a queue.
+fn values(advice: &Advice) -> [f64; 4] {
     let rate = |rate: fn(&crate::scaling::Rates) -> f64| advice.rates.as_ref().map_or(f64::NAN, rate);
     // not known before the second sample, and then infinite where it never drains
     let never = if advice.rates.is_some() {
@@ -106,14 +110,17 @@ fn show(facts: &QueueFacts) -> Advice {
         f64::NAN
     };
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let values = [
+    let suggested = advice.suggested_workers as f64;
+    [
         rate(|rates| rates.arrival),
         rate(|rates| rates.drain),
         advice.time_to_drain_seconds.unwrap_or(never),
-        advice.suggested_workers as f64,
-    ];
-    for (name, value) in GAUGES.into_iter().zip(values) {
-        gauge!(name, "queue" => facts.name.to_string()).set(value);
-    }
-    advice
+        suggested,
+    ]
+}
+
+/// Advises on a queue as it was when the last sample was taken, the moment before.
+fn advise_on(facts: &QueueFacts) -> Advice {
+    let backlog = facts.samples.last().map_or(0, |last| last.backlog);
+    advise(facts, backlog, TARGET_LATENCY)
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tasker_shared::store::insert::{Due, NewKey, NewTask};
+use tasker_shared::store::task_types::TaskType;
 use tasker_shared::task::limits::{DELAY, KEY_CHARS, MAX_RETRIES, TAG_CHARS, TAGS, TASK_NAME_CHARS, TIMEOUT};
 use tasker_shared::task::priority::undeclared;
 use tasker_shared::task::{QueueName, TaskId};
@@ -170,7 +171,7 @@ impl Check<'_> {
         let queue = named
             .or_else(|| match given {
                 Some(_) => None,
-                None => published.and_then(|published| published.queue.clone()),
+                None => self.default_queue(published?, queues),
             })
             .unwrap_or_else(|| QueueName::for_priority(priority));
         (priority, queue)
@@ -187,6 +188,19 @@ impl Check<'_> {
             );
         }
         queue
+    }
+
+    /// Returns the queue of a type, which a worker may have published without anybody declaring it.
+    fn default_queue(&mut self, published: &TaskType, queues: &[QueueName]) -> Option<QueueName> {
+        let queue = published.queue.clone()?;
+        if !queues.contains(&queue) {
+            let detail = format!(
+                "is left out, and `{queue}`, the queue of the task type, {}",
+                undeclared(queues)
+            );
+            self.kind(FaultKind::UnknownQueue, "queue", detail);
+        }
+        Some(queue)
     }
 
     fn max_retries(&mut self, given: Option<i64>, known: Option<&KnownType>) -> i32 {

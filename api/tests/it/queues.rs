@@ -7,11 +7,12 @@ use sqlx::PgPool;
 use tasker_server::orchestrator::{Rebuilder, Sampler};
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::migrations::MIGRATOR;
+use tasker_shared::store::task_types::{TaskType, publish};
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_testkit::a_task;
 
 use crate::client::{Client, SIGN_IN};
-use crate::harness::{Answer, Server, eventually};
+use crate::harness::{Answer, Server, eventually, task_type};
 
 /// The time within which every server knows a new queue.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -169,10 +170,37 @@ async fn an_undeclared_name_is_rejected_with_the_declared_ones_and_how_to_declar
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn a_type_whose_own_queue_is_not_declared_is_submitted_elsewhere_or_not_at_all(db: PgPool) {
+    let server = Server::start(db.clone()).await;
+    let letter = TaskType {
+        queue: QueueName::parse("mail").ok(),
+        ..task_type("letter")
+    };
+    publish(&db, &[letter]).await.expect("published");
+    let submit = async |queue: Value| {
+        let task = json!({"task_name": "letter", "queue": queue});
+        server.post("/tasks/submit", task).await
+    };
+    let rejected = submit(Value::Null).await;
+    assert_eq!(rejected.problem(422), "unknown_queue");
+    for word in ["`mail`", "tasker queue create", "low_priority"] {
+        assert!(rejected.text.contains(word), "{}", rejected.text);
+    }
+    assert_eq!(submit(json!("low")).await.status, 202);
+    assert_eq!(server.post("/queues", json!({"name": "mail"})).await.status, 201);
+    let accepted = submit(Value::Null).await;
+    assert_eq!(
+        (accepted.status, &accepted.json()["queue"]),
+        (202, &json!("mail"))
+    );
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn the_duties_of_the_leader_see_a_queue_that_is_declared_after_they_began(db: PgPool) {
     let server = Server::start(db.clone()).await;
     let (state, queues) = (&server.state, server.state.queues.clone());
-    let sampler = Sampler::new(db.clone(), None, queues.clone(), Duration::from_secs(30));
+    let mut sampler = Sampler::new(db.clone(), None, queues.clone(), Duration::from_secs(30));
     let mut rebuilder = Rebuilder::new(db.clone(), state.queue.clone(), queues, Duration::from_secs(30));
     assert_eq!(sampler.run_once().await.expect("a sample").len(), 3);
     assert_eq!(server.post("/queues", json!({"name": "mail"})).await.status, 201);

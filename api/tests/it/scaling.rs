@@ -44,7 +44,7 @@ async fn the_advice_is_computed_from_what_workers_ended_and_what_waits(db: PgPoo
     let shared = [("QUEUE_KEY_PREFIX", prefix.as_str())];
     let server = Server::start_with(db.clone(), &shared).await;
     register(&db, &a_worker("w")).await.expect("entered");
-    let sampler = sampler(&server);
+    let mut sampler = sampler(&server);
     sampler.run_once().await.expect("sampled");
     age(&db, 60.0).await;
     // in this minute 600 of half a second ended, and 20 more wait
