@@ -58,7 +58,7 @@ impl Pusher {
             return;
         }
         let place = Arc::clone(&self.places).try_acquire_owned();
-        let (Ok(place), true) = (place, redis.breaker().is_closed()) else {
+        let (Ok(place), true) = (place, redis.is_usable()) else {
             redis.breaker().refused();
             metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
             return;
