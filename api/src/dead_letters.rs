@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tasker_shared::store::dead_letters::{self, Filter, Position, Taken};
 use tasker_shared::store::{self, Fault, fault};
-use tasker_shared::task::TaskId;
+use tasker_shared::task::{Hint, TaskId};
 use tracing::{info, warn};
 
 use crate::db::{retried, write_failed};
@@ -139,7 +139,9 @@ impl Pass {
 
     async fn finish(&mut self, taken: Vec<Taken>) {
         let done = taken.into_iter().filter(|taken| taken.done);
-        let hints: Vec<_> = done.map(|taken| (taken.id, taken.queue)).collect();
+        let hints: Vec<Hint> = done
+            .map(|taken| Hint::new(taken.id, taken.queue, taken.task_name))
+            .collect();
         self.done += hints.len();
         let action = match self.action {
             Action::Retry => "retry",

@@ -6,15 +6,18 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use tasker_shared::store;
+use tasker_shared::task::priority::undeclared;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 use tracing::{error, warn};
 
 use crate::auth::Refusal;
 use crate::fault::{Fault, FaultKind, common_kind, summary};
+use crate::http::encoding::ENCODINGS;
+use crate::problems::{self, ProblemType};
 
 /// When a caller who met an overload may come again.
 const RETRY_AFTER_OVERLOAD: &str = "1";
@@ -32,6 +35,8 @@ pub enum ApiError {
     Auth(Refusal),
     /// There is nothing at this path.
     UnknownRoute,
+    /// There is no problem type of that code.
+    ProblemNotFound,
     /// The path exists, but not for this method.
     MethodNotAllowed,
     /// There is no such task.
@@ -50,8 +55,10 @@ pub enum ApiError {
     KeyTaken(Option<TaskId>),
     /// The body is larger than this many bytes.
     BodyTooLarge(usize),
-    /// The body is no JSON by its content type.
+    /// The content type of the body is not JSON.
     UnsupportedMediaType,
+    /// The content encoding of the body is not among those that are decoded.
+    UnsupportedEncoding,
     /// The request can be read, and is wrong.
     Refused(Vec<Fault>),
     /// More work than there is room for.
@@ -70,82 +77,46 @@ impl ApiError {
         Self::Refused(vec![Fault::new(kind, pointer, detail)])
     }
 
-    /// Status, code and title.
-    pub fn head(&self) -> (StatusCode, &'static str, &'static str) {
+    /// Returns its type.
+    pub fn problem_type(&self) -> &'static ProblemType {
         match self {
-            Self::Malformed(_) => (
-                StatusCode::BAD_REQUEST,
-                "malformed_request",
-                "The request cannot be read",
-            ),
-            Self::InvalidId => (StatusCode::BAD_REQUEST, "invalid_id", "The id is no UUID"),
-            Self::Auth(refusal) => refusal.head(),
-            Self::UnknownRoute => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
-            Self::TaskNotFound(_) => (StatusCode::NOT_FOUND, "task_not_found", "No such task"),
-            Self::QueueNotFound(_) => (StatusCode::NOT_FOUND, "queue_not_found", "No such queue"),
-            Self::TemplateNotFound => (StatusCode::NOT_FOUND, "template_not_found", "No such template"),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "The path does not take this method",
-            ),
-            Self::NotFinished(_) => (StatusCode::CONFLICT, "not_finished", "The task has not ended"),
-            Self::AlreadyOver(_) => (StatusCode::CONFLICT, "already_over", "The task has already ended"),
-            Self::NotRetryable(_) => (
-                StatusCode::CONFLICT,
-                "not_retryable",
-                "The task cannot be retried",
-            ),
-            Self::KeyTaken(_) => (
-                StatusCode::CONFLICT,
-                "idempotency_key_taken",
-                "Another task holds the idempotency key",
-            ),
-            Self::BodyTooLarge(_) => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "The body is too large",
-            ),
-            Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "The body must be JSON",
-            ),
-            Self::Refused(faults) => {
-                let (code, title) = common_kind(faults).code_and_title();
-                (StatusCode::UNPROCESSABLE_ENTITY, code, title)
-            }
-            Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too much at once"),
-            Self::Unavailable(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "A part of the system is away",
-            ),
-            Self::OutcomeUnknown => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "outcome_unknown",
-                "It is not known whether it happened",
-            ),
-            Self::Internal(_) => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "Something went wrong here",
-            ),
+            Self::Malformed(_) => &problems::MALFORMED_REQUEST,
+            Self::InvalidId => &problems::INVALID_ID,
+            Self::Auth(refusal) => refusal.problem_type(),
+            Self::UnknownRoute | Self::ProblemNotFound => &problems::NOT_FOUND,
+            Self::TaskNotFound(_) => &problems::TASK_NOT_FOUND,
+            Self::QueueNotFound(_) => &problems::QUEUE_NOT_FOUND,
+            Self::TemplateNotFound => &problems::TEMPLATE_NOT_FOUND,
+            Self::MethodNotAllowed => &problems::METHOD_NOT_ALLOWED,
+            Self::NotFinished(_) => &problems::NOT_FINISHED,
+            Self::AlreadyOver(_) => &problems::ALREADY_OVER,
+            Self::NotRetryable(_) => &problems::NOT_RETRYABLE,
+            Self::KeyTaken(_) => &problems::IDEMPOTENCY_KEY_TAKEN,
+            Self::BodyTooLarge(_) => &problems::BODY_TOO_LARGE,
+            Self::UnsupportedMediaType => &problems::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedEncoding => &problems::UNSUPPORTED_ENCODING,
+            Self::Refused(faults) => common_kind(faults).problem_type(),
+            Self::Overloaded(_) => &problems::OVERLOADED,
+            Self::Unavailable(_) => &problems::UNAVAILABLE,
+            Self::OutcomeUnknown => &problems::OUTCOME_UNKNOWN,
+            Self::Internal(_) => &problems::INTERNAL,
         }
     }
 
     fn detail(&self) -> String {
         match self {
             Self::Malformed(detail) => detail.clone(),
-            Self::InvalidId => "The id in the path must be a UUID.".to_owned(),
+            Self::InvalidId => {
+                "The id in the path must be a UUID, for example 0190a5f0-0000-7000-8000-000000000000.".to_owned()
+            }
             Self::Auth(refusal) => refusal.detail(),
             Self::UnknownRoute => "No route has this path; see /api-docs/ui.".to_owned(),
+            Self::ProblemNotFound => "No problem type has this code; docs/problems.md lists them.".to_owned(),
             Self::TemplateNotFound => "GET /v1/templates lists what workers have published.".to_owned(),
-            Self::MethodNotAllowed => "The methods that it takes are in the header Allow.".to_owned(),
-            Self::TaskNotFound(id) => format!("There is no task {id}."),
+            Self::MethodNotAllowed => "The header Allow lists the methods that it takes.".to_owned(),
+            Self::TaskNotFound(id) => format!("Task {id} does not exist."),
             Self::QueueNotFound(known) => {
-                let names: Vec<&str> = known.iter().map(QueueName::as_str).collect();
-                format!("There is no such queue; known are {}.", names.join(", "))
+                format!("The name in the path {}.", undeclared(known.iter().map(QueueName::as_str)))
             }
             Self::NotFinished(status) => format!("The task is {status}; it has no result yet."),
             Self::AlreadyOver(status) => format!("The task is already {status}."),
@@ -155,7 +126,10 @@ impl ApiError {
             Self::KeyTaken(Some(holder)) => format!("Task {holder} holds its idempotency key."),
             Self::KeyTaken(None) => "Another task holds its idempotency key.".to_owned(),
             Self::BodyTooLarge(limit) => format!("The body may have {limit} bytes at most."),
-            Self::UnsupportedMediaType => "Send the body with Content-Type: application/json.".to_owned(),
+            Self::UnsupportedMediaType => {
+                "Send the body as UTF-8 with Content-Type: application/json.".to_owned()
+            }
+            Self::UnsupportedEncoding => format!("The encodings that are decoded: {ENCODINGS}."),
             Self::Refused(faults) => summary(faults),
             Self::Overloaded(what) => format!("{what} Nothing was done; try again shortly."),
             Self::Unavailable(_) => "Nothing was done; try again shortly.".to_owned(),
@@ -180,17 +154,17 @@ impl ApiError {
 
     /// The problem document of this error in answer to the request `request_id`.
     pub fn problem(&self, request_id: &str) -> Problem {
-        let (status, code, title) = self.head();
+        let problem = self.problem_type();
         let errors = match self {
             Self::Refused(faults) => faults.iter().map(Fault::to_wire).collect(),
             _ => Vec::new(),
         };
         Problem {
-            kind: format!("about:blank#{code}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            kind: problem.address(),
+            title: problem.title.to_owned(),
+            status: problem.status.as_u16(),
             detail: self.detail(),
-            code: code.to_owned(),
+            code: problem.code.to_owned(),
             request_id: request_id.to_owned(),
             errors,
         }
@@ -250,11 +224,15 @@ pub struct Pending(pub Arc<ApiError>);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.head().0.into_response();
+        let mut response = self.problem_type().status.into_response();
         if let Some(seconds) = self.retry_after() {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if let Self::UnsupportedEncoding = self {
+            let encodings = HeaderValue::from_static(ENCODINGS);
+            response.headers_mut().insert(header::ACCEPT_ENCODING, encodings);
         }
         if let Self::Auth(refusal) = &self {
             refusal.headers(response.headers_mut());

@@ -4,8 +4,17 @@ use std::fmt::Write as _;
 
 use tasker_shared::wire::ProblemPointer;
 
+use crate::problems::{self, ProblemType};
+
 /// Longest text of one fault, in characters: schemas and values can be long.
 const DETAIL_CHARS_MAX: usize = 300;
+
+/// Longest name that is compared with others, in characters.
+const NAME_CHARS_MAX: usize = 64;
+/// Likeness (Jaro-Winkler) from which on one name passes for a slip of another.
+const LIKE: f64 = 0.8;
+/// Shortest part of a name that passes for the name.
+const PART_CHARS_MIN: usize = 3;
 
 /// The kind of a fault, as programs tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,22 +33,22 @@ pub enum FaultKind {
     Unstorable,
     /// A cursor that this list did not give out.
     InvalidCursor,
+    /// A request that would act on everything without saying so.
+    FilterRequired,
 }
 
 impl FaultKind {
-    /// The code and the title of a problem document about such faults.
-    pub fn code_and_title(self) -> (&'static str, &'static str) {
+    /// Returns the type of a problem document about such faults.
+    pub fn problem_type(self) -> &'static ProblemType {
         match self {
-            Self::Invalid => ("invalid_request", "The request is not valid"),
-            Self::UnknownTaskType => ("unknown_task_type", "No such task type"),
-            Self::UnknownQueue => ("unknown_queue", "No such queue"),
-            Self::InvalidParameters => ("invalid_parameters", "The parameters do not fit the task type"),
-            Self::KeyReused => (
-                "idempotency_key_reused",
-                "The idempotency key belongs to another request",
-            ),
-            Self::Unstorable => ("unstorable", "A value cannot be stored"),
-            Self::InvalidCursor => ("invalid_cursor", "The cursor does not belong to this list"),
+            Self::Invalid => &problems::INVALID_REQUEST,
+            Self::UnknownTaskType => &problems::UNKNOWN_TASK_TYPE,
+            Self::UnknownQueue => &problems::UNKNOWN_QUEUE,
+            Self::InvalidParameters => &problems::INVALID_PARAMETERS,
+            Self::KeyReused => &problems::IDEMPOTENCY_KEY_REUSED,
+            Self::Unstorable => &problems::UNSTORABLE,
+            Self::InvalidCursor => &problems::INVALID_CURSOR,
+            Self::FilterRequired => &problems::FILTER_REQUIRED,
         }
     }
 }
@@ -113,9 +122,74 @@ pub fn summary(faults: &[Fault]) -> String {
     text
 }
 
+/// Returns `known` with those first that are most like `name`; the others keep their order.
+pub fn nearest_first<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
+    let mut ranked: Vec<(f64, &str)> = known
+        .iter()
+        .map(|other| (likeness(name, other), *other))
+        .collect();
+    ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    ranked.into_iter().map(|(_, other)| other).collect()
+}
+
+/// Returns a question for the one of `known` that `name` was probably meant to be, or all of them.
+pub fn did_you_mean(name: &str, known: &[&str]) -> String {
+    match nearest_first(name, known).first() {
+        Some(nearest) if likeness(name, nearest) > 0.0 => format!("did you mean `{nearest}`?"),
+        _ => format!("known: {}", known.join(", ")),
+    }
+}
+
+/// How much two names are alike, 0 to 1; 0 below what a slip explains.
+fn likeness(name: &str, known: &str) -> f64 {
+    let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+    let name = name.to_lowercase().replace('-', "_");
+    let known = known.to_lowercase();
+    if name == known {
+        return 1.0;
+    }
+    let parts = name.len() >= PART_CHARS_MIN && (known.contains(&name) || name.contains(&known));
+    let alike = strsim::jaro_winkler(&name, &known);
+    match (alike, parts) {
+        (alike, true) => alike.max(LIKE),
+        (alike, false) if alike >= LIKE => alike,
+        _ => 0.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slips_and_parts_of_names_are_understood() {
+        let known = [
+            "task_name",
+            "parameters",
+            "priority",
+            "queue",
+            "run_at",
+            "max_retries",
+            "tags",
+        ];
+        for (name, meant) in [
+            ("prioritty", "priority"),
+            ("Priority", "priority"),
+            ("taskName", "task_name"),
+            ("params", "parameters"),
+            ("retries", "max_retries"),
+            ("name", "task_name"),
+            ("que", "queue"),
+            ("max-retries", "max_retries"),
+            ("runat", "run_at"),
+            ("tag", "tags"),
+        ] {
+            assert_eq!(did_you_mean(name, &known), format!("did you mean `{meant}`?"));
+        }
+        assert!(did_you_mean("zzz", &known).starts_with("known: task_name, parameters"));
+        assert_eq!(nearest_first("tag", &known)[0], "tags");
+        assert_eq!(nearest_first("", &known), known);
+    }
 
     #[test]
     fn faults_of_one_kind_give_the_problem_its_code() {

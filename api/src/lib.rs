@@ -16,7 +16,10 @@ pub mod migrate;
 pub mod openapi;
 pub mod orchestrator;
 pub mod postgres;
+pub mod problems;
+pub mod queues;
 pub mod redis;
+pub mod refresh;
 pub mod routes;
 pub mod scaling;
 pub mod schema;
@@ -28,6 +31,7 @@ pub mod watcher;
 
 use axum::Router;
 use axum::middleware;
+use axum::routing::{get, post};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -53,7 +57,10 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::explain::explain_task))
         .routes(routes!(routes::cancel::cancel_task))
         .routes(routes!(routes::retry::retry_task))
-        .routes(routes!(routes::queues::list_queues))
+        .routes(routes!(
+            routes::queues::list_queues,
+            routes::queue_create::create_queue
+        ))
         .routes(routes!(routes::queue_pause::pause_queue))
         .routes(routes!(routes::queue_resume::resume_queue))
         .routes(routes!(routes::queue_scaling::queue_scaling))
@@ -69,8 +76,11 @@ pub fn router(state: AppState) -> Router {
             routes::auth_key_create::create_key
         ))
         .routes(routes!(routes::auth_key_revoke::revoke_key))
+        .merge(aliases())
         .route_layer(middleware::from_fn_with_state(state.clone(), outage::give_up));
-    let sign_in = OpenApiRouter::new().routes(routes!(routes::auth_token::issue_token));
+    let sign_in = OpenApiRouter::new()
+        .routes(routes!(routes::auth_token::issue_token))
+        .routes(routes!(routes::problem::problem_type));
     let (router, mut document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(submits)
         .merge(others)
@@ -80,6 +90,20 @@ pub fn router(state: AppState) -> Router {
     auth::document::secure(&mut document);
     let page = SwaggerUi::new("/api-docs/ui").url("/api-docs/openapi.json", document);
     finished(router.merge(page), state)
+}
+
+/// Former names of routes, which the document leaves out.
+fn aliases() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .route("/dead-letter", get(routes::dead_letters::list_dead_letters))
+        .route(
+            "/dead-letter/retry",
+            post(routes::dead_letters_retry::retry_dead_letters),
+        )
+        .route(
+            "/dead-letter/purge",
+            post(routes::dead_letters_purge::purge_dead_letters),
+        )
 }
 
 /// Health and metrics alone, for an address of their own.

@@ -28,25 +28,25 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return exit(error.report()),
     };
-    let traces = match init_logging(Component::Orchestration, &config.log) {
-        Ok(traces) => traces,
+    let logging = match init_logging(Component::Orchestration, &config.log) {
+        Ok(logging) => logging,
         Err(error) => return complain(&error.into()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error.into()),
     };
-    let outcome = runtime.block_on(async {
-        let outcome = run(&config).await;
-        traces.flush().await;
-        outcome
+    let code = runtime.block_on(async {
+        let code = match run(&config).await {
+            Ok(code) => exit(code),
+            Err(error) => complain(&error),
+        };
+        logging.flush().await;
+        code
     });
     // what still runs was given its time
     runtime.shutdown_background();
-    match outcome {
-        Ok(code) => exit(code),
-        Err(error) => complain(&error),
-    }
+    code
 }
 
 async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
@@ -58,7 +58,9 @@ async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
         ServerCommand::Serve => {}
     }
     let shutdown = Shutdown::new();
-    let _signals = shutdown.listen().context("cannot listen for signals")?;
+    let _signals = shutdown
+        .listen(Component::Orchestration)
+        .context("cannot listen for signals")?;
     let migrates = config.run_migrations && config.deployment_mode != DeploymentMode::NoMigrate;
     let schema = async {
         if migrates {

@@ -34,6 +34,10 @@ pub enum ParametersSchema {
     Checked(Box<Validator>),
 }
 
+/// The parameters hold a value that cannot be read, such as a number out of range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
 impl ParametersSchema {
     /// Compiles the schema of the type `name`. One that cannot be compiled takes any object: a worker's mistake must not
     /// stop submits, and the worker checks again.
@@ -59,14 +63,12 @@ impl ParametersSchema {
     }
 
     /// Holds `parameters`, which are at `pointer` in the body, against the schema.
-    pub fn faults(&self, parameters: &RawValue, pointer: &str) -> Vec<Fault> {
+    pub fn faults(&self, parameters: &RawValue, pointer: &str) -> Result<Vec<Fault>, Unreadable> {
         let Self::Checked(validator) = self else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        match serde_json::from_str(parameters.get()) {
-            Ok(value) => checked(validator, &value, parameters.get().len(), pointer),
-            Err(error) => vec![fault(pointer, error.to_string())],
-        }
+        let value = serde_json::from_str(parameters.get()).map_err(|_| Unreadable)?;
+        Ok(checked(validator, &value, parameters.get().len(), pointer))
     }
 
     /// Holds parameters that were left out against the schema.
@@ -141,6 +143,7 @@ mod tests {
         let raw: &RawValue = serde_json::from_str(parameters).expect("JSON");
         schema
             .faults(raw, "/parameters")
+            .expect("readable")
             .into_iter()
             .map(|fault| fault.pointer)
             .collect()
@@ -176,7 +179,7 @@ mod tests {
     fn faults_are_named_by_pointer_and_do_not_repeat_what_was_sent() {
         let schema = schema(r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["m"]}"#);
         let raw: &RawValue = serde_json::from_str(r#"{"n":"my secret"}"#).expect("JSON");
-        let faults = schema.faults(raw, "/parameters");
+        let faults = schema.faults(raw, "/parameters").expect("readable");
         assert_eq!(faults.len(), 2);
         assert!(
             faults.iter().any(|fault| fault.pointer == "/parameters/n"),

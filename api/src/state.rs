@@ -8,7 +8,6 @@ use tasker_shared::config::{DispatchMode, ServerConfig};
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::queue::Queue;
 use tasker_shared::store::PgPool;
-use tasker_shared::task::QueueName;
 use tasker_shared::telemetry::Metrics;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use crate::dead_letters::PASSES_AT_ONCE;
 use crate::http::body::BATCH_BYTES_MAX;
 use crate::orchestrator::Journal;
 use crate::postgres::Postgres;
+use crate::queues::{DeclaredQueues, QueueTable};
 use crate::redis::Redis;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
@@ -63,7 +63,9 @@ pub struct Parts {
     /// How tasks travel to the workers.
     pub mode: DispatchMode,
     /// The declared queues.
-    pub queues: Vec<QueueName>,
+    pub queues: DeclaredQueues,
+    /// Keeps `queues` in step with Postgres.
+    pub queue_table: Arc<QueueTable>,
     /// The registered task types.
     pub types: Arc<TypeCache>,
     /// Announces what is pending.
@@ -142,8 +144,17 @@ impl AppState {
             Arc::clone(&postgres),
             config.worker_timeout,
         ));
+        let queue_table = Arc::new(QueueTable::new(
+            db.clone(),
+            Arc::clone(&postgres),
+            config.queues.known.clone(),
+        ));
         let watcher = Arc::new(Watcher::new(db.clone(), Arc::clone(&postgres)));
         shutdown.spawn_named("task types", Arc::clone(&types).run(shutdown.soft().clone()));
+        shutdown.spawn_named(
+            "declared queues",
+            Arc::clone(&queue_table).run(shutdown.soft().clone()),
+        );
         shutdown.spawn_named("watcher", Arc::clone(&watcher).run(shutdown.soft().clone()));
         shutdown.spawn_named("metrics upkeep", metrics.clone().upkeep(shutdown.soft().clone()));
         let keys = Arc::new(Keys::new(db.clone(), Arc::clone(&postgres), shutdown.clone()));
@@ -164,7 +175,8 @@ impl AppState {
             ),
             requests: Semaphore::new(REQUESTS_MAX),
             mode: config.mode,
-            queues: config.queues.known.clone(),
+            queues: queue_table.declared(),
+            queue_table,
             single_room: Budget::new(SINGLE_ROOM_BYTES.max(2 * config.max_body_bytes)),
             batch_room: Budget::new(BATCH_ROOM_BYTES),
             dead_letter_passes: Arc::new(Semaphore::new(PASSES_AT_ONCE)),

@@ -2,22 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tasker_shared::store::task_types::{self, Registered, TaskType};
 use tasker_shared::store::{self, PgPool};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
-use crate::error::describe;
 use crate::postgres::Postgres;
+use crate::refresh::Refresher;
 use crate::schema::ParametersSchema;
 
 /// A type that a worker publishes is known within two seconds.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(1_800);
-/// The least time between two looks for unknown names: a flood of them costs little.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A task type with its compiled schema.
 #[derive(Debug)]
@@ -67,21 +63,14 @@ impl TypeTable {
     }
 }
 
-#[derive(Debug, Default)]
-struct Snapshot {
-    table: Arc<TypeTable>,
-    /// When the look began that this came from; nothing before the first.
-    looked_at: Option<Instant>,
-}
-
 /// The cache.
 #[derive(Debug)]
 pub struct TypeCache {
     db: PgPool,
     postgres: Arc<Postgres>,
     worker_timeout: Duration,
-    snapshot: RwLock<Snapshot>,
-    looking: Mutex<()>,
+    table: RwLock<Arc<TypeTable>>,
+    refresher: Refresher,
 }
 
 impl TypeCache {
@@ -91,61 +80,33 @@ impl TypeCache {
             db,
             postgres,
             worker_timeout,
-            snapshot: RwLock::default(),
-            looking: Mutex::new(()),
+            table: RwLock::default(),
+            refresher: Refresher::default(),
         }
     }
 
     /// The types as they were at most `REFRESH_INTERVAL` ago.
     pub fn current(&self) -> Arc<TypeTable> {
-        Arc::clone(&self.read().table)
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The types as they are now, after a name was missing in them. Of many who ask at once one looks, and looks are apart:
     /// who asks soon after the last one waits a moment.
     pub async fn look_again(&self) -> store::Result<Arc<TypeTable>> {
-        self.postgres.while_alive(self.look_in_turn()).await
-    }
-
-    async fn look_in_turn(&self) -> store::Result<Arc<TypeTable>> {
-        let asked = Instant::now();
-        let _one_at_a_time = self.looking.lock().await;
-        let looked_at = self.read().looked_at;
-        match looked_at {
-            Some(looked_at) if looked_at > asked => return Ok(self.current()),
-            Some(looked_at) => tokio::time::sleep_until((looked_at + LOOK_INTERVAL).into()).await,
-            None => {}
-        }
-        self.load().await?;
+        let read = self.refresher.after_miss(self.load());
+        self.postgres.while_alive(read).await?;
         Ok(self.current())
     }
 
     /// Refreshes until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(REFRESH_INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut failed = false;
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            if self.postgres.check().is_err() {
-                continue;
-            }
-            let _one_at_a_time = self.looking.lock().await;
-            let result = self.load().await;
-            // an outage lasts for many ticks and is told once
-            if let (Err(error), false) = (&result, failed) {
-                warn!(cause = describe(error), "cannot refresh the task types");
-            }
-            failed = result.is_err();
-        }
+        let load = || self.load();
+        self.refresher
+            .run(REFRESH_INTERVAL, &self.postgres, "the task types", &stop, load)
+            .await;
     }
 
     async fn load(&self) -> store::Result<()> {
-        let began = Instant::now();
         let types = task_types::all(&self.db, self.worker_timeout.as_secs_f64());
         let registered = self.postgres.call(types).await?;
         let types = registered
@@ -153,16 +114,8 @@ impl TypeCache {
             .map(|Registered { task_type, .. }| task_type)
             .collect();
         let table = Arc::new(TypeTable::of(types, &self.current()));
-        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-        *snapshot = Snapshot {
-            table,
-            looked_at: Some(began),
-        };
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
         Ok(())
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Snapshot> {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_problem_shows_its_title_detail_and_pointers() {
-        let text = r#"{"type":"about:blank","status":422,"title":"Invalid request",
+        let text = r#"{"type":"/problems/invalid_request","status":422,"title":"Invalid request",
             "detail":"2 fields are wrong","code":"invalid","request_id":"r","errors":[
             {"pointer":"/delay","detail":"must not be negative"},{"pointer":"","detail":"x"}]}"#;
         let problem: Problem = serde_json::from_str(text).expect("a problem");

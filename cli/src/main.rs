@@ -48,7 +48,7 @@ enum Command {
     /// Submit tasks and look at them.
     #[command(subcommand)]
     Task(commands::task::TaskCommand),
-    /// Look at the queues, pause and resume them.
+    /// List, create, pause and resume queues.
     #[command(subcommand)]
     Queue(commands::queue::QueueCommand),
     /// Look at the dead letters, run them again, delete them.
@@ -63,6 +63,8 @@ enum Command {
     /// Look at the templates of workflows.
     #[command(subcommand)]
     Template(commands::template::TemplateCommand),
+    /// Write a project with a worker of your own: two example tasks, a test, a Dockerfile.
+    New(commands::new::NewArgs),
     /// Measure a running system.
     #[command(subcommand)]
     Bench(commands::bench::BenchCommand),
@@ -84,16 +86,18 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let client = Client::new(cli.url, credentials::authorization()?)?;
+    // `new` talks to no server
+    let client = || anyhow::Ok(Client::new(cli.url.clone(), credentials::authorization()?)?);
     let output = Output::new(cli.json);
     match cli.command {
-        Command::Task(command) => commands::task::run(command, &client, output).await,
-        Command::Queue(command) => commands::queue::run(command, &client, output).await,
-        Command::Dlq(command) => commands::dlq::run(command, &client, output).await,
-        Command::Key(command) => commands::key::run(command, &client, output).await,
-        Command::Worker(command) => commands::worker::run(command, &client, output).await,
-        Command::Template(command) => commands::template::run(command, &client, output).await,
-        Command::Bench(command) => commands::bench::run(command, &client, output).await,
+        Command::Task(command) => commands::task::run(command, &client()?, output).await,
+        Command::Queue(command) => commands::queue::run(command, &client()?, output).await,
+        Command::Dlq(command) => commands::dlq::run(command, &client()?, output).await,
+        Command::Key(command) => commands::key::run(command, &client()?, output).await,
+        Command::Worker(command) => commands::worker::run(command, &client()?, output).await,
+        Command::Template(command) => commands::template::run(command, &client()?, output).await,
+        Command::New(args) => commands::new::run(&args, output),
+        Command::Bench(command) => commands::bench::run(command, &client()?, output).await,
     }
 }
 
@@ -121,17 +125,21 @@ mod tests {
             "tasker task get 0190a5f0-0000-7000-8000-000000000000 --wait 30",
             "tasker task totals --days 7 --task-name echo --queue low",
             "tasker queue list --json",
+            "tasker queue create team.mail",
             "tasker queue pause high",
             "tasker queue resume team.mail --json",
             "tasker dlq list --task-name t --queue low --reason failed --before 2030-01-02T03:04:05Z --limit 5",
             "tasker dlq retry --reason crash_loop",
             "tasker dlq purge --dry-run",
+            "tasker dlq purge --all --yes",
             "tasker key create --name deploy --role submitter --queue high --queue default --expires 90d",
             "tasker key list --json",
             "tasker key revoke deploy",
             "tasker --url http://localhost:8080 worker status",
             "tasker template list",
             "tasker template show fulfillment order_fulfillment --version 1.0.0",
+            "tasker new my-worker",
+            "tasker new /tmp/my-worker --tasker /opt/tasker",
             "tasker bench submit --connections 1,8 --seconds 2",
             "tasker bench batch --tasks 2000 --size 500",
             "tasker bench submit --no-hold --parameter-bytes 0",
@@ -159,7 +167,10 @@ mod tests {
             "tasker task totals --days 0",
             "tasker task totals --days 401",
             "tasker queue pause",
+            "tasker queue create",
+            "tasker new",
             "tasker dlq purge --reason bad",
+            "tasker dlq purge --all --queue low",
             "tasker dlq list --limit 0",
             "tasker key create --name deploy",
             "tasker key create --name deploy --role root",

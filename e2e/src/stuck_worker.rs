@@ -1,4 +1,4 @@
-//! A worker for the tests whose task computes for ever and heeds nothing.
+//! A worker for the tests, built on the library: one of its tasks computes without end, one panics, one logs a lot.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,8 @@ use tasker_worker::{Context, Task, TaskError, Worker};
 async fn main() -> ExitCode {
     Worker::builder()
         .register(Task::blocking("stuck", stuck))
+        .register(Task::new("panics", panics))
+        .register(Task::new("talks", talks))
         .run()
         .await
 }
@@ -17,4 +19,17 @@ fn stuck(_: Context, _: Value) -> Result<(), TaskError> {
     loop {
         std::thread::park();
     }
+}
+
+/// Panics with its parameters, as a careless handler does.
+async fn panics(_: Context, parameters: Value) -> Result<(), TaskError> {
+    panic!("cannot use {parameters}")
+}
+
+/// Logs as many lines as its parameter says.
+async fn talks(_: Context, lines: Value) -> Result<(), TaskError> {
+    for line in 0..lines["lines"].as_u64().unwrap_or_default() {
+        tracing::info!(line, "a handler that talks");
+    }
+    Ok(())
 }

@@ -27,7 +27,7 @@ pub struct Healthcheck {
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
     /// Port 0 is any port.
-    #[error("port 0 does not tell where the instance listens")]
+    #[error("port 0 is any free port; set a fixed one to check the health of an instance")]
     AnyPort,
     /// Nobody answers.
     #[error("{address} does not answer: {source}")]

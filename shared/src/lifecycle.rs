@@ -1,8 +1,15 @@
-//! Starting and stopping: two tokens, one tracker, the signals.
+//! Starting and stopping: four tokens, one tracker, the signals.
 //!
-//! The *soft* token asks to begin nothing new and to end what runs; the *hard* token ends it at
-//! once. Soft is a child of hard, so whoever heeds soft also stops on hard. Everything that a
-//! process spawns is owned by the tracker: a stop that returned has left nothing behind.
+//! The tokens of a process stand in a row, and each one is a child of the next: *quiet* asks to claim no more work, *soft* to begin nothing
+//! new and to let what runs end, *urgent* to release what runs within moments, *hard* to end at once. So a part that waits
+//! for one of them also stops at every later one. Everything that a process spawns is owned by the tracker: a stop that
+//! returned has left nothing behind.
+//!
+//! | signal | server | worker |
+//! |---|---|---|
+//! | SIGTERM, SIGINT, SIGQUIT | the first is soft, the second hard | the first is soft, the second urgent, the third hard |
+//! | SIGUSR1 | ignored | quiet |
+//! | SIGHUP, SIGUSR2 | ignored | ignored |
 
 use std::any::Any;
 use std::future::Future;
@@ -10,6 +17,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,11 +26,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
+use crate::telemetry::Component;
+
+/// Time from the urgent stop of a worker to the hard one.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
+
 /// The stop of a process, shared by all of its parts.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     hard: CancellationToken,
+    urgent: CancellationToken,
     soft: CancellationToken,
+    quiet: CancellationToken,
     tracker: TaskTracker,
     panicked: Arc<AtomicBool>,
 }
@@ -37,28 +52,44 @@ impl Shutdown {
     /// A stop that nobody has asked for yet.
     pub fn new() -> Self {
         let hard = CancellationToken::new();
+        let urgent = hard.child_token();
+        let soft = urgent.child_token();
         Self {
-            soft: hard.child_token(),
+            quiet: soft.child_token(),
+            soft,
+            urgent,
             hard,
             ..Self::default()
         }
     }
 
-    /// The stop of a part that can end and begin anew within the process: it stops with the process, and can be stopped by
-    /// itself. It owns its own tasks.
+    /// The stop of a part that can end and start again within the process: it stops with the process, and can be stopped by
+    /// itself. It owns its own tasks. Each of its tokens is a child of the process's token alone.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
             hard: self.hard.child_token(),
+            urgent: self.urgent.child_token(),
             soft: self.soft.child_token(),
+            quiet: self.quiet.child_token(),
             tracker: TaskTracker::new(),
             panicked: Arc::clone(&self.panicked),
         }
     }
 
+    /// Cancelled when a worker claims no more work; it goes on serving and finishes what it runs.
+    pub fn quiet(&self) -> &CancellationToken {
+        &self.quiet
+    }
+
     /// Cancelled when nothing new may begin.
     pub fn soft(&self) -> &CancellationToken {
         &self.soft
+    }
+
+    /// Cancelled when what runs must be released, within moments.
+    pub fn urgent(&self) -> &CancellationToken {
+        &self.urgent
     }
 
     /// Cancelled when everything ends at once.
@@ -96,13 +127,12 @@ impl Shutdown {
         &self.tracker
     }
 
-    /// Listens for SIGTERM and SIGINT: the first cancels soft, the second hard, upon which `main`
-    /// ends the process with [`EXIT_FAILURE`](crate::config::EXIT_FAILURE).
-    pub fn listen(&self) -> io::Result<SignalListener> {
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        // Not on the tracker: a second signal must be heard while the tracker drains.
-        let task = tokio::spawn(self.clone().heed(terminate, interrupt));
+    /// Handles the signals of a process of this kind until the listener is dropped, as the table of this module has it. On
+    /// hard, `main` ends the process with [`EXIT_FAILURE`](crate::config::EXIT_FAILURE).
+    pub fn listen(&self, component: Component) -> io::Result<SignalListener> {
+        let signals = Signals::new()?;
+        // Not on the tracker: a second signal must be handled while the tracker drains.
+        let task = tokio::spawn(self.clone().handle(signals, component));
         Ok(SignalListener {
             _task: AbortOnDropHandle::new(task),
         })
@@ -120,20 +150,77 @@ impl Shutdown {
         }
     }
 
-    async fn heed(self, mut terminate: Signal, mut interrupt: Signal) {
-        let name = next_signal(&mut terminate, &mut interrupt).await;
-        info!(signal = name, "stopping; a second signal ends it at once");
+    async fn handle(self, mut signals: Signals, component: Component) {
+        let signal = self.stop_signal(&mut signals, component).await;
+        info!(signal, "stopping; a second signal stops at once");
         self.soft.cancel();
-        let name = next_signal(&mut terminate, &mut interrupt).await;
-        warn!(signal = name, "ending at once");
+        let signal = self.stop_signal(&mut signals, component).await;
+        if component == Component::Worker {
+            warn!(signal, "stopping at once; running tasks are released");
+            self.urgent.cancel();
+            // a third signal does not wait for that
+            let _ = tokio::time::timeout(LAST_MOMENTS, self.stop_signal(&mut signals, component)).await;
+        }
+        warn!(signal, "ending at once");
         self.hard.cancel();
+    }
+
+    /// Waits for a signal that stops, and handles the others.
+    async fn stop_signal(&self, signals: &mut Signals, component: Component) -> &'static str {
+        loop {
+            match (signals.next().await, component) {
+                (Received::Stop(name), _) => return name,
+                (Received::Quiet, Component::Worker) => {
+                    info!(signal = "SIGUSR1", "quiet: claiming no more tasks");
+                    self.quiet.cancel();
+                }
+                (Received::Quiet, Component::Orchestration) => info!(signal = "SIGUSR1", "ignored a signal"),
+                (Received::Ignored(name), _) => info!(signal = name, "ignored a signal"),
+            }
+        }
     }
 }
 
-async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+/// The signals that would end the process by themselves and that it handles instead.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+/// The meaning of a signal.
+#[derive(Debug, Clone, Copy)]
+enum Received {
+    Stop(&'static str),
+    Quiet,
+    Ignored(&'static str),
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.terminate.recv() => Received::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Received::Stop("SIGINT"),
+            _ = self.quit.recv() => Received::Stop("SIGQUIT"),
+            _ = self.user1.recv() => Received::Quiet,
+            _ = self.hangup.recv() => Received::Ignored("SIGHUP"),
+            _ = self.user2.recv() => Received::Ignored("SIGUSR2"),
+        }
     }
 }
 
@@ -148,14 +235,24 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn hard_is_also_soft_but_not_the_other_way() {
-        let shutdown = Shutdown::new();
-        shutdown.soft().cancel();
-        assert!(!shutdown.hard().is_cancelled());
-        let shutdown = Shutdown::new();
-        shutdown.hard().cancel();
-        assert!(shutdown.soft().is_cancelled());
+    #[test]
+    fn a_later_stop_is_also_every_earlier_one_but_not_the_other_way() {
+        let stages = |shutdown: &Shutdown| {
+            let Shutdown {
+                quiet,
+                soft,
+                urgent,
+                hard,
+                ..
+            } = shutdown;
+            [quiet, soft, urgent, hard].map(CancellationToken::clone)
+        };
+        for stage in 0..4 {
+            let stages = stages(&Shutdown::new());
+            stages[stage].cancel();
+            let cancelled = stages.map(|token| token.is_cancelled());
+            assert_eq!(cancelled, [0, 1, 2, 3].map(|other| other <= stage));
+        }
     }
 
     #[test]
@@ -165,8 +262,12 @@ mod tests {
         child.soft().cancel();
         assert!(!parent.soft().is_cancelled());
         let child = parent.child();
+        parent.quiet().cancel();
+        assert!(child.quiet().is_cancelled() && !child.soft().is_cancelled());
+        parent.urgent().cancel();
+        assert!(child.urgent().is_cancelled() && !child.hard().is_cancelled());
         parent.hard().cancel();
-        assert!(child.soft().is_cancelled() && child.hard().is_cancelled());
+        assert!(child.hard().is_cancelled());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Processes that a test started: their logs, signals, and their end when the test ends.
 
 use std::fs::File;
+use std::io::PipeReader;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct Process {
     child: Child,
     log: PathBuf,
     ended: Option<ExitStatus>,
+    /// The end of a pipe that is never read.
+    _unread: Option<PipeReader>,
 }
 
 impl Process {
@@ -42,6 +45,28 @@ impl Process {
             child,
             log,
             ended: None,
+            _unread: None,
+        }
+    }
+
+    /// Starts `command` with one pipe as standard output and error, which stays open and is never read. It has no log.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    pub fn start_unread(name: &str, mut command: Command, folder: &Path) -> Self {
+        let (unread, output) = std::io::pipe().expect("a pipe");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a pipe can be shared"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self {
+            name: name.to_owned(),
+            child,
+            log: folder.join("unread"),
+            ended: None,
+            _unread: Some(unread),
         }
     }
 

@@ -57,7 +57,16 @@ impl TestQueue {
     /// # Panics
     /// Never: the URL has been read before.
     pub fn popper(&self, queues: &[QueueName]) -> Popper {
-        Popper::new(self.shared(), &self.config, queues).expect("the URL of a Redis")
+        self.popper_of_types(queues, &[])
+    }
+
+    /// A connection for pops from `queues` by a worker that registers `task_names`.
+    ///
+    /// # Panics
+    /// Never: the URL has been read before.
+    pub fn popper_of_types(&self, queues: &[QueueName], task_names: &[&str]) -> Popper {
+        let names: Vec<String> = task_names.iter().map(|name| (*name).to_owned()).collect();
+        Popper::new(self.shared(), &self.config, queues, &names).expect("the URL of a Redis")
     }
 
     /// The length of the list of `queue`, as `redis-cli llen` says it.

@@ -97,6 +97,13 @@ impl System {
             .await
     }
 
+    /// Starts a worker that registers these task types, each of which returns after `{"seconds": n}`, and waits until it is ready.
+    pub async fn worker_of_types(&self, types: &str, environment: &[(&str, &str)]) -> Running {
+        let environment = [&[("TYPES", types)], environment].concat();
+        self.start("typed-worker", "WORKER_LISTEN_ADDR", &environment)
+            .await
+    }
+
     /// Starts `count` workers at once and waits until all are ready.
     pub async fn workers(&self, count: usize) -> Vec<Running> {
         join_all((0..count).map(|_| self.worker(&[]))).await

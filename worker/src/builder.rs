@@ -9,6 +9,7 @@ use tasker_shared::telemetry::{self, Component};
 use tracing::{error, warn};
 
 use crate::http;
+use crate::panics::{self, Panics};
 use crate::registry::Registry;
 use crate::runtime::{self, RunError};
 use crate::task::Task;
@@ -21,6 +22,7 @@ pub struct Worker;
 #[derive(Debug, Default)]
 pub struct WorkerBuilder {
     tasks: Vec<Task>,
+    panics: Panics,
 }
 
 impl Worker {
@@ -45,16 +47,28 @@ impl WorkerBuilder {
         self
     }
 
-    /// The whole life of a worker process: reads its configuration from flags, variables and files, sets up logs and metrics,
-    /// runs until SIGTERM or SIGINT, and ends the process. It returns only if the configuration cannot be used, with the exit code for that.
+    /// Calls the process's panic hook for panics of handlers, too: for error trackers, or for backtraces on standard error. Without
+    /// it such a panic is stored as the attempt's error and logged with its place only, since its message may hold parameters.
+    #[must_use]
+    pub fn call_panic_hook(mut self) -> Self {
+        self.panics = Panics::CallHook;
+        self
+    }
+
+    /// Runs the whole life of a worker process: reads its configuration from variables and files, sets up logs and metrics,
+    /// works until SIGTERM, SIGINT or SIGQUIT, and ends the process. It returns only if the configuration cannot be used, with
+    /// the exit code for that.
+    ///
+    /// The program's own command line is not read. For a program that takes the flags of `tasker-worker`, read them with
+    /// [`WorkerConfig::load`] and call [`Self::run_with`].
     pub async fn run(self) -> ExitCode {
-        match WorkerConfig::load(std::env::args_os()) {
+        match WorkerConfig::from_env() {
             Ok(config) => self.run_with(config).await,
             Err(error) => exit_code(error.report()),
         }
     }
 
-    /// The same with a configuration that was read before; never returns.
+    /// Does the same with a configuration that was read before; never returns.
     pub async fn run_with(self, config: WorkerConfig) -> ExitCode {
         // boxed, so that the type of a user's `main` does not hold all of a worker
         let code = Box::pin(self.run_to_the_end(config)).await;
@@ -63,8 +77,9 @@ impl WorkerBuilder {
     }
 
     async fn run_to_the_end(self, config: WorkerConfig) -> i32 {
-        let traces = match telemetry::init_logging(Component::Worker, &config.log) {
-            Ok(traces) => traces,
+        // its last lines are written wherever this function returns
+        let logging = match telemetry::init_logging(Component::Worker, &config.log) {
+            Ok(logging) => logging,
             Err(error) => {
                 error!(
                     error = &error as &dyn std::error::Error,
@@ -74,25 +89,27 @@ impl WorkerBuilder {
             }
         };
         let shutdown = Shutdown::new();
-        let signals = shutdown.listen();
-        let hard = shutdown.hard().clone();
+        let signals = shutdown.listen(Component::Worker);
+        let (urgent, hard) = (shutdown.urgent().clone(), shutdown.hard().clone());
         let ended = tokio::select! {
             biased;
             () = hard.cancelled() => return EXIT_FAILURE,
             ended = self.run_until(config, shutdown) => ended,
         };
         drop(signals);
-        traces.flush().await;
-        match ended {
+        let code = match ended {
+            Ok(()) if urgent.is_cancelled() => EXIT_FAILURE,
             Ok(()) => 0,
             Err(error) => {
                 error!(error = &error as &dyn std::error::Error, "the worker ended");
                 match error {
-                    RunError::Unsupported(_) => EXIT_CONFIG,
+                    RunError::UndeclaredQueues(_) | RunError::Unsupported(_) => EXIT_CONFIG,
                     _ => EXIT_FAILURE,
                 }
             }
-        }
+        };
+        logging.flush().await;
+        code
     }
 
     /// Runs inside a process that looks after logs and signals itself, until `shutdown`'s soft token is cancelled.
@@ -101,6 +118,7 @@ impl WorkerBuilder {
     ///
     /// A worker that finds itself declared dead drops its runs, which are others' by then, and comes back under a new id.
     pub async fn run_until(self, config: WorkerConfig, shutdown: Shutdown) -> Result<(), RunError> {
+        panics::install_hook();
         let registry = Arc::new(Registry::new(self.tasks)?);
         let metrics = http::install_metrics();
         loop {
@@ -108,6 +126,7 @@ impl WorkerBuilder {
                 config.clone(),
                 Arc::clone(&registry),
                 metrics.clone(),
+                self.panics,
                 shutdown.child(),
             )
             .await;

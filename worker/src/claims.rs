@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use tasker_shared::queue::Hint;
-use tasker_shared::store::claim::{Claim, Claimant, Claimed, claim, claim_oldest};
+use tasker_shared::queue::Popped;
+use tasker_shared::store::claim::{Claim, Claimant, Claimed, Misrouted, Poll, claim, claim_oldest};
 use tasker_shared::store::claim_ready::claim_ready;
 use tasker_shared::store::{self, Fault, PgConnection, fault};
-use tasker_shared::task::{QueueName, TaskId};
+use tasker_shared::task::{Hint, QueueName, TaskId};
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::execute;
@@ -24,11 +25,17 @@ use crate::slots::FreeSlots;
 /// How long a claim may take: half a heartbeat interval, within these.
 const CLAIM_LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
 
+/// How long a claim loop leaves a list alone after it popped a task for another worker. Until the leader has split the queue, it
+/// would pop the same one again.
+const MISROUTED_PAUSE: Duration = Duration::from_millis(100);
+
 /// Claims for one group of slots.
 pub(crate) struct Claimer {
     parts: Arc<Parts>,
     queues: Vec<QueueName>,
     net: Mutex<Net>,
+    /// Until when nothing is popped.
+    popping_again: watch::Sender<Option<Instant>>,
 }
 
 /// What a claim asks for.
@@ -37,8 +44,8 @@ enum Wanted<'a> {
     Ready(&'a [TaskId]),
     /// Tasks whose hints were popped.
     Popped(&'a [TaskId]),
-    /// So many of the oldest pending rows.
-    Oldest(i64),
+    /// The oldest pending rows.
+    Oldest(Poll<'a>),
 }
 
 /// What a look into the table found.
@@ -55,7 +62,12 @@ pub(crate) enum Look {
 impl Claimer {
     pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>) -> Self {
         let net = Mutex::new(Net::new(parts.config.mode, Instant::now()));
-        Self { parts, queues, net }
+        Self {
+            parts,
+            queues,
+            net,
+            popping_again: watch::Sender::new(None),
+        }
     }
 
     /// The queues that are claimed from, in their order.
@@ -68,10 +80,19 @@ impl Claimer {
         self.net.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims what was popped from the list of `queue` and starts it in `free`.
-    pub(crate) async fn claim_popped(&self, queue: QueueName, mut ids: Vec<TaskId>, mut free: FreeSlots) {
-        let hints = |ids: &[TaskId]| -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
-        if self.parts.shutdown.soft().is_cancelled() {
+    /// Claims what was popped from `queue` and starts it in `free`.
+    pub(crate) async fn claim_popped(&self, queue: QueueName, popped: Popped, mut free: FreeSlots) {
+        let Popped {
+            mut ids, task_names, ..
+        } = popped;
+        let hints = |ids: &[TaskId]| -> Vec<Hint> {
+            let hint = |id: &TaskId| Hint {
+                task_name: task_names.get(id).cloned(),
+                ..Hint::of_id(*id, queue.clone())
+            };
+            ids.iter().map(hint).collect()
+        };
+        if self.parts.no_more_claims.is_cancelled() {
             return self.parts.put_back(&hints(&ids)).await;
         }
         ids.retain(|id| !self.parts.held.contains(*id));
@@ -80,10 +101,10 @@ impl Claimer {
         }
         let claimed = match self.claim_ready(&mut ids, &mut free).await {
             Ok(()) if ids.is_empty() => Ok(()),
-            Ok(()) if self.parts.shutdown.soft().is_cancelled() => {
+            Ok(()) if self.parts.no_more_claims.is_cancelled() => {
                 return self.parts.put_back(&hints(&ids)).await;
             }
-            Ok(()) => self.claim_rest(&queue, &ids, &mut free).await,
+            Ok(()) => self.claim_rest(&queue, &ids, &hints, &mut free).await,
             Err(error) => Err(error),
         };
         if let Err(error) = claimed {
@@ -114,6 +135,7 @@ impl Claimer {
         &self,
         queue: &QueueName,
         ids: &[TaskId],
+        hints: &impl Fn(&[TaskId]) -> Vec<Hint>,
         free: &mut FreeSlots,
     ) -> Result<(), store::Error> {
         // until what was claimed is held: two claims on their way could take a suspect each
@@ -121,29 +143,68 @@ impl Claimer {
         let claimant = self.claimant(turn.is_some());
         let _on_its_way = self.parts.held.claiming();
         let claim = self.claim_in_time(&claimant, Wanted::Popped(ids)).await?;
-        counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(claim.tasks.len()) as u64);
-        let untaken = || -> Vec<Hint> { ids.iter().map(|id| (*id, queue.clone())).collect() };
+        let settled = claim.tasks.len() + claim.misrouted.len();
+        counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(settled) as u64);
         if !claim.worker_is_alive {
-            self.parts.put_back(&untaken()).await;
+            self.parts.put_back(&hints(ids)).await;
             self.parts.declared_dead();
             return Ok(());
         }
         self.parts.paused.add(&claim.paused);
         if claim.paused.contains(queue) {
-            self.parts.put_back(&untaken()).await;
+            self.parts.put_back(&hints(ids)).await;
         }
+        self.reroute(claim.misrouted).await;
         self.net().claimed(seen(&claim.tasks));
         self.start(claim.tasks, free).await;
         Ok(())
     }
 
-    /// Claims up to `rows` of the oldest pending rows, whether they have hints or not, and starts them in `free`.
-    pub(crate) async fn claim_oldest(&self, rows: usize, mut free: FreeSlots) -> Look {
-        let limit = i64::try_from(rows).unwrap_or(i64::MAX);
+    /// Passes on what was popped and cannot run here: to the workers that register its type, or, where none does, to the parked
+    /// hints.
+    async fn reroute(&self, misrouted: Vec<Misrouted>) {
+        if misrouted.is_empty() {
+            return;
+        }
+        counter!("tasker_misrouted_hints_total").increment(misrouted.len() as u64);
+        let (routable, unroutable): (Vec<_>, Vec<_>) = misrouted.into_iter().partition(|task| task.routable);
+        let hints = |tasks: Vec<Misrouted>| -> Vec<Hint> {
+            let tasks = tasks.into_iter();
+            tasks
+                .map(|task| Hint::new(task.id, task.queue, task.task_name))
+                .collect()
+        };
+        if !routable.is_empty() {
+            self.popping_again
+                .send_replace(Some(Instant::now() + MISROUTED_PAUSE));
+            self.parts.put_back(&hints(routable)).await;
+        }
+        if let Err(error) = self.parts.queue.park(&hints(unroutable)).await {
+            warn!(%error, "cannot park the hints of tasks whose type no live worker registers");
+        }
+    }
+
+    /// Waits while nothing is to be popped because tasks of other workers came.
+    pub(crate) async fn may_pop(&self) {
+        let until = *self.popping_again.borrow();
+        if let Some(until) = until {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// Claims up to `rows` of the oldest pending rows, whether they have hints or not, and starts them in `free`. The hints of what
+    /// it claimed are removed.
+    pub(crate) async fn claim_oldest(&self, rows: usize, min_age: Duration, mut free: FreeSlots) -> Look {
+        let after = self.net().begin_poll(Instant::now(), &self.queues);
+        let poll = Poll {
+            limit: i64::try_from(rows).unwrap_or(i64::MAX),
+            min_age_seconds: min_age.as_secs_f64(),
+            after: &after,
+        };
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
         let _on_its_way = self.parts.held.claiming();
-        let claimed = self.claim_in_time(&claimant, Wanted::Oldest(limit)).await;
+        let claimed = self.claim_in_time(&claimant, Wanted::Oldest(poll)).await;
         let claim = match claimed {
             Ok(claim) => claim,
             Err(error) => {
@@ -153,7 +214,9 @@ impl Claimer {
         };
         let found = claim.tasks.len();
         self.parts.status.claimed();
-        self.net().looked(Instant::now(), seen(&claim.tasks));
+        let more = !claim.stopped_at.is_empty();
+        self.net()
+            .polled(Instant::now(), seen(&claim.tasks), claim.stopped_at);
         counter!("tasker_net_looks_total").increment(1);
         counter!("tasker_net_claims_total").increment(found as u64);
         if !claim.worker_is_alive {
@@ -161,12 +224,28 @@ impl Claimer {
             return Look::Failed;
         }
         self.parts.paused.add(&claim.paused);
+        self.remove_hints(&claim.tasks);
         self.start(claim.tasks, &mut free).await;
-        if found < rows {
+        if found < rows && !more {
             Look::FoundLittle
         } else {
             Look::FoundAll
         }
+    }
+
+    /// Removes the hints of tasks that were claimed without them, if they have any.
+    fn remove_hints(&self, tasks: &[Claimed]) {
+        if tasks.is_empty() || !self.parts.config.mode.uses_redis() || !self.parts.redis.is_open() {
+            return;
+        }
+        let hint = |task: &Claimed| Hint::new(task.run.task, task.queue.clone(), &*task.task_name);
+        let hints: Vec<Hint> = tasks.iter().map(hint).collect();
+        let queue = Arc::clone(&self.parts.queue);
+        self.parts.shutdown.spawn_named("removal of hints", async move {
+            if let Err(error) = queue.remove(&hints).await {
+                warn!(%error, "cannot remove the hints of claimed tasks; the leader does");
+            }
+        });
     }
 
     fn claimant(&self, may_take_suspect: bool) -> Claimant<'_> {
@@ -242,7 +321,7 @@ impl Wanted<'_> {
         match self {
             Self::Ready(ids) => claim_ready(db, claimant, ids).await,
             Self::Popped(ids) => claim(db, claimant, ids).await,
-            Self::Oldest(limit) => claim_oldest(db, claimant, *limit).await,
+            Self::Oldest(poll) => claim_oldest(db, claimant, *poll).await,
         }
     }
 }

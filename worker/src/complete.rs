@@ -3,7 +3,7 @@
 //! While Postgres is away, ends are held and tried again: these writes are fenced, so repeating one is harmless. What is held
 //! is bounded by the slots, and by bytes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
@@ -11,8 +11,8 @@ use tasker_shared::store::complete::{Success, complete};
 use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_shared::store::{self, Fault, fault};
 use tasker_shared::task::retry::DeadLetterReason;
-use tasker_shared::task::{Run, TaskId};
-use tracing::{error, info, warn};
+use tasker_shared::task::{Run, TaskId, TaskStatus};
+use tracing::{error, warn};
 
 use crate::ends::{Ending, Finished};
 use crate::runtime::Parts;
@@ -26,18 +26,19 @@ const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100
 
 /// Writes a batch, however long that takes.
 pub(crate) async fn write(parts: &Parts, batch: Vec<Finished>) {
-    let runs: Vec<Run> = batch.iter().map(|finished| finished.run).collect();
+    let runs: Vec<Run> = batch.iter().map(|finished| finished.summary.run).collect();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
     let began = Instant::now();
-    let tally = Tally::of(&batch);
     let ended = batch.iter().filter(|finished| finished.is_end());
     parts
         .throughput
-        .add(ended.map(|finished| (&finished.queue, finished.elapsed)));
+        .add(ended.map(|finished| (&finished.queue, finished.summary.elapsed)));
+    let mut tally = Tally::default();
     let mut successes = Vec::new();
     let mut others = Vec::new();
     for finished in batch {
+        tally.add(finished.summary);
         match finished.ending {
             Ending::Success(success) => successes.push(success),
             Ending::Other(ended) => others.push(ended),
@@ -65,7 +66,8 @@ async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, 
         let written = written.await;
         match written {
             Ok(ended) => {
-                note_late(parcel.len(), ended.len());
+                note_late(parts, tally, parcel.iter().map(|success| success.run), &ended);
+                log_successes(parts, tally, &ended);
                 tally.count(ended);
             }
             Err(Unwritten::Stopped) => return,
@@ -114,10 +116,12 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     });
     match written.await {
         Ok(ended) => {
-            tally.count(ended.iter().map(|ended| (ended.id, ended.status)));
-            let written: HashSet<TaskId> = ended.iter().map(|ended| ended.id).collect();
+            let states: Vec<_> = ended.iter().map(|ended| (ended.id, ended.status)).collect();
+            note_late(parts, tally, others.iter().map(|ended| ended.run), &states);
+            log_others(parts, tally, others, &states);
+            let written: HashSet<TaskId> = states.iter().map(|(id, _)| *id).collect();
             count_failures(others, &written);
-            note_late(others.len(), written.len());
+            tally.count(states);
             parts.put_back_pending(ended).await;
         }
         Err(Unwritten::Stopped) => {}
@@ -173,15 +177,45 @@ where
     }
 }
 
-/// Runs that were not this worker's any more: their writes changed nothing.
-fn note_late(sent: usize, written: usize) {
-    let late = sent.saturating_sub(written);
-    if late > 0 {
-        counter!("tasker_fenced_writes_total").increment(late as u64);
-        info!(
-            runs = late,
-            "runs that were no longer this worker's were not written"
-        );
+/// Counts and logs the runs among `sent` that were no longer this worker's: their writes changed nothing.
+fn note_late(
+    parts: &Parts,
+    tally: &Tally,
+    sent: impl ExactSizeIterator<Item = Run>,
+    written: &[(TaskId, TaskStatus)],
+) {
+    let late = sent.len().saturating_sub(written.len());
+    if late == 0 {
+        return;
+    }
+    counter!("tasker_fenced_writes_total").increment(late as u64);
+    let written: HashSet<TaskId> = written.iter().map(|(id, _)| *id).collect();
+    let late = sent.filter(|run| !written.contains(&run.task));
+    for run in late.filter_map(|run| tally.get(run.task)) {
+        parts.task_log.discarded(run);
+    }
+}
+
+fn log_successes(parts: &Parts, tally: &Tally, ended: &[(TaskId, TaskStatus)]) {
+    if !parts.task_log.logs_successes() {
+        return;
+    }
+    for (id, status) in ended {
+        if let Some(run) = tally.get(*id) {
+            parts.task_log.ended(run, *status, None);
+        }
+    }
+}
+
+fn log_others(parts: &Parts, tally: &Tally, others: &[EndedRun], states: &[(TaskId, TaskStatus)]) {
+    if !parts.task_log.logs_failures() {
+        return;
+    }
+    let others: HashMap<TaskId, &EndedRun> = others.iter().map(|ended| (ended.run.task, ended)).collect();
+    for (id, status) in states {
+        if let Some(run) = tally.get(*id) {
+            parts.task_log.ended(run, *status, others.get(id).copied());
+        }
     }
 }
 

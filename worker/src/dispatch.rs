@@ -75,7 +75,12 @@ impl Meters {
 
 impl ClaimLoop {
     pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>, slots: usize) -> Result<Self, queue::Error> {
-        let popper = Popper::new(Arc::clone(&parts.queue), &parts.config.redis, &queues)?;
+        let popper = Popper::new(
+            Arc::clone(&parts.queue),
+            &parts.config.redis,
+            &queues,
+            parts.registry.names(),
+        )?;
         Ok(Self {
             claimer: Arc::new(Claimer::new(Arc::clone(&parts), queues)),
             claims: Arc::new(Semaphore::new(CLAIMS_AT_ONCE as usize)),
@@ -91,7 +96,7 @@ impl ClaimLoop {
 
     /// Claims until the soft stop.
     pub(crate) async fn run(mut self) {
-        let stop = self.parts.shutdown.soft().clone();
+        let stop = self.parts.no_more_claims.clone();
         let unblocker = self.popper.unblocker();
         let unblock = async {
             stop.cancelled().await;
@@ -111,7 +116,7 @@ impl ClaimLoop {
     }
 
     async fn claim_until_stopped(&mut self) {
-        let stop = self.parts.shutdown.soft().clone();
+        let stop = self.parts.no_more_claims.clone();
         while !stop.is_cancelled() {
             let ready = tokio::select! {
                 biased;
@@ -129,6 +134,7 @@ impl ClaimLoop {
             tokio::time::sleep(pause).await;
             self.pause = None;
         }
+        self.claimer.may_pop().await;
         self.parts.gate.opened().await;
         let resumed = self.parts.paused.resumed();
         let serving = self.parts.paused.leave_out(self.claimer.queues());
@@ -164,7 +170,7 @@ impl ClaimLoop {
             .next(Instant::now(), free.count(), redis_answers);
         match source {
             Source::Lists(block) => self.fill_from_lists(claim, free, block).await,
-            Source::Table(rows) => self.fill_from_table(free, rows).await,
+            Source::Table { rows, min_age } => self.fill_from_table(free, rows, min_age).await,
         }
     }
 
@@ -173,7 +179,7 @@ impl ClaimLoop {
         let count = fair_share(free.count(), self.left, sharing);
         let aged_first = self.raises_aged() && self.age.is_due(Instant::now());
         let popped = if aged_first {
-            self.popper.pop_aged_first(count, sharing > 1).await
+            self.popper.pop_starved_first(count, sharing > 1).await
         } else {
             self.popper.pop(count, block, sharing > 1).await
         };
@@ -181,19 +187,22 @@ impl ClaimLoop {
             Ok(popped) => {
                 self.meters.popped(popped.ids.len());
                 // a turn that found nothing at all is over too: the next pop waits
-                let had_their_turn = aged_first && (popped.out_of_turn || popped.queue.is_none());
-                self.age.popped(Instant::now(), had_their_turn, popped.aged_left);
-                if popped.out_of_turn {
+                let had_their_turn = aged_first && (popped.starved || popped.queue.is_none());
+                self.age
+                    .popped(Instant::now(), had_their_turn, popped.starved_left);
+                if popped.starved {
                     counter!("tasker_aged_pops_total").increment(popped.ids.len() as u64);
                 }
                 self.left = popped.left;
                 self.parts.status.popped();
                 self.claimer.net().popped(popped.queue.is_none());
-                let Some(queue) = popped.queue else { return };
+                let Some(queue) = popped.queue.clone() else {
+                    return;
+                };
                 let claimer = Arc::clone(&self.claimer);
                 // on its own, so that the next pop need not wait for it
                 self.parts.shutdown.spawn_named("claim", async move {
-                    claimer.claim_popped(queue, popped.ids, free).await;
+                    claimer.claim_popped(queue, popped, free).await;
                     drop(claim);
                 });
             }
@@ -212,8 +221,8 @@ impl ClaimLoop {
         self.parts.config.queues.age_limit.is_some() && self.popper.can_raise()
     }
 
-    async fn fill_from_table(&mut self, free: FreeSlots, rows: usize) {
-        if self.claimer.claim_oldest(rows, free).await == Look::FoundLittle {
+    async fn fill_from_table(&mut self, free: FreeSlots, rows: usize, min_age: Duration) {
+        if self.claimer.claim_oldest(rows, min_age, free).await == Look::FoundLittle {
             self.pause = match self.parts.config.mode {
                 DispatchMode::PollingOnly => Some(self.parts.config.claim_interval),
                 _ if !self.parts.redis.is_open() => Some(LOOK_WITHOUT_REDIS),

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::Success;
 use tasker_shared::store::end_runs::{EndedRun, Verdict};
-use tasker_shared::task::{QueueName, Run};
+use tasker_shared::task::QueueName;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::complete::write;
 use crate::runtime::Parts;
+use crate::tally::Summary;
 
 /// Flushers: one writes while the other gathers.
 pub(crate) const FLUSHERS: usize = 2;
@@ -28,11 +29,8 @@ const HELD_BYTES: usize = 64 * 1024 * 1024;
 /// A run that is over, for the worker.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub(crate) run: Run,
-    pub(crate) attempt: i32,
-    pub(crate) task_name: String,
+    pub(crate) summary: Summary,
     pub(crate) queue: QueueName,
-    pub(crate) elapsed: Duration,
     pub(crate) ending: Ending,
 }
 
@@ -44,13 +42,23 @@ pub(crate) enum Ending {
 }
 
 impl Finished {
-    pub(crate) fn new(claimed: Claimed, elapsed: Duration, ending: Ending) -> Self {
+    pub(crate) fn new(
+        claimed: Claimed,
+        elapsed: Duration,
+        panicked_at: Option<String>,
+        ending: Ending,
+    ) -> Self {
         Self {
-            run: claimed.run,
-            attempt: claimed.attempts + 1,
-            task_name: claimed.task_name,
+            summary: Summary {
+                run: claimed.run,
+                task_name: claimed.task_name,
+                correlation_id: claimed.correlation_id,
+                attempt: claimed.attempts + 1,
+                max_attempts: claimed.max_attempts,
+                elapsed,
+                panicked_at,
+            },
             queue: claimed.queue,
-            elapsed,
             ending,
         }
     }

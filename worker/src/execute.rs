@@ -1,11 +1,8 @@
 //! One run: the handler, its limits, and what its end means.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use tasker_shared::lifecycle::panic_text;
 use tasker_shared::store::claim::Claimed;
 use tasker_shared::store::complete::Success;
 use tasker_shared::store::end_runs::{EndedRun, Verdict};
@@ -18,6 +15,7 @@ use crate::context::{Context, RunFacts};
 use crate::ends::{Ending, Finished};
 use crate::handler::{Handler, TaskError};
 use crate::held::Added;
+use crate::panics::{self, Caught, Panics};
 use crate::runtime::Parts;
 use crate::slots::Slot;
 use crate::spans::RunSpans;
@@ -28,7 +26,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 /// How a handler came to its end.
 enum Outcome {
     Returned(Result<String, TaskError>),
-    Panicked(String),
+    Panicked(Caught),
     TimedOut,
     /// It was cancelled and did not heed it.
     Dropped,
@@ -37,6 +35,14 @@ enum Outcome {
 }
 
 impl Outcome {
+    /// The place of the handler's panic.
+    fn panicked_at(&self) -> Option<String> {
+        match self {
+            Self::Panicked(caught) => caught.place.clone(),
+            _ => None,
+        }
+    }
+
     /// The word for an end without a result.
     fn failure(&self) -> Option<&'static str> {
         match self {
@@ -60,7 +66,7 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
             let ending = judge(&claimed, Outcome::GivenBack, None, Backoff::default(), 0.0);
             return parts
                 .completer
-                .send(Finished::new(claimed, Duration::ZERO, ending))
+                .send(Finished::new(claimed, Duration::ZERO, None, ending))
                 .await;
         }
     };
@@ -74,10 +80,11 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
             .registry
             .get(&claimed.task_name)
             .map_or_else(Backoff::default, |task| task.backoff);
+        let panicked_at = outcome.panicked_at();
         let ending = judge(&claimed, outcome, progress, backoff, rand::random());
         parts
             .completer
-            .send(Finished::new(claimed, began.elapsed(), ending))
+            .send(Finished::new(claimed, began.elapsed(), panicked_at, ending))
             .await;
         // only now: what waits to be written is bounded by the slots
         drop(slot);
@@ -91,8 +98,10 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
     };
     let spans = RunSpans::of(claimed);
     let span = spans.lines().clone();
+    parts.task_log.started(claimed, &span);
     let context = context(parts, claimed, cancelled.clone(), span.clone());
     let handler = start(
+        parts.panics,
         &task.handler,
         context,
         std::mem::take(&mut claimed.parameters),
@@ -114,11 +123,18 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
 }
 
 /// The handler as a future that cannot panic.
-async fn start(handler: &Handler, context: Context, parameters: String, slot: Slot, span: Span) -> Outcome {
+async fn start(
+    panics: Panics,
+    handler: &Handler,
+    context: Context,
+    parameters: String,
+    slot: Slot,
+    span: Span,
+) -> Outcome {
     let caught = match handler {
         Handler::Async(handler) => {
             let called = async { handler(context, parameters).await };
-            AssertUnwindSafe(called.instrument(span)).catch_unwind().await
+            panics::catch(panics, called.instrument(span)).await
         }
         Handler::Blocking(handler) => {
             let handler = Arc::clone(handler);
@@ -126,7 +142,7 @@ async fn start(handler: &Handler, context: Context, parameters: String, slot: Sl
                 // the thread keeps its slot until it returns, whatever has become of its run
                 let _slot = slot;
                 let _entered = span.enter();
-                std::panic::catch_unwind(AssertUnwindSafe(|| handler(context, parameters)))
+                panics::catch_blocking(panics, || handler(context, parameters))
             });
             match thread.await {
                 Ok(caught) => caught,
@@ -134,10 +150,7 @@ async fn start(handler: &Handler, context: Context, parameters: String, slot: Sl
             }
         }
     };
-    match caught {
-        Ok(result) => Outcome::Returned(result),
-        Err(panic) => Outcome::Panicked(panic_text(&*panic).to_owned()),
-    }
+    caught.map_or_else(Outcome::Panicked, Outcome::Returned)
 }
 
 /// Ends when the run was cancelled and has not heeded it for the grace.
@@ -192,11 +205,7 @@ fn judge(
             };
             (failure, "failed", error.text())
         }
-        Outcome::Panicked(text) => (
-            Failure::Retry,
-            "panicked",
-            format!("the handler panicked: {text}"),
-        ),
+        Outcome::Panicked(caught) => (Failure::Retry, "panicked", caught.text()),
         Outcome::TimedOut => {
             let text = format!("the attempt ran longer than {} s", claimed.timeout_seconds);
             (Failure::Timeout, "timeout", text)

@@ -9,13 +9,14 @@
 //! is the breaker's trial.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use tasker_shared::circuit_breaker::{Breaker, Limits, State};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::reminder::Reminder;
 use crate::runtime::Parts;
 
 /// How long a worker waits for a statement that writes no results.
@@ -117,11 +118,21 @@ pub(crate) async fn watch_redis(parts: Arc<Parts>) {
 async fn until_redis_answers(parts: &Parts) {
     parts.redis.closed().await;
     let mut wait = *PROBE_WAIT.start();
+    let mut reminder = Reminder::default();
     while !parts.redis.is_open() {
         tokio::time::sleep(wait).await;
         match parts.queue.gives().await {
             Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.open(),
-            _ => parts.redis.close(),
+            Ok(()) => parts.redis.close(),
+            Err(error) => {
+                parts.redis.close();
+                if reminder.is_due(&error.to_string(), Instant::now()) {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Redis health probe failed"
+                    );
+                }
+            }
         }
         wait = (wait * 2).min(*PROBE_WAIT.end());
     }

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::results;
 
-/// Why an attempt failed, and what should follow. `?` on any error makes it a [`TaskError::Retry`].
+/// Why an attempt failed, and what should follow. `?` makes a [`TaskError::Retry`] of any error, of `anyhow::Error`, of boxed
+/// errors and of texts.
 #[derive(Debug)]
 pub enum TaskError {
     /// Try again, after the type's backoff, while attempts are left.
@@ -54,9 +55,9 @@ impl TaskError {
     }
 }
 
-impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for TaskError {
     fn from(error: E) -> Self {
-        Self::Retry(Box::new(error))
+        Self::Retry(error.into())
     }
 }
 
@@ -123,5 +124,25 @@ mod tests {
         struct Outer(#[source] std::io::Error);
         let error = TaskError::from(Outer(std::io::Error::other("disk on fire")));
         assert_eq!(error.text(), "cannot read the ledger: disk on fire");
+    }
+
+    #[test]
+    fn the_question_mark_takes_every_kind_of_error() {
+        fn any(fails: Result<(), impl Into<TaskError>>) -> String {
+            fails.map_err(Into::into).expect_err("an error").text()
+        }
+        fn by_question_mark() -> Result<(), TaskError> {
+            let boxed: Result<(), Box<dyn Error + Send + Sync>> = Err("boxed".into());
+            Ok(boxed?)
+        }
+        let disk = || std::io::Error::other("disk on fire");
+        let anyhow = anyhow::Error::new(disk()).context("cannot read the ledger");
+        assert_eq!(any(Err(anyhow)), "cannot read the ledger: disk on fire");
+        assert_eq!(any(Err(disk())), "disk on fire");
+        assert_eq!(any(Err("a text")), "a text");
+        assert_eq!(any(Err("a text".to_owned())), "a text");
+        assert_eq!(any(Err(Box::new(disk()))), "disk on fire");
+        assert_eq!(by_question_mark().expect_err("an error").text(), "boxed");
+        assert!(matches!(by_question_mark(), Err(TaskError::Retry(_))));
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use tasker_shared::http::{Door, Limits};
 use tasker_shared::telemetry::{Component, Metrics, show_pool};
 use tokio::net::TcpListener;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::WorkerConfig;
 use crate::runtime::{Parts, RunError};
@@ -99,6 +100,9 @@ pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| RunError::Listen(address, error))?;
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "serving health and metrics");
+        }
         let served = door
             .clone()
             .serve(listener, router(Arc::clone(parts)), parts.no_more_ends.clone());
@@ -143,8 +147,9 @@ async fn health(State(parts): State<Arc<Parts>>) -> Json<Value> {
 
 fn is_ready(parts: &Parts) -> bool {
     let saturated = parts.held.len() >= parts.config.pool_size as usize;
-    let stopping = parts.shutdown.soft().is_cancelled();
-    parts.gate.is_open() && !stopping && (parts.status.took_work_lately() || saturated)
+    // so it is from the moment that it is quiet or stops
+    let claims = !parts.no_more_claims.is_cancelled();
+    claims && parts.gate.is_open() && (parts.status.took_work_lately() || saturated)
 }
 
 /// Ready means that work is taken: a process that is up and cannot reach Redis is not.
@@ -161,6 +166,7 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
         Json(json!({
             "status": word,
             "postgres": parts.gate.is_open(),
+            "quiet": parts.no_more_claims.is_cancelled(),
             "stopping": parts.shutdown.soft().is_cancelled(),
             "breakers": breakers(&parts),
         })),
@@ -185,13 +191,14 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
         "pool_size": parts.config.pool_size,
         "active": parts.held.len(),
         "uptime_seconds": parts.status.began.elapsed().as_secs(),
+        "quiet": parts.no_more_claims.is_cancelled(),
         "stopping": parts.shutdown.soft().is_cancelled(),
         "breakers": breakers(&parts),
     }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slots are far below 2^52")]
-async fn metrics_text(State(parts): State<Arc<Parts>>) -> String {
+async fn metrics_text(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
     let _ = breakers(&parts);
     show_pool(&parts.db);
     // a run whose end waits to be written is held, and its slot may be another's already
@@ -200,10 +207,7 @@ async fn metrics_text(State(parts): State<Arc<Parts>>) -> String {
     gauge!("tasker_worker_ready").set(f64::from(u8::from(is_ready(&parts))));
     gauge!("tasker_worker_queues_left_alone").set(parts.paused.count() as f64);
     gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));
-    parts
-        .status
-        .metrics
-        .as_ref()
-        .map(Metrics::render)
-        .unwrap_or_default()
+    let metrics = parts.status.metrics.as_ref();
+    let text = metrics.map(Metrics::render).unwrap_or_default();
+    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text)
 }

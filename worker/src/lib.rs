@@ -45,8 +45,10 @@ mod http;
 mod identity;
 mod liveness;
 mod net;
+mod panics;
 mod progress;
 mod registry;
+mod reminder;
 mod results;
 mod runtime;
 mod serving;
@@ -55,6 +57,7 @@ mod spans;
 mod start;
 mod tally;
 mod task;
+mod task_log;
 mod throughput;
 
 pub use builder::{Worker, WorkerBuilder};

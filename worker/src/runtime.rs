@@ -21,9 +21,11 @@ use crate::gate::{self, Gate, STATEMENT_MAX};
 use crate::heartbeat::Heartbeat;
 use crate::held::Held;
 use crate::http::Status;
+use crate::panics::Panics;
 use crate::progress::Reports;
 use crate::registry::{Registry, RegistryError};
 use crate::serving::Paused;
+use crate::task_log::TaskLog;
 use crate::throughput::Throughput;
 use crate::{WorkerConfig, cancel, http, liveness, start};
 
@@ -51,6 +53,9 @@ pub enum RunError {
     /// The thread of the heartbeats cannot be started.
     #[error("the thread of the heartbeats cannot be started")]
     Thread(#[source] std::io::Error),
+    /// `TASK_QUEUES` names queues that are not declared.
+    #[error("TASK_QUEUES: {}", .0.join("\n"))]
+    UndeclaredQueues(Vec<String>),
     /// A part of the worker panicked.
     #[error("a part of the worker panicked; the log tells which")]
     Panicked,
@@ -71,6 +76,8 @@ pub(crate) struct Parts {
     pub(crate) queue: Arc<Queue>,
     pub(crate) shutdown: Shutdown,
     pub(crate) runs: TaskTracker,
+    /// Cancelled when nothing more may be claimed.
+    pub(crate) no_more_claims: CancellationToken,
     /// Cancelled when runs must end at once and go back.
     pub(crate) give_back: CancellationToken,
     /// Cancelled when no run can hand in its end any more.
@@ -90,6 +97,8 @@ pub(crate) struct Parts {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) throughput: Throughput,
     pub(crate) reports: Reports,
+    pub(crate) task_log: TaskLog,
+    pub(crate) panics: Panics,
     pub(crate) status: Status,
 }
 
@@ -124,7 +133,8 @@ impl Parts {
         let pending = ended
             .into_iter()
             .filter(|ended| ended.status == TaskStatus::Pending);
-        let hints: Vec<Hint> = pending.map(|ended| (ended.id, ended.queue)).collect();
+        let hint = |ended: Ended| Hint::new(ended.id, ended.queue, ended.task_name);
+        let hints: Vec<Hint> = pending.map(hint).collect();
         self.put_back(&hints).await;
     }
 
@@ -144,6 +154,7 @@ pub(crate) async fn run(
     config: WorkerConfig,
     registry: Arc<Registry>,
     metrics: Option<Metrics>,
+    panics: Panics,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
     let db = store::connect(&config.database, "tasker-worker").map_err(RunError::Database)?;
@@ -151,6 +162,7 @@ pub(crate) async fn run(
     let worker_id = start::worker_id(&config);
     let (completer, ends) = Completer::new(config.pool_size as usize);
     let parts = Arc::new(Parts {
+        no_more_claims: shutdown.soft().child_token(),
         worker_id,
         registry,
         kept: Kept::new(db.clone()),
@@ -171,6 +183,8 @@ pub(crate) async fn run(
         heartbeat: Heartbeat::default(),
         throughput: Throughput::new(queues(&config)),
         reports: Reports::default(),
+        task_log: TaskLog::new(config.task_log),
+        panics,
         status: Status::new(&config, metrics),
         config,
     });
@@ -271,6 +285,7 @@ fn spawn_duties(parts: &Arc<Parts>) {
         });
     }
     shutdown.spawn_named("cancellation look", cancel::look(Arc::clone(parts)));
+    shutdown.spawn_named("stops", pass_on_stops(Arc::clone(parts)));
     let reports = parts.reports.clone();
     shutdown.spawn_named(
         "progress writer",
@@ -280,20 +295,26 @@ fn spawn_duties(parts: &Arc<Parts>) {
             parts.no_more_ends.clone(),
         ),
     );
+    let logged = Arc::clone(parts);
+    shutdown.spawn_named("task log", async move {
+        logged.task_log.report(&logged.no_more_ends).await;
+    });
     let watched = Arc::clone(parts);
     shutdown.spawn_named("pause look", async move {
         watched.paused.watch(&watched.db, watched.shutdown.soft()).await;
     });
 }
 
-/// Waits for the soft stop, then: claim no more, let runs end, give back those that do not in time, write all ends, leave.
+/// Waits until the worker becomes quiet or stops, then: claim no more, wait for the soft stop, let runs end, release those that
+/// do not in time, write all completions, leave.
 async fn stop(parts: &Parts, claiming: &TaskTracker) {
-    parts.shutdown.soft().cancelled().await;
+    parts.no_more_claims.cancelled().await;
     claiming.wait().await;
     let drain = workers::drain(&parts.db, &parts.worker_id);
     if let Err(error) = store::bounded(STATEMENT_MAX, drain).await {
-        warn!(%error, "could not tell that this worker drains");
+        warn!(%error, "could not record that this worker drains");
     }
+    parts.shutdown.soft().cancelled().await;
     info!(
         runs = parts.held.len(),
         "claiming has stopped; waiting for runs to end"
@@ -304,7 +325,7 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
         () = parts.runs.wait() => {}
         () = parts.give_back.cancelled() => {}
         () = tokio::time::sleep(parts.config.shutdown_timeout) => {
-            warn!(runs = parts.held.len(), "runs did not end in time and are given back");
+            warn!(runs = parts.held.len(), "releasing runs that did not end within SHUTDOWN_TIMEOUT");
         }
     }
     parts.give_back.cancel();
@@ -315,7 +336,7 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
     if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
         warn!(
             runs = parts.held.len(),
-            "the last ends could not be written; recovery returns their tasks"
+            "the last completions could not be written; recovery requeues their tasks"
         );
     }
     // before the row goes: a heartbeat that does not find it would take it for a death
@@ -323,5 +344,19 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
     let leave = workers::leave(&parts.db, &parts.worker_id);
     if let Err(error) = store::bounded(STATEMENT_MAX, leave).await {
         warn!(%error, "could not take this worker off the list");
+    }
+}
+
+/// Passes the stops of the process on to this worker: quiet ends its claims, urgent its runs.
+async fn pass_on_stops(parts: Arc<Parts>) {
+    tokio::select! {
+        biased;
+        () = parts.no_more_ends.cancelled() => return,
+        () = parts.shutdown.quiet().cancelled() => parts.no_more_claims.cancel(),
+    }
+    tokio::select! {
+        biased;
+        () = parts.no_more_ends.cancelled() => {}
+        () = parts.shutdown.urgent().cancelled() => parts.give_back.cancel(),
     }
 }

@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use crate::gate::STATEMENT_MAX;
 
-/// Time between looks whether a paused queue was resumed. Nobody looks while nothing is paused.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time between checks for resumed queues. There are none while no queue is paused.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// The queues that claims reported as paused.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Paused {
         let mut known = self.names();
         for name in names {
             if known.insert(name.clone()) {
-                info!(queue = %name, "the queue is paused; its work is left alone");
+                info!(queue = %name, "queue paused; not claiming from it");
                 self.added.notify_one();
             }
         }
@@ -56,38 +56,39 @@ impl Paused {
         self.removed.notified()
     }
 
-    /// Looks each second, while something is paused, whether it was resumed.
+    /// Checks each second, while a queue is paused, whether it was resumed.
     pub(crate) async fn watch(&self, db: &PgPool, stop: &CancellationToken) {
         loop {
-            let asked: Vec<QueueName> = self.names().iter().cloned().collect();
             let wake = async {
-                if asked.is_empty() {
+                while self.count() == 0 {
                     self.added.notified().await;
-                } else {
-                    tokio::time::sleep(LOOK).await;
                 }
+                tokio::time::sleep(CHECK).await;
             };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = wake => {}
             }
-            if asked.is_empty() {
-                continue;
-            }
+            // read after the wait: what is not asked about must not count as resumed
+            let asked: Vec<QueueName> = self.names().iter().cloned().collect();
             match store::bounded(STATEMENT_MAX, store::queues::paused(db, &asked)).await {
-                Ok(still) => self.keep(&still),
-                Err(error) => warn!(%error, "cannot see whether a paused queue was resumed"),
+                Ok(still) => self.remove(asked.iter().filter(|name| !still.contains(name))),
+                Err(error) => warn!(%error, "cannot check whether a paused queue was resumed"),
             }
         }
     }
 
-    fn keep(&self, still: &[QueueName]) {
+    /// Removes queues that were resumed. Those that claims reported meanwhile stay.
+    fn remove<'a>(&self, resumed: impl Iterator<Item = &'a QueueName>) {
         let mut names = self.names();
         let before = names.len();
-        names.retain(|name| still.contains(name));
+        for name in resumed {
+            if names.remove(name) {
+                info!(queue = %name, "queue resumed; claiming from it again");
+            }
+        }
         if names.len() < before {
-            info!("a paused queue was resumed");
             self.removed.notify_waiters();
         }
     }
@@ -108,8 +109,8 @@ mod tests {
         paused.add(&HashSet::from([queue.clone()]));
         let resumed = paused.resumed();
         assert!(paused.leave_out(std::slice::from_ref(&queue)).is_empty());
-        paused.keep(&[]);
-        tokio::time::timeout(LOOK, resumed)
+        paused.remove(std::iter::once(&queue));
+        tokio::time::timeout(CHECK, resumed)
             .await
             .expect("the resume is noticed");
         assert_eq!(paused.leave_out(std::slice::from_ref(&queue)), [queue]);

@@ -1,22 +1,29 @@
 //! Starting: wait for what a worker cannot do without, then register.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tasker_shared::config::DispatchMode;
 use tasker_shared::store::liveness::{LivenessKey, behind_pooler};
 use tasker_shared::store::migrations::{current_version, wanted_version};
 use tasker_shared::store::workers::{self, NewWorker};
 use tasker_shared::store::{self, queues, task_types, templates};
+use tasker_shared::task::QueueName;
+use tasker_shared::task::priority::undeclared;
 use tracing::{info, warn};
 
+use crate::reminder::Reminder;
 use crate::runtime::{Parts, RunError};
 use crate::{WorkerConfig, identity};
 
 /// Time between looks at what is not there yet.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a queue of `TASK_QUEUES` may take to be declared.
+const DECLARED_WAIT: Duration = Duration::from_secs(3);
 /// How long to wait for the API; work does not depend on it.
 const API_WAIT: Duration = Duration::from_secs(30);
+/// How long it may take to find the cause of a failure.
+const CAUSE_LOOK: Duration = Duration::from_secs(2);
 /// How long one look at the API may take.
 const API_LOOK: Duration = Duration::from_secs(2);
 /// How long it may take to tell whether there is a pooler.
@@ -33,12 +40,16 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
 
 /// Waits for Postgres at the right version, for Redis if nothing can be done without it, and for the API; then registers.
 /// `None` if the worker was stopped meanwhile.
+///
+/// # Errors
+/// If `TASK_QUEUES` names queues that are not declared.
 pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunError> {
     tokio::select! {
         biased;
         () = parts.shutdown.soft().cancelled() => Ok(None),
         key = async {
             wait_for_schema(parts).await?;
+            check_queues(parts).await?;
             wait_for_redis(parts).await;
             check_redis(parts).await?;
             wait_for_api(parts).await;
@@ -49,26 +60,89 @@ pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunEr
 
 async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
     let wanted = wanted_version();
-    let mut said = None;
+    let mut reminder = Reminder::default();
     loop {
-        let (state, ready) = match current_version(&parts.db).await {
-            Ok(version) => (format!("version {version}"), version >= wanted),
-            Err(error) => (format!("no answer: {error}"), false),
-        };
         if let Ok(version) = store::server_version(&parts.db).await
             && let Some(why) = store::unsupported_postgres(version)
         {
             return Err(RunError::Unsupported(format!("DATABASE_URL: {why}")));
         }
-        if ready {
-            info!(wanted, "Postgres has the schema that this worker needs");
-            return Ok(());
-        }
-        if said.as_ref() != Some(&state) {
-            info!(wanted, %state, "waiting for Postgres to have the schema that this worker needs");
-            said = Some(state);
+        match current_version(&parts.db).await {
+            Ok(version) if version >= wanted => {
+                info!(wanted, "Postgres has the schema that this worker needs");
+                return Ok(());
+            }
+            Ok(version) => {
+                if reminder.is_due(&version.to_string(), Instant::now()) {
+                    info!(
+                        wanted,
+                        version, "waiting for Postgres to have the schema that this worker needs"
+                    );
+                }
+            }
+            Err(error) => {
+                let cause = cause(&parts.db, error).await;
+                if reminder.is_due(&cause.to_string(), Instant::now()) {
+                    warn!(error = %cause, "cannot use Postgres; trying again: {}", advice(&cause));
+                }
+            }
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Declares the queues of the configuration and checks that those of `TASK_QUEUES` are declared, in Postgres or here. A server
+/// that starts at the same time gets a moment to declare its own.
+async fn check_queues(parts: &Parts) -> Result<(), RunError> {
+    let give_up = Instant::now() + DECLARED_WAIT;
+    let mut said = None;
+    loop {
+        match undeclared_queues(parts).await {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(missing) if Instant::now() >= give_up => return Err(RunError::UndeclaredQueues(missing)),
+            Ok(_) => {}
+            Err(error) => {
+                let error = error.to_string();
+                if said.as_ref() != Some(&error) {
+                    warn!(%error, "could not read the declared queues yet");
+                    said = Some(error);
+                }
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Returns a sentence about each queue of `TASK_QUEUES` that is not declared.
+async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
+    queues::declare(&parts.db, &parts.config.queues.known).await?;
+    let declared = queues::names(&parts.db).await?;
+    let queues = parts.config.task_queues.iter().map(|slots| &slots.queue);
+    let missing = queues.filter(|queue| !declared.contains(queue));
+    Ok(missing
+        .map(|queue| format!("`{queue}` {}", undeclared(declared.iter().map(QueueName::as_str))))
+        .collect())
+}
+
+/// The cause of a failure: a pool that found no connection in time hides it, a connection of its own shows it.
+async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
+    if !matches!(error, store::Error::PoolTimedOut) {
+        return error;
+    }
+    store::takes_writes(db, CAUSE_LOOK).await.err().unwrap_or(error)
+}
+
+/// The setting to check, by the SQLSTATE with which Postgres refused.
+fn advice(error: &store::Error) -> &'static str {
+    let code = error.as_database_error().and_then(store::DatabaseError::code);
+    match code.as_deref() {
+        Some("28P01" | "28000") => {
+            "it rejects the user or the password; check DATABASE_URL, or POSTGRES_USER and POSTGRES_PASSWORD"
+        }
+        Some("3D000") => "there is no such database; check DATABASE_URL, or POSTGRES_DB",
+        Some("42501") => "the user lacks rights; see \"Users of the database\" in docs/security.md",
+        Some(_) => "it refuses",
+        None => "it does not answer; check host and port of DATABASE_URL, or POSTGRES_HOST and POSTGRES_PORT",
     }
 }
 
@@ -77,10 +151,13 @@ async fn wait_for_redis(parts: &Parts) {
     if parts.config.mode != DispatchMode::EventDrivenOnly {
         return;
     }
-    let mut said = false;
+    let mut reminder = Reminder::default();
     while let Err(error) = parts.queue.is_up().await {
-        if !std::mem::replace(&mut said, true) {
-            warn!(%error, "waiting for Redis, which this mode cannot do without");
+        if reminder.is_due(&error.to_string(), Instant::now()) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "waiting for Redis, which this mode needs"
+            );
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -127,8 +204,11 @@ async fn wait_for_api(parts: &Parts) {
 
 async fn until_registered(parts: &Parts) -> LivenessKey {
     let key = LivenessKey::generate();
+    let mut reminder = Reminder::default();
     while let Err(error) = try_register(parts, key).await {
-        warn!(%error, "could not register yet");
+        if reminder.is_due(&error.to_string(), Instant::now()) {
+            warn!(%error, "could not register yet: {}", advice(&error));
+        }
         tokio::time::sleep(LOOK).await;
     }
     info!(types = ?parts.registry.names(), "task types are registered");
@@ -148,7 +228,6 @@ async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Erro
              WORKER_TIMEOUT"
         );
     }
-    queues::declare(&parts.db, &config.queues.known).await?;
     task_types::publish(&parts.db, &parts.registry.published()).await?;
     if let Some(found) = &config.templates {
         templates::publish(&parts.db, found).await?;

@@ -4,19 +4,25 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::{Histogram, counter, histogram};
-use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_shared::task::{Run, TaskId, TaskStatus};
 
-use crate::ends::Finished;
-
-/// What the counters need to know of the runs of a batch.
-pub(crate) struct Tally {
-    runs: HashMap<TaskId, Facts>,
+/// A run that is over, for counters and log lines.
+#[derive(Debug, Clone)]
+pub(crate) struct Summary {
+    pub(crate) run: Run,
+    pub(crate) task_name: String,
+    pub(crate) correlation_id: String,
+    pub(crate) attempt: i32,
+    pub(crate) max_attempts: i32,
+    pub(crate) elapsed: Duration,
+    /// The place of the handler's panic, as `file:line`.
+    pub(crate) panicked_at: Option<String>,
 }
 
-struct Facts {
-    task_name: String,
-    attempt: i32,
-    elapsed: Duration,
+/// The runs of a batch.
+#[derive(Default)]
+pub(crate) struct Tally {
+    runs: HashMap<TaskId, Summary>,
 }
 
 /// What a run came to, for the counters.
@@ -30,16 +36,13 @@ enum Count {
 }
 
 impl Tally {
-    pub(crate) fn of(batch: &[Finished]) -> Self {
-        let runs = batch.iter().map(|finished| {
-            let facts = Facts {
-                task_name: finished.task_name.clone(),
-                attempt: finished.attempt,
-                elapsed: finished.elapsed,
-            };
-            (finished.run.task, facts)
-        });
-        Self { runs: runs.collect() }
+    pub(crate) fn add(&mut self, run: Summary) {
+        self.runs.insert(run.run.task, run);
+    }
+
+    /// The run of `task`.
+    pub(crate) fn get(&self, task: TaskId) -> Option<&Summary> {
+        self.runs.get(&task)
     }
 
     /// Counts runs whose tasks are in these states now. Finding a counter costs more than counting, so equal ones are added up
@@ -48,9 +51,7 @@ impl Tally {
         let mut counts: HashMap<(&str, Count), u64> = HashMap::new();
         let mut durations: HashMap<&str, Histogram> = HashMap::new();
         for (task, status) in ended {
-            let Some(facts) = self.runs.get(&task) else {
-                continue;
-            };
+            let Some(facts) = self.get(task) else { continue };
             let count = Count::of(status, facts.attempt);
             *counts.entry((&facts.task_name, count)).or_default() += 1;
             if count != Count::GivenBack {
@@ -118,14 +119,21 @@ mod tests {
             TaskStatus::Pending,
         ];
         let ended: Vec<_> = statuses.map(|status| (TaskId::generate(), status)).into();
-        let facts = || Facts {
-            task_name: "t".to_owned(),
-            attempt: 2,
-            elapsed: Duration::from_secs(1),
-        };
-        let tally = Tally {
-            runs: ended.iter().map(|(task, _)| (*task, facts())).collect(),
-        };
+        let mut tally = Tally::default();
+        for (task, _) in &ended {
+            tally.add(Summary {
+                run: Run {
+                    task: *task,
+                    number: 2,
+                },
+                task_name: "t".to_owned(),
+                correlation_id: "c".to_owned(),
+                attempt: 2,
+                max_attempts: 3,
+                elapsed: Duration::from_secs(1),
+                panicked_at: None,
+            });
+        }
         let late = (TaskId::generate(), TaskStatus::Completed);
         metrics::with_local_recorder(&recorder, || tally.count(ended.into_iter().chain([late])));
         let text = recorder.handle().render();

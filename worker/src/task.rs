@@ -7,7 +7,7 @@ use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tasker_shared::store::task_types::TaskType;
-use tasker_shared::task::retry::Backoff;
+use tasker_shared::task::retry::{Backoff, DEFAULT_MAX_RETRIES};
 use tasker_shared::task::{Priority, QueueName};
 
 use crate::context::Context;
@@ -15,8 +15,6 @@ use crate::handler::{Handler, TaskError};
 
 /// Limit of one attempt where nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
-/// Retries where nothing else is said.
-const DEFAULT_MAX_RETRIES: u32 = 3;
 
 /// A task type to register with a worker.
 #[derive(Clone)]
@@ -94,7 +92,7 @@ impl Task {
         self
     }
 
-    /// Retries after the first try, 0 to 100. 3 by default.
+    /// Sets the retries after the first try, 0 to 100. 10 by default.
     #[must_use]
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
@@ -108,8 +106,8 @@ impl Task {
         self
     }
 
-    /// How long to wait between tries: at most `base` after the first, doubling up to `cap`, at random below that.
-    /// A second and an hour by default.
+    /// Sets how long to wait between tries: at most `base` after the first, doubling up to `cap`, at random below that.
+    /// 30 seconds and 6 hours by default, so that 10 retries span a few hours.
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.backoff = Backoff { base, cap };

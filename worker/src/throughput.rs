@@ -81,7 +81,7 @@ impl Throughput {
     pub(crate) fn waited<'a>(&self, tasks: impl Iterator<Item = &'a Claimed>) {
         for task in tasks {
             let meters = self.place(&task.queue).and_then(|place| self.meters.get(place));
-            let waited = (task.started_at - task.enqueued_at).to_std().unwrap_or_default();
+            let waited = (task.started_at - task.due_at).to_std().unwrap_or_default();
             if let Some(meters) = meters {
                 meters.wait.record(waited);
             }

@@ -21,6 +21,10 @@ use crate::state::AppState;
 /// The longest path that is logged; longer ones are no route's with a sane id.
 const PATH_CHARS_MAX: usize = 256;
 
+/// The name of what a request acted on, in the extensions of its response where the path does not have it: for the audit line.
+#[derive(Debug, Clone)]
+pub struct ActedOn(pub String);
+
 /// Lets a request through to its route if the rule of that allows it.
 pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
@@ -60,6 +64,10 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     }
     let target: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
     let response = run(permitted, caller.clone(), request, next).await;
+    let target = match response.extensions().get::<ActedOn>() {
+        Some(ActedOn(name)) => format!("{target}/{name}"),
+        None => target,
+    };
     tell(&caller, rule, &target, &response);
     response
 }

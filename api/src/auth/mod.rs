@@ -30,7 +30,7 @@ use tasker_shared::role::Role;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use guard::guard;
+pub use guard::{ActedOn, guard};
 pub use identity::{Caller, Counted, Identity, SignedInBy};
 pub use refusal::Refusal;
 

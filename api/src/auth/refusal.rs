@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use tasker_shared::role::Role;
 use tasker_shared::store::api_keys::KEYS_MAX;
 use tasker_shared::task::QueueName;
+
+use crate::problems::{self, ProblemType};
 
 /// How one signs in: a browser asks for name and password, others read that a token or key will do.
 const CHALLENGES: [&str; 2] = [
@@ -54,33 +56,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Status, code and title.
-    pub fn head(&self) -> (StatusCode, &'static str, &'static str) {
-        let (unauthorized, forbidden) = (StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN);
+    /// Returns its type.
+    pub fn problem_type(&self) -> &'static ProblemType {
         match self {
-            Self::Missing => (unauthorized, "unauthorized", "Sign in first"),
-            Self::Wrong => (unauthorized, "invalid_credentials", "The credentials are wrong"),
-            Self::Expired => (unauthorized, "token_expired", "The token has expired"),
-            Self::Role { .. } | Self::NoRule => (forbidden, "forbidden", "Not allowed"),
-            Self::Queue(_) | Self::QueueNeeded => {
-                (forbidden, "queue_not_allowed", "The queue is not allowed")
-            }
-            Self::CrossSite => (forbidden, "cross_site", "The request comes from another site"),
-            Self::PasswordNeeded => (forbidden, "password_needed", "Sign in by name and password"),
-            Self::Locked(_) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_failures",
-                "Too many sign-ins failed",
-            ),
-            Self::Rate(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
-            Self::SignInOff => (StatusCode::CONFLICT, "sign_in_off", "There is no sign-in"),
-            Self::KeyNotFound => (StatusCode::NOT_FOUND, "key_not_found", "No such key"),
-            Self::KeyNameTaken => (
-                StatusCode::CONFLICT,
-                "key_name_taken",
-                "Another key has this name",
-            ),
-            Self::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys", "There are too many keys"),
+            Self::Missing => &problems::UNAUTHORIZED,
+            Self::Wrong => &problems::INVALID_CREDENTIALS,
+            Self::Expired => &problems::TOKEN_EXPIRED,
+            Self::Role { .. } | Self::NoRule => &problems::FORBIDDEN,
+            Self::Queue(_) | Self::QueueNeeded => &problems::QUEUE_NOT_ALLOWED,
+            Self::CrossSite => &problems::CROSS_SITE,
+            Self::PasswordNeeded => &problems::PASSWORD_NEEDED,
+            Self::Locked(_) => &problems::TOO_MANY_FAILURES,
+            Self::Rate(_) => &problems::RATE_LIMITED,
+            Self::SignInOff => &problems::SIGN_IN_OFF,
+            Self::KeyNotFound => &problems::KEY_NOT_FOUND,
+            Self::KeyNameTaken => &problems::KEY_NAME_TAKEN,
+            Self::TooManyKeys => &problems::TOO_MANY_KEYS,
         }
     }
 

@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 
 use crate::auth::{Caller, Counted, SignedInBy};
 use crate::error::ApiError;
+use crate::http::encoding::{Decoder, Encoding, PIECE_BYTES};
 use crate::state::AppState;
 use crate::submit::budget::{Budget, Held};
 
@@ -54,6 +55,7 @@ async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Byt
     if !is_json(headers) {
         return Err(ApiError::UnsupportedMediaType);
     }
+    let encoding = Encoding::read(headers)?;
     let announced = content_length(headers);
     // who asks before sending has not sent anything yet
     let asks_first = headers.contains_key(header::EXPECT);
@@ -65,7 +67,13 @@ async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Byt
         }
         return Err(ApiError::BodyTooLarge(limit));
     }
-    match tokio::time::timeout(READ_TIMEOUT, read(&mut body, room, owner, limit)).await {
+    let reading = async {
+        match encoding {
+            None => read(&mut body, room, owner, limit).await,
+            Some(encoding) => read_encoded(&mut body, encoding, room, owner, limit).await,
+        }
+    };
+    match tokio::time::timeout(READ_TIMEOUT, reading).await {
         Ok(Err(error @ ApiError::BodyTooLarge(_))) => {
             drain(&mut body).await;
             Err(error)
@@ -91,7 +99,7 @@ async fn read(
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::Malformed("The body broke off.".to_owned()))?;
+        let frame = frame.map_err(|_| broke_off())?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > limit {
             return Err(ApiError::BodyTooLarge(limit));
@@ -111,6 +119,31 @@ async fn read(
     Ok((bytes, held))
 }
 
+/// Reads a compressed body; `limit` is that of the decoded one.
+async fn read_encoded(
+    body: &mut Body,
+    encoding: Encoding,
+    room: &Budget,
+    owner: Option<Counted>,
+    limit: usize,
+) -> Result<(Bytes, Held), ApiError> {
+    let mut decoder = Decoder::new(encoding, limit, room.begin(owner)?, room);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| broke_off())?;
+        let Ok(data) = frame.into_data() else { continue };
+        for piece in data.chunks(PIECE_BYTES) {
+            decoder.write(piece)?;
+            // a few bytes can stand for many, and other requests wait for this thread
+            tokio::task::yield_now().await;
+        }
+    }
+    decoder.finish()
+}
+
+fn broke_off() -> ApiError {
+    ApiError::Malformed("The body did not arrive whole.".to_owned())
+}
+
 async fn drain(body: &mut Body) {
     let throw_away = async {
         let mut read = 0;
@@ -128,21 +161,21 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the content type is JSON in UTF-8.
+/// Returns whether the content type is JSON in UTF-8, of which ASCII is a part. Several headers have to agree on that.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(text) = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter().peekable();
+    types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json_type))
+}
+
+fn is_json_type(text: &str) -> bool {
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let json =
         essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            let value = value.trim_matches('"').to_ascii_lowercase();
+            matches!(value.as_str(), "utf-8" | "utf8" | "us-ascii")
         }
         _ => true,
     });
@@ -154,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_told_by_its_content_type() {
+    fn a_content_type_is_json_in_utf8_or_another() {
         let judged = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, text.parse().expect("a header value"));
@@ -164,6 +197,8 @@ mod tests {
             "application/json",
             "Application/JSON; charset=UTF-8",
             "application/vnd.x+json",
+            "application/json;charset=utf8",
+            "application/json; charset=\"us-ascii\"; q=1",
         ] {
             assert!(judged(text), "{text}");
         }
@@ -176,5 +211,10 @@ mod tests {
             assert!(!judged(text), "{text}");
         }
         assert!(!is_json(&HeaderMap::new()));
+        let mut two = HeaderMap::new();
+        for (text, judged) in [("application/json", true), ("text/plain", false)] {
+            two.append(header::CONTENT_TYPE, text.parse().expect("a header value"));
+            assert_eq!(is_json(&two), judged, "{two:?}");
+        }
     }
 }

@@ -27,7 +27,7 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 /// The routes by which tasks come in.
 const SUBMITS: [&str; 2] = ["/tasks/submit", "/tasks/submit/batch"];
 /// Where pages for people are.
-const PAGES: &str = "/api-docs";
+const PAGES: [&str; 2] = ["/api-docs", "/problems"];
 /// Routes that are asked so often, and do so little, that their spans would only hide the others.
 const PROBES: [&str; 2] = ["/health", "/metrics"];
 
@@ -50,7 +50,7 @@ pub async fn answer(request: Request, next: Next) -> Response {
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    if route.starts_with(PAGES) {
+    if PAGES.iter().any(|pages| route.starts_with(pages)) {
         guard_page(response.headers_mut());
     }
     response
@@ -70,7 +70,7 @@ fn finished(mut response: Response, id: &str, route: &str) -> Response {
         return response;
     };
     error.log(id, route);
-    let (_, code, _) = error.head();
+    let code = error.problem_type().code;
     metrics::counter!("tasker_http_problems_total", "code" => code).increment(1);
     if SUBMITS.contains(&route) {
         metrics::counter!("tasker_submit_rejected_total", "reason" => code).increment(1);

@@ -1,7 +1,10 @@
 //! What stands between the sockets and the routes.
 
 pub mod body;
+pub mod encoding;
+pub mod fields;
 pub mod layer;
 pub mod outage;
 pub mod path;
 pub mod query;
+pub mod values;

@@ -42,14 +42,14 @@ impl FromRequestParts<AppState> for QueuePath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let unknown = || ApiError::QueueNotFound(state.queues.clone());
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| unknown())?;
+            .map_err(|_| ApiError::QueueNotFound(state.queues.snapshot().to_vec()))?;
+        let declared = state.queue_table.covering([text.as_str()]).await?;
         let name = QueueName::parse(&text)
             .ok()
-            .filter(|name| state.queues.contains(name));
-        let name = name.ok_or_else(unknown)?;
+            .filter(|name| declared.contains(name));
+        let name = name.ok_or_else(|| ApiError::QueueNotFound(declared.to_vec()))?;
         Caller::from_request_parts(parts, state).await?.check(&name)?;
         Ok(Self(name))
     }

@@ -7,12 +7,13 @@ use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use crate::error::ApiError;
-use crate::fault::Fault;
+use crate::fault::{Fault, did_you_mean};
 
 /// The parameters of a query string. Each has to be taken; [`Query::finish`] refuses what is left.
 #[derive(Debug, Default)]
 pub struct Query {
     values: BTreeMap<String, String>,
+    taken: Vec<&'static str>,
     faults: Vec<Fault>,
 }
 
@@ -26,7 +27,7 @@ impl Query {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             if query.values.insert(name.to_string(), value.to_string()).is_some() {
-                query.faults.push(Fault::invalid(name, "is given twice"));
+                query.faults.push(Fault::invalid(name, "appears twice"));
             }
         }
         query
@@ -35,9 +36,10 @@ impl Query {
     /// The parameter `name` as `parse` reads it; a problem with it is kept for [`Query::finish`].
     pub fn take<T, E: Into<String>>(
         &mut self,
-        name: &str,
+        name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
+        self.taken.push(name);
         let value = self.values.remove(name)?;
         if value.contains('\0') {
             self.faults
@@ -56,8 +58,12 @@ impl Query {
     /// Refuses what was wrong and what was not taken.
     pub fn finish(mut self) -> Result<(), ApiError> {
         for name in self.values.keys() {
-            self.faults
-                .push(Fault::invalid(name, "is no parameter of this route"));
+            let hint = match self.taken.as_slice() {
+                [] => "it takes none".to_owned(),
+                taken => did_you_mean(name, taken),
+            };
+            let detail = format!("is not a parameter of this route; {hint}");
+            self.faults.push(Fault::invalid(name, detail));
         }
         if self.faults.is_empty() {
             Ok(())

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use tasker_shared::queue::Queue;
 use tasker_shared::store::gauges::{Reading, pending_types, read};
 use tasker_shared::store::{self, PgPool, partitions};
-use tasker_shared::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::asked;
 use super::journal::Page;
 use super::leader_gauges::LeaderGauges;
+use crate::queues::DeclaredQueues;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ pub struct GaugeKeeper {
     db: PgPool,
     /// Redis, where there is one.
     queue: Option<Arc<Queue>>,
-    queues: Vec<QueueName>,
+    queues: DeclaredQueues,
     worker_timeout: Duration,
     gauges: LeaderGauges,
     /// When pending tasks may be counted again.
@@ -41,13 +41,13 @@ impl GaugeKeeper {
     pub fn new(
         db: PgPool,
         queue: Option<Arc<Queue>>,
-        queues: Vec<QueueName>,
+        queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {
         Self {
             db,
             queue,
-            queues,
+            queues: queues.into(),
             worker_timeout,
             gauges: LeaderGauges::default(),
             count_at: None,
@@ -77,14 +77,14 @@ impl GaugeKeeper {
     /// The lengths of the lists; while Redis is away they are not known.
     async fn show_depths(&mut self) {
         let Some(queue) = &self.queue else { return };
-        let depths = queue.depths(&self.queues).await.ok();
+        let queues = self.queues.snapshot();
+        let depths = queue.depths(&queues).await.ok();
         #[expect(clippy::cast_precision_loss, reason = "a length is far below 2^52")]
         let depth = |place: usize| {
             let depth = depths.as_ref().and_then(|depths| depths.get(place));
             depth.map_or(f64::NAN, |depth| *depth as f64)
         };
-        let named = self
-            .queues
+        let named = queues
             .iter()
             .enumerate()
             .map(|(place, name)| (name.as_str(), depth(place)));

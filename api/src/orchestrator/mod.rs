@@ -4,18 +4,20 @@
 mod age;
 mod cleanup;
 mod expiry;
+mod fill;
 mod gauges;
 mod journal;
 mod leader;
 mod leader_gauges;
-mod make_list;
 mod partitions;
 mod promote;
 mod rebuild;
 mod recover;
 mod retention;
 mod roster;
+mod router;
 mod sampler;
+mod sweep;
 mod totals;
 mod watch;
 
@@ -40,6 +42,7 @@ pub use promote::Promoter;
 pub use rebuild::Rebuilder;
 pub use recover::{Recovered, Recoverer};
 pub use retention::PartitionDropper;
+pub use router::Router;
 pub use sampler::Sampler;
 pub use totals::TotalsFolder;
 
@@ -81,7 +84,18 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
         let pusher = Arc::clone(&state.pusher);
         let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout);
         let cleaner = Cleaner::new(state.db.clone(), cleanup_interval, state.key_ttl);
-        let rebuilder = Rebuilder::new(state.db.clone(), Arc::clone(&state.queue), state.queues.clone());
+        let rebuilder = Rebuilder::new(
+            state.db.clone(),
+            Arc::clone(&state.queue),
+            state.queues.clone(),
+            worker_timeout,
+        );
+        let router = Router::new(
+            state.db.clone(),
+            Arc::clone(&state.queue),
+            state.queues.clone(),
+            worker_timeout,
+        );
         let uses_redis = state.mode.uses_redis();
         let ager = age_limit.map(|limit| Ager::new(state.db.clone(), Arc::clone(&state.queue), limit));
         let redis = uses_redis.then(|| Arc::clone(&state.queue));
@@ -101,7 +115,10 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
             let page = |duty| journal.leader_page(duty);
             let rebuilt = async {
                 if uses_redis {
-                    rebuilder.run(page("rebuilder"), over.clone()).await;
+                    tokio::join!(
+                        rebuilder.run(page("rebuilder"), over.clone()),
+                        router.run(page("router"), over.clone()),
+                    );
                 }
             };
             tokio::join!(

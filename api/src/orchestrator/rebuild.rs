@@ -1,21 +1,25 @@
-//! Makes lists that lost hints right again, so that `llen` is true and order is kept. Until then the workers' net finds what a
-//! list lacks.
+//! Makes lists right again that lack hints or hold stale ones, so that `llen` is true and order is kept. Until then the polling
+//! fallback of the workers finds what a list lacks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::{Queue, Split};
 use tasker_shared::store::PgPool;
-use tasker_shared::store::rebuild::has_more_than;
+use tasker_shared::store::fleet::groups;
+use tasker_shared::store::rebuild::compare;
 use tasker_shared::task::{QueueName, TaskId};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::asked;
+use super::fill::Filling;
 use super::journal::{Page, PassError};
-use super::make_list::make_list;
+use super::router::Fleet;
+use super::sweep::Sweep;
+use crate::queues::DeclaredQueues;
 
 /// Time between looks whether Redis lost its data.
 const LOOK: Duration = Duration::from_secs(1);
@@ -31,26 +35,44 @@ const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
 pub struct Rebuilder {
     db: PgPool,
     queue: Arc<Queue>,
-    queues: Vec<QueueName>,
+    queues: DeclaredQueues,
     /// Tells the lists that this rebuilder makes from those of others.
     maker: String,
     /// When the lists were compared last.
     last: Option<Instant>,
-    /// When each list was compared last, and whether it lacked hints then.
-    compared: HashMap<QueueName, (Instant, bool)>,
+    /// When each list was compared last, and with what result.
+    compared: HashMap<QueueName, (Instant, Difference)>,
+    /// Silence after which a worker does not count as live.
+    worker_timeout: Duration,
+}
+
+/// How the hints of a queue differ from its pending rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Difference {
+    None,
+    /// Rows without hints.
+    Lacks,
+    /// Hints without rows.
+    Exceeds,
 }
 
 impl Rebuilder {
     /// A rebuilder of the lists of `queues`.
-    pub fn new(db: PgPool, queue: Arc<Queue>, queues: Vec<QueueName>) -> Self {
+    pub fn new(
+        db: PgPool,
+        queue: Arc<Queue>,
+        queues: impl Into<DeclaredQueues>,
+        worker_timeout: Duration,
+    ) -> Self {
         let maker = TaskId::generate().to_string();
         Self {
             db,
             queue,
-            queues,
+            queues: queues.into(),
             maker,
             last: None,
             compared: HashMap::new(),
+            worker_timeout,
         }
     }
 
@@ -83,36 +105,85 @@ impl Rebuilder {
         Ok(rebuilt)
     }
 
-    /// Compares the lists that are due; lists of a Redis that lost its data all are, and one look is enough for them.
+    /// Compares the lists that are due; lists of a Redis that lost its data all are, and one comparison is enough for them.
     async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, PassError> {
-        let depths = self.queue.depths(&self.queues).await?;
+        let queues = self.queues.snapshot();
+        let depths = self.queue.depths(&queues).await?;
+        let parked = self.queue.unroutable(&queues).await?;
         let mut rebuilt = Vec::new();
-        for (queue, depth) in self.queues.clone().into_iter().zip(depths) {
+        let hints = depths
+            .into_iter()
+            .zip(parked)
+            .map(|(depth, parked)| depth + parked);
+        for (queue, hints) in queues.iter().cloned().zip(hints) {
             let before = self.compared.get(&queue).copied();
-            if intact && !is_due(before, depth, now) {
+            if intact && !is_due(before.map(|(at, _)| at), hints, now) {
                 continue;
             }
-            let hints = i64::try_from(depth).unwrap_or(i64::MAX - 1);
-            let lacks = asked(has_more_than(&self.db, &queue, hints)).await?;
-            let twice = before.is_some_and(|(_, lacked)| lacked);
-            if lacks && (twice || !intact) {
-                let hints = make_list(&self.db, &self.queue, &queue, &self.maker).await?;
-                metrics::counter!("tasker_rebuilt_lists_total").increment(1);
-                metrics::counter!("tasker_rebuilt_hints_total").increment(hints as u64);
-                self.compared.insert(queue.clone(), (now, false));
-                rebuilt.push((queue, hints));
-            } else {
-                self.compared.insert(queue, (now, lacks));
-            }
+            let hints = i64::try_from(hints).unwrap_or(i64::MAX - 1);
+            let found = asked(compare(&self.db, &queue, hints)).await?;
+            let difference = match (found.lacks, found.exceeds) {
+                (true, _) => Difference::Lacks,
+                (false, true) => Difference::Exceeds,
+                (false, false) => Difference::None,
+            };
+            let certain = !intact || before.is_some_and(|(_, before)| before == difference);
+            let left = match difference {
+                Difference::Lacks if certain => {
+                    rebuilt.push((queue.clone(), self.rebuild(&queue).await?));
+                    Difference::None
+                }
+                Difference::Exceeds if certain => {
+                    self.sweep(&queue).await?;
+                    Difference::None
+                }
+                other => other,
+            };
+            self.compared.insert(queue, (now, left));
         }
         Ok(rebuilt)
     }
+
+    /// Makes the lists of a queue from the table; returns the number of their hints.
+    async fn rebuild(&self, queue: &QueueName) -> Result<usize, PassError> {
+        let groups = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+        let fleet = Fleet::of(&groups, queue);
+        let filling = Filling {
+            db: &self.db,
+            redis: &self.queue,
+            queue,
+            maker: &self.maker,
+            registered: fleet.routable(),
+        };
+        let hints = match self.queue.split(queue).await? {
+            Split::Split => filling.type_lists().await?.0,
+            Split::Plain | Split::Opening => filling.main_list().await?,
+        };
+        metrics::counter!("tasker_rebuilt_lists_total").increment(1);
+        metrics::counter!("tasker_rebuilt_hints_total").increment(hints as u64);
+        Ok(hints)
+    }
+
+    /// Removes the hints of a queue whose tasks no longer wait.
+    async fn sweep(&self, queue: &QueueName) -> Result<(), PassError> {
+        let groups = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+        let sweep = Sweep {
+            db: &self.db,
+            redis: &self.queue,
+            queue,
+        };
+        let stale = sweep.stale_hints().await?;
+        let fleet = Fleet::of(&groups, queue);
+        let parked = sweep.parked_hints(fleet.routable()).await?;
+        info!(%queue, hints = stale + parked, "removed stale hints from the lists of a queue");
+        Ok(())
+    }
 }
 
-/// Whether a list of this depth is to be compared at `now`.
-fn is_due(before: Option<(Instant, bool)>, depth: u64, now: Instant) -> bool {
+/// Whether lists with this many hints, compared last at `before`, are to be compared at `now`.
+fn is_due(before: Option<Instant>, hints: u64, now: Instant) -> bool {
     match before {
-        Some((at, _)) if depth > LONG_LIST => now.duration_since(at) >= LONG_LIST_INTERVAL,
+        Some(at) if hints > LONG_LIST => now.duration_since(at) >= LONG_LIST_INTERVAL,
         _ => true,
     }
 }
@@ -125,8 +196,8 @@ mod tests {
     fn a_long_list_is_compared_once_a_minute_and_a_short_one_each_time() {
         let now = Instant::now();
         assert!(is_due(None, LONG_LIST + 1, now));
-        assert!(is_due(Some((now, false)), LONG_LIST, now));
-        assert!(!is_due(Some((now, true)), LONG_LIST + 1, now));
-        assert!(is_due(Some((now, true)), LONG_LIST + 1, now + LONG_LIST_INTERVAL));
+        assert!(is_due(Some(now), LONG_LIST, now));
+        assert!(!is_due(Some(now), LONG_LIST + 1, now));
+        assert!(is_due(Some(now), LONG_LIST + 1, now + LONG_LIST_INTERVAL));
     }
 }

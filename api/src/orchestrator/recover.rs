@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use tasker_shared::store::end_runs::Ended;
 use tasker_shared::store::liveness::{self, Look, Lookout};
 use tasker_shared::store::{self, PgPool, recover};
-use tasker_shared::task::TaskStatus;
+use tasker_shared::task::retry::DeadLetterReason;
+use tasker_shared::task::{Hint, TaskStatus};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::asked;
 use super::journal::Page;
@@ -29,6 +30,8 @@ const OVERDUE_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Most tasks of one statement.
 const BATCH: i64 = 1_000;
+/// Dead letters of one statement that are logged.
+const LOGGED_MAX: usize = 100;
 
 /// Recovers the tasks of dead workers.
 #[derive(Debug)]
@@ -177,12 +180,16 @@ impl Recoverer {
             let full = i64::try_from(ended.len()) == Ok(BATCH);
             tasks += ended.len();
             metrics::counter!("tasker_recovered_runs_total").increment(ended.len() as u64);
-            count_dead_letters(&ended);
+            report_dead_letters(&ended, DeadLetterReason::CrashLoop);
             let pending = ended
                 .into_iter()
                 .filter(|ended| ended.status == TaskStatus::Pending);
             self.pusher
-                .push_front(pending.map(|ended| (ended.id, ended.queue)).collect())
+                .push_front(
+                    pending
+                        .map(|ended| Hint::new(ended.id, ended.queue, ended.task_name))
+                        .collect(),
+                )
                 .await;
             if !full {
                 return Ok(tasks);
@@ -195,17 +202,30 @@ impl Recoverer {
         let grace = self.worker_timeout.as_secs_f64();
         let ended = asked(recover::end_overdue(&self.db, grace, BATCH)).await?;
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
-        count_dead_letters(&ended);
+        report_dead_letters(&ended, DeadLetterReason::Timeout);
         Ok(ended.len())
     }
 }
 
-/// Counts those that became dead letters without a worker that could count them.
-fn count_dead_letters(ended: &[Ended]) {
-    for ended in ended
+/// Counts and logs the tasks that became dead letters without a worker that could do so.
+fn report_dead_letters(ended: &[Ended], reason: DeadLetterReason) {
+    let dead = ended
         .iter()
-        .filter(|ended| ended.status == TaskStatus::DeadLetter)
-    {
+        .filter(|ended| ended.status == TaskStatus::DeadLetter);
+    for (logged, ended) in dead.clone().enumerate() {
         metrics::counter!("tasks_dead_letter_total", "type" => ended.task_name.clone()).increment(1);
+        if logged < LOGGED_MAX {
+            error!(
+                task_id = %ended.id,
+                task_name = ended.task_name,
+                queue = %ended.queue,
+                reason = reason.as_str(),
+                "dead letter"
+            );
+        }
+    }
+    let left_out = dead.count().saturating_sub(LOGGED_MAX);
+    if left_out > 0 {
+        error!(left_out, "task log limit reached: 100 lines of a batch");
     }
 }

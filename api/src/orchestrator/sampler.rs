@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::asked;
 use super::journal::Page;
+use crate::queues::DeclaredQueues;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
 /// Time between samples: workers bring new totals no more often.
@@ -33,7 +34,7 @@ pub struct Sampler {
     db: PgPool,
     /// Redis, where there is one.
     queue: Option<Arc<Queue>>,
-    queues: Vec<QueueName>,
+    queues: DeclaredQueues,
     worker_timeout: Duration,
 }
 
@@ -42,13 +43,13 @@ impl Sampler {
     pub fn new(
         db: PgPool,
         queue: Option<Arc<Queue>>,
-        queues: Vec<QueueName>,
+        queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {
         Self {
             db,
             queue,
-            queues,
+            queues: queues.into(),
             worker_timeout,
         }
     }
@@ -63,28 +64,29 @@ impl Sampler {
 
     /// Samples and shows once; answers what the queues need, in their order.
     pub async fn run_once(&self) -> store::Result<Vec<Advice>> {
-        let depths = self.depths().await;
+        let queues = self.queues.snapshot();
+        let depths = self.depths(&queues).await;
         let timeout = self.worker_timeout.as_secs_f64();
-        asked(sample(&self.db, &self.queues, &depths, timeout)).await?;
-        let facts = asked(facts(&self.db, &self.queues, false, timeout)).await?;
+        asked(sample(&self.db, &queues, &depths, timeout)).await?;
+        let facts = asked(facts(&self.db, &queues, false, timeout)).await?;
         Ok(facts.iter().map(show).collect())
     }
 
     /// The lengths of the lists; unknown while Redis is away.
-    async fn depths(&self) -> Vec<Option<i64>> {
+    async fn depths(&self, queues: &[QueueName]) -> Vec<Option<i64>> {
         let depths = match &self.queue {
-            Some(queue) => queue.depths(&self.queues).await.ok(),
+            Some(queue) => queue.depths(queues).await.ok(),
             None => None,
         };
         let depths = depths.unwrap_or_default();
         let known = |place: usize| depths.get(place).and_then(|depth| i64::try_from(*depth).ok());
-        (0..self.queues.len()).map(known).collect()
+        (0..queues.len()).map(known).collect()
     }
 }
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        for queue in &self.queues {
+        for queue in self.queues.snapshot().iter() {
             for name in GAUGES {
                 gauge!(name, "queue" => queue.to_string()).set(0.0);
             }

@@ -9,10 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tasker_shared::role::Role;
 use tasker_shared::store::api_keys::{self, Created, NewApiKey};
+use tasker_shared::task::priority::undeclared;
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_shared::wire::{ApiKeyCreated, ApiKeyRequest};
 
 use super::auth_keys::shown;
+use super::submit::{names_unknown, refresh};
 use crate::auth::credentials::KEY_PREFIX;
 use crate::auth::keys::hash;
 use crate::auth::{Caller, Refusal};
@@ -20,17 +22,18 @@ use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::fault::{Fault, FaultKind};
 use crate::http::body::SingleBody;
+use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
+use crate::http::values;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
-use crate::submit::request::read_flat;
 
 /// Longest name.
 const NAME_CHARS_MAX: usize = 64;
 /// Most queues that a key is held to.
 const QUEUES_MAX: usize = 100;
-/// Longest time that a key may hold, if it does not hold for ever.
-const HOLDS_MAX: Duration = Duration::from_hours(10 * 365 * 24);
+/// Longest time that a key may hold, if it does not hold for ever: ten years.
+const HOLDS_SECONDS_MAX: i64 = 10 * 365 * 24 * 3600;
 
 /// Make an API key
 ///
@@ -53,10 +56,19 @@ pub async fn create_key(
     _: NoQuery,
     SingleBody(body, _held): SingleBody,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<ApiKeyCreated>), ApiError> {
-    let request: ApiKeyRequest = read_flat(&body)?;
     let random: [u8; 32] = rand::random();
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-    let new = read(request, &key, caller.name(), &state.queues).map_err(ApiError::Refused)?;
+    let read = |queues: &[QueueName]| {
+        let fields = Fields::of_body(&body)?;
+        read(fields, &key, caller.name(), queues).map_err(ApiError::Refused)
+    };
+    let new = match read(&state.queues.snapshot()) {
+        Err(ApiError::Refused(faults)) if names_unknown(&faults) => {
+            refresh(&state, &faults).await?;
+            read(&state.queues.snapshot())?
+        }
+        read => read?,
+    };
     let created = retried(|| api_keys::create(&state.db, &new)).await;
     match created.map_err(write_failed)? {
         Created::Stored(record) => {
@@ -69,51 +81,53 @@ pub async fn create_key(
     }
 }
 
-/// The key that was asked for, or all that is wrong with it.
+/// Returns the requested key, or all that is wrong with the request.
 fn read(
-    request: ApiKeyRequest,
+    mut fields: Fields<'_>,
     key: &str,
     created_by: &str,
     known: &[QueueName],
 ) -> Result<NewApiKey, Vec<Fault>> {
-    let mut faults = Vec::new();
-    if !is_name(&request.name) {
-        let detail = format!(
-            "must be 1 to {NAME_CHARS_MAX} letters, digits, `.`, `_` or `-`, the first a letter or digit"
-        );
-        faults.push(Fault::invalid("/name", detail));
-    }
-    let role = Role::parse(&request.role);
-    if role.is_none() {
-        let names = Role::ALL.map(Role::as_str).join(", ");
-        faults.push(Fault::invalid("/role", format!("must be one of {names}")));
-    }
-    let queues = request
-        .queues
-        .map(|names| read_queues(&names, known, &mut faults));
+    let name = fields.require("name", |raw| values::string(raw).and_then(read_name));
+    let role = fields.require("role", |raw| read_role(&values::text(raw)?));
+    let queues = fields.take_texts("queues");
+    let holds_seconds = fields.take("expires_in_seconds", |raw| {
+        values::whole(1..=HOLDS_SECONDS_MAX)(raw).map_err(|detail| format!("{detail}, which is ten years"))
+    });
     if queues.is_some() && role == Some(Role::Admin) {
-        faults.push(Fault::invalid(
-            "/queues",
-            "cannot be given to an admin, who may do everything",
-        ));
+        fields.fault("queues", "cannot be given to an admin, who may do everything");
     }
-    let holds_seconds = request.expires_in_seconds;
-    if holds_seconds.is_some_and(|seconds| !(1..=HOLDS_MAX.as_secs()).contains(&seconds)) {
-        let detail = format!("must be 1 to {}, which is ten years", HOLDS_MAX.as_secs());
-        faults.push(Fault::invalid("/expires_in_seconds", detail));
-    }
-    match role {
-        Some(role) if faults.is_empty() => Ok(NewApiKey {
+    let mut faults = fields.finish();
+    let queues = queues.map(|names| read_queues(&names, known, &mut faults));
+    match (name, role) {
+        (Some(name), Some(role)) if faults.is_empty() => Ok(NewApiKey {
             id: TaskId::generate().0,
-            name: request.name,
+            name,
             sha256: hash(key),
             role,
             queues,
-            holds_seconds: holds_seconds.map(|seconds| Duration::from_secs(seconds).as_secs_f64()),
+            holds_seconds: holds_seconds
+                .map(|seconds| Duration::from_secs(seconds.unsigned_abs()).as_secs_f64()),
             created_by: created_by.to_owned(),
         }),
         _ => Err(faults),
     }
+}
+
+fn read_name(name: String) -> Result<String, String> {
+    if is_name(&name) {
+        return Ok(name);
+    }
+    Err(format!(
+        "must be 1 to {NAME_CHARS_MAX} letters, digits, `.`, `_` or `-`, the first a letter or digit"
+    ))
+}
+
+fn read_role(name: &str) -> Result<Role, String> {
+    Role::parse(name).ok_or_else(|| {
+        let names = Role::ALL.map(Role::as_str).join(", ");
+        format!("must be one of {names}")
+    })
 }
 
 /// As the table has it too.
@@ -139,13 +153,12 @@ fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -
             Some(queue) if queues.contains(&queue) => {}
             Some(queue) => queues.push(queue),
             None => {
-                let known = known.iter().map(QueueName::as_str).collect::<Vec<_>>().join(", ");
-                let detail = format!("is no declared queue; known are {known}");
-                faults.push(Fault::new(
-                    FaultKind::UnknownQueue,
-                    format!("/queues/{index}"),
-                    detail,
-                ));
+                let detail = undeclared(known.iter().map(QueueName::as_str));
+                let pointer = format!("/queues/{index}");
+                // an element that is not text has a fault already
+                if !faults.iter().any(|fault| fault.pointer == pointer) {
+                    faults.push(Fault::new(FaultKind::UnknownQueue, pointer, detail));
+                }
             }
         }
     }
@@ -156,22 +169,13 @@ fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -
 mod tests {
     use super::*;
 
-    fn request(
-        name: &str,
-        role: &str,
-        queues: Option<&[&str]>,
-        expires_in_seconds: Option<u64>,
-    ) -> ApiKeyRequest {
-        ApiKeyRequest {
-            name: name.to_owned(),
-            role: role.to_owned(),
-            queues: queues.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
-            expires_in_seconds,
-        }
+    fn request(body: &str) -> Result<NewApiKey, Vec<Fault>> {
+        let fields = Fields::of_body(body.as_bytes()).expect(body);
+        read(fields, "tsk_x", "ops", &QueueName::classes())
     }
 
-    fn pointers(request: ApiKeyRequest) -> Vec<String> {
-        match read(request, "tsk_x", "ops", &QueueName::classes()) {
+    fn pointers(body: &str) -> Vec<String> {
+        match request(body) {
             Ok(key) => panic!("{key:?} was taken"),
             Err(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
         }
@@ -179,30 +183,41 @@ mod tests {
 
     #[test]
     fn queues_are_taken_by_alias_and_once() {
-        let sound = request(
-            "deploy-1",
-            "submitter",
-            Some(&["high", "high_priority"]),
-            Some(60),
-        );
-        let key = read(sound, "tsk_x", "ops", &QueueName::classes()).expect("sound");
+        let sound = r#"{"name":"deploy-1","role":"submitter","queues":["high","high_priority"],"expires_in_seconds":60}"#;
+        let key = request(sound).expect("sound");
         assert_eq!(key.queues, Some(vec![QueueName::high()]));
         assert_eq!(key.holds_seconds, Some(60.0));
     }
 
     #[test]
     fn everything_that_is_wrong_is_named() {
-        assert_eq!(
-            pointers(request("a b", "root", Some(&["high", "nope"]), Some(0))),
-            ["/name", "/role", "/queues/1", "/expires_in_seconds"]
-        );
-        assert_eq!(
-            pointers(request("a", "admin", Some(&["high"]), None)),
-            ["/queues"]
-        );
-        assert_eq!(
-            pointers(request("-a", "viewer", Some(&[]), None)),
-            ["/name", "/queues"]
-        );
+        for (body, places) in [
+            (
+                r#"{"name":"a b","role":"root","queues":["high","nope",5],"expires_in_seconds":0,"rôle":1}"#,
+                vec![
+                    "/name",
+                    "/role",
+                    "/queues/2",
+                    "/expires_in_seconds",
+                    "/rôle",
+                    "/queues/1",
+                ],
+            ),
+            ("{}", vec!["/name", "/role"]),
+            (
+                r#"{"name":"a","role":"admin","queues":["high"]}"#,
+                vec!["/queues"],
+            ),
+            (
+                r#"{"name":"-a","role":"viewer","queues":[]}"#,
+                vec!["/name", "/queues"],
+            ),
+            (
+                r#"{"name":5,"role":null,"queues":"high","expires_in_seconds":"1h"}"#,
+                vec!["/name", "/role", "/queues", "/expires_in_seconds"],
+            ),
+        ] {
+            assert_eq!(pointers(body), places, "{body}");
+        }
     }
 }

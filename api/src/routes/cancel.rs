@@ -67,8 +67,9 @@ pub async fn delete_task(
 async fn carry_out(state: &AppState, id: TaskId, actor: &str) -> Result<(StatusCode, Json<Acted>), ApiError> {
     let cancelled = retried(|| cancel(&state.db, id, actor)).await;
     match cancelled.map_err(write_failed)? {
-        Cancelled::Now => {
+        Cancelled::Now(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
+            state.pusher.remove(hint.into_iter().collect()).await;
             let acted = Acted::new(id, TaskStatus::Cancelled, "The task is cancelled");
             Ok((StatusCode::OK, Json(acted)))
         }

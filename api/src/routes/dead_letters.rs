@@ -1,21 +1,22 @@
-//! `GET /dead-letter`, and what its siblings share.
+//! `GET /dead-letters`, and what its siblings share.
 
 use axum::Json;
 use axum::extract::State;
 use tasker_shared::store::dead_letters::{self, Filter};
 use tasker_shared::task::retry::DeadLetterReason;
-use tasker_shared::wire::{DeadLetterFilter, TaskPage};
+use tasker_shared::wire::TaskPage;
 
-use super::list::{LIMIT, invalid_cursor, read_limit, read_queue, read_time};
+use super::list::{LIMIT, invalid_cursor, read_limit, read_queue};
 use super::view;
 use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
-use crate::fault::Fault;
+use crate::fault::FaultKind;
+use crate::http::fields::Fields;
 use crate::http::query::Query;
+use crate::http::values::{self, stored_time_of};
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
-use crate::submit::request::read_flat;
 
 /// List the dead letters, newest first
 ///
@@ -23,7 +24,7 @@ use crate::submit::request::read_flat;
 /// The `updated_at` of a dead letter is when it died.
 #[utoipa::path(
     get,
-    path = "/dead-letter",
+    path = "/dead-letters",
     tag = "dead letters",
     params(
         ("task_name" = Option<String>, Query, description = "Only those of this type"),
@@ -44,7 +45,7 @@ pub async fn list_dead_letters(
         task_name: query.take("task_name", |text| Ok::<_, String>(text.to_owned())),
         queues: None,
         reason: query.take("reason", read_reason),
-        before: query.take("before", read_time),
+        before: query.take("before", stored_time_of),
     };
     let queue = query.take("queue", read_queue);
     let limit = query.take("limit", read_limit).unwrap_or(LIMIT);
@@ -62,26 +63,47 @@ pub async fn list_dead_letters(
     Ok(Json(TaskPage { tasks, next_cursor }))
 }
 
-/// The filter in a body, narrowed to what the caller may act on.
-pub(super) fn read_filter(body: &[u8], caller: &Caller) -> Result<Filter, ApiError> {
-    let sent: DeadLetterFilter = read_flat(body)?;
-    let mut faults = Vec::new();
-    let queue = field("/queue", sent.queue, read_queue, &mut faults);
+/// A request to act on dead letters.
+#[derive(Debug)]
+pub(super) struct ManyRequest {
+    /// Which are meant, narrowed to what the caller may act on.
+    pub(super) filter: Filter,
+    /// Whether they are only counted.
+    pub(super) dry_run: bool,
+}
+
+/// Reads a request to act on dead letters. One without a filter has to say that it means all of them, unless it only counts.
+pub(super) fn read_many(body: &[u8], query: Query, caller: &Caller) -> Result<ManyRequest, ApiError> {
+    let dry_run = read_dry_run(query)?;
+    let mut fields = Fields::of_body(body)?;
+    let queue = fields.take_given("queue", |raw| read_queue(&values::text(raw)?));
     let mut filter = Filter {
-        task_name: sent.task_name,
+        task_name: fields.take_given("task_name", values::string),
         queues: None,
-        reason: field("/reason", sent.reason, read_reason, &mut faults),
-        before: field("/before", sent.before, read_time, &mut faults),
+        reason: fields.take_given("reason", |raw| read_reason(&values::text(raw)?)),
+        before: fields.take_given("before", |raw| stored_time_of(&values::text(raw)?)),
     };
+    let all = fields.take_given("all", values::boolean).unwrap_or_default();
+    let dry_run = fields.take_given("dry_run", values::boolean).unwrap_or_default() || dry_run;
+    let faults = fields.finish();
     if !faults.is_empty() {
         return Err(ApiError::Refused(faults));
     }
+    let narrows =
+        filter.task_name.is_some() || queue.is_some() || filter.reason.is_some() || filter.before.is_some();
+    if !narrows && !all && !dry_run {
+        return Err(ApiError::refused(
+            FaultKind::FilterRequired,
+            "",
+            "must name a task_name, queue, reason or before, or say \"all\": true to act on every dead letter",
+        ));
+    }
     filter.queues = caller.narrowed(queue)?.map(|queue| vec![queue]);
-    Ok(filter)
+    Ok(ManyRequest { filter, dry_run })
 }
 
-/// Whether `?dry_run` asks to count only.
-pub(super) fn read_dry_run(mut query: Query) -> Result<bool, ApiError> {
+/// Returns whether `?dry_run` asks to count only.
+fn read_dry_run(mut query: Query) -> Result<bool, ApiError> {
     let dry_run = query.take("dry_run", |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -89,17 +111,6 @@ pub(super) fn read_dry_run(mut query: Query) -> Result<bool, ApiError> {
     });
     query.finish()?;
     Ok(dry_run.unwrap_or_default())
-}
-
-fn field<T, E: Into<String>>(
-    pointer: &str,
-    text: Option<String>,
-    read: impl FnOnce(&str) -> Result<T, E>,
-    faults: &mut Vec<Fault>,
-) -> Option<T> {
-    read(&text?)
-        .map_err(|detail| faults.push(Fault::invalid(pointer, detail)))
-        .ok()
 }
 
 fn read_reason(text: &str) -> Result<DeadLetterReason, String> {
@@ -126,25 +137,51 @@ mod tests {
         }
     }
 
+    fn read(body: &str, query: &str) -> Result<ManyRequest, ApiError> {
+        read_many(body.as_bytes(), Query::read(query), &anybody())
+    }
+
     fn pointers(body: &str) -> Vec<String> {
-        match read_filter(body.as_bytes(), &anybody()) {
+        match read(body, "") {
             Err(ApiError::Refused(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
             other => panic!("{body}: {other:?}"),
         }
     }
 
     #[test]
-    fn an_empty_object_means_all_dead_letters() {
-        let filter = read_filter(b"{}", &anybody()).expect("sound");
-        assert!(filter.task_name.is_none() && filter.queues.is_none());
-        assert!(filter.reason.is_none() && filter.before.is_none());
+    fn a_request_without_a_filter_says_that_it_means_all_or_only_counts() {
+        for (body, query) in [
+            ("{}", ""),
+            (r#"{"all":false}"#, ""),
+            ("{}", "dry_run=false"),
+            (r#"{"dry_run":false}"#, ""),
+        ] {
+            match read(body, query) {
+                Err(error @ ApiError::Refused(_)) => {
+                    assert_eq!(error.problem_type().code, "filter_required", "{body}");
+                }
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+        for (body, query, counts) in [
+            (r#"{"all":true}"#, "", false),
+            ("{}", "dry_run=true", true),
+            (r#"{"dry_run":true}"#, "", true),
+        ] {
+            let ManyRequest { filter, dry_run } = read(body, query).expect(body);
+            assert!(filter.task_name.is_none() && filter.queues.is_none());
+            assert!(filter.reason.is_none() && filter.before.is_none());
+            assert_eq!(dry_run, counts, "{body}");
+        }
+        let narrowed = read(r#"{"all":true,"queue":"low"}"#, "").expect("sound");
+        assert_eq!(narrowed.filter.queues, Some(vec![QueueName::low()]));
     }
 
     #[test]
     fn a_filter_is_read_with_its_aliases() {
         let body =
-            br#"{"task_name":"t","queue":"high","reason":"crash_loop","before":"2026-01-31T12:00:00+01:00"}"#;
-        let filter = read_filter(body, &anybody()).expect("sound");
+            r#"{"task_name":"t","queue":"high","reason":"crash_loop","before":"2026-01-31T12:00:00+01:00"}"#;
+        let ManyRequest { filter, .. } = read(body, "").expect("sound");
         assert_eq!(filter.queues, Some(vec![QueueName::high()]));
         assert_eq!(filter.reason, Some(DeadLetterReason::CrashLoop));
         assert_eq!(
@@ -161,9 +198,7 @@ mod tests {
             pointers(r#"{"queue":"NO","reason":"bad luck","before":"yesterday"}"#),
             ["/queue", "/reason", "/before"]
         );
-        assert!(matches!(
-            read_filter(b"", &anybody()),
-            Err(ApiError::Malformed(_))
-        ));
+        assert_eq!(pointers(r#"{"all":"true","before":5}"#), ["/before", "/all"]);
+        assert!(matches!(read("", ""), Err(ApiError::Malformed(_))));
     }
 }

@@ -1,10 +1,10 @@
-//! `POST /dead-letter/purge`
+//! `POST /dead-letters/purge`
 
 use axum::Json;
 use axum::extract::State;
 use tasker_shared::wire::{DeadLetterFilter, DeadLettersPurged};
 
-use super::dead_letters::{read_dry_run, read_filter};
+use super::dead_letters::{ManyRequest, read_many};
 use crate::auth::Caller;
 use crate::dead_letters::{Action, carry_out, count};
 use crate::error::ApiError;
@@ -15,10 +15,10 @@ use crate::state::AppState;
 
 /// Delete dead letters
 ///
-/// All that match, `{}` being every one, with the idempotency keys that they hold. An event of each stays.
+/// All that match the filter, or every one with `"all": true`, with the idempotency keys that they hold. An event of each stays.
 #[utoipa::path(
     post,
-    path = "/dead-letter/purge",
+    path = "/dead-letters/purge",
     tag = "dead letters",
     params(("dry_run" = Option<bool>, Query, description = "Only count")),
     request_body = DeadLetterFilter,
@@ -30,8 +30,7 @@ pub async fn purge_dead_letters(
     query: Query,
     SingleBody(body, _held): SingleBody,
 ) -> Result<Json<DeadLettersPurged>, ApiError> {
-    let dry_run = read_dry_run(query)?;
-    let filter = read_filter(&body, &caller)?;
+    let ManyRequest { filter, dry_run } = read_many(&body, query, &caller)?;
     let outcome = if dry_run {
         count(&state, &filter).await?
     } else {

@@ -1,10 +1,10 @@
-//! `POST /dead-letter/retry`
+//! `POST /dead-letters/retry`
 
 use axum::Json;
 use axum::extract::State;
 use tasker_shared::wire::{DeadLetterFilter, DeadLettersRetried};
 
-use super::dead_letters::{read_dry_run, read_filter};
+use super::dead_letters::{ManyRequest, read_many};
 use crate::auth::Caller;
 use crate::dead_letters::{Action, carry_out, count};
 use crate::error::ApiError;
@@ -15,11 +15,11 @@ use crate::state::AppState;
 
 /// Run dead letters again
 ///
-/// All that match, `{}` being every one; each begins with its first attempt. Those whose idempotency key another live task
+/// All that match the filter, or every one with `"all": true`; each begins with its first attempt. Those whose idempotency key another live task
 /// holds are skipped. What dies again meanwhile is not taken a second time.
 #[utoipa::path(
     post,
-    path = "/dead-letter/retry",
+    path = "/dead-letters/retry",
     tag = "dead letters",
     params(("dry_run" = Option<bool>, Query, description = "Only count")),
     request_body = DeadLetterFilter,
@@ -31,8 +31,7 @@ pub async fn retry_dead_letters(
     query: Query,
     SingleBody(body, _held): SingleBody,
 ) -> Result<Json<DeadLettersRetried>, ApiError> {
-    let dry_run = read_dry_run(query)?;
-    let filter = read_filter(&body, &caller)?;
+    let ManyRequest { filter, dry_run } = read_many(&body, query, &caller)?;
     let outcome = if dry_run {
         count(&state, &filter).await?
     } else {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Datelike as _, Utc};
 use tasker_shared::store::records::{self, Filter};
 use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_shared::wire::TaskPage;
@@ -15,6 +14,7 @@ use crate::cursor;
 use crate::error::ApiError;
 use crate::fault::FaultKind;
 use crate::http::query::Query;
+use crate::http::values::stored_time_of;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
 
@@ -81,8 +81,8 @@ fn read_filter(query: &mut Query) -> Filter {
         task_name: query.take("task_name", text),
         tag: query.take("tag", text),
         worker_id: query.take("worker_id", text),
-        created_after: query.take("created_after", read_time),
-        created_before: query.take("created_before", read_time),
+        created_after: query.take("created_after", stored_time_of),
+        created_before: query.take("created_before", stored_time_of),
         queues: None,
     }
 }
@@ -100,18 +100,7 @@ fn read_status(text: &str) -> Result<TaskStatus, String> {
 
 pub(super) fn read_limit(text: &str) -> Result<i64, String> {
     let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| format!("must be 1 to {LIMIT_MAX}"))
-}
-
-pub(super) fn read_time(text: &str) -> Result<DateTime<Utc>, &'static str> {
-    const ERROR: &str = "must be a time like 2026-01-31T12:00:00Z";
-    let time = DateTime::parse_from_rfc3339(text).map_err(|_| ERROR)?.to_utc();
-    // beyond these Postgres has no times
-    if (0..=9999).contains(&time.year()) {
-        Ok(time)
-    } else {
-        Err(ERROR)
-    }
+    limit.ok_or_else(|| format!("must be a whole number from 1 to {LIMIT_MAX}"))
 }
 
 /// The same text for the same filter.
@@ -132,18 +121,5 @@ mod tests {
             assert!(read_limit(text).is_err(), "{text}");
         }
         assert_eq!((read_limit("1"), read_limit("1000")), (Ok(1), Ok(1000)));
-    }
-
-    #[test]
-    fn times_that_postgres_does_not_have_are_refused() {
-        for text in [
-            "now",
-            "2026-01-31",
-            "+12026-01-31T12:00:00Z",
-            "-0001-01-01T00:00:00Z",
-        ] {
-            assert!(read_time(text).is_err(), "{text}");
-        }
-        assert!(read_time("2026-01-31T12:00:00+01:00").is_ok());
     }
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use metrics::gauge;
-use tasker_shared::telemetry::show_pool;
+use tasker_shared::telemetry::{Metrics, show_pool};
 
 use crate::state::AppState;
 
@@ -17,8 +17,10 @@ use crate::state::AppState;
 )]
 pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     show(&state);
-    let text = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, text)], state.metrics.render())
+    (
+        [(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)],
+        state.metrics.render(),
+    )
 }
 
 /// What is read from the process itself when it is scraped.

@@ -15,6 +15,8 @@ pub mod history;
 pub mod list;
 pub mod metrics;
 pub mod orchestration;
+pub mod problem;
+pub mod queue_create;
 pub mod queue_pause;
 pub mod queue_resume;
 pub mod queue_scaling;

@@ -96,8 +96,9 @@ pub struct ExecutorPool {
     responses((status = 200, body = Orchestration, description = "The duties, the leader, the workers")))]
 pub async fn orchestration(State(state): State<AppState>) -> Json<Orchestration> {
     let timeout = state.worker_timeout.as_secs_f64();
+    let queues = state.queues.snapshot();
     let (overview, partition_days_ahead) = tokio::join!(
-        postgres(&state, overview(&state.db, &state.queues, timeout)),
+        postgres(&state, overview(&state.db, &queues, timeout)),
         postgres(&state, partitions::days_ahead(&state.db)),
     );
     let coordinator = coordinator(&state, Instant::now());

@@ -24,8 +24,8 @@ pub async fn list_queues(
     caller: Caller,
     _: NoQuery,
 ) -> Result<Json<Queues>, ApiError> {
-    let seen: Vec<QueueName> = state
-        .queues
+    let declared = state.queues.snapshot();
+    let seen: Vec<QueueName> = declared
         .iter()
         .filter(|queue| caller.may_use(queue))
         .cloned()

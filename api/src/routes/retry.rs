@@ -39,9 +39,9 @@ pub async fn retry_task(
     let ttl = state.key_ttl.as_secs_f64();
     let outcome = retried(|| retry(&state.db, id, caller.name(), ttl)).await;
     match outcome.map_err(write_failed)? {
-        Retried::Pending(queue) => {
+        Retried::Pending(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "retry").increment(1);
-            state.pusher.push(vec![(id, queue)]).await;
+            state.pusher.push(vec![hint]).await;
             Ok(Json(Acted::new(
                 id,
                 TaskStatus::Pending,

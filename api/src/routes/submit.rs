@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use tasker_shared::store::insert::NewTask;
+use tasker_shared::task::QueueName;
 use tasker_shared::telemetry::traces;
 use tasker_shared::wire::Submitted;
 use tracing::Span;
@@ -94,33 +95,50 @@ pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
     })
 }
 
-/// The task of a request. A type that the cache does not know is looked for once more: it may be new.
+/// Returns the task of a request. A type or a queue that this server does not know is asked for once more: it may be new.
 async fn validated(
     state: &AppState,
     request: &SubmitRequest<'_>,
     headers: &Headers,
 ) -> Result<NewTask, ApiError> {
-    let check = |types: &TypeTable| validate(request, headers, rules(state, types), "");
-    match check(&state.types.current()) {
-        Err(faults) if names_unknown_type(&faults) => {
+    let check = || {
+        let (types, queues) = (state.types.current(), state.queues.snapshot());
+        validate(request, headers, rules(&types, &queues), "")
+    };
+    match check() {
+        Err(faults) if names_unknown(&faults) => {
             // on the heap: every submit would carry the room for what hardly any does
-            let types = Box::pin(state.types.look_again()).await?;
-            check(&types).map_err(ApiError::Refused)
+            Box::pin(refresh(state, &faults)).await?;
+            check().map_err(ApiError::Refused)
         }
         result => result.map_err(ApiError::Refused),
     }
 }
 
-pub(super) fn names_unknown_type(faults: &[Fault]) -> bool {
-    faults
-        .iter()
-        .any(|fault| fault.kind == FaultKind::UnknownTaskType)
+/// Returns true if a fault may be due to a copy that lacks what is new in Postgres.
+pub(super) fn names_unknown(faults: &[Fault]) -> bool {
+    has(faults, FaultKind::UnknownTaskType) || has(faults, FaultKind::UnknownQueue)
 }
 
-pub(super) fn rules<'a>(state: &'a AppState, types: &'a TypeTable) -> Rules<'a> {
+/// Reads anew from Postgres what `faults` say is unknown.
+pub(super) async fn refresh(state: &AppState, faults: &[Fault]) -> Result<(), ApiError> {
+    if has(faults, FaultKind::UnknownTaskType) {
+        state.types.look_again().await?;
+    }
+    if has(faults, FaultKind::UnknownQueue) {
+        state.queue_table.refresh().await?;
+    }
+    Ok(())
+}
+
+fn has(faults: &[Fault], kind: FaultKind) -> bool {
+    faults.iter().any(|fault| fault.kind == kind)
+}
+
+pub(super) fn rules<'a>(types: &'a TypeTable, queues: &'a [QueueName]) -> Rules<'a> {
     Rules {
         types,
-        queues: &state.queues,
+        queues,
         now: server_time(),
     }
 }

@@ -9,7 +9,7 @@ use tasker_shared::store::insert::NewTask;
 use tasker_shared::task::limits::BATCH_TASKS;
 use tasker_shared::wire::BatchSubmitted;
 
-use super::submit::{names_unknown_type, read_headers, rules};
+use super::submit::{names_unknown, read_headers, refresh, rules};
 use super::view;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -18,7 +18,7 @@ use crate::http::body::BatchBody;
 use crate::http::query::NoQuery;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
-use crate::submit::request::{BatchRequest, ReadError, SubmitRequest, read, read_batch};
+use crate::submit::request::{BatchRequest, SubmitRequest, read, read_batch};
 use crate::submit::validate::{Headers, validate};
 use crate::types::TypeTable;
 
@@ -78,8 +78,8 @@ pub async fn submit_batch(
 async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
     let result = checked_aside(state, headers, body.clone()).await;
     match result {
-        Err(ApiError::Refused(faults)) if names_unknown_type(&faults) => {
-            Box::pin(state.types.look_again()).await?;
+        Err(ApiError::Refused(faults)) if names_unknown(&faults) => {
+            Box::pin(refresh(state, &faults)).await?;
             checked_aside(state, headers, body).await
         }
         result => result,
@@ -103,18 +103,26 @@ fn checked(
     headers: &Headers,
     body: &[u8],
 ) -> Result<Vec<NewTask>, ApiError> {
-    let batch = read_batch(body)?;
-    if batch.tasks.is_empty() || batch.tasks.len() > BATCH_TASKS {
-        let detail = format!("has {} tasks; 1 to {BATCH_TASKS} are allowed", batch.tasks.len());
-        return Err(ApiError::refused(FaultKind::Invalid, "/tasks", detail));
+    let BatchRequest { tasks: sent, faults } = read_batch(body)?;
+    let (of_tasks, mut faults): (Vec<Fault>, Vec<Fault>) = faults
+        .into_iter()
+        .partition(|fault| fault.pointer.starts_with("/tasks/"));
+    let fits = (1..=BATCH_TASKS).contains(&sent.len());
+    if !fits && !faults.iter().any(|fault| fault.pointer == "/tasks") {
+        let detail = format!("has {} tasks; 1 to {BATCH_TASKS} are allowed", sent.len());
+        faults.push(Fault::invalid("/tasks", detail));
     }
-    let rules = rules(state, types);
-    let mut tasks = Vec::with_capacity(batch.tasks.len());
-    let mut faults = Vec::new();
+    if !fits {
+        return Err(ApiError::Refused(faults));
+    }
+    let queues = state.queues.snapshot();
+    let rules = rules(types, &queues);
+    let mut tasks = Vec::with_capacity(sent.len());
     let mut bad_tasks = 0;
-    for (index, raw) in batch.tasks.iter().enumerate() {
+    for (index, raw) in sent.iter().enumerate() {
         let at = format!("/tasks/{index}");
-        let task = read_one(raw.get(), &at, state.max_body_bytes)
+        let found = below(&of_tasks, &at);
+        let task = read_one(raw.get(), &at, found, state.max_body_bytes)
             .and_then(|request| validate(&request, headers, rules, &at));
         match task {
             Ok(task) => tasks.push(task),
@@ -134,15 +142,29 @@ fn checked(
     }
 }
 
-fn read_one<'a>(text: &'a str, at: &str, bytes_max: usize) -> Result<SubmitRequest<'a>, Vec<Fault>> {
+/// Returns those of `faults` that are at or below `at`.
+fn below(faults: &[Fault], at: &str) -> Vec<Fault> {
+    let is_below = |fault: &&Fault| {
+        let rest = fault.pointer.strip_prefix(at);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    faults.iter().filter(is_below).cloned().collect()
+}
+
+fn read_one<'a>(
+    text: &'a str,
+    at: &str,
+    found: Vec<Fault>,
+    bytes_max: usize,
+) -> Result<SubmitRequest<'a>, Vec<Fault>> {
     if text.len() > bytes_max {
         return Err(vec![Fault::invalid(
             at,
-            format!("has {} bytes; {bytes_max} are allowed", text.len()),
+            format!("has {} bytes; the maximum is {bytes_max}", text.len()),
         )]);
     }
-    read(text, at).map_err(|error| match error {
-        ReadError::Syntax(detail) => vec![Fault::invalid(at, detail)],
-        ReadError::Shape(fault) => vec![fault],
+    read(text, at, found).map_err(|error| match error {
+        ApiError::Refused(faults) => faults,
+        _ => vec![Fault::invalid(at, "cannot be read")],
     })
 }

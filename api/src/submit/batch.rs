@@ -8,7 +8,7 @@ use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::store::insert::{Inserted, NewTask, insert};
 use tasker_shared::store::keys::holders;
 use tasker_shared::store::{self, Fault, PgConnection, PgPool, begin, fault};
-use tasker_shared::task::TaskStatus;
+use tasker_shared::task::{Hint, TaskStatus};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -230,7 +230,8 @@ impl BatchLane {
             }
             *stored.entry(&task.task_name).or_default() += 1;
             if accepted.status == TaskStatus::Pending {
-                hints.push((accepted.id, accepted.queue.clone()));
+                let hint = Hint::new(accepted.id, accepted.queue.clone(), &*task.task_name);
+                hints.push(hint.with_priority(task.priority));
             }
         }
         for (name, count) in stored {

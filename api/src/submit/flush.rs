@@ -7,7 +7,7 @@ use std::time::Instant;
 use tasker_shared::store::Kept;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::keys::{Holder, holders};
-use tasker_shared::task::TaskStatus;
+use tasker_shared::task::{Hint, TaskStatus};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -137,7 +137,8 @@ impl Flusher {
             };
             *stored.entry(&task.task_name).or_default() += 1;
             if *status == TaskStatus::Pending {
-                hints.push((task.id, task.queue.clone()));
+                let hint = Hint::new(task.id, task.queue.clone(), &*task.task_name);
+                hints.push(hint.with_priority(task.priority));
             }
         }
         for (name, count) in stored {

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod fingerprint;
 mod flush;
 mod fold;
+mod forms;
 mod place;
 pub mod push;
 pub mod request;

@@ -1,10 +1,10 @@
-//! Hints: after the commit, never before it, and never a reason to fail.
+//! Hints are pushed and removed after the commit, never before it, and never a reason to fail.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::Hint;
+use tasker_shared::task::Hint;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -23,11 +23,12 @@ pub struct Pusher {
     places: Arc<Semaphore>,
 }
 
-/// Which end of a list.
+/// A change of the lists.
 #[derive(Debug, Clone, Copy)]
-enum End {
-    Head,
-    Tail,
+enum Change {
+    PushFront,
+    PushBack,
+    Remove,
 }
 
 impl Pusher {
@@ -42,15 +43,20 @@ impl Pusher {
     /// Puts the ids of rows that were just committed on the tails of their lists, in the order of the ids.
     pub async fn push(&self, mut hints: Vec<Hint>) {
         hints.sort_unstable();
-        self.push_to(End::Tail, hints).await;
+        self.change(Change::PushBack, hints).await;
     }
 
     /// Puts the ids of rows that go back on the heads of their lists; the first given is popped first.
     pub async fn push_front(&self, hints: Vec<Hint>) {
-        self.push_to(End::Head, hints).await;
+        self.change(Change::PushFront, hints).await;
     }
 
-    async fn push_to(&self, end: End, hints: Vec<Hint>) {
+    /// Removes the hints of tasks that no longer wait. What this misses the leader removes.
+    pub async fn remove(&self, hints: Vec<Hint>) {
+        self.change(Change::Remove, hints).await;
+    }
+
+    async fn change(&self, change: Change, hints: Vec<Hint>) {
         let Some((redis, shutdown)) = &self.redis else {
             return;
         };
@@ -60,25 +66,32 @@ impl Pusher {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let (Ok(place), true) = (place, redis.is_usable()) else {
             redis.breaker().refused();
-            metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
+            if !matches!(change, Change::Remove) {
+                metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
+            }
             return;
         };
         let redis = Arc::clone(redis);
         let push = shutdown.spawn_named("push", async move {
             let _place = place;
-            carry_out(&redis, end, &hints).await;
+            carry_out(&redis, change, &hints).await;
         });
         // one that takes longer goes on
         let _ = tokio::time::timeout(PATIENCE, push).await;
     }
 }
 
-async fn carry_out(redis: &Redis, end: End, hints: &[Hint]) {
-    let pushed = redis.ask(async |queue| match end {
-        End::Tail => queue.push_back(hints).await,
-        End::Head => queue.push_front(hints).await,
+async fn carry_out(redis: &Redis, change: Change, hints: &[Hint]) {
+    let done = redis.ask(async |queue| match change {
+        Change::PushBack => queue.push_back(hints).await,
+        Change::PushFront => queue.push_front(hints).await,
+        Change::Remove => queue.remove(hints).await,
     });
-    if pushed.await.is_some() {
+    let done = done.await.is_some();
+    if matches!(change, Change::Remove) {
+        return;
+    }
+    if done {
         metrics::counter!("tasker_pushed_hints_total").increment(hints.len() as u64);
     } else {
         metrics::counter!("tasker_push_failures_total").increment(hints.len() as u64);

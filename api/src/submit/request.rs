@@ -4,48 +4,65 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::de::{IgnoredAny, Visitor};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tasker_shared::config::duration;
-use tasker_shared::json::{self, Limits};
-use tasker_shared::task::limits::JSON_DEPTH;
+use tasker_shared::task::limits::{JSON_DEPTH, MAX_RETRIES};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use crate::error::ApiError;
 use crate::fault::Fault;
+use crate::http::fields::{CheckedText, Fields, checked_text};
+use crate::http::values::{self, Seconds};
 
 /// The parameters lie within the object of the request.
 const SINGLE_DEPTH: usize = JSON_DEPTH + 1;
 /// A batch has an object and an array around its requests.
 const BATCH_DEPTH: usize = JSON_DEPTH + 3;
 
-/// What is to be done.
+/// A task to submit.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(
+    example = json!({"task_name": "noop"}),
+    examples(
+        json!({"task_name": "noop"}),
+        json!({
+            "task_name": "example_long_running",
+            "parameters": {"duration": 5, "message": "hello"},
+            "priority": 10,
+            "max_retries": 5,
+            "timeout": "5m",
+            "tags": ["trial"]
+        })
+    )
+)]
 pub struct SubmitRequest<'a> {
     /// A registered task type.
     #[serde(borrow)]
-    #[schema(value_type = String, example = "example_long_running")]
+    #[schema(value_type = String, min_length = 1, max_length = 255, example = "noop")]
     pub task_name: Cow<'a, str>,
     /// An object that fits the type's schema; `{}` if left out.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Object>)]
     pub parameters: Option<&'a RawValue>,
-    /// −100 to 100; picks the queue unless one is named. The type's own if left out.
+    /// Picks the queue unless one is named. The type's own if left out.
     #[serde(default)]
     #[schema(minimum = -100, maximum = 100)]
     pub priority: Option<i64>,
-    /// Name or alias of a queue.
+    /// Name or alias of a declared queue.
     #[serde(default)]
+    #[schema(pattern = "^[a-z0-9][a-z0-9_.-]{0,63}$", example = "default")]
     pub queue: Option<String>,
     /// How long to wait before the first try: seconds, or text like `1h30m`. Up to a year.
     #[serde(default)]
-    #[schema(schema_with = seconds_schema, required = false)]
+    #[schema(schema_with = super::forms::delay, required = false)]
     pub delay: Option<Seconds>,
-    /// Not before this time. One in the past means now. Not together with `delay`.
+    /// Not before this time, which has a zone and is at most a year ahead. One in the past means now. Not together with
+    /// `delay`.
     #[serde(default)]
+    #[schema(example = "2026-12-10T11:55:47Z")]
     pub run_at: Option<DateTime<Utc>>,
     /// Two requests with the same key make one task.
     #[serde(default)]
@@ -55,44 +72,41 @@ pub struct SubmitRequest<'a> {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 100)]
     pub max_retries: Option<i64>,
-    /// Limit of one attempt: seconds, or text like `5m`. The type's own if left out.
+    /// Limit of one attempt: seconds, or text like `5m`, up to 7 days. The type's own if left out.
     #[serde(default)]
-    #[schema(schema_with = seconds_schema, required = false)]
+    #[schema(schema_with = super::forms::timeout, required = false)]
     pub timeout: Option<Seconds>,
-    /// At most 20.
+    /// Words to find it by.
     #[serde(default)]
-    #[schema(max_items = 20)]
+    #[schema(schema_with = super::forms::tags, required = false)]
     pub tags: Option<Vec<String>>,
     /// An object, kept and shown with the task.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<&'a RawValue>,
-    /// Text that ties log lines together; the task's id if left out.
+    /// Text that ties log lines together, without control characters; the task's id if left out.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub correlation_id: Option<String>,
+    /// The faults of fields that could not be read; those fields are as if they were left out.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub faults: Vec<Fault>,
 }
 
 /// Many tasks, all or none.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"tasks": [{"task_name": "noop"}, {"task_name": "noop", "priority": -5}]}))]
 pub struct BatchRequest<'a> {
     /// 1 to 10,000.
     #[serde(borrow)]
     #[schema(value_type = Vec<SubmitRequest<'a>>, min_items = 1, max_items = 10_000)]
     pub tasks: Vec<&'a RawValue>,
-}
-
-/// A duration in a request: a number of seconds, or text like `1h30m`. Its range is judged later.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Seconds(pub f64);
-
-fn seconds_schema() -> Object {
-    ObjectBuilder::new()
-        .schema_type(SchemaType::from_iter([Type::Number, Type::String, Type::Null]))
-        .description(Some("A number of seconds, or text like `1h30m`"))
-        .examples([serde_json::json!("1h30m")])
-        .build()
+    /// The faults of the body; those below `/tasks/{index}` belong to a task.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub faults: Vec<Fault>,
 }
 
 impl<'de> Deserialize<'de> for Seconds {
@@ -138,112 +152,63 @@ impl Visitor<'_> for SecondsVisitor {
 
 /// Reads a body as one request.
 pub fn read_single(body: &[u8]) -> Result<SubmitRequest<'_>, ApiError> {
-    let text = checked_text(body, SINGLE_DEPTH)?;
-    read(text, "").map_err(ApiError::from)
+    let CheckedText { text, faults } = checked_text(body, SINGLE_DEPTH)?;
+    read(text, "", faults)
 }
 
 /// Reads a body as a batch; its requests are read one by one with [`read`].
 pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
-    let text = checked_text(body, BATCH_DEPTH)?;
-    read(text, "").map_err(ApiError::from)
+    let CheckedText { text, faults } = checked_text(body, BATCH_DEPTH)?;
+    if let Some(batch) = quickly(text, &faults) {
+        return Ok(batch);
+    }
+    let mut fields = Fields::read(text, "", faults)?;
+    let tasks = fields.require("tasks", |raw| {
+        serde_json::from_str::<Vec<&RawValue>>(raw.get())
+            .map_err(|_| "must be an array of tasks, for example [{\"task_name\": \"echo\"}]".to_owned())
+    });
+    let tasks = tasks.unwrap_or_default();
+    let faults = fields.finish();
+    Ok(BatchRequest { tasks, faults })
 }
 
-/// Reads a body that is one object without others in it.
-pub fn read_flat<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    let text = checked_text(body, JSON_DEPTH)?;
-    read(text, "").map_err(ApiError::from)
-}
-
-/// Why a text is not what it should be.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ReadError {
-    /// It is no JSON.
-    Syntax(String),
-    /// It is JSON of another shape.
-    Shape(Fault),
-}
-
-impl From<ReadError> for ApiError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Syntax(detail) => Self::Malformed(detail),
-            ReadError::Shape(fault) => Self::Refused(vec![fault]),
-        }
+/// Reads the request at `at` in the body. What cannot be read of it is among its faults, beside `faults`.
+pub fn read<'a>(text: &'a str, at: &str, faults: Vec<Fault>) -> Result<SubmitRequest<'a>, ApiError> {
+    match quickly(text, &faults) {
+        Some(request) => Ok(request),
+        None => Fields::read(text, at, faults).map(read_fields),
     }
 }
 
-/// Reads a JSON object into `T`. A fault is looked for a second time to name its place, so that sound requests pay nothing
-/// for it.
-pub fn read<'a, T: Deserialize<'a>>(text: &'a str, pointer: &str) -> Result<T, ReadError> {
+/// Reads what has no faults: sound requests pay nothing for those of others.
+fn quickly<'a, T: Deserialize<'a>>(text: &'a str, faults: &[Fault]) -> Option<T> {
     // serde would also take an array, whose items are the fields in their order
-    if !text.trim_start().starts_with('{') {
-        return Err(match serde_json::from_str::<IgnoredAny>(text) {
-            Err(error) => ReadError::Syntax(format!("The body is no JSON: {error}.")),
-            Ok(_) => ReadError::Shape(Fault::invalid(pointer, "must be an object")),
-        });
-    }
-    serde_json::from_str(text).map_err(|error| {
-        // a wrong field may come before the place where the text stops being JSON
-        if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-            return ReadError::Syntax(format!("The body is no JSON: {error}."));
-        }
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-            Err(found) => ReadError::Shape(shape_fault(
-                pointer,
-                &pointer_of(found.path()),
-                &found.into_inner(),
-            )),
-            Ok(_) => ReadError::Shape(shape_fault(pointer, "", &error)),
-        }
-    })
+    let is_object = text.trim_start().starts_with('{');
+    let sound = faults.is_empty() && is_object;
+    sound.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-/// The body as text without anything that could not be stored.
-fn checked_text(body: &[u8], depth_max: usize) -> Result<&str, ApiError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(ApiError::Malformed("The body is empty.".to_owned()));
+fn read_fields(mut fields: Fields<'_>) -> SubmitRequest<'_> {
+    let not_null = |raw: &&RawValue| raw.get() != "null";
+    SubmitRequest {
+        task_name: fields.require("task_name", values::text).unwrap_or_default(),
+        parameters: fields.raw("parameters").filter(not_null),
+        priority: fields.take("priority", values::whole(-100..=100)),
+        queue: fields.take("queue", values::string),
+        delay: fields.take("delay", values::seconds),
+        run_at: fields.take("run_at", values::time),
+        idempotency_key: fields.take("idempotency_key", values::string),
+        max_retries: fields.take("max_retries", values::whole(0..=i64::from(MAX_RETRIES))),
+        timeout: fields.take("timeout", values::seconds),
+        tags: fields.take_texts("tags"),
+        metadata: fields.raw("metadata").filter(not_null),
+        correlation_id: fields.take("correlation_id", values::string),
+        faults: fields.finish(),
     }
-    let text =
-        std::str::from_utf8(body).map_err(|_| ApiError::Malformed("The body is no UTF-8.".to_owned()))?;
-    json::check(body, Limits { depth_max })
-        .map_err(|fault| ApiError::Refused(vec![Fault::invalid(fault.pointer.clone(), fault.to_string())]))?;
-    Ok(text)
-}
-
-fn pointer_of(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        let part = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => json::escaped(key),
-            Segment::Enum { variant } => json::escaped(variant),
-            Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&part);
-    }
-    pointer
-}
-
-fn shape_fault(prefix: &str, pointer: &str, error: &serde_json::Error) -> Fault {
-    let text = error.to_string();
-    let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
-    let quoted = |start: &str| text.strip_prefix(start)?.split('`').next().map(json::escaped);
-    if let Some(field) = quoted("missing field `") {
-        return Fault::invalid(format!("{prefix}{pointer}/{field}"), "is required");
-    }
-    if let Some(field) = quoted("unknown field `") {
-        let place = format!("/{field}");
-        let pointer = pointer.strip_suffix(place.as_str()).unwrap_or(pointer);
-        return Fault::invalid(format!("{prefix}{pointer}{place}"), "is no field of a request");
-    }
-    Fault::invalid(format!("{prefix}{pointer}"), format!("is not valid: {text}"))
 }
 
 impl Seconds {
-    /// The range check shared by all durations of a request.
+    /// Checks the range that all durations of a request share.
     pub fn within(self, most: std::time::Duration) -> Result<f64, &'static str> {
         if self.0 < 0.0 {
             return Err("must not be negative");
@@ -255,7 +220,7 @@ impl Seconds {
     }
 }
 
-/// Whether a JSON text, which is known to be sound, is an object.
+/// Returns whether a JSON text, which is known to be valid, is an object.
 pub fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
@@ -264,11 +229,17 @@ pub fn is_object(raw: &RawValue) -> bool {
 mod tests {
     use super::*;
 
-    fn fault(body: &str) -> (String, String) {
+    fn faults(body: &str) -> Vec<Fault> {
         match read_single(body.as_bytes()) {
-            Err(ApiError::Refused(faults)) => (faults[0].pointer.clone(), faults[0].detail.clone()),
+            Ok(request) => request.faults,
+            Err(ApiError::Refused(faults)) => faults,
             other => panic!("{body}: {other:?}"),
         }
+    }
+
+    fn fault(body: &str) -> (String, String) {
+        let faults = faults(body);
+        (faults[0].pointer.clone(), faults[0].detail.clone())
     }
 
     #[test]
@@ -344,7 +315,7 @@ mod tests {
             ),
             (r#"{"task_name":"x","tags":["\ud800"]}"#, "/tags/0"),
             (
-                r#"{"task_name":"x","parameters":{"n":9223372036854775808}}"#,
+                r#"{"task_name":"x","parameters":{"n":18446744073709551616}}"#,
                 "/parameters/n",
             ),
             (r#"{"task_name":"x","parameters":{"n":1e999}}"#, "/parameters/n"),

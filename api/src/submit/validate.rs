@@ -3,11 +3,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tasker_shared::store::insert::{Due, NewKey, NewTask};
 use tasker_shared::task::limits::{DELAY, KEY_CHARS, MAX_RETRIES, TAG_CHARS, TAGS, TASK_NAME_CHARS, TIMEOUT};
+use tasker_shared::task::priority::undeclared;
 use tasker_shared::task::{QueueName, TaskId};
 
 use super::fingerprint::fingerprint;
-use super::request::{Seconds, SubmitRequest, is_object};
-use crate::fault::{Fault, FaultKind};
+use super::request::{SubmitRequest, is_object};
+use crate::fault::{Fault, FaultKind, nearest_first};
+use crate::http::values::Seconds;
+use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
 
 /// Most names that an answer lists.
@@ -33,7 +36,7 @@ pub struct Headers {
     pub traceparent: Option<String>,
 }
 
-/// Makes a task of `request`, or tells everything that is wrong with it. `at` is where the request is in the body.
+/// Makes a task of `request`, or returns everything that is wrong with it. `at` is where the request is in the body.
 pub fn validate(
     request: &SubmitRequest<'_>,
     headers: &Headers,
@@ -42,7 +45,7 @@ pub fn validate(
 ) -> Result<NewTask, Vec<Fault>> {
     let mut check = Check {
         at,
-        faults: Vec::new(),
+        faults: request.faults.clone(),
     };
     let known = check.task_type(&request.task_name, rules.types);
     check.object(request, known);
@@ -93,8 +96,11 @@ impl Check<'_> {
     }
 
     fn kind(&mut self, kind: FaultKind, field: &str, detail: impl Into<String>) {
-        self.faults
-            .push(Fault::new(kind, format!("{}/{field}", self.at), detail));
+        let pointer = format!("{}/{field}", self.at);
+        // of a field that could not be read nothing more is said
+        if !self.faults.iter().any(|fault| fault.pointer == pointer) {
+            self.faults.push(Fault::new(kind, pointer, detail));
+        }
     }
 
     fn task_type<'t>(&mut self, name: &str, types: &'t TypeTable) -> Option<&'t KnownType> {
@@ -107,7 +113,11 @@ impl Check<'_> {
         }
         let known = types.get(name);
         if known.is_none() {
-            let detail = format!("is no registered task type; known are {}", listed(&types.names()));
+            let names = nearest_first(name, &types.names());
+            let detail = format!(
+                "is not a registered task type; registered types: {}",
+                listed(&names)
+            );
             self.kind(FaultKind::UnknownTaskType, "task_name", detail);
         }
         known.map(AsRef::as_ref)
@@ -120,8 +130,13 @@ impl Check<'_> {
         match (request.parameters, known) {
             (Some(raw), _) if !is_object(raw) => self.fault("parameters", "must be an object"),
             (Some(raw), Some(known)) => {
-                let faults = known.schema.faults(raw, &format!("{}/parameters", self.at));
-                self.faults.extend(faults);
+                let pointer = format!("{}/parameters", self.at);
+                match known.schema.faults(raw, &pointer) {
+                    Ok(faults) => self.faults.extend(faults),
+                    // they have a value that no reader takes, which is among the faults already
+                    Err(Unreadable) if self.faults.iter().any(|f| f.pointer.starts_with(&pointer)) => {}
+                    Err(Unreadable) => self.fault("parameters", "cannot be read"),
+                }
             }
             (None, Some(known)) => {
                 let faults = known.schema.faults_of_nothing(&format!("{}/parameters", self.at));
@@ -143,7 +158,7 @@ impl Check<'_> {
                 .ok()
                 .filter(|priority| (-100..=100).contains(priority));
             if fits.is_none() {
-                self.fault("priority", "must be −100 to 100");
+                self.fault("priority", "must be a whole number from -100 to 100");
             }
             fits
         });
@@ -165,8 +180,11 @@ impl Check<'_> {
         let queue = QueueName::parse(name).ok().filter(|queue| queues.contains(queue));
         if queue.is_none() {
             let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
-            let detail = format!("is no declared queue; known are {}", listed(&names));
-            self.kind(FaultKind::UnknownQueue, "queue", detail);
+            self.kind(
+                FaultKind::UnknownQueue,
+                "queue",
+                undeclared(nearest_first(name, &names)),
+            );
         }
         queue
     }
@@ -179,7 +197,10 @@ impl Check<'_> {
             .ok()
             .filter(|retries| (0..=MAX_RETRIES).contains(retries));
         if fits.is_none() {
-            self.fault("max_retries", format!("must be 0 to {MAX_RETRIES}"));
+            self.fault(
+                "max_retries",
+                format!("must be a whole number from 0 to {MAX_RETRIES}"),
+            );
         }
         fits.unwrap_or_default()
     }
@@ -190,8 +211,8 @@ impl Check<'_> {
         };
         match seconds.within(TIMEOUT) {
             Ok(seconds) if seconds > 0.0 => return seconds,
-            Ok(_) => self.fault("timeout", "must be longer than 0"),
-            Err(detail) => self.fault("timeout", format!("{detail}; it may be 7 days at most")),
+            Ok(_) => self.fault("timeout", "must be longer than 0, for example 30 or \"5m\""),
+            Err(detail) => self.fault("timeout", format!("{detail}; the maximum is 7 days")),
         }
         0.0
     }

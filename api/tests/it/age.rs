@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use tasker_server::orchestrator::Ager;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::queues::{pause, resume};
-use tasker_shared::task::QueueName;
+use tasker_shared::task::{Hint, QueueName};
 use tasker_testkit::{TestQueue, a_task};
 
 const LIMIT: Duration = Duration::from_mins(10);
@@ -30,7 +30,10 @@ async fn waiting(db: &PgPool, queue: &TestQueue, name: &QueueName, count: usize,
         .execute(db)
         .await
         .expect("the tasks have waited");
-    let hints: Vec<_> = tasks.iter().map(|task| (task.id, name.clone())).collect();
+    let hints: Vec<_> = tasks
+        .iter()
+        .map(|task| Hint::new(task.id, name.clone(), "echo"))
+        .collect();
     queue.push_back(&hints).await.expect("Redis answers");
 }
 
@@ -48,9 +51,9 @@ async fn the_heads_that_waited_longer_than_the_limit_are_published(db: PgPool) {
     let mut popper = queue.popper(&[high, default, low]);
     let mut taken = Vec::new();
     for _ in 0..5 {
-        let popped = popper.pop_aged_first(10, false).await.expect("popped");
+        let popped = popper.pop_starved_first(10, false).await.expect("popped");
         let name = popped.queue.expect("a queue").to_string();
-        taken.push((name, popped.ids.len(), popped.out_of_turn));
+        taken.push((name, popped.ids.len(), popped.starved));
     }
     let expected = [
         ("default", 2, true),
@@ -75,7 +78,7 @@ async fn a_paused_queue_does_not_age_until_it_is_resumed(db: PgPool) {
     let mut pass = async || {
         let published = ager.run_once().await.expect("a pass");
         let popped = popper.pop(1, Duration::from_millis(10), false).await;
-        (published, popped.expect("popped").aged_left)
+        (published, popped.expect("popped").starved_left)
     };
     let aged = |count| vec![(default.clone(), 0), (low.clone(), count)];
     assert_eq!(pass().await, (aged(3), true));

@@ -248,16 +248,19 @@ async fn a_key_purges_the_dead_letters_of_its_queues_alone(db: PgPool) {
             .fail(answer.id(), Verdict::DeadLetter(DeadLetterReason::Failed))
             .await;
     }
-    assert_eq!(ids(&one.get("/dead-letter").await.json()).len(), 1);
-    let purge = async |client: &Client<'_>, body: Value| client.post("/dead-letter/purge", body).await;
+    assert_eq!(ids(&one.get("/dead-letters").await.json()).len(), 1);
+    let purge = async |client: &Client<'_>, body: Value| client.post("/dead-letters/purge", body).await;
     assert_eq!(
         purge(&one, json!({"queue": "low"})).await.problem(403),
         "queue_not_allowed"
     );
-    assert_eq!(purge(&two, json!({})).await.problem(403), "queue_not_allowed");
+    assert_eq!(
+        purge(&two, json!({"all": true})).await.problem(403),
+        "queue_not_allowed"
+    );
     // it has one queue, so that is what it means
-    assert_eq!(purge(&one, json!({})).await.json()["purged"], 1);
-    assert_eq!(ids(&admin.get("/dead-letter").await.json()).len(), 1);
+    assert_eq!(purge(&one, json!({"all": true})).await.json()["purged"], 1);
+    assert_eq!(ids(&admin.get("/dead-letters").await.json()).len(), 1);
     server.stop().await;
 }
 
@@ -285,7 +288,7 @@ async fn the_pages_of_a_key_are_full_and_their_cursors_name_its_own_tasks(db: Pg
             own.insert(0, answer.id());
         }
     }
-    for list in ["/tasks", "/dead-letter"] {
+    for list in ["/tasks", "/dead-letters"] {
         let first = client.get(&format!("{list}?limit=1")).await.json();
         assert_eq!(ids(&first), own[..1], "{list}");
         let cursor = first["next_cursor"].as_str().expect("more");

@@ -201,7 +201,7 @@ async fn text_that_cannot_be_stored_is_named(db: PgPool) {
             "/correlation_id",
         ),
         (
-            r#"{"task_name":"noop","parameters":{"n":9223372036854775808}}"#.to_owned(),
+            r#"{"task_name":"noop","parameters":{"n":18446744073709551616}}"#.to_owned(),
             "/parameters/n",
         ),
         (
@@ -238,6 +238,8 @@ async fn unknown_names_come_with_the_known_ones(db: PgPool) {
     let server = Server::start(db).await;
     let answer = server.post("/tasks/submit", json!({"task_name": "nope"})).await;
     assert!(answer.text.contains("noop, strict"), "{}", answer.text);
+    let answer = server.post("/tasks/submit", json!({"task_name": "strikt"})).await;
+    assert!(answer.text.contains("strict, noop"), "{}", answer.text);
     let answer = server
         .post("/tasks/submit", json!({"task_name": "noop", "queue": "nope"}))
         .await;
@@ -303,5 +305,152 @@ async fn query_parameters_are_strict(db: PgPool) {
         assert_eq!(answer.problem(422), "invalid_request", "{path}");
         assert_eq!(answer.pointers(), [name], "{path}");
     }
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn all_faults_of_a_body_come_at_once_in_plain_words(db: PgPool) {
+    let server = Server::start(db).await;
+    let body = r#"{"task_name":5,"prioritty":1,"priority":"high","max_retries":1.5,"delay":"soon","run_at":1765367747,
+                   "timeout":true,"tags":["a",2],"queue":["low"],"idempotency_key":7,"correlation_id":{},"metadata":"m",
+                   "parameters":{"n":1e999,"text":"\ud800"},"tags ":0}"#;
+    let expected = [
+        "/parameters/n",
+        "/parameters/text",
+        "/task_name",
+        "/priority",
+        "/queue",
+        "/delay",
+        "/run_at",
+        "/idempotency_key",
+        "/max_retries",
+        "/timeout",
+        "/tags/1",
+        "/correlation_id",
+        "/prioritty",
+        "/tags ",
+        "/metadata",
+    ];
+    let answer = server.post("/tasks/submit", body).await;
+    assert_eq!(answer.problem(422), "invalid_request");
+    assert_eq!(answer.pointers(), expected, "{}", answer.text);
+    let batch = format!(r#"{{"tasks":[{{"task_name":"noop"}},{body}],"mode":1}}"#);
+    let in_batch = server.post("/tasks/submit/batch", batch).await;
+    assert_eq!(in_batch.problem(422), "invalid_request");
+    let expected: Vec<String> = ["/mode".to_owned()]
+        .into_iter()
+        .chain(expected.map(|pointer| format!("/tasks/1{pointer}")))
+        .collect();
+    assert_eq!(in_batch.pointers(), expected, "{}", in_batch.text);
+    for (place, words) in [
+        ("/priority", "whole number from -100 to 100"),
+        ("/run_at", "2026-12-10T11:55:47Z"),
+        ("/delay", "1h30m"),
+        ("/prioritty", "did you mean `priority`?"),
+        ("/tags ", "did you mean `tags`?"),
+    ] {
+        let errors = answer.json()["errors"].as_array().cloned().expect("errors");
+        let error = errors
+            .iter()
+            .find(|error| error["pointer"] == place)
+            .expect(place);
+        assert!(
+            error["detail"].as_str().is_some_and(|text| text.contains(words)),
+            "{error}"
+        );
+    }
+    for parsers_word in [
+        "i16",
+        "i64",
+        "f64",
+        "expected",
+        "struct",
+        "line",
+        "column",
+        "invalid type",
+    ] {
+        assert!(
+            !answer.text.contains(parsers_word),
+            "{parsers_word}: {}",
+            answer.text
+        );
+    }
+    assert_eq!(server.rows().await, 0);
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_unknown_field_hides_no_fault_of_ranges_types_and_parameters(db: PgPool) {
+    let server = Server::start(db).await;
+    for (body, pointers) in [
+        (
+            json!({"task_name": "strict", "prio": 1, "priority": 101, "parameters": {"n": "x"}}),
+            vec!["/priority", "/prio", "/parameters/n"],
+        ),
+        (
+            json!({"task_name": "nobody knows", "x": 1, "queue": "nowhere", "timeout": 0}),
+            vec!["/x", "/task_name", "/queue", "/timeout"],
+        ),
+        (
+            json!({"task_name": null, "delay": -1, "run_at": "2026-12-10T11:55:47"}),
+            vec!["/task_name", "/run_at", "/delay"],
+        ),
+    ] {
+        let answer = server.post("/tasks/submit", &body).await;
+        assert_eq!(answer.problem(422), "invalid_request", "{body}");
+        assert_eq!(answer.pointers(), pointers, "{}", answer.text);
+    }
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_time_without_a_zone_is_answered_with_an_example(db: PgPool) {
+    let server = Server::start(db).await;
+    let body = json!({"task_name": "noop", "run_at": "2026-12-10T11:55:47"});
+    for answer in [
+        server.post("/tasks/submit", &body).await,
+        server.post("/tasks/submit/batch", json!({"tasks": [body]})).await,
+        server.get("/tasks?created_after=2026-12-10T11:55:47").await,
+        server.get("/dead-letters?before=2026-12-10T11:55:47").await,
+        server
+            .post("/dead-letters/retry", json!({"before": "2026-12-10T11:55:47"}))
+            .await,
+    ] {
+        answer.problem(422);
+        assert!(answer.text.contains("has no time zone"), "{}", answer.text);
+        assert!(answer.text.contains("2026-12-10T11:55:47Z"), "{}", answer.text);
+    }
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn null_is_a_field_that_is_left_out(db: PgPool) {
+    let server = Server::start(db).await;
+    for field in [
+        "parameters",
+        "priority",
+        "queue",
+        "delay",
+        "run_at",
+        "idempotency_key",
+        "max_retries",
+        "timeout",
+        "tags",
+        "metadata",
+        "correlation_id",
+    ] {
+        let answer = server
+            .post("/tasks/submit", json!({"task_name": "noop", field: null}))
+            .await;
+        assert_eq!(answer.status, 202, "{field}: {}", answer.text);
+    }
+    let id = server
+        .submit(json!({"task_name": "noop", "priority": 7.0, "max_retries": 1e1}))
+        .await;
+    let record = server.get(&format!("/tasks/{id}")).await.json();
+    assert_eq!(
+        (&record["priority"], &record["max_attempts"]),
+        (&json!(7), &json!(11))
+    );
     server.stop().await;
 }

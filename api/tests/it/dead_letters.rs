@@ -36,7 +36,7 @@ async fn count(db: &PgPool, sql: &'static str) -> i64 {
 
 /// The ids of a page, and its cursor.
 async fn page(server: &Server, query: &str) -> (Vec<String>, Option<String>) {
-    let answer = server.get(&format!("/dead-letter?{query}")).await;
+    let answer = server.get(&format!("/dead-letters?{query}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let page = answer.json();
     let ids = page["tasks"].as_array().expect("tasks").iter();
@@ -76,7 +76,7 @@ async fn dead_letters_are_listed_and_narrowed(db: PgPool) {
         assert_eq!(ids.iter().collect::<Vec<_>>(), expected, "{query}");
         assert_eq!(cursor, None, "{query}");
     }
-    let record = server.get("/dead-letter?reason=failed").await.json();
+    let record = server.get("/dead-letters?reason=failed").await.json();
     assert_eq!(record["tasks"][0]["reason"], json!("failed"));
     for query in [
         "reason=nope",
@@ -86,7 +86,7 @@ async fn dead_letters_are_listed_and_narrowed(db: PgPool) {
         "status=pending",
         "cursor=x",
     ] {
-        let answer = server.get(&format!("/dead-letter?{query}")).await;
+        let answer = server.get(&format!("/dead-letters?{query}")).await;
         assert_eq!(answer.status, 422, "{query}: {}", answer.text);
     }
     server.stop().await;
@@ -99,7 +99,7 @@ async fn pages_of_dead_letters_are_whole_and_their_cursors_belong_to_one_filter(
     let (mut seen, mut cursor) = page(&server, "limit=10").await;
     assert!(cursor.is_some());
     while let Some(at) = cursor {
-        let other = server.get(&format!("/dead-letter?queue=low&cursor={at}")).await;
+        let other = server.get(&format!("/dead-letters?queue=low&cursor={at}")).await;
         assert_eq!(other.problem(422), "invalid_cursor");
         let (ids, next) = page(&server, &format!("limit=10&cursor={at}")).await;
         seen.extend(ids);
@@ -118,7 +118,7 @@ async fn a_dry_run_counts_and_changes_nothing(db: PgPool) {
     let server = Server::start(db).await;
     for (path, done) in [("retry", "retried"), ("purge", "purged")] {
         let answer = server
-            .post(&format!("/dead-letter/{path}?dry_run=true"), json!({}))
+            .post(&format!("/dead-letters/{path}?dry_run=true"), json!({}))
             .await;
         assert_eq!(
             (answer.status, answer.json()),
@@ -126,7 +126,7 @@ async fn a_dry_run_counts_and_changes_nothing(db: PgPool) {
         );
         let answer = server
             .post(
-                &format!("/dead-letter/{path}?dry_run=true"),
+                &format!("/dead-letters/{path}?dry_run=true"),
                 json!({"reason": "failed"}),
             )
             .await;
@@ -149,7 +149,7 @@ async fn many_are_retried_in_batches_with_hints_and_events(db: PgPool) {
     insert_dead_letters(&db, 1_200).await;
     let server = Server::start(db).await;
     let answer = server
-        .post("/dead-letter/retry", json!({"task_name": "noop"}))
+        .post("/dead-letters/retry", json!({"task_name": "noop"}))
         .await;
     assert_eq!(
         (answer.status, answer.json()),
@@ -166,7 +166,10 @@ async fn many_are_retried_in_batches_with_hints_and_events(db: PgPool) {
     let events = "SELECT count(DISTINCT task_id) FROM task_events
                    WHERE from_status = 'dead_letter' AND to_status = 'pending' AND reason = 'retried' AND actor = 'api'";
     assert_eq!(count(&server.db, events).await, 1_200);
-    let again = server.post("/dead-letter/retry", json!({})).await.json();
+    let again = server
+        .post("/dead-letters/retry", json!({"all": true}))
+        .await
+        .json();
     assert_eq!(
         again,
         json!({"matched": 0, "retried": 0, "skipped": 0, "dry_run": false})
@@ -181,7 +184,7 @@ async fn many_are_purged_and_only_their_events_stay(db: PgPool) {
     let kept = a_dead_letter(&server, json!({"task_name": "noop"}), DeadLetterReason::Failed).await;
     let answer = server
         .post(
-            "/dead-letter/purge",
+            "/dead-letters/purge",
             json!({"before": "2100-01-01T00:00:00Z", "reason": "exhausted"}),
         )
         .await;
@@ -207,7 +210,7 @@ async fn a_retry_shows_in_the_history_and_the_task_runs_again(db: PgPool) {
     let server = Server::start(db).await;
     let id = a_dead_letter(&server, json!({"task_name": "noop"}), DeadLetterReason::Exhausted).await;
     let answer = server
-        .post("/dead-letter/retry", json!({"queue": "default"}))
+        .post("/dead-letters/retry", json!({"queue": "default"}))
         .await;
     assert_eq!(answer.json()["retried"], json!(1));
     let history = server.get(&format!("/tasks/{id}/history")).await.json();
@@ -241,7 +244,10 @@ async fn a_retry_skips_those_whose_key_is_taken_and_a_purge_frees_keys(db: PgPoo
         .expect("expired");
     server.submit(body("taken")).await;
     let free = a_dead_letter(&server, body("free"), DeadLetterReason::Failed).await;
-    let answer = server.post("/dead-letter/retry", json!({})).await.json();
+    let answer = server
+        .post("/dead-letters/retry", json!({"all": true}))
+        .await
+        .json();
     assert_eq!(
         answer,
         json!({"matched": 2, "retried": 1, "skipped": 1, "dry_run": false})
@@ -255,7 +261,10 @@ async fn a_retry_skips_those_whose_key_is_taken_and_a_purge_frees_keys(db: PgPoo
     server
         .fail(free, Verdict::DeadLetter(DeadLetterReason::Failed))
         .await;
-    let answer = server.post("/dead-letter/purge", json!({})).await.json();
+    let answer = server
+        .post("/dead-letters/purge", json!({"all": true}))
+        .await
+        .json();
     assert_eq!(answer["purged"], json!(2));
     let again = server.post("/tasks/submit", body("free")).await;
     assert_eq!(
@@ -273,8 +282,8 @@ async fn of_a_retry_and_a_purge_at_once_each_task_goes_one_way(db: PgPool) {
     insert_dead_letters(&db, 1_200).await;
     let server = Server::start(db).await;
     let (retry, purge) = tokio::join!(
-        server.post("/dead-letter/retry", json!({})),
-        server.post("/dead-letter/purge", json!({})),
+        server.post("/dead-letters/retry", json!({"all": true})),
+        server.post("/dead-letters/purge", json!({"all": true})),
     );
     let number = |answer: &Value, field: &str| answer[field].as_i64().expect("a number");
     let (retry, purge) = (retry.json(), purge.json());
@@ -313,7 +322,7 @@ async fn a_client_that_hangs_up_stops_nothing(db: PgPool) {
     insert_dead_letters(&db, 1_200).await;
     let server = Server::start(db.clone()).await;
     {
-        let request = server.post("/dead-letter/purge", json!({}));
+        let request = server.post("/dead-letters/purge", json!({"all": true}));
         let begun = crate::harness::eventually(async || {
             (count(&db, "SELECT count(*) FROM task_events").await > 0).then_some(())
         });
@@ -336,6 +345,9 @@ async fn a_body_that_is_not_understood_touches_nothing(db: PgPool) {
         ("{", 400, None),
         ("[]", 422, Some("")),
         (r#"{"queues":"low"}"#, 422, Some("/queues")),
+        (r#"{"all":"true"}"#, 422, Some("/all")),
+        (r#"{"all":null}"#, 422, Some("/all")),
+        (r#"{"all":true,"al":true}"#, 422, Some("/al")),
         (r#"{"queue":null}"#, 422, Some("/queue")),
         (r#"{"task_name":5}"#, 422, Some("/task_name")),
         (r#"{"reason":"bad luck"}"#, 422, Some("/reason")),
@@ -343,9 +355,9 @@ async fn a_body_that_is_not_understood_touches_nothing(db: PgPool) {
         ("{\"task_name\":\"a\\u0000\"}", 422, Some("/task_name")),
     ] {
         for path in [
-            "/dead-letter/retry",
-            "/dead-letter/purge",
-            "/dead-letter/purge?dry_run=true",
+            "/dead-letters/retry",
+            "/dead-letters/purge",
+            "/dead-letters/purge?dry_run=true",
         ] {
             let answer = server.post(path, body).await;
             assert_eq!(answer.status, status, "{path} {body}: {}", answer.text);
@@ -358,7 +370,7 @@ async fn a_body_that_is_not_understood_touches_nothing(db: PgPool) {
     }
     for query in ["dry_run=yes", "dry_run", "dryrun=true"] {
         let answer = server
-            .post(&format!("/dead-letter/purge?{query}"), json!({}))
+            .post(&format!("/dead-letters/purge?{query}"), json!({}))
             .await;
         assert_eq!(answer.status, 422, "{query}: {}", answer.text);
     }
@@ -370,5 +382,37 @@ async fn a_body_that_is_not_understood_touches_nothing(db: PgPool) {
         .await,
         2
     );
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn acting_on_all_dead_letters_has_to_be_said_under_both_names(db: PgPool) {
+    insert_dead_letters(&db, 2).await;
+    let server = Server::start(db).await;
+    for path in ["/dead-letters", "/dead-letter"] {
+        for action in ["retry", "purge"] {
+            for body in [json!({}), json!({"all": false})] {
+                let answer = server.post(&format!("{path}/{action}"), body).await;
+                assert_eq!(answer.problem(422), "filter_required");
+                assert!(answer.text.contains("all"), "{}", answer.text);
+            }
+            for (query, body) in [("?dry_run=true", json!({})), ("", json!({"dry_run": true}))] {
+                let answer = server.post(&format!("{path}/{action}{query}"), body).await;
+                assert_eq!(
+                    (answer.status, &answer.json()["matched"]),
+                    (200, &json!(2)),
+                    "{}",
+                    answer.text
+                );
+            }
+        }
+        let (status, listed) = {
+            let answer = server.get(path).await;
+            (answer.status, answer.json())
+        };
+        assert_eq!((status, listed["tasks"].as_array().map(Vec::len)), (200, Some(2)));
+    }
+    let answer = server.post("/dead-letter/purge", json!({"all": true})).await;
+    assert_eq!(answer.json()["purged"], json!(2));
     server.stop().await;
 }

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_server::problems::ProblemType;
 use tasker_server::state::{AppState, Connections};
 use tasker_shared::config::ServerConfig;
 use tasker_shared::config::host::Host;
@@ -271,10 +272,15 @@ impl Answer {
             problem["request_id"].as_str(),
             self.headers["x-request-id"].to_str().ok()
         );
-        for field in ["type", "title", "detail"] {
-            assert!(problem[field].is_string(), "{field}: {problem}");
-        }
-        problem["code"].as_str().expect("a code").to_owned()
+        assert!(problem["detail"].is_string(), "{problem}");
+        let code = problem["code"].as_str().expect("a code").to_owned();
+        let kind = ProblemType::find(&code).unwrap_or_else(|| panic!("{code} is not in the table"));
+        assert_eq!(
+            (problem["type"].as_str(), problem["title"].as_str()),
+            (Some(kind.address().as_str()), Some(kind.title))
+        );
+        assert_eq!(kind.status.as_u16(), status);
+        code
     }
 
     /// After how many seconds to ask again.

@@ -12,7 +12,7 @@ use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::leader;
 use tasker_shared::store::liveness::{LivenessKey, Session};
 use tasker_shared::store::workers::{NewWorker, Work, heartbeat, register};
-use tasker_shared::task::{QueueName, TaskId};
+use tasker_shared::task::{Hint, QueueName, TaskId};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
 
@@ -232,10 +232,10 @@ async fn a_list_that_lacks_hints_in_two_passes_is_made_anew_in_order(db: PgPool)
     // more than one page, and one hint that is left over from what was lost
     let ids = rows_without_hints(&db, 7_000).await;
     queue
-        .push_back(&[(ids[6_000], default.clone())])
+        .push_back(&[Hint::new(ids[6_000], default.clone(), "echo")])
         .await
         .expect("Redis answers");
-    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
     queue.mark_lists().await.expect("Redis answers");
     let now = Instant::now();
     assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
@@ -253,9 +253,13 @@ async fn a_list_that_is_right_is_left_alone(db: PgPool) {
     let default = QueueName::default_class();
     let ids = rows_without_hints(&db, 3).await;
     // in another order, so that a list made anew would show
-    let hints: Vec<_> = ids.iter().rev().map(|id| (*id, default.clone())).collect();
+    let hints: Vec<_> = ids
+        .iter()
+        .rev()
+        .map(|id| Hint::new(*id, default.clone(), "echo"))
+        .collect();
     queue.push_back(&hints).await.expect("Redis answers");
-    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
     let now = Instant::now();
     for pass in 0..3 {
         let at = now + REBUILD_INTERVAL * pass;
@@ -272,9 +276,12 @@ async fn lists_are_made_anew_at_once_when_redis_came_back_empty(db: PgPool) {
     let mut redis = RedisServer::start().await;
     let queue = TestQueue::at(&redis.url());
     let ids = rows_without_hints(&db, 3).await;
-    let hints: Vec<_> = ids.iter().map(|id| (*id, QueueName::default_class())).collect();
+    let hints: Vec<_> = ids
+        .iter()
+        .map(|id| Hint::new(*id, QueueName::default_class(), "echo"))
+        .collect();
     queue.push_back(&hints).await.expect("Redis answers");
-    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
     assert_eq!(rebuilder.run_once(Instant::now()).await.expect("a pass"), []);
     redis.restart().await;
     eventually("a pass reaches the new Redis", SOON, async || {
@@ -292,9 +299,13 @@ async fn a_redis_that_was_emptied_is_noticed_at_once_however_much_was_pushed_sin
     let queue = TestQueue::new();
     let default = QueueName::default_class();
     let ids = rows_without_hints(&db, 12_000).await;
-    let hints = |ids: &[TaskId]| -> Vec<_> { ids.iter().map(|id| (*id, default.clone())).collect() };
+    let hints = |ids: &[TaskId]| -> Vec<_> {
+        ids.iter()
+            .map(|id| Hint::new(*id, default.clone(), "echo"))
+            .collect()
+    };
     queue.push_back(&hints(&ids)).await.expect("Redis answers");
-    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec());
+    let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
     let now = Instant::now();
     assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
     queue.delete_all();
@@ -313,12 +324,15 @@ async fn a_list_made_anew_while_submits_go_on_has_one_hint_for_each_row(db: PgPo
     let queue = TestQueue::new();
     let default = QueueName::default_class();
     let mut ids = rows_without_hints(&db, 15_000).await;
-    let mut rebuilder = Rebuilder::new(db.clone(), queue.shared(), QueueName::classes().to_vec());
+    let mut rebuilder = Rebuilder::new(db.clone(), queue.shared(), QueueName::classes().to_vec(), SOON);
     let rebuilding = tokio::spawn(async move { rebuilder.run_once(Instant::now()).await });
     while !rebuilding.is_finished() {
         let tasks: Vec<NewTask> = (0..50).map(|_| a_task("echo")).collect();
         insert(&db, &tasks, 60.0).await.expect("an insert");
-        let hints: Vec<_> = tasks.iter().map(|task| (task.id, default.clone())).collect();
+        let hints: Vec<_> = tasks
+            .iter()
+            .map(|task| Hint::new(task.id, default.clone(), "echo"))
+            .collect();
         queue.push_back(&hints).await.expect("Redis answers");
         ids.extend(tasks.iter().map(|task| task.id));
     }

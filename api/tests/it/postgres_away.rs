@@ -59,7 +59,7 @@ async fn assert_turned_away(server: &Server, id: &str) {
             timed(server.get("/tasks")),
             timed(server.get("/queues")),
             timed(server.get("/workers")),
-            timed(server.get("/dead-letter")),
+            timed(server.get("/dead-letters")),
         ]),
     );
     for (answer, took) in answers.0.into_iter().chain(answers.1) {

@@ -226,7 +226,7 @@ async fn a_row_that_postgres_refuses_fails_alone(db: PgPool) {
     let refused: Vec<usize> = (0..20).filter(|n| answers[*n].is_err()).collect();
     assert_eq!(refused, [7]);
     let error = answers.into_iter().nth(7).and_then(Result::err).expect("refused");
-    assert_eq!(error.head().1, "unstorable");
+    assert_eq!(error.problem_type().code, "unstorable");
     assert_eq!(server.rows().await, 19);
     server.stop().await;
 }

@@ -1,21 +1,26 @@
 //! `tasker dlq`: dead letters, many at once.
 
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use tasker_shared::wire::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetried, Task, TaskPage};
 
 use super::task::parse_time;
 use crate::client::Client;
-use crate::output::{Output, print_line, print_table};
+use crate::output::{Output, complain, print_line, print_table};
 
+/// The exit code of a command line that is not carried out as it stands.
+const USAGE: u8 = 2;
 /// Longest error text in a table.
 const ERROR_CHARS_MAX: usize = 60;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// List the dead letters, the newest first.
+    /// List the dead letters, newest first.
     List {
         #[command(flatten)]
         filter: FilterArgs,
@@ -26,9 +31,9 @@ pub(crate) enum DlqCommand {
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Run dead letters again: all that match.
+    /// Run dead letters again: those that match the filter, or --all.
     Retry(ManyArgs),
-    /// Delete dead letters: all that match.
+    /// Delete dead letters: those that match the filter, or --all. Asks first.
     Purge(ManyArgs),
 }
 
@@ -36,9 +41,15 @@ pub(crate) enum DlqCommand {
 pub(crate) struct ManyArgs {
     #[command(flatten)]
     filter: FilterArgs,
+    /// Every dead letter, without a filter.
+    #[arg(long, conflicts_with_all = ["task_name", "queue", "reason", "before"])]
+    all: bool,
     /// Only count.
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask, as scripts need it.
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -66,8 +77,76 @@ impl FilterArgs {
             before: self
                 .before
                 .map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            all: false,
+            dry_run: false,
         }
     }
+
+    fn is_empty(&self) -> bool {
+        self.task_name.is_none() && self.queue.is_none() && self.reason.is_none() && self.before.is_none()
+    }
+}
+
+/// What is done to dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Retry,
+    Purge,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Purge => "purge",
+        }
+    }
+
+    fn question(self, count: u64) -> String {
+        let letters = if count == 1 { "dead letter" } else { "dead letters" };
+        match self {
+            Self::Retry => format!("Run {count} {letters} again?"),
+            Self::Purge => format!("Delete {count} {letters} for good?"),
+        }
+    }
+}
+
+/// Why a command is not carried out.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    /// It names neither a filter nor `--all`.
+    NoFilter,
+    /// It has to ask, and there is no terminal.
+    NoTerminal,
+}
+
+impl Refusal {
+    fn text(&self, action: Action) -> String {
+        let action = action.name();
+        match self {
+            Self::NoFilter => format!(
+                "`dlq {action}` needs --task-name, --queue, --reason or --before, or --all for every dead letter"
+            ),
+            Self::NoTerminal => {
+                format!("`dlq {action}` asks before it acts and there is no terminal; add --yes to confirm")
+            }
+        }
+    }
+}
+
+/// Decides whether `action` asks first: a purge always does, a retry only where it means every dead letter.
+fn asks_first(action: Action, args: &ManyArgs, terminal: bool) -> Result<bool, Refusal> {
+    if args.dry_run {
+        return Ok(false);
+    }
+    if args.filter.is_empty() && !args.all {
+        return Err(Refusal::NoFilter);
+    }
+    let asks = !args.yes && (action == Action::Purge || args.all);
+    if asks && !terminal {
+        return Err(Refusal::NoTerminal);
+    }
+    Ok(asks)
 }
 
 pub(crate) async fn run(command: DlqCommand, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
@@ -77,24 +156,8 @@ pub(crate) async fn run(command: DlqCommand, client: &Client, output: Output) ->
             limit,
             cursor,
         } => list(filter.into_wire(), limit, cursor, client, output).await?,
-        DlqCommand::Retry(args) => {
-            let answer = many("retry", args, client).await?;
-            if output.is_json() {
-                print_line(&answer)?;
-            } else {
-                let done: DeadLettersRetried = client.read(&answer)?;
-                print_outcome("RETRIED", [done.matched, done.retried, done.skipped])?;
-            }
-        }
-        DlqCommand::Purge(args) => {
-            let answer = many("purge", args, client).await?;
-            if output.is_json() {
-                print_line(&answer)?;
-            } else {
-                let done: DeadLettersPurged = client.read(&answer)?;
-                print_outcome("PURGED", [done.matched, done.purged, done.skipped])?;
-            }
-        }
+        DlqCommand::Retry(args) => return many(Action::Retry, args, client, output).await,
+        DlqCommand::Purge(args) => return many(Action::Purge, args, client, output).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -118,7 +181,7 @@ async fn list(
         .iter()
         .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
         .collect();
-    let answer = client.get(&["dead-letter"], &query).await?;
+    let answer = client.get(&["dead-letters"], &query).await?;
     if output.is_json() {
         print_line(&answer)?;
         return Ok(());
@@ -132,13 +195,75 @@ async fn list(
     Ok(())
 }
 
-async fn many(action: &str, args: ManyArgs, client: &Client) -> anyhow::Result<String> {
-    let query: &[_] = if args.dry_run { &[("dry_run", "true")] } else { &[] };
-    let filter = args.filter.into_wire();
-    Ok(client.post_with(&["dead-letter", action], query, &filter).await?)
+async fn many(action: Action, args: ManyArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let asks = match asks_first(action, &args, terminal) {
+        Ok(asks) => asks,
+        Err(refusal) => {
+            complain(&anyhow::Error::msg(refusal.text(action)));
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let dry_run = args.dry_run;
+    let mut filter = args.filter.into_wire();
+    filter.all = args.all;
+    if asks && !confirmed(action, &filter, client).await? {
+        complain(&anyhow::Error::msg("nothing was done"));
+        return Ok(ExitCode::FAILURE);
+    }
+    let answer = send(action, &filter, dry_run, client).await?;
+    if output.is_json() {
+        print_line(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match action {
+        Action::Retry => {
+            let done: DeadLettersRetried = client.read(&answer)?;
+            print_outcome("RETRIED", [done.matched, done.retried, done.skipped])?;
+        }
+        Action::Purge => {
+            let done: DeadLettersPurged = client.read(&answer)?;
+            print_outcome("PURGED", [done.matched, done.purged, done.skipped])?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn print_outcome(done: &str, [matched, count, skipped]: [u64; 3]) -> std::io::Result<()> {
+/// Counts what would be done, and asks for it on the terminal.
+async fn confirmed(action: Action, filter: &DeadLetterFilter, client: &Client) -> anyhow::Result<bool> {
+    #[derive(Deserialize)]
+    struct Counted {
+        matched: u64,
+    }
+    let answer = send(action, filter, true, client).await?;
+    let Counted { matched } = client.read(&answer)?;
+    let mut stderr = io::stderr();
+    write!(stderr, "{} [y/N] ", action.question(matched))?;
+    stderr.flush()?;
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .context("the answer cannot be read")?;
+    Ok(is_yes(&line))
+}
+
+fn is_yes(line: &str) -> bool {
+    matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+async fn send(
+    action: Action,
+    filter: &DeadLetterFilter,
+    dry_run: bool,
+    client: &Client,
+) -> anyhow::Result<String> {
+    let query: &[_] = if dry_run { &[("dry_run", "true")] } else { &[] };
+    Ok(client
+        .post_with(&["dead-letters", action.name()], query, filter)
+        .await?)
+}
+
+fn print_outcome(done: &str, [matched, count, skipped]: [u64; 3]) -> io::Result<()> {
     let row = vec![matched.to_string(), count.to_string(), skipped.to_string()];
     print_table(&["MATCHED", done, "SKIPPED"], &[row])
 }
@@ -153,4 +278,70 @@ fn row(task: &Task) -> Vec<String> {
         task.updated_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         error.chars().take(ERROR_CHARS_MAX).collect(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(filter: bool, all: bool, yes: bool) -> ManyArgs {
+        ManyArgs {
+            filter: FilterArgs {
+                task_name: filter.then(|| "echo".to_owned()),
+                queue: None,
+                reason: None,
+                before: None,
+            },
+            all,
+            dry_run: false,
+            yes,
+        }
+    }
+
+    #[test]
+    fn every_dead_letter_is_meant_only_where_it_is_said() {
+        for action in [Action::Retry, Action::Purge] {
+            for yes in [false, true] {
+                assert_eq!(
+                    asks_first(action, &args(false, false, yes), true),
+                    Err(Refusal::NoFilter)
+                );
+            }
+            let mut counts = args(false, false, false);
+            counts.dry_run = true;
+            assert_eq!(asks_first(action, &counts, false), Ok(false));
+        }
+    }
+
+    #[test]
+    fn a_purge_asks_always_and_a_retry_only_for_all() {
+        for (action, filter, all, asks) in [
+            (Action::Purge, true, false, true),
+            (Action::Purge, false, true, true),
+            (Action::Retry, true, false, false),
+            (Action::Retry, false, true, true),
+        ] {
+            assert_eq!(asks_first(action, &args(filter, all, false), true), Ok(asks));
+            assert_eq!(asks_first(action, &args(filter, all, true), false), Ok(false));
+            let without_terminal = asks_first(action, &args(filter, all, false), false);
+            assert_eq!(
+                without_terminal,
+                if asks { Err(Refusal::NoTerminal) } else { Ok(false) }
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        for (line, yes) in [
+            ("y\n", true),
+            (" Yes \n", true),
+            ("\n", false),
+            ("", false),
+            ("no\n", false),
+            ("yep\n", false),
+        ] {
+            assert_eq!(is_yes(line), yes, "{line:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod dlq;
 pub(crate) mod key;
+pub(crate) mod new;
 pub(crate) mod queue;
 pub(crate) mod task;
 pub(crate) mod template;

@@ -1,10 +1,10 @@
-//! `tasker queue`: look at the queues, pause and resume them.
+//! `tasker queue`: list, declare, pause and resume queues.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
-use tasker_shared::wire::{QueueInfo, Queues};
+use tasker_shared::wire::{QueueInfo, QueueRequest, Queues};
 
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
@@ -13,6 +13,11 @@ use crate::output::{Output, print_line, print_table};
 pub(crate) enum QueueCommand {
     /// List the queues with what waits and runs in them.
     List,
+    /// Declare a queue. Every server knows it within two seconds; declaring it again changes nothing.
+    Create {
+        /// Its name: 1 to 64 of a-z, 0-9, `_`, `.` and `-`, the first a letter or digit.
+        name: String,
+    },
     /// Let no task of a queue begin until it is resumed; submits go on.
     Pause {
         /// The queue, by name or alias.
@@ -28,6 +33,7 @@ pub(crate) enum QueueCommand {
 pub(crate) async fn run(command: QueueCommand, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
     let (answer, one) = match command {
         QueueCommand::List => (client.get(&["queues"], &[]).await?, false),
+        QueueCommand::Create { name } => (client.post(&["queues"], &QueueRequest { name }).await?, true),
         QueueCommand::Pause { name } => (act(client, &name, "pause").await?, true),
         QueueCommand::Resume { name } => (act(client, &name, "resume").await?, true),
     };

@@ -215,7 +215,7 @@ fn parse_params(text: &str) -> Result<Params, String> {
         (_, Some(path)) => Ok(Params::File(path.to_owned())),
         _ => RawValue::from_string(text.to_owned())
             .map(Params::Inline)
-            .map_err(|error| format!("is no JSON: {error}")),
+            .map_err(|error| format!("is not JSON: {error}")),
     }
 }
 
@@ -229,7 +229,7 @@ fn parse_duration(text: &str) -> Result<String, String> {
 pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     let time = DateTime::parse_from_rfc3339(text);
     time.map(|time| time.to_utc())
-        .map_err(|_| "must be a time like 2030-01-31T12:00:00Z".to_owned())
+        .map_err(|_| "must be a time with a zone, like 2030-01-31T12:00:00Z".to_owned())
 }
 
 #[cfg(test)]

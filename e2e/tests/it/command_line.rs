@@ -90,7 +90,7 @@ async fn templates_that_a_worker_brings_along_are_listed_and_shown(db: PgPool) {
     );
     let (code, text) = run(&[&shown[..], &["--version", "2.0.0"]].concat()).await;
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("No such template"), "{text}");
+    assert!(text.contains("Template not found"), "{text}");
 }
 
 #[sqlx::test(migrations = false)]
@@ -118,6 +118,27 @@ async fn the_exit_code_tells_what_went_wrong(db: PgPool) {
     let (code, text) = tasker(&small.system, &nobody, &["queue", "list"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&nobody), "{text}");
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_queue_is_created_and_a_worker_that_is_started_with_it_drains_it(db: PgPool) {
+    let small = Small::start(&db).await;
+    let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
+    for _ in 0..2 {
+        let (code, text) = run(&["queue", "create", "team.mail"]).await;
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("team.mail"), "{text}");
+    }
+    let _worker = small.system.worker(&[("TASK_QUEUES", "team.mail")]).await;
+    let submit = ["task", "submit", "noop", "--queue", "team.mail", "--wait"];
+    let (code, text) = run(&submit).await;
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run(&["queue", "create", "high"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("high_priority"), "{text}");
+    let told = |line: &str| line.contains("acted") && line.contains("/queues/team.mail");
+    let log = small.server.process.log();
+    assert!(log.lines().any(told), "{log}");
 }
 
 #[sqlx::test(migrations = false)]
@@ -161,9 +182,24 @@ async fn dead_letters_are_listed_retried_and_purged(db: PgPool) {
     let retried = json(&["dlq", "retry", "--task-name", "example_failing", "--json"]).await;
     assert_eq!(retried["retried"], 1);
     small.server.wait_for(&id, "dead_letter", SOON).await;
-    let none = json(&["dlq", "purge", "--before", "2020-01-01T00:00:00Z", "--json"]).await;
+    let old = ["dlq", "purge", "--before", "2020-01-01T00:00:00Z"];
+    let none = json(&[&old[..], &["--yes", "--json"]].concat()).await;
     assert_eq!(none["matched"], 0);
-    let (code, text) = run(&["dlq", "purge"]).await;
+    for (refused, hint) in [
+        (&["dlq", "purge"][..], "--all"),
+        (&["dlq", "purge", "--yes"], "--all"),
+        (&["dlq", "retry"], "--all"),
+        (&["dlq", "purge", "--all"], "--yes"),
+        (&["dlq", "retry", "--all"], "--yes"),
+        (&old, "--yes"),
+    ] {
+        let (code, text) = run(refused).await;
+        assert_eq!(code, Some(2), "{refused:?}: {text}");
+        assert!(text.contains(hint), "{text}");
+    }
+    let (status, _) = small.server.get(&format!("/tasks/{id}")).await;
+    assert_eq!(status, 200);
+    let (code, text) = run(&["dlq", "purge", "--all", "--yes"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("PURGED"), "{text}");
     let (status, _) = small.server.get(&format!("/tasks/{id}")).await;

@@ -1,9 +1,10 @@
 //! What a process is told by its environment.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_testkit::{RedisServer, System};
+use tasker_testkit::{PostgresServer, Process, RedisServer, Running, System, eventually};
 
 use crate::harness::{SOON, Small, echo};
 
@@ -18,15 +19,19 @@ fn nowhere() -> System {
     System::on("postgres://127.0.0.1:1/nothing", "redis://127.0.0.1:1")
 }
 
-#[tokio::test]
-async fn a_queue_that_nobody_declared_stops_the_worker_and_the_known_ones_are_listed() {
-    let log = refused(&nowhere(), "tasker-worker", &[("TASK_QUEUES", "default,urgnet")]).await;
+#[sqlx::test(migrations = false)]
+async fn an_undeclared_queue_stops_the_worker_and_the_declared_ones_are_listed(db: PgPool) {
+    let system = System::new(&db);
+    let _server = system.server(&[]).await;
+    let log = refused(&system, "tasker-worker", &[("TASK_QUEUES", "default,urgnet")]).await;
     for word in [
         "TASK_QUEUES",
         "urgnet",
         "high_priority",
         "default",
         "low_priority",
+        "EXTRA_QUEUES",
+        "tasker queue create",
     ] {
         assert!(log.contains(word), "{word} is missing in {log}");
     }
@@ -54,7 +59,7 @@ async fn all_problems_are_listed_at_once_by_name_and_without_secrets() {
         (
             "tasker-worker",
             [
-                ("TASK_QUEUES", "nowhere"),
+                ("TASK_QUEUES", "No where"),
                 ("WORKER_POOL_SIZE", "0"),
                 ("CLAIM_INTERVAL", "x"),
             ],
@@ -123,4 +128,80 @@ async fn queues_of_ones_own_are_declared_and_others_refused(db: PgPool) {
     for name in ["mail", "high_priority", "default", "low_priority"] {
         assert!(text.contains(name), "{name} is missing in {text}");
     }
+}
+
+/// The address that a worker logs.
+async fn logged_address(worker: &Process) -> String {
+    let mut address = None;
+    eventually("the worker logs its address", SOON, async || {
+        let log = worker.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("serving health and metrics"));
+        let word = line.and_then(|line| line.split("address=").nth(1)?.split_whitespace().next());
+        address = word.map(str::to_owned);
+        address.is_some()
+    })
+    .await;
+    address.expect("it was logged")
+}
+
+#[sqlx::test(migrations = false)]
+async fn workers_take_any_free_port_and_log_it(db: PgPool) {
+    let system = System::new(&db);
+    let workers = [(); 2].map(|()| system.run("tasker-worker", &[], &[]));
+    for worker in &workers {
+        let url = format!("http://{}/health", logged_address(worker).await);
+        let answer = reqwest::get(url).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+    }
+}
+
+#[sqlx::test(migrations = false)]
+async fn the_command_line_of_a_program_on_the_library_is_its_own(db: PgPool) {
+    let system = System::new(&db);
+    let mut worker = system.run(
+        "stuck-worker",
+        &["serve", "--verbose", "--worker-pool-size=x"],
+        &[],
+    );
+    logged_address(&worker).await;
+    assert!(worker.ended().is_none());
+    let mut worker = system.run("tasker-worker", &["serve"], &[]);
+    assert_eq!(worker.wait().await.code(), Some(2), "{}", worker.log());
+}
+
+#[tokio::test]
+async fn a_worker_that_postgres_rejects_warns_at_once_and_again_and_goes_on_trying() {
+    let postgres = PostgresServer::start().await;
+    let right = postgres.url();
+    let (before, after) = right.rsplit_once('@').expect("a URL with a password");
+    let user = before.rsplit_once(':').expect("a password").0;
+    let wrong = format!("{user}:xyzzy-wrong@{after}");
+    let system = System::on(&wrong, &tasker_testkit::redis_url());
+    let mut worker = system.spawn("tasker-worker", "WORKER_LISTEN_ADDR", &[]);
+    let warnings = |worker: &Running| {
+        let log = worker.process.log();
+        let warned = |line: &&str| line.contains("WARN") && line.contains("check DATABASE_URL");
+        log.lines().filter(warned).count()
+    };
+    let began = Instant::now();
+    eventually("it warns", SOON, async || warnings(&worker) == 1).await;
+    eventually("it warns again", SOON, async || warnings(&worker) == 2).await;
+    assert!(began.elapsed() > Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(worker.process.ended().is_none());
+    let log = worker.process.log();
+    assert!(log.contains("password authentication failed"), "{log}");
+    assert!(!log.contains("xyzzy-wrong"), "{log}");
+}
+
+#[tokio::test]
+async fn a_worker_without_postgres_names_the_cause() {
+    let system = nowhere();
+    let worker = system.spawn("tasker-worker", "WORKER_LISTEN_ADDR", &[]);
+    eventually("it warns", SOON, async || {
+        let log = worker.process.log();
+        log.contains("WARN") && log.contains("Connection refused") && log.contains("check host and port")
+    })
+    .await;
 }

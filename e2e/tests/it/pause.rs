@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_testkit::{Running, eventually};
 
 use crate::harness::{SOON, Small, all_complete_once, count, id_of, long_running};
 
@@ -63,4 +64,56 @@ async fn a_pause_stops_the_claims_of_one_queue_and_nothing_else(db: PgPool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     all_complete_once(&db, &ids).await;
+}
+
+/// How long two pauses are watched: longer than a few checks for resumed queues.
+const STEADY: Duration = Duration::from_secs(4);
+
+/// The value of a metric of `worker`.
+async fn metric(worker: &Running, name: &str) -> String {
+    let answer = worker.http.get(format!("{}/metrics", worker.url)).send().await;
+    let text = answer.expect("an answer").text().await.expect("text");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name} ")));
+    value
+        .unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+        .to_owned()
+}
+
+#[sqlx::test(migrations = false)]
+async fn several_paused_queues_stay_paused_until_each_is_resumed(db: PgPool) {
+    let small = Small::start(&db).await;
+    let (server, worker) = (&small.server, &small.worker);
+    let mut ids = Vec::new();
+    let mut paused = 0;
+    for queue in ["high_priority", "default", "low_priority"] {
+        let (status, _) = server.post(&format!("/queues/{queue}/pause"), &json!({})).await;
+        assert_eq!(status, 200);
+        let mut task = long_running(0.0);
+        task["queue"] = json!(queue);
+        ids.push(server.submit(&task).await);
+        paused += 1;
+        let shown = paused.to_string();
+        eventually(&format!("the worker knows of {queue}"), SOON, async || {
+            metric(worker, "tasker_worker_queues_left_alone").await == shown
+        })
+        .await;
+        // the pop under way when the queue was found to be paused
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let popped = metric(worker, "tasker_popped_hints_total").await;
+        let watched = Instant::now();
+        while watched.elapsed() < STEADY {
+            assert_eq!(metric(worker, "tasker_worker_queues_left_alone").await, shown);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(metric(worker, "tasker_popped_hints_total").await, popped);
+        assert!(!worker.process.log().contains("queue resumed"));
+    }
+    for (id, queue) in ids.iter().zip(["high_priority", "default", "low_priority"]) {
+        let (status, _) = server.post(&format!("/queues/{queue}/resume"), &json!({})).await;
+        assert_eq!(status, 200);
+        server.wait_for(id, "completed", SOON).await;
+    }
+    assert_eq!(worker.process.log().matches("queue resumed").count(), 3);
 }

@@ -196,6 +196,6 @@ async fn binaries_of_this_release_work_on_the_schema_of_the_next(db: PgPool) {
     let (status, answer) = server.post(&format!("/tasks/{later}/retry"), &Value::Null).await;
     assert_eq!(status, 200, "{answer}");
     server.wait_for(&later, "completed", SOON).await;
-    let (status, answer) = server.post("/dead-letter/purge", &json!({})).await;
+    let (status, answer) = server.post("/dead-letters/purge", &json!({"all": true})).await;
     assert_eq!(status, 200, "{answer}");
 }

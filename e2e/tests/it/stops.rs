@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use tasker_testkit::{Running, System, eventually};
+use sqlx::{ConnectOptions, PgPool};
+use tasker_testkit::{Proxy, Running, System, eventually};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::harness::{Idle, SOON, Small, all_complete_once, count, id_of, long_running, rows_of};
+
+/// How long a second signal may take: 2 seconds to release runs, and a busy machine.
+const MOMENTS: Duration = Duration::from_secs(10);
 
 /// Clients that submit until they are stopped or nobody answers.
 struct Clients {
@@ -147,20 +151,62 @@ async fn a_handler_that_computes_for_ever_holds_up_no_stop(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_second_signal_ends_a_worker_at_once_and_its_task_runs_elsewhere(db: PgPool) {
+async fn a_second_signal_releases_what_a_worker_runs_and_ends_it_at_once(db: PgPool) {
+    // longer than this test takes: what is seen is the release, and no recovery
     let system = System::new(&db)
-        .with("HEARTBEAT_INTERVAL", "500ms")
-        .with("WORKER_TIMEOUT", "2s")
+        .with("WORKER_TIMEOUT", "10m")
         .with("SHUTDOWN_TIMEOUT", "1h");
     let mut small = Small::on(system).await;
-    let id = small.server.submit(&long_running(2.0)).await;
-    small.server.wait_for(&id, "running", SOON).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(small.server.submit(&long_running(2.0)).await);
+    }
+    for id in &ids {
+        small.server.wait_for(id, "running", SOON).await;
+    }
     small.worker.process.signal("TERM");
-    eventually("the worker heeds the first signal", SOON, async || {
+    eventually("the worker handles the first signal", SOON, async || {
         small.worker.process.log().contains("claiming has stopped")
     })
     .await;
     assert_eq!(small.worker.process.terminate().await.code(), Some(1));
+    for id in &ids {
+        let task = small.server.task(id).await;
+        assert_eq!(
+            (&task["status"], &task["attempts"], &task["crash_count"]),
+            (&json!("pending"), &json!(0), &json!(0))
+        );
+    }
     let _other = small.system.worker(&[]).await;
-    small.server.wait_for(&id, "completed", SOON).await;
+    for id in &ids {
+        let task = small.server.wait_for(id, "completed", SOON).await;
+        assert_eq!(
+            (&task["runs"], &task["attempts"], &task["crash_count"]),
+            (&json!(2), &json!(1), &json!(0))
+        );
+    }
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_second_signal_ends_a_worker_within_moments_though_postgres_hangs(db: PgPool) {
+    let (postgres, url) = Proxy::before_url(db.connect_options().to_url_lossy().as_str()).await;
+    let system = System::new(&db)
+        .with("HEARTBEAT_INTERVAL", "500ms")
+        .with("WORKER_TIMEOUT", "2s")
+        .with("SHUTDOWN_TIMEOUT", "1h");
+    let server = system.server(&[]).await;
+    let mut worker = system.worker(&[("DATABASE_URL", &url)]).await;
+    let id = server.submit(&long_running(2.0)).await;
+    server.wait_for(&id, "running", SOON).await;
+    postgres.hang();
+    worker.process.signal("TERM");
+    eventually("the worker handles the first signal", SOON, async || {
+        worker.process.log().contains("stopping")
+    })
+    .await;
+    let ended = tokio::time::timeout(MOMENTS, worker.process.terminate()).await;
+    assert_eq!(ended.expect("it ends").code(), Some(1));
+    drop(postgres);
+    let _other = system.worker(&[]).await;
+    server.wait_for(&id, "completed", SOON).await;
 }

@@ -1,7 +1,7 @@
-//! A worker with two tasks of its own. Copy this folder to begin.
+//! A worker with two tasks: replace them by yours.
 //!
-//! - `send_newsletter` waits for others: an async handler that reports progress, heeds cancellation, and tells failures
-//!   that may pass from failures that will not.
+//! - `send_newsletter` waits for others: an async handler that reports progress, stops when it is cancelled, and tells final
+//!   failures from those that are worth another attempt.
 //! - `count_primes` computes: a blocking handler, on a thread of its own.
 
 use std::io;
@@ -29,19 +29,19 @@ async fn main() -> ExitCode {
         .await
 }
 
-/// The parameters of `send_newsletter`. The server holds every submit against the JSON Schema that is made from this
-/// type; what a field's comment says stands in it.
+/// The parameters of `send_newsletter`. The server validates every submit against the JSON Schema of this type, in which the
+/// comments of the fields are their descriptions.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Newsletter {
-    /// What it is about.
+    /// The subject line.
     subject: String,
-    /// Who gets it.
+    /// The addresses that it is sent to.
     #[schemars(length(min = 1))]
     recipients: Vec<String>,
 }
 
-/// Shown by `GET /tasks/{id}` as `progress` while the task runs, and as its `result` in the end.
+/// The progress of a newsletter while its task runs, and the result when it has completed.
 #[derive(Debug, Serialize)]
 struct Sent {
     sent: usize,
@@ -49,27 +49,27 @@ struct Sent {
 }
 
 async fn send_newsletter(context: Context, letter: Newsletter) -> Result<Sent, TaskError> {
-    // No other try will make these right: the task becomes a dead letter with this text, for somebody to look at.
+    // No other attempt would succeed: the task becomes a dead letter at once, with this text.
     if let Some(wrong) = letter.recipients.iter().find(|address| !address.contains('@')) {
         return Err(TaskError::fail(format!("`{wrong}` is no address")));
     }
     let of = letter.recipients.len();
     for (sent, recipient) in letter.recipients.iter().enumerate() {
         if context.is_cancelled() {
-            // The task ends cancelled whatever is returned here, so that only the time it takes counts.
+            // The task ends as cancelled, whatever is returned here.
             return Err(TaskError::fail("cancelled"));
         }
-        // A task can run more than once. Its id stays the same, so this key lets the far side see what it has already.
+        // A task can run more than once. Its id stays the same, so with this key the mail service can drop repetitions.
         let key = format!("{}/{sent}", context.task_id());
-        // `?` makes any error a `TaskError::Retry`: the task is tried again after the backoff, while attempts are left.
-        // `TaskError::retry_after` says when, for a far side that does.
+        // `?` turns an error into a retry: the task runs again after a growing delay, while attempts are left.
+        // `TaskError::retry_after` sets the delay.
         deliver(&key, &letter.subject, recipient, context.attempt()).await?;
         context.progress(Sent { sent: sent + 1, of })?;
     }
     Ok(Sent { sent: of, of })
 }
 
-/// Stands for a call to a mail service. Addresses at `busy.example` are refused at the first attempt.
+/// Pretends to call a mail service, which rejects addresses at `busy.example` at the first attempt.
 async fn deliver(_key: &str, _subject: &str, recipient: &str, attempt: i32) -> io::Result<()> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     if attempt == 1 && recipient.ends_with("@busy.example") {
@@ -82,19 +82,15 @@ async fn deliver(_key: &str, _subject: &str, recipient: &str, attempt: i32) -> i
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Primes {
-    /// The largest number to look at.
+    /// The largest number to check.
     #[schemars(range(max = 10_000_000))]
     up_to: u32,
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "handlers own their context and parameters"
-)]
 fn count_primes(context: Context, parameters: Primes) -> Result<usize, TaskError> {
     let mut count = 0;
     for number in 2..=parameters.up_to {
-        // Nobody can stop a thread from outside, so it looks for itself now and then.
+        // A thread cannot be stopped from outside, so it checks now and then.
         if number % 10_000 == 0 && context.is_cancelled() {
             return Err(TaskError::fail("cancelled"));
         }
@@ -110,6 +106,21 @@ fn is_prime(number: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_newsletter_without_recipients_field_or_with_an_unknown_one_is_invalid() {
+        let read = serde_json::from_str::<Newsletter>;
+        assert!(read(r#"{"subject":"News","recipients":["a@b.example"]}"#).is_ok());
+        assert!(read(r#"{"subject":"News"}"#).is_err());
+        assert!(read(r#"{"subject":"News","recipients":[],"cc":[]}"#).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_busy_mail_service_takes_the_letter_at_the_second_attempt() {
+        assert!(deliver("key", "News", "a@busy.example", 1).await.is_err());
+        assert!(deliver("key", "News", "a@busy.example", 2).await.is_ok());
+        assert!(deliver("key", "News", "a@b.example", 1).await.is_ok());
+    }
 
     #[test]
     fn a_prime_has_no_divisor_but_one_and_itself() {

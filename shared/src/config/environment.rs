@@ -87,6 +87,32 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// Which log lines a worker writes about its tasks (`TASK_LOG`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskLogMode {
+    /// None.
+    Off,
+    /// Failed attempts, dead letters and discarded completions.
+    Failures,
+    /// The start and the end of each run as well.
+    All,
+}
+
+impl TaskLogMode {
+    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
+        let usual = match environment {
+            Environment::Development => Self::All,
+            Environment::Test | Environment::Production => Self::Failures,
+        };
+        let choices = [
+            ("off", Self::Off),
+            ("failures", Self::Failures),
+            ("all", Self::All),
+        ];
+        reader.choice("TASK_LOG", &choices).unwrap_or(usual)
+    }
+}
+
 /// What is logged, in which shape, and where spans go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {

@@ -31,7 +31,7 @@ mod worker;
 pub use allow::{AllowList, Network};
 pub use backup::BackupConfig;
 pub use connections::{DatabaseConfig, RedisConfig};
-pub use environment::{DispatchMode, Environment, LogConfig, LogFormat};
+pub use environment::{DispatchMode, Environment, LogConfig, LogFormat, TaskLogMode};
 pub(crate) use postgres_url::PostgresUrl;
 pub use problem::{LoadError, Problem, Problems};
 pub use queues::{QueueSlots, QueuesConfig};

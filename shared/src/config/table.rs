@@ -177,7 +177,7 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "EXTRA_QUEUES",
         None,
-        "Comma list of queues beside high_priority, default, low_priority",
+        "Comma list of queues to declare beside high_priority, default, low_priority",
     ),
     entry(
         Both,
@@ -395,8 +395,14 @@ pub static VARIABLES: &[Variable] = &[
     entry(
         Worker,
         "WORKER_LISTEN_ADDR",
-        Some("127.0.0.1:8081"),
-        "Address for health and metrics",
+        Some("127.0.0.1:0"),
+        "Address for health and metrics; port 0 takes any free one, which is logged",
+    ),
+    entry(
+        Worker,
+        "TASK_LOG",
+        None,
+        "Log lines about tasks: off, failures or all; all in development, else failures",
     ),
     entry(
         Worker,

@@ -70,7 +70,7 @@ fn the_defaults_are_those_of_the_contract() {
         .collect();
     assert_eq!(queues, ["high_priority", "default", "low_priority"]);
     assert_eq!((worker.pool_size, worker.id_prefix.as_str()), (10, "worker"));
-    assert_eq!(worker.listen_addr.to_string(), "127.0.0.1:8081");
+    assert_eq!(worker.listen_addr.to_string(), "127.0.0.1:0");
     assert_eq!(worker.heartbeat_interval, Duration::from_secs(10));
     assert_eq!(worker.worker_timeout, Duration::from_secs(30));
     assert_eq!(worker.shutdown_timeout, Duration::from_secs(30));
@@ -86,7 +86,7 @@ fn every_problem_is_listed_at_once_by_name_and_without_secrets() {
         ("REDIS_URL", "hunter3"),
         ("DB_POOL_SIZE", "0"),
         ("WORKER_TIMEOUT", "15s"),
-        ("TASK_QUEUES", "default,urgent"),
+        ("TASK_QUEUES", "default,Urgent"),
         ("LOG_FORMAT", "xml"),
     ]);
     let text = text(worker(&host));
@@ -96,7 +96,7 @@ fn every_problem_is_listed_at_once_by_name_and_without_secrets() {
         "REDIS_URL: must be a URL like redis://",
         "DB_POOL_SIZE: must be a whole number from 1 to 1000 (is `0`)",
         "WORKER_TIMEOUT: 15s must be at least twice HEARTBEAT_INTERVAL, 20s",
-        "TASK_QUEUES: unknown queue `urgent`; known are high_priority, default, low_priority",
+        "TASK_QUEUES: `Urgent` is no queue name",
         "LOG_FORMAT: must be one of json, pretty (is `xml`)",
     ] {
         assert!(text.contains(name), "{name} is missing in\n{text}");
@@ -247,6 +247,33 @@ fn a_backup_signs_in_as_the_worker_does() {
     ]);
     let backup = worker(&host).expect("sound").backup.expect("a folder is set");
     assert_eq!(backup.database_url.expose_secret(), "postgres://t:vR7.qz2Lm@db/t");
+}
+
+#[test]
+fn tasks_are_logged_in_development_and_their_failures_elsewhere() {
+    let mode = |variables: &[(&str, &str)]| {
+        let host = FakeHost::with(&[&[DATABASE], variables].concat());
+        worker(&host).map(|worker| worker.task_log)
+    };
+    assert_eq!(mode(&[]).expect("sound"), TaskLogMode::All);
+    let test = ("TASKER_ENV", "test");
+    assert_eq!(mode(&[test]).expect("sound"), TaskLogMode::Failures);
+    assert_eq!(
+        mode(&[("TASKER_ENV", "production")]).expect("sound"),
+        TaskLogMode::Failures
+    );
+    for (value, chosen) in [
+        ("off", TaskLogMode::Off),
+        ("failures", TaskLogMode::Failures),
+        ("ALL", TaskLogMode::All),
+    ] {
+        assert_eq!(mode(&[test, ("TASK_LOG", value)]).expect("sound"), chosen);
+    }
+    let problem = text(mode(&[("TASK_LOG", "some")]));
+    assert!(
+        problem.contains("TASK_LOG: must be one of off, failures, all"),
+        "{problem}"
+    );
 }
 
 #[test]

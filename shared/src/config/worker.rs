@@ -9,7 +9,7 @@ use url::Url;
 use super::allow::AllowList;
 use super::backup::BackupConfig;
 use super::connections::{DatabaseConfig, RedisConfig};
-use super::environment::{DispatchMode, Environment, LogConfig};
+use super::environment::{DispatchMode, Environment, LogConfig, TaskLogMode};
 use super::host::{Host, ProcessHost};
 use super::problem::LoadError;
 use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
@@ -42,6 +42,8 @@ pub struct WorkerConfig {
     pub environment: Environment,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Which log lines tasks get.
+    pub task_log: TaskLogMode,
     /// How to reach Postgres.
     pub database: DatabaseConfig,
     /// How to reach Redis.
@@ -88,6 +90,11 @@ impl WorkerConfig {
         Self::load_from(args, &ProcessHost)
     }
 
+    /// Reads the configuration of this process from variables and files, for a program whose command line is its own.
+    pub fn from_env() -> Result<Self, LoadError> {
+        Self::load(["tasker-worker"])
+    }
+
     /// Reads the configuration from `args` and the surroundings `host`.
     pub fn load_from(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
@@ -105,13 +112,14 @@ impl WorkerConfig {
     fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
         let (heartbeat_interval, worker_timeout) = read_liveness(reader);
         let queues = QueuesConfig::read(reader);
-        let task_queues = read_task_queues(reader, &queues.known);
+        let task_queues = read_task_queues(reader);
         let listen_addr = read_listen_addr(reader);
         let database = DatabaseConfig::read(reader, environment);
         let mode = DispatchMode::read(reader);
         Self {
             environment,
             log: LogConfig::read(reader, environment),
+            task_log: TaskLogMode::read(reader, environment),
             backup: BackupConfig::read(reader, &database.url),
             database,
             redis: RedisConfig::read(reader, environment, mode),
@@ -188,7 +196,10 @@ fn read_id_prefix(reader: &mut Reader<'_>) -> String {
 }
 
 fn read_listen_addr(reader: &mut Reader<'_>) -> SocketAddr {
-    let read = |text: &str| text.parse().map_err(|_| "must be an address like 127.0.0.1:8081");
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|_| "must be an address like 127.0.0.1:8081, where port 0 takes any free one")
+    };
     let stand_in = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     reader.parse("WORKER_LISTEN_ADDR", read).unwrap_or(stand_in)
 }

@@ -1,95 +1,26 @@
-//! Age: heads that have waited too long are popped before those of the class above, and stay in their own list until then.
+//! Priority aging: tasks at the head of a list that have waited too long are popped before those of the class above, and stay
+//! in their own list until then.
 //!
-//! The leader publishes how many such heads each list has. A pop out of turn takes what it popped off that number, in one
-//! step, so between two publications no more is taken out of turn than was published. Heads that are popped in their turn
-//! are not taken off: so many younger ones may follow out of turn until the next publication.
+//! The leader publishes the number of such heads of each list. A pop that takes them first subtracts what it popped, in one
+//! step, so between two publications no more are taken than were published. Heads that are popped by an ordinary pop are not
+//! subtracted: as many younger ones may follow until the next publication.
 
 use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Keys, Queue, Result};
+use super::{Queue, Result};
 use crate::task::QueueName;
 
-/// Pops from the first list that has any, or the aged heads of the class below in its stead; does not wait.
-///
-/// ```text
-/// KEYS[i]     -> a list, in the order of priority
-/// KEYS[n + i] -> how many of its heads are aged, n being the number of lists
-/// ARGV[1]     -> most ids
-/// ARGV[1 + i] -> which list's aged heads go before list i; 0 for none
-/// Output      -> list, ids, and 1 if they were taken out of turn; nil if there is nothing
-/// ```
-const POP_AGED_FIRST: &str = r"
-local most, lists = tonumber(ARGV[1]), #ARGV - 1
-for i = 1, lists do
-  if redis.call('LLEN', KEYS[i]) > 0 then
-    local below = tonumber(ARGV[1 + i])
-    if below > 0 then
-      local aged = math.min(most, tonumber(redis.call('GET', KEYS[lists + below]) or 0) or 0)
-      if aged > 0 then
-        local ids = redis.call('LPOP', KEYS[below], aged)
-        if ids then
-          redis.call('DECRBY', KEYS[lists + below], #ids)
-          return {KEYS[below], ids, 1}
-        end
-        redis.call('DEL', KEYS[lists + below])
-      end
-    end
-    return {KEYS[i], redis.call('LPOP', KEYS[i], most)}
-  end
-end
-return false";
-
-/// The order in which lists are popped from when aged heads go first.
-#[derive(Debug, Default)]
-pub(super) struct Order {
-    /// The lists, then the numbers of their aged heads.
-    keys: Vec<String>,
-    /// For each list the place, from 1, of the one whose aged heads go before it; 0 for none.
-    below: Vec<usize>,
-    /// The numbers of aged heads that matter: none where nothing can be raised.
-    aged: Vec<String>,
-}
-
-impl Order {
-    /// The order for a worker that serves `queues`: aged heads go before the class above theirs, where that is served too, and
-    /// first.
-    pub(super) fn new(keys: &Keys, queues: &[QueueName]) -> Self {
-        let below = |place: usize| {
-            let later = queues.iter().enumerate().skip(place + 1);
-            let mut raised = later.filter(|(_, later)| later.class_above().as_ref() == queues.get(place));
-            raised.next().map(|(place, _)| place)
-        };
-        let below: Vec<Option<usize>> = (0..queues.len()).map(below).collect();
-        let lists = queues.iter().map(|queue| keys.list(queue));
-        let heads: Vec<String> = queues.iter().map(|queue| keys.aged_heads(queue)).collect();
-        let aged = below.iter().flatten();
-        Self {
-            aged: aged.filter_map(|place| heads.get(*place)).cloned().collect(),
-            keys: lists.chain(heads.iter().cloned()).collect(),
-            below: below
-                .into_iter()
-                .map(|place| place.map_or(0, |place| place + 1))
-                .collect(),
-        }
-    }
-
-    /// The keys of the numbers of aged heads: none where nothing can be raised.
-    pub(super) fn aged(&self) -> &[String] {
-        &self.aged
-    }
-
-    /// Adds the pop of up to `count` ids.
-    pub(super) fn pop(&self, commands: &mut Pipeline, count: usize) {
-        commands
-            .cmd("EVAL")
-            .arg(POP_AGED_FIRST)
-            .arg(self.keys.len())
-            .arg(&self.keys)
-            .arg(count)
-            .arg(&self.below);
-    }
+/// Returns for each of `queues` the place, from 1, of the queue whose starved heads may go before it: the first of the class
+/// below that is served as well, and later. 0 where there is none.
+pub(super) fn starved_before(queues: &[QueueName]) -> Vec<usize> {
+    let below = |place: usize| {
+        let later = queues.iter().enumerate().skip(place + 1);
+        let mut raised = later.filter(|(_, later)| later.class_above().as_ref() == queues.get(place));
+        raised.next().map_or(0, |(place, _)| place + 1)
+    };
+    (0..queues.len()).map(below).collect()
 }
 
 impl Queue {
@@ -120,16 +51,14 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// For each queue the one whose aged heads go before it.
+    /// For each queue the one whose starved heads go before it.
     fn before(queues: &[&str]) -> Vec<Option<String>> {
         let names: Vec<QueueName> = queues
             .iter()
             .map(|name| QueueName::parse(name).expect("a name"))
             .collect();
-        let order = Order::new(&Keys::new(""), &names);
-        assert_eq!(order.keys.len(), names.len() * 2);
-        let below = order.below.iter();
-        below
+        let places = starved_before(&names).into_iter();
+        places
             .map(|place| place.checked_sub(1).map(|place| names[place].to_string()))
             .collect()
     }

@@ -37,6 +37,41 @@ impl Keys {
         format!("{}aged:{queue}", self.prefix)
     }
 
+    /// LIST of the waiting ids of one task type, filled and popped while `queue` is split. Queue names contain no `:`, so the
+    /// name is unambiguous whatever the task type is called.
+    pub fn type_list(&self, queue: &QueueName, task_name: &str) -> String {
+        format!("{}{task_name}", self.type_lists(queue))
+    }
+
+    /// The beginning of the names of all type lists of `queue`.
+    pub fn type_lists(&self, queue: &QueueName) -> String {
+        format!("{}type:{queue}:", self.prefix)
+    }
+
+    /// STRING: `opening` or `split` while `queue` is split by task type; absent while it is plain.
+    pub fn split(&self, queue: &QueueName) -> String {
+        format!("{}split:{queue}", self.prefix)
+    }
+
+    /// SET: the names of the type lists of `queue` that were filled since it was split.
+    pub fn split_lists(&self, queue: &QueueName) -> String {
+        format!("{}split-lists:{queue}", self.prefix)
+    }
+
+    /// LIST of parked ids: tasks of `queue` whose type no live worker registers. `rq:unroutable:{queue}` with the default
+    /// prefix.
+    pub fn unroutable(&self, queue: &QueueName) -> String {
+        match self.prefix.strip_suffix("queue:") {
+            Some(before) => format!("{before}unroutable:{queue}"),
+            None => format!("{}unroutable:{queue}", self.prefix),
+        }
+    }
+
+    /// STRING: the number of hints of `queue` that should have been removed from its lists and were not found near their ends.
+    pub fn unremoved(&self, queue: &QueueName) -> String {
+        format!("{}unremoved:{queue}", self.prefix)
+    }
+
     /// STRING: which start of Redis the lists were right on; gone when Redis lost its data.
     pub fn mark(&self) -> String {
         format!("{}rebuild:mark", self.prefix)
@@ -47,9 +82,13 @@ impl Keys {
         format!("{}probe:none", self.prefix)
     }
 
-    /// The queue whose list has this key.
-    pub fn queue_of(&self, list: &str) -> Option<QueueName> {
-        QueueName::parse(list.strip_prefix(&self.prefix)?).ok()
+    /// The queue that a list belongs to, and the task type if it is a type list.
+    pub fn read_list<'a>(&self, list: &'a str) -> Option<(QueueName, Option<&'a str>)> {
+        let name = list.strip_prefix(&self.prefix)?;
+        match name.strip_prefix("type:").and_then(|rest| rest.split_once(':')) {
+            Some((queue, task_name)) => Some((QueueName::parse(queue).ok()?, Some(task_name))),
+            None => Some((QueueName::parse(name).ok()?, None)),
+        }
     }
 }
 
@@ -66,12 +105,22 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_found_by_its_list() {
+    fn a_queue_and_a_task_type_are_found_by_their_list() {
         let keys = Keys::new("a:");
+        let low = QueueName::low();
+        assert_eq!(keys.read_list(&keys.list(&low)), Some((low.clone(), None)));
         assert_eq!(
-            keys.queue_of(&keys.list(&QueueName::low())),
-            Some(QueueName::low())
+            keys.read_list(&keys.type_list(&low, "task:backup")),
+            Some((low, Some("task:backup")))
         );
-        assert_eq!(keys.queue_of("b:low_priority"), None);
+        assert_eq!(keys.read_list("b:low_priority"), None);
+    }
+
+    #[test]
+    fn the_list_of_parked_hints_follows_the_prefix() {
+        let name = |prefix: &str| Keys::new(prefix).unroutable(&QueueName::low());
+        assert_eq!(name("rq:queue:"), "rq:unroutable:low_priority");
+        assert_eq!(name("staging:queue:"), "staging:unroutable:low_priority");
+        assert_eq!(name("staging:"), "staging:unroutable:low_priority");
     }
 }

@@ -2,52 +2,146 @@ use std::collections::BTreeMap;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result};
-use crate::task::{QueueName, TaskId};
+use super::{Queue, Result, scripts};
+use crate::task::{Hint, QueueName};
 
-/// That a task waits in a queue.
-pub type Hint = (TaskId, QueueName);
-
-/// Most ids in one push command, so that no command holds Redis up for long.
+/// The maximum number of ids in one push command, so that no command occupies Redis for long.
 const IDS_PER_COMMAND: usize = 5_000;
+/// The maximum number of ids in one call that removes them.
+const IDS_PER_REMOVAL: usize = 256;
 
 impl Queue {
-    /// Puts ids on the tails of their lists, in the order given, in one round trip.
+    /// Puts ids on the tails of their lists, in the order given, and urgent ones on the heads, in one round trip.
     pub async fn push_back(&self, hints: &[Hint]) -> Result<()> {
-        self.push("RPUSH", hints.iter()).await
+        let mut commands = Pipeline::new();
+        self.add_pushes(&mut commands, "RPUSH", hints.iter().filter(|hint| !hint.urgent));
+        self.add_pushes(
+            &mut commands,
+            "LPUSH",
+            hints.iter().rev().filter(|hint| hint.urgent),
+        );
+        self.run_any(&commands).await
     }
 
     /// Puts ids on the heads of their lists, so that the first given is popped first, in one round trip.
     pub async fn push_front(&self, hints: &[Hint]) -> Result<()> {
-        self.push("LPUSH", hints.iter().rev()).await
+        let mut commands = Pipeline::new();
+        self.add_pushes(&mut commands, "LPUSH", hints.iter().rev());
+        self.run_any(&commands).await
     }
 
-    async fn push<'a>(&self, command: &str, hints: impl Iterator<Item = &'a Hint>) -> Result<()> {
-        let mut lists: BTreeMap<&QueueName, Vec<String>> = BTreeMap::new();
-        for (id, queue) in hints {
-            lists.entry(queue).or_default().push(id.to_string());
-        }
-        if lists.is_empty() {
+    /// Sends commands, if there are any.
+    async fn run_any(&self, commands: &Pipeline) -> Result<()> {
+        if commands.is_empty() {
             return Ok(());
         }
+        self.run(commands).await
+    }
+
+    fn add_pushes<'a>(&self, commands: &mut Pipeline, command: &str, hints: impl Iterator<Item = &'a Hint>) {
+        let mut queues: BTreeMap<&QueueName, Vec<&Hint>> = BTreeMap::new();
+        for hint in hints {
+            queues.entry(&hint.queue).or_default().push(hint);
+        }
+        for (queue, hints) in &queues {
+            for chunk in hints.chunks(IDS_PER_COMMAND) {
+                self.add_push(commands, command, queue, chunk);
+            }
+        }
+    }
+
+    /// Adds one push of hints of `queue`.
+    fn add_push(&self, commands: &mut Pipeline, command: &str, queue: &QueueName, hints: &[&Hint]) {
+        let keys = self.keys();
+        let runs: Vec<_> = hints
+            .chunk_by(|a, b| a.task_name == b.task_name)
+            .map(|run| (run[0].task_name.as_deref().unwrap_or_default(), run.len()))
+            .collect();
+        let script = commands
+            .cmd("EVAL")
+            .arg(scripts::PUSH)
+            .arg(3)
+            .arg(keys.list(queue))
+            .arg(keys.split(queue))
+            .arg(keys.split_lists(queue))
+            .arg(command)
+            .arg(keys.type_lists(queue))
+            .arg(runs.len());
+        for (task_name, count) in runs {
+            script.arg(task_name).arg(count);
+        }
+        for hint in hints {
+            script.arg(hint.id.to_string());
+        }
+        script.ignore();
+    }
+
+    /// Removes hints whose tasks no longer wait, in one round trip. It looks near the ends of the lists; the leader finds the
+    /// rest. Hints without a type are left to it as well where their queue is split.
+    pub async fn remove(&self, hints: &[Hint]) -> Result<()> {
+        let mut lists: BTreeMap<(&QueueName, &str), Vec<String>> = BTreeMap::new();
+        for hint in hints {
+            let task_name = hint.task_name.as_deref().unwrap_or_default();
+            lists
+                .entry((&hint.queue, task_name))
+                .or_default()
+                .push(hint.id.to_string());
+        }
+        let keys = self.keys();
         let mut commands = Pipeline::new();
-        for (queue, ids) in &lists {
-            for chunk in ids.chunks(IDS_PER_COMMAND) {
+        for ((queue, task_name), mut ids) in lists {
+            ids.sort_unstable();
+            ids.dedup();
+            for chunk in ids.chunks(IDS_PER_REMOVAL) {
                 commands
-                    .cmd(command)
-                    .arg(self.keys().list(queue))
+                    .cmd("EVAL")
+                    .arg(scripts::remove())
+                    .arg(6)
+                    .arg(keys.list(queue))
+                    .arg(keys.split(queue))
+                    .arg(keys.split_lists(queue))
+                    .arg(keys.type_list(queue, task_name))
+                    .arg(keys.unroutable(queue))
+                    .arg(keys.unremoved(queue))
                     .arg(chunk)
                     .ignore();
             }
         }
-        self.run(&commands).await
+        self.run_any(&commands).await
     }
 
-    /// How many ids each of these lists holds, in the order given.
-    pub async fn depths(&self, queues: &[QueueName]) -> Result<Vec<u64>> {
+    /// Parks hints of tasks whose type no live worker of their queue registers.
+    pub async fn park(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();
-        for queue in queues {
-            commands.cmd("LLEN").arg(self.keys().list(queue));
+        for hint in hints {
+            commands
+                .cmd("RPUSH")
+                .arg(self.keys().unroutable(&hint.queue))
+                .arg(hint.id.to_string())
+                .ignore();
+        }
+        self.run_any(&commands).await
+    }
+
+    /// Returns the length of the main list of each of these queues, in the order given.
+    pub async fn depths(&self, queues: &[QueueName]) -> Result<Vec<u64>> {
+        self.lengths(queues.iter().map(|queue| self.keys().list(queue)))
+            .await
+    }
+
+    /// Returns the number of parked hints of each of these queues, in the order given.
+    pub async fn unroutable(&self, queues: &[QueueName]) -> Result<Vec<u64>> {
+        self.lengths(queues.iter().map(|queue| self.keys().unroutable(queue)))
+            .await
+    }
+
+    async fn lengths(&self, lists: impl Iterator<Item = String>) -> Result<Vec<u64>> {
+        let mut commands = Pipeline::new();
+        for list in lists {
+            commands.cmd("LLEN").arg(list);
+        }
+        if commands.is_empty() {
+            return Ok(Vec::new());
         }
         self.run(&commands).await
     }

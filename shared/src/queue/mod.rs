@@ -1,7 +1,12 @@
-//! Redis, a hint where work waits: lists of task ids, and the word that a running task was cancelled.
+//! Redis: lists of task ids as wake-up hints, and notices that a running task was cancelled.
 //!
 //! Nothing here is the truth. A hint that is lost, repeated or out of order can delay a task and never lose it, so every
 //! failure here is logged and survived. No other module knows a key or a command.
+//!
+//! A queue is *plain* while each of its live workers registers the same task types: its ids are in one list, which is popped
+//! and whose length is the depth. Otherwise it is *split*: each id is also in the list of its task type, and workers pop the
+//! lists of the types that they register, so that none receives a task that it cannot run. Ids of types that no live worker
+//! registers are *parked* in a list of their own.
 
 mod age;
 mod connection;
@@ -9,16 +14,27 @@ mod events;
 pub mod keys;
 mod lists;
 mod pop;
+mod pop_order;
 mod rebuild;
+mod routing;
+mod scripts;
 mod server_check;
+mod sweep;
 
+pub use crate::task::Hint;
 pub use connection::Queue;
 pub use events::Cancellations;
 pub use keys::Keys;
-pub use lists::Hint;
 pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
-pub use rebuild::NewList;
+pub use rebuild::{Adopted, Rebuild};
+pub use routing::{Routing, Split};
 pub use server_check::{ServerCheck, ServerReport};
+pub use sweep::{List, Page};
+
+/// Reads an entry of a list. One that was pushed to the head of a type list begins with `!`.
+fn read_id(entry: &str) -> Option<crate::task::TaskId> {
+    entry.strip_prefix('!').unwrap_or(entry).parse().ok()
+}
 
 /// A command failed, or Redis did not answer in time.
 #[derive(Debug, thiserror::Error)]

@@ -1,20 +1,24 @@
 //! Pops: strict priority, batched, blocking, one round trip.
 //!
-//! A pop in flight happens on the server whether or not anybody waits for it, so its future is never dropped: its reply is
+//! While all queues of a worker are plain, a pop is one `BLMPOP` of their main lists. Once one of them is split by task type, a
+//! script pops from the lists of the worker's own types, and a pop that found nothing blocks on those.
+//!
+//! A pop in flight happens on the server whether or not its reply is awaited, so its future is never dropped: its reply is
 //! awaited, or ended early by an [`Unblocker`]. A connection whose reply did not come in time is closed, not reused.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_redis::Pool;
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{FromRedisValue, Pipeline, RedisError, Value, from_redis_value};
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::age::Order;
 use super::connection::{pool, take_connection};
-use super::{Queue, Result};
+use super::pop_order::PopOrder;
+use super::{Error, Queue, Result};
 use crate::config::RedisConfig;
 use crate::task::{QueueName, TaskId};
 
@@ -22,40 +26,48 @@ use crate::task::{QueueName, TaskId};
 pub const BLOCK_MAX: Duration = Duration::from_secs(1);
 /// How long the client waits for the reply: the server's longest time and a second more.
 const REPLY: Duration = Duration::from_secs(2);
-/// What stands for "no connection" where a client id is expected.
+/// How long a queue is left out whose keys are not lists.
+const LEFT_OUT: Duration = Duration::from_secs(5);
+/// Stands for "no connection" where a client id is expected.
 const NO_CLIENT: i64 = 0;
+/// An entry that is about to be removed from its list.
+const REMOVED: &str = "-";
 
-/// What came from the lists.
+/// The result of a pop.
 #[derive(Debug, Default)]
 pub struct Popped {
-    /// The hints, all of one list, oldest first.
+    /// The hints, all of one queue, oldest first.
     pub ids: Vec<TaskId>,
-    /// The list they came from.
+    /// Their types, where the queue is split.
+    pub task_names: HashMap<TaskId, String>,
+    /// The queue they came from.
     pub queue: Option<QueueName>,
-    /// How many hints were left in all of the lists after the pop, if asked for.
+    /// The number of hints left in the lists after the pop, if asked for.
     pub left: Option<u64>,
-    /// Whether they were taken out of turn because they are aged.
-    pub out_of_turn: bool,
-    /// Whether aged heads are left that could be taken out of turn.
-    pub aged_left: bool,
+    /// Whether they were taken before the class above because they had waited too long.
+    pub starved: bool,
+    /// Whether starved heads are left that could be taken first.
+    pub starved_left: bool,
 }
 
 /// How hints are popped.
 #[derive(Debug, Clone, Copy)]
 enum Pop {
-    /// In the order of the lists, waiting so long for one.
-    InTurn(Duration),
-    /// Aged heads as if one class higher, not waiting.
-    AgedFirst,
+    /// In the order of the lists, waiting this long for one.
+    Blocking(Duration),
+    /// In the order of the lists, or starved heads as if one class higher; not waiting.
+    Now { starved_first: bool },
 }
 
 /// A connection of its own for blocking pops.
 pub struct Popper {
     queue: Arc<Queue>,
     pool: Pool,
-    lists: Vec<String>,
-    /// The order in which aged heads are taken as if they were one class higher.
-    aged_first: Order,
+    /// The queues that were asked for.
+    serving: Vec<QueueName>,
+    /// Queues whose keys are not lists, and until when they are left out.
+    left_out: HashMap<QueueName, Instant>,
+    order: PopOrder,
     connection: Option<MultiplexedConnection>,
     client_id: Arc<AtomicI64>,
 }
@@ -68,27 +80,48 @@ pub struct Unblocker {
 }
 
 impl Popper {
-    /// Prepares pops from `queues`, strictly in this order.
-    pub fn new(queue: Arc<Queue>, config: &RedisConfig, queues: &[QueueName]) -> Result<Self> {
-        let mut popper = Self {
+    /// Prepares pops from `queues`, strictly in this order, for a worker that registers `task_names`.
+    pub fn new(
+        queue: Arc<Queue>,
+        config: &RedisConfig,
+        queues: &[QueueName],
+        task_names: &[String],
+    ) -> Result<Self> {
+        Ok(Self {
             pool: pool(config, REPLY)?,
+            order: PopOrder::new(queue.keys(), queues, task_names),
             queue,
-            lists: Vec::new(),
-            aged_first: Order::default(),
+            serving: queues.to_vec(),
+            left_out: HashMap::new(),
             connection: None,
             client_id: Arc::new(AtomicI64::new(NO_CLIENT)),
-        };
-        popper.serve(queues);
-        Ok(popper)
+        })
     }
 
     /// From now on pops from these queues, strictly in this order.
     pub fn serve(&mut self, queues: &[QueueName]) {
-        self.lists = queues.iter().map(|name| self.queue.keys().list(name)).collect();
-        self.aged_first = Order::new(self.queue.keys(), queues);
+        let expired = self.left_out.values().any(|until| *until <= Instant::now());
+        if self.serving == queues && !expired {
+            return;
+        }
+        self.serving = queues.to_vec();
+        if expired {
+            self.left_out.clear();
+        }
+        self.reorder();
     }
 
-    /// What ends a pop of this connection early.
+    fn reorder(&mut self) {
+        let served: Vec<QueueName> = self
+            .serving
+            .iter()
+            .filter(|name| !self.left_out.contains_key(*name))
+            .cloned()
+            .collect();
+        self.order.serve(self.queue.keys(), &served);
+    }
+
+    /// Returns what ends a pop of this connection early.
     pub fn unblocker(&self) -> Unblocker {
         Unblocker {
             queue: Arc::clone(&self.queue),
@@ -99,22 +132,36 @@ impl Popper {
     /// Pops up to `count` hints of the first list that has any, waiting up to `block` (a second at most) for one. Must not be
     /// cancelled. With `count_left`, also counts what is left, in the same round trip.
     pub async fn pop(&mut self, count: usize, block: Duration, count_left: bool) -> Result<Popped> {
-        self.carry_out(Pop::InTurn(block.min(BLOCK_MAX)), count, count_left)
+        if self.order.any_split() {
+            let now = Pop::Now { starved_first: false };
+            let popped = self.carry_out(now, count, count_left).await?;
+            if popped.queue.is_some() {
+                return Ok(popped);
+            }
+        }
+        let block = Pop::Blocking(block.min(BLOCK_MAX));
+        self.carry_out(block, count, count_left).await
+    }
+
+    /// The same, except that starved heads come as if they were one class higher, and that it does not wait.
+    pub async fn pop_starved_first(&mut self, count: usize, count_left: bool) -> Result<Popped> {
+        self.carry_out(Pop::Now { starved_first: true }, count, count_left)
             .await
     }
 
-    /// The same, only that aged heads come as if they were one class higher, and that it does not wait.
-    pub async fn pop_aged_first(&mut self, count: usize, count_left: bool) -> Result<Popped> {
-        self.carry_out(Pop::AgedFirst, count, count_left).await
-    }
-
-    /// Whether a list is served whose aged heads can be taken out of turn.
+    /// Whether a list is served whose starved heads can be taken before those of another.
     pub fn can_raise(&self) -> bool {
-        !self.aged_first.aged().is_empty()
+        self.order.can_raise()
     }
 
     async fn carry_out(&mut self, pop: Pop, count: usize, count_left: bool) -> Result<Popped> {
-        let answer = self.try_pop(pop, count, count_left).await;
+        let mut answer = self.try_pop(pop, count, count_left).await;
+        if let Err(error) = &answer
+            && error.is_wrong_type()
+            && self.leave_out_broken().await?
+        {
+            answer = self.try_pop(pop, count, count_left).await;
+        }
         if answer.is_err() {
             self.client_id.store(NO_CLIENT, Ordering::Relaxed);
             self.connection = None;
@@ -122,77 +169,114 @@ impl Popper {
         answer
     }
 
+    /// Leaves out queues whose keys are not lists, so that the others go on; says whether there were any and others are left.
+    async fn leave_out_broken(&mut self) -> Result<bool> {
+        let lists = self.order.lists();
+        let mut commands = Pipeline::new();
+        for (list, _) in &lists {
+            commands.cmd("TYPE").arg(list);
+        }
+        let types: Vec<String> = self.queue.run(&commands).await?;
+        let mut found = false;
+        for ((list, queue), kind) in lists.into_iter().zip(types) {
+            if kind == "list" || kind == "none" {
+                continue;
+            }
+            error!(
+                key = list,
+                holds = kind,
+                "the key of a queue is not a list; its tasks are found by polling until the key is deleted"
+            );
+            self.left_out.insert(queue, Instant::now() + LEFT_OUT);
+            found = true;
+        }
+        self.reorder();
+        Ok(found && !self.order.is_empty())
+    }
+
     async fn try_pop(&mut self, pop: Pop, count: usize, count_left: bool) -> Result<Popped> {
         let mut connection = self.connect().await?;
         let commands = self.commands(pop, count, count_left);
         let answers: Vec<Value> = commands.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
-        let mut popped = match next::<Option<Vec<Value>>>(&mut answers)? {
-            Some(popped) => self.read(popped)?,
-            None => Popped::default(),
+        let mut popped = match pop {
+            Pop::Blocking(_) => self.read_blocking(next(&mut answers)?)?,
+            Pop::Now { .. } => self.read_script(next(&mut answers)?)?,
         };
-        if count_left {
+        if let Pop::Blocking(_) = pop
+            && count_left
+        {
             let mut left = 0;
-            for _ in &self.lists {
+            for _ in 0..self.order.len() {
                 left += next::<u64>(&mut answers)?;
             }
             popped.left = Some(left);
         }
-        if self.can_raise() {
-            let aged: Vec<Option<String>> = next(&mut answers)?;
-            let counts = aged
-                .iter()
-                .flatten()
-                .filter_map(|count| count.parse::<i64>().ok());
-            popped.aged_left = counts.max() > Some(0);
-        }
+        let told: Vec<Option<String>> = next(&mut answers)?;
+        popped.starved_left = self.order.note(&told);
         Ok(popped)
     }
 
-    /// The pop, and with it in one round trip what else is asked for.
+    /// The pop, and in the same round trip what else is asked for.
     fn commands(&self, pop: Pop, count: usize, count_left: bool) -> Pipeline {
         let mut commands = Pipeline::new();
         match pop {
-            Pop::InTurn(block) => {
-                commands
-                    .cmd("BLMPOP")
-                    .arg(block.as_secs_f64())
-                    .arg(self.lists.len())
-                    .arg(&self.lists)
-                    .arg("LEFT")
-                    .arg("COUNT")
-                    .arg(count);
+            Pop::Blocking(block) => {
+                self.order.add_blocking_pop(&mut commands, block, count);
+                if count_left {
+                    self.order.add_lengths(&mut commands);
+                }
             }
-            Pop::AgedFirst => self.aged_first.pop(&mut commands, count),
+            Pop::Now { starved_first } => self.order.add_pop(&mut commands, count, starved_first),
         }
-        if count_left {
-            for list in &self.lists {
-                commands.cmd("LLEN").arg(list);
-            }
-        }
-        if self.can_raise() {
-            commands.cmd("MGET").arg(self.aged_first.aged());
-        }
+        self.order.add_states(&mut commands);
         commands
     }
 
-    /// Reads what was popped: the list, its ids, and a third entry if they were taken out of turn.
-    fn read(&self, popped: Vec<Value>) -> Result<Popped> {
-        let out_of_turn = popped.len() > 2;
-        let mut popped = popped.into_iter();
-        let (list, texts): (String, Vec<String>) = (next(&mut popped)?, next(&mut popped)?);
-        let ids: Vec<TaskId> = texts.iter().filter_map(|text| text.parse().ok()).collect();
-        if ids.len() < texts.len() {
-            warn!(
-                list,
-                skipped = texts.len() - ids.len(),
-                "the list holds entries that are no task ids"
-            );
-        }
+    /// Reads the reply of `BLMPOP`: a list and its entries.
+    fn read_blocking(&self, reply: Option<(String, Vec<String>)>) -> Result<Popped> {
+        let Some((list, entries)) = reply else {
+            return Ok(Popped::default());
+        };
+        let Some((queue, task_name)) = self.queue.keys().read_list(&list) else {
+            return Ok(Popped::default());
+        };
+        let ids = read_ids(&list, &entries);
+        let named = task_name.map(|name| ids.iter().map(|id| (*id, name.to_owned())).collect());
         Ok(Popped {
             ids,
-            queue: self.queue.keys().queue_of(&list),
-            out_of_turn,
+            task_names: named.unwrap_or_default(),
+            queue: Some(queue),
+            ..Popped::default()
+        })
+    }
+
+    /// Reads the reply of the script: the states of the queues, then what was popped, if anything.
+    fn read_script(&self, reply: Vec<Value>) -> Result<Popped> {
+        let mut reply = reply.into_iter().skip(1);
+        let Some(list) = next::<Option<String>>(&mut reply)? else {
+            return Ok(Popped {
+                left: Some(0),
+                ..Popped::default()
+            });
+        };
+        let entries: Vec<String> = next(&mut reply)?;
+        let left: u64 = next(&mut reply)?;
+        let runs: Vec<String> = next(&mut reply)?;
+        let mut names = runs
+            .chunks_exact(2)
+            .flat_map(|run| std::iter::repeat_n(&run[0], run[1].parse().unwrap_or_default()));
+        let task_names = entries
+            .iter()
+            .filter_map(|entry| Some((entry.parse().ok(), names.next()?.clone())))
+            .filter_map(|(id, name)| Some((id?, name)))
+            .collect();
+        Ok(Popped {
+            ids: read_ids(&list, &entries),
+            task_names,
+            queue: self.queue.keys().read_list(&list).map(|(queue, _)| queue),
+            left: Some(left),
+            starved: next::<Option<i64>>(&mut reply)?.is_some(),
             ..Popped::default()
         })
     }
@@ -213,16 +297,40 @@ impl Popper {
     }
 }
 
+/// Reads the entries of a list. An entry that was pushed to the head of a type list begins with `!`.
+fn read_ids(list: &str, entries: &[String]) -> Vec<TaskId> {
+    let known = entries.iter().filter(|entry| *entry != REMOVED);
+    let ids: Vec<TaskId> = known.clone().filter_map(|entry| super::read_id(entry)).collect();
+    let skipped = known.count() - ids.len();
+    if skipped > 0 {
+        warn!(list, skipped, "skipped list entries that are not task ids");
+    }
+    ids
+}
+
 /// Reads the next of the answers.
 fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T> {
     let answer = answers.next().unwrap_or(Value::Nil);
     Ok(from_redis_value(answer).map_err(RedisError::from)?)
 }
 
+impl Error {
+    /// Whether a key holds another type than the command needs.
+    pub(super) fn is_wrong_type(&self) -> bool {
+        match self {
+            Self::Connect(_) => false,
+            Self::Command(error) => match error.clone().into_server_errors() {
+                Some(answers) => answers.iter().any(|(_, answer)| answer.code() == "WRONGTYPE"),
+                None => false,
+            },
+        }
+    }
+}
+
 impl std::fmt::Debug for Popper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Popper")
-            .field("lists", &self.lists)
+            .field("serving", &self.serving)
             .finish_non_exhaustive()
     }
 }

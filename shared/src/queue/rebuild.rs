@@ -1,35 +1,46 @@
-//! A list made anew beside the one in use, which it then replaces in one step.
+//! Lists that are made from the table beside those in use, which they then replace in one step.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result};
+use super::{List, Queue, Result, scripts};
 use crate::task::{QueueName, TaskId};
 
-/// How long an unfinished list is kept: whoever made it is gone by then.
+/// How long an unfinished list is kept: its maker is gone by then.
 const UNFINISHED: Duration = Duration::from_mins(10);
 
-/// A list in the making.
+/// New lists of a queue.
 #[derive(Debug)]
-pub struct NewList<'a> {
-    queue: &'a Queue,
-    list: String,
-    unfinished: String,
+pub struct Rebuild<'a> {
+    redis: &'a Queue,
+    queue: &'a QueueName,
+    maker: &'a str,
+    /// The lists in use that are to be replaced, and the task types that have one among them.
+    lists: BTreeSet<String>,
+    types: BTreeSet<String>,
+}
+
+/// The lists that took the place of type lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// The number of ids that were pushed meanwhile and kept: some of them may no longer wait.
+    pub merged: u64,
+    /// Whether a list was too long for that, so that what was pushed to it meanwhile is lost.
+    pub lost: bool,
 }
 
 impl Queue {
-    /// Begins a new list for `queue`; `maker` tells it from what others make at the same time.
-    pub async fn begin_list(&self, queue: &QueueName, maker: &str) -> Result<NewList<'_>> {
-        let new = NewList {
-            queue: self,
-            list: self.keys().list(queue),
-            unfinished: self.keys().unfinished_list(queue, maker),
-        };
-        let mut command = Pipeline::new();
-        command.cmd("DEL").arg(&new.unfinished).ignore();
-        self.run::<()>(&command).await?;
-        Ok(new)
+    /// Begins new lists for `queue`; `maker` distinguishes them from what others make at the same time.
+    pub fn begin_rebuild<'a>(&'a self, queue: &'a QueueName, maker: &'a str) -> Rebuild<'a> {
+        Rebuild {
+            redis: self,
+            queue,
+            maker,
+            lists: BTreeSet::new(),
+            types: BTreeSet::new(),
+        }
     }
 
     /// Whether the lists are those that [`Self::mark_lists`] saw last: Redis was neither emptied nor restarted nor replaced since.
@@ -55,16 +66,12 @@ impl Queue {
         self.run(&command).await
     }
 
-    /// The hints in the list of `queue` from the place `first` on, which counts from 0.
-    pub async fn hints_from(&self, queue: &QueueName, first: usize) -> Result<Vec<TaskId>> {
+    /// Returns the ids in a list from the place `first` on, which counts from 0.
+    pub async fn ids_from(&self, list: List<'_>, first: usize) -> Result<Vec<TaskId>> {
         let mut command = Pipeline::new();
-        command
-            .cmd("LRANGE")
-            .arg(self.keys().list(queue))
-            .arg(first)
-            .arg(-1);
-        let (texts,): (Vec<String>,) = self.run(&command).await?;
-        Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+        command.cmd("LRANGE").arg(self.key_of(list)).arg(first).arg(-1);
+        let (entries,): (Vec<String>,) = self.run(&command).await?;
+        Ok(entries.iter().filter_map(|entry| super::read_id(entry)).collect())
     }
 }
 
@@ -76,33 +83,95 @@ fn run_id(info: &str) -> &str {
         .trim()
 }
 
-impl NewList<'_> {
-    /// Puts ids on the tail of the new list.
-    pub async fn add(&self, ids: &[TaskId]) -> Result<()> {
+impl Rebuild<'_> {
+    /// Puts ids on the tail of the new list that is to replace `list`.
+    pub async fn add(&mut self, list: List<'_>, ids: &[TaskId]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
+        let in_use = self.redis.key_of(list);
+        let new = self.unfinished(&in_use);
         let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let mut commands = Pipeline::new();
-        commands.cmd("RPUSH").arg(&self.unfinished).arg(texts).ignore();
+        // what an earlier attempt of this maker left is not to be mixed in
+        if !self.lists.contains(&in_use) {
+            commands.cmd("DEL").arg(&new).ignore();
+        }
+        commands.cmd("RPUSH").arg(&new).arg(texts).ignore();
         commands
             .cmd("EXPIRE")
-            .arg(&self.unfinished)
+            .arg(&new)
             .arg(UNFINISHED.as_secs())
             .ignore();
-        self.queue.run(&commands).await
+        self.redis.run::<()>(&commands).await?;
+        if let List::Type(_, task_name) = list {
+            self.types.insert(task_name.to_owned());
+        }
+        self.lists.insert(in_use);
+        Ok(())
     }
 
-    /// Puts the new list, which must hold something, in the place of the one in use.
-    pub async fn replace(self) -> Result<()> {
+    /// Returns the task types that have a new list.
+    pub fn types(&self) -> &BTreeSet<String> {
+        &self.types
+    }
+
+    /// Puts the new main list and the new list of parked hints in the place of those in use. Without parked hints the list in use
+    /// is deleted.
+    pub async fn replace(&self) -> Result<()> {
         let mut commands = Pipeline::new();
         commands.atomic();
-        commands.cmd("PERSIST").arg(&self.unfinished).ignore();
-        commands
-            .cmd("RENAME")
-            .arg(&self.unfinished)
-            .arg(&self.list)
-            .ignore();
-        self.queue.run(&commands).await
+        for list in [List::Main(self.queue), List::Unroutable(self.queue)] {
+            let in_use = self.redis.key_of(list);
+            if self.lists.contains(&in_use) {
+                let new = self.unfinished(&in_use);
+                commands.cmd("PERSIST").arg(&new).ignore();
+                commands.cmd("RENAME").arg(&new).arg(&in_use).ignore();
+            } else if let List::Unroutable(_) = list {
+                commands.cmd("DEL").arg(&in_use).ignore();
+            }
+        }
+        self.redis.run(&commands).await
+    }
+
+    /// Puts the new type lists, and the new list of parked hints, in the place of those in use; the queue is split from now on.
+    pub async fn adopt(&self) -> Result<Adopted> {
+        self.replace().await?;
+        let keys = self.redis.keys();
+        let in_use: BTreeMap<&str, String> = self
+            .types
+            .iter()
+            .map(|name| (name.as_str(), keys.type_list(self.queue, name)))
+            .collect();
+        let pairs = in_use
+            .values()
+            .flat_map(|list| [self.unfinished(list), list.clone()]);
+        let fixed = [
+            keys.list(self.queue),
+            keys.split(self.queue),
+            keys.split_lists(self.queue),
+        ];
+        let keys: Vec<String> = fixed.into_iter().chain(pairs).collect();
+        let mut command = Pipeline::new();
+        command
+            .cmd("EVAL")
+            .arg(scripts::adopt())
+            .arg(keys.len())
+            .arg(keys);
+        let ((merged, lost),): ((u64, u64),) = self.redis.run(&command).await?;
+        Ok(Adopted {
+            merged,
+            lost: lost > 0,
+        })
+    }
+
+    fn unfinished(&self, in_use: &str) -> String {
+        let kind = in_use
+            .strip_prefix(&self.redis.keys().type_lists(self.queue))
+            .unwrap_or(in_use);
+        format!(
+            "{}:{kind}",
+            self.redis.keys().unfinished_list(self.queue, self.maker)
+        )
     }
 }

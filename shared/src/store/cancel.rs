@@ -3,13 +3,13 @@
 use sqlx::PgExecutor;
 
 use super::Result;
-use crate::task::{Run, TaskId, TaskStatus};
+use crate::task::{Hint, QueueName, Run, TaskId, TaskStatus};
 
 /// What a request to cancel met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It waited, and is cancelled now.
-    Now,
+    /// It waited, and is cancelled now. If it was pending, its hint is the caller's to remove.
+    Now(Option<Hint>),
     /// It runs, and is told to stop; it ends cancelled whatever its handler returns.
     ToldToStop,
     /// It had already ended, in this state.
@@ -38,7 +38,7 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
     let alive = sqlx::query!(
         r#"
         WITH found AS MATERIALIZED (
-            SELECT id, status, runs, worker_id, started_at, cancel_requested_at
+            SELECT id, status, runs, worker_id, started_at, cancel_requested_at, task_name, queue
               FROM tasks
              WHERE id = $1
                FOR NO KEY UPDATE
@@ -74,7 +74,7 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
               FROM found f
              WHERE f.id IN (SELECT id FROM told UNION ALL SELECT id FROM gone)
         )
-        SELECT status AS "status: TaskStatus" FROM found
+        SELECT status AS "status: TaskStatus", task_name, queue AS "queue: QueueName" FROM found
         "#,
         id as _,
         actor,
@@ -84,7 +84,8 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
     Ok(alive.map(|row| match row.status {
         TaskStatus::Running => Cancelled::ToldToStop,
         status if status.is_terminal() => Cancelled::AlreadyOver(status),
-        _ => Cancelled::Now,
+        TaskStatus::Pending => Cancelled::Now(Some(Hint::new(id, row.queue, row.task_name))),
+        _ => Cancelled::Now(None),
     }))
 }
 

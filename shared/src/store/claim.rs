@@ -12,7 +12,10 @@ use super::Result;
 use crate::task::limits::SUSPECT_CRASHES;
 use crate::task::{QueueName, Run, TaskId};
 
-/// Who claims, and what it can run.
+/// The number of rows of a queue that one poll looks at: those that the worker cannot run are passed over.
+const WINDOW: i64 = 1_000;
+
+/// The claiming worker and its capabilities.
 #[derive(Debug, Clone)]
 pub struct Claimant<'a> {
     /// The worker's id.
@@ -21,7 +24,7 @@ pub struct Claimant<'a> {
     pub queues: &'a [QueueName],
     /// The task types it has registered.
     pub task_names: &'a [String],
-    /// Whether it runs a suspect now: a suspect must not bring innocents down, nor hide behind them, so a worker runs one at a time.
+    /// Whether it runs a suspect now: a worker runs one at a time, so that a crash can be attributed to it.
     pub holds_suspect: bool,
 }
 
@@ -52,19 +55,53 @@ pub struct Claimed {
     pub traceparent: Option<String>,
     /// When it was last put on its list.
     pub enqueued_at: DateTime<Utc>,
+    /// Since when it could have run: its creation, or the time at which it was due.
+    pub due_at: DateTime<Utc>,
     /// When this run began, by Postgres's clock.
     pub started_at: DateTime<Utc>,
 }
 
-/// The answer to a claim. There always is one, but a plain claim that took nothing tells nothing.
+/// A pending task whose type the claiming worker does not register. It stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misrouted {
+    /// The task.
+    pub id: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its type.
+    pub task_name: String,
+    /// Whether a live worker serves its queue and registers its type.
+    pub routable: bool,
+}
+
+/// A place in the order of a queue: when a task was enqueued, and its id.
+pub type Place = (DateTime<Utc>, TaskId);
+
+/// A poll of the table for pending rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Poll<'a> {
+    /// The maximum number of tasks to claim.
+    pub limit: i64,
+    /// How long rows must have been pending, in seconds: the hints of younger ones may still be on their way.
+    pub min_age_seconds: f64,
+    /// For each of the claimant's queues the place behind which to look; `None` is the beginning.
+    pub after: &'a [Option<Place>],
+}
+
+/// The answer to a claim. There always is one, but a fast-path claim that took nothing reports nothing else either.
 #[derive(Debug, Default)]
 pub struct Claim {
     /// Whether the worker's row says that it lives. If not, nothing was claimed.
     pub worker_is_alive: bool,
-    /// Which of the worker's queues are paused. Nothing was claimed from them.
+    /// The worker's queues that are paused. Nothing was claimed from them.
     pub paused: HashSet<QueueName>,
     /// What was claimed.
     pub tasks: Vec<Claimed>,
+    /// Pending rows of types that the worker does not register.
+    pub misrouted: Vec<Misrouted>,
+    /// Queues in which a poll looked at as many rows as it may, some of them of types that the worker does not register, and
+    /// the places where it stopped.
+    pub stopped_at: Vec<(QueueName, Place)>,
 }
 
 /// One row of the answer: the facts about the worker, and a task if one was claimed.
@@ -84,14 +121,20 @@ struct Row {
     correlation_id: Option<String>,
     traceparent: Option<String>,
     enqueued_at: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
     started_at: Option<DateTime<Utc>>,
+    routable: Option<bool>,
+    stopped_queues: Option<Vec<QueueName>>,
+    stopped_times: Option<Vec<DateTime<Utc>>>,
+    stopped_ids: Option<Vec<TaskId>>,
 }
 
-/// The claim, around the part that picks and locks pending rows. That part sees `me` and `paused` and gives
-/// (id, row, known, suspect). Rows are found again by where they lie: their lock keeps them there, and a row that
-/// somebody changed just before the lock is left alone like one that is locked.
+/// The claim, around the part that picks and locks pending rows. That part sees `me` and `paused` and defines `stopped`, giving
+/// (queue, `enqueued_at`, id), and `locked`, giving (id, row, `task_name`, queue, known, suspect). Rows are found again by their
+/// physical place: their lock keeps them there, and a row that was changed just before the lock is left alone like one that is
+/// locked.
 macro_rules! claim_rows {
-    ($locked:tt, $claimant:expr, $source:expr) => {
+    ($locked:tt, $claimant:expr, $($source:expr),+) => {
         sqlx::query_as!(
             Row,
             r#"
@@ -103,60 +146,75 @@ macro_rules! claim_rows {
                 SELECT array_agg(name) AS names
                   FROM queues
                  WHERE paused_at IS NOT NULL AND name = ANY ($2::text[])
-            ), locked AS MATERIALIZED (
-            "# + $locked
-                + r#"
-            ), judged AS NOT MATERIALIZED (
-                SELECT row, known AND (NOT suspect
-                                       OR (NOT $6 AND id = (SELECT id FROM locked WHERE known AND suspect LIMIT 1)))
-                            AS taken
+            ), "# + $locked
+                + r#", judged AS NOT MATERIALIZED (
+                SELECT row, NOT suspect OR (NOT $5 AND id = (SELECT id FROM locked WHERE known AND suspect LIMIT 1)) AS taken
                   FROM locked
+                 WHERE known
             ), claimed AS (
                 UPDATE tasks t
                    SET status = 'running', runs = t.runs + 1, worker_id = $1, started_at = now(), updated_at = now()
                  -- an array, here and below: a join could be planned as a scan (see `store`)
                  WHERE t.ctid = ANY (ARRAY (SELECT row FROM judged WHERE taken))
                 RETURNING t.id, t.runs, t.task_name, t.queue, t.parameters, t.metadata, t.attempts, t.max_attempts, t.crash_count,
-                          t.timeout_seconds, t.correlation_id, t.traceparent, t.enqueued_at, t.started_at
-            ), put_off AS (
+                          t.timeout_seconds, t.correlation_id, t.traceparent, t.enqueued_at, t.started_at,
+                          CASE WHEN t.run_at IS NULL THEN t.enqueued_at ELSE GREATEST(t.run_at, t.created_at) END AS due_at
+            ), deferred AS (
                 UPDATE tasks t
                    SET status = 'scheduled', run_at = now() + make_interval(secs => 1 + 4 * random()),
                        updated_at = now()
                  WHERE t.ctid = ANY (ARRAY (SELECT row FROM judged WHERE NOT taken))
+            ), answer AS (
+                SELECT id, runs, task_name, queue, parameters::text AS parameters, metadata::text AS metadata, attempts,
+                       max_attempts, crash_count >= $4 AS suspect, timeout_seconds, correlation_id, traceparent, enqueued_at,
+                       due_at, started_at, NULL::boolean AS routable
+                  FROM claimed
+                 UNION ALL
+                SELECT l.id, NULL, l.task_name, l.queue, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                       EXISTS (SELECT FROM workers w
+                                WHERE w.status = 'alive' AND l.queue = ANY (w.queues) AND l.task_name = ANY (w.task_names))
+                  FROM locked l
+                 WHERE NOT l.known
             )
             SELECT me.alive AS "alive!", paused.names AS "paused?: Vec<QueueName>",
-                   c.id AS "id?: TaskId", c.runs AS "runs?", c.task_name AS "task_name?",
-                   c.queue AS "queue?: QueueName", c.parameters::text AS parameters, c.metadata::text AS metadata,
-                   c.attempts AS "attempts?", c.max_attempts AS "max_attempts?", c.crash_count >= $5 AS suspect,
-                   c.timeout_seconds AS "timeout_seconds?", c.correlation_id AS "correlation_id?", c.traceparent,
-                   c.enqueued_at, c.started_at
-              FROM me CROSS JOIN paused LEFT JOIN claimed c ON true
+                   a.id AS "id?: TaskId", a.runs AS "runs?", a.task_name AS "task_name?", a.queue AS "queue?: QueueName",
+                   a.parameters, a.metadata, a.attempts AS "attempts?", a.max_attempts AS "max_attempts?", a.suspect,
+                   a.timeout_seconds AS "timeout_seconds?", a.correlation_id AS "correlation_id?", a.traceparent,
+                   a.enqueued_at, a.due_at, a.started_at, a.routable,
+                   (SELECT array_agg(s.queue) FROM stopped s) AS "stopped_queues: Vec<QueueName>",
+                   (SELECT array_agg(s.enqueued_at) FROM stopped s) AS "stopped_times: Vec<DateTime<Utc>>",
+                   (SELECT array_agg(s.id) FROM stopped s) AS "stopped_ids: Vec<TaskId>"
+              FROM me CROSS JOIN paused LEFT JOIN answer a ON true
             "#,
             $claimant.worker_id,
             $claimant.queues as _,
             $claimant.task_names,
-            $source,
             SUSPECT_CRASHES,
             $claimant.holds_suspect,
+            $($source),+
         )
     };
 }
 
-/// Claims those of `ids` that are pending and that this worker can run now. Of the rest, pending rows of a type it does not
-/// know, and suspects beside the one it may run, are put off for 1 to 5 s, counting nothing: straight back on the list they
-/// would spin. A row that somebody else has locked loses its hint; the net finds it.
+/// Claims those of `ids` that are pending and that this worker can run now. Pending rows of a type that it does not register are
+/// reported and stay as they are. Suspects beside the one that it may run are deferred for 1 to 5 s, counting nothing: straight
+/// back on the list they would spin. A row that another session has locked loses its hint; the polling fallback finds it.
 ///
 /// Commits asynchronously: a claim that is lost with a crash of Postgres only runs its tasks again.
 pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[TaskId]) -> Result<Claim> {
     let rows = claim_rows!(
         r#"
-                SELECT id, ctid AS row, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
+            stopped AS (
+                SELECT NULL::text AS queue, NULL::timestamptz AS enqueued_at, NULL::uuid AS id WHERE false
+            ), locked AS MATERIALIZED (
+                SELECT id, ctid AS row, task_name, queue, task_name = ANY ($3::text[]) AS known, crash_count >= $4 AS suspect
                   FROM tasks
                  -- as text, so that the index of pending rows, which holds the whole backlog, does not tempt the planner
-                 WHERE id = ANY ($4::uuid[]) AND status::text = 'pending'
+                 WHERE id = ANY ($6::uuid[]) AND status::text = 'pending'
                    AND (SELECT alive FROM me) AND queue <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
                  ORDER BY id
                    FOR NO KEY UPDATE SKIP LOCKED
+            )
         "#,
         claimant,
         ids as _
@@ -166,27 +224,46 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
     Ok(read(rows))
 }
 
-/// The net: claims up to `limit` pending rows without any hint, in the order of the worker's queues, in each the oldest first.
-/// Otherwise like [`claim`].
-pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, limit: i64) -> Result<Claim> {
+/// The polling fallback: claims pending rows of the worker's types without any hint, in the order of its queues, in each the
+/// oldest first. It looks at 1,000 rows of each queue at most. Otherwise like [`claim`].
+pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, poll: Poll<'_>) -> Result<Claim> {
+    let place = |place: &Option<Place>| place.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, TaskId::MIN));
+    let (times, ids): (Vec<DateTime<Utc>>, Vec<TaskId>) = poll.after.iter().map(place).unzip();
     let rows = claim_rows!(
         r#"
-                SELECT oldest.id, oldest.row, oldest.known, oldest.suspect
-                  FROM UNNEST($2::text[]) AS q(name)
+            seen AS MATERIALIZED (
+                SELECT q.place, q.name AS queue, oldest.*
+                  FROM UNNEST($2::text[], $8::timestamptz[], $9::uuid[]) WITH ORDINALITY AS q(name, after_time, after_id, place)
                  CROSS JOIN LATERAL (
-                           -- the outer limit stops the scan, so that rows of later queues are not even locked
-                           SELECT id, ctid AS row, task_name = ANY ($3::text[]) AS known, crash_count >= $5 AS suspect
+                           SELECT id, ctid AS row, enqueued_at, task_name = ANY ($3::text[]) AS known
                              FROM tasks
-                            WHERE queue = q.name AND status = 'pending'
+                            WHERE queue = q.name AND status = 'pending' AND (enqueued_at, id) > (q.after_time, q.after_id)
+                              AND enqueued_at <= now() - make_interval(secs => $7)
                             ORDER BY enqueued_at, id
-                            LIMIT $4
-                              FOR NO KEY UPDATE SKIP LOCKED
+                            LIMIT $10
                        ) AS oldest
                  WHERE (SELECT alive FROM me) AND q.name <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
-                 LIMIT $4
+            ), stopped AS (
+                SELECT DISTINCT ON (place) queue, enqueued_at, id
+                  FROM seen
+                 WHERE place IN (SELECT place FROM seen GROUP BY place HAVING count(*) = $10 AND NOT bool_and(known))
+                 ORDER BY place, enqueued_at DESC, id DESC
+            ), locked AS MATERIALIZED (
+                SELECT id, ctid AS row, task_name, queue, true AS known, crash_count >= $4 AS suspect
+                  FROM tasks
+                 WHERE ctid = ANY (ARRAY (SELECT row FROM seen WHERE known)) AND status = 'pending'
+                 ORDER BY array_position($2::text[], queue), enqueued_at, id
+                 -- the limit stops the locking, so that rows of later queues are not even locked
+                 LIMIT $6
+                   FOR NO KEY UPDATE SKIP LOCKED
+            )
         "#,
         claimant,
-        limit
+        poll.limit,
+        poll.min_age_seconds,
+        &times,
+        &ids as _,
+        WINDOW
     )
     .fetch_all(db)
     .await?;
@@ -198,8 +275,22 @@ fn read(rows: Vec<Row>) -> Claim {
     for row in rows {
         claim.worker_is_alive = row.alive;
         claim.paused.extend(row.paused.into_iter().flatten());
+        if let (Some(queues), Some(times), Some(ids)) =
+            (row.stopped_queues, row.stopped_times, row.stopped_ids)
+        {
+            claim.stopped_at = queues.into_iter().zip(times.into_iter().zip(ids)).collect();
+        }
         // one row comes back even when nothing was claimed; its task is empty
         let Some(id) = row.id else { continue };
+        if let Some(routable) = row.routable {
+            claim.misrouted.push(Misrouted {
+                id,
+                queue: row.queue.unwrap_or_else(QueueName::default_class),
+                task_name: row.task_name.unwrap_or_default(),
+                routable,
+            });
+            continue;
+        }
         claim.tasks.push(Claimed {
             run: Run {
                 task: id,
@@ -216,6 +307,7 @@ fn read(rows: Vec<Row>) -> Claim {
             correlation_id: row.correlation_id.unwrap_or_default(),
             traceparent: row.traceparent,
             enqueued_at: row.enqueued_at.unwrap_or_default(),
+            due_at: row.due_at.unwrap_or_default(),
             started_at: row.started_at.unwrap_or_default(),
         });
     }

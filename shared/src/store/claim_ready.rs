@@ -42,6 +42,7 @@ pub async fn claim_ready(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: 
         RETURNING t.id AS "id: TaskId", t.runs, t.task_name, t.queue AS "queue: QueueName", t.parameters::text AS "parameters!",
                   t.metadata::text AS "metadata!", t.attempts, t.max_attempts, t.timeout_seconds, t.correlation_id, t.traceparent,
                   t.enqueued_at AS "enqueued_at!", t.started_at AS "started_at!",
+                  CASE WHEN t.run_at IS NULL THEN t.enqueued_at ELSE GREATEST(t.run_at, t.created_at) END AS "due_at!",
                   (SELECT names FROM paused) AS "paused: Vec<QueueName>"
         "#,
         claimant.worker_id,
@@ -67,6 +68,7 @@ fn read(mut rows: Vec<Taken>) -> Claim {
         worker_is_alive: !rows.is_empty(),
         paused: paused.into_iter().flatten().collect(),
         tasks: rows.into_iter().map(Claimed::from).collect(),
+        ..Claim::default()
     }
 }
 
@@ -90,6 +92,7 @@ struct Taken {
     correlation_id: String,
     traceparent: Option<String>,
     enqueued_at: DateTime<Utc>,
+    due_at: DateTime<Utc>,
     started_at: DateTime<Utc>,
     paused: Option<Vec<QueueName>>,
 }
@@ -112,6 +115,7 @@ impl From<Taken> for Claimed {
             correlation_id: row.correlation_id,
             traceparent: row.traceparent,
             enqueued_at: row.enqueued_at,
+            due_at: row.due_at,
             started_at: row.started_at,
         }
     }

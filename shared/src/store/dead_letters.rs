@@ -62,6 +62,8 @@ pub struct Taken {
     pub id: TaskId,
     /// Its queue.
     pub queue: QueueName,
+    /// Its type.
+    pub task_name: String,
     /// Whether it was changed; if not, another live task holds its idempotency key.
     pub done: bool,
 }
@@ -213,8 +215,8 @@ pub async fn retry_batch(
         ), revived AS (
             UPDATE tasks t
                SET status = 'pending', attempts = 0, crash_count = 0, reason = NULL, error = NULL, progress = NULL,
-                   worker_id = NULL, started_at = NULL, cancel_requested_at = NULL, enqueued_at = now(),
-                   updated_at = now()
+                   worker_id = NULL, started_at = NULL, cancel_requested_at = NULL, run_at = NULL,
+                   enqueued_at = now(), updated_at = now()
               FROM batch b
              WHERE t.id = b.id AND (b.idempotency_key IS NULL OR b.id IN (SELECT task_id FROM retaken))
             RETURNING t.id, t.task_name, t.queue
@@ -225,7 +227,7 @@ pub async fn retry_batch(
             INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
             SELECT id, 'dead_letter', 'pending', 'retried', $10 FROM revived
         )
-        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", r.id IS NOT NULL AS "done!"
+        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", b.task_name, r.id IS NOT NULL AS "done!"
           FROM batch b LEFT JOIN revived r USING (id)
          ORDER BY b.id
         "#,
@@ -267,7 +269,7 @@ pub async fn purge_batch(
             INSERT INTO task_events (task_id, from_status, to_status, run, attempt, reason, error, actor)
             SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $9 FROM gone
         )
-        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", g.id IS NOT NULL AS "done!"
+        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", b.task_name, g.id IS NOT NULL AS "done!"
           FROM batch b LEFT JOIN gone g USING (id)
          ORDER BY b.id
         "#,

@@ -22,7 +22,7 @@ const NO_PRIVILEGE: &str = "42501";
 const NO_SCHEMA: &str = "3F000";
 
 /// The migrations that this build carries.
-pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// A migration, and what the database has of it.
 #[derive(Debug, Clone)]

@@ -29,6 +29,7 @@ pub mod dead_letters;
 pub mod end_runs;
 pub mod explain;
 mod fault;
+pub mod fleet;
 pub mod gauges;
 pub mod history;
 pub mod insert;

@@ -4,13 +4,13 @@ use sqlx::PgExecutor;
 
 use super::Result;
 use super::records::{earliest_end, status_of};
-use crate::task::{QueueName, TaskId, TaskStatus};
+use crate::task::{Hint, QueueName, TaskId, TaskStatus};
 
 /// What a request to retry met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retried {
-    /// It is pending again, in this queue; its hint is the caller's to push.
-    Pending(QueueName),
+    /// It is pending again; its hint is the caller's to push.
+    Pending(Hint),
     /// It is in a state from which there is no retry.
     WrongState(TaskStatus),
     /// Another live task holds its idempotency key; which one, unless it ended this very moment.
@@ -27,7 +27,7 @@ pub async fn retry(
     actor: &str,
     key_ttl_seconds: f64,
 ) -> Result<Retried> {
-    let queue = sqlx::query_scalar!(
+    let revived = sqlx::query!(
         r#"
         WITH dead AS MATERIALIZED (
             SELECT id, task_name, idempotency_key, request_fingerprint, status
@@ -89,7 +89,9 @@ pub async fn retry(
             INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
             SELECT id, status, 'pending', 'retried', $4 FROM free
         )
-        SELECT queue AS "queue!: QueueName" FROM revived UNION ALL SELECT queue FROM moved
+        SELECT task_name AS "task_name!", queue AS "queue!: QueueName" FROM revived
+         UNION ALL
+        SELECT task_name, queue FROM moved
         "#,
         id as _,
         earliest_end(id),
@@ -98,8 +100,8 @@ pub async fn retry(
     )
     .fetch_optional(db)
     .await?;
-    match queue {
-        Some(queue) => Ok(Retried::Pending(queue)),
+    match revived {
+        Some(row) => Ok(Retried::Pending(Hint::new(id, row.queue, row.task_name))),
         None => why_not(db, id).await,
     }
 }

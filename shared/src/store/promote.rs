@@ -5,12 +5,12 @@ use std::time::Duration;
 use sqlx::PgExecutor;
 
 use super::Result;
-use crate::task::{QueueName, TaskId};
+use crate::task::{Hint, QueueName, TaskId};
 
-/// Makes up to `limit` due tasks pending and returns them, oldest id first: their hints are the caller's to push.
+/// Makes up to `limit` due tasks pending and returns their hints, oldest id first, for the caller to push.
 ///
-/// Harmless in pairs: rows that another server promotes are skipped.
-pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<(TaskId, QueueName)>> {
+/// Safe to run on two servers at once: rows that another one promotes are skipped.
+pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Hint>> {
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
@@ -25,15 +25,17 @@ pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<(TaskId,
                SET status = 'pending', enqueued_at = now(), updated_at = now()
               FROM due d
              WHERE t.id = d.id
-            RETURNING t.id, t.queue
+            RETURNING t.id, t.queue, t.task_name, t.priority
         )
-        SELECT id AS "id: TaskId", queue AS "queue: QueueName" FROM promoted ORDER BY id
+        SELECT id AS "id: TaskId", queue AS "queue: QueueName", task_name, priority FROM promoted ORDER BY id
         "#,
         limit,
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.queue)).collect())
+    let rows = rows.into_iter();
+    let hints = rows.map(|row| Hint::new(row.id, row.queue, row.task_name).with_priority(row.priority));
+    Ok(hints.collect())
 }
 
 /// How long until the next task is due; zero if one is, nothing if none waits.

@@ -4,6 +4,7 @@ use sqlx::PgExecutor;
 
 use super::Result;
 use crate::task::QueueName;
+use crate::task::limits::QUEUES;
 
 /// A queue as Postgres sees it.
 #[derive(Debug, Clone)]
@@ -31,6 +32,47 @@ pub async fn declare(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<()>
     .execute(db)
     .await
     .map(drop)
+}
+
+/// The result of declaring one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Declared {
+    /// It is new.
+    Created,
+    /// It was declared before.
+    Existed,
+    /// There are [`QUEUES`] already.
+    TooMany,
+}
+
+/// Declares the queue `name`, unless there are too many. Calls that run at once may each add one beyond the limit.
+pub async fn create(db: impl PgExecutor<'_>, name: &QueueName) -> Result<Declared> {
+    let created = sqlx::query_scalar!(
+        r#"
+        INSERT INTO queues AS q (name)
+        SELECT $1::text
+         WHERE EXISTS (SELECT FROM queues WHERE name = $1) OR (SELECT count(*) FROM queues) < $2
+            -- an update that changes nothing returns the row, where DO NOTHING would not
+            ON CONFLICT (name) DO UPDATE SET name = q.name
+        RETURNING xmax = 0 AS "created!"
+        "#,
+        name as _,
+        i64::try_from(QUEUES).unwrap_or(i64::MAX),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(match created {
+        Some(true) => Declared::Created,
+        Some(false) => Declared::Existed,
+        None => Declared::TooMany,
+    })
+}
+
+/// Returns the declared queues in the order of their names.
+pub async fn names(db: impl PgExecutor<'_>) -> Result<Vec<QueueName>> {
+    sqlx::query_scalar!(r#"SELECT name AS "name: QueueName" FROM queues ORDER BY name"#)
+        .fetch_all(db)
+        .await
 }
 
 /// The state of the queues `names`, in that order. A worker silent for longer than `timeout_seconds` does not count as live.

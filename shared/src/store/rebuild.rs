@@ -1,5 +1,7 @@
 //! What a list should hold: the pending rows of its queue, oldest first.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
@@ -12,13 +14,44 @@ const ON_THEIR_WAY_SECONDS: f64 = 2.0;
 /// The place of a row in its queue.
 pub type Place = (DateTime<Utc>, TaskId);
 
-/// Whether more than `hints` rows of `queue` have been pending for longer than hints take. Counts no further than it must.
-pub async fn has_more_than(db: impl PgExecutor<'_>, queue: &QueueName, hints: i64) -> Result<bool> {
-    sqlx::query_scalar!(
+/// A pending row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The task.
+    pub id: TaskId,
+    /// Its type.
+    pub task_name: String,
+    /// When it was last put on its list.
+    pub enqueued_at: DateTime<Utc>,
+}
+
+impl Pending {
+    /// Returns its place in its queue.
+    pub fn place(&self) -> Place {
+        (self.enqueued_at, self.id)
+    }
+}
+
+/// The number of pending rows of a queue, compared with the number of its hints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Comparison {
+    /// More rows have been pending for longer than hints take.
+    pub lacks: bool,
+    /// There are fewer pending rows.
+    pub exceeds: bool,
+}
+
+/// Compares the pending rows of `queue` with a number of hints. Counts no further than it must.
+pub async fn compare(db: impl PgExecutor<'_>, queue: &QueueName, hints: i64) -> Result<Comparison> {
+    sqlx::query_as!(
+        Comparison,
         r#"
-        SELECT count(*) > $2 AS "more!"
-          FROM (SELECT FROM tasks
-                 WHERE queue = $1 AND status = 'pending' AND enqueued_at <= now() - make_interval(secs => $3)
+        SELECT count(*) FILTER (WHERE enqueued_at <= now() - make_interval(secs => $3)) > $2 AS "lacks!",
+               count(*) < $2 AS "exceeds!"
+          FROM (SELECT enqueued_at
+                  FROM tasks
+                 WHERE queue = $1 AND status = 'pending'
+                 ORDER BY enqueued_at
                  LIMIT $2::bigint + 1) AS pending
         "#,
         queue.as_str(),
@@ -27,6 +60,26 @@ pub async fn has_more_than(db: impl PgExecutor<'_>, queue: &QueueName, hints: i6
     )
     .fetch_one(db)
     .await
+}
+
+/// Returns which of `ids` are pending in `queue`, with their types. At most 2,000 ids: more would be planned as a scan.
+pub async fn still_pending(
+    db: impl PgExecutor<'_>,
+    queue: &QueueName,
+    ids: &[TaskId],
+) -> Result<HashMap<TaskId, String>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT id AS "id: TaskId", task_name
+          FROM tasks
+         WHERE id = ANY ($1::uuid[]) AND queue = $2 AND status::text = 'pending'
+        "#,
+        ids as _,
+        queue.as_str(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.task_name)).collect())
 }
 
 /// Postgres's time.
@@ -43,11 +96,12 @@ pub async fn pending_after(
     after: Option<Place>,
     until: Option<DateTime<Utc>>,
     limit: i64,
-) -> Result<Vec<Place>> {
+) -> Result<Vec<Pending>> {
     let (time, id) = after.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, TaskId::MIN));
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        Pending,
         r#"
-        SELECT enqueued_at AS "enqueued_at!", id AS "id: TaskId"
+        SELECT enqueued_at AS "enqueued_at!", id AS "id: TaskId", task_name
           FROM tasks
          WHERE queue = $1 AND status = 'pending' AND (enqueued_at, id) > ($2, $3)
            AND enqueued_at <= COALESCE($4, 'infinity'::timestamptz)
@@ -61,6 +115,5 @@ pub async fn pending_after(
         limit,
     )
     .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.enqueued_at, row.id)).collect())
+    .await
 }

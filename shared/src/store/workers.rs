@@ -48,8 +48,8 @@ pub struct WorkerRecord {
 /// Enters a worker.
 pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size, liveness_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size, liveness_key, pops_by_type)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true)",
         worker.id,
         worker.hostname,
         worker.pid,

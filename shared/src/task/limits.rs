@@ -26,6 +26,8 @@ pub const PROGRESS_BYTES: usize = 16 * 1024;
 pub const ERROR_BYTES: usize = 16 * 1024;
 /// Most tasks in one batch request.
 pub const BATCH_TASKS: usize = 10_000;
+/// The maximum number of declared queues.
+pub const QUEUES: usize = 1_000;
 /// For how many days totals are kept: a year, and a month to compare with that of the year before.
 pub const TOTALS_DAYS: i32 = 400;
 /// Runs lost with their worker from which on a task is a suspect, and runs alone.

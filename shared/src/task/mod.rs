@@ -1,11 +1,13 @@
 //! The pure core: what a task is and which steps it may take. No I/O, no clock but the one that ids are made from.
 
+mod hint;
 mod id;
 pub mod limits;
 pub mod priority;
 pub mod retry;
 pub mod state;
 
+pub use hint::Hint;
 pub use id::TaskId;
 pub use priority::{Priority, QueueName};
 pub use state::TaskStatus;

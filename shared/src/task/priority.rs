@@ -37,6 +37,11 @@ impl QueueName {
         }
     }
 
+    /// Returns the queue that `text` is an alias of.
+    pub fn of_alias(text: &str) -> Option<Self> {
+        Self::parse(text).ok().filter(|name| name.as_str() != text)
+    }
+
     /// `high_priority`: priorities above 5.
     pub fn high() -> Self {
         Self("high_priority".into())
@@ -81,6 +86,27 @@ impl QueueName {
     }
 }
 
+/// The maximum number of declared names that a text lists.
+const LISTED_MAX: usize = 50;
+
+/// Returns what is wrong with a queue that is not among `declared`, and how to declare it; the sentence's subject is the
+/// caller's.
+pub fn undeclared<'a>(declared: impl IntoIterator<Item = &'a str>) -> String {
+    let mut declared = declared.into_iter();
+    let names: Vec<&str> = declared.by_ref().take(LISTED_MAX).collect();
+    let more = declared.count();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!(
+        "is not a declared queue; declare it with `tasker queue create NAME`, POST /queues or EXTRA_QUEUES; \
+         declared queues: {}{more}",
+        names.join(", ")
+    )
+}
+
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -122,6 +148,27 @@ mod tests {
         assert_eq!(classes[2].class_above().as_ref(), Some(&classes[1]));
         let extra = QueueName::parse("team.mail").expect("a name");
         assert_eq!(extra.class_above(), None);
+    }
+
+    #[test]
+    fn an_alias_is_told_from_a_name() {
+        assert_eq!(QueueName::of_alias("low"), Some(QueueName::low()));
+        for text in ["low_priority", "lows", "Low"] {
+            assert_eq!(QueueName::of_alias(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_declared_queues_is_cut_and_counted() {
+        let name = |number| QueueName::parse(&format!("q{number}")).expect("a name");
+        let names: Vec<QueueName> = (0..60).map(name).collect();
+        let text = undeclared(names.iter().map(QueueName::as_str));
+        assert!(text.ends_with("q48, q49 and 10 more"), "{text}");
+        let classes = QueueName::classes();
+        assert!(
+            undeclared(classes.iter().map(QueueName::as_str))
+                .ends_with("high_priority, default, low_priority")
+        );
     }
 
     #[test]

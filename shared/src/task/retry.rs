@@ -15,16 +15,26 @@ pub struct Backoff {
     pub cap: Duration,
 }
 
+/// Retries of a task type that sets none. With the default backoff they take four hours on average and eight and a half at
+/// most, which is longer than most outages of what a handler calls.
+pub const DEFAULT_MAX_RETRIES: u32 = 10;
+
 impl Default for Backoff {
     fn default() -> Self {
         Self {
-            base: Duration::from_secs(1),
-            cap: Duration::from_hours(1),
+            base: Duration::from_secs(30),
+            cap: Duration::from_hours(6),
         }
     }
 }
 
 impl Backoff {
+    /// The backoff of tasks that fail quickly and for good: seconds at first. The built-in task types have it.
+    pub const QUICK: Self = Self {
+        base: Duration::from_secs(1),
+        cap: Duration::from_hours(1),
+    };
+
     /// The wait after `ended` attempts (1 after the first): uniform over 0 to `base` · 2^(`ended` − 1), at most `cap`.
     /// `jitter` is a random number of 0 to 1.
     pub fn delay(&self, ended: u32, jitter: f64) -> Duration {
@@ -127,6 +137,25 @@ mod tests {
     fn the_longest_wait_doubles_up_to_the_cap() {
         let longest: Vec<u64> = (1..=8).map(|ended| BACKOFF.delay(ended, 1.0).as_secs()).collect();
         assert_eq!(longest, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn the_default_retries_span_hours_and_the_quick_ones_seconds() {
+        let span = |backoff: Backoff, retries: u32, jitter: f64| -> u64 {
+            (1..=retries)
+                .map(|ended| backoff.delay(ended, jitter).as_secs())
+                .sum()
+        };
+        let hours = |jitter| span(Backoff::default(), DEFAULT_MAX_RETRIES, jitter) / 3600;
+        assert_eq!((hours(0.5), hours(1.0)), (4, 8));
+        assert_eq!(span(Backoff::QUICK, 3, 1.0), 7);
+        let longest: Vec<u64> = (1..=12)
+            .map(|ended| Backoff::default().delay(ended, 1.0).as_secs())
+            .collect();
+        assert_eq!(
+            longest,
+            [30, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 21600, 21600]
+        );
     }
 
     #[test]

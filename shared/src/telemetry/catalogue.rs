@@ -171,7 +171,7 @@ metrics! {
     Counter tasker_http_handshakes_failed_total [] Server "Handshakes of TLS that failed or took too long."
 
     // operators
-    Counter tasker_operator_actions_total [action] Server "Tasks that operators acted on: `cancel`, `retry`, `purge`; queues: `pause`, `resume`."
+    Counter tasker_operator_actions_total [action] Server "Tasks that operators acted on: `cancel`, `retry`, `purge`; queues: `create`, `pause`, `resume`."
 
     // the leader and its duties
     Gauge leader_status [instance] Server "1 while this server leads, else 0; `instance` is its host."
@@ -251,6 +251,7 @@ metrics! {
     Gauge tasker_build_info [component version] All "1; the labels tell what runs."
     Gauge tasker_runtime_tasks [] All "Tasks of the asynchronous runtime that are alive."
     Gauge tasker_runtime_threads [] All "Its worker threads."
+    Counter tasker_log_lines_dropped_total [] All "Log lines that were dropped because nothing read standard output fast enough."
     Counter tasker_spans_total [stage] All "Spans for the collector: `ended`, `exported`, `failed`; what is missing waits or was dropped."
     Counter process_cpu_seconds_total [] All "Processor time of user and system, in whole seconds."
     Gauge process_resident_memory_bytes [] All "Resident memory."

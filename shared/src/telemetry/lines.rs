@@ -1,4 +1,4 @@
-//! The shape of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same word in the field
+//! The shape of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same tag in the field
 //! `component`.
 
 use std::fmt;
@@ -11,29 +11,33 @@ use tracing_subscriber::fmt::{FmtContext, layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Component;
+use super::stdout::{self, LinesGuard};
 use crate::config::LogFormat;
 
-/// The layer that writes lines to stdout.
-pub(super) fn lines<S>(component: Component, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+/// The layer that writes lines to stdout, and what writes the last of them.
+pub(super) fn lines<S>(
+    component: Component,
+    format: LogFormat,
+) -> (Box<dyn Layer<S> + Send + Sync>, LinesGuard)
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    match format {
+    let (writer, guard) = stdout::writer();
+    let lines: Box<dyn Layer<S> + Send + Sync> = match format {
         LogFormat::Pretty => {
             let inner = Format::default();
-            Box::new(
-                layer()
-                    .with_ansi(colours)
-                    .event_format(Prefixed { component, inner }),
-            )
+            let lines = layer().with_ansi(colours).with_writer(writer);
+            Box::new(lines.event_format(Prefixed { component, inner }))
         }
         LogFormat::Json => {
             let inner = Format::default().json().flatten_event(true);
-            let lines = layer().with_ansi(colours).fmt_fields(JsonFields::new());
+            let lines = layer().with_ansi(colours).with_writer(writer);
+            let lines = lines.fmt_fields(JsonFields::new());
             Box::new(lines.event_format(Labelled { component, inner }))
         }
-    }
+    };
+    (lines, guard)
 }
 
 /// Writes `[COMPONENT] ` before each line of `inner`.
@@ -82,7 +86,7 @@ where
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         match line.strip_prefix('{') {
             Some(rest) => {
-                write!(writer, "{{\"component\":\"{}\",{rest}", self.component.as_str())
+                write!(writer, "{{\"component\":\"[{}]\",{rest}", self.component.as_str())
             }
             None => writer.write_str(&line),
         }
@@ -153,7 +157,7 @@ mod tests {
             tracing::info!(n = 1, "hello");
         });
         let line: serde_json::Value = serde_json::from_str(&sink.text()).expect("JSON");
-        assert_eq!(line["component"], "ORCHESTRATION");
+        assert_eq!(line["component"], "[ORCHESTRATION]");
         assert_eq!((&line["message"], &line["n"]), (&"hello".into(), &1.into()));
         assert_eq!(line["span"]["task_id"], "t1");
         assert_eq!(line["span"]["correlation_id"], "c1");

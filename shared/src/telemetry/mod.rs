@@ -4,6 +4,7 @@ mod catalogue;
 mod lines;
 mod process;
 mod prometheus;
+mod stdout;
 pub mod traces;
 
 use metrics_exporter_prometheus::BuildError;
@@ -16,6 +17,7 @@ use crate::config::LogConfig;
 pub use catalogue::{Kind, METRICS, Metric, Shown};
 pub use process::{hostname, show_pool};
 pub use prometheus::Metrics;
+use stdout::LinesGuard;
 pub use traces::Traces;
 
 /// Which part of Tasker a process is.
@@ -54,21 +56,41 @@ pub enum TelemetryError {
     Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The log lines and spans that are on their way. Dropped, it writes the lines that wait, for little more than a second.
+#[derive(Debug)]
+#[must_use = "the last lines and spans are sent by `flush`"]
+pub struct Logging {
+    traces: Traces,
+    _lines: LinesGuard,
+}
+
+impl Logging {
+    /// Sends the spans that have ended, for a few seconds at most, and then writes the lines that wait.
+    pub async fn flush(self) {
+        self.traces.flush().await;
+    }
+}
+
 /// Sets up log lines for the whole process, and spans where a collector is named.
-pub fn init_logging(component: Component, config: &LogConfig) -> Result<Traces, TelemetryError> {
+pub fn init_logging(component: Component, config: &LogConfig) -> Result<Logging, TelemetryError> {
     let filter = filter(&config.filter)?;
     let Some(collector) = &config.collector else {
-        let subscriber = registry()
-            .with(lines::lines(component, config.format))
-            .with(filter);
+        let (lines, guard) = lines::lines(component, config.format);
+        let subscriber = registry().with(lines).with(filter);
         subscriber.try_init().map_err(TelemetryError::Logging)?;
-        return Ok(Traces::default());
+        return Ok(Logging {
+            traces: Traces::default(),
+            _lines: guard,
+        });
     };
     let (spans, traces) = traces::start(component, collector)?;
-    let lines = lines::lines(component, config.format).with_filter(filter);
-    let subscriber = registry().with(lines).with(spans);
+    let (lines, guard) = lines::lines(component, config.format);
+    let subscriber = registry().with(lines.with_filter(filter)).with(spans);
     subscriber.try_init().map_err(TelemetryError::Logging)?;
-    Ok(traces)
+    Ok(Logging {
+        traces,
+        _lines: guard,
+    })
 }
 
 /// What is logged, spans for the collector never.

@@ -8,7 +8,7 @@ use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 use sqlx::PgPool;
 
-use super::Component;
+use super::{Component, stdout};
 
 /// When this process started, in seconds since 1970.
 static STARTED: LazyLock<Option<f64>> = LazyLock::new(|| {
@@ -66,6 +66,7 @@ pub(super) fn begin(component: Component) {
 /// Shows the process and its asynchronous runtime as they are now.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(super) fn show() {
+    stdout::show_dropped();
     if let Some(stat) = Stat::read() {
         #[expect(
             clippy::cast_possible_truncation,

@@ -27,6 +27,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// The content type of the text for `GET /metrics`.
+    pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
     /// Installs the recorder behind the macros of the `metrics` crate, once in a process, and describes what `component` shows.
     pub fn install(component: Component) -> Result<Self, TelemetryError> {
         let handle = builder().map_err(TelemetryError::Metrics)?.install_recorder();

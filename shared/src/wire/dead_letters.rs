@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-/// Which dead letters are meant; what is left out does not narrow, so that `{}` means all of them.
+/// The dead letters that are meant; a field that is left out does not narrow. A request to act on them needs one of
+/// `task_name`, `queue`, `reason` and `before`, or `all`, unless it only counts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterFilter {
@@ -23,6 +24,12 @@ pub struct DeadLetterFilter {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = DateTime<Utc>, required = false)]
     pub before: Option<String>,
+    /// Act on every dead letter where no other field narrows.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub all: bool,
+    /// Only count.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
 }
 
 /// What a retry of many dead letters came to.
@@ -54,4 +61,9 @@ pub struct DeadLettersPurged {
 /// Reads a field that may be left out, and is no null: a client's empty variable must not widen what it asks to purge.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }

@@ -12,8 +12,8 @@ mod workers;
 use serde::Serializer;
 
 pub use dead_letters::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetried};
-pub use problem::{Problem, ProblemPointer};
-pub use queues::{QueueInfo, QueueScaling, Queues};
+pub use problem::{Problem, ProblemDescription, ProblemPointer};
+pub use queues::{QueueInfo, QueueRequest, QueueScaling, Queues};
 pub use sign_in::{AccessToken, ApiKey, ApiKeyCreated, ApiKeyRequest, ApiKeys};
 pub use tasks::{
     BatchSubmitted, Explanation, History, HistoryEvent, Reason, Submitted, Task, TaskPage, TaskResult,

@@ -34,6 +34,20 @@ pub struct QueueInfo {
     pub workers: i64,
 }
 
+/// A queue to declare.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueRequest {
+    /// Its name; no alias of another.
+    #[schema(
+        pattern = "^[a-z0-9][a-z0-9_.-]{0,63}$",
+        min_length = 1,
+        max_length = 64,
+        example = "team.mail"
+    )]
+    pub name: String,
+}
+
 /// How many workers a queue needs.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueueScaling {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, Task, TaskError};
 
 /// A task that goes through records.
@@ -63,7 +64,7 @@ struct Report {
 }
 
 pub(super) fn task() -> Task {
-    Task::new("example_data_processing", run)
+    retried_quickly(Task::new("example_data_processing", run), RETRIES)
         .description("Goes through 100, 500 or 1,000 records and reports progress")
         .timeout(Duration::from_mins(10))
 }

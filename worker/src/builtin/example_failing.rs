@@ -1,6 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::builtin::retried_quickly;
 use crate::{Context, Task, TaskError};
 
 /// A task that fails on demand.
@@ -29,9 +30,8 @@ struct Report {
 }
 
 pub(super) fn task() -> Task {
-    Task::new("example_failing", run)
+    retried_quickly(Task::new("example_failing", run), 2)
         .description("Fails, unless told not to: shows retries and dead letters")
-        .max_retries(2)
 }
 
 async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {

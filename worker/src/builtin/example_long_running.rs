@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, Task, TaskError};
 
 /// Time between progress reports.
@@ -38,7 +39,7 @@ struct Report {
 }
 
 pub(super) fn task() -> Task {
-    Task::new("example_long_running", run)
+    retried_quickly(Task::new("example_long_running", run), RETRIES)
         .description("Takes `duration` seconds, reports progress, heeds cancellation")
         .timeout(Duration::from_mins(5))
 }

@@ -11,8 +11,18 @@ mod noop;
 mod service;
 
 use tasker_shared::config::WorkerConfig;
+use tasker_shared::task::retry::Backoff;
 
 use crate::task::Task;
+
+/// Retries of most built-in types.
+const RETRIES: u32 = 3;
+
+/// Sets retries that are over within seconds: what these tasks show or call is there or it is not.
+fn retried_quickly(task: Task, retries: u32) -> Task {
+    let Backoff { base, cap } = Backoff::QUICK;
+    task.max_retries(retries).backoff(base, cap)
+}
 
 /// All built-in task types; those that `config` has to allow only where it does.
 pub fn all(config: &WorkerConfig) -> Vec<Task> {
@@ -29,4 +39,24 @@ pub fn all(config: &WorkerConfig) -> Vec<Task> {
         tasks.push(service::task(config.service_commands.clone()));
     }
     tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_types_keep_their_few_quick_retries() {
+        for task in [
+            noop::task(),
+            echo::task(),
+            example_long_running::task(),
+            example_data_processing::task(),
+            http_request::task(tasker_shared::config::AllowList::default()),
+        ] {
+            assert_eq!((task.max_retries, task.backoff), (3, Backoff::QUICK), "{task:?}");
+        }
+        let failing = example_failing::task();
+        assert_eq!((failing.max_retries, failing.backoff), (2, Backoff::QUICK));
+    }
 }

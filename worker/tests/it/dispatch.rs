@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_shared::store::insert::NewTask;
-use tasker_shared::task::{QueueName, TaskStatus};
+use tasker_shared::task::{Hint, QueueName, TaskStatus};
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, RegistryError, RunError, Task, TaskError};
 use tokio::sync::{Notify, Semaphore};
@@ -158,14 +158,11 @@ async fn a_hint_that_comes_twice_or_for_nothing_runs_nothing_twice(db: PgPool) {
     let system = System::new(db);
     let order = Arc::default();
     let id = system.submit(with("note", &json!(1))).await;
-    let hint = (id, QueueName::default_class());
-    let gone = (
-        tasker_shared::task::TaskId::generate(),
-        QueueName::default_class(),
-    );
+    let hint = |id| Hint::new(id, QueueName::default_class(), "note");
+    let gone = hint(tasker_shared::task::TaskId::generate());
     system
         .queue
-        .push_back(&[hint.clone(), gone, hint])
+        .push_back(&[hint(id), gone, hint(id)])
         .await
         .expect("hints can be pushed");
     let _worker = system.worker(vec![noting(&order)], &[]);

@@ -9,7 +9,7 @@ use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::promote::promote;
 use tasker_shared::store::records::{TaskRecord, get};
-use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_shared::task::{Hint, TaskId, TaskStatus};
 use tasker_testkit::{TestQueue, a_task, eventually};
 use tasker_worker::{RunError, Task, Worker, WorkerConfig, builtin};
 use tokio::task::JoinHandle;
@@ -79,7 +79,7 @@ impl System {
         let hints: Vec<_> = tasks
             .iter()
             .filter(|task| inserted.status(task) == Some(TaskStatus::Pending))
-            .map(|task| (task.id, task.queue.clone()))
+            .map(|task| Hint::new(task.id, task.queue.clone(), &*task.task_name))
             .collect();
         self.queue.push_back(&hints).await.expect("hints can be pushed");
         tasks.iter().map(|task| task.id).collect()
@@ -122,8 +122,13 @@ impl RunningWorker {
     }
 
     /// Asks the worker to stop and waits until it has.
-    pub(crate) async fn stop(mut self) -> Result<(), RunError> {
+    pub(crate) async fn stop(self) -> Result<(), RunError> {
         self.shutdown.soft().cancel();
+        self.ended().await
+    }
+
+    /// Waits until the worker has ended.
+    pub(crate) async fn ended(mut self) -> Result<(), RunError> {
         tokio::time::timeout(SOON, &mut self.ended)
             .await
             .expect("the worker stops")

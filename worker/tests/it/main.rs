@@ -10,6 +10,7 @@ mod net;
 mod outages;
 mod outcomes;
 mod pause;
+mod queues;
 mod recovery;
 mod service;
 mod shutdown;

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions as _, PgPool};
 use tasker_shared::config::RedisConfig;
 use tasker_shared::queue::Queue;
 use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::task::{QueueName, TaskId, TaskStatus};
+use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port};
 use tasker_worker::{Context, Task, TaskError};
 use tokio::sync::Semaphore;
@@ -57,7 +57,7 @@ async fn assert_lists_are_drained(system: &System, queue: &Queue) {
     insert(&system.db, &[task], 60.0).await.expect("inserted");
     let default = [QueueName::default_class()];
     queue
-        .push_back(&[(id, default[0].clone())])
+        .push_back(&[Hint::new(id, default[0].clone(), "noop")])
         .await
         .expect("pushed");
     system.until(id, TaskStatus::Completed).await;

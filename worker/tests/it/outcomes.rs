@@ -107,7 +107,12 @@ async fn a_panic_is_that_attempts_failure_and_the_worker_goes_on(db: PgPool) {
             })
             .await;
         let task = system.until(id, TaskStatus::DeadLetter).await;
-        assert_eq!(task.error.as_deref(), Some("the handler panicked: out of cheese"));
+        let error = task.error.expect("an error");
+        assert!(error.starts_with("the handler panicked at "), "{error}");
+        assert!(
+            error.contains("outcomes.rs:") && error.ends_with(": out of cheese"),
+            "{error}"
+        );
         assert_eq!((task.attempts, task.crash_count), (2, 0));
     }
     let id = system.submit(with("double", &json!(1))).await;

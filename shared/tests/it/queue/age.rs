@@ -11,8 +11,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// What a pop that takes aged heads first brings: ids, and whether they came out of turn.
 async fn pop(popper: &mut Popper, count: usize) -> (Vec<TaskId>, bool) {
-    let got = popper.pop_aged_first(count, true).await.expect("popped");
-    (got.ids, got.out_of_turn)
+    let got = popper.pop_starved_first(count, true).await.expect("popped");
+    (got.ids, got.starved)
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn whoever_does_not_serve_both_classes_raises_nothing() {
     let mut without_default = queue.popper(&[high, low]);
     let got = without_default.pop(1, BLOCK_MAX, false).await.expect("popped");
     assert_eq!(
-        (got.ids, got.out_of_turn, got.aged_left),
+        (got.ids, got.starved, got.starved_left),
         (ids(&late[..1]), false, false)
     );
 }
@@ -70,8 +70,8 @@ async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
     let mut popper = queue.popper(&[high, default.clone(), low]);
     let aged_left = async |popper: &mut Popper| {
         let got = popper.pop(1, BLOCK_MAX, false).await.expect("popped");
-        assert!(!got.out_of_turn);
-        got.aged_left
+        assert!(!got.starved);
+        got.starved_left
     };
     assert!(!aged_left(&mut popper).await);
     let publish = async |count, ttl| {
@@ -80,8 +80,8 @@ async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
     };
     publish(2, LONG).await;
     assert!(aged_left(&mut popper).await);
-    let got = popper.pop_aged_first(9, false).await.expect("popped");
-    assert_eq!((got.ids.len(), got.out_of_turn, got.aged_left), (2, true, false));
+    let got = popper.pop_starved_first(9, false).await.expect("popped");
+    assert_eq!((got.ids.len(), got.starved, got.starved_left), (2, true, false));
     publish(1, LONG).await;
     publish(0, LONG).await;
     assert!(!aged_left(&mut popper).await);

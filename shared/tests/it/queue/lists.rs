@@ -3,11 +3,13 @@ use tasker_shared::task::{QueueName, TaskId};
 use tasker_testkit::TestQueue;
 
 pub(crate) fn hints(queue: &QueueName, count: usize) -> Vec<Hint> {
-    (0..count).map(|_| (TaskId::generate(), queue.clone())).collect()
+    (0..count)
+        .map(|_| Hint::new(TaskId::generate(), queue.clone(), "echo"))
+        .collect()
 }
 
 pub(crate) fn ids(hints: &[Hint]) -> Vec<TaskId> {
-    hints.iter().map(|(id, _)| *id).collect()
+    hints.iter().map(|hint| hint.id).collect()
 }
 
 #[tokio::test]
@@ -32,15 +34,15 @@ async fn one_push_fills_many_lists_each_in_its_order() {
     let classes = QueueName::classes();
     let mut mixed: Vec<Hint> = Vec::new();
     for n in 0..12_003 {
-        mixed.push((TaskId::generate(), classes[n % 3].clone()));
+        mixed.push(Hint::new(TaskId::generate(), classes[n % 3].clone(), "echo"));
     }
     queue.push_back(&mixed).await.expect("pushed");
     assert_eq!(queue.depths(&classes).await.expect("depths"), [4001, 4001, 4001]);
     for class in &classes {
         let wanted: Vec<TaskId> = mixed
             .iter()
-            .filter(|(_, q)| q == class)
-            .map(|(id, _)| *id)
+            .filter(|hint| hint.queue == *class)
+            .map(|hint| hint.id)
             .collect();
         let got = queue
             .popper(std::slice::from_ref(class))

@@ -3,3 +3,4 @@ mod events;
 mod lists;
 mod outage;
 mod pop;
+mod routing;

@@ -5,7 +5,7 @@ use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::history::events;
 use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::operator_retry::retry;
-use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{
@@ -45,7 +45,8 @@ async fn a_task_that_waits_is_cancelled_at_once(db: PgPool) {
         (retried, TaskStatus::RetryScheduled, 1),
         (waiting, TaskStatus::Waiting, 0),
     ] {
-        assert_eq!(ask(&db, id).await, Cancelled::Now, "{from}");
+        let hint = (from == TaskStatus::Pending).then(|| Hint::new(id, QueueName::default_class(), "echo"));
+        assert_eq!(ask(&db, id).await, Cancelled::Now(hint), "{from}");
         let record = record(&db, id).await;
         assert_eq!(
             (record.status, record.attempts),
@@ -116,7 +117,7 @@ async fn of_a_cancel_and_a_claim_at_once_neither_loses_the_task(db: PgPool) {
                 .find(|task| task.run.task == id)
                 .map(|task| task.run);
             match answer {
-                Cancelled::Now => assert_eq!(run, None, "it was cancelled and ran"),
+                Cancelled::Now(_) => assert_eq!(run, None, "it was cancelled and ran"),
                 Cancelled::ToldToStop => assert!(told.contains(&run.expect("it ran")), "it was not told"),
                 other => panic!("{other:?}"),
             }
@@ -160,7 +161,7 @@ async fn a_cancel_while_an_operator_retries_never_calls_a_live_task_over(db: PgP
     let cancelling = join_all((0..4).map(async |_| {
         for _ in 0..150 {
             match ask(&wide, id).await {
-                Cancelled::Now | Cancelled::AlreadyOver(TaskStatus::Cancelled) => {}
+                Cancelled::Now(_) | Cancelled::AlreadyOver(TaskStatus::Cancelled) => {}
                 other => panic!("{other:?}"),
             }
         }

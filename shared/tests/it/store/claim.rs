@@ -1,18 +1,17 @@
 use std::collections::{HashMap, HashSet};
 
-use chrono::TimeDelta;
 use futures_util::future::join_all;
 use sqlx::PgPool;
-use tasker_shared::store::claim::{Claimant, claim};
+use tasker_shared::store::claim::{Claim, Claimant, Misrouted, Place, Poll, claim, claim_oldest};
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::insert::{Due, NewTask};
-use tasker_shared::store::workers::drain;
+use tasker_shared::store::workers::{NewWorker, drain, register};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
-use tasker_testkit::a_task;
+use tasker_testkit::{a_task, a_worker};
 
 use super::support::{
-    claim_as, claimant, connections, ended, enter_worker, execute, finish, record, run_of, submit_many,
-    submit_one,
+    claim_as, claimant, connections, ended, enter_worker, execute, finish, record, run_of, submit_as,
+    submit_many, submit_one,
 };
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -134,25 +133,115 @@ async fn twenty_who_claim_the_same_thousand_share_them_without_overlap(db: PgPoo
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_type_that_the_worker_does_not_know_is_put_off_and_counts_nothing(db: PgPool) {
+async fn a_type_that_the_worker_does_not_register_is_reported_and_stays_as_it_is(db: PgPool) {
     enter_worker(&db, "w").await;
     let unknown = submit_one(&db, a_task("mail:send")).await;
     let known = submit_one(&db, a_task("echo")).await;
-    let before = record(&db, unknown).await;
+    let facts = async || {
+        let row = record(&db, unknown).await;
+        (
+            row.status,
+            row.runs,
+            row.attempts,
+            row.crash_count,
+            row.enqueued_at,
+            row.run_at,
+            row.updated_at,
+        )
+    };
+    let before = facts().await;
+    let mut misrouted = Misrouted {
+        id: unknown,
+        queue: QueueName::default_class(),
+        task_name: "mail:send".to_owned(),
+        routable: false,
+    };
     let claim = claim_as(&db, "w", &[unknown, known]).await;
     assert_eq!(
         claim.tasks.iter().map(|task| task.run.task).collect::<Vec<_>>(),
         [known]
     );
-    let after = record(&db, unknown).await;
-    assert_eq!(after.status, TaskStatus::Scheduled);
-    assert_eq!((after.runs, after.attempts, after.crash_count), (0, 0, 0));
-    assert_eq!(after.enqueued_at, before.enqueued_at);
-    let wait = after.run_at.expect("a time") - after.updated_at;
-    assert!(
-        wait >= TimeDelta::seconds(1) && wait <= TimeDelta::seconds(5),
-        "{wait}"
+    assert_eq!(claim.misrouted, std::slice::from_ref(&misrouted));
+    assert_eq!(facts().await, before);
+
+    let elsewhere = NewWorker {
+        queues: vec![QueueName::low()],
+        task_names: vec!["mail:send".to_owned()],
+        ..a_worker("elsewhere")
+    };
+    register(&db, &elsewhere).await.expect("registered");
+    let claim = claim_as(&db, "w", &[unknown]).await;
+    assert_eq!(claim.misrouted, std::slice::from_ref(&misrouted));
+    let other = NewWorker {
+        task_names: vec!["mail:send".to_owned()],
+        ..a_worker("other")
+    };
+    register(&db, &other).await.expect("registered");
+    misrouted.routable = true;
+    assert_eq!(claim_as(&db, "w", &[unknown]).await.misrouted, [misrouted]);
+}
+
+/// Polls for tasks of the type `echo` in the default queue.
+async fn poll(db: &PgPool, limit: i64, min_age_seconds: f64, after: Option<Place>) -> Claim {
+    let (queues, names) = ([QueueName::default_class()], ["echo".to_owned()]);
+    let poll = Poll {
+        limit,
+        min_age_seconds,
+        after: &[after],
+    };
+    let claim = claim_oldest(db, &claimant("w", &queues, &names), poll).await;
+    claim.expect("an answer")
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_poll_passes_over_other_types_and_says_where_it_stopped(db: PgPool) {
+    enter_worker(&db, "w").await;
+    submit_as(&db, "mail:send", 1_500).await;
+    let own = submit_as(&db, "echo", 3).await;
+    let first = poll(&db, 2, 0.0, None).await;
+    assert!(first.tasks.is_empty() && first.misrouted.is_empty());
+    let [(_, place)] = first.stopped_at[..] else {
+        panic!("it stopped within the queue");
+    };
+    let second = poll(&db, 2, 0.0, Some(place)).await;
+    let taken: Vec<TaskId> = second.tasks.iter().map(|task| task.run.task).collect();
+    assert_eq!(taken, own[..2]);
+    assert!(second.stopped_at.is_empty());
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_poll_leaves_out_rows_whose_hints_may_be_on_their_way(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let ids = submit_as(&db, "echo", 2).await;
+    assert!(poll(&db, 9, 60.0, None).await.tasks.is_empty());
+    execute(
+        &db,
+        "UPDATE tasks SET enqueued_at = now() - interval '2 minutes' WHERE id = (SELECT min(id::text)::uuid FROM tasks)",
+    )
+    .await;
+    let taken = poll(&db, 9, 60.0, None).await.tasks;
+    assert_eq!(
+        taken.iter().map(|task| task.run.task).collect::<Vec<_>>(),
+        ids[..1]
     );
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_claimed_task_was_due_when_it_was_created_or_when_it_was_to_run(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let now = submit_one(&db, a_task("echo")).await;
+    let later = NewTask {
+        due: Due::InSeconds(3600.0),
+        ..a_task("echo")
+    };
+    let later = submit_one(&db, later).await;
+    execute(&db, "UPDATE tasks SET status = 'pending', enqueued_at = now()").await;
+    let claim = claim_as(&db, "w", &[now, later]).await;
+    for task in claim.tasks {
+        let record = record(&db, task.run.task).await;
+        let expected = record.run_at.or(record.enqueued_at);
+        assert_eq!(Some(task.due_at), expected);
+    }
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]

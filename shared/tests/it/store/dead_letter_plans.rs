@@ -6,12 +6,12 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tasker_shared::store::age::aged;
 use tasker_shared::store::cancel::told_to_stop;
-use tasker_shared::store::claim::{claim, claim_oldest};
+use tasker_shared::store::claim::{Poll, claim, claim_oldest};
 use tasker_shared::store::complete::complete;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::explain::facts;
 use tasker_shared::store::promote::{next_due_in, promote};
-use tasker_shared::store::rebuild::{has_more_than, pending_after};
+use tasker_shared::store::rebuild::{compare, pending_after};
 use tasker_shared::store::recover::{declare_dead, end_overdue, forget_dead, recover, take_back_unheld};
 use tasker_shared::store::{Result, dead_letters, gauges, keys, queues, records, retention};
 use tasker_shared::task::{QueueName, Run, TaskId, TaskStatus};
@@ -81,7 +81,18 @@ async fn claim_and_end(db: &PgPool, ids: Option<&[TaskId]>) -> Result<()> {
     let worker = claimant("w", &queues, &names);
     let claimed = match ids {
         Some(ids) => claim(db, &worker, ids).await?,
-        None => claim_oldest(db, &worker, 10).await?,
+        None => {
+            claim_oldest(
+                db,
+                &worker,
+                Poll {
+                    limit: 10,
+                    min_age_seconds: 0.0,
+                    after: &[None],
+                },
+            )
+            .await?
+        }
     };
     let runs: Vec<Run> = claimed.tasks.iter().map(|task| task.run).collect();
     assert!(!runs.is_empty());
@@ -119,7 +130,7 @@ async fn duties_read_no_more_dead_letters_than_a_batch(db: PgPool) {
     reads_at_most!(FEW, session, declare_dead(session, WORKER_TIMEOUT));
     reads_at_most!(FEW, session, forget_dead(session, WORKER_TIMEOUT));
     reads_at_most!(FEW, session, aged(session, &QueueName::classes(), 0.0, 1_000));
-    reads_at_most!(FEW, session, has_more_than(session, &default, 200));
+    reads_at_most!(FEW, session, compare(session, &default, 200));
     reads_at_most!(FEW, session, pending_after(session, &default, None, None, 5_000));
     reads_at_most!(FEW, session, keys::tidy(session, KEY_TTL, 1_000));
     reads_at_most!(BOUNDED, session, gauges::read(session, WORKER_TIMEOUT));

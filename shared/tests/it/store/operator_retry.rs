@@ -6,7 +6,7 @@ use tasker_shared::store::history::events;
 use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::keys::holders;
 use tasker_shared::store::operator_retry::{Retried, retry};
-use tasker_shared::task::{QueueName, TaskId, TaskStatus};
+use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{
@@ -18,8 +18,8 @@ async fn ask(db: &PgPool, id: TaskId) -> Retried {
     retry(db, id, "me", KEY_TTL).await.expect("an answer")
 }
 
-fn pending() -> Retried {
-    Retried::Pending(QueueName::default_class())
+fn pending(id: TaskId) -> Retried {
+    Retried::Pending(Hint::new(id, QueueName::default_class(), "echo"))
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -30,7 +30,7 @@ async fn a_task_cancelled_before_its_time_is_due_at_once_when_retried(db: PgPool
     };
     let id = submit_one(&db, later).await;
     cancel(&db, id, "me").await.expect("an answer");
-    assert_eq!(ask(&db, id).await, pending());
+    assert_eq!(ask(&db, id).await, pending(id));
     let record = record(&db, id).await;
     assert_eq!((record.status, record.run_at), (TaskStatus::Pending, None));
 }
@@ -59,7 +59,7 @@ async fn a_dead_letter_runs_again_from_its_first_attempt(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = a_dead_letter(&db, "w", a_task("echo")).await;
     execute(&db, "UPDATE tasks SET crash_count = 3").await;
-    assert_eq!(ask(&db, id).await, pending());
+    assert_eq!(ask(&db, id).await, pending(id));
     let record = record(&db, id).await;
     assert_eq!(record.status, TaskStatus::Pending);
     assert_eq!((record.runs, record.attempts, record.crash_count), (1, 0, 0));
@@ -92,7 +92,7 @@ async fn a_cancelled_task_moves_back_with_its_runs(db: PgPool) {
     };
     let id = a_cancelled_task(&db, task).await;
     let before = record(&db, id).await;
-    assert_eq!(ask(&db, id).await, pending());
+    assert_eq!(ask(&db, id).await, pending(id));
     let after = record(&db, id).await;
     assert_eq!((after.status, after.completed_at), (TaskStatus::Pending, None));
     assert_eq!((after.runs, after.attempts, after.crash_count), (1, 0, 0));
@@ -122,7 +122,7 @@ async fn the_key_is_taken_again_and_holds_as_long_as_a_new_one(db: PgPool) {
     enter_worker(&db, "w").await;
     let cancelled = a_cancelled_task(&db, keyed()).await;
     execute(&db, "UPDATE task_keys SET expires_at = now() - interval '1 day'").await;
-    assert_eq!(ask(&db, cancelled).await, pending());
+    assert_eq!(ask(&db, cancelled).await, pending(cancelled));
     let (holder, fresh): (TaskId, bool) =
         sqlx::query_as("SELECT task_id, expires_at > now() + interval '23 hours' FROM task_keys")
             .fetch_one(&db)
@@ -140,7 +140,7 @@ async fn the_key_is_taken_again_and_holds_as_long_as_a_new_one(db: PgPool) {
     )
     .await;
     execute(&db, "DELETE FROM task_keys").await;
-    assert_eq!(ask(&db, dead).await, pending());
+    assert_eq!(ask(&db, dead).await, pending(dead));
     let holders = holders(&db, &[("echo", "other")]).await.expect("an answer");
     assert_eq!(holders[0].task_id, dead);
     assert_eq!(holders[0].fingerprint, [7; 32]);
@@ -167,7 +167,7 @@ async fn a_key_that_another_live_task_holds_stands_in_the_way(db: PgPool) {
 
     // once the holder is over, its key can be taken
     finish(&db, "w", run_of(&db, "w", holder).await).await;
-    assert_eq!(ask(&db, cancelled).await, pending());
+    assert_eq!(ask(&db, cancelled).await, pending(cancelled));
     assert_eq!(ask(&db, dead).await, Retried::KeyTaken(Some(cancelled)));
 }
 
@@ -188,7 +188,10 @@ async fn of_many_who_retry_a_task_at_once_one_does(db: PgPool) {
         };
         let answers = join_all((0..10).map(|_| ask(&wide, id))).await;
         assert_eq!(
-            answers.iter().filter(|answer| **answer == pending()).count(),
+            answers
+                .iter()
+                .filter(|answer| matches!(answer, Retried::Pending(_)))
+                .count(),
             1,
             "{answers:?}"
         );
@@ -220,7 +223,10 @@ async fn of_two_tasks_with_one_key_that_are_retried_at_once_one_runs(db: PgPool)
         }
         let answers = join_all(ids.iter().map(|id| ask(&wide, *id))).await;
         assert_eq!(
-            answers.iter().filter(|answer| **answer == pending()).count(),
+            answers
+                .iter()
+                .filter(|answer| matches!(answer, Retried::Pending(_)))
+                .count(),
             1,
             "{answers:?}"
         );

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::promote::{next_due_in, promote};
-use tasker_shared::task::{QueueName, TaskId, TaskStatus};
+use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{connections, ended, enter_worker, execute, record, run_of, submit, submit_one};
@@ -48,7 +48,10 @@ async fn only_what_is_due_becomes_pending(db: PgPool) {
     let promoted = promote(&db, 100).await.expect("an answer");
     assert_eq!(
         promoted,
-        [(first, QueueName::low()), (retried, QueueName::default_class())]
+        [
+            Hint::new(first, QueueName::low(), "echo"),
+            Hint::new(retried, QueueName::default_class(), "echo")
+        ]
     );
     for id in [first, retried] {
         let record = record(&db, id).await;
@@ -66,7 +69,7 @@ async fn no_more_than_the_limit_and_the_longest_due_first(db: PgPool) {
     }
     execute(&db, "UPDATE tasks SET run_at = run_at - interval '1 minute'").await;
     let promoted = promote(&db, 2).await.expect("an answer");
-    assert_eq!(promoted.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!(promoted.iter().map(|hint| hint.id).collect::<Vec<_>>(), ids[1..]);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -82,7 +85,7 @@ async fn two_who_promote_at_once_promote_each_task_once(db: PgPool) {
             if some.is_empty() {
                 return mine;
             }
-            mine.extend(some.into_iter().map(|(id, _)| id));
+            mine.extend(some.into_iter().map(|hint| hint.id));
         }
     }))
     .await

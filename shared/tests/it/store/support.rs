@@ -30,6 +30,13 @@ pub(crate) async fn submit_one(db: &PgPool, task: NewTask) -> TaskId {
 }
 
 /// Writes `count` tasks of the type `echo` that are due now.
+/// Submits tasks of a type; returns their ids, oldest first.
+pub(crate) async fn submit_as(db: &PgPool, task_name: &str, count: usize) -> Vec<TaskId> {
+    let tasks: Vec<NewTask> = (0..count).map(|_| a_task(task_name)).collect();
+    submit(db, &tasks).await;
+    tasks.iter().map(|task| task.id).collect()
+}
+
 pub(crate) async fn submit_many(db: &PgPool, count: usize) -> Vec<TaskId> {
     let tasks: Vec<NewTask> = (0..count).map(|_| a_task("echo")).collect();
     submit(db, &tasks).await;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tasker_shared::config::AllowList;
 use url::Url;
 
+use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, Task, TaskError};
 use body::BodyEncoding;
 use guard::Guard;
@@ -85,7 +86,7 @@ pub(super) fn task(private: AllowList) -> Task {
     let guard = Arc::new(Guard::new(private));
     // the client is made at the first request: an embedded worker that never makes one pays nothing
     let client = Arc::new(std::sync::OnceLock::<Client>::new());
-    Task::new("http_request", move |context, parameters| {
+    let task = Task::new("http_request", move |context, parameters| {
         let guard = Arc::clone(&guard);
         let client = Arc::clone(&client);
         async move {
@@ -95,12 +96,13 @@ pub(super) fn task(private: AllowList) -> Task {
             };
             run(&client, &guard, &context, parameters).await
         }
-    })
-    .description(
-        "Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail. The result has up to \
-         256 KiB of the body, decompressed: as text, or in base64 where `body_encoding` says so",
-    )
-    .timeout(Duration::from_mins(1))
+    });
+    retried_quickly(task, RETRIES)
+        .description(
+            "Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail. The result has up to \
+             256 KiB of the body, decompressed: as text, or in base64 where `body_encoding` says so",
+        )
+        .timeout(Duration::from_mins(1))
 }
 
 async fn run(

@@ -1,0 +1,287 @@
+//! The fields of a JSON object, read one by one, so that everything that is wrong with them is found at once.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use tasker_shared::json::{self, Limits};
+use tasker_shared::task::limits::JSON_DEPTH;
+
+use crate::error::ApiError;
+use crate::fault::{Fault, did_you_mean};
+
+/// The maximum number of unknown fields that are named.
+const UNKNOWN_MAX: usize = 50;
+/// Encodings of files begin with this on some systems.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The text of a body, with the faults of its values.
+#[derive(Debug)]
+pub struct CheckedText<'a> {
+    /// The body.
+    pub text: &'a str,
+    /// Values that could not be stored as they are.
+    pub faults: Vec<Fault>,
+}
+
+/// Checks a body whose objects and arrays nest up to `depth_max`. Whether it is JSON is left to the parser.
+pub fn checked_text(body: &[u8], depth_max: usize) -> Result<CheckedText<'_>, ApiError> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(ApiError::Malformed("The body is empty.".to_owned()));
+    }
+    let text = std::str::from_utf8(body)
+        .map_err(|_| ApiError::Malformed("The body is not text in UTF-8.".to_owned()))?;
+    let limits = Limits {
+        depth_max,
+        unique_keys: true,
+    };
+    let faults = json::faults(body, limits)
+        .into_iter()
+        .map(|fault| Fault::invalid(fault.pointer.clone(), fault.to_string()))
+        .collect();
+    Ok(CheckedText { text, faults })
+}
+
+/// The fields of an object. Each has to be taken; [`Fields::finish`] names those that are left.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    /// A JSON pointer to the object.
+    at: String,
+    values: Vec<(Cow<'a, str>, &'a RawValue)>,
+    taken: Vec<&'static str>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a body that is an object.
+    pub fn of_body(body: &'a [u8]) -> Result<Self, ApiError> {
+        let CheckedText { text, faults } = checked_text(body, JSON_DEPTH)?;
+        Self::read(text, "", faults)
+    }
+
+    /// Reads an object that is at `at` in the body and has `faults` already.
+    pub fn read(text: &'a str, at: &str, mut faults: Vec<Fault>) -> Result<Self, ApiError> {
+        if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+            return Err(ApiError::Malformed(format!("The body is not JSON: {error}.")));
+        }
+        let values = if text.trim_start().starts_with('{') {
+            // a key that is not text has its fault already
+            serde_json::from_str::<Pairs<'a>>(text).map(|pairs| pairs.0)
+        } else {
+            faults.insert(0, Fault::invalid(at, "must be an object"));
+            return Err(ApiError::Refused(faults));
+        };
+        match values {
+            Ok(values) => Ok(Self {
+                at: at.to_owned(),
+                values,
+                taken: Vec::new(),
+                faults,
+            }),
+            Err(_) if faults.is_empty() => Err(ApiError::refused(
+                crate::fault::FaultKind::Invalid,
+                at,
+                "has a key that cannot be read",
+            )),
+            Err(_) => Err(ApiError::Refused(faults)),
+        }
+    }
+
+    /// Takes the field `name` as it is, unless it is left out.
+    pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
+        self.taken.push(name);
+        let found = self.values.iter().rfind(|(key, _)| key == name);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Takes the field `name` as `read` reads it; null is as if it were left out.
+    pub fn take<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&'a RawValue) -> Result<T, String>,
+    ) -> Option<T> {
+        let raw = self.raw(name).filter(|raw| raw.get() != "null")?;
+        self.read_value(name, raw, read)
+    }
+
+    /// Takes the field `name`, which may be left out but not null: a client's empty variable must not widen a filter.
+    pub fn take_given<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&'a RawValue) -> Result<T, String>,
+    ) -> Option<T> {
+        let raw = self.raw(name)?;
+        if raw.get() == "null" {
+            self.fault(name, "must not be null; leave it out instead");
+            return None;
+        }
+        self.read_value(name, raw, read)
+    }
+
+    /// Takes the field `name`, which must be there.
+    pub fn require<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&'a RawValue) -> Result<T, String>,
+    ) -> Option<T> {
+        let given = self.raw(name).filter(|raw| raw.get() != "null");
+        let Some(raw) = given else {
+            self.fault(name, "is required");
+            return None;
+        };
+        self.read_value(name, raw, read)
+    }
+
+    /// Takes the field `name`, an array of texts.
+    pub fn take_texts(&mut self, name: &'static str) -> Option<Vec<String>> {
+        let (texts, wrong) = self.take(name, super::values::texts)?;
+        for (index, detail) in wrong {
+            self.fault(&format!("{name}/{index}"), detail);
+        }
+        Some(texts)
+    }
+
+    fn read_value<T>(
+        &mut self,
+        name: &str,
+        raw: &'a RawValue,
+        read: impl FnOnce(&'a RawValue) -> Result<T, String>,
+    ) -> Option<T> {
+        read(raw).map_err(|detail| self.fault(name, detail)).ok()
+    }
+
+    /// Notes a fault of a field; the first one of a place counts.
+    pub fn fault(&mut self, name: &str, detail: impl Into<String>) {
+        let pointer = format!("{}/{name}", self.at);
+        if !self.faults.iter().any(|fault| fault.pointer == pointer) {
+            self.faults.push(Fault::invalid(pointer, detail));
+        }
+    }
+
+    /// Returns all faults, unknown fields among them.
+    pub fn finish(mut self) -> Vec<Fault> {
+        let names: Vec<String> = self.values.iter().map(|(name, _)| name.to_string()).collect();
+        let unknown = names.iter().filter(|name| !self.taken.contains(&name.as_str()));
+        let unknown: Vec<&String> = unknown.take(UNKNOWN_MAX).collect();
+        for name in unknown {
+            let detail = format!("is not a known field; {}", did_you_mean(name, &self.taken));
+            self.fault(&json::escaped(name), detail);
+        }
+        self.faults
+    }
+}
+
+/// The members of an object in their order, also those with one name.
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+struct PairsVisitor;
+
+/// A key; serde alone would always copy it.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Visitor<'de> for PairsVisitor {
+    type Value = Pairs<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some((Key(key), value)) = map.next_entry()? {
+            pairs.push((key, value));
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::values;
+    use super::*;
+
+    fn found(body: &str) -> Vec<(String, String)> {
+        let faults = match Fields::of_body(body.as_bytes()) {
+            Ok(mut fields) => {
+                fields.require("name", values::string);
+                fields.take("count", values::whole(1..=9));
+                fields.take_given("before", values::time);
+                fields.take_texts("tags");
+                fields.finish()
+            }
+            Err(ApiError::Refused(faults)) => faults,
+            Err(other) => panic!("{body}: {other:?}"),
+        };
+        faults
+            .into_iter()
+            .map(|fault| (fault.pointer, fault.detail))
+            .collect()
+    }
+
+    fn pointers(body: &str) -> Vec<String> {
+        found(body).into_iter().map(|(pointer, _)| pointer).collect()
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once() {
+        assert_eq!(
+            pointers(r#"{"nmae":1,"count":"x","before":null,"tags":["a",1],"other":{"n":1e999}}"#),
+            [
+                "/other/n", "/name", "/count", "/before", "/tags/1", "/nmae", "/other"
+            ]
+        );
+        assert_eq!(pointers(r#"{"name":"x","count":null,"tags":null}"#), [""; 0]);
+        assert_eq!(pointers("[]"), [""]);
+        assert_eq!(pointers(r#"{"name":"x","a/b":1}"#), ["/a~1b"]);
+    }
+
+    #[test]
+    fn an_unknown_field_comes_with_the_nearest_known_one() {
+        let (_, detail) = found(r#"{"name":"x","cuont":1}"#).remove(0);
+        assert_eq!(detail, "is not a known field; did you mean `count`?");
+        let (_, detail) = found(r#"{"name":"x","zzz":1}"#).remove(0);
+        assert!(detail.ends_with("known: name, count, before, tags"), "{detail}");
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_is_named_once() {
+        let faults = found(r#"{"name":"x","name":5,"name":"y"}"#);
+        assert_eq!(
+            faults,
+            [("/name".to_owned(), "appears twice in its object".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_not_text_is_a_fault_of_its_object() {
+        assert_eq!(pointers(r#"{"\ud800":1,"name":"x"}"#), [""]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_text() {
+        assert_eq!(pointers("\u{feff}{\"name\":\"x\"}"), [""; 0]);
+        assert!(matches!(
+            Fields::of_body(b"\xff\xfe{\0}\0"),
+            Err(ApiError::Malformed(_))
+        ));
+    }
+
+    #[test]
+    fn unknown_fields_are_named_up_to_a_limit() {
+        let many: Vec<String> = (0..1_000).map(|n| format!("\"x{n}\":1")).collect();
+        assert_eq!(
+            found(&format!("{{\"name\":\"x\",{}}}", many.join(","))).len(),
+            UNKNOWN_MAX
+        );
+    }
+}

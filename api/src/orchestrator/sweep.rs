@@ -1,0 +1,81 @@
+//! Removes hints from anywhere in the lists of a queue: those of tasks that no longer wait, and parked ones of types that live
+//! workers register again.
+
+use std::collections::{BTreeSet, HashSet};
+
+use tasker_shared::queue::{List, Queue, Split};
+use tasker_shared::store::PgPool;
+use tasker_shared::store::rebuild::still_pending;
+use tasker_shared::task::{Hint, QueueName, TaskId};
+
+use super::asked;
+use super::journal::PassError;
+
+/// A queue whose lists are swept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sweep<'a> {
+    pub(super) db: &'a PgPool,
+    pub(super) redis: &'a Queue,
+    pub(super) queue: &'a QueueName,
+}
+
+impl Sweep<'_> {
+    /// Removes the hints of tasks that no longer wait, and repeated ones, from the lists that are popped; returns their number.
+    pub(super) async fn stale_hints(&self) -> Result<u64, PassError> {
+        let mut removed = 0;
+        if self.redis.split(self.queue).await? == Split::Split {
+            for task_name in self.redis.split_types(self.queue).await? {
+                removed += self.list(List::Type(self.queue, &task_name), None).await?;
+            }
+        } else {
+            removed += self.list(List::Main(self.queue), None).await?;
+        }
+        self.redis.balance(std::slice::from_ref(self.queue)).await?;
+        metrics::counter!("tasker_swept_hints_total").increment(removed);
+        Ok(removed)
+    }
+
+    /// Removes parked hints of tasks that no longer wait, and puts those whose types are `registered` on the heads of their lists;
+    /// `None` stands for all types. Returns the number of hints that are parked no longer.
+    pub(super) async fn parked_hints(&self, registered: Option<&BTreeSet<String>>) -> Result<u64, PassError> {
+        let routable = |task_name: &str| registered.is_none_or(|types| types.contains(task_name));
+        self.list(List::Unroutable(self.queue), Some(&routable)).await
+    }
+
+    /// Sweeps one list from its tail; hints whose types are `routable` go to the lists that are popped.
+    async fn list(
+        &self,
+        list: List<'_>,
+        routable: Option<&(dyn Fn(&str) -> bool + Sync)>,
+    ) -> Result<u64, PassError> {
+        let (mut removed, mut page) = (0, None);
+        loop {
+            let next = self.redis.page_before(list, page.as_ref()).await?;
+            let pending = asked(still_pending(self.db, self.queue, &next.ids)).await?;
+            let mut seen = HashSet::new();
+            let mut gone: Vec<TaskId> = Vec::new();
+            let mut moved: Vec<Hint> = Vec::new();
+            for id in &next.ids {
+                match pending.get(id) {
+                    Some(task_name) if seen.insert(*id) => {
+                        if routable.is_some_and(|routable| routable(task_name)) {
+                            moved.push(Hint::new(*id, self.queue.clone(), &**task_name));
+                            gone.push(*id);
+                        }
+                    }
+                    _ => gone.push(*id),
+                }
+            }
+            self.redis.push_front(&moved).await?;
+            removed += self.redis.mark(&next, &gone).await?;
+            if next.is_first {
+                break;
+            }
+            page = Some(next);
+        }
+        if removed > 0 {
+            self.redis.remove_marked(list).await?;
+        }
+        Ok(removed)
+    }
+}

@@ -1,0 +1,48 @@
+//! `GET /problems/{code}`
+
+use axum::Json;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderMap, header};
+use axum::response::{Html, IntoResponse, Response};
+use tasker_shared::wire::{Problem, ProblemDescription};
+
+use crate::error::ApiError;
+use crate::problems::ProblemType;
+
+/// Explain a kind of error
+///
+/// The `type` of every problem leads here: what the code means and how to go on. Answers a page where `Accept` prefers
+/// `text/html`.
+#[utoipa::path(
+    get,
+    path = "/problems/{code}",
+    tag = "errors",
+    params(("code" = String, Path, description = "The `code` of a problem", example = "invalid_request")),
+    responses(
+        (status = 200, body = ProblemDescription, description = "The kind of error"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "No problem type has this code"),
+    ),
+)]
+pub async fn problem_type(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path(code) = path.map_err(|_| ApiError::ProblemNotFound)?;
+    let problem = ProblemType::find(&code).ok_or(ApiError::ProblemNotFound)?;
+    if prefers_html(&headers) {
+        return Ok(Html(problem.page()).into_response());
+    }
+    Ok(Json(problem.to_wire()).into_response())
+}
+
+/// Returns whether a page is named before JSON, as browsers do it.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let mut types = accept
+        .unwrap_or_default()
+        .split(',')
+        .map(|part| part.split(';').next().unwrap_or_default().trim());
+    let first = types.find(|kind| ["text/html", "application/json", "*/*"].contains(kind));
+    first == Some("text/html")
+}

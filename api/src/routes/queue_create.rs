@@ -1,0 +1,97 @@
+//! `POST /queues`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use tasker_shared::store::queues::{self, Declared};
+use tasker_shared::task::QueueName;
+use tasker_shared::task::limits::QUEUES;
+use tasker_shared::wire::{QueueInfo, QueueRequest};
+use tracing::warn;
+
+use super::queues::queue_now;
+use crate::auth::{ActedOn, Caller};
+use crate::db::{retried, write_failed};
+use crate::error::{ApiError, describe};
+use crate::fault::Fault;
+use crate::http::body::SingleBody;
+use crate::http::fields::Fields;
+use crate::http::query::NoQuery;
+use crate::http::values;
+use crate::openapi::SubmitProblems;
+use crate::state::AppState;
+
+/// Declare a queue
+///
+/// Every server knows it within two seconds, and workers can be started with it in `TASK_QUEUES`. Declaring it again changes
+/// nothing.
+#[utoipa::path(
+    post,
+    path = "/queues",
+    tag = "queues",
+    request_body = QueueRequest,
+    responses(
+        (status = 201, body = QueueInfo, description = "The new queue"),
+        (status = 200, body = QueueInfo, description = "The queue, which was declared before"),
+        SubmitProblems,
+    ),
+)]
+pub async fn create_queue(
+    State(state): State<AppState>,
+    caller: Caller,
+    _: NoQuery,
+    SingleBody(body, _held): SingleBody,
+) -> Result<(StatusCode, Extension<ActedOn>, Json<QueueInfo>), ApiError> {
+    let name = read(Fields::of_body(&body)?).map_err(ApiError::Refused)?;
+    caller.check(&name)?;
+    let declared = retried(|| queues::create(&state.db, &name)).await;
+    let status = match declared.map_err(write_failed)? {
+        Declared::Created => StatusCode::CREATED,
+        Declared::Existed => StatusCode::OK,
+        Declared::TooMany => return Err(ApiError::Refused(vec![too_many()])),
+    };
+    metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
+    if let Err(error) = state.queue_table.refresh().await {
+        warn!(cause = describe(&error), "cannot refresh the declared queues");
+    }
+    let acted_on = Extension(ActedOn(name.to_string()));
+    let queue = queue_now(&state, name).await?;
+    Ok((status, acted_on, Json(queue)))
+}
+
+fn read(mut fields: Fields<'_>) -> Result<QueueName, Vec<Fault>> {
+    let name = fields.require("name", |raw| read_name(&values::text(raw)?));
+    let faults = fields.finish();
+    name.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+fn read_name(text: &str) -> Result<QueueName, String> {
+    if let Some(queue) = QueueName::of_alias(text) {
+        return Err(format!(
+            "is an alias of the queue {queue}, which always exists; choose another name"
+        ));
+    }
+    QueueName::parse(text).map_err(|_| "must match [a-z0-9][a-z0-9_.-]{0,63}, such as `team.mail`".to_owned())
+}
+
+fn too_many() -> Fault {
+    let detail = format!("cannot be declared: there are {QUEUES} queues already, which is the limit");
+    Fault::invalid("/name", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_and_a_bad_name_are_rejected_with_the_way_out() {
+        let detail = |text: &str| read_name(text).expect_err("rejected");
+        assert!(detail("high").contains("alias of the queue high_priority"));
+        for text in ["", "Mail", "a b", "-a", ".a", "ä", "a/b", &"a".repeat(65)] {
+            assert!(detail(text).contains("[a-z0-9][a-z0-9_.-]{0,63}"), "{text:?}");
+        }
+        for text in ["0", "a-b_c.d", "high_priority", &"a".repeat(64)] {
+            assert_eq!(read_name(text).expect("a name").as_str(), text);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! A worker for the tests that registers the task types of the variable `TYPES`, a comma-separated list. Each returns after
+//! `{"seconds": n}`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+use tasker_worker::{Context, Task, TaskError, Worker};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let types = std::env::var("TYPES").unwrap_or_default();
+    let tasks = types.split(',').map(|name| Task::new(name, wait));
+    Worker::builder().register_all(tasks).run().await
+}
+
+async fn wait(context: Context, parameters: Value) -> Result<(), TaskError> {
+    let seconds = parameters["seconds"].as_f64().unwrap_or_default();
+    tokio::select! {
+        () = context.cancelled().cancelled() => {}
+        () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! The Lua scripts: steps over several lists that no other command may come between.
+//!
+//! Of a queue that is split by task type, the type lists are what is popped; its main list only counts. Each script that
+//! changes type lists therefore ends in `balance`, which gives the main list as many entries as the type lists have
+//! together. An entry of a type list that was pushed to the head is written `!id`: `!` sorts before all digits, so between
+//! types it comes first. `-` marks an entry that is about to be removed; no pop returns it.
+//!
+//! Arguments are named at each script. The state of a queue is `opening` (its type lists are being filled, the main list is
+//! still popped), `split`, or absent (plain).
+
+/// What the scripts share.
+const SHARED: &str = r"
+local function plain_id(entry)
+  if string.sub(entry, 1, 1) == '!' then return string.sub(entry, 2) end
+  return entry
+end
+local function push(command, list, ids)
+  for i = 1, #ids, 5000 do redis.call(command, list, unpack(ids, i, math.min(i + 4999, #ids))) end
+end
+local function balance(main, lists)
+  local names, sum = redis.call('SMEMBERS', lists), 0
+  for _, list in ipairs(names) do sum = sum + redis.call('LLEN', list) end
+  local over = redis.call('LLEN', main) - sum
+  if over > 0 then redis.call('LTRIM', main, over, -1) end
+  for _, list in ipairs(names) do
+    if over >= 0 then break end
+    local ids = redis.call('LRANGE', list, 0, math.min(-over, 1000) - 1)
+    for i, entry in ipairs(ids) do ids[i] = plain_id(entry) end
+    if #ids > 0 then push('RPUSH', main, ids) end
+    over = over + #ids
+  end
+end
+";
+
+/// Pushes ids to the main list of a queue and, while it has type lists, to those.
+///
+/// ```text
+/// KEYS: main list, state, set of type lists
+/// ARGV: RPUSH or LPUSH, beginning of the names of type lists, number of runs,
+///       for each run: task type ('' when unknown) and number of ids; then all ids
+/// ```
+pub(super) const PUSH: &str = r"
+local command, prefix, runs = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local at = 4 + 2 * runs
+redis.call(command, KEYS[1], unpack(ARGV, at))
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  for run = 1, runs do
+    local name, count, ids = ARGV[2 + 2 * run], tonumber(ARGV[3 + 2 * run]), {}
+    for i = at, at + count - 1 do
+      ids[#ids + 1] = command == 'LPUSH' and '!' .. ARGV[i] or ARGV[i]
+    end
+    if name ~= '' and #ids > 0 then
+      redis.call('SADD', KEYS[3], prefix .. name)
+      redis.call(command, prefix .. name, unpack(ids))
+    end
+    at = at + count
+  end
+end
+";
+
+/// Pops from the first queue that has work for the caller; does not wait. In a queue that is split only the lists of the
+/// caller's types count: the oldest head first, up to an eighth of the wanted ids at a time.
+///
+/// ```text
+/// KEYS: for each queue: main list, state, set of type lists, number of starved heads
+/// ARGV: ids wanted, for each queue: the queue whose starved heads go before it (0: none); for each queue: beginning of the
+///       names of its type lists; then the caller's task types
+/// Reply: states ('1' for each queue that is split), then, if anything was popped: main list, entries, number of entries left
+///        in the lists that were popped, task types of the entries as (type, count) runs, 1 if they were starved
+/// ```
+const POP: &str = r"
+local want, queues, states = tonumber(ARGV[1]), #KEYS / 4, ''
+for q = 1, queues do
+  states = states .. (redis.call('GET', KEYS[4 * q - 2]) == 'split' and '1' or '0')
+end
+local function take(q, most)
+  local main = KEYS[4 * q - 3]
+  if string.sub(states, q, q) == '0' then
+    local ids = redis.call('LPOP', main, most)
+    return ids, ids and redis.call('LLEN', main), {}
+  end
+  local prefix, heads, out, runs, left = ARGV[1 + queues + q], {}, {}, {}, 0
+  local first = 1 + 2 * queues
+  for t = first + 1, #ARGV do heads[t] = redis.call('LINDEX', prefix .. ARGV[t], 0) end
+  local chunk = math.max(1, math.ceil(most / 8))
+  while #out < most do
+    local best
+    for t, head in pairs(heads) do
+      if head and (not best or head < heads[best]) then best = t end
+    end
+    if not best then break end
+    local list = prefix .. ARGV[best]
+    local ids = redis.call('LPOP', list, math.min(most - #out, chunk))
+    for _, entry in ipairs(ids) do out[#out + 1] = plain_id(entry) end
+    runs[#runs + 1] = ARGV[best]
+    runs[#runs + 1] = #ids
+    heads[best] = redis.call('LINDEX', list, 0)
+  end
+  if #out == 0 then return nil end
+  for t, head in pairs(heads) do
+    if head then left = left + redis.call('LLEN', prefix .. ARGV[t]) end
+  end
+  balance(main, KEYS[4 * q - 1])
+  return out, left, runs
+end
+for q = 1, queues do
+  if redis.call('LLEN', KEYS[4 * q - 3]) > 0 then
+    local below = tonumber(ARGV[1 + q])
+    if below > 0 then
+      local key = KEYS[4 * below]
+      local starved = math.min(want, tonumber(redis.call('GET', key) or 0) or 0)
+      if starved > 0 then
+        local ids, left, runs = take(below, starved)
+        if ids then
+          redis.call('DECRBY', key, #ids)
+          return {states, KEYS[4 * below - 3], ids, left, runs, 1}
+        end
+        if string.sub(states, below, below) == '0' then redis.call('DEL', key) end
+      end
+    end
+    local ids, left, runs = take(q, want)
+    if ids then return {states, KEYS[4 * q - 3], ids, left, runs} end
+  end
+end
+return {states}
+";
+
+/// Gives the main lists of split queues the length of their type lists.
+///
+/// ```text
+/// KEYS: for each queue: main list, state, set of type lists
+/// ```
+const BALANCE: &str = r"
+for q = 1, #KEYS, 3 do
+  if redis.call('GET', KEYS[q + 1]) == 'split' then balance(KEYS[q], KEYS[q + 2]) end
+end
+";
+
+/// Removes ids of one task type from the lists of a queue, looking near their ends only.
+///
+/// ```text
+/// KEYS: main list, state, set of type lists, type list, list of parked ids, number of unremoved ids
+/// ARGV: distinct ids, 256 at most
+/// Reply: how many were found
+/// ```
+///
+/// Most calls remove exactly the head of the list, so that is tried first. An id that is older than the head has been popped
+/// by somebody else already; any other that is not found is counted, and the leader then looks through the whole list.
+const REMOVE: &str = r"
+local gone, left, found = {}, #ARGV, 0
+for i = 1, #ARGV do gone[ARGV[i]] = true end
+local function hit(id)
+  gone[id] = nil
+  left = left - 1
+  found = found + 1
+end
+local function remove_near_ends(list)
+  local heads, keep = redis.call('LPOP', list, left) or {}, {}
+  for i = #heads, 1, -1 do
+    local id = plain_id(heads[i])
+    if gone[id] then hit(id) else keep[#keep + 1] = heads[i] end
+  end
+  if #keep > 0 then redis.call('LPUSH', list, unpack(keep)) end
+  if left > 8 then
+    local before = found
+    for i, entry in ipairs(redis.call('LRANGE', list, 0, 999)) do
+      local id = plain_id(entry)
+      if gone[id] then
+        hit(id)
+        redis.call('LSET', list, i - 1, '-')
+      end
+    end
+    if found > before then redis.call('LREM', list, found - before, '-') end
+  end
+  local tried = 0
+  for id in pairs(gone) do
+    if tried == 8 then break end
+    tried = tried + 1
+    for _, entry in ipairs({id, '!' .. id}) do
+      if gone[id] and redis.call('LPOS', list, entry, 'MAXLEN', 500) then
+        redis.call('LREM', list, 1, entry)
+        hit(id)
+      elseif gone[id] and redis.call('LPOS', list, entry, 'RANK', -1, 'MAXLEN', 500) then
+        redis.call('LREM', list, -1, entry)
+        hit(id)
+      end
+    end
+  end
+end
+local state = redis.call('GET', KEYS[2])
+local list = state == 'split' and KEYS[4] or KEYS[1]
+remove_near_ends(list)
+if left > 0 then remove_near_ends(KEYS[5]) end
+local head = plain_id(redis.call('LINDEX', list, 0) or '~')
+local parked = plain_id(redis.call('LINDEX', KEYS[5], 0) or '~')
+local unremoved = 0
+for id in pairs(gone) do
+  if id >= head or id >= parked then unremoved = unremoved + 1 end
+end
+if unremoved > 0 then redis.call('INCRBY', KEYS[6], unremoved) end
+if state == 'split' then balance(KEYS[1], KEYS[3]) end
+return found
+";
+
+/// Marks entries of one page of a list for removal.
+///
+/// ```text
+/// KEYS: list
+/// ARGV: first and last place of the page, counted from the tail; ids
+/// Reply: how many were marked
+/// ```
+const MARK: &str = r"
+local gone, marked = {}, 0
+for i = 3, #ARGV do gone[ARGV[i]] = (gone[ARGV[i]] or 0) + 1 end
+local entries = redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])
+local last = tonumber(ARGV[2])
+for i = #entries, 1, -1 do
+  local id = plain_id(entries[i])
+  if (gone[id] or 0) > 0 then
+    gone[id] = gone[id] - 1
+    redis.call('LSET', KEYS[1], last - (#entries - i), '-')
+    marked = marked + 1
+  end
+end
+return marked
+";
+
+/// Puts new type lists in the place of those in use and makes the queue split. What was pushed to a short list meanwhile is
+/// kept behind what its new list has.
+///
+/// ```text
+/// KEYS: main list, state, set of type lists, then for each type: new list, type list
+/// Reply: how many ids were kept that the new lists lacked, and 1 if a list in use was too long for that
+/// ```
+const ADOPT: &str = r"
+local merged, lost = 0, 0
+for i = 4, #KEYS, 2 do
+  local new, list = KEYS[i], KEYS[i + 1]
+  local length = redis.call('LLEN', list)
+  if length > 0 and length <= 5000 then
+    local known, front, back = {}, {}, {}
+    for _, id in ipairs(redis.call('LRANGE', new, -5000, -1)) do known[id] = true end
+    for _, entry in ipairs(redis.call('LRANGE', list, 0, -1)) do
+      local id = plain_id(entry)
+      if entry ~= '-' and not known[id] then
+        if id == entry then back[#back + 1] = entry else table.insert(front, 1, entry) end
+      end
+    end
+    push('RPUSH', new, back)
+    push('LPUSH', new, front)
+    merged = merged + #back + #front
+  elseif length > 5000 then
+    lost = 1
+  end
+  redis.call('PERSIST', new)
+  redis.call('RENAME', new, list)
+  redis.call('SADD', KEYS[3], list)
+end
+redis.call('SET', KEYS[2], 'split')
+balance(KEYS[1], KEYS[3])
+return {merged, lost}
+";
+
+/// Takes a step from split to plain. The first merges the type lists into the main list, if they are short enough for that,
+/// and leaves the state at `opening`: the main list is popped again, and workers that still block on type lists are woken by
+/// pushes. The second deletes the type lists.
+///
+/// ```text
+/// KEYS: main list, state, set of type lists
+/// ARGV: the longest that the type lists may be together
+/// ```
+const MERGE: &str = r"
+local names, sum, front, back = redis.call('SMEMBERS', KEYS[3]), 0, {}, {}
+for _, list in ipairs(names) do sum = sum + redis.call('LLEN', list) end
+if redis.call('GET', KEYS[2]) == 'split' then
+  if sum > tonumber(ARGV[1]) then return end
+  for _, list in ipairs(names) do
+    for _, entry in ipairs(redis.call('LRANGE', list, 0, -1)) do
+      if plain_id(entry) ~= entry then front[#front + 1] = plain_id(entry)
+      elseif entry ~= '-' then back[#back + 1] = entry end
+    end
+  end
+  table.sort(front)
+  table.sort(back)
+  redis.call('DEL', KEYS[1])
+  push('RPUSH', KEYS[1], front)
+  push('RPUSH', KEYS[1], back)
+  redis.call('SET', KEYS[2], 'opening')
+else
+  redis.call('DEL', KEYS[2], KEYS[3])
+end
+for _, list in ipairs(names) do redis.call('UNLINK', list) end
+";
+
+/// Moves up to 5,000 ids of a type list of a split queue to the list of parked ids.
+///
+/// ```text
+/// KEYS: main list, state, set of type lists, type list, list of parked ids
+/// Reply: how many were moved
+/// ```
+const PARK: &str = r"
+if redis.call('GET', KEYS[2]) ~= 'split' then return 0 end
+local entries = redis.call('LPOP', KEYS[4], 5000) or {}
+for i, entry in ipairs(entries) do entries[i] = plain_id(entry) end
+if #entries > 0 then redis.call('RPUSH', KEYS[5], unpack(entries)) end
+if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('SREM', KEYS[3], KEYS[4]) end
+balance(KEYS[1], KEYS[3])
+return #entries
+";
+
+/// Defines a function for each script that returns its whole text.
+macro_rules! scripts {
+    ($($name:ident = $body:ident),* $(,)?) => {
+        $(pub(super) fn $name() -> &'static str {
+            static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!("{SHARED}{}", $body));
+            &TEXT
+        })*
+    };
+}
+
+scripts! {
+    pop = POP,
+    balance = BALANCE,
+    remove = REMOVE,
+    mark = MARK,
+    adopt = ADOPT,
+    merge = MERGE,
+    park = PARK,
+}

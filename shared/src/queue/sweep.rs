@@ -1,0 +1,90 @@
+//! Removes entries from anywhere in a list, page by page from its tail, while pops and pushes go on: pops at the head do not
+//! move places counted from the tail, and pushes at the tail only make a page repeat entries.
+
+use deadpool_redis::redis::Pipeline;
+
+use super::{Queue, Result, scripts};
+use crate::task::{QueueName, TaskId};
+
+/// The number of entries of a page. A lookup of more ids by `= ANY` is planned as a scan.
+const PAGE: isize = 2_000;
+
+/// A list of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List<'a> {
+    /// The main list, whose length is the depth.
+    Main(&'a QueueName),
+    /// The list of a task type, while the queue is split.
+    Type(&'a QueueName, &'a str),
+    /// The parked hints.
+    Unroutable(&'a QueueName),
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct Page {
+    list: String,
+    /// The places of its first and last entry, counted from the tail, where -1 is the last of the list.
+    places: (isize, isize),
+    /// Its ids, in the order of the list.
+    pub ids: Vec<TaskId>,
+    /// Whether there is nothing before it.
+    pub is_first: bool,
+}
+
+impl Queue {
+    /// Reads the page before `after`, or the last page.
+    pub async fn page_before(&self, list: List<'_>, after: Option<&Page>) -> Result<Page> {
+        let list = self.key_of(list);
+        let last = after.map_or(-1, |page| page.places.0 - 1);
+        let first = last - PAGE + 1;
+        let mut command = Pipeline::new();
+        command.cmd("LRANGE").arg(&list).arg(first).arg(last);
+        let (entries,): (Vec<String>,) = self.run(&command).await?;
+        Ok(Page {
+            is_first: entries.len() < PAGE.unsigned_abs(),
+            ids: entries.iter().filter_map(|entry| super::read_id(entry)).collect(),
+            places: (first, last),
+            list,
+        })
+    }
+
+    /// Marks these ids of a page for removal; returns how many were still there. One that is given twice is marked twice.
+    pub async fn mark(&self, page: &Page, ids: &[TaskId]) -> Result<u64> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let mut command = Pipeline::new();
+        command
+            .cmd("EVAL")
+            .arg(scripts::mark())
+            .arg(1)
+            .arg(&page.list)
+            .arg(page.places.0)
+            .arg(page.places.1)
+            .arg(texts);
+        let (marked,): (u64,) = self.run(&command).await?;
+        Ok(marked)
+    }
+
+    /// Removes what was marked.
+    pub async fn remove_marked(&self, list: List<'_>) -> Result<()> {
+        let mut command = Pipeline::new();
+        command
+            .cmd("LREM")
+            .arg(self.key_of(list))
+            .arg(0)
+            .arg("-")
+            .ignore();
+        self.run(&command).await
+    }
+
+    pub(super) fn key_of(&self, list: List<'_>) -> String {
+        match list {
+            List::Main(queue) => self.keys().list(queue),
+            List::Type(queue, task_name) => self.keys().type_list(queue, task_name),
+            List::Unroutable(queue) => self.keys().unroutable(queue),
+        }
+    }
+}

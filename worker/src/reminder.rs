@@ -1,0 +1,44 @@
+//! Waits that are logged: at once, whenever their cause changes, and again each 10 seconds.
+
+use std::time::{Duration, Instant};
+
+/// Time between two log lines with the same cause.
+const REMIND: Duration = Duration::from_secs(10);
+
+/// Decides whether a wait is logged.
+#[derive(Debug, Default)]
+pub(crate) struct Reminder {
+    last: Option<(String, Instant)>,
+}
+
+impl Reminder {
+    /// Whether to log a wait for `cause` at the time `now`.
+    pub(crate) fn is_due(&mut self, cause: &str, now: Instant) -> bool {
+        let due = self
+            .last
+            .as_ref()
+            .is_none_or(|(said, at)| said != cause || now.duration_since(*at) >= REMIND);
+        if due {
+            self.last = Some((cause.to_owned(), now));
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_due_at_once_when_it_changes_and_each_ten_seconds() {
+        let mut reminder = Reminder::default();
+        let start = Instant::now();
+        let mut due = |cause, seconds| reminder.is_due(cause, start + Duration::from_secs(seconds));
+        assert!(due("refused", 0));
+        assert!(!due("refused", 9));
+        assert!(due("refused", 10));
+        assert!(!due("refused", 19));
+        assert!(due("wrong password", 19));
+        assert!(!due("wrong password", 20));
+    }
+}

@@ -1,0 +1,235 @@
+//! Log lines about tasks: when their runs start, and how they ended (`TASK_LOG`).
+//!
+//! An end is logged once its write was confirmed, so that no line says what another worker decided. Lines show how an attempt
+//! failed and never its error text, which may hold parameters.
+//!
+//! A worker may run tens of thousands of tasks a second. Each level writes 100 lines in a second, and then one with the number
+//! of those left out; whether a line is written is one atomic operation, before anything of it is made.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use tasker_shared::config::TaskLogMode;
+use tasker_shared::store::claim::Claimed;
+use tasker_shared::store::end_runs::{EndedRun, Verdict};
+use tasker_shared::task::TaskStatus;
+use tasker_shared::telemetry::traces::LINES;
+use tokio_util::sync::CancellationToken;
+use tracing::{Span, error, error_span, info, warn};
+
+use crate::tally::Summary;
+
+/// Lines of one level in a second.
+const LINES_PER_SECOND: u32 = 100;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Writes log lines about tasks.
+#[derive(Debug)]
+pub(crate) struct TaskLog {
+    mode: TaskLogMode,
+    info: Limit,
+    warn: Limit,
+    error: Limit,
+}
+
+/// The lines of one level in the current second.
+#[derive(Debug, Default)]
+struct Limit(AtomicU32);
+
+impl Limit {
+    /// Counts a line; answers whether it is written.
+    fn admits(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) < LINES_PER_SECOND
+    }
+
+    /// Begins the next second; returns the number of lines that the last one left out.
+    fn next_second(&self) -> u32 {
+        self.0.swap(0, Ordering::Relaxed).saturating_sub(LINES_PER_SECOND)
+    }
+}
+
+impl TaskLog {
+    pub(crate) fn new(mode: TaskLogMode) -> Self {
+        Self {
+            mode,
+            info: Limit::default(),
+            warn: Limit::default(),
+            error: Limit::default(),
+        }
+    }
+
+    /// Reports each second, until `stop`, the lines that were left out.
+    pub(crate) async fn report(&self, stop: &CancellationToken) {
+        while self.mode != TaskLogMode::Off && !stop.is_cancelled() {
+            let _ = tokio::time::timeout(SECOND, stop.cancelled()).await;
+            self.report_once();
+        }
+    }
+
+    fn report_once(&self) {
+        let left_out = self.info.next_second();
+        if left_out > 0 {
+            info!(
+                left_out,
+                "task log limit reached: 100 lines of a level in a second"
+            );
+        }
+        let left_out = self.warn.next_second();
+        if left_out > 0 {
+            warn!(
+                left_out,
+                "task log limit reached: 100 lines of a level in a second"
+            );
+        }
+        let left_out = self.error.next_second();
+        if left_out > 0 {
+            error!(
+                left_out,
+                "task log limit reached: 100 lines of a level in a second"
+            );
+        }
+    }
+
+    /// Logs the start of a run within its span.
+    pub(crate) fn started(&self, claimed: &Claimed, span: &Span) {
+        if self.mode == TaskLogMode::All && self.info.admits() {
+            let attempt = claimed.attempts + 1;
+            info!(parent: span, queue = %claimed.queue, attempt, "task started");
+        }
+    }
+
+    /// Whether the ends of successful runs are logged.
+    pub(crate) fn logs_successes(&self) -> bool {
+        self.mode == TaskLogMode::All
+    }
+
+    /// Whether any ends are logged.
+    pub(crate) fn logs_failures(&self) -> bool {
+        self.mode != TaskLogMode::Off
+    }
+
+    /// Logs the end of a run whose task is in the state `status` now. `ended` is what was written of a run without a result.
+    pub(crate) fn ended(&self, run: &Summary, status: TaskStatus, ended: Option<&EndedRun>) {
+        match status {
+            TaskStatus::RetryScheduled => self.attempt_failed(run, ended),
+            TaskStatus::DeadLetter => self.dead_letter(run, ended),
+            TaskStatus::Completed => self.successful(run, "task completed"),
+            TaskStatus::Cancelled => self.successful(run, "task cancelled"),
+            _ => self.successful(run, "run released; the task waits again"),
+        }
+    }
+
+    fn successful(&self, run: &Summary, event: &'static str) {
+        if self.logs_successes() && self.info.admits() {
+            info!(parent: &span(run), attempt = run.attempt, seconds = seconds(run.elapsed), "{event}");
+        }
+    }
+
+    fn attempt_failed(&self, run: &Summary, ended: Option<&EndedRun>) {
+        if !self.logs_failures() || !self.warn.admits() {
+            return;
+        }
+        let delay = ended.and_then(|ended| match ended.verdict {
+            Verdict::RetryIn(delay) => Some(delay),
+            _ => None,
+        });
+        warn!(
+            parent: &span(run),
+            failure = ended.map(|ended| ended.reason),
+            panicked_at = run.panicked_at.as_deref(),
+            attempt = run.attempt,
+            max_attempts = run.max_attempts,
+            seconds = seconds(run.elapsed),
+            retry_in_seconds = delay.map(seconds),
+            retry_at = delay.and_then(|delay| after(now(), delay)),
+            "attempt failed"
+        );
+    }
+
+    fn dead_letter(&self, run: &Summary, ended: Option<&EndedRun>) {
+        if !self.logs_failures() || !self.error.admits() {
+            return;
+        }
+        let reason = ended.and_then(|ended| match ended.verdict {
+            Verdict::DeadLetter(reason) => Some(reason.as_str()),
+            _ => None,
+        });
+        error!(
+            parent: &span(run),
+            reason,
+            failure = ended.map(|ended| ended.reason),
+            panicked_at = run.panicked_at.as_deref(),
+            attempt = run.attempt,
+            max_attempts = run.max_attempts,
+            seconds = seconds(run.elapsed),
+            "dead letter"
+        );
+    }
+
+    /// Logs that the completion of a run changed nothing.
+    pub(crate) fn discarded(&self, run: &Summary) {
+        if self.logs_failures() && self.warn.admits() {
+            warn!(
+                parent: &span(run),
+                attempt = run.attempt,
+                seconds = seconds(run.elapsed),
+                "completion discarded: the run is no longer this worker's"
+            );
+        }
+    }
+}
+
+/// The span of a run that is over. At the level of errors, so that no filter takes it from a line that is written.
+fn span(run: &Summary) -> Span {
+    error_span!(
+        target: LINES,
+        parent: None,
+        "task",
+        task_id = %run.run.task,
+        task_name = %run.task_name,
+        run = run.run.number,
+        correlation_id = %run.correlation_id,
+    )
+}
+
+/// Seconds to the millisecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1_000.0).round() / 1_000.0
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log line has the time of its process, as its own timestamp does"
+)]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+fn after(now: DateTime<Utc>, delay: Duration) -> Option<String> {
+    let time = now.checked_add_signed(TimeDelta::from_std(delay).ok()?)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_admits_a_hundred_lines_and_counts_the_others() {
+        let limit = Limit::default();
+        let admitted = (0..250).filter(|_| limit.admits()).count();
+        assert_eq!((admitted, limit.next_second()), (100, 150));
+        assert!(limit.admits());
+        assert_eq!(limit.next_second(), 0);
+    }
+
+    #[test]
+    fn the_time_of_a_retry_is_a_delay_from_now() {
+        let now = DateTime::from_timestamp(0, 0).expect("a time");
+        let delay = Duration::from_millis(90_250);
+        assert_eq!(after(now, delay).as_deref(), Some("1970-01-01T00:01:30.250Z"));
+        assert_eq!(after(now, Duration::MAX), None);
+        assert!((seconds(Duration::from_micros(1_234_567)) - 1.235).abs() < f64::EPSILON);
+    }
+}
