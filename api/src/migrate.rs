@@ -154,13 +154,11 @@ async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrateError> {
         });
     });
     let mut run = std::pin::pin!(run);
-    match tokio::time::timeout(LOCK_QUIET, &mut run).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            info!(state = progress.get(), "the migrations are not done yet");
-            run.await
-        }
+    if let Ok(outcome) = tokio::time::timeout(LOCK_QUIET, &mut run).await {
+        return outcome;
     }
+    info!(state = progress.get(), "the migrations are not done yet");
+    run.await
 }
 
 /// What Postgres says of a failed migration, and what helps.

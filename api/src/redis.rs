@@ -35,9 +35,14 @@ impl Redis {
         &self.check
     }
 
+    /// Whether commands are sent to it.
+    pub fn is_usable(&self) -> bool {
+        self.breaker.is_closed() && !self.check.is_unsupported()
+    }
+
     /// Carries out a command that can as well be left out; nothing if it was, or failed.
     pub async fn ask<T>(&self, command: impl AsyncFnOnce(&Queue) -> queue::Result<T>) -> Option<T> {
-        if !self.breaker.is_closed() || self.check.is_unsupported() {
+        if !self.is_usable() {
             self.breaker.refused();
             return None;
         }

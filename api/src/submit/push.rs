@@ -64,7 +64,7 @@ impl Pusher {
             return;
         }
         let place = Arc::clone(&self.places).try_acquire_owned();
-        let (Ok(place), true) = (place, redis.breaker().is_closed()) else {
+        let (Ok(place), true) = (place, redis.is_usable()) else {
             redis.breaker().refused();
             if !matches!(change, Change::Remove) {
                 metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);

@@ -96,12 +96,11 @@ impl ServerCheck {
     }
 
     /// Takes a report, and logs what is new in it.
-    pub fn note(&self, report: ServerReport) {
-        let before = std::mem::replace(
-            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            report.clone(),
-        );
-        if before == report {
+    fn note(&self, report: &ServerReport) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *known, report.clone());
+        drop(known);
+        if before == *report {
             return;
         }
         match &report.unsupported {
@@ -126,7 +125,7 @@ impl ServerCheck {
             };
             if is_due {
                 if let Ok(report) = queue.server_report().await {
-                    self.note(report);
+                    self.note(&report);
                 }
                 asked = Some((queue.connections_made(), Instant::now()));
             }

@@ -95,8 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_charset_of_the_content_type_is_heeded_in_every_spelling() {
-        // words: ok
+    fn the_charset_of_the_content_type_decides_in_every_spelling() {
         for charset in ["ISO-8859-1", "latin1", "\"windows-1252\""] {
             assert_eq!(
                 text(b"caf\xe9", &format!("text/plain; charset={charset}")),

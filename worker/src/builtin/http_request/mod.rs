@@ -99,7 +99,10 @@ pub(super) fn task(private: AllowList) -> Task {
         }
     });
     retried_quickly(task, RETRIES)
-        .description("Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail")
+        .description(
+            "Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail. The result has up to \
+             256 KiB of the body, decompressed: as text, or in base64 where `body_encoding` says so",
+        )
         .timeout(Duration::from_mins(1))
 }
 

@@ -33,7 +33,7 @@ fn text_date(headers: &HeaderMap) -> Option<SystemTime> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the date of another server, which sends no time of its own, is no time of Postgres"
+    reason = "a date of another server, which has nothing to do with the times of Postgres"
 )]
 fn now() -> SystemTime {
     SystemTime::now()

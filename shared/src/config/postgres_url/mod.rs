@@ -1,0 +1,265 @@
+//! URLs of Postgres. Their options are those of libpq; each is applied or refused by name, none is dropped.
+
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+use self::tls::Tls;
+use super::host::{Host, ProcessHost};
+
+const ALLOWED: &str =
+    "must be a URL like postgres://user:password@host:5432/database or postgres://user@[::1]/database";
+/// The options that are applied, as a message lists them.
+const SUPPORTED: &str = "application_name, connect_timeout, dbname, host, hostaddr, options, password, port, sslcert, \
+                         sslkey, sslmode, sslrootcert, statement-cache-capacity, target_session_attrs, user";
+/// Options that `pg_dump` takes beside those.
+const OF_BACKUPS: [&str; 1] = ["passfile"];
+/// Options that sqlx reads by itself.
+const OF_SQLX: [&str; 7] = [
+    "application_name",
+    "dbname",
+    "options",
+    "password",
+    "port",
+    "statement-cache-capacity",
+    "user",
+];
+/// Longer than this, a request would wait in vain.
+const CONNECT_SECONDS_MAX: u64 = 60;
+/// The longest name of an option that a message repeats: a longer one may be a piece of a password.
+const NAME_CHARS_MAX: usize = 40;
+
+/// Who connects by a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    /// The server or a worker.
+    Tasker,
+    /// `pg_dump`.
+    Backup,
+}
+
+/// A fault of a URL: the variable of libpq that has it, where it is not the URL, and a message that continues "NAME: ".
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) variable: Option<&'static str>,
+    pub(super) message: String,
+}
+
+/// A URL of Postgres, read.
+#[derive(Debug, Clone)]
+pub(crate) struct PostgresUrl {
+    /// How sqlx connects.
+    pub(crate) options: PgConnectOptions,
+    /// Whether the URL says what sessions are called.
+    pub(crate) names_application: bool,
+    /// The time within which a connection must be had.
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Whether only a Postgres that takes writes may be connected to.
+    pub(crate) read_write: bool,
+}
+
+impl PostgresUrl {
+    /// Reads a URL that was checked before, in the surroundings of this process.
+    pub(crate) fn of_process(text: &str) -> Result<Self, String> {
+        read(text, Client::Tasker, &ProcessHost).map_err(|faults| {
+            let faults: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
+            faults.join("; ")
+        })
+    }
+}
+
+/// Reads a URL; all of its faults at once.
+pub(super) fn read(text: &str, client: Client, host: &dyn Host) -> Result<PostgresUrl, Vec<Fault>> {
+    let mut reading = Reading {
+        client,
+        host,
+        faults: Vec::new(),
+    };
+    let found = reading.url(text.trim());
+    match found {
+        Some(found) if reading.faults.is_empty() => Ok(found),
+        _ => Err(reading.faults),
+    }
+}
+
+struct Reading<'a> {
+    client: Client,
+    host: &'a dyn Host,
+    faults: Vec<Fault>,
+}
+
+/// The options of a URL.
+#[derive(Default)]
+struct Given {
+    tls: Tls,
+    connect_timeout: Option<Duration>,
+    read_write: bool,
+    names_application: bool,
+    /// Those that sqlx reads by itself.
+    of_sqlx: Vec<(String, String)>,
+}
+
+impl Reading<'_> {
+    fn fault(&mut self, message: impl Into<String>) {
+        self.fault_at(None, message);
+    }
+
+    fn fault_at(&mut self, variable: Option<&'static str>, message: impl Into<String>) {
+        self.faults.push(Fault {
+            variable,
+            message: message.into(),
+        });
+    }
+
+    fn url(&mut self, text: &str) -> Option<PostgresUrl> {
+        if names_several_hosts(text) {
+            self.fault(
+                "names several hosts, and Tasker connects to one; name the address (proxy, virtual IP or DNS name) \
+                 that leads to the primary",
+            );
+            return None;
+        }
+        let Some(mut url) = Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "postgres" | "postgresql"))
+        else {
+            self.fault(ALLOWED);
+            return None;
+        };
+        if url.username().is_empty() && url.query().is_some_and(|query| query.contains('@')) {
+            self.fault(format!(
+                "{ALLOWED}, with `?`, `#`, `/` and `@` of the user and password percent-encoded"
+            ));
+            return None;
+        }
+        let given = self.options(&url);
+        let mode = self.tls(&given.tls);
+        let files = [
+            ("sslrootcert", given.tls.root),
+            ("sslcert", given.tls.certificate),
+            ("sslkey", given.tls.key),
+        ];
+        url.set_query(None);
+        url.query_pairs_mut()
+            .extend_pairs(given.of_sqlx)
+            .extend_pairs(files.into_iter().filter_map(|(name, path)| Some((name, path?))));
+        let options = self.sqlx(&url)?;
+        Some(PostgresUrl {
+            options: options.ssl_mode(mode.unwrap_or_default()),
+            names_application: given.names_application,
+            connect_timeout: given.connect_timeout,
+            read_write: given.read_write,
+        })
+    }
+
+    /// The options of a URL. Empty ones count as not given, as in libpq.
+    fn options(&mut self, url: &Url) -> Given {
+        let mut given = Given::default();
+        for (name, value) in url.query_pairs().filter(|(_, value)| !value.is_empty()) {
+            let value = value.into_owned();
+            match &*name {
+                "sslmode" | "ssl-mode" => given.tls.mode = Some(value),
+                "sslrootcert" | "ssl-root-cert" | "ssl-ca" => given.tls.root = Some(value),
+                "sslcert" | "ssl-cert" => given.tls.certificate = Some(value),
+                "sslkey" | "ssl-key" => given.tls.key = Some(value),
+                "connect_timeout" => given.connect_timeout = self.connect_timeout(&value),
+                "target_session_attrs" => given.read_write = self.session(&value),
+                "client_encoding" if is_utf8(&value) => {}
+                // sqlx would look the brackets up as part of a name
+                "host" | "hostaddr" => {
+                    let host = value.trim_matches(['[', ']']).to_owned();
+                    given.of_sqlx.push((name.into_owned(), host));
+                }
+                _ if OF_SQLX.contains(&&*name) || name.starts_with("options[") => {
+                    given.names_application |= name == "application_name";
+                    given.of_sqlx.push((name.into_owned(), value));
+                }
+                _ if self.client == Client::Backup && OF_BACKUPS.contains(&&*name) => {}
+                _ => self.fault(unknown_option(&name, SUPPORTED)),
+            }
+        }
+        given
+    }
+
+    fn sqlx(&mut self, url: &Url) -> Option<PgConnectOptions> {
+        let Ok(options) = PgConnectOptions::from_str(url.as_str()) else {
+            self.fault(
+                "`hostaddr` must be an IP address, `port` and `statement-cache-capacity` whole numbers, and what is \
+                 percent-encoded must be UTF-8",
+            );
+            return None;
+        };
+        // sqlx takes the host as the URL spells it: in brackets, or percent-encoded
+        let host = percent_decode_str(options.get_host()).decode_utf8_lossy();
+        let host = host.trim_matches(['[', ']']).to_owned();
+        Some(options.host(&host))
+    }
+
+    fn connect_timeout(&mut self, value: &str) -> Option<Duration> {
+        let seconds = value
+            .parse()
+            .ok()
+            .filter(|seconds| (1..=CONNECT_SECONDS_MAX).contains(seconds));
+        if seconds.is_none() {
+            self.fault(format!(
+                "`connect_timeout` must be a number of seconds from 1 to {CONNECT_SECONDS_MAX}"
+            ));
+        }
+        seconds.map(Duration::from_secs)
+    }
+
+    /// Whether only a Postgres that takes writes is asked for; the others are of no use.
+    fn session(&mut self, value: &str) -> bool {
+        match value {
+            "any" => false,
+            "read-write" | "primary" => true,
+            _ => {
+                self.fault(
+                    "`target_session_attrs` must be read-write, primary or any: Tasker needs a Postgres that takes writes",
+                );
+                false
+            }
+        }
+    }
+}
+
+/// Whether this is the encoding that every connection has.
+fn is_utf8(encoding: &str) -> bool {
+    ["utf8", "utf-8", "unicode", "auto"]
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(encoding))
+}
+
+/// Whether the hosts of a URL, or its options `host`, `hostaddr` or `port`, are several.
+pub(super) fn names_several_hosts(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = place.split('/').next().unwrap_or_default();
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let in_options = url::form_urlencoded::parse(query.as_bytes())
+        .any(|(name, value)| matches!(&*name, "host" | "hostaddr" | "port") && value.contains(','));
+    in_options || percent_decode_str(hosts).decode_utf8_lossy().contains(',')
+}
+
+/// The message about an option of a URL that is not supported, continuing "NAME: ".
+pub(super) fn unknown_option(name: &str, supported: &str) -> String {
+    // anything else may be a piece of a password
+    let is_name = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let option = if is_name && name.len() <= NAME_CHARS_MAX {
+        format!("has the option `{name}`, which is not supported")
+    } else {
+        "has an option that is not supported".to_owned()
+    };
+    format!("{option}; supported options: {supported}")
+}
