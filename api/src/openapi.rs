@@ -57,7 +57,11 @@ impl Served {
         if state.auth.is_on() {
             return Json(Value::clone(&self.0));
         }
-        Json(live::with_names(&self.0, &state.types.current(), &state.queues))
+        Json(live::with_names(
+            &self.0,
+            &state.types.current(),
+            &state.queues.snapshot(),
+        ))
     }
 }
 

@@ -196,7 +196,7 @@ impl Check<'_> {
         if !queues.contains(&queue) {
             let detail = format!(
                 "is left out, and `{queue}`, the queue of the task type, {}",
-                undeclared(queues)
+                undeclared(queues.iter().map(QueueName::as_str))
             );
             self.kind(FaultKind::UnknownQueue, "queue", detail);
         }
