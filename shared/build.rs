@@ -3,7 +3,7 @@
 //! `sqlx`'s macros ask the database of `DATABASE_URL` when it is set, which is hardly ever one that has this schema: a program
 //! that uses the crate has its own, or none of the migrations yet. So they read the recorded answers in `.sqlx` instead. Inside
 //! the checkout `SQLX_OFFLINE` decides, which `.cargo/config.toml` sets and `cargo sqlx prepare` overrides; that file also sets
-//! `TASKER_CHECKOUT`, for `cargo sqlx prepare` in a project of somebody else's sets `SQLX_OFFLINE` too.
+//! `TASKER_CHECKOUT`, since `cargo sqlx prepare` in a project that depends on this crate sets `SQLX_OFFLINE` as well.
 
 use std::env;
 use std::path::Path;

@@ -120,7 +120,7 @@ pub(super) fn names_unknown(faults: &[Fault]) -> bool {
     has(faults, FaultKind::UnknownTaskType) || has(faults, FaultKind::UnknownQueue)
 }
 
-/// Reads anew from Postgres what `faults` say is unknown.
+/// Reads the types or the queues from Postgres again, where `faults` say that one is unknown.
 pub(super) async fn refresh(state: &AppState, faults: &[Fault]) -> Result<(), ApiError> {
     if has(faults, FaultKind::UnknownTaskType) {
         state.types.look_again().await?;

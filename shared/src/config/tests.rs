@@ -96,7 +96,7 @@ fn every_problem_is_listed_at_once_by_name_and_without_secrets() {
         "REDIS_URL: must be a URL like redis://",
         "DB_POOL_SIZE: must be a whole number from 1 to 1000 (is `0`)",
         "WORKER_TIMEOUT: 15s must be at least twice HEARTBEAT_INTERVAL, 20s",
-        "TASK_QUEUES: `Urgent` is no queue name",
+        "TASK_QUEUES: `Urgent` is not a queue name",
         "LOG_FORMAT: must be one of json, pretty (is `xml`)",
     ] {
         assert!(text.contains(name), "{name} is missing in\n{text}");

@@ -13,9 +13,9 @@ pub type Priority = i16;
 #[serde(try_from = "String", into = "String")]
 pub struct QueueName(Arc<str>);
 
-/// A text that is no queue name.
+/// A text that is not a queue name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no queue name: 1 to 64 of a-z, 0-9, `_`, `.`, `-`, the first a letter or digit")]
+#[error("`{0}` is not a queue name: 1 to 64 of a-z, 0-9, `_`, `.`, `-`, the first a letter or digit")]
 pub struct InvalidQueueName(pub String);
 
 impl QueueName {
