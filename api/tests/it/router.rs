@@ -84,8 +84,8 @@ impl Routed {
         let mut popper = self
             .queue
             .popper_of_types(&[QueueName::default_class()], task_names);
-        let popped = popper.pop_starved_first(count, false).await.expect("popped");
-        popped.ids
+        let answer = popper.pop_starved_first(count, false).await.expect("popped");
+        answer.ids
     }
 }
 

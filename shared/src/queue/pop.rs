@@ -200,7 +200,7 @@ impl Popper {
         let answers: Vec<Value> = commands.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
         let mut popped = match pop {
-            Pop::Blocking(_) => self.read_blocking(next(&mut answers)?)?,
+            Pop::Blocking(_) => self.read_blocking(next(&mut answers)?),
             Pop::Now { .. } => self.read_script(next(&mut answers)?)?,
         };
         if let Pop::Blocking(_) = pop
@@ -234,21 +234,21 @@ impl Popper {
     }
 
     /// Reads the reply of `BLMPOP`: a list and its entries.
-    fn read_blocking(&self, reply: Option<(String, Vec<String>)>) -> Result<Popped> {
+    fn read_blocking(&self, reply: Option<(String, Vec<String>)>) -> Popped {
         let Some((list, entries)) = reply else {
-            return Ok(Popped::default());
+            return Popped::default();
         };
         let Some((queue, task_name)) = self.queue.keys().read_list(&list) else {
-            return Ok(Popped::default());
+            return Popped::default();
         };
         let ids = read_ids(&list, &entries);
         let named = task_name.map(|name| ids.iter().map(|id| (*id, name.to_owned())).collect());
-        Ok(Popped {
+        Popped {
             ids,
             task_names: named.unwrap_or_default(),
             queue: Some(queue),
             ..Popped::default()
-        })
+        }
     }
 
     /// Reads the reply of the script: the states of the queues, then what was popped, if anything.

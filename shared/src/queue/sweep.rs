@@ -36,15 +36,15 @@ impl Queue {
     /// Reads the page before `after`, or the last page.
     pub async fn page_before(&self, list: List<'_>, after: Option<&Page>) -> Result<Page> {
         let list = self.key_of(list);
-        let last = after.map_or(-1, |page| page.places.0 - 1);
-        let first = last - PAGE + 1;
+        let tail_end = after.map_or(-1, |page| page.places.0 - 1);
+        let head_end = tail_end - PAGE + 1;
         let mut command = Pipeline::new();
-        command.cmd("LRANGE").arg(&list).arg(first).arg(last);
+        command.cmd("LRANGE").arg(&list).arg(head_end).arg(tail_end);
         let (entries,): (Vec<String>,) = self.run(&command).await?;
         Ok(Page {
             is_first: entries.len() < PAGE.unsigned_abs(),
             ids: entries.iter().filter_map(|entry| super::read_id(entry)).collect(),
-            places: (first, last),
+            places: (head_end, tail_end),
             list,
         })
     }

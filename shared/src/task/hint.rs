@@ -38,6 +38,7 @@ impl Hint {
     }
 
     /// Returns the same hint, urgent if this is the priority of its task and above 50.
+    #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {
         Self {
             urgent: priority > TAIL_PRIORITY_MAX,

@@ -117,7 +117,7 @@ async fn urgent_ids_go_to_the_head_and_a_batch_keeps_its_order() {
         .await
         .expect("pushed");
     let mut popper = queue.popper(&[default]);
-    let popped = popper.pop(9, BLOCK_MAX, false).await.expect("popped");
+    let answer = popper.pop(9, BLOCK_MAX, false).await.expect("popped");
     let urgent = [newest.id, batch[0].id, batch[1].id];
-    assert_eq!(popped.ids, [&urgent[..], &ids(&usual), &[batch[2].id]].concat());
+    assert_eq!(answer.ids, [&urgent[..], &ids(&usual), &[batch[2].id]].concat());
 }

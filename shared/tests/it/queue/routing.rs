@@ -274,13 +274,13 @@ async fn pages_read_from_the_tail_are_swept_while_heads_are_popped() {
     let hints = of_type("a", 4_500);
     push(&queue, &hints).await;
     let list = List::Main(&name);
-    let last = queue.page_before(list, None).await.expect("a page");
-    assert_eq!((last.ids.len(), last.is_first), (2_000, false));
+    let tail = queue.page_before(list, None).await.expect("a page");
+    assert_eq!((tail.ids.len(), tail.is_first), (2_000, false));
     let mut popper = queue.popper(std::slice::from_ref(&name));
     pop(&mut popper, 100).await;
     let gone = ids(&hints[3_000..3_010]);
-    assert_eq!(queue.mark(&last, &gone).await.expect("marked"), 10);
-    let before = queue.page_before(list, Some(&last)).await.expect("a page");
+    assert_eq!(queue.mark(&tail, &gone).await.expect("marked"), 10);
+    let before = queue.page_before(list, Some(&tail)).await.expect("a page");
     assert_eq!(before.ids.last(), Some(&hints[2_499].id));
     let first = queue.page_before(list, Some(&before)).await.expect("a page");
     assert!(first.is_first && first.ids.len() == 400);
