@@ -20,6 +20,17 @@ pub enum Split {
     Split,
 }
 
+impl Split {
+    /// Reads the state of a queue.
+    fn read(state: Option<&str>) -> Self {
+        match state {
+            None => Self::Plain,
+            Some(SPLIT) => Self::Split,
+            Some(_) => Self::Opening,
+        }
+    }
+}
+
 /// The state of a queue's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routing {
@@ -32,29 +43,41 @@ pub struct Routing {
 }
 
 impl Queue {
-    /// Returns the state of the lists of each of `queues`, in their order, and resets the numbers of unremoved hints.
+    /// Returns the state of the lists of each of `queues`, in their order, and resets the numbers of unremoved hints. Where all is
+    /// well this is two commands.
     pub async fn routing(&self, queues: &[QueueName]) -> Result<Vec<Routing>> {
-        let mut commands = Pipeline::new();
-        for queue in queues {
-            commands.cmd("GET").arg(self.keys().split(queue));
-            commands.cmd("LLEN").arg(self.keys().unroutable(queue));
-            commands.cmd("GETDEL").arg(self.keys().unremoved(queue));
-        }
-        if commands.is_empty() {
+        if queues.is_empty() {
             return Ok(Vec::new());
         }
-        let answers: Vec<Option<String>> = self.run(&commands).await?;
-        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
-        let routings = answers.chunks_exact(3).map(|answer| Routing {
-            split: match answer[0].as_deref() {
-                None => Split::Plain,
-                Some(SPLIT) => Split::Split,
-                Some(_) => Split::Opening,
-            },
-            unroutable: number(&answer[1]),
-            unremoved: number(&answer[2]),
-        });
-        Ok(routings.collect())
+        let keys = self.keys();
+        let unremoved: Vec<String> = queues.iter().map(|queue| keys.unremoved(queue)).collect();
+        let states = queues.iter().map(|queue| keys.split(queue));
+        let texts: Vec<String> = states.chain(unremoved.iter().cloned()).collect();
+        let lists: Vec<String> = queues.iter().map(|queue| keys.unroutable(queue)).collect();
+        let mut commands = Pipeline::new();
+        commands.cmd("MGET").arg(texts);
+        commands.cmd("EXISTS").arg(lists);
+        let (texts, any_parked): (Vec<Option<String>>, u64) = self.run(&commands).await?;
+        let (states, counts) = texts.split_at(queues.len());
+        let parked = if any_parked > 0 {
+            self.unroutable(queues).await?
+        } else {
+            vec![0; queues.len()]
+        };
+        if counts.iter().any(Option::is_some) {
+            // what is counted from now on is reported next time; what was counted is looked for after this
+            let mut command = Pipeline::new();
+            command.cmd("DEL").arg(unremoved).ignore();
+            self.run::<()>(&command).await?;
+        }
+        let routings = states.iter().zip(counts).zip(parked);
+        Ok(routings
+            .map(|((state, count), unroutable)| Routing {
+                split: Split::read(state.as_deref()),
+                unroutable,
+                unremoved: count.as_deref().and_then(|count| count.parse().ok()).unwrap_or(0),
+            })
+            .collect())
     }
 
     /// Returns how the hints of `queue` are stored.
@@ -62,11 +85,7 @@ impl Queue {
         let mut command = Pipeline::new();
         command.cmd("GET").arg(self.keys().split(queue));
         let (state,): (Option<String>,) = self.run(&command).await?;
-        Ok(match state.as_deref() {
-            None => Split::Plain,
-            Some(SPLIT) => Split::Split,
-            Some(_) => Split::Opening,
-        })
+        Ok(Split::read(state.as_deref()))
     }
 
     /// Returns the task types whose lists were filled since `queue` was split.

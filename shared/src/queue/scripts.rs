@@ -206,13 +206,15 @@ local state = redis.call('GET', KEYS[2])
 local list = state == 'split' and KEYS[4] or KEYS[1]
 remove_near_ends(list)
 if left > 0 then remove_near_ends(KEYS[5]) end
-local head = plain_id(redis.call('LINDEX', list, 0) or '~')
-local parked = plain_id(redis.call('LINDEX', KEYS[5], 0) or '~')
-local unremoved = 0
-for id in pairs(gone) do
-  if id >= head or id >= parked then unremoved = unremoved + 1 end
+if left > 0 then
+  local head = plain_id(redis.call('LINDEX', list, 0) or '~')
+  local parked = plain_id(redis.call('LINDEX', KEYS[5], 0) or '~')
+  local unremoved = 0
+  for id in pairs(gone) do
+    if id >= head or id >= parked then unremoved = unremoved + 1 end
+  end
+  if unremoved > 0 then redis.call('INCRBY', KEYS[6], unremoved) end
 end
-if unremoved > 0 then redis.call('INCRBY', KEYS[6], unremoved) end
 if state == 'split' then balance(KEYS[1], KEYS[3]) end
 return found
 ";

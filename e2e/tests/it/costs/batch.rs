@@ -18,5 +18,5 @@ async fn a_batch_of_a_thousand_is_one_statement_and_one_push() {
         })
         .await;
     assert_eq!(bill.statements, calls([("submit", BATCHES)]), "{bill:#?}");
-    assert_eq!(bill.commands, calls([("rpush", BATCHES)]), "{bill:#?}");
+    bill.assert_pushes(BATCHES);
 }

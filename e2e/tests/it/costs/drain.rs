@@ -14,8 +14,7 @@ async fn a_task_of_a_worker_with_one_slot_is_a_pop_a_claim_and_a_completion() {
     submit_batch(&meter.server, 300).await;
     let bill = meter.drain("1").await;
     bill.assert_only(&["claim", "complete"], &["blmpop", "mget"]);
-    // a look of the net takes a task now and then, and leaves its hint to a claim in vain, and to a second look, which is as
-    // rare: one each all the same
+    // a fallback poll takes a task now and then, and removes its hint: one claim each all the same
     assert!(bill.statement("claim") <= TASKS, "{bill:#?}");
     assert!(bill.statement("complete") <= TASKS, "{bill:#?}");
     // a worker without work, and the other one, pop once a second

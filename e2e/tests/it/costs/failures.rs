@@ -29,7 +29,7 @@ async fn a_retry_is_a_claim_and_an_end_more_and_a_promotion_and_a_push_at_most()
     let bill = fail(1).await;
     bill.assert_only(
         &["claim", "end runs", "promote", "next due"],
-        &["blmpop", "mget", "rpush"],
+        &["blmpop", "eval", "exists", "mget", "rpush"],
     );
     assert!(bill.statement("claim") <= 2 * TASKS, "{bill:#?}");
     assert!(bill.statement("end runs") <= 2 * TASKS, "{bill:#?}");
