@@ -104,6 +104,12 @@ fn what_blocks_it_comes_instead_of_its_turn_and_without_a_guess() {
     };
     task.able = 0;
     assert_eq!(codes(&task), ["no_worker_for_type"]);
+    assert_eq!(told(&task).position, None, "its hint is parked");
+    let help = "start a worker that registers it and has `default` in TASK_QUEUES";
+    assert!(details(&task).contains(help), "{}", details(&task));
+    task.paused_at = Some(time(500));
+    assert_eq!(codes(&task), ["no_worker_for_type", "queue_paused"]);
+    task.paused_at = None;
     task.serving = 0;
     assert_eq!(codes(&task), ["no_worker_for_queue"]);
     task.paused_at = Some(time(500));

@@ -58,11 +58,41 @@ pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     }
 }
 
+/// Advice for workers that register only some types of the queue. `facts` has the running tasks, workers and slots of these types,
+/// and `backlog` of them wait. Arrivals are not measured by type, so the advice follows from what waits and runs now.
+pub fn advise_for_types(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
+    let cost = slot_seconds(facts);
+    let (suggested_workers, reason) = match cost {
+        _ if facts.paused => (facts.workers, PAUSED.to_owned()),
+        _ if backlog == 0 && facts.running == 0 => (1, IDLE_TYPES.to_owned()),
+        None => without_cost(facts, backlog, NOT_BY_TYPE),
+        Some((seconds, at_least)) => {
+            let need = Need::new(facts, backlog, NOT_BY_TYPE, seconds, at_least, target);
+            (need.workers(), need.reason())
+        }
+    };
+    Advice {
+        rates: None,
+        time_to_drain_seconds: (backlog == 0).then_some(0.0),
+        slot_seconds: cost.map(|(seconds, _)| seconds),
+        suggested_workers,
+        reason,
+    }
+}
+
+/// Rates that nothing measures.
+const NOT_BY_TYPE: Rates = Rates {
+    window_seconds: 0.0,
+    arrival: 0.0,
+    drain: 0.0,
+    slots_before: 0.0,
+};
 const PAUSED: &str =
     "The queue is paused: until it is resumed nothing is taken from it, by any number of workers.";
 const NOT_MEASURED: &str = "The rates are not known yet: the server that leads measures every 10 s, and two measurements are \
                             needed. Ask again.";
 const EXPLAIN: &str = "GET /tasks/{id}/explain of one of them tells why";
+const IDLE_TYPES: &str = "No task of these types waits or runs: one worker is enough.";
 const IDLE: &str = "Nothing waits and nothing comes: one worker is enough.";
 
 fn time_to_drain(facts: &QueueFacts, backlog: i64, rates: Option<Rates>) -> Option<f64> {
@@ -174,6 +204,11 @@ impl<'a> Need<'a> {
         if self.own_slots() < 1e-3 && rates.slots_before < 1.0 {
             return IDLE.to_owned();
         }
+        let pace = if rates.window_seconds > 0.0 {
+            format!("{:.1} come and {:.1} end in a second", rates.arrival, rates.drain)
+        } else {
+            "what comes is not measured by type".to_owned()
+        };
         let mut parts = Vec::new();
         let (now, suggested) = (facts.workers, self.workers());
         parts.push(match suggested.cmp(&now) {
@@ -183,10 +218,7 @@ impl<'a> Need<'a> {
             Ordering::Greater => format!("{} slots of {now} worker(s) are not enough.", facts.slots),
         });
         parts.push(format!(
-            "{backlog} wait, {:.1} come and {:.1} end in a second, and a task keeps a slot for {}{}: that needs about {:.1} slots \
-             for a wait of at most {}.",
-            rates.arrival,
-            rates.drain,
+            "{backlog} wait, {pace}, and a task keeps a slot for {}{}: that needs about {:.1} slots for a wait of at most {}.",
             if self.at_least { "at least " } else { "" },
             shown(self.seconds),
             self.own_slots(),
@@ -256,7 +288,8 @@ mod tests {
         });
         QueueFacts {
             name: QueueName::default_class(),
-            pending: None,
+            pending: 0,
+            routable: 0,
             oldest_age_seconds: None,
             running: pace.running,
             running_seconds: None,
@@ -428,6 +461,28 @@ mod tests {
             (advice.suggested_workers, advice.reason.as_str()),
             (1, NOT_MEASURED)
         );
+    }
+
+    #[test]
+    fn workers_of_some_types_are_advised_by_what_waits_and_runs_of_these() {
+        let waiting = facts(&Pace {
+            arrival: 500,
+            drain: 500,
+            backlog: 900,
+            task_seconds: 1.0,
+            ..CALM
+        });
+        let advice = advise_for_types(&waiting, 600, TARGET);
+        assert_eq!((advice.suggested_workers, advice.rates), (2, None));
+        assert_eq!(advice.time_to_drain_seconds, None);
+        assert!(
+            advice.reason.contains("600 wait") && advice.reason.contains("not measured by type"),
+            "{}",
+            advice.reason
+        );
+        let idle = advise_for_types(&waiting, 0, TARGET);
+        assert_eq!((idle.suggested_workers, idle.reason.as_str()), (1, IDLE_TYPES));
+        assert_eq!(idle.time_to_drain_seconds, Some(0.0));
     }
 
     #[test]
