@@ -43,7 +43,11 @@ async fn the_advice_is_computed_from_what_workers_ended_and_what_waits(db: PgPoo
     let prefix = format!("test:{}:", TaskId::generate());
     let shared = [("QUEUE_KEY_PREFIX", prefix.as_str())];
     let server = Server::start_with(db.clone(), &shared).await;
-    register(&db, &a_worker("w")).await.expect("entered");
+    let worker = NewWorker {
+        task_names: vec!["noop".to_owned()],
+        ..a_worker("w")
+    };
+    register(&db, &worker).await.expect("entered");
     let sampler = sampler(&server);
     sampler.run_once().await.expect("sampled");
     age(&db, 60.0).await;
