@@ -1,6 +1,7 @@
 //! From the pace of a queue to the workers that it needs.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use tasker_shared::config::duration;
@@ -36,7 +37,7 @@ pub struct Advice {
 pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     let rates = Rates::of(&facts.samples);
     let cost = slot_seconds(facts);
-    let (suggested_workers, reason) = match (rates, cost) {
+    let (suggested_workers, mut reason) = match (rates, cost) {
         _ if facts.paused => (facts.workers, PAUSED.to_owned()),
         (None, _) => (facts.workers.max(1), NOT_MEASURED.to_owned()),
         (Some(rates), _) if is_left_alone(facts, backlog, rates) => (
@@ -49,6 +50,13 @@ pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
             (need.workers(), need.reason())
         }
     };
+    let unroutable = facts.pending - facts.routable;
+    if unroutable > 0 {
+        let _ = write!(
+            reason,
+            " {unroutable} more wait whose types no live worker of the queue registers."
+        );
+    }
     Advice {
         rates,
         time_to_drain_seconds: time_to_drain(facts, backlog, rates),
@@ -460,6 +468,21 @@ mod tests {
         assert_eq!(
             (advice.suggested_workers, advice.reason.as_str()),
             (1, NOT_MEASURED)
+        );
+    }
+
+    #[test]
+    fn tasks_that_no_live_worker_can_run_need_no_more_of_them_and_are_told() {
+        let mut parked = facts(&CALM);
+        (parked.pending, parked.routable) = (7, 0);
+        let advice = advise(&parked, parked.backlog(Some(0)), TARGET);
+        assert_eq!(advice.suggested_workers, 1);
+        assert!(
+            advice
+                .reason
+                .ends_with("7 more wait whose types no live worker of the queue registers."),
+            "{}",
+            advice.reason
         );
     }
 
