@@ -34,7 +34,9 @@ pub fn explain(task_id: TaskId, facts: &Facts) -> Explanation {
         task_id,
         status: facts.status,
         reasons,
-        position: facts.ahead.filter(|ahead| *ahead <= AHEAD_MAX),
+        position: facts
+            .ahead
+            .filter(|ahead| *ahead <= AHEAD_MAX && !is_unroutable(facts)),
         estimated_wait_seconds: if blocked { None } else { estimate(facts) },
     }
 }
@@ -50,10 +52,24 @@ fn at(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// What has to be changed before it can run.
+/// Whether live workers serve its queue and none of them registers its type: its hint is parked until one does.
+fn is_unroutable(facts: &Facts) -> bool {
+    facts.serving > 0 && facts.able == 0
+}
+
+/// What has to be changed before it can run. A missing type comes first: neither resuming the queue nor more of the same workers
+/// help.
 fn blocks(facts: &Facts) -> Vec<Reason> {
     let (queue, name) = (&facts.queue, &facts.task_name);
     let mut blocks = Vec::new();
+    if is_unroutable(facts) {
+        let detail = format!(
+            "none of the {} live workers that serve the queue `{queue}` registers the type `{name}`; start a worker that \
+             registers it and has `{queue}` in TASK_QUEUES, or cancel the task",
+            facts.serving
+        );
+        blocks.push(reason("no_worker_for_type", detail));
+    }
     if let Some(since) = facts.paused_at {
         let detail = format!("the queue `{queue}` is paused since {}; resume it", at(since));
         blocks.push(reason("queue_paused", detail));
@@ -61,13 +77,7 @@ fn blocks(facts: &Facts) -> Vec<Reason> {
     if facts.serving == 0 {
         let detail = format!("no live worker serves the queue `{queue}`; start one with it in TASK_QUEUES");
         blocks.push(reason("no_worker_for_queue", detail));
-    } else if facts.able == 0 {
-        let detail = format!(
-            "none of the {} live workers that serve the queue `{queue}` knows the type `{name}`; they put it off by seconds",
-            facts.serving
-        );
-        blocks.push(reason("no_worker_for_type", detail));
-    } else if is_suspect(facts) && facts.able_with_suspect >= facts.able {
+    } else if facts.able > 0 && is_suspect(facts) && facts.able_with_suspect >= facts.able {
         let detail = format!(
             "it lost {} workers, and a worker runs one such task at a time; all {} that can run it are at another",
             facts.crash_count, facts.able
@@ -81,7 +91,7 @@ fn is_suspect(facts: &Facts) -> bool {
     facts.crash_count >= SUSPECT_CRASHES
 }
 
-/// It is due later: because somebody wanted it so, because it failed, or because a worker put it off.
+/// It is due later: it was submitted so, it failed, or it was deferred because it is a suspect.
 fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
     let due = facts.run_at.unwrap_or(facts.now);
     let when = if due > facts.now {
@@ -92,8 +102,8 @@ fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
             at(due)
         )
     };
-    // what was on a list already, and did not fail, was put off
-    let put_off = facts.status == TaskStatus::Scheduled && facts.enqueued_at.is_some();
+    // a scheduled task that was on a list before was deferred
+    let deferred = facts.status == TaskStatus::Scheduled && facts.enqueued_at.is_some();
     let detail = match facts.status {
         TaskStatus::RetryScheduled => format!(
             "attempt {} of {} failed; the next {when}",
@@ -102,26 +112,15 @@ fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
         _ => format!("it {when}"),
     };
     let mut reasons = vec![reason("due_later", detail)];
-    if put_off && blocks.is_empty() {
-        reasons.push(why_put_off(facts));
-    }
-    reasons.extend(blocks);
-    reasons
-}
-
-fn why_put_off(facts: &Facts) -> Reason {
-    if is_suspect(facts) {
+    if deferred && is_suspect(facts) && blocks.is_empty() {
         let detail = format!(
             "it lost {} workers, and the worker that took it was at another such task: it runs one at a time",
             facts.crash_count
         );
-        return reason("suspect_runs_alone", detail);
+        reasons.push(reason("suspect_runs_alone", detail));
     }
-    let detail = format!(
-        "the worker that took it did not know the type `{}`; {} of the {} live workers of its queue know it",
-        facts.task_name, facts.able, facts.serving
-    );
-    reason("no_worker_for_type", detail)
+    reasons.extend(blocks);
+    reasons
 }
 
 /// Nothing blocks it, so others come first.
@@ -130,7 +129,9 @@ fn its_turn(facts: &Facts) -> Vec<Reason> {
         Some(0) => "it is the next of its queue".to_owned(),
         Some(1) => "one task of its queue is before it".to_owned(),
         Some(ahead) if ahead <= AHEAD_MAX => format!("{ahead} tasks of its queue are before it"),
-        _ => format!("more than {AHEAD_MAX} tasks of its queue are before it"),
+        Some(_) => format!("more than {AHEAD_MAX} tasks of its queue are before it"),
+        None => "its place is not known, for many tasks before it are of types that no live worker registers"
+            .to_owned(),
     };
     let detail = format!(
         "{before}; live workers that can run it: {}, with {} of {} slots taken at their last heartbeats",

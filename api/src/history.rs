@@ -19,6 +19,7 @@ pub fn tell(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
         story.stored(event);
     }
     story.last_run(record, events);
+    story.deferred(record);
     story.end(record);
     let mut told = story.told;
     // stable, so that what happened at once stays in the order of cause and effect
@@ -119,6 +120,17 @@ impl Story {
             }
             None if record.status == TaskStatus::Pending => self.due(record.enqueued_at),
             _ => {}
+        }
+    }
+
+    /// A suspect that is deferred at present. Deferrals that are over are not recorded.
+    fn deferred(&mut self, record: &TaskRecord) {
+        if record.status == TaskStatus::Scheduled && self.state == TaskStatus::Pending {
+            self.told.push(HistoryEvent {
+                reason: Some("deferred".to_owned()),
+                ..step(record.updated_at, Some(self.state), TaskStatus::Scheduled)
+            });
+            self.state = TaskStatus::Scheduled;
         }
     }
 
@@ -279,6 +291,34 @@ mod tests {
             steps(&running, &[failed]),
             "0 ->pending, 1 pending>running, 2 running>retry_scheduled, 5 retry_scheduled>pending, 6 pending>running"
         );
+    }
+
+    #[test]
+    fn a_suspect_that_is_deferred_shows_it_and_one_that_waited_long_does_not() {
+        let lost = Event {
+            run: Some(1),
+            enqueued_at: Some(time(0)),
+            started_at: Some(time(1)),
+            ..event(2, TaskStatus::Running, TaskStatus::Pending)
+        };
+        let deferred = TaskRecord {
+            runs: 1,
+            started_at: Some(time(1)),
+            run_at: Some(time(9)),
+            updated_at: time(5),
+            ..record(TaskStatus::Scheduled)
+        };
+        assert_eq!(
+            steps(&deferred, &[lost]),
+            "0 ->pending, 1 pending>running, 2 running>pending, 5 pending>scheduled"
+        );
+        let parked_for_long = TaskRecord {
+            runs: 1,
+            started_at: Some(time(3_000)),
+            worker_id: Some("w".into()),
+            ..record(TaskStatus::Running)
+        };
+        assert_eq!(steps(&parked_for_long, &[]), "0 ->pending, 3000 pending>running");
     }
 
     #[test]

@@ -104,6 +104,12 @@ fn what_blocks_it_comes_instead_of_its_turn_and_without_a_guess() {
     };
     task.able = 0;
     assert_eq!(codes(&task), ["no_worker_for_type"]);
+    assert_eq!(told(&task).position, None, "its hint is parked");
+    let help = "start a worker that registers it and has `default` in TASK_QUEUES";
+    assert!(details(&task).contains(help), "{}", details(&task));
+    task.paused_at = Some(time(500));
+    assert_eq!(codes(&task), ["no_worker_for_type", "queue_paused"]);
+    task.paused_at = None;
     task.serving = 0;
     assert_eq!(codes(&task), ["no_worker_for_queue"]);
     task.paused_at = Some(time(500));
@@ -150,7 +156,7 @@ fn what_is_due_later_says_when() {
 }
 
 #[test]
-fn what_was_put_off_says_why() {
+fn a_suspect_that_was_deferred_says_why() {
     let mut task = Facts {
         status: TaskStatus::Scheduled,
         run_at: Some(time(1_003)),
@@ -159,8 +165,7 @@ fn what_was_put_off_says_why() {
         ahead: None,
         ..facts()
     };
-    assert_eq!(codes(&task), ["due_later", "no_worker_for_type"]);
-    assert!(details(&task).contains("1 of the 3"), "{}", details(&task));
+    assert_eq!(codes(&task), ["due_later"]);
     task.crash_count = 2;
     assert_eq!(codes(&task), ["due_later", "suspect_runs_alone"]);
     task.able = 0;

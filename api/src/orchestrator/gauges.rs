@@ -1,23 +1,29 @@
 //! Gauges of the whole system, read by the leader: a scrape reads nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_shared::queue::Queue;
-use tasker_shared::store::gauges::{Reading, pending_types, read};
+use tasker_shared::store::fleet::{Group, groups};
+use tasker_shared::store::gauges::{PendingType, Reading, pending_types, read};
 use tasker_shared::store::{self, PgPool, partitions};
+use tasker_shared::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::asked;
 use super::journal::Page;
 use super::leader_gauges::LeaderGauges;
+use super::router::Fleet;
 use crate::queues::DeclaredQueues;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Counting a large backlog by type takes long, so it rests for so many times as long: a twentieth of a processor at most.
 const PENDING_REST: u32 = 20;
+/// The maximum number of pairs of a queue and a type whose pending tasks are shown.
+const PAIRS_MAX: usize = 1_000;
 /// Time between looks at the partitions, which change once a day.
 const PARTITIONS_INTERVAL: Duration = Duration::from_mins(5);
 
@@ -143,7 +149,7 @@ impl GaugeKeeper {
         }
     }
 
-    /// Pending tasks by type, less often the longer that takes.
+    /// Shows pending tasks by type, and by queue and type, less often the longer that takes.
     async fn show_pending(&mut self, reading: &Reading, now: Instant) -> store::Result<()> {
         if self.count_at.is_some_and(|at| now < at) {
             return Ok(());
@@ -155,10 +161,29 @@ impl GaugeKeeper {
             Vec::new()
         };
         self.count_at = Some(now + began.elapsed() * PENDING_REST);
-        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-        let counts = pending.iter().map(|(name, count)| (name.as_str(), *count as f64));
-        self.gauges.set_all("tasks_pending", "type", counts);
+        self.show_pending_types(&pending);
+        if self.queue.is_none() {
+            let live = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+            let unroutable = unroutable(&pending, &live);
+            self.gauges
+                .set_all("tasker_queue_unroutable", "queue", unroutable);
+        }
         Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    fn show_pending_types(&mut self, pending: &[PendingType]) {
+        let mut by_type: BTreeMap<&str, f64> = BTreeMap::new();
+        for found in pending {
+            *by_type.entry(&found.task_name).or_default() += found.count as f64;
+        }
+        self.gauges.set_all("tasks_pending", "type", by_type);
+        let pairs = pending
+            .iter()
+            .take(PAIRS_MAX)
+            .map(|found| ([&*found.queue, &*found.task_name], found.count as f64));
+        self.gauges
+            .set_all_by("tasker_queue_type_pending", ["queue", "type"], pairs);
     }
 
     async fn show_partitions(&mut self, now: Instant) -> store::Result<()> {
@@ -171,5 +196,53 @@ impl GaugeKeeper {
         #[expect(clippy::cast_precision_loss, reason = "two weeks")]
         self.gauges.set("tasker_partition_days_ahead", days as f64);
         Ok(())
+    }
+}
+
+/// Returns the number of pending tasks of each queue whose type no live worker of the queue registers, where hints are not parked
+/// because Redis is not used.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+fn unroutable<'a>(pending: &'a [PendingType], live: &[Group]) -> BTreeMap<&'a str, f64> {
+    let mut counts = BTreeMap::new();
+    for found in pending {
+        let Ok(queue) = QueueName::parse(&found.queue) else {
+            continue;
+        };
+        let fleet = Fleet::of(live, &queue);
+        if fleet
+            .routable()
+            .is_some_and(|types| !types.contains(&found.task_name))
+        {
+            *counts.entry(&*found.queue).or_default() += found.count as f64;
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_of_types_that_no_live_worker_of_their_queue_registers_are_unroutable() {
+        let of = |queue: &QueueName, task_name: &str, count: i64| PendingType {
+            queue: queue.to_string(),
+            task_name: task_name.to_owned(),
+            count,
+        };
+        let (high, default) = (QueueName::high(), QueueName::default_class());
+        let pending = [
+            of(&default, "known", 9),
+            of(&default, "unknown", 4),
+            of(&default, "unknown too", 2),
+            of(&high, "unknown", 1),
+        ];
+        let live = [Group {
+            queues: vec![default.clone()],
+            task_names: vec!["known".to_owned()],
+            pops_by_type: true,
+        }];
+        let expected = BTreeMap::from([(default.as_str(), 6.0)]);
+        assert_eq!(unroutable(&pending, &live), expected, "no worker serves `high`");
     }
 }

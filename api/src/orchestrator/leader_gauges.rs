@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use metrics::{Gauge, gauge};
+use metrics::{Gauge, Label, gauge};
 
-/// A name, and the value of its label.
-type Key = (&'static str, String);
+/// A name, and the values of its labels.
+type Key = (&'static str, Vec<String>);
 
 /// The gauges of one duty.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(crate) struct LeaderGauges {
 impl LeaderGauges {
     /// Shows `value` under a name without labels.
     pub(crate) fn set(&mut self, name: &'static str, value: f64) {
-        let handle = self.shown.entry((name, String::new()));
+        let handle = self.shown.entry((name, Vec::new()));
         handle.or_insert_with(|| gauge!(name)).set(value);
     }
 
@@ -28,15 +28,33 @@ impl LeaderGauges {
         label: &'static str,
         values: impl IntoIterator<Item = (&'a str, f64)>,
     ) {
+        let values = values.into_iter().map(|(of_label, value)| ([of_label], value));
+        self.set_all_by(name, [label], values);
+    }
+
+    /// Shows `values` by the values of several labels, otherwise like [`Self::set_all`].
+    pub(crate) fn set_all_by<'a, const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: [&'static str; N],
+        values: impl IntoIterator<Item = ([&'a str; N], f64)>,
+    ) {
         let of_name = |key: &Key| key.0 == name;
         for (_, gauge) in self.shown.iter().filter(|(key, _)| of_name(key)) {
             gauge.set(0.0);
         }
-        for (value_of_label, value) in values {
-            let handle = self.shown.entry((name, value_of_label.to_owned()));
-            handle
-                .or_insert_with(|| gauge!(name, label => value_of_label.to_owned()))
-                .set(value);
+        for (of_labels, value) in values {
+            let handle = self
+                .shown
+                .entry((name, of_labels.map(ToOwned::to_owned).to_vec()));
+            let pairs = labels.iter().zip(of_labels);
+            let shown = handle.or_insert_with(|| {
+                let labels: Vec<Label> = pairs
+                    .map(|(label, of_label)| Label::new(*label, of_label.to_owned()))
+                    .collect();
+                gauge!(name, labels)
+            });
+            shown.set(value);
         }
     }
 }
@@ -71,6 +89,13 @@ mod tests {
             assert!(shown("lonely 2") && shown(r#"many{type="a"} 3"#) && shown(r#"many{type="b"} 1"#));
             gauges.set_all("many", "type", [("b", 2.0)]);
             assert!(shown(r#"many{type="a"} 0"#) && shown(r#"many{type="b"} 2"#) && shown("lonely 2"));
+        });
+        metrics::with_local_recorder(&recorder, || {
+            let mut gauges = LeaderGauges::default();
+            let labels = ["queue", "type"];
+            gauges.set_all_by("pairs", labels, [(["q", "a"], 3.0), (["q", "b"], 1.0)]);
+            gauges.set_all_by("pairs", labels, [(["q", "b"], 2.0)]);
+            assert!(shown(r#"pairs{queue="q",type="a"} 0"#) && shown(r#"pairs{queue="q",type="b"} 2"#));
         });
         assert!(shown("lonely 0") && shown(r#"many{type="b"} 0"#));
     }

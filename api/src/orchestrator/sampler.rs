@@ -70,7 +70,7 @@ impl Sampler {
         let depths = self.depths(&queues).await;
         let timeout = self.worker_timeout.as_secs_f64();
         asked(sample(&self.db, &queues, &depths, timeout)).await?;
-        let facts = asked(facts(&self.db, &queues, false, timeout)).await?;
+        let facts = asked(facts(&self.db, &queues, timeout)).await?;
         let advice: Vec<Advice> = facts.iter().map(advise_on).collect();
         self.show(&facts, &advice);
         Ok(advice)

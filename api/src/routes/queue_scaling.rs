@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use tasker_shared::config::duration;
-use tasker_shared::store::scaling;
+use tasker_shared::store::scaling::{self, QueueFacts, TypesFacts};
+use tasker_shared::task::limits;
 use tasker_shared::wire::QueueScaling;
 
 use super::queues::depths;
@@ -13,16 +14,22 @@ use crate::error::ApiError;
 use crate::http::path::QueuePath;
 use crate::http::query::Query;
 use crate::openapi::{QueryProblems, QueueProblems};
-use crate::scaling::{TARGET_LATENCY, advise};
+use crate::scaling::{TARGET_LATENCY, advise, advise_for_types};
 use crate::state::AppState;
 
 /// The shortest and the longest target.
 const TARGETS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24);
 
+/// The maximum number of types to ask for.
+const TYPES_MAX: usize = 100;
+
 /// How many workers a queue needs
 ///
 /// Rates are those of the last minute, measured each 10 s and up to 10 s late. The suggestion keeps workers that are like the
 /// present ones at most four fifths busy with what comes, and has what waits begin within the target.
+///
+/// Tasks of types that no live worker of the queue registers are left out: more of the present workers cannot run them. Workers
+/// that register only some types scale on `types`, which counts all pending tasks of these types.
 #[utoipa::path(
     get,
     path = "/queues/{name}/scaling",
@@ -31,6 +38,8 @@ const TARGETS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..
         ("name" = String, Path, description = "The queue, by name or alias"),
         ("target_latency" = Option<String>, Query,
             description = "How long a task may wait at most, such as `30s` or `5m`; 100ms to 24h, 30s if left out"),
+        ("types" = Option<String>, Query,
+            description = "Only tasks of these types, separated by commas; 100 at most. All types if left out"),
     ),
     responses((status = 200, body = QueueScaling, description = "The advice"), QueueProblems, QueryProblems),
 )]
@@ -42,22 +51,29 @@ pub async fn queue_scaling(
     let target = query
         .take("target_latency", read_target)
         .unwrap_or(TARGET_LATENCY);
+    let types = query.take("types", read_types);
     query.finish()?;
     let names = [name];
-    let depth = depths(&state, &names)
-        .await
-        .and_then(|depths| depths.first().copied());
     let timeout = state.worker_timeout.as_secs_f64();
-    let facts = scaling::facts(&state.db, &names, depth.is_none(), timeout).await?;
-    let facts = facts
+    let facts = scaling::facts(&state.db, &names, timeout).await?;
+    let mut facts = facts
         .into_iter()
         .next()
         .ok_or_else(|| ApiError::Internal("a queue that was asked for was not answered".to_owned()))?;
-    let backlog = depth.and_then(|depth| i64::try_from(depth).ok());
-    let backlog = backlog.or(facts.pending).unwrap_or_default();
-    let advice = advise(&facts, backlog, target);
+    let (backlog, advice) = if let Some(types) = &types {
+        let of_types = scaling::facts_of_types(&state.db, &facts.name, types, timeout).await?;
+        narrow(&mut facts, &of_types);
+        let backlog = of_types.pending;
+        (backlog, advise_for_types(&facts, backlog, target))
+    } else {
+        let depth = depths(&state, &names).await;
+        let depth = depth.and_then(|depths| i64::try_from(*depths.first()?).ok());
+        let backlog = facts.backlog(depth);
+        (backlog, advise(&facts, backlog, target))
+    };
     Ok(Json(QueueScaling {
         backlog,
+        types,
         oldest_age_seconds: facts.oldest_age_seconds,
         running: facts.running,
         paused: facts.paused,
@@ -73,6 +89,26 @@ pub async fn queue_scaling(
         reason: advice.reason,
         name: facts.name,
     }))
+}
+
+/// Puts what is true of some types in the place of what is true of the queue.
+fn narrow(facts: &mut QueueFacts, of_types: &TypesFacts) {
+    facts.oldest_age_seconds = of_types.oldest_age_seconds;
+    facts.running = of_types.running;
+    facts.workers = of_types.workers;
+    facts.slots = of_types.slots;
+}
+
+fn read_types(text: &str) -> Result<Vec<String>, String> {
+    let types: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if types.len() > TYPES_MAX {
+        return Err(format!("must be at most {TYPES_MAX} task types"));
+    }
+    let is_name = |name: &String| (1..=limits::TASK_NAME_CHARS).contains(&name.chars().count());
+    if !types.iter().all(is_name) {
+        return Err("must be task types separated by commas, such as `mail,report`".to_owned());
+    }
+    Ok(types)
 }
 
 fn read_target(text: &str) -> Result<Duration, String> {

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use tasker_shared::queue::Queue;
 use tasker_shared::store::queues;
 use tasker_shared::task::QueueName;
 use tasker_shared::wire::{QueueInfo, Queues};
@@ -43,12 +44,17 @@ pub(super) async fn queue_now(state: &AppState, name: QueueName) -> Result<Queue
 
 async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueInfo>, ApiError> {
     let timeout = state.worker_timeout.as_secs_f64();
-    let (states, depths) = tokio::join!(queues::states(&state.db, names, timeout), depths(state, names));
+    let (states, lengths) = tokio::join!(queues::states(&state.db, names, timeout), lengths(state, names));
+    let (depths, unroutable) = lengths.unzip();
+    let of = |lengths: &Option<Vec<u64>>, place: usize| lengths.as_ref()?.get(place).copied();
     let queues = states?.into_iter().enumerate().map(|(place, queue)| QueueInfo {
         key: state.queue.keys().list(&queue.name),
-        depth: depths.as_ref().and_then(|depths| depths.get(place)).copied(),
+        depth: of(&depths, place),
         pending: queue.pending,
         running: queue.running,
+        scheduled: queue.scheduled,
+        retry: queue.retry,
+        unroutable: of(&unroutable, place),
         oldest_age_seconds: queue.oldest_age_seconds,
         paused: queue.paused,
         workers: queue.workers,
@@ -57,7 +63,16 @@ async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueIn
     Ok(queues.collect())
 }
 
-/// The lengths of the lists; nothing while Redis is away, or where there is none.
+/// Returns the lengths of the lists and the numbers of parked hints; `None` while Redis is unavailable, or where it is not used.
+async fn lengths(state: &AppState, names: &[QueueName]) -> Option<(Vec<u64>, Vec<u64>)> {
+    if !state.mode.uses_redis() {
+        return None;
+    }
+    let ask = async |queue: &Queue| Ok((queue.depths(names).await?, queue.unroutable(names).await?));
+    state.redis.ask(ask).await
+}
+
+/// Returns the lengths of the lists; `None` while Redis is unavailable, or where it is not used.
 pub(super) async fn depths(state: &AppState, names: &[QueueName]) -> Option<Vec<u64>> {
     if !state.mode.uses_redis() {
         return None;

@@ -1,6 +1,7 @@
 //! From the pace of a queue to the workers that it needs.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use tasker_shared::config::duration;
@@ -36,7 +37,7 @@ pub struct Advice {
 pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     let rates = Rates::of(&facts.samples);
     let cost = slot_seconds(facts);
-    let (suggested_workers, reason) = match (rates, cost) {
+    let (suggested_workers, mut reason) = match (rates, cost) {
         _ if facts.paused => (facts.workers, PAUSED.to_owned()),
         (None, _) => (facts.workers.max(1), NOT_MEASURED.to_owned()),
         (Some(rates), _) if is_left_alone(facts, backlog, rates) => (
@@ -49,6 +50,13 @@ pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
             (need.workers(), need.reason())
         }
     };
+    let unroutable = facts.pending - facts.routable;
+    if unroutable > 0 {
+        let _ = write!(
+            reason,
+            " {unroutable} more wait whose types no live worker of the queue registers."
+        );
+    }
     Advice {
         rates,
         time_to_drain_seconds: time_to_drain(facts, backlog, rates),
@@ -58,11 +66,41 @@ pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     }
 }
 
+/// Advice for workers that register only some types of the queue. `facts` has the running tasks, workers and slots of these types,
+/// and `backlog` of them wait. Arrivals are not measured by type, so the advice follows from what waits and runs now.
+pub fn advise_for_types(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
+    let cost = slot_seconds(facts);
+    let (suggested_workers, reason) = match cost {
+        _ if facts.paused => (facts.workers, PAUSED.to_owned()),
+        _ if backlog == 0 && facts.running == 0 => (1, IDLE_TYPES.to_owned()),
+        None => without_cost(facts, backlog, NOT_BY_TYPE),
+        Some((seconds, at_least)) => {
+            let need = Need::new(facts, backlog, NOT_BY_TYPE, seconds, at_least, target);
+            (need.workers(), need.reason())
+        }
+    };
+    Advice {
+        rates: None,
+        time_to_drain_seconds: (backlog == 0).then_some(0.0),
+        slot_seconds: cost.map(|(seconds, _)| seconds),
+        suggested_workers,
+        reason,
+    }
+}
+
+/// Rates that nothing measures.
+const NOT_BY_TYPE: Rates = Rates {
+    window_seconds: 0.0,
+    arrival: 0.0,
+    drain: 0.0,
+    slots_before: 0.0,
+};
 const PAUSED: &str =
     "The queue is paused: until it is resumed nothing is taken from it, by any number of workers.";
 const NOT_MEASURED: &str = "The rates are not known yet: the server that leads measures every 10 s, and two measurements are \
                             needed. Ask again.";
 const EXPLAIN: &str = "GET /tasks/{id}/explain of one of them tells why";
+const IDLE_TYPES: &str = "No task of these types waits or runs: one worker is enough.";
 const IDLE: &str = "Nothing waits and nothing comes: one worker is enough.";
 
 fn time_to_drain(facts: &QueueFacts, backlog: i64, rates: Option<Rates>) -> Option<f64> {
@@ -174,6 +212,11 @@ impl<'a> Need<'a> {
         if self.own_slots() < 1e-3 && rates.slots_before < 1.0 {
             return IDLE.to_owned();
         }
+        let pace = if rates.window_seconds > 0.0 {
+            format!("{:.1} come and {:.1} end in a second", rates.arrival, rates.drain)
+        } else {
+            "what comes is not measured by type".to_owned()
+        };
         let mut parts = Vec::new();
         let (now, suggested) = (facts.workers, self.workers());
         parts.push(match suggested.cmp(&now) {
@@ -183,10 +226,7 @@ impl<'a> Need<'a> {
             Ordering::Greater => format!("{} slots of {now} worker(s) are not enough.", facts.slots),
         });
         parts.push(format!(
-            "{backlog} wait, {:.1} come and {:.1} end in a second, and a task keeps a slot for {}{}: that needs about {:.1} slots \
-             for a wait of at most {}.",
-            rates.arrival,
-            rates.drain,
+            "{backlog} wait, {pace}, and a task keeps a slot for {}{}: that needs about {:.1} slots for a wait of at most {}.",
             if self.at_least { "at least " } else { "" },
             shown(self.seconds),
             self.own_slots(),
@@ -216,224 +256,4 @@ fn shown(seconds: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tasker_shared::store::scaling::Sample;
-    use tasker_shared::task::QueueName;
-
-    const TARGET: Duration = Duration::from_secs(30);
-
-    /// A queue with one worker of ten slots, whose samples of a minute show this pace.
-    struct Pace {
-        arrival: i64,
-        drain: i64,
-        task_seconds: f64,
-        backlog: i64,
-        running: i64,
-    }
-
-    const CALM: Pace = Pace {
-        arrival: 0,
-        drain: 0,
-        task_seconds: 0.0,
-        backlog: 0,
-        running: 0,
-    };
-
-    fn facts(pace: &Pace) -> QueueFacts {
-        let samples = (0..7).map(|place| {
-            let seconds = 10 * (6 - place);
-            let ended = 1_000_000 - pace.drain * seconds;
-            Sample {
-                age_seconds: count(seconds),
-                backlog: pace.backlog - (pace.arrival - pace.drain) * seconds,
-                running: pace.running,
-                running_before: 0,
-                slots: 10,
-                ended,
-                busy_seconds: count(ended) * pace.task_seconds,
-            }
-        });
-        QueueFacts {
-            name: QueueName::default_class(),
-            pending: None,
-            oldest_age_seconds: None,
-            running: pace.running,
-            running_seconds: None,
-            paused: false,
-            workers: 1,
-            slots: 10,
-            samples: samples.collect(),
-        }
-    }
-
-    fn advice(pace: &Pace) -> Advice {
-        advise(&facts(pace), pace.backlog, TARGET)
-    }
-
-    fn workers(pace: &Pace) -> i64 {
-        advice(pace).suggested_workers
-    }
-
-    #[test]
-    fn what_comes_keeps_the_suggested_workers_four_fifths_busy() {
-        // 160 a second of 0.1 s keep 16 slots busy, and 20 slots are two workers
-        let steady = Pace {
-            arrival: 160,
-            drain: 160,
-            task_seconds: 0.1,
-            ..CALM
-        };
-        assert_eq!(workers(&steady), 2);
-        let more = Pace {
-            arrival: 161,
-            drain: 161,
-            ..steady
-        };
-        assert_eq!(workers(&more), 3);
-        assert_eq!(advice(&steady).time_to_drain_seconds, Some(0.0));
-    }
-
-    #[test]
-    fn a_backlog_is_to_be_gone_within_the_target() {
-        // 9,000 tasks of a second in 30 s are 300 a second, and so many slots
-        let burst = Pace {
-            backlog: 9_000,
-            task_seconds: 1.0,
-            drain: 10,
-            running: 10,
-            ..CALM
-        };
-        assert_eq!(workers(&burst), 30);
-        assert_eq!(advice(&burst).time_to_drain_seconds, Some(900.0));
-        let later = advise(&facts(&burst), burst.backlog, Duration::from_mins(5));
-        assert_eq!(later.suggested_workers, 3);
-    }
-
-    #[test]
-    fn a_queue_that_grows_never_drains_and_says_so() {
-        let growing = Pace {
-            arrival: 20,
-            drain: 10,
-            task_seconds: 1.0,
-            backlog: 6_000,
-            running: 10,
-        };
-        let advice = advice(&growing);
-        assert_eq!(advice.time_to_drain_seconds, None);
-        assert_eq!(advice.suggested_workers, 23);
-        assert!(
-            advice
-                .reason
-                .starts_with("10 slots of 1 worker(s) are not enough."),
-            "{}",
-            advice.reason
-        );
-        assert!(
-            advice.reason.contains("20.0 come and 10.0 end"),
-            "{}",
-            advice.reason
-        );
-    }
-
-    #[test]
-    fn tasks_longer_than_the_target_need_a_slot_each_and_never_more() {
-        let long = Pace {
-            backlog: 100,
-            running: 10,
-            ..CALM
-        };
-        let mut facts = facts(&long);
-        facts.samples.iter_mut().for_each(|sample| sample.ended = 0);
-        facts.running_seconds = Some(600.0);
-        let advice = advise(&facts, 100, TARGET);
-        assert_eq!(advice.suggested_workers, 11);
-        for part in ["at least 600.0 s", "longer than the target"] {
-            assert!(advice.reason.contains(part), "{part}: {}", advice.reason);
-        }
-    }
-
-    #[test]
-    fn the_horizon_makes_no_jump_where_a_task_takes_as_long_as_the_target() {
-        let need = |task_seconds: f64| {
-            let pace = Pace {
-                backlog: 100,
-                arrival: 1,
-                drain: 1,
-                task_seconds,
-                running: 30,
-            };
-            let facts = facts(&pace);
-            let rates = Rates::of(&facts.samples).expect("measured");
-            Need::new(&facts, 100, rates, task_seconds, false, TARGET).own_slots()
-        };
-        assert!((need(29.999) - need(30.001)).abs() < 0.1);
-    }
-
-    #[test]
-    fn slots_that_earlier_queues_keep_busy_are_needed_beside_the_own_ones() {
-        let pace = Pace {
-            arrival: 40,
-            drain: 40,
-            task_seconds: 0.1,
-            ..CALM
-        };
-        let mut shared = facts(&pace);
-        for sample in &mut shared.samples {
-            sample.running_before = 9;
-        }
-        let advice = advise(&shared, 0, TARGET);
-        assert_eq!(advice.suggested_workers, 2);
-        assert!(advice.reason.contains("keep 9.0 more slots"), "{}", advice.reason);
-    }
-
-    #[test]
-    fn without_traffic_one_worker_is_enough() {
-        let advice = advice(&CALM);
-        assert_eq!((advice.suggested_workers, advice.reason.as_str()), (1, IDLE));
-        assert_eq!(advice.time_to_drain_seconds, Some(0.0));
-    }
-
-    #[test]
-    fn a_queue_without_workers_gets_some_by_what_its_tasks_took_before() {
-        let mut nobody = facts(&Pace {
-            task_seconds: 1.0,
-            backlog: 900,
-            ..CALM
-        });
-        (nobody.workers, nobody.slots) = (0, 0);
-        let advice = advise(&nobody, 900, TARGET);
-        assert_eq!(
-            (advice.suggested_workers, advice.time_to_drain_seconds),
-            (3, None)
-        );
-        assert!(advice.reason.starts_with("No live worker"), "{}", advice.reason);
-        nobody.samples.iter_mut().for_each(|sample| sample.ended = 0);
-        let advice = advise(&nobody, 900, TARGET);
-        assert_eq!(advice.suggested_workers, 1);
-        assert!(advice.reason.starts_with("No live worker"), "{}", advice.reason);
-    }
-
-    #[test]
-    fn a_paused_queue_and_one_that_is_not_measured_keep_their_workers() {
-        let mut paused = facts(&Pace { backlog: 900, ..CALM });
-        paused.paused = true;
-        let advice = advise(&paused, 900, TARGET);
-        assert_eq!((advice.suggested_workers, advice.reason.as_str()), (1, PAUSED));
-        assert_eq!(advice.time_to_drain_seconds, None);
-        let mut new = facts(&CALM);
-        new.samples.clear();
-        let advice = advise(&new, 5, TARGET);
-        assert_eq!(
-            (advice.suggested_workers, advice.reason.as_str()),
-            (1, NOT_MEASURED)
-        );
-    }
-
-    #[test]
-    fn tasks_that_nobody_takes_lead_to_the_explanation_and_not_to_more_workers() {
-        let stuck = advice(&Pace { backlog: 900, ..CALM });
-        assert_eq!(stuck.suggested_workers, 1);
-        assert!(stuck.reason.contains("/explain"), "{}", stuck.reason);
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ mod rates;
 
 use std::time::Duration;
 
-pub use advice::{Advice, advise};
+pub use advice::{Advice, advise, advise_for_types};
 pub use rates::Rates;
 
 /// How long a task may wait at most, where nobody says otherwise.

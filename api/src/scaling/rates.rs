@@ -212,7 +212,8 @@ mod tests {
     fn facts(samples: Vec<Sample>, running_seconds: Option<f64>) -> QueueFacts {
         QueueFacts {
             name: tasker_shared::task::QueueName::default_class(),
-            pending: None,
+            pending: 0,
+            routable: 0,
             oldest_age_seconds: None,
             running: 0,
             running_seconds,

@@ -93,6 +93,68 @@ async fn a_pending_task_waits_for_a_worker_of_its_queue_then_of_its_type_then_it
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn tasks_that_no_live_worker_can_run_have_no_place_and_are_before_no_other(db: PgPool) {
+    let server = Server::start(db.clone()).await;
+    enter(&db, "earlier", &["noop", "strict"]).await;
+    let parked = server
+        .submit(json!({"task_name": "strict", "parameters": {"n": 1}}))
+        .await;
+    let [first, second] = [a_noop(&server).await, a_noop(&server).await];
+    let urgent = json!({"task_name": "strict", "parameters": {"n": 1}, "priority": 9});
+    server.submit(urgent).await;
+    assert_eq!(explain(&server, second).await["position"], 2);
+    assert_eq!(
+        codes(&server, second).await,
+        ["waits_its_turn", "other_queues_first"]
+    );
+    execute(&db, "UPDATE workers SET task_names = '{noop}'").await;
+    assert_eq!(explain(&server, first).await["position"], 0);
+    assert_eq!(explain(&server, second).await["position"], 1);
+    assert_eq!(codes(&server, second).await, ["waits_its_turn"]);
+    pause(&db, &QueueName::default_class()).await.expect("paused");
+    assert_eq!(
+        codes(&server, parked).await,
+        ["no_worker_for_type", "queue_paused"]
+    );
+    let told = explain(&server, parked).await;
+    assert_eq!(
+        (
+            &told["position"],
+            &told["estimated_wait_seconds"],
+            &told["status"]
+        ),
+        (&Value::Null, &Value::Null, &json!("pending"))
+    );
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_task_that_was_misrouted_before_it_ran_was_pending_all_the_time(db: PgPool) {
+    let server = Server::start(db.clone()).await;
+    let other = enter(&db, "other", &["strict"]).await;
+    let id = a_noop(&server).await;
+    for _ in 0..2 {
+        assert!(!claims(&db, &other, id, false).await);
+    }
+    let able = enter(&db, "able", &["noop"]).await;
+    assert!(claims(&db, &able, id, false).await);
+    let answer = server.get(&format!("/tasks/{id}/history")).await.json();
+    let events = answer["events"].as_array().expect("events").clone();
+    let steps: Vec<_> = events
+        .iter()
+        .map(|event| (event["from"].clone(), event["to"].clone()))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            (Value::Null, json!("pending")),
+            (json!("pending"), json!("running"))
+        ]
+    );
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn the_wait_is_guessed_from_what_finished_last_in_its_queue(db: PgPool) {
     let server = Server::start(db.clone()).await;
     for _ in 0..6 {
@@ -126,7 +188,7 @@ async fn the_wait_is_guessed_from_what_finished_last_in_its_queue(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_task_that_is_due_later_or_was_put_off_says_so(db: PgPool) {
+async fn a_task_that_is_due_later_or_was_deferred_says_so(db: PgPool) {
     let server = Server::start(db.clone()).await;
     let able = enter(&db, "able", &["noop"]).await;
     let other = enter(&db, "other", &["strict"]).await;
@@ -137,7 +199,7 @@ async fn a_task_that_is_due_later_or_was_put_off_says_so(db: PgPool) {
 
     let unknown = a_noop(&server).await;
     assert!(!claims(&db, &other, unknown, false).await);
-    assert_eq!(codes(&server, unknown).await, ["due_later", "no_worker_for_type"]);
+    assert_eq!(codes(&server, unknown).await, ["waits_its_turn"]);
 
     let suspect = a_noop(&server).await;
     execute(&db, "UPDATE tasks SET crash_count = 2 WHERE status = 'pending'").await;

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_shared::store::end_runs::Verdict;
 use tasker_shared::store::migrations::MIGRATOR;
-use tasker_shared::task::TaskId;
 use tasker_shared::task::retry::DeadLetterReason;
+use tasker_shared::task::{Hint, QueueName, TaskId};
 
 use crate::harness::Server;
 
@@ -236,6 +236,20 @@ async fn queues_types_and_workers_are_shown(db: PgPool) {
         (&reports["depth"], &reports["pending"], &reports["paused"]),
         (&json!(1), &json!(1), &json!(false))
     );
+    let later = |reports: &Value| {
+        let number = |field: &str| reports[field].as_i64();
+        (number("scheduled"), number("retry"), number("unroutable"))
+    };
+    assert_eq!(later(reports), (Some(0), Some(0), Some(0)));
+    server
+        .submit(json!({"task_name": "noop", "queue": "reports", "delay": "1h"}))
+        .await;
+    let queue = QueueName::parse("reports").expect("a name");
+    let parked = Hint::new(TaskId::generate(), queue, "noop");
+    server.state.queue.park(&[parked]).await.expect("parked");
+    let queues = server.get("/queues").await.json();
+    assert_eq!(later(&queues["queues"][3]), (Some(1), Some(0), Some(1)));
+    assert_eq!(queues["queues"][3]["depth"], 1);
     assert!(
         reports["key"]
             .as_str()

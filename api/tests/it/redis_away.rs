@@ -63,6 +63,7 @@ async fn a_redis_that_hangs_delays_no_submit_and_comes_back_without_a_restart(db
     until_open(&server).await;
     let queues = server.get("/queues").await;
     assert_eq!(queues.json()["queues"][1]["depth"], Value::Null);
+    assert_eq!(queues.json()["queues"][1]["unroutable"], Value::Null);
     proxy.heal();
     until_pushed(&server).await;
     server.stop().await;

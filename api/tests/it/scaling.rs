@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use tasker_server::orchestrator::Sampler;
 use tasker_shared::store::migrations::MIGRATOR;
 use tasker_shared::store::queues::pause;
-use tasker_shared::store::workers::{Work, heartbeat, register};
+use tasker_shared::store::workers::{NewWorker, Work, heartbeat, register};
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_testkit::a_worker;
 
@@ -43,7 +43,11 @@ async fn the_advice_is_computed_from_what_workers_ended_and_what_waits(db: PgPoo
     let prefix = format!("test:{}:", TaskId::generate());
     let shared = [("QUEUE_KEY_PREFIX", prefix.as_str())];
     let server = Server::start_with(db.clone(), &shared).await;
-    register(&db, &a_worker("w")).await.expect("entered");
+    let worker = NewWorker {
+        task_names: vec!["noop".to_owned()],
+        ..a_worker("w")
+    };
+    register(&db, &worker).await.expect("entered");
     let mut sampler = sampler(&server);
     sampler.run_once().await.expect("sampled");
     age(&db, 60.0).await;
@@ -129,6 +133,51 @@ async fn without_redis_pending_tasks_are_counted(db: PgPool) {
     let server = Server::start_with(db.clone(), &[("TASKER_DEPLOYMENT_MODE", "PollingOnly")]).await;
     server.submit(json!({"task_name": "noop"})).await;
     assert_eq!(scaling(&server, "default/scaling").await["backlog"], 1);
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn parked_tasks_are_no_backlog_of_the_queue_and_one_of_the_workers_of_their_types(db: PgPool) {
+    let server = Server::start(db.clone()).await;
+    server.submit(json!({"task_name": "noop"})).await;
+    for _ in 0..2 {
+        let parked = json!({"task_name": "strict", "parameters": {"n": 1}});
+        server.submit(parked).await;
+    }
+    let backlog = async |query: &str| {
+        let advice = scaling(&server, &format!("default/scaling{query}")).await;
+        (advice["backlog"].as_i64(), advice["workers"].as_i64())
+    };
+    assert_eq!(
+        backlog("").await,
+        (Some(3), Some(0)),
+        "no worker: nothing is parked"
+    );
+    let worker = NewWorker {
+        task_names: vec!["noop".to_owned()],
+        ..a_worker("w")
+    };
+    register(&db, &worker).await.expect("entered");
+    assert_eq!(backlog("").await, (Some(1), Some(1)));
+    assert_eq!(backlog("?types=strict").await, (Some(2), Some(0)));
+    assert_eq!(backlog("?types=noop,strict").await, (Some(3), Some(1)));
+    let advice = scaling(&server, "default/scaling?types=strict").await;
+    assert_eq!(
+        (
+            &advice["types"],
+            &advice["arrival_rate"],
+            &advice["suggested_workers"]
+        ),
+        (&json!(["strict"]), &Value::Null, &json!(1))
+    );
+    let too_many = vec!["t"; 101].join(",");
+    for types in ["", "noop,", &too_many, &"t".repeat(256)] {
+        let answer = server
+            .get(&format!("/queues/default/scaling?types={types}"))
+            .await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), ["types"], "{types}");
+    }
     server.stop().await;
 }
 

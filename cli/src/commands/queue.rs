@@ -54,20 +54,31 @@ async fn act(client: &Client, name: &str, action: &str) -> anyhow::Result<String
 /// Prints the queues as a table.
 pub(super) fn print(queues: &[QueueInfo]) -> std::io::Result<()> {
     let heads = [
-        "QUEUE", "DEPTH", "PENDING", "RUNNING", "OLDEST", "PAUSED", "WORKERS",
+        "QUEUE",
+        "DEPTH",
+        "PENDING",
+        "RUNNING",
+        "SCHEDULED",
+        "RETRY",
+        "UNROUTABLE",
+        "OLDEST",
+        "PAUSED",
+        "WORKERS",
     ];
     let rows: Vec<_> = queues.iter().map(row).collect();
     print_table(&heads, &rows)
 }
 
 fn row(queue: &QueueInfo) -> Vec<String> {
+    let length = |length: Option<u64>| length.map_or_else(|| "?".to_owned(), |length| length.to_string());
     vec![
         queue.name.to_string(),
-        queue
-            .depth
-            .map_or_else(|| "?".to_owned(), |depth| depth.to_string()),
+        length(queue.depth),
         queue.pending.to_string(),
         queue.running.to_string(),
+        queue.scheduled.to_string(),
+        queue.retry.to_string(),
+        length(queue.unroutable),
         queue
             .oldest_age_seconds
             .map_or_else(|| "-".to_owned(), |age| format!("{age:.1}s")),

@@ -59,7 +59,14 @@ async fn queues_and_workers_are_listed(db: PgPool) {
     let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
     let (code, text) = run(&["queue", "list"]).await;
     assert_eq!(code, Some(0), "{text}");
-    for queue in ["high_priority", "default", "low_priority"] {
+    for queue in [
+        "high_priority",
+        "default",
+        "low_priority",
+        "SCHEDULED",
+        "RETRY",
+        "UNROUTABLE",
+    ] {
         assert!(text.contains(queue), "{text}");
     }
     let (code, text) = run(&["worker", "status", "--json"]).await;

@@ -112,6 +112,20 @@ async fn a_task_whose_type_has_no_live_worker_stays_pending_until_one_comes(db: 
     .await;
     assert_eq!(system.queue().llen("default"), 0);
     assert_eq!(server.task(&id).await["status"], "pending");
+    let (_, queues) = server.get("/queues").await;
+    let default = &queues["queues"][1];
+    assert_eq!(
+        (&default["depth"], &default["pending"], &default["unroutable"]),
+        (&json!(0), &json!(1), &json!(1))
+    );
+    let (_, explained) = server.get(&format!("/tasks/{id}/explain")).await;
+    assert_eq!(explained["reasons"][0]["code"], "no_worker_for_type");
+    let backlog =
+        async |query: &str| server.get(&format!("/queues/default/scaling{query}")).await.1["backlog"].clone();
+    assert_eq!(
+        (backlog("").await, backlog("?types=b").await),
+        (json!(0), json!(1))
+    );
     let _b = system.worker_of_types("b", &[]).await;
     server.wait_for(&id, "completed", ROUTED).await;
     eventually("nothing is parked any more", ROUTED, async || {

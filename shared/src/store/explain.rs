@@ -10,6 +10,10 @@ use crate::task::{QueueName, TaskId, TaskStatus};
 
 /// Most tasks before this one that are counted.
 pub const AHEAD_MAX: i64 = 10_000;
+/// The maximum number of rows that are read to count them, those that are left out of the count included.
+const AHEAD_READ_MAX: i64 = 20_000;
+/// The number of the oldest pending rows of another queue that are checked for one that a worker of this queue can run.
+const OLDEST_ROWS: i64 = 1_000;
 /// How many of the tasks that finished last are looked at for the pace of the queue.
 const PACE_ROWS: i64 = 1_000;
 /// Only what finished within this time tells of its pace now.
@@ -58,9 +62,10 @@ pub struct Facts {
     pub able_active: i64,
     /// Those of them that run a task which has lost workers before; counted only for such a task.
     pub able_with_suspect: i64,
-    /// Queues in which something waits and that some of them serve before this one.
+    /// Queues that some of them serve before this one, and in which tasks wait that these can run.
     pub served_before: Vec<QueueName>,
-    /// Pending tasks of its queue before it, one more than [`AHEAD_MAX`] at most; only for a pending one.
+    /// Pending tasks of its queue before it that live workers of the queue can run, or all while it has none; one more than
+    /// [`AHEAD_MAX`] at most. `None` where too many others are among them to count that far, and for a task that is not pending.
     pub ahead: Option<i64>,
     /// Tasks of its queue that finished lately, among the youngest that are older than it; only for a pending one.
     pub finished_lately: i64,
@@ -73,7 +78,7 @@ pub struct Facts {
 }
 
 /// The facts about a task; nothing if there is no such task. A worker silent for longer than `timeout_seconds` does not count
-/// as live. Bounded: it counts [`AHEAD_MAX`] rows and reads a thousand finished ones at most.
+/// as live. Bounded: it reads 20,000 pending rows and a thousand finished ones at most.
 ///
 /// The pace of a queue is read from the finished tasks whose ids come right before this one's: in a list that is worked off
 /// from its head, those are the ones that finished last.
@@ -87,10 +92,12 @@ pub async fn facts(db: impl PgExecutor<'_>, id: TaskId, timeout_seconds: f64) ->
               LEFT JOIN tasks t ON t.id = r.id
              WHERE r.id = $1 AND r.ends >= $2
         ), serving AS MATERIALIZED (
-            SELECT w.id, w.queues, w.pool_size, w.active, a.task_name = ANY (w.task_names) AS able
+            SELECT w.id, w.queues, w.pool_size, w.active, w.task_names, a.task_name = ANY (w.task_names) AS able
               FROM asked a
               JOIN workers w ON a.queue = ANY (w.queues)
              WHERE w.status = 'alive' AND w.last_heartbeat > now() - make_interval(secs => $3)
+        ), registered AS MATERIALIZED (
+            SELECT DISTINCT UNNEST(task_names) AS name FROM serving
         ), fleet AS (
             SELECT count(*) AS serving, count(*) FILTER (WHERE able) AS able,
                    COALESCE(sum(pool_size) FILTER (WHERE able), 0) AS slots,
@@ -124,15 +131,21 @@ pub async fn facts(db: impl PgExecutor<'_>, id: TaskId, timeout_seconds: f64) ->
                        FROM serving s
                       CROSS JOIN UNNEST(s.queues[1:array_position(s.queues, a.queue) - 1]) AS earlier(name)
                       WHERE s.able
-                        AND EXISTS (SELECT FROM tasks t WHERE t.queue = earlier.name AND t.status = 'pending')
+                        AND EXISTS (SELECT FROM (SELECT t.task_name FROM tasks t
+                                                  WHERE t.queue = earlier.name AND t.status = 'pending'
+                                                  ORDER BY t.enqueued_at, t.id
+                                                  LIMIT $9) AS oldest
+                                     WHERE oldest.task_name = ANY (s.task_names))
                         AND NOT EXISTS (SELECT FROM queues q WHERE q.name = earlier.name AND q.paused_at IS NOT NULL)
                       ORDER BY earlier.name) AS "served_before!: Vec<QueueName>",
                CASE WHEN a.status = 'pending'
-                    THEN (SELECT count(*)
-                            FROM (SELECT FROM tasks t
+                    THEN (SELECT CASE WHEN count(*) FILTER (WHERE routable) > $5 THEN $5::bigint + 1
+                                      WHEN count(*) < $8 THEN count(*) FILTER (WHERE routable) END
+                            FROM (SELECT fleet.serving = 0 OR t.task_name IN (SELECT name FROM registered) AS routable
+                                    FROM tasks t
                                    WHERE t.queue = a.queue AND t.status = 'pending'
                                      AND (t.enqueued_at, t.id) < (a.enqueued_at, a.id)
-                                   LIMIT $5::bigint + 1) AS bounded) END AS ahead,
+                                   LIMIT $8) AS bounded) END AS ahead,
                pace.finished AS "finished_lately!", pace.since AS finished_since,
                lost.at AS "lost_at?", lost.worker_id AS lost_worker_id
           FROM asked a
@@ -153,6 +166,8 @@ pub async fn facts(db: impl PgExecutor<'_>, id: TaskId, timeout_seconds: f64) ->
         AHEAD_MAX,
         PACE_ROWS,
         PACE_SECONDS,
+        AHEAD_READ_MAX,
+        OLDEST_ROWS,
     )
     .fetch_optional(db)
     .await

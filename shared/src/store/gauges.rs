@@ -103,17 +103,30 @@ pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Readi
     .await
 }
 
-/// How many tasks of each type are pending. No more than [`PENDING_MAX`] rows are read, which bounds what this costs.
-pub async fn pending_types(db: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>> {
-    let rows = sqlx::query!(
+/// The number of pending tasks of a type in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingType {
+    /// The queue.
+    pub queue: String,
+    /// The type.
+    pub task_name: String,
+    /// The number of its tasks.
+    pub count: i64,
+}
+
+/// Returns how many tasks of each queue and type are pending, the largest numbers first. No more than [`PENDING_MAX`] rows are
+/// read, which bounds what this costs.
+pub async fn pending_types(db: impl PgExecutor<'_>) -> Result<Vec<PendingType>> {
+    sqlx::query_as!(
+        PendingType,
         r#"
-        SELECT task_name, count(*) AS "count!"
-          FROM (SELECT task_name FROM tasks WHERE status = 'pending' LIMIT $1) AS bounded
-         GROUP BY task_name
+        SELECT queue, task_name, count(*) AS "count!"
+          FROM (SELECT queue, task_name FROM tasks WHERE status = 'pending' LIMIT $1) AS bounded
+         GROUP BY queue, task_name
+         ORDER BY count(*) DESC
         "#,
         PENDING_MAX,
     )
     .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.task_name, row.count)).collect())
+    .await
 }

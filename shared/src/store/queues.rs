@@ -6,6 +6,9 @@ use super::Result;
 use crate::task::QueueName;
 use crate::task::limits::QUEUES;
 
+/// The maximum number of tasks due later that are read to count them by queue.
+pub const DUE_MAX: i64 = 100_000;
+
 /// A queue as Postgres sees it.
 #[derive(Debug, Clone)]
 pub struct QueueState {
@@ -15,6 +18,10 @@ pub struct QueueState {
     pub pending: i64,
     /// Tasks that workers run.
     pub running: i64,
+    /// Tasks with a time ahead. Of all queues together only the [`DUE_MAX`] tasks due next are counted, here and in `retry`.
+    pub scheduled: i64,
+    /// Tasks that wait for their next attempt.
+    pub retry: i64,
     /// How long the oldest pending task has waited.
     pub oldest_age_seconds: Option<f64>,
     /// Whether an operator paused it.
@@ -84,9 +91,17 @@ pub async fn states(
     sqlx::query_as!(
         QueueState,
         r#"
+        WITH due AS MATERIALIZED (
+            SELECT queue, count(*) FILTER (WHERE status = 'scheduled') AS scheduled,
+                   count(*) FILTER (WHERE status = 'retry_scheduled') AS retry
+              FROM (SELECT queue, status FROM tasks
+                     WHERE status IN ('scheduled', 'retry_scheduled') ORDER BY run_at LIMIT $3) AS bounded
+             GROUP BY queue
+        )
         SELECT q.name AS "name!: QueueName",
                (SELECT count(*) FROM tasks t WHERE t.queue = q.name AND t.status = 'pending') AS "pending!",
                (SELECT count(*) FROM tasks t WHERE t.queue = q.name AND t.status = 'running') AS "running!",
+               COALESCE(due.scheduled, 0) AS "scheduled!", COALESCE(due.retry, 0) AS "retry!",
                (SELECT extract(epoch FROM now() - min(t.enqueued_at))::double precision
                   FROM tasks t WHERE t.queue = q.name AND t.status = 'pending') AS oldest_age_seconds,
                EXISTS (SELECT FROM queues d WHERE d.name = q.name AND d.paused_at IS NOT NULL) AS "paused!",
@@ -94,10 +109,12 @@ pub async fn states(
                  WHERE q.name = ANY (w.queues) AND w.status = 'alive'
                    AND w.last_heartbeat > now() - make_interval(secs => $2)) AS "workers!"
           FROM UNNEST($1::text[]) WITH ORDINALITY AS q(name, place)
+          LEFT JOIN due ON due.queue = q.name
          ORDER BY q.place
         "#,
         names as _,
         timeout_seconds,
+        DUE_MAX,
     )
     .fetch_all(db)
     .await

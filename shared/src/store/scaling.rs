@@ -10,15 +10,17 @@ use crate::task::QueueName;
 
 /// How long samples are kept.
 pub const KEPT_SECONDS: f64 = 300.0;
-/// The most pending tasks that are counted where the length of the list is not known.
+/// The maximum number of pending tasks that are counted. A larger backlog is the length of the list, where that is known.
 pub const BACKLOG_MAX: i64 = 10_000;
+/// The maximum number of pending rows that are read to count those of some types.
+pub const TYPES_READ_MAX: i64 = 1_000_000;
 
 /// A queue at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// How long ago that was.
     pub age_seconds: f64,
-    /// Tasks that waited for a worker.
+    /// Tasks that waited for a worker, without those of types that no live worker of the queue registered.
     pub backlog: i64,
     /// Tasks that ran.
     pub running: i64,
@@ -37,8 +39,11 @@ pub struct Sample {
 pub struct QueueFacts {
     /// Its name.
     pub name: QueueName,
-    /// Pending tasks, counted no further than [`BACKLOG_MAX`]; nothing where that was not asked for.
-    pub pending: Option<i64>,
+    /// Pending tasks, counted no further than [`BACKLOG_MAX`].
+    pub pending: i64,
+    /// Those of them that more of the present workers can run: their types are registered by a live worker of the queue. All of
+    /// them while there is none.
+    pub routable: i64,
     /// How long the oldest pending task has waited.
     pub oldest_age_seconds: Option<f64>,
     /// Tasks that run.
@@ -55,8 +60,18 @@ pub struct QueueFacts {
     pub samples: Vec<Sample>,
 }
 
+impl QueueFacts {
+    /// Returns how many tasks wait that more of the present workers can run. `depth` is the length of its list.
+    pub fn backlog(&self, depth: Option<i64>) -> i64 {
+        if self.pending < BACKLOG_MAX {
+            return self.routable;
+        }
+        depth.unwrap_or(self.routable)
+    }
+}
+
 /// Takes a sample of each of `queues` and forgets the old ones. `depths` are the lengths of their lists, in the same
-/// order; where one is not known, pending tasks are counted up to [`BACKLOG_MAX`]. A worker silent for longer than
+/// order, and stand for what waits where that is [`BACKLOG_MAX`] tasks or more. A worker silent for longer than
 /// `timeout_seconds` does not count as live.
 ///
 /// A worker whose row is in use just then is counted the next time. Two that sample at once both tell the truth, but for
@@ -86,6 +101,9 @@ pub async fn sample(
              CROSS JOIN UNNEST(g.queues, g.ended, g.busy_seconds, g.ended_seen, g.busy_seconds_seen)
                         AS t(queue, ended, busy, ended_seen, busy_seen)
              GROUP BY t.queue
+        ), fleet AS MATERIALIZED (
+            SELECT DISTINCT queues, task_names FROM workers
+             WHERE status = 'alive' AND last_heartbeat > now() - make_interval(secs => $3)
         ), runs AS MATERIALIZED (
             SELECT queue, worker_id, count(*) AS count FROM tasks WHERE status = 'running' GROUP BY queue, worker_id
         ), forgotten AS (
@@ -93,9 +111,7 @@ pub async fn sample(
         )
         INSERT INTO queue_samples (queue, at, backlog, running, running_before, slots, ended, busy_seconds)
         SELECT a.queue, now(),
-               COALESCE(a.depth, (SELECT count(*) FROM (SELECT FROM tasks t
-                                                         WHERE t.queue = a.queue AND t.status = 'pending'
-                                                         LIMIT $5) AS pending)),
+               CASE WHEN waits.pending < $5 THEN waits.routable ELSE COALESCE(a.depth, waits.routable) END,
                (SELECT COALESCE(sum(r.count), 0) FROM runs r WHERE r.queue = a.queue),
                (SELECT COALESCE(sum(r.count), 0)
                   FROM runs r
@@ -108,6 +124,15 @@ pub async fn sample(
                COALESCE(last.ended, 0) + COALESCE(growth.ended, 0),
                COALESCE(last.busy_seconds, 0) + COALESCE(growth.busy, 0)
           FROM UNNEST($1::text[], $2::bigint[]) AS a(queue, depth)
+         CROSS JOIN LATERAL (SELECT array_agg(DISTINCT name) AS names
+                               FROM fleet CROSS JOIN UNNEST(fleet.task_names) AS name
+                              WHERE a.queue = ANY (fleet.queues)) AS registered
+         CROSS JOIN LATERAL (SELECT count(*) AS pending,
+                                    count(*) FILTER (WHERE registered.names IS NULL OR task_name = ANY (registered.names))
+                                        AS routable
+                               FROM (SELECT t.task_name FROM tasks t
+                                      WHERE t.queue = a.queue AND t.status = 'pending'
+                                      LIMIT $5) AS bounded) AS waits
           LEFT JOIN growth ON growth.queue = a.queue
           LEFT JOIN LATERAL (SELECT s.ended, s.busy_seconds FROM queue_samples s
                               WHERE s.queue = a.queue ORDER BY s.at DESC LIMIT 1) AS last ON true
@@ -124,27 +149,25 @@ pub async fn sample(
     .map(drop)
 }
 
-/// The facts about `queues`, in that order. With `count_pending`, pending tasks are counted up to [`BACKLOG_MAX`]. A
-/// worker silent for longer than `timeout_seconds` does not count as live.
+/// Returns the facts about `queues`, in that order. A worker silent for longer than `timeout_seconds` does not count as live.
 pub async fn facts(
     db: impl PgExecutor<'_>,
     queues: &[QueueName],
-    count_pending: bool,
     timeout_seconds: f64,
 ) -> Result<Vec<QueueFacts>> {
     let rows = sqlx::query!(
         r#"
         WITH live AS MATERIALIZED (
-            SELECT queues, pool_size FROM workers
-             WHERE status = 'alive' AND last_heartbeat > now() - make_interval(secs => $3)
+            SELECT queues, task_names, pool_size FROM workers
+             WHERE status = 'alive' AND last_heartbeat > now() - make_interval(secs => $2)
+        ), sets AS MATERIALIZED (
+            SELECT DISTINCT queues, task_names FROM live
         ), runs AS MATERIALIZED (
             SELECT queue, count(*) AS count, avg(extract(epoch FROM now() - started_at))::double precision AS seconds
               FROM tasks WHERE status = 'running' GROUP BY queue
         )
         SELECT q.name AS "name!: QueueName",
-               CASE WHEN $2 THEN (SELECT count(*) FROM (SELECT FROM tasks t
-                                                         WHERE t.queue = q.name AND t.status = 'pending'
-                                                         LIMIT $4) AS pending) END AS pending,
+               waits.pending AS "pending!", waits.routable AS "routable!",
                (SELECT extract(epoch FROM now() - min(t.enqueued_at))::double precision
                   FROM tasks t WHERE t.queue = q.name AND t.status = 'pending') AS oldest_age_seconds,
                COALESCE(runs.count, 0) AS "running!",
@@ -163,6 +186,15 @@ pub async fn facts(
           LEFT JOIN runs ON runs.queue = q.name
          CROSS JOIN LATERAL (SELECT count(*) AS workers, COALESCE(sum(pool_size), 0) AS slots
                                FROM live WHERE q.name = ANY (live.queues)) AS fleet
+         CROSS JOIN LATERAL (SELECT array_agg(DISTINCT name) AS names
+                               FROM sets CROSS JOIN UNNEST(sets.task_names) AS name
+                              WHERE q.name = ANY (sets.queues)) AS registered
+         CROSS JOIN LATERAL (SELECT count(*) AS pending,
+                                    count(*) FILTER (WHERE registered.names IS NULL OR task_name = ANY (registered.names))
+                                        AS routable
+                               FROM (SELECT t.task_name FROM tasks t
+                                      WHERE t.queue = q.name AND t.status = 'pending'
+                                      LIMIT $3) AS bounded) AS waits
          CROSS JOIN LATERAL (
             SELECT array_agg(extract(epoch FROM now() - at)::double precision ORDER BY at) AS ages,
                    array_agg(backlog ORDER BY at) AS backlogs,
@@ -175,7 +207,6 @@ pub async fn facts(
          ORDER BY q.place
         "#,
         queues as _,
-        count_pending,
         timeout_seconds,
         BACKLOG_MAX,
     )
@@ -195,6 +226,7 @@ pub async fn facts(
         });
         QueueFacts {
             pending: row.pending,
+            routable: row.routable,
             oldest_age_seconds: row.oldest_age_seconds,
             running: row.running,
             running_seconds: row.running_seconds,
@@ -206,4 +238,59 @@ pub async fn facts(
         }
     });
     Ok(facts.collect())
+}
+
+/// Some task types of a queue now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TypesFacts {
+    /// Pending tasks of these types, whether or not a live worker registers them, counted no further than [`BACKLOG_MAX`] and
+    /// among the oldest [`TYPES_READ_MAX`] of the queue.
+    pub pending: i64,
+    /// How long the oldest of them has waited.
+    pub oldest_age_seconds: Option<f64>,
+    /// Tasks of these types that run.
+    pub running: i64,
+    /// Live workers that serve the queue and register any of the types.
+    pub workers: i64,
+    /// Tasks that those run at once.
+    pub slots: i64,
+}
+
+/// Returns the facts about the types `task_names` of a queue. A worker silent for longer than `timeout_seconds` does not count
+/// as live.
+pub async fn facts_of_types(
+    db: impl PgExecutor<'_>,
+    queue: &QueueName,
+    task_names: &[String],
+    timeout_seconds: f64,
+) -> Result<TypesFacts> {
+    sqlx::query_as!(
+        TypesFacts,
+        r#"
+        SELECT waits.count AS "pending!",
+               extract(epoch FROM now() - waits.oldest)::double precision AS oldest_age_seconds,
+               (SELECT count(*) FROM tasks t
+                 WHERE t.queue = $1 AND t.task_name = ANY ($2::text[]) AND t.status = 'running') AS "running!",
+               fleet.workers AS "workers!", fleet.slots AS "slots!"
+          FROM (SELECT count(*), min(enqueued_at) AS oldest
+                  FROM (SELECT enqueued_at
+                          FROM (SELECT t.task_name, t.enqueued_at FROM tasks t
+                                 WHERE t.queue = $1 AND t.status = 'pending'
+                                 ORDER BY t.enqueued_at, t.id
+                                 LIMIT $5) AS read
+                         WHERE task_name = ANY ($2::text[])
+                         LIMIT $4) AS bounded) AS waits
+         CROSS JOIN (SELECT count(*) AS workers, COALESCE(sum(w.pool_size), 0) AS slots
+                       FROM workers w
+                      WHERE $1 = ANY (w.queues) AND w.task_names && $2::text[] AND w.status = 'alive'
+                        AND w.last_heartbeat > now() - make_interval(secs => $3)) AS fleet
+        "#,
+        queue as _,
+        task_names,
+        timeout_seconds,
+        BACKLOG_MAX,
+        TYPES_READ_MAX,
+    )
+    .fetch_one(db)
+    .await
 }

@@ -132,12 +132,15 @@ metrics! {
     Gauge tasks_running [type] Leader "Tasks that workers run."
     Gauge tasker_dead_letters [] Leader "Dead letters that wait for an operator; 10,000 mean that many or more."
     Histogram task_duration_seconds [type] Worker "How long an attempt took, from its start in the worker to its end."
-    Histogram tasker_task_wait_seconds [queue] Worker "How long a task waited from its last way onto a list to its claim, by Postgres's clock."
+    Histogram tasker_task_wait_seconds [queue] Worker "Time from the creation of a task, or from when it was due, to the start of its run, by Postgres's clock."
     Histogram tasker_run_seconds [queue] Worker "The same as `task_duration_seconds`, by queue."
     Counter tasker_failed_runs_total [reason] Worker "Attempts that failed: `failed`, `timeout`, `panicked`, `dropped` (did not heed its cancellation)."
 
     // queues
-    Gauge tasker_queue_depth [queue] Leader "Entries of the Redis list; NaN while Redis is away."
+    Gauge tasker_queue_depth [queue] Leader "Entries of the Redis list: pending tasks without unroutable ones; NaN while Redis is unavailable."
+    Gauge tasker_queue_unroutable [queue] Leader "Parked hints: pending tasks whose type no live worker of the queue registers."
+    Gauge tasker_queue_split [queue] Leader "1 while its hints are kept by task type, because its workers register different types."
+    Gauge tasker_queue_type_pending [queue type] Leader "Pending tasks by queue and type, unroutable ones included; the 1,000 largest, and a million tasks are counted at most."
     Gauge tasker_queue_oldest_age_seconds [queue] Leader "How long the oldest pending task has waited; 0 without any."
     Gauge tasker_queue_paused [queue] Leader "1 while an operator has paused it."
     Gauge tasker_queue_workers [queue] Leader "Live workers that serve it."
@@ -182,6 +185,7 @@ metrics! {
     Counter tasker_promoted_total [] Server "Tasks that became pending because their time had come."
     Counter tasker_rebuilt_lists_total [] Server "Lists that were made anew because they lacked hints."
     Counter tasker_rebuilt_hints_total [] Server "Hints on them."
+    Counter tasker_swept_hints_total [] Server "Hints of tasks that no longer waited, removed from lists by the leader."
     Counter tasker_recovered_runs_total [] Server "Runs taken back from workers that died."
     Counter tasker_overdue_runs_total [] Server "Runs ended that had outlived their timeout by WORKER_TIMEOUT."
     Counter tasker_partitions_made_total [] Server "Partitions of days made."
@@ -216,6 +220,7 @@ metrics! {
     Histogram tasker_claim_batch_tasks [] Worker "Tasks that one claim brought, empty ones not counted."
     Counter tasker_claim_failures_total [outcome] Worker "Claims that failed: `refused` (nothing happened) or `unknown`."
     Counter tasker_stale_hints_total [] Worker "Hints whose tasks were not to be had: others took them, or they ended before."
+    Counter tasker_misrouted_hints_total [] Worker "Hints popped whose types this worker does not register; their tasks stayed pending."
     Counter tasker_net_looks_total [] Worker "Looks into the table for tasks without a hint."
     Counter tasker_net_claims_total [] Worker "Tasks claimed by such looks."
 

@@ -29,6 +29,7 @@ impl Traffic {
         traffic.submits().await;
         traffic.attempts().await;
         traffic.operators().await;
+        traffic.routes().await;
         traffic.ages().await;
         traffic.lost_hints().await;
         traffic.runs_of_others().await;
@@ -58,7 +59,7 @@ impl Traffic {
             .with("RETENTION_DAYS", "1")
             .with("PRIORITY_AGE_LIMIT", "1s")
             .with("BREAKER_COOLDOWN", "200ms")
-            .with("EXTRA_QUEUES", "elsewhere")
+            .with("EXTRA_QUEUES", "elsewhere,mixed")
             .with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
             .with("OTEL_BSP_SCHEDULE_DELAY", "200");
         // partitions of the past to drop, and one of the future to make
@@ -196,9 +197,34 @@ impl Traffic {
             "tasker_queue_oldest_age_seconds",
         ])
         .await;
+        // a hint of no task, in a list that is not popped
+        let list = format!("{}low_priority", self.system.queue().config().key_prefix);
+        let stale = TaskId::generate().to_string();
+        self.system.queue().raw("RPUSH", &[&list, &stale]);
+        self.until(&["tasker_swept_hints_total"]).await;
         self.server
             .post("/queues/low_priority/resume", &Value::Null)
             .await;
+    }
+
+    /// Workers of one queue register different types; one of these types loses its worker.
+    async fn routes(&self) {
+        let mixed = [("TASK_QUEUES", "mixed")];
+        let _stays = self.system.worker_of_types("stays", &mixed).await;
+        let mut goes = self.system.worker_of_types("goes", &mixed).await;
+        self.until(&["tasker_queue_split"]).await;
+        goes.process.terminate().await;
+        for queue in ["mixed", "high_priority"] {
+            self.server
+                .submit(&json!({"task_name": "goes", "queue": queue}))
+                .await;
+        }
+        self.until(&[
+            "tasker_queue_unroutable",
+            "tasker_queue_type_pending",
+            "tasker_misrouted_hints_total",
+        ])
+        .await;
     }
 
     /// A task of a lower class waits for longer than it may while others keep all slots busy.

@@ -88,7 +88,7 @@ async fn claim_and_end(db: &PgPool, ids: Option<&[TaskId]>) -> Result<()> {
                 Poll {
                     limit: 10,
                     min_age_seconds: 0.0,
-                    after: &[None],
+                    after: &[None; 3],
                 },
             )
             .await?

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
-use tasker_shared::store::gauges::{Reading, pending_types, read};
+use tasker_shared::store::gauges::{PendingType, Reading, pending_types, read};
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::queues::{declare, pause};
 use tasker_shared::store::workers::{NewWorker, register};
@@ -77,11 +77,23 @@ async fn each_queue_shows_its_age_its_workers_and_whether_it_is_paused(db: PgPoo
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn pending_tasks_are_counted_by_type_and_due_ones_that_nobody_promotes_show_their_lag(db: PgPool) {
+async fn pending_tasks_are_counted_by_queue_and_type_and_due_ones_that_nobody_promotes_show_their_lag(
+    db: PgPool,
+) {
     submit_many(&db, 3).await;
+    let low = NewTask {
+        queue: QueueName::low(),
+        ..a_task("echo")
+    };
+    submit_one(&db, low).await;
+    let counted = |queue: &str, count: i64| PendingType {
+        queue: queue.to_owned(),
+        task_name: "echo".to_owned(),
+        count,
+    };
     assert_eq!(
         pending_types(&db).await.expect("counts"),
-        [("echo".to_owned(), 3)]
+        [counted("default", 3), counted("low_priority", 1)]
     );
     assert!(reading(&db).await.promotion_lag_seconds < OLD);
     execute(

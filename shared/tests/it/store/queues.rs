@@ -58,6 +58,28 @@ async fn queues_tell_in_the_order_asked_what_waits_what_runs_and_who_serves(db: 
     )
     .await;
 
+    for (run_at, queue) in [("now() + interval '1 h'", "default"), ("now()", "low_priority")] {
+        let due = format!("UPDATE tasks SET status = 'scheduled', run_at = {run_at}");
+        let id = submit_one(
+            &db,
+            NewTask {
+                queue: QueueName::parse(queue).expect("a name"),
+                ..a_task("echo")
+            },
+        )
+        .await;
+        sqlx::query(sqlx::AssertSqlSafe(format!("{due} WHERE id = '{id}'")))
+            .execute(&db)
+            .await
+            .expect("due later");
+    }
+    let retried = submit_one(&db, a_task("echo")).await;
+    sqlx::query("UPDATE tasks SET status = 'retry_scheduled', run_at = now() + interval '1 h' WHERE id = $1::text::uuid")
+        .bind(retried.to_string())
+        .execute(&db)
+        .await
+        .expect("it waits for its next attempt");
+
     let unknown = QueueName::parse("nobody").expect("a name");
     let asked = [QueueName::low(), unknown, QueueName::default_class()];
     let states = states(&db, &asked, WORKER_TIMEOUT).await.expect("states");
@@ -72,6 +94,9 @@ async fn queues_tell_in_the_order_asked_what_waits_what_runs_and_who_serves(db: 
     assert_eq!((nobody.pending, nobody.running, nobody.workers), (0, 0, 0));
     assert!(nobody.oldest_age_seconds.is_none() && !nobody.paused);
     assert_eq!((default.pending, default.running, default.workers), (2, 1, 1));
+    assert_eq!((default.scheduled, default.retry), (1, 1));
+    assert_eq!((low.scheduled, low.retry), (1, 0));
+    assert_eq!((nobody.scheduled, nobody.retry), (0, 0));
     let age = default.oldest_age_seconds.expect("an age");
     assert!((90.0..150.0).contains(&age), "{age}");
 }

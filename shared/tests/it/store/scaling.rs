@@ -1,7 +1,7 @@
 use sqlx::PgPool;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::queues::pause;
-use tasker_shared::store::scaling::{BACKLOG_MAX, QueueFacts, facts, sample};
+use tasker_shared::store::scaling::{BACKLOG_MAX, QueueFacts, TypesFacts, facts, facts_of_types, sample};
 use tasker_shared::store::workers::{NewWorker, Work, heartbeat, leave, register};
 use tasker_shared::task::QueueName;
 use tasker_testkit::{a_task, a_worker};
@@ -25,7 +25,7 @@ async fn sampled(db: &PgPool, depths: [Option<i64>; 3]) -> Vec<QueueFacts> {
     sample(db, &queues, &depths, WORKER_TIMEOUT)
         .await
         .expect("a sample");
-    facts(db, &queues, true, WORKER_TIMEOUT).await.expect("facts")
+    facts(db, &queues, WORKER_TIMEOUT).await.expect("facts")
 }
 
 /// What ended in each class, by its last sample.
@@ -77,16 +77,74 @@ async fn a_worker_whose_row_is_in_use_holds_nobody_up_and_is_counted_the_next_ti
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn the_backlog_is_the_length_of_the_list_or_else_what_is_pending(db: PgPool) {
+async fn the_backlog_is_what_is_pending_whatever_the_length_of_the_list(db: PgPool) {
     submit_many(&db, 3).await;
     let now = sampled(&db, [Some(5), None, Some(0)]).await;
     let backlogs: Vec<i64> = now.iter().map(|queue| queue.samples[0].backlog).collect();
-    assert_eq!(backlogs, [5, 3, 0]);
-    assert_eq!(now[1].pending, Some(3));
+    assert_eq!(backlogs, [0, 3, 0]);
+    assert_eq!((now[1].pending, now[1].backlog(Some(9))), (3, 3));
     assert!(now[1].oldest_age_seconds.is_some_and(|age| age >= 0.0));
-    assert_eq!((now[0].pending, now[0].oldest_age_seconds), (Some(0), None));
-    let uncounted = facts(&db, &QueueName::classes(), false, WORKER_TIMEOUT).await;
-    assert_eq!(uncounted.expect("facts")[1].pending, None);
+    assert_eq!((now[0].pending, now[0].oldest_age_seconds), (0, None));
+}
+
+/// Enters a live worker of the three classes with three slots that registers only the type `mail`.
+async fn enter_mailer(db: &PgPool, id: &str) {
+    let mailer = NewWorker {
+        pool_size: 3,
+        task_names: vec!["mail".to_owned()],
+        ..a_worker(id)
+    };
+    register(db, &mailer).await.expect("entered");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn tasks_that_no_live_worker_can_run_are_no_backlog_unless_there_is_no_worker(db: PgPool) {
+    submit_many(&db, 3).await;
+    submit_one(&db, a_task("mail")).await;
+    let backlog = |now: &[QueueFacts]| {
+        let default = &now[1];
+        let sample = default.samples.last().expect("a sample");
+        (default.pending, default.backlog(None), sample.backlog)
+    };
+    assert_eq!(backlog(&sampled(&db, [None; 3]).await), (4, 4, 4));
+    enter_mailer(&db, "mailer").await;
+    assert_eq!(backlog(&sampled(&db, [None; 3]).await), (4, 1, 1));
+    enter_worker(&db, "w").await;
+    assert_eq!(backlog(&sampled(&db, [None; 3]).await), (4, 3 + 1, 3 + 1));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn tasks_of_some_types_are_counted_with_those_that_no_worker_registers(db: PgPool) {
+    submit_many(&db, 3).await;
+    submit_one(&db, a_task("mail")).await;
+    enter_mailer(&db, "mailer").await;
+    enter_mailer(&db, "other").await;
+    let of = async |types: &[&str]| {
+        let types: Vec<String> = types.iter().map(|name| (*name).to_owned()).collect();
+        facts_of_types(&db, &QueueName::default_class(), &types, WORKER_TIMEOUT)
+            .await
+            .expect("facts")
+    };
+    let echo = of(&["echo"]).await;
+    assert_eq!((echo.pending, echo.workers, echo.slots), (3, 0, 0));
+    assert!(echo.oldest_age_seconds.is_some_and(|age| age >= 0.0));
+    let both = of(&["mail", "echo"]).await;
+    assert_eq!((both.pending, both.workers, both.slots), (4, 2, 6));
+    let none = TypesFacts {
+        pending: 0,
+        oldest_age_seconds: None,
+        running: 0,
+        workers: 0,
+        slots: 0,
+    };
+    assert_eq!(of(&["report"]).await, none);
+    execute(
+        &db,
+        "UPDATE tasks SET status = 'running', worker_id = 'mailer', runs = 1, started_at = now() WHERE task_name = 'mail'",
+    )
+    .await;
+    let mail = of(&["mail"]).await;
+    assert_eq!((mail.pending, mail.running), (0, 1));
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -100,8 +158,11 @@ async fn a_backlog_is_counted_no_further_than_is_worth_it(db: PgPool) {
     )
     .await;
     let now = sampled(&db, [None; 3]).await;
-    assert_eq!(now[1].pending, Some(BACKLOG_MAX));
+    assert_eq!(now[1].pending, BACKLOG_MAX);
     assert_eq!(now[1].samples[0].backlog, BACKLOG_MAX);
+    let long = sampled(&db, [None, Some(10_005), None]).await;
+    assert_eq!(long[1].backlog(Some(10_005)), 10_005);
+    assert_eq!(long[1].samples.last().map(|sample| sample.backlog), Some(10_005));
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
