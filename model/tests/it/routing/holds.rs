@@ -2,10 +2,7 @@
 
 use tasker_model::routing::{A, At, B, Config, Fault, Flag, Safeguards, Start, len, reaches, search};
 
-use super::{C, full_after_one, growing, late, mixed, up};
-
-/// The ordinary changes of a fleet, in which no hint is lost.
-const CHANGES: [Fault; 2] = [Fault::Start, Fault::Stop];
+use super::{C, CHANGES, full_after_one, growing, late, mixed, up};
 
 fn holds(config: &Config) {
     let outcome = search(config);
@@ -89,18 +86,11 @@ fn changes_of_the_fleet_alone_lose_no_hint() {
 }
 
 #[test]
-fn a_misrouted_id_comes_back_to_the_same_process_once_at_most() {
-    for start in [Start::Plain, Start::Split] {
-        let config = Config::new(&[B], &[up(A), up(B)]).start(start);
-        let config = config.faults(&CHANGES, 2).counting_misroutes();
-        holds(&config.with(Safeguards::NO_POLLS));
-    }
-}
-
-#[test]
-fn a_misrouted_id_reaches_its_worker_without_a_leader() {
-    let config = Config::new(&[B], &[up(A), up(B)]).start(Start::Plain);
-    holds(&config.with(Safeguards::NO_REPAIR).leaders(0));
+fn long_lists_settle_whatever_fault_is_injected() {
+    let config = growing(Start::Plain).faults(&Fault::ALL, 1);
+    holds(&config.with(Safeguards::NO_POLLS).with_long_lists());
+    let config = growing(Start::Plain).faults(&CHANGES, 1);
+    holds(&config.with(Safeguards::NO_REPAIR).with_long_lists());
 }
 
 #[test]
@@ -148,7 +138,7 @@ fn the_searches_come_by_what_they_are_about() {
     assert!(reaches(&config, |system| len(&system.parked) == 1));
     assert!(reaches(&config, |system| {
         // a worker that blocked on the main list takes from it although the queue is split
-        matches!(system.workers[0].at, At::Popped(_))
+        matches!(system.workers[0].at, At::Popped { .. })
             && system.flag == Flag::Split
             && len(&system.main) < len(&system.typed)
     }));
