@@ -52,6 +52,7 @@
 
 mod actions;
 mod config;
+mod duties;
 mod faults;
 mod leaders;
 mod search;

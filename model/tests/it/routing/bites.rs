@@ -55,7 +55,8 @@ fn a_misroute_without_a_leader_or_a_pause_goes_round_in_a_circle() {
         ..NO_POLLS
     };
     // each turn adds a copy to the type list of a queue that is being opened
-    finds(&mixed(Start::Plain).with(safeguards), Wrong::Grows);
+    let config = Config::new(&[B], &[up(A), up(B)]).start(Start::Plain);
+    finds(&config.with(safeguards), Wrong::Grows);
 }
 
 #[test]
@@ -268,8 +269,8 @@ fn a_fill_that_does_not_ask_for_the_state_splits_a_queue_without_what_was_pushed
         adopt_reads_state: false,
         ..NO_REPAIR
     };
-    let config = Config::new(&[A], &[up(A), late(B)])
-        .faults(&CHANGES, 2)
+    let config = Config::new(&[A], &[up(A), up(A | B)])
+        .faults(&[Fault::Stop], 1)
         .leaders(2);
     finds(&config.clone().with(safeguards), Wrong::Waits);
     assert!(search(&config.with(NO_REPAIR)).counterexample.is_none());

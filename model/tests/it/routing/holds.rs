@@ -36,7 +36,9 @@ fn a_queue_settles_whatever_two_faults_are_injected_around_one_task() {
 
 #[test]
 fn a_type_gains_its_worker_while_a_fault_is_injected() {
-    let config = growing(Start::Plain).faults(&Fault::ALL, 2);
+    let config = growing(Start::Plain).faults(&Fault::ALL, 1);
+    holds(&config);
+    let config = Config::new(&[B], &[up(A), late(B)]).faults(&Fault::ALL, 2);
     holds(&config.with(Safeguards::NO_POLLS));
 }
 
@@ -80,14 +82,15 @@ fn changes_of_the_fleet_alone_lose_no_hint() {
         let config = mixed(start).faults(&CHANGES, 1);
         holds(&config.with(Safeguards::NO_REPAIR));
     }
-    // submits while the queue changes
+    // submits while the queue changes, also beside another leader
     let config = Config::new(&[B], &[up(A), up(B)]).faults(&CHANGES, 2);
-    holds(&config.with(Safeguards::NO_REPAIR));
+    holds(&config.clone().with(Safeguards::NO_REPAIR));
+    holds(&config.with(Safeguards::NO_REPAIR).leaders(2));
 }
 
 #[test]
 fn long_lists_settle_whatever_fault_is_injected() {
-    let config = growing(Start::Plain).faults(&Fault::ALL, 1);
+    let config = Config::new(&[B], &[up(A), up(B)]).faults(&Fault::ALL, 1);
     holds(&config.with(Safeguards::NO_POLLS).with_long_lists());
     let config = growing(Start::Plain).faults(&CHANGES, 1);
     holds(&config.with(Safeguards::NO_REPAIR).with_long_lists());
