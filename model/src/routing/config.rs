@@ -119,7 +119,10 @@ pub struct Safeguards {
     pub opens_first: bool,
     /// A fill keeps what was pushed to short type lists meanwhile.
     pub adopt_keeps: bool,
-    /// A fill is dropped where the state is neither `opening` nor `split` any more.
+    /// It keeps what was parked meanwhile.
+    pub adopt_keeps_parked: bool,
+    /// `ADOPT` replaces the parked hints too, and does nothing where the state is neither `opening` nor `split` any
+    /// more. Without it they are replaced in a step before, and the queue is split whatever its state is.
     pub adopt_reads_state: bool,
     /// A worker pauses before it pops an id again that it put back.
     pub misroute_pauses: bool,
@@ -141,6 +144,8 @@ pub struct Safeguards {
     pub sweeps_after_split: bool,
     /// The lists are swept after a removal that did not find its id.
     pub sweeps_unremoved: bool,
+    /// What removes copies of a repeated id leaves one, whatever others removed meanwhile.
+    pub sweeps_leave_one: bool,
     /// A sweep of lists that are too long makes them anew where it finds nothing.
     pub sweep_rebuilds: bool,
     /// Hints of types that lost their last worker are moved from the type list to the parked ones.
@@ -163,6 +168,7 @@ impl Safeguards {
         push_fills_types: true,
         opens_first: true,
         adopt_keeps: true,
+        adopt_keeps_parked: true,
         adopt_reads_state: true,
         misroute_pauses: true,
         pop_reads_state: true,
@@ -174,6 +180,7 @@ impl Safeguards {
         catch_up: true,
         sweeps_after_split: true,
         sweeps_unremoved: true,
+        sweeps_leave_one: true,
         sweep_rebuilds: true,
         parks: true,
         park_reads_state: true,

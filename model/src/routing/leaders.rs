@@ -4,6 +4,11 @@ use super::config::Config;
 use super::state::{Bits, By, Duty, Flag, List, Place, Push, Row, TaskNo, Why, len, take};
 use super::step::Step;
 
+/// Returns the list that holds each of these tasks once.
+fn listed(tasks: Bits) -> List {
+    std::array::from_fn(|task| tasks >> task & 1)
+}
+
 impl Step<'_> {
     /// A leader ended a duty, so that what workers wait for may have come.
     fn end_pauses(&mut self) {
@@ -33,12 +38,16 @@ impl Step<'_> {
             Duty::Close(flag) => self.merge(flag),
             Duty::Park { task_type } => self.park(task_type),
             Duty::Sort { task, to, copies } => self.sort(task, to, copies),
-            Duty::Unpark { task, copies } => {
-                self.now.parked[task] = self.now.parked[task].saturating_sub(copies);
+            Duty::Unpark {
+                task,
+                copies,
+                repeated,
+            } => {
+                self.now.parked[task] = self.without(self.now.parked[task], copies, repeated);
                 Duty::None
             }
             Duty::Sweep(why) => self.sweep(why),
-            Duty::Remove { typed, gone } => self.remove_marked(typed, &gone),
+            Duty::Remove { typed, gone, pending } => self.remove_marked(typed, &gone, pending),
         };
         if self.now.leaders[leader] == Duty::None {
             self.end_pauses();
@@ -72,18 +81,35 @@ impl Step<'_> {
 
     /// `RENAME` or `DEL` of the parked hints, and in the same `MULTI` `RENAME` of the main list if there is a new one.
     fn replace(&mut self, rows: Bits, parked: Bits, types: Option<By>) -> Duty {
-        let listed = |set: Bits| -> List { std::array::from_fn(|task| set >> task & 1) };
-        if self.config.safeguards.rebuild_parks {
-            self.now.parked = listed(parked);
-        }
         let read = rows | parked;
         if let Some(by) = types {
+            if !self.config.safeguards.adopt_reads_state {
+                self.replace_parked(parked);
+            }
             return Duty::Adopt { rows, read, by };
         }
+        self.replace_parked(parked);
         if rows != 0 || self.config.safeguards.rebuild_empties {
             self.now.main = listed(rows);
         }
         self.caught_up(read, None)
+    }
+
+    fn replace_parked(&mut self, parked: Bits) {
+        if self.config.safeguards.rebuild_parks {
+            self.now.parked = listed(parked);
+        }
+    }
+
+    /// The part of `ADOPT` that concerns parked hints: what the new lists do not have is kept.
+    fn adopt_parked(&mut self, rows: Bits, parked: Bits) {
+        let kept = self.now.parked;
+        self.replace_parked(parked);
+        for task in (0..kept.len()).filter(|task| (rows | parked) >> task & 1 == 0) {
+            if self.config.safeguards.adopt_keeps_parked {
+                self.now.parked[task] = kept[task];
+            }
+        }
     }
 
     fn caught_up(&self, read: Bits, types: Option<Bits>) -> Duty {
@@ -98,8 +124,11 @@ impl Step<'_> {
     fn adopt(&mut self, rows: Bits, read: Bits, by: By) -> Duty {
         let safeguards = self.config.safeguards;
         let open = matches!(self.now.flag, Flag::Opening | Flag::Split);
-        if safeguards.adopt_reads_state && !open {
-            return Duty::None;
+        if safeguards.adopt_reads_state {
+            if !open {
+                return Duty::None;
+            }
+            self.adopt_parked(rows, read & !rows);
         }
         let known = |task: &TaskNo| rows >> task & 1 != 0;
         let tasks = 0..self.config.tasks.len();
@@ -177,8 +206,13 @@ impl Step<'_> {
         if to == Place::Main {
             self.put(task);
         }
-        let copies = copies - u8::from(to == Place::Parked);
-        Duty::Unpark { task, copies }
+        let repeated = to == Place::Parked;
+        let copies = copies - u8::from(repeated);
+        Duty::Unpark {
+            task,
+            copies,
+            repeated,
+        }
     }
 
     /// Reads the lists that are popped, and which of their ids are pending.
@@ -188,7 +222,9 @@ impl Step<'_> {
         let kept = |task: TaskNo| u8::from(self.now.tasks[task].row == Row::Pending);
         let gone: List = std::array::from_fn(|task| list[task].saturating_sub(kept(task)));
         if len(&gone) > 0 {
-            Duty::Remove { typed, gone }
+            let pending = (0..gone.len()).filter(|task| self.now.is_pending(*task));
+            let pending = pending.fold(0, |pending, task| pending | 1 << task);
+            Duty::Remove { typed, gone, pending }
         } else if why == Why::Exceeds && self.config.safeguards.sweep_rebuilds {
             Config::rebuild(self.now)
         } else {
@@ -196,17 +232,23 @@ impl Step<'_> {
         }
     }
 
-    fn remove_marked(&mut self, typed: bool, gone: &List) -> Duty {
-        let list = if typed {
+    fn remove_marked(&mut self, typed: bool, gone: &List, pending: Bits) -> Duty {
+        let list = if typed { self.now.typed } else { self.now.main };
+        let left = |task: TaskNo| self.without(list[task], gone[task], pending >> task & 1 != 0);
+        let left = std::array::from_fn(left);
+        *(if typed {
             &mut self.now.typed
         } else {
             &mut self.now.main
-        };
-        for (held, gone) in list.iter_mut().zip(gone) {
-            *held = held.saturating_sub(*gone);
-        }
+        }) = left;
         self.balance();
         Duty::None
+    }
+
+    /// Returns the number of copies of an id that are left.
+    fn without(&self, held: u8, gone: u8, repeated: bool) -> u8 {
+        let least = u8::from(repeated && self.config.safeguards.sweeps_leave_one);
+        held.saturating_sub(gone).max(held.min(least))
     }
 
     /// `PUSH`.

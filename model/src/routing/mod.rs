@@ -18,10 +18,11 @@
 //!   state that it read.
 //! - **Misroute**: the claim returns a pending id of another type, and whether a live worker registers that type. If
 //!   so, the id is pushed as by a server, otherwise onto U.
-//! - **Fill**: `OPEN`, then the read, then U in one step and T in the next (`ADOPT`, which keeps what was pushed to T
-//!   meanwhile), then a sweep once the pops from before are over. Where T is too long to keep anything, what was missed
-//!   is pushed again.
-//! - **Closing**: one script, `MERGE`. From `split` it makes M of all T; from `closing` it deletes the state.
+//! - **Fill**: `OPEN`, then the read, then U and T in one script (`ADOPT`, which keeps what was pushed to T meanwhile,
+//!   and does nothing where the queue was closed meanwhile), then a sweep once the pops from before are over. Where T is
+//!   too long to keep anything, what was missed is pushed again.
+//! - **Closing**: one script, `MERGE`. From `split` it makes M of all T; from `closing` it deletes the state; in
+//!   a plain queue it does nothing.
 //! - **Leader** besides: parks type lists without a worker, sorts U by rows and live workers (pushes first, removes
 //!   afterwards), sweeps after removals that found nothing, balances, and compares M + U with rows. A queue that lacks
 //!   hints is made anew, M and U with a catch-up, or by a fill where it is split; one that has too many is swept, and

@@ -175,6 +175,8 @@ pub enum Duty {
         task: TaskNo,
         /// How many.
         copies: u8,
+        /// Whether it is only repeated.
+        repeated: bool,
     },
     /// The lists that are popped are to be read.
     Sweep(Why),
@@ -184,6 +186,8 @@ pub enum Duty {
         typed: bool,
         /// How many copies of each.
         gone: List,
+        /// Those that are pending, and only repeated.
+        pending: Bits,
     },
 }
 

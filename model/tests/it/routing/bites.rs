@@ -303,3 +303,24 @@ fn a_lost_removal_leaves_the_hint_of_a_polled_task_until_a_comparison() {
     assert!(leaves_a_hint(&lossy.clone().with(unrepaired)));
     assert!(search(&lossy).counterexample.is_none());
 }
+
+#[test]
+fn a_sweep_that_removes_what_it_counted_removes_the_last_copy_beside_a_fill() {
+    let safeguards = Safeguards {
+        sweeps_leave_one: false,
+        ..NO_REPAIR
+    };
+    let config = Config::new(&[B], &[up(A), up(B)]).leaders(2);
+    finds(&config.with(safeguards), Wrong::Waits);
+}
+
+#[test]
+fn a_fill_that_keeps_no_parked_hints_loses_what_was_parked_while_it_read() {
+    let safeguards = Safeguards {
+        adopt_keeps_parked: false,
+        ..NO_REPAIR
+    };
+    let config = Config::new(&[B], &[up(A), up(B)]).faults(&CHANGES, 2);
+    let found = counterexample(&config.leaders(2).with(safeguards));
+    assert!(matches!(found.wrong, Wrong::Waits | Wrong::NotParked));
+}
