@@ -19,11 +19,11 @@ impl Config {
                     });
                     // the other duties come several times between two comparisons
                     if self.safeguards.comparisons && !waits && self.is_at_rest(system) {
-                        self.repairs(system, &mut |duty| add(Action::Begin { leader, duty }));
+                        Self::repairs(system, &mut |duty| add(Action::Begin { leader, duty }));
                     }
                 }
                 Duty::CatchUp { read, .. } if may_miss(system, read) => {}
-                Duty::Sweep(Why::Split) if self.pops_from_before(system) => {}
+                Duty::Sweep(Why::Split) if pops_from_before(system) => {}
                 _ => add(Action::Go { leader }),
             }
         }
@@ -85,7 +85,7 @@ impl Config {
     }
 
     /// Adds what a comparison of lengths finds.
-    fn repairs(&self, system: &System, add: &mut impl FnMut(Duty)) {
+    fn repairs(system: &System, add: &mut impl FnMut(Duty)) {
         match (len(&system.main) + len(&system.parked)).cmp(&system.pending()) {
             std::cmp::Ordering::Less => add(Self::rebuild(system)),
             std::cmp::Ordering::Equal => {}
@@ -101,16 +101,16 @@ impl Config {
             Duty::List
         }
     }
+}
 
-    /// Returns whether workers may still hold what they popped before the queue was split, or pop it.
-    fn pops_from_before(&self, system: &System) -> bool {
-        system.flag.is_split()
-            && system.workers.iter().any(|worker| {
-                let blocks = worker.at == At::Idle && worker.slots > 0;
-                let holds = matches!(worker.at, At::Popped { typed: false, .. } | At::Misrouted { .. });
-                worker.up && (blocks && !worker.sees_split || holds)
-            })
-    }
+/// Returns whether workers may still hold what they popped before the queue was split, or pop it.
+fn pops_from_before(system: &System) -> bool {
+    system.flag.is_split()
+        && system.workers.iter().any(|worker| {
+            let blocks = worker.at == At::Idle && worker.slots > 0;
+            let holds = matches!(worker.at, At::Popped { typed: false, .. } | At::Misrouted { .. });
+            worker.up && (blocks && !worker.sees_split || holds)
+        })
 }
 
 /// Returns whether a hint is in flight of a row that was not read.

@@ -47,7 +47,7 @@ impl Step<'_> {
                 Duty::None
             }
             Duty::Sweep(why) => self.sweep(why),
-            Duty::Remove { typed, gone, pending } => self.remove_marked(typed, &gone, pending),
+            Duty::Remove { typed, gone, pending } => self.remove_marked(typed, gone, pending),
         };
         if self.now.leaders[leader] == Duty::None {
             self.end_pauses();
@@ -232,7 +232,7 @@ impl Step<'_> {
         }
     }
 
-    fn remove_marked(&mut self, typed: bool, gone: &List, pending: Bits) -> Duty {
+    fn remove_marked(&mut self, typed: bool, gone: List, pending: Bits) -> Duty {
         let list = if typed { self.now.typed } else { self.now.main };
         let left = |task: TaskNo| self.without(list[task], gone[task], pending >> task & 1 != 0);
         let left = std::array::from_fn(left);

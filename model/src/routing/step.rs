@@ -30,12 +30,12 @@ impl Config {
         }
         let (main, typed) = (next.main, next.typed);
         if len(&main) >= len(&typed) {
-            parts(&main, len(&typed), &mut |kept| {
+            parts(main, len(&typed), &mut |kept| {
                 next.main = kept;
                 emit(next);
             });
         } else {
-            parts(&typed, len(&typed) - len(&main), &mut |joins| {
+            parts(typed, len(&typed) - len(&main), &mut |joins| {
                 next.main = std::array::from_fn(|task| main[task] + joins[task]);
                 emit(next);
             });
@@ -44,8 +44,8 @@ impl Config {
 }
 
 /// Calls `emit` with each part of a list that has this length.
-fn parts(list: &List, length: u8, emit: &mut impl FnMut(List)) {
-    fn choose(list: &List, task: usize, left: u8, part: &mut List, emit: &mut impl FnMut(List)) {
+fn parts(list: List, length: u8, emit: &mut impl FnMut(List)) {
+    fn choose(list: List, task: usize, left: u8, part: &mut List, emit: &mut impl FnMut(List)) {
         if task == TASKS {
             if left == 0 {
                 emit(*part);
