@@ -51,7 +51,7 @@ impl Filling<'_> {
     }
 
     /// Makes new type lists and has them popped instead of the main list; returns the number of their ids, some of which may no
-    /// longer wait.
+    /// longer wait. Changes nothing if the queue was made plain meanwhile.
     ///
     /// Pushes go to both kinds of lists from the beginning, so a row that the table did not show yet is on a type list already,
     /// and is kept.
@@ -59,7 +59,9 @@ impl Filling<'_> {
         self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, true).await?;
-        let adopted = rebuild.adopt().await?;
+        let Some(adopted) = rebuild.adopt().await? else {
+            return Ok(0);
+        };
         let mut rows = read.rows;
         if adopted.lost {
             let types = rebuild.types().clone();

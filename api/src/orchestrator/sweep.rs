@@ -53,21 +53,24 @@ impl Sweep<'_> {
             let next = self.redis.page_before(list, page.as_ref()).await?;
             let pending = asked(still_pending(self.db, self.queue, &next.ids)).await?;
             let mut seen = HashSet::new();
-            let mut gone: Vec<TaskId> = Vec::new();
+            let (mut gone, mut repeated): (Vec<TaskId>, Vec<TaskId>) = (Vec::new(), Vec::new());
             let mut moved: Vec<Hint> = Vec::new();
             for id in &next.ids {
+                let is_new = seen.insert(*id);
                 match pending.get(id) {
-                    Some(task_name) if seen.insert(*id) => {
-                        if routable.is_some_and(|routable| routable(task_name)) {
+                    Some(task_name) if routable.is_some_and(|routable| routable(task_name)) => {
+                        if is_new {
                             moved.push(Hint::new(*id, self.queue.clone(), &**task_name));
                             gone.push(*id);
                         }
                     }
-                    _ => gone.push(*id),
+                    Some(_) if is_new => {}
+                    Some(_) => repeated.push(*id),
+                    None => gone.push(*id),
                 }
             }
             self.redis.push_front(&moved).await?;
-            removed += self.redis.mark(&next, &gone).await?;
+            removed += self.redis.mark(&next, &gone, &repeated).await?;
             if next.is_first {
                 break;
             }

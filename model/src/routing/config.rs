@@ -45,11 +45,15 @@ pub enum Fault {
     Cancel,
     /// A comparison or a catch-up that does not wait for what is in flight.
     Haste,
+    /// A claim certainly failed, or the worker stops: what was popped goes back, without a type where it has none.
+    Refuse,
+    /// A removal does not look far enough.
+    Miss,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Start,
         Self::Stop,
         Self::Crash,
@@ -61,6 +65,8 @@ impl Fault {
         Self::Release,
         Self::Cancel,
         Self::Haste,
+        Self::Refuse,
+        Self::Miss,
     ];
 }
 
@@ -92,8 +98,8 @@ pub struct Config {
     pub safeguards: Safeguards,
     /// The lists at the start.
     pub start: Start,
-    /// Whether misroutes are counted, which makes a search larger.
-    pub counts_misroutes: bool,
+    /// Whether type lists are so long that a fill does not keep what was pushed to them meanwhile.
+    pub long_lists: bool,
 }
 
 /// What keeps a queue right. Tests remove them one by one and show what happens then.
@@ -105,35 +111,53 @@ pub struct Config {
 pub struct Safeguards {
     /// Workers poll the table (Hybrid). Without it the deployment is `EventDrivenOnly`.
     pub polls: bool,
-    /// The leader compares lengths with rows, and trims or rebuilds.
+    /// The leader compares lengths with rows, and sweeps or rebuilds.
     pub comparisons: bool,
-    /// A misroute and the leader set the flag to `opening`, which orders a fill. Without it they set it to `split`,
-    /// and only the leader that set it fills.
-    pub opening: bool,
-    /// A push whose answer says split is followed by a second one to the type list.
-    pub second_push: bool,
-    /// A misroute sets the flag. Without it the id goes back to the main list alone.
-    pub misroute_splits: bool,
-    /// A misroute in a closing queue opens it again.
-    pub misroute_reopens: bool,
-    /// A misroute puts the id back into its type list too.
-    pub misroute_fills_type: bool,
-    /// The pop script reads the flag itself, and so does what follows a blocking pop.
-    pub pop_reads_flag: bool,
-    /// A worker that took an id from a type list by a blocking pop takes one from the main list.
-    pub pays_main: bool,
-    /// The flag and the type lists are deleted only where the flag is still `closing`.
-    pub drop_is_conditional: bool,
+    /// A push fills the type list as well while the queue has a state.
+    pub push_fills_types: bool,
+    /// A fill lets pushes go to type lists before it reads the rows.
+    pub opens_first: bool,
+    /// A fill keeps what was pushed to short type lists meanwhile.
+    pub adopt_keeps: bool,
+    /// It keeps what was parked meanwhile.
+    pub adopt_keeps_parked: bool,
+    /// `ADOPT` replaces the parked hints too, and does nothing where the state is neither `opening` nor `split` any
+    /// more. Without it they are replaced in a step before, and the queue is split whatever its state is.
+    pub adopt_reads_state: bool,
+    /// A worker pauses before it pops an id again that it put back.
+    pub misroute_pauses: bool,
+    /// The pop script reads the state itself.
+    pub pop_reads_state: bool,
+    /// The main list of a split queue is given the length of the type lists.
+    pub balances: bool,
+    /// The `balance` that follows a blocking pop reads the state itself.
+    pub balance_reads_state: bool,
+    /// `MERGE` reads the state itself, and deletes it only where it is still `closing`.
+    pub merge_reads_state: bool,
+    /// `MERGE` does nothing in a queue that is plain already.
+    pub merge_spares_plain: bool,
+    /// `REMOVE` reads the state itself. Without it the last reply to the worker counts.
+    pub remove_reads_state: bool,
     /// A rebuild pushes again what was pushed while it read.
     pub catch_up: bool,
+    /// The lists are swept once the pops from before a split are over.
+    pub sweeps_after_split: bool,
+    /// The lists are swept after a removal that did not find its id.
+    pub sweeps_unremoved: bool,
+    /// What removes copies of a repeated id leaves one, whatever others removed meanwhile.
+    pub sweeps_leave_one: bool,
+    /// A sweep of lists that are too long makes them anew where it finds nothing.
+    pub sweep_rebuilds: bool,
     /// Hints of types that lost their last worker are moved from the type list to the parked ones.
     pub parks: bool,
-    /// The script that parks reads the flag itself.
-    pub park_reads_flag: bool,
+    /// The script that parks reads the state itself.
+    pub park_reads_state: bool,
     /// Parked ids are compared with rows and live workers in each pass. Without it only when a worker starts.
     pub sorts_by_state: bool,
-    /// A rebuild keeps parked rows out of the main list.
+    /// A rebuild keeps parked rows out of the lists that are popped.
     pub rebuild_parks: bool,
+    /// A rebuild empties the main list where all pending rows are parked.
+    pub rebuild_empties: bool,
 }
 
 impl Safeguards {
@@ -141,19 +165,28 @@ impl Safeguards {
     pub const ALL: Self = Self {
         polls: true,
         comparisons: true,
-        opening: true,
-        second_push: true,
-        misroute_splits: true,
-        misroute_reopens: true,
-        misroute_fills_type: true,
-        pop_reads_flag: true,
-        pays_main: true,
-        drop_is_conditional: true,
+        push_fills_types: true,
+        opens_first: true,
+        adopt_keeps: true,
+        adopt_keeps_parked: true,
+        adopt_reads_state: true,
+        misroute_pauses: true,
+        pop_reads_state: true,
+        balances: true,
+        balance_reads_state: true,
+        merge_reads_state: true,
+        merge_spares_plain: true,
+        remove_reads_state: true,
         catch_up: true,
+        sweeps_after_split: true,
+        sweeps_unremoved: true,
+        sweeps_leave_one: true,
+        sweep_rebuilds: true,
         parks: true,
-        park_reads_flag: true,
+        park_reads_state: true,
         sorts_by_state: true,
         rebuild_parks: true,
+        rebuild_empties: true,
     };
 
     /// `EventDrivenOnly`.
@@ -186,7 +219,7 @@ impl Config {
             fault_count: 0,
             safeguards: Safeguards::ALL,
             start: Start::Empty,
-            counts_misroutes: false,
+            long_lists: false,
         }
     }
 
@@ -224,10 +257,10 @@ impl Config {
         self
     }
 
-    /// Returns the same search with misroutes counted.
+    /// Returns the same search with long lists.
     #[must_use]
-    pub fn counting_misroutes(mut self) -> Self {
-        self.counts_misroutes = true;
+    pub fn with_long_lists(mut self) -> Self {
+        self.long_lists = true;
         self
     }
 
@@ -245,6 +278,7 @@ impl Config {
             typed: submitted(split),
             parked: List::default(),
             flag: if split { Flag::Split } else { Flag::Absent },
+            unremoved: false,
             workers: std::array::from_fn(|number| self.worker(number)),
             leaders: [Duty::None; LEADERS],
             faults_left: self.fault_count,
@@ -260,7 +294,7 @@ impl Config {
             sees_split: up && self.start == Start::Split,
             slots: fleet.map_or(0, |worker| worker.slots),
             at: At::Idle,
-            misrouted: List::default(),
+            paused: 0,
         }
     }
 

@@ -2,8 +2,7 @@
 
 use super::actions::Action;
 use super::config::{Config, Fault};
-use super::state::{At, Duty, Push, Row, System};
-use super::step::Step;
+use super::state::{At, Duty, Flag, Push, Row, System, Why, len};
 
 /// Adds the faults that are possible now.
 pub(crate) fn faults(config: &Config, system: &System, add: &mut impl FnMut(Action)) {
@@ -17,25 +16,41 @@ pub(crate) fn faults(config: &Config, system: &System, add: &mut impl FnMut(Acti
 
 fn faults_of_kind(fault: Fault, config: &Config, system: &System, add: &mut impl FnMut(Action)) {
     match fault {
-        Fault::Start | Fault::Stop | Fault::Crash | Fault::LoseReply | Fault::LoseRemoval => {
-            faults_of_workers(fault, config, system, add);
-        }
         Fault::LosePush | Fault::Release | Fault::Cancel => faults_of_tasks(fault, config, system, add),
-        Fault::Flush if !Step::is_empty(system) => add(Action::Flush),
-        Fault::Flush => {}
+        Fault::Flush if is_empty(system) => {}
+        Fault::Flush => add(Action::Flush),
         Fault::LeaderDies | Fault::Haste => {
             for leader in 0..config.leaders {
-                let duty = system.leaders[leader];
-                let waits = !config.is_at_rest(system) && config.safeguards.comparisons;
-                match duty {
-                    Duty::None if fault == Fault::Haste && waits => add(Action::HastyRebuild { leader }),
-                    Duty::CatchUp { .. } if fault == Fault::Haste => add(Action::HastyCatchUp { leader }),
-                    Duty::None => {}
-                    _ if fault == Fault::LeaderDies => add(Action::LeaderDies { leader }),
-                    _ => {}
-                }
+                faults_of_leader(fault, config, system, leader, add);
             }
         }
+        _ => faults_of_workers(fault, config, system, add),
+    }
+}
+
+/// Returns whether a flush would change nothing.
+fn is_empty(system: &System) -> bool {
+    len(&system.main) + len(&system.typed) + len(&system.parked) == 0 && system.flag == Flag::Absent
+}
+
+fn faults_of_leader(
+    fault: Fault,
+    config: &Config,
+    system: &System,
+    leader: usize,
+    add: &mut impl FnMut(Action),
+) {
+    let compares = config.safeguards.comparisons;
+    match (system.leaders[leader], fault) {
+        (Duty::None, Fault::Haste) if compares => {
+            for duty in [Config::rebuild(system), Duty::Sweep(Why::Exceeds)] {
+                add(Action::HastyDuty { leader, duty });
+            }
+        }
+        (Duty::None, _) => {}
+        (Duty::CatchUp { .. }, Fault::Haste) => add(Action::HastyCatchUp { leader }),
+        (_, Fault::LeaderDies) => add(Action::LeaderDies { leader }),
+        _ => {}
     }
 }
 
@@ -47,7 +62,9 @@ fn faults_of_workers(fault: Fault, config: &Config, system: &System, add: &mut i
             (Fault::Stop, At::Idle) if found.up => add(Action::Stop { worker }),
             (Fault::Crash, _) if found.up => add(Action::Crash { worker }),
             (Fault::LoseReply, At::Misrouted { .. }) => add(Action::LoseReply { worker }),
-            (Fault::LoseRemoval, At::Polled(_) | At::Removed) => add(Action::LoseRemoval { worker }),
+            (Fault::LoseRemoval, At::Polled(_)) => add(Action::LoseRemoval { worker }),
+            (Fault::Miss, At::Polled(_)) => add(Action::Miss { worker }),
+            (Fault::Refuse, At::Popped { .. }) => add(Action::Refuse { worker }),
             _ => {}
         }
     }

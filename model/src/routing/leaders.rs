@@ -1,76 +1,68 @@
-//! The leader's duties: when each is due, and its steps.
+//! The steps of the leader's duties.
 
 use super::config::Config;
-use super::state::{Bits, Duty, Flag, List, Place, Push, System, TaskNo, ids, len, take};
+use super::state::{Bits, By, Duty, Flag, List, Place, Push, Row, TaskNo, Why, len, take};
 use super::step::Step;
 
-impl Config {
-    /// Calls `add` for each duty that is due by what Redis and the table say at this moment.
-    pub(crate) fn duties(&self, system: &System, add: &mut impl FnMut(Duty)) {
-        let mixed = self.is_mixed(system);
-        match system.flag {
-            Flag::Absent | Flag::Closing if mixed => add(Duty::Open),
-            Flag::Opening => add(Duty::Fill),
-            Flag::Split if !mixed => add(Duty::Close),
-            Flag::Closing => add(Duty::Drop),
-            _ => {}
-        }
-        if system.flag.is_split() && self.safeguards.parks {
-            for task in ids(&system.typed).filter(|task| self.is_unroutable(system, *task)) {
-                let task_type = self.tasks[task];
-                add(Duty::Park { task_type });
-            }
-        }
-        if self.safeguards.sorts_by_state {
-            for task in ids(&system.parked) {
-                let to = self.place(system, task);
-                if to != Place::Parked || system.parked[task] > 1 {
-                    add(Duty::Sort { task, to });
-                }
-            }
-        }
-    }
-
-    /// Returns where a parked id belongs.
-    fn place(&self, system: &System, task: TaskNo) -> Place {
-        if !system.is_pending(task) {
-            Place::Nowhere
-        } else if self.is_unroutable(system, task) {
-            Place::Parked
-        } else {
-            Place::Main
-        }
-    }
+/// Returns the list that holds each of these tasks once.
+fn listed(tasks: Bits) -> List {
+    std::array::from_fn(|task| tasks >> task & 1)
 }
 
 impl Step<'_> {
-    /// Takes the next step of a leader's duty.
-    pub(crate) fn go(&mut self, leader: usize, main: Option<TaskNo>) {
-        self.now.leaders[leader] = match self.now.leaders[leader] {
-            Duty::None => Duty::None,
-            Duty::Open => self.open(),
-            Duty::Fill => self.read(Some(Flag::Split)),
-            Duty::Close => self.read(Some(Flag::Closing)),
-            Duty::Drop => self.delete_type_lists(),
-            Duty::Make { rows, parked, to } => self.replace(rows, parked, to),
-            Duty::CatchUp { read } => self.catch_up(read),
-            Duty::Park { task_type } => self.park(task_type, main),
-            Duty::Sort { task, to } => self.sort(task, to),
-            Duty::Trim { stale } => self.trim(stale),
-        };
+    /// A leader ended a duty, so that what workers wait for may have come.
+    fn end_pauses(&mut self) {
+        for worker in &mut self.now.workers {
+            worker.paused = 0;
+        }
     }
 
-    fn open(&mut self) -> Duty {
-        self.now.flag = if self.config.safeguards.opening {
-            Flag::Opening
-        } else {
-            Flag::Split
+    /// A leader finds that a duty is due.
+    pub(crate) fn begin(&mut self, leader: usize, duty: Duty) {
+        if duty == Duty::Sweep(Why::Unremoved) {
+            self.now.unremoved = false;
+        }
+        self.now.leaders[leader] = duty;
+    }
+
+    /// Takes the next step of a leader's duty.
+    pub(crate) fn go(&mut self, leader: usize) {
+        self.now.leaders[leader] = match self.now.leaders[leader] {
+            Duty::None => Duty::None,
+            Duty::Open(by) => self.open(by),
+            Duty::Fill(by) => self.read(Some(by)),
+            Duty::List => self.read(None),
+            Duty::Make { rows, parked, types } => self.replace(rows, parked, types),
+            Duty::Adopt { rows, read, by } => self.adopt(rows, read, by),
+            Duty::CatchUp { read, types } => self.catch_up(read, types),
+            Duty::Close(flag) => self.merge(flag),
+            Duty::Park { task_type } => self.park(task_type),
+            Duty::Sort { task, to, copies } => self.sort(task, to, copies),
+            Duty::Unpark {
+                task,
+                copies,
+                repeated,
+            } => {
+                self.now.parked[task] = self.without(self.now.parked[task], copies, repeated);
+                Duty::None
+            }
+            Duty::Sweep(why) => self.sweep(why),
+            Duty::Remove { typed, gone, pending } => self.remove_marked(typed, gone, pending),
         };
-        Duty::Fill
+        if self.now.leaders[leader] == Duty::None {
+            self.end_pauses();
+        }
+    }
+
+    fn open(&mut self, by: By) -> Duty {
+        if self.config.safeguards.opens_first && self.now.flag != Flag::Split {
+            self.now.flag = Flag::Opening;
+        }
+        Duty::Fill(by)
     }
 
     /// Reads the pending rows, and the types of live workers.
-    pub(crate) fn read(&mut self, to: Option<Flag>) -> Duty {
+    fn read(&mut self, types: Option<By>) -> Duty {
         let (mut rows, mut parked): (Bits, Bits) = (0, 0);
         for task in 0..self.config.tasks.len() {
             let unroutable =
@@ -81,33 +73,91 @@ impl Step<'_> {
                 rows |= 1 << task;
             }
         }
-        Duty::Make { rows, parked, to }
+        if types.is_none() && rows | parked == 0 {
+            return Duty::None;
+        }
+        Duty::Make { rows, parked, types }
     }
 
-    /// `RENAME` of all lists in one `MULTI`, with the flag.
-    fn replace(&mut self, rows: Bits, parked: Bits, to: Option<Flag>) -> Duty {
-        for task in 0..self.config.tasks.len() {
-            self.now.main[task] = rows >> task & 1;
-            if self.config.safeguards.rebuild_parks {
-                self.now.parked[task] = parked >> task & 1;
+    /// `RENAME` or `DEL` of the parked hints, and in the same `MULTI` `RENAME` of the main list if there is a new one.
+    fn replace(&mut self, rows: Bits, parked: Bits, types: Option<By>) -> Duty {
+        let read = rows | parked;
+        if let Some(by) = types {
+            if !self.config.safeguards.adopt_reads_state {
+                self.replace_parked(parked);
             }
-            if to == Some(Flag::Split) {
-                self.now.typed[task] = rows >> task & 1;
+            return Duty::Adopt { rows, read, by };
+        }
+        self.replace_parked(parked);
+        if rows != 0 || self.config.safeguards.rebuild_empties {
+            self.now.main = listed(rows);
+        }
+        self.caught_up(read, None)
+    }
+
+    fn replace_parked(&mut self, parked: Bits) {
+        if self.config.safeguards.rebuild_parks {
+            self.now.parked = listed(parked);
+        }
+    }
+
+    /// The part of `ADOPT` that concerns parked hints: what the new lists do not have is kept.
+    fn adopt_parked(&mut self, rows: Bits, parked: Bits) {
+        let kept = self.now.parked;
+        self.replace_parked(parked);
+        for task in (0..kept.len()).filter(|task| (rows | parked) >> task & 1 == 0) {
+            if self.config.safeguards.adopt_keeps_parked {
+                self.now.parked[task] = kept[task];
             }
         }
-        self.now.flag = to.unwrap_or(self.now.flag);
+    }
+
+    fn caught_up(&self, read: Bits, types: Option<Bits>) -> Duty {
         if self.config.safeguards.catch_up {
-            Duty::CatchUp { read: rows | parked }
+            Duty::CatchUp { read, types }
         } else {
             Duty::None
         }
     }
 
-    /// Pushes rows that became pending since the read, and whose hints are not in the new list.
-    fn catch_up(&mut self, read: Bits) -> Duty {
+    /// `ADOPT`.
+    fn adopt(&mut self, rows: Bits, read: Bits, by: By) -> Duty {
+        let safeguards = self.config.safeguards;
+        let open = matches!(self.now.flag, Flag::Opening | Flag::Split);
+        if safeguards.adopt_reads_state {
+            if !open {
+                return Duty::None;
+            }
+            self.adopt_parked(rows, read & !rows);
+        }
+        let known = |task: &TaskNo| rows >> task & 1 != 0;
+        let tasks = 0..self.config.tasks.len();
+        let types = tasks.clone().filter(known);
+        let types = types.fold(0, |types, task| types | self.config.tasks[task]);
+        let keeps = safeguards.adopt_keeps && !self.config.long_lists;
+        for task in tasks.filter(|task| types & self.config.tasks[*task] != 0) {
+            if known(&task) || !keeps {
+                self.now.typed[task] = rows >> task & 1;
+            }
+        }
+        self.now.flag = Flag::Split;
+        self.balance();
+        if self.config.long_lists {
+            self.caught_up(read, Some(types))
+        } else if by == By::Router && safeguards.sweeps_after_split {
+            Duty::Sweep(Why::Split)
+        } else {
+            Duty::None
+        }
+    }
+
+    /// Pushes rows that became pending since the read, and whose hints are not in the new lists.
+    fn catch_up(&mut self, read: Bits, types: Option<Bits>) -> Duty {
         for task in 0..self.config.tasks.len() {
-            let split = self.now.flag.is_split();
-            let held = self.now.main[task] > 0 && (!split || self.now.typed[task] > 0);
+            let held = match types {
+                None => self.now.main[task] > 0,
+                Some(types) => types & self.config.tasks[task] != 0 && self.now.typed[task] > 0,
+            };
             if self.now.is_pending(task) && read >> task & 1 == 0 && !held {
                 self.put(task);
             }
@@ -115,88 +165,115 @@ impl Step<'_> {
         Duty::None
     }
 
-    fn delete_type_lists(&mut self) -> Duty {
-        if self.now.flag == Flag::Closing || !self.config.safeguards.drop_is_conditional {
-            self.now.flag = Flag::Absent;
-            self.now.typed = List::default();
-        }
-        Duty::None
-    }
-
-    /// Moves one id of a type list to the parked ones. The next pass moves the next.
-    fn park(&mut self, task_type: Bits, main: Option<TaskNo>) -> Duty {
-        if self.config.safeguards.park_reads_flag && !self.now.flag.is_split() {
+    /// `MERGE`.
+    fn merge(&mut self, decided: Flag) -> Duty {
+        let state = if self.config.safeguards.merge_reads_state {
+            self.now.flag
+        } else {
+            decided
+        };
+        if state == Flag::Absent && self.config.safeguards.merge_spares_plain {
             return Duty::None;
         }
-        let found = ids(&self.now.typed).find(|task| self.config.tasks[*task] == task_type);
-        if let Some(task) = found {
-            take(&mut self.now.typed, task);
-            self.now.parked[task] += 1;
-            if let Some(main) = main {
-                take(&mut self.now.main, main);
-            }
+        if state == Flag::Split {
+            self.now.main = self.now.typed;
         }
+        self.now.flag = if state == Flag::Closing {
+            Flag::Absent
+        } else {
+            Flag::Closing
+        };
+        self.now.typed = List::default();
         Duty::None
     }
 
-    fn sort(&mut self, task: TaskNo, to: Place) -> Duty {
-        let held = self.now.parked[task] > 0;
-        self.now.parked[task] = u8::from(held && to == Place::Parked);
-        if held && to == Place::Main {
+    /// `PARK`.
+    fn park(&mut self, task_type: Bits) -> Duty {
+        let reads_state = self.config.safeguards.park_reads_state;
+        if reads_state && !self.now.flag.is_split() {
+            return Duty::None;
+        }
+        for task in 0..self.config.tasks.len() {
+            if self.config.tasks[task] == task_type {
+                self.now.parked[task] += std::mem::take(&mut self.now.typed[task]);
+            }
+        }
+        self.balances = true;
+        Duty::None
+    }
+
+    fn sort(&mut self, task: TaskNo, to: Place, copies: u8) -> Duty {
+        if to == Place::Main {
             self.put(task);
         }
-        Duty::None
-    }
-
-    fn trim(&mut self, stale: Bits) -> Duty {
-        for task in 0..self.config.tasks.len() {
-            let kept = u8::from(stale >> task & 1 == 0);
-            self.now.main[task] = self.now.main[task].min(kept);
+        let repeated = to == Place::Parked;
+        let copies = copies - u8::from(repeated);
+        Duty::Unpark {
+            task,
+            copies,
+            repeated,
         }
+    }
+
+    /// Reads the lists that are popped, and which of their ids are pending.
+    fn sweep(&mut self, why: Why) -> Duty {
+        let typed = self.now.flag.is_split();
+        let list = if typed { self.now.typed } else { self.now.main };
+        let kept = |task: TaskNo| u8::from(self.now.tasks[task].row == Row::Pending);
+        let gone: List = std::array::from_fn(|task| list[task].saturating_sub(kept(task)));
+        if len(&gone) > 0 {
+            let pending = (0..gone.len()).filter(|task| self.now.is_pending(*task));
+            let pending = pending.fold(0, |pending, task| pending | 1 << task);
+            Duty::Remove { typed, gone, pending }
+        } else if why == Why::Exceeds && self.config.safeguards.sweep_rebuilds {
+            Config::rebuild(self.now)
+        } else {
+            Duty::None
+        }
+    }
+
+    fn remove_marked(&mut self, typed: bool, gone: List, pending: Bits) -> Duty {
+        let list = if typed { self.now.typed } else { self.now.main };
+        let left = |task: TaskNo| self.without(list[task], gone[task], pending >> task & 1 != 0);
+        let left = std::array::from_fn(left);
+        *(if typed {
+            &mut self.now.typed
+        } else {
+            &mut self.now.main
+        }) = left;
+        self.balance();
         Duty::None
     }
 
-    /// Puts an id on the main list, and on its type list where the flag is set.
+    /// Returns the number of copies of an id that are left.
+    fn without(&self, held: u8, gone: u8, repeated: bool) -> u8 {
+        let least = u8::from(repeated && self.config.safeguards.sweeps_leave_one);
+        held.saturating_sub(gone).max(held.min(least))
+    }
+
+    /// `PUSH`.
     pub(crate) fn put(&mut self, task: TaskNo) {
         self.now.main[task] += 1;
-        self.now.typed[task] += u8::from(self.now.flag.is_set());
+        let fills = self.now.flag.is_set() && self.config.safeguards.push_fills_types;
+        self.now.typed[task] += u8::from(fills);
     }
 
-    /// The first round trip of a push.
-    pub(crate) fn push(&mut self, task: TaskNo, assumed: bool) {
-        self.now.main[task] += 1;
-        self.now.typed[task] += u8::from(assumed);
-        let lacks = self.now.flag.is_set() && !assumed && self.config.safeguards.second_push;
-        self.now.tasks[task].push = if lacks { Push::Second } else { Push::Done };
-    }
-
-    /// Removes the id of a cancelled task.
-    pub(crate) fn remove_cancelled(&mut self, task: TaskNo, main: Option<TaskNo>) {
+    /// The push of a server.
+    pub(crate) fn push(&mut self, task: TaskNo) {
+        self.put(task);
         self.now.tasks[task].push = Push::Done;
-        if !self.now.flag.is_split() {
-            take(&mut self.now.main, task);
-        } else if take(&mut self.now.typed, task)
-            && let Some(main) = main
-        {
-            take(&mut self.now.main, main);
-        }
     }
 
-    /// `FLUSHALL`: the keys are gone, and so are lists in the making.
-    pub(crate) fn flush(&mut self) {
-        self.now.main = List::default();
-        self.now.typed = self.now.main;
-        self.now.parked = self.now.main;
-        self.now.flag = Flag::Absent;
-        for duty in &mut self.now.leaders {
-            if matches!(duty, Duty::Make { .. }) {
-                *duty = Duty::None;
-            }
-        }
-    }
-
-    /// Returns whether a flush would change anything.
-    pub(crate) fn is_empty(system: &System) -> bool {
-        len(&system.main) + len(&system.typed) + len(&system.parked) == 0 && system.flag == Flag::Absent
+    /// `REMOVE`, from the type list or the main list, or else from the parked hints.
+    pub(crate) fn remove(&mut self, task: TaskNo, typed: bool) {
+        let list = if typed {
+            &mut self.now.typed
+        } else {
+            &mut self.now.main
+        };
+        let found = take(list, task) || take(&mut self.now.parked, task);
+        let others = len(list) + len(&self.now.parked) > 0;
+        self.now.unremoved |= !found && others;
+        self.balance();
     }
 }

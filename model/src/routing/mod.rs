@@ -7,42 +7,53 @@
 //!
 //! # The protocol
 //!
-//! - **Flag** (`rq:queue:split:{q}`): absent in a *plain* queue, `opening` from the first misroute or the leader's
-//!   decision until the type lists are filled, `split`, and `closing` on the way back. Only the leader's fill makes
-//!   `opening` a `split`, so a leader that dies between the two leaves a mark for the next.
-//! - **Push**: M, the flag and perhaps T in one round trip; T in a second one where the answer says that T lacks
-//!   the id. What the pusher assumes is either, since each server remembers its own last answer.
-//! - **Pop** of a plain queue: M. Of a split one: T of the worker's types, and *any* id of M in the same script (a
-//!   blocking pop takes it in a second round trip). Only the length of M is exact then. Whatever takes any id of M
-//!   reads the flag in the same script and does so only in a split queue; a closing one has an exact M again.
-//! - **Misroute**: the claim returns a pending id of another type, and whether a live worker registers that type.
-//!   If so, one step puts the id back on M and T and sets the flag to `opening` where it is absent or `closing`;
-//!   otherwise the id goes to U.
-//! - **Leader**: opens the queue of a mixed fleet, fills `opening` ones, closes those of a uniform fleet (M from
-//!   the table, then deletion of T and the flag where it is still `closing`), parks type lists without a worker,
-//!   sorts U by rows and live workers, compares lengths with rows. A fill or rebuild makes M, T and U in one step
-//!   and then catches up.
+//! - **State** (`rq:queue:split:{q}`): absent in a *plain* queue; `opening` while a fill reads the table (M is popped,
+//!   pushes fill both kinds of list); `split` (T is popped); `closing` on the way back (M is popped, pushes fill both).
+//!   Only a leader changes it.
+//! - **Push**: one script, onto M, and onto T where there is a state. Hints without a type go to M alone.
+//! - **Balance**: while a queue is split M only counts. Every script that changes type lists ends in `balance`, which
+//!   gives M the length of T: any ids leave it, or any ids of T join it. It reads the state and does nothing in others.
+//! - **Pop** of a plain queue: M. Of a split one: T of the worker's types, by a script that reads the state, or by a
+//!   blocking pop with `balance` as the next command of its pipeline. Which keys a worker blocks on rests on the last
+//!   state that it read.
+//! - **Misroute**: the claim returns a pending id of another type, and whether a live worker registers that type. If
+//!   so, the id is pushed as by a server, otherwise onto U.
+//! - **Fill**: `OPEN`, then the read, then U and T in one script (`ADOPT`, which keeps what was pushed to T meanwhile,
+//!   and does nothing where the queue was closed meanwhile), then a sweep once the pops from before are over. Where T is
+//!   too long to keep anything, what was missed is pushed again.
+//! - **Closing**: one script, `MERGE`. From `split` it makes M of all T; from `closing` it deletes the state; in
+//!   a plain queue it does nothing.
+//! - **Leader** besides: parks type lists without a worker, sorts U by rows and live workers (pushes first, removes
+//!   afterwards), sweeps after removals that found nothing, balances, and compares M + U with rows. A queue that lacks
+//!   hints is made anew, M and U with a catch-up, or by a fill where it is split; one that has too many is swept, and
+//!   made anew where the sweep finds nothing.
 //!
 //! # The model
 //!
 //! Lists are bags: a pop takes any id, so that nothing rests on order. Between what a leader decides or reads and
-//! what it writes anything can happen, and there may be two leaders. A comparison waits until nothing is in flight,
-//! as two passes some seconds apart do; [`Fault::Haste`] lets it not wait. Runs do not end, so slots stay taken;
-//! that a run comes back is [`Fault::Release`].
+//! what it writes anything can happen. Two leaders stand for the two loops of one as well. A comparison waits until
+//! nothing is in flight and no other duty is due, as two passes some seconds apart do; [`Fault::Haste`] lets it not
+//! wait. Runs do not end, so slots stay taken; that a run comes back is [`Fault::Release`]. There is no time: a queue
+//! may be closed as soon as its fleet is uniform, and the second step need not wait for the first.
 //!
 //! [`search`] demands that every order of events without further faults ends, in a state where nothing is
-//! [`Wrong`]. A circle of events, such as a misrouted id that is popped and pushed back for ever, is a
-//! counterexample: no fairness is assumed.
+//! [`Wrong`]. A circle of events is a counterexample: no fairness is assumed, but for one thing. After a misroute a
+//! worker pauses for 100 ms, which bounds the rate of a hint that goes back and forth, not the number. So a worker does
+//! not pop an id that it put back while a leader has a step to take, until a leader has ended a duty. Where no
+//! leader has one, it does, and the circle counts.
+//!
+//! Left out are lists longer than a page or than the reach of a removal ([`Fault::Miss`] stands for the latter) and the
+//! limit of `MERGE`.
 //!
 //! # Findings
 //!
 //! Each safeguard of [`Safeguards`] has a test in `tests/it/routing/bites.rs` that removes it. Besides, with none
-//! of polls and comparisons, starts and clean stops of workers lose no hint. Two things are left to comparisons: a
-//! row that is claimed between the read and the `RENAME` of a rebuild leaves a stale hint, and a worker that
-//! blocked on M from before the split takes an id from it whose copy stays in T.
+//! of polls and comparisons, starts and clean stops of workers lose no hint. Left to comparisons is what concerns a
+//! row that is claimed while a rebuild reads, and copies of an id that are in flight during the sweep after a split.
 
 mod actions;
 mod config;
+mod duties;
 mod faults;
 mod leaders;
 mod search;

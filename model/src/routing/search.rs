@@ -97,13 +97,15 @@ impl Graph {
         let count = events.len();
         faults(config, &system, &mut |action| events.push(action));
         for (number, action) in events.into_iter().enumerate() {
-            let next = config.after(&system, action);
-            if next != system {
+            config.after(&system, action, &mut |next| {
+                if next == system {
+                    return;
+                }
                 let to = self.place(next, Some((place, action)));
                 if number < count {
                     self.leads_to[place].push(to);
                 }
-            }
+            });
         }
         let settled = self.leads_to[place].is_empty();
         let wrong = settled.then(|| config.wrong_when_settled(&system)).flatten();
@@ -142,9 +144,11 @@ impl Graph {
     fn event(&self, config: &Config, from: usize, to: usize) -> Option<Action> {
         let mut found = None;
         steps(config, &self.states[from], &mut |action| {
-            if config.after(&self.states[from], action) == self.states[to] {
-                found = Some(action);
-            }
+            config.after(&self.states[from], action, &mut |next| {
+                if next == self.states[to] {
+                    found = Some(action);
+                }
+            });
         });
         found
     }

@@ -1,7 +1,7 @@
 //! What must hold once faults have ceased and nothing more happens.
 
 use super::config::Config;
-use super::state::{Flag, List, System, TaskNo, Worker, WorkerNo, len};
+use super::state::{Flag, List, System, TaskNo, WorkerNo, len};
 
 /// Copies of an id in a list that the searched numbers of faults account for.
 const COPIES: u8 = 15;
@@ -22,12 +22,10 @@ pub enum Wrong {
     /// The flag does not suit the fleet.
     Flag,
     /// Events go round in a circle without a fault: a hint that is handed back for ever, or duties that undo each
-    /// other.
+    /// other. A worker that puts back the same id is excused while a leader has a step to take.
     Circle,
     /// A list holds an id again and again.
     Grows,
-    /// A worker claimed an id more than twice that another must run.
-    Spin,
 }
 
 impl Config {
@@ -98,11 +96,7 @@ impl Config {
     /// Returns what is wrong with a state whatever else happens.
     pub(crate) fn wrong_always(system: &System) -> Option<Wrong> {
         let grows = |list: &List| list.iter().any(|copies| *copies > COPIES);
-        let spins = |worker: &Worker| worker.misrouted.iter().any(|count| *count > 2);
-        if [system.main, system.typed, system.parked].iter().any(grows) {
-            Some(Wrong::Grows)
-        } else {
-            system.workers.iter().any(spins).then_some(Wrong::Spin)
-        }
+        let lists = [system.main, system.typed, system.parked];
+        lists.iter().any(grows).then_some(Wrong::Grows)
     }
 }

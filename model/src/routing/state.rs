@@ -34,10 +34,8 @@ pub enum Row {
 pub enum Push {
     /// No command is due.
     Done,
-    /// The first round trip: `MULTI` with the main list, the flag and perhaps the type list.
-    First,
-    /// The second round trip: the flag says split, and the type list lacks the id.
-    Second,
+    /// `PUSH`.
+    Due,
     /// A cancelled task's id is to be removed.
     Remove,
 }
@@ -51,26 +49,26 @@ pub struct Task {
     pub push: Push,
 }
 
-/// The key `rq:queue:split:{q}`.
+/// The state of the queue, in the key `rq:queue:split:{q}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Flag {
     /// The queue is plain.
     Absent,
-    /// The queue is split, and its type lists lack older ids.
+    /// Pushes fill both kinds of list, and type lists lack older ids: the main list is popped.
     Opening,
-    /// The queue is split.
+    /// The queue is split: type lists are popped.
     Split,
-    /// The queue becomes plain: pushers fill both kinds of list, workers pop the main list.
+    /// The queue becomes plain: pushes fill both kinds of list, the main list is popped.
     Closing,
 }
 
 impl Flag {
-    /// Returns whether workers pop type lists.
+    /// Returns whether type lists are popped.
     pub fn is_split(self) -> bool {
-        matches!(self, Self::Opening | Self::Split)
+        self == Self::Split
     }
 
-    /// Returns whether pushers fill type lists.
+    /// Returns whether pushes fill type lists.
     pub fn is_set(self) -> bool {
         self != Self::Absent
     }
@@ -89,8 +87,8 @@ pub struct Worker {
     pub slots: u8,
     /// What it is doing.
     pub at: At,
-    /// How often each id was claimed here although another worker must run it, counted up to 3.
-    pub misrouted: List,
+    /// Misrouted ids that it put back since a leader ended a duty.
+    pub paused: Bits,
 }
 
 /// What a worker is doing.
@@ -99,8 +97,13 @@ pub enum At {
     /// It blocks on its keys.
     Idle,
     /// It took an id from a list and has not claimed it yet.
-    Popped(TaskNo),
-    /// It took an id from a type list by a blocking pop, and has yet to take one from the main list.
+    Popped {
+        /// The id.
+        task: TaskNo,
+        /// Whether it knows the type: the id came from a type list.
+        typed: bool,
+    },
+    /// It took an id from a type list by a blocking pop; the `balance` behind it in the pipeline is due.
     Owes(TaskNo),
     /// Its claim returned an id of a type that it does not register, and whether another live worker does.
     Misrouted {
@@ -111,8 +114,6 @@ pub enum At {
     },
     /// It claimed a task by a fallback poll and has yet to remove its id.
     Polled(TaskNo),
-    /// It removed a polled id from its type list and has yet to take one from the main list.
-    Removed,
 }
 
 /// What a leader has decided or read, and not yet written. Between the two anything can happen.
@@ -120,45 +121,94 @@ pub enum At {
 pub enum Duty {
     /// No duty is in progress.
     None,
-    /// The fleet is mixed: the flag is to be set.
-    Open,
-    /// The flag is set: the rows are to be read.
-    Fill,
-    /// The fleet is uniform: the rows are to be read for a new main list.
-    Close,
-    /// The queue is closing: the flag and the type lists are to be deleted.
-    Drop,
-    /// New lists are made and are to replace the present ones.
+    /// `OPEN`, then type lists are made: by the router, or by a comparison that found a split queue.
+    Open(By),
+    /// Rows are to be read for type lists.
+    Fill(By),
+    /// Rows are to be read for a main list.
+    List,
+    /// New lists are made. That of parked hints is to replace the present one, and so is the main list unless type
+    /// lists were made.
     Make {
-        /// Pending rows for the main list.
+        /// Pending rows for the lists that are popped.
         rows: Bits,
         /// Pending rows of types that no live worker registers.
         parked: Bits,
-        /// What becomes of the flag; `None` keeps a plain queue plain.
-        to: Option<Flag>,
+        /// Who makes type lists, if they are such.
+        types: Option<By>,
     },
-    /// Hints pushed while the lists were made are to be pushed again.
+    /// `ADOPT` of new type lists.
+    Adopt {
+        /// Their rows.
+        rows: Bits,
+        /// All rows that were read.
+        read: Bits,
+        /// Who made them.
+        by: By,
+    },
+    /// What was pushed while the lists were made is to be pushed again.
     CatchUp {
         /// Rows that were read.
         read: Bits,
+        /// The type lists that were made, or the main list.
+        types: Option<Bits>,
     },
-    /// The hints of this type are to be parked.
+    /// `MERGE`, decided when the state was this.
+    Close(Flag),
+    /// `PARK` of the hints of this type.
     Park {
         /// The type.
         task_type: u8,
     },
-    /// A parked id was compared with its row.
+    /// Copies of a parked id were compared with its row; where it belongs elsewhere it is to be pushed there.
     Sort {
         /// The id.
         task: TaskNo,
         /// Where it belongs.
         to: Place,
+        /// The copies that were read.
+        copies: u8,
     },
-    /// Ids of the main list that are not pending, or are repeated, are to be removed.
-    Trim {
-        /// Those that are not pending.
-        stale: Bits,
+    /// Copies of a parked id are to be removed.
+    Unpark {
+        /// The id.
+        task: TaskNo,
+        /// How many.
+        copies: u8,
+        /// Whether it is only repeated.
+        repeated: bool,
     },
+    /// The lists that are popped are to be read.
+    Sweep(Why),
+    /// Stale and repeated ids of them are to be removed.
+    Remove {
+        /// Whether from the type lists.
+        typed: bool,
+        /// How many copies of each.
+        gone: List,
+        /// Those that are pending, and only repeated.
+        pending: Bits,
+    },
+}
+
+/// The loop of the leader that makes type lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum By {
+    /// The one that splits queues, and sweeps their lists afterwards.
+    Router,
+    /// The one that compares lists with rows.
+    Rebuilder,
+}
+
+/// The reason for a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Why {
+    /// The queue was split a second ago.
+    Split,
+    /// Removals did not find what they looked for.
+    Unremoved,
+    /// There are more hints than rows. Where nothing is found lists are made anew.
+    Exceeds,
 }
 
 /// Where a parked id belongs.
@@ -183,8 +233,10 @@ pub struct System {
     pub typed: List,
     /// U: the parked hints.
     pub parked: List,
-    /// Whether the queue is split.
+    /// The state of the queue.
     pub flag: Flag,
+    /// Whether a removal did not find what it looked for, so that the leader is to sweep.
+    pub unremoved: bool,
     /// The workers.
     pub workers: [Worker; WORKERS],
     /// The leaders, in no order.

@@ -2,51 +2,92 @@
 
 use super::actions::Action;
 use super::config::Config;
-use super::state::{At, Duty, Flag, Push, Row, System};
+use super::state::{At, Duty, Flag, List, Push, Row, System, TASKS, WorkerNo, len};
 
 /// One event that takes place.
 pub(crate) struct Step<'a> {
     pub(crate) config: &'a Config,
     pub(crate) now: &'a mut System,
+    /// Whether the script of this event ends in `balance`.
+    pub(crate) balances: bool,
 }
 
 impl Config {
-    /// Returns the state after an event.
-    pub fn after(&self, system: &System, action: Action) -> System {
+    /// Calls `emit` with each state that may follow an event. Where the main list is given another length there are
+    /// several, since it may be any of its ids that leave it, and any of the type lists that join it.
+    pub fn after(&self, system: &System, action: Action, emit: &mut impl FnMut(System)) {
         let mut next = *system;
         let mut step = Step {
             config: self,
             now: &mut next,
+            balances: false,
         };
         step.take(action);
+        let balances = step.balances && self.safeguards.balances;
         next.leaders[..self.leaders].sort_unstable();
-        next
+        if !balances {
+            return emit(next);
+        }
+        let (main, typed) = (next.main, next.typed);
+        if len(&main) >= len(&typed) {
+            parts(main, len(&typed), &mut |kept| {
+                next.main = kept;
+                emit(next);
+            });
+        } else {
+            parts(typed, len(&typed) - len(&main), &mut |joins| {
+                next.main = std::array::from_fn(|task| main[task] + joins[task]);
+                emit(next);
+            });
+        }
     }
 }
 
+/// Calls `emit` with each part of a list that has this length.
+fn parts(list: List, length: u8, emit: &mut impl FnMut(List)) {
+    fn choose(list: List, task: usize, left: u8, part: &mut List, emit: &mut impl FnMut(List)) {
+        if task == TASKS {
+            if left == 0 {
+                emit(*part);
+            }
+            return;
+        }
+        for count in 0..=left.min(list[task]) {
+            part[task] = count;
+            choose(list, task + 1, left - count, part, emit);
+        }
+        part[task] = 0;
+    }
+    choose(list, 0, length, &mut List::default(), emit);
+}
+
 impl Step<'_> {
+    /// The script ends in `balance`, which does nothing unless the queue is split.
+    pub(crate) fn balance(&mut self) {
+        self.balances = self.now.flag.is_split();
+    }
+
     fn take(&mut self, action: Action) {
         match action {
             Action::Submit { task } => self.become_pending(task),
-            Action::Push { task, assumed } => self.push(task, assumed),
-            Action::PushType { task } => {
-                self.now.typed[task] += 1;
+            Action::Push { task } => self.push(task),
+            Action::RemoveCancelled { task } => {
                 self.now.tasks[task].push = Push::Done;
+                self.remove(task, self.now.flag.is_split());
             }
-            Action::RemoveCancelled { task, main } => self.remove_cancelled(task, main),
             Action::PopMain { worker, task } => self.pop_main(worker, task),
-            Action::PopType { worker, task, main } => self.pop_type(worker, task, main),
+            Action::PopType { worker, task } => self.pop_type(worker, task),
             Action::PopBlocked { worker, task } => self.pop_blocked(worker, task),
-            Action::PayMain { worker, main } => self.pay_main(worker, main),
+            Action::Balance { worker } => self.balance_after_pop(worker),
             Action::See { worker } => self.see(worker),
             Action::Claim { worker } => self.claim(worker),
             Action::Return { worker } => self.hand_back(worker),
             Action::Poll { worker, task } => self.poll(worker, task),
-            Action::Remove { worker } => self.remove(worker),
+            Action::Remove { worker } => self.remove_polled(worker),
             Action::DeclareDead { worker } => self.now.workers[worker].registered = false,
-            Action::Begin { leader, duty } => self.now.leaders[leader] = duty,
-            Action::Rebuild { leader } => self.rebuild(leader),
-            Action::Go { leader, main } => self.go(leader, main),
+            Action::Begin { leader, duty } => self.begin(leader, duty),
+            Action::Go { leader } => self.go(leader),
+            Action::BalanceAll => self.balance(),
             fault => self.inject(fault),
         }
     }
@@ -61,8 +102,11 @@ impl Step<'_> {
             }
             Action::Crash { worker } => self.crash(worker),
             Action::LosePush { task } => self.now.tasks[task].push = Push::Done,
-            Action::LoseReply { worker } | Action::LoseRemoval { worker } => {
-                self.now.workers[worker].at = At::Idle;
+            Action::LoseReply { worker } | Action::LoseRemoval { worker } => self.rest(worker),
+            Action::Refuse { worker } => self.put_back(worker),
+            Action::Miss { worker } => {
+                self.rest(worker);
+                self.now.unremoved = true;
             }
             Action::Flush => self.flush(),
             Action::LeaderDies { leader } => self.now.leaders[leader] = Duty::None,
@@ -74,19 +118,37 @@ impl Step<'_> {
                     cancelled.push = Push::Remove;
                 }
             }
-            Action::HastyRebuild { leader } => self.rebuild(leader),
-            Action::HastyCatchUp { leader } => self.go(leader, None),
+            Action::HastyDuty { leader, duty } => self.begin(leader, duty),
+            Action::HastyCatchUp { leader } => self.go(leader),
             _ => {}
         }
     }
 
-    fn become_pending(&mut self, task: usize) {
-        self.now.tasks[task].row = Row::Pending;
-        self.now.tasks[task].push = Push::First;
+    fn rest(&mut self, worker: WorkerNo) {
+        self.now.workers[worker].at = At::Idle;
     }
 
-    fn rebuild(&mut self, leader: usize) {
-        let to = self.now.flag.is_split().then_some(Flag::Split);
-        self.now.leaders[leader] = self.read(to);
+    fn become_pending(&mut self, task: usize) {
+        self.now.tasks[task].row = Row::Pending;
+        self.now.tasks[task].push = Push::Due;
+    }
+
+    /// `FLUSHALL`: the keys are gone, and so are lists in the making, without which they cannot be adopted.
+    fn flush(&mut self) {
+        self.now.main = List::default();
+        self.now.typed = self.now.main;
+        self.now.parked = self.now.main;
+        self.now.flag = Flag::Absent;
+        self.now.unremoved = false;
+        for duty in &mut self.now.leaders {
+            match *duty {
+                Duty::Make {
+                    rows: 0, parked: 0, ..
+                }
+                | Duty::Adopt { rows: 0, .. } => {}
+                Duty::Make { .. } | Duty::Adopt { .. } => *duty = Duty::None,
+                _ => {}
+            }
+        }
     }
 }

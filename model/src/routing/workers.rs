@@ -1,7 +1,6 @@
 //! Workers: pops, claims, misroutes, polls.
 
-use super::config::Config;
-use super::state::{At, Flag, List, Row, TaskNo, Worker, WorkerNo, take};
+use super::state::{At, Row, TaskNo, Worker, WorkerNo, take};
 use super::step::Step;
 
 impl Step<'_> {
@@ -9,52 +8,45 @@ impl Step<'_> {
         &mut self.now.workers[worker]
     }
 
-    /// `BLMPOP` of the main list; `MGET` of the flags follows in the same pipeline.
+    /// A pop of the main list, by `BLMPOP` or by the script; the states are read in the same pipeline.
     pub(crate) fn pop_main(&mut self, worker: WorkerNo, task: TaskNo) {
         take(&mut self.now.main, task);
-        self.worker(worker).at = At::Popped(task);
+        self.worker(worker).at = At::Popped { task, typed: false };
         self.see(worker);
     }
 
-    /// The pop script.
-    pub(crate) fn pop_type(&mut self, worker: WorkerNo, task: TaskNo, main: TaskNo) {
+    /// The pop script in a split queue.
+    pub(crate) fn pop_type(&mut self, worker: WorkerNo, task: TaskNo) {
         take(&mut self.now.typed, task);
-        take(&mut self.now.main, main);
-        self.worker(worker).at = At::Popped(task);
+        self.balances = true;
+        self.worker(worker).at = At::Popped { task, typed: true };
+        self.see(worker);
     }
 
     /// `BLMPOP` of type lists.
     pub(crate) fn pop_blocked(&mut self, worker: WorkerNo, task: TaskNo) {
         take(&mut self.now.typed, task);
-        let pays = self.config.safeguards.pays_main;
-        self.worker(worker).at = if pays { At::Owes(task) } else { At::Popped(task) };
+        self.worker(worker).at = At::Owes(task);
     }
 
-    /// Takes an id from the main list: any in a split queue, the popped one in others.
-    pub(crate) fn pay_main(&mut self, worker: WorkerNo, main: Option<TaskNo>) {
-        let at = self.worker(worker).at;
-        let next = if let At::Owes(task) = at {
-            At::Popped(task)
-        } else {
-            At::Idle
-        };
-        match (main, at) {
-            (Some(main), _) => take(&mut self.now.main, main),
-            (None, At::Owes(task)) => take(&mut self.now.main, task),
-            (None, _) => false,
-        };
-        self.worker(worker).at = next;
+    /// The `balance` that follows it, and the states.
+    pub(crate) fn balance_after_pop(&mut self, worker: WorkerNo) {
+        if let At::Owes(task) = self.worker(worker).at {
+            self.worker(worker).at = At::Popped { task, typed: true };
+        }
+        self.balance();
+        self.balances |= !self.config.safeguards.balance_reads_state;
         self.see(worker);
     }
 
-    /// A reply names the flag.
+    /// A reply names the state.
     pub(crate) fn see(&mut self, worker: WorkerNo) {
         self.worker(worker).sees_split = self.now.flag.is_split();
     }
 
     /// The claim, the full one where the fast path left the id.
     pub(crate) fn claim(&mut self, worker: WorkerNo) {
-        let At::Popped(task) = self.worker(worker).at else {
+        let At::Popped { task, .. } = self.worker(worker).at else {
             return;
         };
         self.worker(worker).at = At::Idle;
@@ -67,10 +59,6 @@ impl Step<'_> {
         }
         let routable = self.config.types(self.now) & self.config.tasks[task] != 0;
         self.worker(worker).at = At::Misrouted { task, routable };
-        if routable && self.config.counts_misroutes {
-            let count = &mut self.worker(worker).misrouted[task];
-            *count = 3.min(*count + 1);
-        }
     }
 
     fn run(&mut self, worker: WorkerNo, task: TaskNo) {
@@ -78,33 +66,31 @@ impl Step<'_> {
         self.worker(worker).slots -= 1;
     }
 
-    /// Hands a misrouted id back: to the lists and the flag in one `MULTI`, or to the parked ones.
+    /// Hands a misrouted id back: to the heads of the lists, or to the parked ones.
     pub(crate) fn hand_back(&mut self, worker: WorkerNo) {
         let At::Misrouted { task, routable } = self.worker(worker).at else {
             return;
         };
         self.worker(worker).at = At::Idle;
-        if !routable {
-            self.now.parked[task] += 1;
-            return;
-        }
-        let Config { safeguards, .. } = self.config;
-        self.now.main[task] += 1;
-        if !safeguards.misroute_splits {
-            return;
-        }
-        self.now.typed[task] += u8::from(safeguards.misroute_fills_type);
-        let opened = if safeguards.opening {
-            Flag::Opening
+        if routable {
+            self.worker(worker).paused |= 1 << task;
+            self.put(task);
         } else {
-            Flag::Split
+            self.now.parked[task] += 1;
+        }
+    }
+
+    /// Puts back what was popped and certainly not claimed.
+    pub(crate) fn put_back(&mut self, worker: WorkerNo) {
+        let At::Popped { task, typed } = self.worker(worker).at else {
+            return;
         };
-        self.now.flag = match self.now.flag {
-            Flag::Absent => opened,
-            Flag::Closing if safeguards.misroute_reopens => opened,
-            other => other,
-        };
-        self.see(worker);
+        self.worker(worker).at = At::Idle;
+        if typed {
+            self.put(task);
+        } else {
+            self.now.main[task] += 1;
+        }
     }
 
     /// A claim from the table.
@@ -113,17 +99,18 @@ impl Step<'_> {
         self.worker(worker).at = At::Polled(task);
     }
 
-    /// `REMOVE` of a polled id, from the kind of list that this worker pops.
-    pub(crate) fn remove(&mut self, worker: WorkerNo) {
+    /// The removal of a polled id.
+    pub(crate) fn remove_polled(&mut self, worker: WorkerNo) {
         let At::Polled(task) = self.worker(worker).at else {
             return;
         };
         self.worker(worker).at = At::Idle;
-        if !self.worker(worker).sees_split {
-            take(&mut self.now.main, task);
-        } else if take(&mut self.now.typed, task) {
-            self.worker(worker).at = At::Removed;
-        }
+        let typed = if self.config.safeguards.remove_reads_state {
+            self.now.flag.is_split()
+        } else {
+            self.worker(worker).sees_split
+        };
+        self.remove(task, typed);
     }
 
     /// A process starts and registers.
@@ -135,7 +122,7 @@ impl Step<'_> {
             sees_split: false,
             slots,
             at: At::Idle,
-            misrouted: List::default(),
+            paused: 0,
         };
         if !self.config.safeguards.sorts_by_state {
             self.unpark(worker);
@@ -158,5 +145,6 @@ impl Step<'_> {
         killed.at = At::Idle;
         killed.sees_split = false;
         killed.slots = 0;
+        killed.paused = 0;
     }
 }

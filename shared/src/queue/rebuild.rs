@@ -1,6 +1,6 @@
 //! Lists that are made from the table beside those in use, which they then replace in one step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
@@ -116,40 +116,44 @@ impl Rebuild<'_> {
         &self.types
     }
 
-    /// Puts the new main list and the new list of parked hints in the place of those in use. Without parked hints the list in use
-    /// is deleted.
+    /// Puts the new main list and the new list of parked hints in the place of those in use. Without a new one the list in use is
+    /// emptied; what was parked meanwhile is kept.
     pub async fn replace(&self) -> Result<()> {
-        let mut commands = Pipeline::new();
-        commands.atomic();
-        for list in [List::Main(self.queue), List::Unroutable(self.queue)] {
-            let in_use = self.redis.key_of(list);
-            if self.lists.contains(&in_use) {
-                let new = self.unfinished(&in_use);
-                commands.cmd("PERSIST").arg(&new).ignore();
-                commands.cmd("RENAME").arg(&new).arg(&in_use).ignore();
-            } else if let List::Unroutable(_) = list {
-                commands.cmd("DEL").arg(&in_use).ignore();
-            }
-        }
-        self.redis.run(&commands).await
+        let [main, parked] =
+            [List::Main(self.queue), List::Unroutable(self.queue)].map(|list| self.redis.key_of(list));
+        let keys = [self.unfinished(&main), self.unfinished(&parked)];
+        let [new_main, new_parked] = keys;
+        self.discard_leftovers(&[(&main, &new_main), (&parked, &new_parked)])
+            .await?;
+        let mut command = Pipeline::new();
+        command
+            .cmd("EVAL")
+            .arg(scripts::replace())
+            .arg(4)
+            .arg(&[main, new_main, parked, new_parked])
+            .ignore();
+        self.redis.run(&command).await
     }
 
     /// Puts the new type lists, and the new list of parked hints, in the place of those in use; the queue is split from now on.
-    pub async fn adopt(&self) -> Result<Adopted> {
-        self.replace().await?;
+    /// `None` if it is no longer being opened: nothing was changed.
+    pub async fn adopt(&self) -> Result<Option<Adopted>> {
         let keys = self.redis.keys();
-        let in_use: BTreeMap<&str, String> = self
+        let parked = keys.unroutable(self.queue);
+        let new_parked = self.unfinished(&parked);
+        self.discard_leftovers(&[(&parked, &new_parked)]).await?;
+        let in_use: Vec<String> = self
             .types
             .iter()
-            .map(|name| (name.as_str(), keys.type_list(self.queue, name)))
+            .map(|name| keys.type_list(self.queue, name))
             .collect();
-        let pairs = in_use
-            .values()
-            .flat_map(|list| [self.unfinished(list), list.clone()]);
+        let pairs = in_use.into_iter().flat_map(|list| [self.unfinished(&list), list]);
         let fixed = [
             keys.list(self.queue),
             keys.split(self.queue),
             keys.split_lists(self.queue),
+            parked,
+            new_parked,
         ];
         let keys: Vec<String> = fixed.into_iter().chain(pairs).collect();
         let mut command = Pipeline::new();
@@ -158,11 +162,23 @@ impl Rebuild<'_> {
             .arg(scripts::adopt())
             .arg(keys.len())
             .arg(keys);
-        let ((merged, lost),): ((u64, u64),) = self.redis.run(&command).await?;
-        Ok(Adopted {
+        let ((merged, lost, done),): ((u64, u64, u64),) = self.redis.run(&command).await?;
+        Ok((done > 0).then_some(Adopted {
             merged,
             lost: lost > 0,
-        })
+        }))
+    }
+
+    /// Deletes those of the new lists to which nothing was added: an earlier attempt of this maker may have left them.
+    async fn discard_leftovers(&self, lists: &[(&String, &String)]) -> Result<()> {
+        let unused = lists.iter().filter(|(in_use, _)| !self.lists.contains(*in_use));
+        let leftovers: Vec<&String> = unused.map(|(_, new)| *new).collect();
+        if leftovers.is_empty() {
+            return Ok(());
+        }
+        let mut command = Pipeline::new();
+        command.cmd("DEL").arg(leftovers).ignore();
+        self.redis.run(&command).await
     }
 
     fn unfinished(&self, in_use: &str) -> String {

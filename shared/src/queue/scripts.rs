@@ -223,18 +223,26 @@ return found
 ///
 /// ```text
 /// KEYS: list
-/// ARGV: first and last place of the page, counted from the tail; ids
+/// ARGV: first and last place of the page, counted from the tail; number of ids to be removed; those, then repeated ids, of
+///       which one copy stays: the page may have been changed since it was read
 /// Reply: how many were marked
 /// ```
 const MARK: &str = r"
-local gone, marked = {}, 0
-for i = 3, #ARGV do gone[ARGV[i]] = (gone[ARGV[i]] or 0) + 1 end
+local gone, copies, marked = {}, {}, 0
+for i = 4, #ARGV do
+  if i < 4 + tonumber(ARGV[3]) then gone[ARGV[i]] = true else copies[ARGV[i]] = 0 end
+end
 local entries = redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])
+for _, entry in ipairs(entries) do
+  local id = plain_id(entry)
+  if copies[id] then copies[id] = copies[id] + 1 end
+end
 local last = tonumber(ARGV[2])
 for i = #entries, 1, -1 do
   local id = plain_id(entries[i])
-  if (gone[id] or 0) > 0 then
-    gone[id] = gone[id] - 1
+  local repeated = (copies[id] or 0) > 1
+  if gone[id] or repeated then
+    if repeated then copies[id] = copies[id] - 1 end
     redis.call('LSET', KEYS[1], last - (#entries - i), '-')
     marked = marked + 1
   end
@@ -242,16 +250,56 @@ end
 return marked
 ";
 
-/// Puts new type lists in the place of those in use and makes the queue split. What was pushed to a short list meanwhile is
-/// kept behind what its new list has.
+/// Gives the list of parked ids the place of a new one, and keeps what was parked meanwhile.
+const KEEP_PARKED: &str = r"
+local function keep_parked(parked, new_parked, new_lists)
+  local known, kept = {}, {}
+  for _, list in ipairs(new_lists) do
+    for _, id in ipairs(redis.call('LRANGE', list, 0, 4999)) do known[id] = true end
+    for _, id in ipairs(redis.call('LRANGE', list, -5000, -1)) do known[id] = true end
+  end
+  for _, id in ipairs(redis.call('LRANGE', new_parked, 0, -1)) do known[id] = true end
+  for _, id in ipairs(redis.call('LRANGE', parked, -5000, -1)) do
+    if id ~= '-' and not known[id] then kept[#kept + 1] = id end
+  end
+  redis.call('DEL', parked)
+  if redis.call('EXISTS', new_parked) == 1 then
+    redis.call('PERSIST', new_parked)
+    redis.call('RENAME', new_parked, parked)
+  end
+  push('RPUSH', parked, kept)
+end
+";
+
+/// Puts a new main list and a new list of parked ids in the place of those in use. Without a new one the list in use is emptied.
 ///
 /// ```text
-/// KEYS: main list, state, set of type lists, then for each type: new list, type list
-/// Reply: how many ids were kept that the new lists lacked, and 1 if a list in use was too long for that
+/// KEYS: main list, new main list, list of parked ids, new list of parked ids
+/// ```
+const REPLACE: &str = r"
+keep_parked(KEYS[3], KEYS[4], {KEYS[2]})
+redis.call('DEL', KEYS[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('PERSIST', KEYS[2])
+  redis.call('RENAME', KEYS[2], KEYS[1])
+end
+";
+
+/// Puts new type lists and a new list of parked ids in the place of those in use and makes the queue split. What was pushed to a
+/// short list meanwhile is kept behind what its new list has. Does nothing if the queue is being closed, or was made plain,
+/// since the lists were begun: pushes may have gone to the main list alone.
+///
+/// ```text
+/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, then for each type: new list, type list
+/// Reply: how many ids were kept that the new lists lacked, 1 if a list in use was too long for that, 1 if it was done
 /// ```
 const ADOPT: &str = r"
-local merged, lost = 0, 0
-for i = 4, #KEYS, 2 do
+local state = redis.call('GET', KEYS[2])
+if state ~= 'opening' and state ~= 'split' then return {0, 0, 0} end
+local merged, lost, new_lists = 0, 0, {}
+for i = 6, #KEYS, 2 do new_lists[#new_lists + 1] = KEYS[i] end
+keep_parked(KEYS[4], KEYS[5], new_lists)
+for i = 6, #KEYS, 2 do
   local new, list = KEYS[i], KEYS[i + 1]
   local length = redis.call('LLEN', list)
   if length > 0 and length <= 5000 then
@@ -275,7 +323,7 @@ for i = 4, #KEYS, 2 do
 end
 redis.call('SET', KEYS[2], 'split')
 balance(KEYS[1], KEYS[3])
-return {merged, lost}
+return {merged, lost, 1}
 ";
 
 /// Takes a step from split to plain. The first merges the type lists into the main list, if they are short enough for that,
@@ -290,6 +338,7 @@ const MERGE: &str = r"
 local names, sum, front, back = redis.call('SMEMBERS', KEYS[3]), 0, {}, {}
 for _, list in ipairs(names) do sum = sum + redis.call('LLEN', list) end
 local state = redis.call('GET', KEYS[2])
+if not state then return end
 if state == 'split' then
   if sum > tonumber(ARGV[1]) then return end
   for _, list in ipairs(names) do
@@ -336,7 +385,7 @@ return #entries
 macro_rules! scripts {
     ($($name:ident = $body:ident),* $(,)?) => {
         $(pub(super) fn $name() -> &'static str {
-            static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!("{SHARED}{}", $body));
+            static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| [SHARED, KEEP_PARKED, $body].concat());
             &TEXT
         })*
     };
@@ -347,6 +396,7 @@ scripts! {
     balance = BALANCE,
     remove = REMOVE,
     mark = MARK,
+    replace = REPLACE,
     adopt = ADOPT,
     merge = MERGE,
     park = PARK,

@@ -49,12 +49,12 @@ impl Queue {
         })
     }
 
-    /// Marks these ids of a page for removal; returns how many were still there. One that is given twice is marked twice.
-    pub async fn mark(&self, page: &Page, ids: &[TaskId]) -> Result<u64> {
-        if ids.is_empty() {
+    /// Marks ids of a page for removal, and of each that is `repeated` all copies but one; returns how many were marked.
+    pub async fn mark(&self, page: &Page, gone: &[TaskId], repeated: &[TaskId]) -> Result<u64> {
+        if gone.is_empty() && repeated.is_empty() {
             return Ok(0);
         }
-        let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let texts: Vec<String> = gone.iter().chain(repeated).map(ToString::to_string).collect();
         let mut command = Pipeline::new();
         command
             .cmd("EVAL")
@@ -63,6 +63,7 @@ impl Queue {
             .arg(&page.list)
             .arg(page.places.0)
             .arg(page.places.1)
+            .arg(gone.len())
             .arg(texts);
         let (marked,): (u64,) = self.run(&command).await?;
         Ok(marked)

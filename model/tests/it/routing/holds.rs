@@ -2,10 +2,7 @@
 
 use tasker_model::routing::{A, At, B, Config, Fault, Flag, Safeguards, Start, len, reaches, search};
 
-use super::{C, full_after_one, growing, late, mixed, up};
-
-/// The ordinary changes of a fleet, in which no hint is lost.
-const CHANGES: [Fault; 2] = [Fault::Start, Fault::Stop];
+use super::{C, CHANGES, full_after_one, growing, late, mixed, up};
 
 fn holds(config: &Config) {
     let outcome = search(config);
@@ -18,8 +15,15 @@ fn holds(config: &Config) {
 }
 
 #[test]
-fn a_plain_queue_of_a_mixed_fleet_settles_whatever_fault_is_injected() {
-    let config = mixed(Start::Plain).faults(&Fault::ALL, 1);
+fn a_plain_queue_of_a_mixed_fleet_settles_whatever_loss_is_injected() {
+    let losses = [
+        Fault::Crash,
+        Fault::LosePush,
+        Fault::LoseReply,
+        Fault::Flush,
+        Fault::LeaderDies,
+    ];
+    let config = mixed(Start::Plain).faults(&losses, 1);
     holds(&config.with(Safeguards::NO_POLLS));
 }
 
@@ -39,7 +43,9 @@ fn a_queue_settles_whatever_two_faults_are_injected_around_one_task() {
 
 #[test]
 fn a_type_gains_its_worker_while_a_fault_is_injected() {
-    let config = growing(Start::Plain).faults(&Fault::ALL, 2);
+    let config = growing(Start::Plain).faults(&Fault::ALL, 1);
+    holds(&config);
+    let config = Config::new(&[B], &[up(A), late(B)]).faults(&Fault::ALL, 2);
     holds(&config.with(Safeguards::NO_POLLS));
 }
 
@@ -83,24 +89,18 @@ fn changes_of_the_fleet_alone_lose_no_hint() {
         let config = mixed(start).faults(&CHANGES, 1);
         holds(&config.with(Safeguards::NO_REPAIR));
     }
-    // submits while the queue changes
+    // submits while the queue changes, also beside another leader
     let config = Config::new(&[B], &[up(A), up(B)]).faults(&CHANGES, 2);
-    holds(&config.with(Safeguards::NO_REPAIR));
+    holds(&config.clone().with(Safeguards::NO_REPAIR));
+    holds(&config.faults(&CHANGES, 1).with(Safeguards::NO_REPAIR).leaders(2));
 }
 
 #[test]
-fn a_misrouted_id_comes_back_to_the_same_process_once_at_most() {
-    for start in [Start::Plain, Start::Split] {
-        let config = Config::new(&[B], &[up(A), up(B)]).start(start);
-        let config = config.faults(&CHANGES, 2).counting_misroutes();
-        holds(&config.with(Safeguards::NO_POLLS));
-    }
-}
-
-#[test]
-fn a_misrouted_id_reaches_its_worker_without_a_leader() {
-    let config = Config::new(&[B], &[up(A), up(B)]).start(Start::Plain);
-    holds(&config.with(Safeguards::NO_REPAIR).leaders(0));
+fn long_lists_settle_whatever_fault_is_injected() {
+    let config = Config::new(&[B], &[up(A), up(B)]).faults(&Fault::ALL, 1);
+    holds(&config.with(Safeguards::NO_POLLS).with_long_lists());
+    let config = growing(Start::Plain).faults(&CHANGES, 1);
+    holds(&config.with(Safeguards::NO_REPAIR).with_long_lists());
 }
 
 #[test]
@@ -115,6 +115,8 @@ fn in_a_split_queue_lengths_are_right_without_repairs() {
 #[test]
 #[ignore = "takes five minutes in a release build"]
 fn queues_settle_whatever_two_faults_are_injected_around_two_tasks() {
+    let pair = Config::new(&[B], &[up(A), up(B)]).faults(&CHANGES, 2);
+    holds(&pair.with(Safeguards::NO_REPAIR).leaders(2));
     for start in [Start::Plain, Start::Split] {
         let faults = Fault::ALL;
         holds(&growing(start).faults(&faults, 2));
@@ -148,7 +150,7 @@ fn the_searches_come_by_what_they_are_about() {
     assert!(reaches(&config, |system| len(&system.parked) == 1));
     assert!(reaches(&config, |system| {
         // a worker that blocked on the main list takes from it although the queue is split
-        matches!(system.workers[0].at, At::Popped(_))
+        matches!(system.workers[0].at, At::Popped { .. })
             && system.flag == Flag::Split
             && len(&system.main) < len(&system.typed)
     }));

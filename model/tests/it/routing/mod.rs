@@ -3,10 +3,13 @@
 mod bites;
 mod holds;
 
-use tasker_model::routing::{A, B, Config, Fleet, Start};
+use tasker_model::routing::{A, B, Config, Fault, Fleet, Start};
 
 /// A type that no worker of these searches registers.
 const C: u8 = 4;
+
+/// The ordinary changes of a fleet, in which no hint is lost.
+const CHANGES: [Fault; 2] = [Fault::Start, Fault::Stop];
 
 /// Returns a worker that runs from the start.
 fn up(types: u8) -> Fleet {

@@ -37,7 +37,7 @@ async fn split(queue: &TestQueue, hints: &[Hint]) -> Adopted {
         let list = List::Type(&name, task_name);
         rebuild.add(list, &[hint.id]).await.expect("added");
     }
-    rebuild.adopt().await.expect("adopted")
+    rebuild.adopt().await.expect("an answer").expect("adopted")
 }
 
 /// A worker of these types that knows that the queue is split.
@@ -125,7 +125,7 @@ async fn what_is_pushed_while_type_lists_are_filled_is_kept_once() {
     // the table shows the first of what was pushed meanwhile already
     let seen = [ids(&old), ids(&meanwhile[..1])].concat();
     rebuild.add(List::Type(&name, "a"), &seen).await.expect("added");
-    let adopted = rebuild.adopt().await.expect("adopted");
+    let adopted = rebuild.adopt().await.expect("an answer").expect("adopted");
     assert_eq!((adopted.merged, adopted.lost), (1, false));
     assert_eq!(depth(&queue).await, 4);
     let mut popper = worker(&queue, &["a"]).await;
@@ -279,11 +279,87 @@ async fn pages_read_from_the_tail_are_swept_while_heads_are_popped() {
     let mut popper = queue.popper(std::slice::from_ref(&name));
     pop(&mut popper, 100).await;
     let gone = ids(&hints[3_000..3_010]);
-    assert_eq!(queue.mark(&tail, &gone).await.expect("marked"), 10);
+    assert_eq!(queue.mark(&tail, &gone, &[]).await.expect("marked"), 10);
     let before = queue.page_before(list, Some(&tail)).await.expect("a page");
     assert_eq!(before.ids.last(), Some(&hints[2_499].id));
     let first = queue.page_before(list, Some(&before)).await.expect("a page");
     assert!(first.is_first && first.ids.len() == 400);
     queue.remove_marked(list).await.expect("removed");
     assert_eq!(depth(&queue).await, 4_390);
+}
+
+#[tokio::test]
+async fn type_lists_are_not_adopted_once_the_queue_is_no_longer_being_opened() {
+    let queue = TestQueue::new();
+    let name = default();
+    let a = of_type("a", 2);
+    push(&queue, &a).await;
+    queue.open_type_lists(&name).await.expect("opened");
+    let mut rebuild = queue.begin_rebuild(&name, "test");
+    rebuild
+        .add(List::Type(&name, "a"), &ids(&a))
+        .await
+        .expect("added");
+    queue.unsplit(&name).await.expect("a step");
+    assert_eq!(rebuild.adopt().await.expect("an answer"), None);
+    assert_eq!(depth(&queue).await, 2);
+}
+
+#[tokio::test]
+async fn what_is_parked_while_lists_are_made_stays_parked() {
+    let queue = TestQueue::new();
+    let name = default();
+    let (a, b) = (of_type("a", 1), of_type("b", 3));
+    queue.park(&b[..1]).await.expect("parked");
+    let mut rebuild = queue.begin_rebuild(&name, "test");
+    rebuild.add(List::Main(&name), &ids(&a)).await.expect("added");
+    rebuild
+        .add(List::Unroutable(&name), &ids(&b[..1]))
+        .await
+        .expect("added");
+    queue.park(&b[1..]).await.expect("parked");
+    rebuild.replace().await.expect("replaced");
+    assert_eq!((depth(&queue).await, parked(&queue).await), (1, 3));
+    split(&queue, &a).await;
+    assert_eq!((depth(&queue).await, parked(&queue).await), (1, 3));
+}
+
+#[tokio::test]
+async fn a_main_list_is_emptied_when_all_that_waits_is_parked() {
+    let queue = TestQueue::new();
+    let name = default();
+    let b = of_type("b", 2);
+    push(&queue, &b).await;
+    let mut rebuild = queue.begin_rebuild(&name, "test");
+    rebuild
+        .add(List::Unroutable(&name), &ids(&b))
+        .await
+        .expect("added");
+    rebuild.replace().await.expect("replaced");
+    assert_eq!((depth(&queue).await, parked(&queue).await), (0, 2));
+}
+
+#[tokio::test]
+async fn a_plain_queue_is_not_closed() {
+    let queue = TestQueue::new();
+    queue.unsplit(&default()).await.expect("a step");
+    assert_eq!(queue.split(&default()).await.expect("a state"), Split::Plain);
+}
+
+#[tokio::test]
+async fn two_sweeps_of_a_repeated_id_leave_one_copy() {
+    let queue = TestQueue::new();
+    let name = default();
+    let a = of_type("a", 2);
+    push(&queue, &[&*a, &a[..1]].concat()).await;
+    let list = List::Main(&name);
+    let pages = [
+        queue.page_before(list, None).await.expect("a page"),
+        queue.page_before(list, None).await.expect("a page"),
+    ];
+    for page in &pages {
+        queue.mark(page, &[], &ids(&a[..1])).await.expect("marked");
+    }
+    queue.remove_marked(list).await.expect("removed");
+    assert_eq!(depth(&queue).await, 2);
 }
