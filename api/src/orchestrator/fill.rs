@@ -51,16 +51,16 @@ impl Filling<'_> {
     }
 
     /// Makes new type lists and has them popped instead of the main list; returns the number of their ids, some of which may no
-    /// longer wait. Changes nothing if the queue was made plain meanwhile.
+    /// longer wait. `None` if the queue was made plain meanwhile: nothing was changed.
     ///
     /// Pushes go to both kinds of lists from the beginning, so a row that the table did not show yet is on a type list already,
     /// and is kept.
-    pub(super) async fn type_lists(&self) -> Result<usize, PassError> {
+    pub(super) async fn type_lists(&self) -> Result<Option<usize>, PassError> {
         self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, true).await?;
         let Some(adopted) = rebuild.adopt().await? else {
-            return Ok(0);
+            return Ok(None);
         };
         let mut rows = read.rows;
         if adopted.lost {
@@ -76,7 +76,7 @@ impl Filling<'_> {
                 .collect();
             rows += self.catch_up(read, &tails).await?;
         }
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     /// Streams the ids of the pending rows to new lists: one main list, or one for each type.

@@ -159,7 +159,7 @@ impl Rebuilder {
             registered: fleet.routable(),
         };
         let hints = match self.queue.split(queue).await? {
-            Split::Split => filling.type_lists().await?,
+            Split::Split => filling.type_lists().await?.unwrap_or(0),
             Split::Plain | Split::Opening => filling.main_list().await?,
         };
         metrics::counter!("tasker_rebuilt_lists_total").increment(1);

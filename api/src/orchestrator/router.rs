@@ -202,7 +202,9 @@ impl Router {
                     maker: &self.maker,
                     registered: fleet.routable(),
                 };
-                let hints = filling.type_lists().await?;
+                let Some(hints) = filling.type_lists().await? else {
+                    return Ok(());
+                };
                 info!(%queue, hints, types = fleet.registered.len(), "split a queue by task type");
                 // what was claimed between the reading of the table and the last pop of the main list is stale; the next run
                 // comes when no pop waits any more
