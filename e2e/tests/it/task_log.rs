@@ -24,7 +24,7 @@ fn lines(worker: &Running, task: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Waits until so many lines are about `task`.
+/// Waits until this many lines are about `task`.
 async fn until_logged(worker: &Running, task: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{count} lines about {task}"), SOON, async || {
         lines(worker, task).len() >= count

@@ -146,7 +146,7 @@ pub struct Safeguards {
     pub sweeps_unremoved: bool,
     /// What removes copies of a repeated id leaves one, whatever others removed meanwhile.
     pub sweeps_leave_one: bool,
-    /// A sweep of lists that are too long makes them anew where it finds nothing.
+    /// Lists that are too long are rebuilt where a sweep finds nothing.
     pub sweep_rebuilds: bool,
     /// Hints of types that lost their last worker are moved from the type list to the parked ones.
     pub parks: bool,

@@ -93,7 +93,7 @@ impl Config {
         }
     }
 
-    /// Returns the duty that makes the lists that are popped anew.
+    /// Returns the duty that rebuilds the lists that are popped.
     pub(crate) fn rebuild(system: &System) -> Duty {
         if system.flag.is_split() {
             Duty::Open(By::Rebuilder)

@@ -25,8 +25,8 @@
 //!   a plain queue it does nothing.
 //! - **Leader** besides: parks type lists without a worker, sorts U by rows and live workers (pushes first, removes
 //!   afterwards), sweeps after removals that found nothing, balances, and compares M + U with rows. A queue that lacks
-//!   hints is made anew, M and U with a catch-up, or by a fill where it is split; one that has too many is swept, and
-//!   made anew where the sweep finds nothing.
+//!   hints is rebuilt, M and U with a catch-up, or by a fill where it is split; one that has too many is swept, and
+//!   rebuilt where the sweep finds nothing.
 //!
 //! # The model
 //!

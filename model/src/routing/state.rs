@@ -207,7 +207,7 @@ pub enum Why {
     Split,
     /// Removals did not find what they looked for.
     Unremoved,
-    /// There are more hints than rows. Where nothing is found lists are made anew.
+    /// There are more hints than rows. Where a sweep finds nothing, the lists are rebuilt.
     Exceeds,
 }
 

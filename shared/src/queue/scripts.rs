@@ -160,7 +160,7 @@ end
 /// ```
 ///
 /// Most calls remove exactly the head of the list, so that is tried first. An id that is older than the head has been popped
-/// by somebody else already; any other that is not found is counted, and the leader then looks through the whole list.
+/// by another worker already; any other that is not found is counted, and the leader then sweeps the whole list.
 const REMOVE: &str = r"
 local gone, left, found = {}, #ARGV, 0
 for i = 1, #ARGV do gone[ARGV[i]] = true end

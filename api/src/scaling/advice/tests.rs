@@ -78,7 +78,7 @@ fn what_comes_keeps_the_suggested_workers_four_fifths_busy() {
 
 #[test]
 fn a_backlog_is_to_be_gone_within_the_target() {
-    // 9,000 tasks of a second in 30 s are 300 a second, and so many slots
+    // 9,000 tasks of a second in 30 s are 300 a second, which take 300 slots
     let burst = Pace {
         backlog: 9_000,
         task_seconds: 1.0,
