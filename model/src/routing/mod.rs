@@ -36,7 +36,7 @@
 //! wait. Runs do not end, so slots stay taken; that a run comes back is [`Fault::Release`]. There is no time: a queue
 //! may be closed as soon as its fleet is uniform, and the second step need not wait for the first.
 //!
-//! [`search`] demands that every order of events without further faults ends, in a state where nothing is
+//! [`search()`] demands that every order of events without further faults ends, in a state where nothing is
 //! [`Wrong`]. A circle of events is a counterexample: no fairness is assumed, but for one thing. After a misroute a
 //! worker pauses for 100 ms, which bounds the rate of a hint that goes back and forth, not the number. So a worker does
 //! not pop an id that it put back while a leader has a step to take, until a leader has ended a duty. Where no
