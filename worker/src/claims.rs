@@ -177,7 +177,9 @@ impl Claimer {
         if !routable.is_empty() {
             self.popping_again
                 .send_replace(Some(Instant::now() + MISROUTED_PAUSE));
-            self.parts.put_back(&hints(routable)).await;
+            if let Err(error) = self.parts.queue.reroute(&hints(routable)).await {
+                warn!(%error, "cannot pass tasks on to the workers that register their types; polling finds them");
+            }
         }
         if let Err(error) = self.parts.queue.park(&hints(unroutable)).await {
             warn!(%error, "cannot park the hints of tasks whose type no live worker registers");

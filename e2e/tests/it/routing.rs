@@ -9,7 +9,7 @@ use tasker_testkit::{Running, System, TestQueue, eventually};
 use crate::harness::{SOON, count};
 
 /// Before the leader has seen a new worker, and after.
-const ROUTED: Duration = Duration::from_secs(10);
+const ROUTED: Duration = Duration::from_secs(15);
 
 fn task(name: &str, seconds: f64) -> Value {
     json!({"task_name": name, "parameters": {"seconds": seconds}})

@@ -110,6 +110,35 @@ impl Queue {
         self.run_any(&commands).await
     }
 
+    /// Puts hints, which were popped by a worker that does not register their types, on the heads of the lists that are popped; the
+    /// first of a type is popped first. Those without a type are left out.
+    pub async fn reroute(&self, hints: &[Hint]) -> Result<()> {
+        let mut lists: BTreeMap<(&QueueName, &str), Vec<String>> = BTreeMap::new();
+        for hint in hints.iter().rev() {
+            if let Some(task_name) = &hint.task_name {
+                let ids = lists.entry((&hint.queue, task_name)).or_default();
+                ids.push(hint.id.to_string());
+            }
+        }
+        let keys = self.keys();
+        let mut commands = Pipeline::new();
+        for ((queue, task_name), ids) in lists {
+            for chunk in ids.chunks(IDS_PER_REMOVAL) {
+                commands
+                    .cmd("EVAL")
+                    .arg(scripts::reroute())
+                    .arg(4)
+                    .arg(keys.list(queue))
+                    .arg(keys.split(queue))
+                    .arg(keys.split_lists(queue))
+                    .arg(keys.type_list(queue, task_name))
+                    .arg(chunk)
+                    .ignore();
+            }
+        }
+        self.run_any(&commands).await
+    }
+
     /// Parks hints of tasks whose type no live worker of their queue registers.
     pub async fn park(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();

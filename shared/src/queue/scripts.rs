@@ -219,6 +219,26 @@ if state == 'split' then balance(KEYS[1], KEYS[3]) end
 return found
 ";
 
+/// Puts ids of one task type, which a worker popped that does not register it, on the heads of the lists that are popped. One
+/// that came from the main list although the queue is split is on its type list still.
+///
+/// ```text
+/// KEYS: main list, state, set of type lists, type list
+/// ARGV: ids, the first to be popped last
+/// ```
+const REROUTE: &str = r"
+local state = redis.call('GET', KEYS[2])
+for _, id in ipairs(ARGV) do
+  if state and not redis.call('LPOS', KEYS[4], id, 'MAXLEN', 5000)
+      and not redis.call('LPOS', KEYS[4], '!' .. id, 'MAXLEN', 5000) then
+    redis.call('SADD', KEYS[3], KEYS[4])
+    redis.call('LPUSH', KEYS[4], '!' .. id)
+  end
+  if state ~= 'split' then redis.call('LPUSH', KEYS[1], id) end
+end
+if state == 'split' then balance(KEYS[1], KEYS[3]) end
+";
+
 /// Marks entries of one page of a list for removal.
 ///
 /// ```text
@@ -395,6 +415,7 @@ scripts! {
     pop = POP,
     balance = BALANCE,
     remove = REMOVE,
+    reroute = REROUTE,
     mark = MARK,
     replace = REPLACE,
     adopt = ADOPT,

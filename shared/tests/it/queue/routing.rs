@@ -363,3 +363,30 @@ async fn two_sweeps_of_a_repeated_id_leave_one_copy() {
     queue.remove_marked(list).await.expect("removed");
     assert_eq!(depth(&queue).await, 2);
 }
+
+#[tokio::test]
+async fn a_task_that_came_from_the_main_list_of_a_split_queue_is_not_doubled_on_its_type_list() {
+    let queue = TestQueue::new();
+    let (a, b) = (of_type("a", 3), of_type("b", 1));
+    push(&queue, &[&*a, &*b].concat()).await;
+    // a worker that blocks since before the split
+    let mut late = queue.popper_of_types(&[default()], &["b"]);
+    split(&queue, &[&*a, &*b].concat()).await;
+    assert_eq!(late.pop(2, NOW, false).await.expect("popped").ids, ids(&a[..2]));
+    queue.reroute(&a[..2]).await.expect("rerouted");
+    assert_eq!(depth(&queue).await, 4);
+    let mut knows_a = worker(&queue, &["a"]).await;
+    assert_eq!(pop(&mut knows_a, 9).await, ids(&a));
+    assert_eq!(depth(&queue).await, 1);
+}
+
+#[tokio::test]
+async fn a_task_that_is_rerouted_in_a_plain_queue_is_popped_first() {
+    let queue = TestQueue::new();
+    let a = of_type("a", 3);
+    push(&queue, &a).await;
+    let mut knows_a = queue.popper_of_types(&[default()], &["a"]);
+    assert_eq!(pop(&mut knows_a, 2).await, ids(&a[..2]));
+    queue.reroute(&a[..2]).await.expect("rerouted");
+    assert_eq!(pop(&mut knows_a, 9).await, ids(&a));
+}
