@@ -47,6 +47,7 @@ pub struct QueueInfo {
 /// A queue to declare.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "team.mail"}))]
 pub struct QueueRequest {
     /// Its name; no alias of another.
     #[schema(
