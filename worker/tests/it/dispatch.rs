@@ -194,17 +194,37 @@ async fn a_row_that_somebody_keeps_locked_holds_up_no_other(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_type_that_the_worker_does_not_know_is_put_off_and_counts_nothing(db: PgPool) {
+async fn a_task_whose_type_no_worker_registers_stays_pending_and_its_hint_is_parked(db: PgPool) {
     let system = System::new(db);
     let order = Arc::default();
     let _worker = system.worker(vec![noting(&order)], &[]);
     let id = system.submit(a_task("of_a_newer_release")).await;
-    eventually("it is put off", SOON, async || {
-        system.task(id).await.status == TaskStatus::Scheduled
+    let default = [QueueName::default_class()];
+    eventually("it is parked", SOON, async || {
+        system.queue.unroutable(&default).await.expect("lengths") == [1]
     })
     .await;
+    assert_eq!(system.queue.llen("default"), 0);
     let task = system.task(id).await;
-    assert_eq!((task.runs, task.attempts, task.crash_count), (0, 0, 0));
+    assert_eq!(
+        (task.status, task.runs, task.attempts, task.crash_count),
+        (TaskStatus::Pending, 0, 0, 0)
+    );
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_task_that_the_wrong_worker_pops_reaches_the_one_that_registers_its_type(db: PgPool) {
+    let system = System::new(db);
+    let order = Arc::default();
+    let (_wrong, _right) = (
+        system.built_in_worker(&[]),
+        system.worker(vec![noting(&order)], &[]),
+    );
+    for number in 1..=20 {
+        let id = system.submit(with("note", &json!(number))).await;
+        let task = system.until(id, TaskStatus::Completed).await;
+        assert_eq!((task.runs, task.attempts), (1, 1));
+    }
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
