@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::{Certificates, Process, eventually, steady_port};
+use crate::{Certificates, Process, eventually, free_port};
 
 /// How long Postgres may take to answer after its start, recovery from a crash included.
 const START: Duration = Duration::from_mins(1);
@@ -57,7 +57,7 @@ impl PostgresServer {
         }
         let password = password();
         init(&programs, folder.path(), &password);
-        let port = steady_port();
+        let port = free_port();
         let settings: Vec<String> = settings
             .iter()
             .map(|(name, value)| format!("{name}={value}"))

@@ -2,8 +2,6 @@
 
 use std::fs::File;
 use std::io::PipeReader;
-use std::net::{Ipv4Addr, TcpListener};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,8 +10,6 @@ use crate::eventually;
 
 /// How long a process may take to end after a signal that ends it.
 const END: Duration = Duration::from_mins(1);
-/// Ports that Linux gives to nobody by itself.
-const STEADY_PORTS: Range<u16> = 20_000..30_000;
 
 /// A child process. Its output goes to a file, which is printed when the test panics; it is killed when dropped.
 #[derive(Debug)]
@@ -144,26 +140,4 @@ impl Drop for Process {
             eprintln!("--- log of {} (pid {})\n{}", self.name, self.pid(), self.log());
         }
     }
-}
-
-/// A loopback port that nobody uses at this moment.
-///
-/// # Panics
-/// If there is none.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
-}
-
-/// The same, below the ports that the system gives to outgoing connections: for a server that is stopped and started again
-/// at its place, which nobody must take meanwhile.
-///
-/// # Panics
-/// If there is none.
-pub fn steady_port() -> u16 {
-    let start = rand::random_range(STEADY_PORTS);
-    (start..STEADY_PORTS.end)
-        .chain(STEADY_PORTS)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .expect("a free port")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::queue::connect;
-use crate::{Certificates, Process, eventually, steady_port};
+use crate::{Certificates, Process, eventually, free_port};
 
 /// How long a Redis may take to answer after its start.
 const START: Duration = Duration::from_secs(20);
@@ -53,7 +53,7 @@ impl RedisServer {
     /// If it cannot be started.
     pub async fn start_with_tls(certificates: &Certificates) -> Self {
         let tls = Tls {
-            port: steady_port(),
+            port: free_port(),
             certificate: certificates.certificate(),
             key: certificates.key(),
         };
@@ -70,7 +70,7 @@ impl RedisServer {
 
     async fn start_with(password: Option<String>, tls: Option<Tls>, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let port = steady_port();
+        let port = free_port();
         let settings: Vec<String> = settings
             .iter()
             .flat_map(|(name, value)| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_testkit::{System, eventually, steady_port};
+use tasker_testkit::{System, eventually, free_port};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -107,7 +107,7 @@ impl Clients {
 
 /// Where a program listens that is stopped and started again at its place.
 fn place() -> String {
-    format!("127.0.0.1:{}", steady_port())
+    format!("127.0.0.1:{}", free_port())
 }
 
 #[sqlx::test(migrations = false)]

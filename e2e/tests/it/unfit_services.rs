@@ -4,13 +4,15 @@ use std::net::TcpListener;
 
 use reqwest::StatusCode;
 use sqlx::{Connection as _, PgConnection, PgPool};
-use tasker_testkit::{PostgresServer, RedisServer, Running, System, eventually};
+use tasker_testkit::{PostgresServer, RedisServer, Running, System, eventually, free_port};
 
 use crate::harness::{SOON, echo};
 
 /// A Redis in cluster mode that serves every slot.
 async fn cluster() -> (RedisServer, impl AsyncFn(&System)) {
-    let redis = RedisServer::start_with_settings(&[("cluster-enabled", "yes")]).await;
+    // by default the port of the cluster's own traffic is among those of outgoing connections, where it may be taken
+    let bus = free_port().to_string();
+    let redis = RedisServer::start_with_settings(&[("cluster-enabled", "yes"), ("cluster-port", &bus)]).await;
     let serve = async |system: &System| system.queue().raw("CLUSTER", &["ADDSLOTSRANGE", "0", "16383"]);
     (redis, serve)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use serde_json::Value;
-use tasker_testkit::{Process, Running, System, eventually, steady_port};
+use tasker_testkit::{Process, Running, System, eventually, free_port};
 
 use super::files::{Query, path};
 use crate::harness::SOON;
@@ -38,7 +38,7 @@ impl Prometheus {
         let folder = system.folder();
         let config = folder.join("prometheus.yml");
         std::fs::write(&config, configuration(targets)).expect("the folder takes a file");
-        let address = format!("127.0.0.1:{}", steady_port());
+        let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
