@@ -57,7 +57,7 @@ pub(crate) async fn look(parts: Arc<Parts>) {
         }
         match store::bounded(STATEMENT_MAX, told_to_stop(&parts.db, &parts.worker_id)).await {
             Ok(runs) => {
-                heard("look", runs.len());
+                heard("poll", runs.len());
                 for run in runs {
                     parts.held.cancel(run.task, Some(run.number));
                 }
@@ -71,5 +71,5 @@ pub(crate) async fn look(parts: Arc<Parts>) {
 }
 
 fn heard(by: &'static str, words: usize) {
-    counter!("tasker_cancellations_heard_total", "by" => by).increment(words as u64);
+    counter!("tasker_cancellation_notices_total", "by" => by).increment(words as u64);
 }

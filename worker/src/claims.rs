@@ -219,8 +219,8 @@ impl Claimer {
         let more = !claim.stopped_at.is_empty();
         self.net()
             .polled(Instant::now(), seen(&claim.tasks), claim.stopped_at);
-        counter!("tasker_net_looks_total").increment(1);
-        counter!("tasker_net_claims_total").increment(found as u64);
+        counter!("tasker_fallback_polls_total").increment(1);
+        counter!("tasker_fallback_claims_total").increment(found as u64);
         if !claim.worker_is_alive {
             self.parts.declared_dead();
             return Look::Failed;

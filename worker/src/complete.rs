@@ -237,7 +237,7 @@ mod tests {
             error: None,
         };
         let failed = || ended(Verdict::DeadLetter(DeadLetterReason::Failed), "failed");
-        let others = [failed(), failed(), ended(Verdict::GivenBack, "given_back")];
+        let others = [failed(), failed(), ended(Verdict::GivenBack, "released")];
         let written = HashSet::from([others[0].run.task, others[2].run.task]);
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || count_failures(&others, &written));

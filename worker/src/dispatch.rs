@@ -191,7 +191,7 @@ impl ClaimLoop {
                 self.age
                     .popped(Instant::now(), had_their_turn, popped.starved_left);
                 if popped.starved {
-                    counter!("tasker_aged_pops_total").increment(popped.ids.len() as u64);
+                    counter!("tasker_priority_aging_hints_total").increment(popped.ids.len() as u64);
                 }
                 self.left = popped.left;
                 self.parts.status.popped();

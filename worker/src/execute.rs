@@ -51,7 +51,7 @@ impl Outcome {
             Self::Panicked(_) => Some("panicked"),
             Self::TimedOut => Some("timeout"),
             Self::Dropped => Some("dropped"),
-            Self::GivenBack => Some("given_back"),
+            Self::GivenBack => Some("released"),
         }
     }
 }
@@ -193,7 +193,7 @@ fn judge(
             return Ending::Other(EndedRun {
                 run: claimed.run,
                 verdict: Verdict::GivenBack,
-                reason: "given_back",
+                reason: "released",
                 error: None,
             });
         }

@@ -61,7 +61,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.breaker.failed();
         if self.open.send_replace(false) {
-            self.count("closed");
+            self.count("unavailable");
             warn!("{} does not answer as it should", self.service);
         }
     }
@@ -77,14 +77,14 @@ impl Gate {
             trial.passed();
         }
         if !self.open.send_replace(true) {
-            self.count("open");
+            self.count("available");
             info!("{} answers again", self.service);
         }
     }
 
     fn count(&self, to: &'static str) {
         let service = self.breaker.service();
-        counter!("tasker_gate_changes_total", "service" => service, "to" => to).increment(1);
+        counter!("tasker_availability_changes_total", "service" => service, "to" => to).increment(1);
     }
 
     /// Whether the gate is open.

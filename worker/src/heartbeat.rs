@@ -40,7 +40,7 @@ pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, 
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             warn!(runs = ended.len(), "runs whose claims were not heard of go back");
-            counter!("tasker_unheld_runs_total").increment(ended.len() as u64);
+            counter!("tasker_lost_claim_runs_total").increment(ended.len() as u64);
             let parts = Arc::clone(parts);
             // connections to Redis belong to the main runtime, which may be held up
             parts.shutdown.tracker().clone().spawn_on(

@@ -203,9 +203,9 @@ async fn metrics_text(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
     show_pool(&parts.db);
     // a run whose end waits to be written is held, and its slot may be another's already
     gauge!("worker_pool_active").set((parts.runs.len() as f64).min(f64::from(parts.config.pool_size)));
-    gauge!("tasker_held_runs").set(parts.held.len() as f64);
+    gauge!("tasker_in_flight_runs").set(parts.held.len() as f64);
     gauge!("tasker_worker_ready").set(f64::from(u8::from(is_ready(&parts))));
-    gauge!("tasker_worker_queues_left_alone").set(parts.paused.count() as f64);
+    gauge!("tasker_worker_queues_paused").set(parts.paused.count() as f64);
     gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));
     let metrics = parts.status.metrics.as_ref();
     let text = metrics.map(Metrics::render).unwrap_or_default();

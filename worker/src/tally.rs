@@ -95,7 +95,7 @@ impl Count {
                 counter!("tasks_dead_letter_total", "type" => name()).increment(runs);
                 "failed"
             }
-            Self::GivenBack => return counter!("tasker_given_back_runs_total").increment(runs),
+            Self::GivenBack => return counter!("tasker_released_runs_total").increment(runs),
         };
         counter!("tasks_completed_total", "type" => name(), "status" => how).increment(runs);
     }
@@ -143,7 +143,7 @@ mod tests {
             r#"tasks_completed_total{type="t",status="failed"} 2"#,
             r#"task_retries_total{type="t",attempt="2"} 1"#,
             r#"tasks_dead_letter_total{type="t"} 1"#,
-            "tasker_given_back_runs_total 1",
+            "tasker_released_runs_total 1",
             r#"task_duration_seconds_count{type="t"} 5"#,
         ] {
             assert!(

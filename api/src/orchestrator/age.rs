@@ -78,7 +78,7 @@ impl Ager {
         self.published = any;
         #[expect(clippy::cast_precision_loss, reason = "no more than HEADS_MAX")]
         let shown = heads.iter().map(|(name, count)| (name.as_str(), *count as f64));
-        self.gauges.set_all("tasker_aged_heads", "queue", shown);
+        self.gauges.set_all("tasker_queue_starved_tasks", "queue", shown);
         Ok(heads)
     }
 }

@@ -60,13 +60,13 @@ impl Cleaner {
         loop {
             let tidied = asked(keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH)).await?;
             done.keys += tidied.deleted;
-            metrics::counter!("tasker_keys_deleted_total").increment(tidied.deleted.unsigned_abs());
+            metrics::counter!("tasker_idempotency_keys_deleted_total").increment(tidied.deleted.unsigned_abs());
             if tidied.deleted + tidied.prolonged < BATCH {
                 break;
             }
         }
         done.workers = asked(recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64())).await?;
-        metrics::counter!("tasker_workers_forgotten_total").increment(done.workers);
+        metrics::counter!("tasker_workers_removed_total").increment(done.workers);
         Ok(done)
     }
 }

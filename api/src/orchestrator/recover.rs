@@ -161,7 +161,7 @@ impl Recoverer {
         let steady = now.duration_since(post.steady_since) >= self.worker_timeout;
         if steady && look.workers.iter().any(|worker| worker.silent) {
             for worker in asked(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
-                post.roster.died(&worker, "silent");
+                post.roster.died(&worker, "unresponsive");
                 info!(
                     worker.id = worker,
                     "recoverer: a worker is silent and was declared dead"

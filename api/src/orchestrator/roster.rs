@@ -43,14 +43,14 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             roster.look(["a", "b"].into_iter());
             roster.look(["a", "b", "c"].into_iter());
-            roster.died("a", "silent");
+            roster.died("a", "unresponsive");
             roster.look(["c"].into_iter());
         });
         let text = recorder.handle().render();
         for line in [
             "tasker_workers_joined_total 1",
             "tasker_workers_left_total 1",
-            r#"tasker_worker_deaths_total{cause="silent"} 1"#,
+            r#"tasker_worker_deaths_total{cause="unresponsive"} 1"#,
         ] {
             assert!(
                 text.lines().any(|shown| shown == line),

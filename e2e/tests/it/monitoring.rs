@@ -133,7 +133,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_answers_on_a_real_promet
         "ServerDown",
         "WorkerDown",
         "NoLeader",
-        "PostgresAway",
+        "PostgresUnavailable",
         "RedisDegraded",
         "PartitionsRunOut",
     ] {

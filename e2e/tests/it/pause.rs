@@ -96,7 +96,7 @@ async fn several_paused_queues_stay_paused_until_each_is_resumed(db: PgPool) {
         paused += 1;
         let shown = paused.to_string();
         eventually(&format!("the worker knows of {queue}"), SOON, async || {
-            metric(worker, "tasker_worker_queues_left_alone").await == shown
+            metric(worker, "tasker_worker_queues_paused").await == shown
         })
         .await;
         // the pop under way when the queue was found to be paused
@@ -104,7 +104,7 @@ async fn several_paused_queues_stay_paused_until_each_is_resumed(db: PgPool) {
         let popped = metric(worker, "tasker_popped_hints_total").await;
         let watched = Instant::now();
         while watched.elapsed() < STEADY {
-            assert_eq!(metric(worker, "tasker_worker_queues_left_alone").await, shown);
+            assert_eq!(metric(worker, "tasker_worker_queues_paused").await, shown);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(metric(worker, "tasker_popped_hints_total").await, popped);

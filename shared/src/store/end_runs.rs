@@ -36,7 +36,7 @@ pub struct EndedRun {
     pub run: Run,
     /// What follows.
     pub verdict: Verdict,
-    /// How it ended, for the history: `failed`, `timeout`, `panicked`, `given_back`, ….
+    /// How it ended, for the history: `failed`, `timeout`, `panicked`, `released`, ….
     pub reason: &'static str,
     /// The error text, cut to its limit.
     pub error: Option<String>,

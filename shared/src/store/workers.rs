@@ -39,7 +39,7 @@ pub struct WorkerRecord {
     pub queues: Vec<String>,
     pub pool_size: i32,
     pub active: i32,
-    /// `alive`, `draining` or `dead`; an `alive` one whose heartbeat is overdue reads `silent`.
+    /// `alive`, `draining` or `dead`; an `alive` one whose heartbeat is overdue reads `unresponsive`.
     pub status: String,
     pub started_at: DateTime<Utc>,
     pub last_heartbeat: DateTime<Utc>,
@@ -152,7 +152,7 @@ pub async fn list(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<W
         WorkerRecord,
         r#"
         SELECT id, hostname, pid, version, queues, pool_size, active, started_at, last_heartbeat,
-               CASE WHEN status = 'alive' AND last_heartbeat <= now() - make_interval(secs => $1) THEN 'silent'
+               CASE WHEN status = 'alive' AND last_heartbeat <= now() - make_interval(secs => $1) THEN 'unresponsive'
                     ELSE status::text END AS "status!"
           FROM workers
          ORDER BY started_at DESC, id

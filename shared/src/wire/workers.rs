@@ -27,6 +27,6 @@ pub struct Worker {
     pub version: String,
     pub started_at: DateTime<Utc>,
     pub last_heartbeat: DateTime<Utc>,
-    /// `alive`, `silent` (its heartbeat is overdue), `draining` or `dead`.
+    /// `alive`, `unresponsive` (its heartbeat is overdue), `draining` or `dead`.
     pub status: String,
 }

@@ -167,7 +167,7 @@ impl Traffic {
         self.until(&[
             "tasks_running",
             "worker_pool_active",
-            "tasker_held_runs",
+            "tasker_in_flight_runs",
             "tasker_progress_reports_total",
         ])
         .await;
@@ -179,7 +179,7 @@ impl Traffic {
         self.until(&[
             "tasker_dead_letters",
             "tasker_failed_runs_total",
-            "tasker_cancellations_heard_total",
+            "tasker_cancellation_notices_total",
         ])
         .await;
     }
@@ -191,7 +191,7 @@ impl Traffic {
             .await;
         self.until(&[
             "tasker_queue_paused",
-            "tasker_worker_queues_left_alone",
+            "tasker_worker_queues_paused",
             "tasker_queue_depth",
             "tasks_pending",
             "tasker_queue_oldest_age_seconds",
@@ -237,9 +237,9 @@ impl Traffic {
             .submit(&json!({"task_name": "echo", "queue": "low_priority"}))
             .await;
         self.until(&[
-            "tasker_aged_heads",
-            "tasker_aged_pops_total",
-            "tasker_net_claims_total",
+            "tasker_queue_starved_tasks",
+            "tasker_priority_aging_hints_total",
+            "tasker_fallback_claims_total",
         ])
         .await;
     }
@@ -286,7 +286,7 @@ impl Traffic {
         self.until(&[
             "tasker_fenced_writes_total",
             "tasker_overdue_runs_total",
-            "tasker_unheld_runs_total",
+            "tasker_lost_claim_runs_total",
         ])
         .await;
         self.sql(
@@ -335,10 +335,10 @@ impl Traffic {
             .raw("RPUSH", &[&list, &TaskId::generate().to_string()]);
         let shown = [
             "tasker_submit_waiting",
-            "tasker_submit_room_bytes",
+            "tasker_submit_memory_bytes",
             "tasker_http_requests_in_progress",
             "tasker_claim_failures_total",
-            "tasker_gate_changes_total",
+            "tasker_availability_changes_total",
         ];
         self.until(&shown).await;
         lock.rollback().await.expect("its end");
@@ -393,18 +393,18 @@ impl Traffic {
         self.sql("UPDATE tasks SET updated_at = now() - interval '2 days' WHERE status = 'dead_letter'")
             .await;
         self.until(&[
-            "tasker_workers_forgotten_total",
+            "tasker_workers_removed_total",
             "tasker_dead_letters_expired_total",
-            "tasker_keys_deleted_total",
+            "tasker_idempotency_keys_deleted_total",
             "tasker_partitions_dropped_total",
-            "tasker_partitions_made_total",
+            "tasker_partitions_created_total",
         ])
         .await;
     }
 
     /// A worker that is declared dead gives its runs back, unless the leader takes them first.
     async fn given_back(&self) {
-        while !self.scraper.moved("tasker_given_back_runs_total") {
+        while !self.scraper.moved("tasker_released_runs_total") {
             let id = self.server.submit(&long_running(600.0)).await;
             self.server.wait_for(&id, "running", SOON).await;
             self.sql("UPDATE workers SET status = 'dead', died_at = now()")

@@ -65,7 +65,7 @@ async fn a_run_given_back_keeps_its_place_and_counts_nothing(db: PgPool) {
     let back = EndedRun {
         run,
         verdict: Verdict::GivenBack,
-        reason: "given_back",
+        reason: "released",
         error: None,
     };
     let ended = end_runs(&db, "w", &[back]).await.expect("an answer");
@@ -172,7 +172,7 @@ async fn every_ended_run_leaves_an_event_that_tells_how_and_when(db: PgPool) {
     let back = EndedRun {
         run: first,
         verdict: Verdict::GivenBack,
-        reason: "given_back",
+        reason: "released",
         error: None,
     };
     end_runs(&db, "w", &[back]).await.expect("an answer");
@@ -189,7 +189,7 @@ async fn every_ended_run_leaves_an_event_that_tells_how_and_when(db: PgPool) {
     );
     assert_eq!((given_back.run, given_back.attempt), (Some(1), None));
     assert_eq!(given_back.worker_id.as_deref(), Some("w"));
-    assert_eq!(given_back.reason.as_deref(), Some("given_back"));
+    assert_eq!(given_back.reason.as_deref(), Some("released"));
     assert_eq!(
         (given_back.enqueued_at, given_back.started_at),
         (running.enqueued_at, running.started_at)

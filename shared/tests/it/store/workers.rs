@@ -129,6 +129,6 @@ async fn workers_are_listed_newest_first_and_one_without_heartbeat_is_silent(db:
         .collect();
     assert_eq!(
         listed,
-        [("third", "alive"), ("second", "silent"), ("first", "alive")]
+        [("third", "alive"), ("second", "unresponsive"), ("first", "alive")]
     );
 }
