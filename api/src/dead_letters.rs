@@ -16,7 +16,7 @@ use crate::error::{ApiError, describe};
 use crate::state::AppState;
 
 /// Passes at once: enough that a long one holds up no other, few enough that submits keep most connections.
-pub const PASSES_AT_ONCE: usize = 2;
+pub const OPERATIONS_MAX: usize = 2;
 /// Rows of one statement: their locks are held for some ten milliseconds.
 const BATCH_ROWS: i64 = 500;
 /// How long a request waits for its turn.
@@ -58,11 +58,11 @@ pub async fn carry_out(
     filter: Filter,
     actor: &str,
 ) -> Result<Outcome, ApiError> {
-    let turn = tokio::time::timeout(TURN_TIMEOUT, state.dead_letter_passes.clone().acquire_owned()).await;
+    let turn = tokio::time::timeout(TURN_TIMEOUT, state.dead_letter_operations.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
         return Err(ApiError::Overloaded("Other requests are at the dead letters."));
     };
-    let pass = Pass {
+    let operation = BulkOperation {
         state: state.clone(),
         action,
         filter,
@@ -71,12 +71,12 @@ pub async fn carry_out(
     };
     let running = state.shutdown.tracker().spawn(async move {
         let _turn = turn;
-        pass.run().await
+        operation.run().await
     });
     running.await.unwrap_or(Err(ApiError::OutcomeUnknown))
 }
 
-struct Pass {
+struct BulkOperation {
     state: AppState,
     action: Action,
     filter: Filter,
@@ -84,7 +84,7 @@ struct Pass {
     done: usize,
 }
 
-impl Pass {
+impl BulkOperation {
     async fn run(mut self) -> Result<Outcome, ApiError> {
         let matched = dead_letters::matched(&self.state.db, &self.filter).await?;
         let mut position = Position {

@@ -10,25 +10,25 @@ use tasker_shared::task::TaskStatus;
 use tasker_shared::wire::HistoryEvent;
 
 /// Everything that happened, oldest first.
-pub fn tell(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
-    let mut story = Story::begin(record, events);
+pub fn timeline(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
+    let mut timeline = Timeline::begin(record, events);
     for event in events {
         if let (Some(started_at), Some(run)) = (event.started_at, event.run) {
-            story.claim(event.enqueued_at, started_at, run, event.worker_id.clone());
+            timeline.claim(event.enqueued_at, started_at, run, event.worker_id.clone());
         }
-        story.stored(event);
+        timeline.stored(event);
     }
-    story.last_run(record, events);
-    story.deferred(record);
-    story.end(record);
-    let mut told = story.told;
+    timeline.last_run(record, events);
+    timeline.deferred(record);
+    timeline.end(record);
+    let mut events = timeline.events;
     // stable, so that what happened at once stays in the order of cause and effect
-    told.sort_by_key(|event| event.at);
-    told
+    events.sort_by_key(|event| event.at);
+    events
 }
 
-struct Story {
-    told: Vec<HistoryEvent>,
+struct Timeline {
+    events: Vec<HistoryEvent>,
     state: TaskStatus,
 }
 
@@ -46,11 +46,11 @@ fn step(at: DateTime<Utc>, from: Option<TaskStatus>, to: TaskStatus) -> HistoryE
     }
 }
 
-impl Story {
+impl Timeline {
     fn begin(record: &TaskRecord, events: &[Event]) -> Self {
         let state = first_state(record, events);
         Self {
-            told: vec![step(record.created_at, None, state)],
+            events: vec![step(record.created_at, None, state)],
             state,
         }
     }
@@ -64,7 +64,7 @@ impl Story {
         worker_id: Option<String>,
     ) {
         self.due(enqueued_at);
-        self.told.push(HistoryEvent {
+        self.events.push(HistoryEvent {
             run: Some(run),
             worker_id,
             reason: Some("claimed".to_owned()),
@@ -80,7 +80,7 @@ impl Story {
             TaskStatus::Waiting | TaskStatus::Scheduled | TaskStatus::RetryScheduled
         );
         if let (true, Some(at)) = (waited, enqueued_at) {
-            self.told.push(HistoryEvent {
+            self.events.push(HistoryEvent {
                 reason: Some("due".to_owned()),
                 ..step(at, Some(self.state), TaskStatus::Pending)
             });
@@ -89,7 +89,7 @@ impl Story {
     }
 
     fn stored(&mut self, event: &Event) {
-        self.told.push(HistoryEvent {
+        self.events.push(HistoryEvent {
             at: event.at,
             from: event.from,
             to: event.to,
@@ -126,7 +126,7 @@ impl Story {
     /// A suspect that is deferred at present. Deferrals that are over are not recorded.
     fn deferred(&mut self, record: &TaskRecord) {
         if record.status == TaskStatus::Scheduled && self.state == TaskStatus::Pending {
-            self.told.push(HistoryEvent {
+            self.events.push(HistoryEvent {
                 reason: Some("deferred".to_owned()),
                 ..step(record.updated_at, Some(self.state), TaskStatus::Scheduled)
             });
@@ -138,7 +138,7 @@ impl Story {
         let Some(at) = record.completed_at.filter(|_| self.state != record.status) else {
             return;
         };
-        self.told.push(HistoryEvent {
+        self.events.push(HistoryEvent {
             run: Some(record.runs),
             attempt: Some(record.attempts),
             worker_id: record.worker_id.clone(),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     fn steps(record: &TaskRecord, events: &[Event]) -> String {
-        let steps: Vec<String> = tell(record, events)
+        let steps: Vec<String> = timeline(record, events)
             .iter()
             .map(|step| {
                 let from = step.from.map_or("-", TaskStatus::as_str);

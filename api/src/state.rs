@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::auth::keys::Keys;
-use crate::dead_letters::PASSES_AT_ONCE;
+use crate::dead_letters::OPERATIONS_MAX;
 use crate::http::body::BATCH_BYTES_MAX;
-use crate::orchestrator::Journal;
+use crate::orchestrator::DutyStatus;
 use crate::postgres::Postgres;
 use crate::queues::{DeclaredQueues, QueueTable};
 use crate::redis::Redis;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
-use crate::submit::budget::Budget;
+use crate::submit::budget::MemoryBudget;
 use crate::submit::push::Pusher;
 use crate::types::TypeCache;
 use crate::watcher::Watcher;
@@ -79,11 +79,11 @@ pub struct Parts {
     /// Places for requests in progress.
     pub requests: Semaphore,
     /// Room for the bodies of single submits.
-    pub single_room: Budget,
+    pub single_room: MemoryBudget,
     /// Room for the bodies of batches.
-    pub batch_room: Budget,
+    pub batch_room: MemoryBudget,
     /// Turns of those who work on many dead letters.
-    pub dead_letter_passes: Arc<Semaphore>,
+    pub dead_letter_operations: Arc<Semaphore>,
     /// The largest body, and the largest task of a batch.
     pub max_body_bytes: usize,
     /// How long an idempotency key holds at least.
@@ -97,7 +97,7 @@ pub struct Parts {
     /// Ends the flushers once nothing waits for them any more.
     pub end_of_submits: CancellationToken,
     /// What the maintenance duties of this server did.
-    pub journal: Arc<Journal>,
+    pub duty_status: Arc<DutyStatus>,
     /// When this server started.
     pub started: Instant,
 }
@@ -177,14 +177,14 @@ impl AppState {
             mode: config.mode,
             queues: queue_table.declared(),
             queue_table,
-            single_room: Budget::new(SINGLE_ROOM_BYTES.max(2 * config.max_body_bytes)),
-            batch_room: Budget::new(BATCH_ROOM_BYTES),
-            dead_letter_passes: Arc::new(Semaphore::new(PASSES_AT_ONCE)),
+            single_room: MemoryBudget::new(SINGLE_ROOM_BYTES.max(2 * config.max_body_bytes)),
+            batch_room: MemoryBudget::new(BATCH_ROOM_BYTES),
+            dead_letter_operations: Arc::new(Semaphore::new(OPERATIONS_MAX)),
             max_body_bytes: config.max_body_bytes,
             key_ttl,
             worker_timeout: config.worker_timeout,
             shutdown: shutdown.clone(),
-            journal: Arc::default(),
+            duty_status: Arc::default(),
             started: Instant::now(),
             end_of_submits,
             db,

@@ -12,7 +12,7 @@ use crate::auth::{Caller, Counted, SignedInBy};
 use crate::error::ApiError;
 use crate::http::encoding::{Decoder, Encoding, PIECE_BYTES};
 use crate::state::AppState;
-use crate::submit::budget::{Budget, Held};
+use crate::submit::budget::{MemoryBudget, Reservation};
 
 /// Longest body of a batch.
 pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -26,11 +26,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The body of a single submit, with the room that it takes.
 #[derive(Debug)]
-pub struct SingleBody(pub Bytes, pub Held);
+pub struct SingleBody(pub Bytes, pub Reservation);
 
 /// The body of a batch, with the room that it takes.
 #[derive(Debug)]
-pub struct BatchBody(pub Bytes, pub Held);
+pub struct BatchBody(pub Bytes, pub Reservation);
 
 impl FromRequest<AppState> for SingleBody {
     type Rejection = ApiError;
@@ -50,7 +50,11 @@ impl FromRequest<AppState> for BatchBody {
     }
 }
 
-async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Bytes, Held), ApiError> {
+async fn json_body(
+    request: Request,
+    room: &MemoryBudget,
+    limit: usize,
+) -> Result<(Bytes, Reservation), ApiError> {
     let headers = request.headers();
     if !is_json(headers) {
         return Err(ApiError::UnsupportedMediaType);
@@ -91,10 +95,10 @@ fn owner(caller: &Caller) -> Option<Counted> {
 
 async fn read(
     body: &mut Body,
-    room: &Budget,
+    room: &MemoryBudget,
     owner: Option<Counted>,
     limit: usize,
-) -> Result<(Bytes, Held), ApiError> {
+) -> Result<(Bytes, Reservation), ApiError> {
     let mut held = room.begin(owner)?;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -123,10 +127,10 @@ async fn read(
 async fn read_encoded(
     body: &mut Body,
     encoding: Encoding,
-    room: &Budget,
+    room: &MemoryBudget,
     owner: Option<Counted>,
     limit: usize,
-) -> Result<(Bytes, Held), ApiError> {
+) -> Result<(Bytes, Reservation), ApiError> {
     let mut decoder = Decoder::new(encoding, limit, room.begin(owner)?, room);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| broke_off())?;

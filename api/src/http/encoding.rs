@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 
 use crate::error::ApiError;
-use crate::submit::budget::{Budget, Held};
+use crate::submit::budget::{MemoryBudget, Reservation};
 
 /// The encodings that are decoded, as a header `Accept-Encoding` lists them.
 pub const ENCODINGS: &str = "gzip, deflate";
@@ -58,8 +58,8 @@ pub(super) enum Decoder<'a> {
 pub(super) struct Decoded<'a> {
     bytes: Vec<u8>,
     limit: usize,
-    held: Held,
-    room: &'a Budget,
+    held: Reservation,
+    room: &'a MemoryBudget,
     /// Why no more is taken.
     refusal: Option<ApiError>,
 }
@@ -86,7 +86,7 @@ impl Write for Decoded<'_> {
 
 impl<'a> Decoder<'a> {
     /// Starts to decode a body of up to `limit` decoded bytes.
-    pub(super) fn new(encoding: Encoding, limit: usize, held: Held, room: &'a Budget) -> Self {
+    pub(super) fn new(encoding: Encoding, limit: usize, held: Reservation, room: &'a MemoryBudget) -> Self {
         let decoded = Decoded {
             bytes: Vec::new(),
             limit,
@@ -110,7 +110,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Ends the body and returns what it holds.
-    pub(super) fn finish(mut self) -> Result<(Bytes, Held), ApiError> {
+    pub(super) fn finish(mut self) -> Result<(Bytes, Reservation), ApiError> {
         let result = match &mut self {
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Deflate(decoder) => decoder.try_finish(),

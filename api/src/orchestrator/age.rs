@@ -1,5 +1,6 @@
-//! Publishes how many heads of each list have waited longer than `PRIORITY_AGE_LIMIT`: so many may be taken as if they were one
-//! class higher. Only classes with one above them age.
+//! Priority aging: publishes to Redis how many tasks at the head of each list have waited longer than `PRIORITY_AGE_LIMIT`.
+//!
+//! Workers that serve both classes may take that number of tasks as if they were one class higher. The highest class does not age.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,58 +11,58 @@ use tasker_shared::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::asked;
-use super::journal::{Page, PassError};
+use super::bounded;
+use super::duty_status::{DutyError, DutyRecorder};
 use super::leader_gauges::LeaderGauges;
 
-/// Time between passes, for limits that are not much shorter themselves.
+/// Time between runs: half of the limit, within these bounds.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
-/// Passes that may fail until what was published is forgotten.
-const PASSES_KEPT: u32 = 3;
-/// Most heads of one list that are counted, which bounds what a pass costs.
+/// Number of runs that may fail before the published counts expire.
+const RUNS_KEPT: u32 = 3;
+/// Maximum number of starved tasks counted per list, which bounds the cost of a run.
 const HEADS_MAX: i64 = 10_000;
 
-/// Counts and publishes aged heads.
+/// The duty that counts starved tasks and publishes their numbers.
 #[derive(Debug)]
 pub struct Ager {
     db: PgPool,
     queue: Arc<Queue>,
     limit: Duration,
     interval: Duration,
-    /// Whether the last pass published something: while nothing is aged, Redis is not asked.
+    /// True if the last run published a count above zero. Without one there is no reason to write to Redis.
     published: bool,
     gauges: LeaderGauges,
 }
 
 impl Ager {
-    /// An ager that calls a task aged when it has waited longer than `limit`.
+    /// Creates the duty. A task is starved once it has waited longer than `limit`.
     pub fn new(db: PgPool, queue: Arc<Queue>, limit: Duration) -> Self {
         Self {
             db,
             queue,
             limit,
             interval: (limit / 2).clamp(*INTERVAL.start(), *INTERVAL.end()),
-            // an earlier leader may have
+            // an earlier leader may have published counts that this one has to take back
             published: true,
             gauges: LeaderGauges::default(),
         }
     }
 
-    /// Publishes until `stop`. What was published last is forgotten by itself.
-    pub async fn run(mut self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`. The last published counts expire in Redis.
+    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            page.pass(self.run_once()).await;
+            recorder.record(self.run_once()).await;
             stop.run_until_cancelled(sleep(self.interval)).await;
         }
     }
 
-    /// One pass; returns how many heads of each list are aged.
-    pub async fn run_once(&mut self) -> Result<Vec<(QueueName, u64)>, PassError> {
+    /// Runs once; returns the number of starved tasks of each list.
+    pub async fn run_once(&mut self) -> Result<Vec<(QueueName, u64)>, DutyError> {
         let ageing: Vec<QueueName> = QueueName::classes()
             .into_iter()
             .filter(|class| class.class_above().is_some())
             .collect();
-        let counted = asked(age::aged(&self.db, &ageing, self.limit.as_secs_f64(), HEADS_MAX)).await?;
+        let counted = bounded(age::aged(&self.db, &ageing, self.limit.as_secs_f64(), HEADS_MAX)).await?;
         let heads: Vec<(QueueName, u64)> = ageing
             .into_iter()
             .map(|name| {
@@ -71,9 +72,7 @@ impl Ager {
             .collect();
         let any = heads.iter().any(|(_, count)| *count > 0);
         if any || self.published {
-            self.queue
-                .publish_aged(&heads, self.interval * PASSES_KEPT)
-                .await?;
+            self.queue.publish_aged(&heads, self.interval * RUNS_KEPT).await?;
         }
         self.published = any;
         #[expect(clippy::cast_precision_loss, reason = "no more than HEADS_MAX")]

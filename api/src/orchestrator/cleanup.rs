@@ -1,4 +1,4 @@
-//! Cleans up what nobody needs any more: idempotency keys whose time is over, and workers that died a while ago.
+//! Deletes expired idempotency keys and the rows of workers that died more than an hour ago.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 
-/// Most keys of one statement.
+/// Maximum number of keys per statement.
 const BATCH: i64 = 1_000;
-/// How long a dead worker is still shown, so that an operator sees that it died.
+/// Time that a dead worker stays listed, so that an operator sees that it died.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
 
-/// Cleans up.
+/// The duty that deletes expired keys and old workers.
 #[derive(Debug)]
 pub struct Cleaner {
     db: PgPool,
@@ -23,17 +23,17 @@ pub struct Cleaner {
     key_ttl: Duration,
 }
 
-/// What a pass did.
+/// The result of a run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Cleaned {
     /// Keys deleted.
     pub keys: i64,
-    /// Workers forgotten.
+    /// Worker rows deleted.
     pub workers: u64,
 }
 
 impl Cleaner {
-    /// A cleaner that works each `interval`; keys of tasks that are not over are prolonged by `key_ttl`.
+    /// Creates the duty, which runs every `interval`. Expired keys of unfinished tasks are extended by `key_ttl`.
     pub fn new(db: PgPool, interval: Duration, key_ttl: Duration) -> Self {
         Self {
             db,
@@ -42,30 +42,36 @@ impl Cleaner {
         }
     }
 
-    /// Cleans until `stop`.
-    pub async fn run(self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`.
+    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Some(done) = page.pass(self.run_once()).await
+            if let Some(done) = recorder.record(self.run_once()).await
                 && done != Cleaned::default()
             {
-                info!(keys = done.keys, workers = done.workers, "cleaner: cleaned up");
+                info!(
+                    keys = done.keys,
+                    workers = done.workers,
+                    "deleted expired idempotency keys and dead workers"
+                );
             }
             stop.run_until_cancelled(sleep(self.interval)).await;
         }
     }
 
-    /// One pass over everything that can go.
+    /// Runs once: deletes everything that has expired, in batches.
     pub async fn run_once(&self) -> store::Result<Cleaned> {
         let mut done = Cleaned::default();
         loop {
-            let tidied = asked(keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH)).await?;
+            let tidied = bounded(keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH)).await?;
             done.keys += tidied.deleted;
-            metrics::counter!("tasker_idempotency_keys_deleted_total").increment(tidied.deleted.unsigned_abs());
+            metrics::counter!("tasker_idempotency_keys_deleted_total")
+                .increment(tidied.deleted.unsigned_abs());
+            // both outcomes take the key out of the expired ones, so the loop ends; a batch below the limit was the last
             if tidied.deleted + tidied.prolonged < BATCH {
                 break;
             }
         }
-        done.workers = asked(recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64())).await?;
+        done.workers = bounded(recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64())).await?;
         metrics::counter!("tasker_workers_removed_total").increment(done.workers);
         Ok(done)
     }

@@ -1,5 +1,6 @@
-//! Deletes dead letters that nobody has acted on for as long as they are kept, with the idempotency keys that they hold. An event
-//! of each stays, for as long as the history is kept.
+//! Deletes dead letters older than `DEAD_LETTER_RETENTION_DAYS`, together with their idempotency keys.
+//!
+//! An event for each deleted task stays in the history for `RETENTION_DAYS`.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,17 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 
-/// Most dead letters of one statement, which locks them and their keys.
+/// Maximum number of dead letters that one statement deletes. It locks them and their keys.
 const BATCH: i64 = 1_000;
-/// Most dead letters that one statement looks at.
+/// Maximum number of dead letters that one statement examines.
 const LOOKED_AT: i64 = 10_000;
-/// Who did it, for the history.
+/// The actor recorded in the history.
 const ACTOR: &str = "retention";
 
-/// Deletes old dead letters.
+/// The duty that deletes expired dead letters.
 #[derive(Debug)]
 pub struct DeadLetterExpirer {
     db: PgPool,
@@ -29,37 +30,39 @@ pub struct DeadLetterExpirer {
 }
 
 impl DeadLetterExpirer {
-    /// Keeps dead letters for `days` days; looks each `interval`.
+    /// Creates the duty: dead letters are kept for `days` days, and it runs every `interval`.
     pub fn new(db: PgPool, days: u32, interval: Duration) -> Self {
         Self { db, days, interval }
     }
 
-    /// Deletes until `stop`, which may cut a pass off.
-    pub async fn run(self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`, which may interrupt a run.
+    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pass = async {
-                if let Some(expired @ 1..) = page.pass(self.run_once()).await {
-                    info!(dead_letters.expired = expired, "retention: deleted dead letters");
+            let run = async {
+                if let Some(expired @ 1..) = recorder.record(self.run_once()).await {
+                    info!(dead_letters.expired = expired, "deleted expired dead letters");
                 }
                 sleep(self.interval).await;
             };
-            stop.run_until_cancelled(pass).await;
+            stop.run_until_cancelled(run).await;
         }
     }
 
-    /// Deletes all dead letters that died at least so many days ago; returns how many. After each full batch it rests for as
-    /// long as that took, so that a great many of them leave at least half of Postgres to others.
+    /// Deletes all expired dead letters; returns their number.
+    ///
+    /// After each full batch it sleeps for as long as the batch took, so it uses at most half of one connection's time.
     pub async fn run_once(&self) -> store::Result<u64> {
-        let as_of = asked(retention::days_ago(&self.db, self.days)).await?;
+        let as_of = bounded(retention::days_ago(&self.db, self.days)).await?;
         let all = Filter::default();
         let mut expired = 0;
         let mut above = TaskId::MIN;
         loop {
-            let mut stretch = asked(retention::dead_letters(&self.db, above, as_of, LOOKED_AT)).await?;
+            let mut stretch = bounded(retention::dead_letters(&self.db, above, as_of, LOOKED_AT)).await?;
             above = stretch.position.up_to;
+            // a stretch has a fixed upper id, so each statement reads a bounded range of the index however few rows match
             loop {
                 let began = Instant::now();
-                let taken = asked(purge_batch(&self.db, &all, stretch.position, BATCH, ACTOR)).await?;
+                let taken = bounded(purge_batch(&self.db, &all, stretch.position, BATCH, ACTOR)).await?;
                 expired += taken.len() as u64;
                 metrics::counter!("tasker_dead_letters_expired_total").increment(taken.len() as u64);
                 match taken.last() {

@@ -1,4 +1,4 @@
-//! Makes the lists of a queue from the table, while submits and claims go on.
+//! Builds the Redis lists of a queue from the table while submits and claims continue.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -9,36 +9,36 @@ use tasker_shared::store::PgPool;
 use tasker_shared::store::rebuild::{Pending, Place, now, pending_after};
 use tasker_shared::task::{Hint, QueueName, TaskId};
 
-use super::asked;
-use super::journal::PassError;
+use super::bounded;
+use super::duty_status::DutyError;
 
-/// Ids read and pushed at once.
+/// Maximum number of rows per read and of ids per push.
 const PAGE: i64 = 5_000;
-/// How much later than the time that they bear rows may appear in the table.
+/// Maximum delay between the `enqueued_at` of a row and the commit that makes it visible.
 const DISORDER: TimeDelta = TimeDelta::seconds(2);
-/// How long a hint may be on its way after its row was written.
-const ON_THEIR_WAY: Duration = Duration::from_secs(1);
-/// Hints that workers may pop from a new list in that time.
-const POPPED_MEANWHILE: usize = 50_000;
+/// Maximum time between the commit of a row and the push of its hint.
+const PUSH_DELAY_MAX: Duration = Duration::from_secs(1);
+/// Number of hints that workers may pop from a new list within [`PUSH_DELAY_MAX`].
+const POPPED_MAX: usize = 50_000;
 
-/// A queue whose lists are made from the table.
+/// A queue whose lists are built from the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filling<'a> {
     pub(super) db: &'a PgPool,
     pub(super) redis: &'a Queue,
     pub(super) queue: &'a QueueName,
-    /// Distinguishes the unfinished lists from those of others.
+    /// A name that keeps the unfinished lists of this process apart from those of others.
     pub(super) maker: &'a str,
-    /// The task types that live workers register; the hints of others are parked. `None` without a live worker: nothing is.
+    /// The task types that live workers register; the hints of other types are parked. `None` without a live worker: no hint is.
     pub(super) registered: Option<&'a BTreeSet<String>>,
 }
 
 impl Filling<'_> {
-    /// Makes a new main list and puts it in the place of the one in use; returns the number of its ids.
+    /// Builds a new main list and replaces the one in use with it; returns the number of its ids.
     ///
-    /// What was pushed to the old list meanwhile is lost with it. So the rows that became pending meanwhile are read once more,
-    /// and those pushed whose hints are not on the new list already.
-    pub(super) async fn main_list(&self) -> Result<usize, PassError> {
+    /// Hints that were pushed to the old list meanwhile are lost with it. So the rows that became pending meanwhile are read
+    /// again, and those whose hints are not on the new list are pushed.
+    pub(super) async fn main_list(&self) -> Result<usize, DutyError> {
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, false).await?;
         if read.rows == 0 {
@@ -50,12 +50,12 @@ impl Filling<'_> {
         Ok(rows + self.catch_up(read, &[(List::Main(self.queue), tail)]).await?)
     }
 
-    /// Makes new type lists and has them popped instead of the main list; returns the number of their ids, some of which may no
-    /// longer wait. `None` if the queue was made plain meanwhile: nothing was changed.
+    /// Builds new type lists and switches pops from the main list to them; returns the number of their ids, some of which may
+    /// be stale. `None` if the queue became plain meanwhile; the lists are unchanged then.
     ///
-    /// Pushes go to both kinds of lists from the beginning, so a row that the table did not show yet is on a type list already,
-    /// and is kept.
-    pub(super) async fn type_lists(&self) -> Result<Option<usize>, PassError> {
+    /// Pushes go to both kinds of lists from the start, so a row that was not visible yet has its hint on a type list already,
+    /// and that list is kept.
+    pub(super) async fn type_lists(&self) -> Result<Option<usize>, DutyError> {
         self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, true).await?;
@@ -79,11 +79,11 @@ impl Filling<'_> {
         Ok(Some(rows))
     }
 
-    /// Streams the ids of the pending rows to new lists: one main list, or one for each type.
-    async fn stream(&self, rebuild: &mut Rebuild<'_>, by_type: bool) -> Result<Read, PassError> {
+    /// Copies the ids of the pending rows to new lists: one main list, or one for each type.
+    async fn stream(&self, rebuild: &mut Rebuild<'_>, by_type: bool) -> Result<Read, DutyError> {
         let mut read = Read::default();
         loop {
-            let page = asked(pending_after(self.db, self.queue, read.last, None, PAGE)).await?;
+            let page = bounded(pending_after(self.db, self.queue, read.last, None, PAGE)).await?;
             let mut lists: BTreeMap<Option<&str>, (List<'_>, Vec<TaskId>)> = BTreeMap::new();
             for row in &page {
                 let list = if self.is_parked(&row.task_name) {
@@ -114,19 +114,22 @@ impl Filling<'_> {
         self.registered.is_some_and(|types| !types.contains(task_name))
     }
 
-    /// Pushes hints for what became pending while the lists were made; returns their number. `tails` are the new lists and the
-    /// places from which on they are read.
-    async fn catch_up(&self, read: Read, tails: &[(List<'_>, usize)]) -> Result<usize, PassError> {
-        let until = asked(now(self.db)).await?;
-        tokio::time::sleep(ON_THEIR_WAY).await;
+    /// Pushes hints for the tasks that became pending while the lists were built; returns their number. `tails` are the new
+    /// lists, each with the index from which it is read.
+    async fn catch_up(&self, read: Read, tails: &[(List<'_>, usize)]) -> Result<usize, DutyError> {
+        // the order matters: rows up to `until` are this function's, and after the sleep their own pushes have arrived, so an id
+        // that is missing on the new lists was pushed to the old ones
+        let until = bounded(now(self.db)).await?;
+        tokio::time::sleep(PUSH_DELAY_MAX).await;
         let mut kept = HashSet::new();
         for (list, first) in tails {
             kept.extend(self.redis.ids_from(*list, *first).await?);
         }
+        // commits become visible out of order, so rows a little older than the last one read may be new
         let mut place = read.last.map(|(time, _)| (time - DISORDER, TaskId::MIN));
         let mut pushed = 0;
         loop {
-            let page = asked(pending_after(self.db, self.queue, place, Some(until), PAGE)).await?;
+            let page = bounded(pending_after(self.db, self.queue, place, Some(until), PAGE)).await?;
             let missed: Vec<Hint> = page
                 .iter()
                 .filter(|row| !read.recent.contains(&row.id) && !kept.contains(&row.id))
@@ -146,13 +149,13 @@ fn is_last(page: &[Pending]) -> bool {
     i64::try_from(page.len()) != Ok(PAGE)
 }
 
-/// How far the table was read.
+/// The progress of reading the table.
 #[derive(Debug, Default)]
 struct Read {
     rows: usize,
     by_type: BTreeMap<String, usize>,
     last: Option<Place>,
-    /// The rows of the last moments before that place: among them others may appear still.
+    /// The rows read within [`DISORDER`] before the last one. Further rows may still become visible among them.
     recent: HashSet<TaskId>,
 }
 

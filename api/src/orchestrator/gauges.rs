@@ -1,4 +1,4 @@
-//! Gauges of the whole system, read by the leader: a scrape reads nothing.
+//! Gauges of the whole system, measured by the leader every few seconds, so that a scrape queries neither Postgres nor Redis.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,38 +12,38 @@ use tasker_shared::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 use super::leader_gauges::LeaderGauges;
 use super::router::Fleet;
 use crate::queues::DeclaredQueues;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Counting a large backlog by type takes long, so it rests for so many times as long: a twentieth of a processor at most.
+/// Pause after counting pending tasks by type, as a multiple of the time that the count took: at most 5 % of one processor.
 const PENDING_REST: u32 = 20;
 /// The maximum number of pairs of a queue and a type whose pending tasks are shown.
 const PAIRS_MAX: usize = 1_000;
-/// Time between looks at the partitions, which change once a day.
+/// Time between checks of the partitions, which change once a day.
 const PARTITIONS_INTERVAL: Duration = Duration::from_mins(5);
 
-/// Keeps the gauges.
+/// The duty that measures the gauges.
 #[derive(Debug)]
 pub struct GaugeKeeper {
     db: PgPool,
-    /// Redis, where there is one.
+    /// Redis; `None` in `PollingOnly`.
     queue: Option<Arc<Queue>>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
     gauges: LeaderGauges,
-    /// When pending tasks may be counted again.
+    /// The earliest time of the next count of pending tasks.
     count_at: Option<Instant>,
-    /// When partitions were looked at last.
+    /// The time of the last check of the partitions.
     partitions_at: Option<Instant>,
 }
 
 impl GaugeKeeper {
-    /// A keeper over the lists of `queues` and the table. A worker silent for `worker_timeout` does not count as live.
+    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as live.
     pub fn new(
         db: PgPool,
         queue: Option<Arc<Queue>>,
@@ -61,26 +61,26 @@ impl GaugeKeeper {
         }
     }
 
-    /// Reads and shows until `stop`. After a failure what was read last stays: a leader that cannot reach Postgres does not
-    /// lead for long.
-    pub async fn run(mut self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`. After a failure the gauges keep their last values: a leader that cannot reach Postgres loses its
+    /// lease soon, and then sets them to 0.
+    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            page.pass(self.run_once(Instant::now())).await;
+            recorder.record(self.run_once(Instant::now())).await;
             stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 
-    /// Reads and shows once, at the time `now`.
+    /// Runs once at the time `now`; returns what it read.
     pub async fn run_once(&mut self, now: Instant) -> store::Result<Reading> {
         self.show_depths().await;
-        let reading = asked(read(&self.db, self.worker_timeout.as_secs_f64())).await?;
+        let reading = bounded(read(&self.db, self.worker_timeout.as_secs_f64())).await?;
         self.show(&reading);
         self.show_pending(&reading, now).await?;
         self.show_partitions(now).await?;
         Ok(reading)
     }
 
-    /// The lengths of the lists; while Redis is away they are not known.
+    /// Sets the lengths of the lists; `NaN` while Redis is unavailable.
     async fn show_depths(&mut self) {
         let Some(queue) = &self.queue else { return };
         let queues = self.queues.snapshot();
@@ -149,21 +149,21 @@ impl GaugeKeeper {
         }
     }
 
-    /// Shows pending tasks by type, and by queue and type, less often the longer that takes.
+    /// Sets the gauges of pending tasks by type, and by queue and type. The longer the count takes, the less often it runs.
     async fn show_pending(&mut self, reading: &Reading, now: Instant) -> store::Result<()> {
         if self.count_at.is_some_and(|at| now < at) {
             return Ok(());
         }
         let began = Instant::now();
         let pending = if reading.something_is_pending() {
-            asked(pending_types(&self.db)).await?
+            bounded(pending_types(&self.db)).await?
         } else {
             Vec::new()
         };
         self.count_at = Some(now + began.elapsed() * PENDING_REST);
         self.show_pending_types(&pending);
         if self.queue.is_none() {
-            let live = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+            let live = bounded(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
             let unroutable = unroutable(&pending, &live);
             self.gauges
                 .set_all("tasker_queue_unroutable", "queue", unroutable);
@@ -191,7 +191,7 @@ impl GaugeKeeper {
         if seen.is_some_and(|at| now.duration_since(at) < PARTITIONS_INTERVAL) {
             return Ok(());
         }
-        let days = asked(partitions::days_ahead(&self.db)).await?;
+        let days = bounded(partitions::days_ahead(&self.db)).await?;
         self.partitions_at = Some(now);
         #[expect(clippy::cast_precision_loss, reason = "two weeks")]
         self.gauges.set("tasker_partition_days_ahead", days as f64);
@@ -199,8 +199,8 @@ impl GaugeKeeper {
     }
 }
 
-/// Returns the number of pending tasks of each queue whose type no live worker of the queue registers, where hints are not parked
-/// because Redis is not used.
+/// Returns the number of pending tasks of each queue whose type no live worker of the queue registers. For `PollingOnly`, where
+/// there are no parked hints to count.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn unroutable<'a>(pending: &'a [PendingType], live: &[Group]) -> BTreeMap<&'a str, f64> {
     let mut counts = BTreeMap::new();

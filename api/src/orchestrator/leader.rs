@@ -1,9 +1,9 @@
-//! Leadership: one server at a time carries out the duties that are too dear to be done by all.
+//! Leader election: one server at a time runs the duties that are too expensive to run on every server.
 //!
-//! The lease is a row with a term, taken and prolonged by compare-and-swap, on Postgres's clock alone. A leader that is killed
-//! is followed within `LEADER_TERM`, one that stops gives its lease up. A leader that cannot prolong its lease stops its duties
-//! before the lease runs out by its own reckoning, which began before Postgres's. Should two lead for a moment all the same,
-//! work is wasted and nothing is corrupted: every duty is a conditional statement.
+//! The lease is a row with a term, taken and renewed by compare-and-swap, on Postgres's clock alone. A killed leader is replaced
+//! within `LEADER_TERM`; a leader that stops releases its lease. A leader that cannot renew its lease stops its duties before
+//! the lease expires by its own clock, whose measurement began before Postgres's. If two servers lead for a moment all the same,
+//! they repeat work but corrupt no state: every duty consists of conditional statements.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,66 +14,67 @@ use tasker_shared::telemetry::hostname;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::asked;
-use super::journal::Journal;
+use super::bounded;
+use super::duty_status::DutyStatus;
 use crate::error::describe;
 
-/// How long others wait before they try to take the lease again.
+/// Time between two attempts to take the lease.
 const CAMPAIGN_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the lease is prolonged within its term, so that two failures in a row cost nothing.
+/// Number of renewals within a term. With four, two failures in a row do not lose the lease.
 const RENEWALS_PER_TERM: u32 = 4;
 
-/// A server that leads, or waits to.
+/// The candidacy of a server: it leads, or waits to.
 #[derive(Debug)]
 pub struct Leadership {
     db: PgPool,
     holder: String,
     term: Duration,
-    journal: Arc<Journal>,
-    /// Whether the lease is taken at start whoever holds it.
+    status: Arc<DutyStatus>,
+    /// True if the first attempt takes the lease even from another holder.
     seizes: bool,
 }
 
 impl Leadership {
-    /// A candidate named `holder`, whose leases last `term`.
+    /// Creates a candidate named `holder`, whose leases last `term`.
     pub fn new(db: PgPool, holder: String, term: Duration) -> Self {
         Self {
             db,
             holder,
             term,
-            journal: Arc::default(),
+            status: Arc::default(),
             seizes: false,
         }
     }
 
-    /// The same for a server that is the only one: whoever holds the lease when it starts was itself, killed. Should there be
-    /// another all the same, that one stops its duties when it next prolongs, and campaigns.
+    /// Declares this server the only one, so that it takes the lease at start: another holder can only be its killed predecessor.
+    /// If there is another server all the same, that one stops its duties at its next renewal and campaigns.
     #[must_use]
     pub fn alone(self) -> Self {
         Self { seizes: true, ..self }
     }
 
-    /// The same, and it notes in `journal` whether it leads.
+    /// Records in `status` whether this server leads.
     #[must_use]
-    pub fn told_to(self, journal: Arc<Journal>) -> Self {
-        Self { journal, ..self }
+    pub fn reporting_to(self, status: Arc<DutyStatus>) -> Self {
+        Self { status, ..self }
     }
 
-    /// Campaigns and leads until `stop`. While it leads, `duties` run; their token is cancelled when it no longer does.
+    /// Campaigns and leads until `stop`. While this server leads, `duties` run; their token is cancelled when it loses the lease.
     pub async fn run<F>(mut self, duties: impl Fn(CancellationToken) -> F, stop: CancellationToken)
     where
         F: Future<Output = ()>,
     {
         show(None);
         while !stop.is_cancelled() {
+            // taken before the statement is sent, so this server's clock for the lease never runs behind that of Postgres
             let began = Instant::now();
-            match asked(self.campaign()).await {
+            match bounded(self.campaign()).await {
                 Ok(Some(term)) => {
                     self.seizes = false;
                     self.lead(term, began, &duties, &stop).await;
                 }
                 Ok(None) => {}
-                Err(error) => warn!(cause = describe(&error), "leader: cannot campaign"),
+                Err(error) => warn!(cause = describe(&error), "leader: could not ask for the lease"),
             }
             tokio::select! {
                 biased;
@@ -83,7 +84,7 @@ impl Leadership {
         }
     }
 
-    /// Asks for the lease.
+    /// Asks for the lease; returns its term, `None` if another server holds it.
     async fn campaign(&self) -> store::Result<Option<i64>> {
         let seconds = self.term.as_secs_f64();
         if self.seizes {
@@ -102,28 +103,29 @@ impl Leadership {
     ) where
         F: Future<Output = ()>,
     {
-        info!(term, "leader: this server leads");
+        info!(term, "leader: gained leadership");
         show(Some(term));
         metrics::counter!("tasker_leader_changes_total").increment(1);
-        self.journal.leads(true);
+        self.status.leads(true);
         let over = stop.child_token();
         let keep = async {
             self.keep(term, since, stop).await;
             over.cancel();
         };
         tokio::join!(keep, duties(over.clone()));
-        self.journal.leads(false);
+        self.status.leads(false);
         show(None);
-        info!(term, "leader: this server leads no more");
-        if let Err(error) = asked(leader::resign(&self.db, &self.holder, term)).await {
+        // after the duties have ended, so that the next leader does not overlap with them
+        info!(term, "leader: lost leadership");
+        if let Err(error) = bounded(leader::resign(&self.db, &self.holder, term)).await {
             warn!(
                 cause = describe(&error),
-                "leader: the lease was not given up and has to run out"
+                "leader: could not release the lease; it expires at the end of its term"
             );
         }
     }
 
-    /// Prolongs the lease until `stop`, or until it is lost.
+    /// Renews the lease until `stop`, or until it is lost.
     async fn keep(&self, term: i64, since: Instant, stop: &CancellationToken) {
         let mut held_until = since + self.term;
         let pause = self.term / RENEWALS_PER_TERM;
@@ -141,17 +143,18 @@ impl Leadership {
             .await;
             match renewed {
                 Ok(true) => held_until = began + self.term,
-                Ok(false) => return warn!(term, "leader: the lease is lost"),
-                Err(error) => warn!(cause = describe(&error), "leader: the lease was not prolonged"),
+                Ok(false) => return warn!(term, "leader: lost the lease to another server"),
+                Err(error) => warn!(cause = describe(&error), "leader: could not renew the lease"),
             }
+            // the next renewal would come too late: stop the duties while the lease is still held
             if Instant::now() + pause >= held_until {
-                return warn!(term, "leader: the lease could not be prolonged in time");
+                return warn!(term, "leader: could not renew the lease in time");
             }
         }
     }
 }
 
-/// Shows whether this server leads, and by which term.
+/// Sets the gauges of leadership; `term` is `None` while this server does not lead.
 fn show(term: Option<i64>) {
     let leads = f64::from(u8::from(term.is_some()));
     metrics::gauge!("leader_status", "instance" => hostname()).set(leads);

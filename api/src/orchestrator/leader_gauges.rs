@@ -1,11 +1,11 @@
-//! Gauges that the leader alone shows. Each duty holds its own; when the duty ends they show 0, so that adding up or taking the
-//! largest over all servers gives what the leader says, and a server that leads no more says nothing about the system.
+//! Gauges that only the leader sets. Each duty owns its gauges and sets them to 0 when it ends, so the sum or the maximum over
+//! all servers is the leader's value.
 
 use std::collections::BTreeMap;
 
 use metrics::{Gauge, Label, gauge};
 
-/// A name, and the values of its labels.
+/// The name of a metric and the values of its labels.
 type Key = (&'static str, Vec<String>);
 
 /// The gauges of one duty.
@@ -15,13 +15,13 @@ pub(crate) struct LeaderGauges {
 }
 
 impl LeaderGauges {
-    /// Shows `value` under a name without labels.
+    /// Sets a gauge without labels.
     pub(crate) fn set(&mut self, name: &'static str, value: f64) {
         let handle = self.shown.entry((name, Vec::new()));
         handle.or_insert_with(|| gauge!(name)).set(value);
     }
 
-    /// Shows `values` by the values of `label`. What was shown under this name before and is not among them shows 0.
+    /// Sets a gauge for each value of `label`. Gauges of this name that were set before and are not in `values` become 0.
     pub(crate) fn set_all<'a>(
         &mut self,
         name: &'static str,
@@ -32,7 +32,7 @@ impl LeaderGauges {
         self.set_all_by(name, [label], values);
     }
 
-    /// Shows `values` by the values of several labels, otherwise like [`Self::set_all`].
+    /// Sets a gauge for each combination of several labels, otherwise like [`Self::set_all`].
     pub(crate) fn set_all_by<'a, const N: usize>(
         &mut self,
         name: &'static str,

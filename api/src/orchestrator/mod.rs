@@ -1,12 +1,16 @@
-//! The maintenance duties. Each is `run` around `run_once`, and harmless in pairs. What is cheap, and late when it is not done
-//! at once, every server does; the rest is the leader's.
+//! The maintenance duties: background jobs of the server, each a loop `run` around `run_once`.
+//!
+//! Every duty is safe to run on two servers at once. Every server promotes due tasks and creates partitions: both are cheap and
+//! must not wait for an election. All other duties run on the leader only.
 
 mod age;
 mod cleanup;
+mod duty_status;
 mod expiry;
+mod failure_detector;
 mod fill;
+mod fleet_observer;
 mod gauges;
-mod journal;
 mod leader;
 mod leader_gauges;
 mod partitions;
@@ -14,12 +18,10 @@ mod promote;
 mod rebuild;
 mod recover;
 mod retention;
-mod roster;
 mod router;
 mod sampler;
 mod sweep;
 mod totals;
-mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use age::Ager;
 pub use cleanup::{Cleaned, Cleaner};
+pub use duty_status::{DutyError, DutyRecorder, DutyRuns, DutyStatus};
 pub use expiry::DeadLetterExpirer;
 pub use gauges::GaugeKeeper;
-pub use journal::{Journal, Page, PassError, Passes};
 pub use leader::Leadership;
 pub use partitions::PartitionKeeper;
 pub use promote::Promoter;
@@ -48,31 +50,31 @@ pub use totals::TotalsFolder;
 
 use crate::state::AppState;
 
-/// The longest time that a statement of a duty may take. A link that vanished without a word would hold it up for ever.
+/// Maximum duration of a statement of a duty. A connection that broke without a close would block it for ever.
 const STATEMENT_MAX: Duration = Duration::from_secs(10);
 
-/// Asks Postgres for something on behalf of a duty; without an answer in time that is an error, and the next pass asks again.
-async fn asked<T>(statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
+/// Runs a statement of a duty with [`STATEMENT_MAX`] as its timeout. On a timeout the run fails, and the next run tries again.
+async fn bounded<T>(statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
     store::bounded(STATEMENT_MAX, statement).await
 }
 
-/// Starts every duty as a task of the process.
+/// Starts all duties as background tasks.
 pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let stop = shutdown.soft();
     let promoter = Promoter::new(state.db.clone(), Arc::clone(&state.pusher));
     shutdown.spawn_named(
         "promoter",
-        promoter.run(state.journal.page("promoter"), stop.clone()),
+        promoter.run(state.duty_status.recorder("promoter"), stop.clone()),
     );
     let keeper = PartitionKeeper::new(state.db.clone());
     shutdown.spawn_named(
         "partition keeper",
-        keeper.run(state.journal.page("partition_keeper"), stop.clone()),
+        keeper.run(state.duty_status.recorder("partition_keeper"), stop.clone()),
     );
 
     let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
-    let mut leadership =
-        Leadership::new(state.db.clone(), holder, config.leader_term).told_to(Arc::clone(&state.journal));
+    let mut leadership = Leadership::new(state.db.clone(), holder, config.leader_term)
+        .reporting_to(Arc::clone(&state.duty_status));
     if !config.distributed {
         leadership = leadership.alone();
     }
@@ -110,28 +112,28 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
         let dropper = retention_days.map(|days| PartitionDropper::new(state.db.clone(), days));
         let expirer =
             dead_letter_days.map(|days| DeadLetterExpirer::new(state.db.clone(), days, cleanup_interval));
-        let journal = Arc::clone(&state.journal);
+        let status = Arc::clone(&state.duty_status);
         async move {
-            let page = |duty| journal.leader_page(duty);
+            let recorder = |duty| status.leader_recorder(duty);
             let rebuilt = async {
                 if uses_redis {
                     tokio::join!(
-                        rebuilder.run(page("rebuilder"), over.clone()),
-                        router.run(page("router"), over.clone()),
+                        rebuilder.run(recorder("rebuilder"), over.clone()),
+                        router.run(recorder("router"), over.clone()),
                     );
                 }
             };
             tokio::join!(
-                recoverer.run(page("recoverer"), over.clone()),
-                cleaner.run(page("cleaner"), over.clone()),
+                recoverer.run(recorder("recoverer"), over.clone()),
+                cleaner.run(recorder("cleaner"), over.clone()),
                 rebuilt,
-                OptionFuture::from(ager.map(|ager| ager.run(page("ager"), over.clone()))),
-                gauges.run(page("gauges"), over.clone()),
-                sampler.run(page("sampler"), over.clone()),
-                folder.run(page("totals"), over.clone()),
-                OptionFuture::from(dropper.map(|dropper| dropper.run(page("retention"), over.clone()))),
+                OptionFuture::from(ager.map(|ager| ager.run(recorder("ager"), over.clone()))),
+                gauges.run(recorder("gauges"), over.clone()),
+                sampler.run(recorder("sampler"), over.clone()),
+                folder.run(recorder("totals"), over.clone()),
+                OptionFuture::from(dropper.map(|dropper| dropper.run(recorder("retention"), over.clone()))),
                 OptionFuture::from(
-                    expirer.map(|expirer| expirer.run(page("dead_letter_expirer"), over.clone()))
+                    expirer.map(|expirer| expirer.run(recorder("dead_letter_expirer"), over.clone()))
                 ),
             );
         }

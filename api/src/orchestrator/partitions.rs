@@ -1,4 +1,4 @@
-//! Keeps partitions ahead of the calendar.
+//! Creates the daily partitions of the coming two weeks.
 
 use std::time::Duration;
 
@@ -7,42 +7,43 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 
-/// A day is made two weeks before it begins, so an hour more or less does not matter.
+/// Time between runs. Partitions are created two weeks ahead, so a delay of an hour does no harm.
 const INTERVAL: Duration = Duration::from_hours(1);
-/// After a lock that could not be had, or an outage.
+/// Time until the next run after a lock timeout or an outage.
 const INTERVAL_AFTER_FAILURE: Duration = Duration::from_mins(1);
 
-/// Makes partitions.
+/// The duty that creates partitions.
 #[derive(Debug)]
 pub struct PartitionKeeper {
     db: PgPool,
 }
 
 impl PartitionKeeper {
-    /// A keeper over `db`.
+    /// Creates the duty.
     pub fn new(db: PgPool) -> Self {
         Self { db }
     }
 
-    /// Makes what is missing, until `stop`.
-    pub async fn run(self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`.
+    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let made = page.pass(self.run_once()).await;
+            let made = recorder.record(self.run_once()).await;
             if let Some(made @ 1..) = made {
-                info!(partitions.made = made, "partition keeper: made partitions");
+                info!(partitions.created = made, "created partitions");
             }
             let pause = made.map_or(INTERVAL_AFTER_FAILURE, |_| INTERVAL);
             stop.run_until_cancelled(sleep(pause)).await;
         }
     }
 
-    /// Makes what is missing; answers how many that were.
+    /// Creates the missing partitions; returns their number.
     pub async fn run_once(&self) -> store::Result<i32> {
-        let made = asked(partitions::ensure(&self.db)).await?;
-        metrics::counter!("tasker_partitions_created_total").increment(u64::try_from(made).unwrap_or_default());
+        let made = bounded(partitions::ensure(&self.db)).await?;
+        metrics::counter!("tasker_partitions_created_total")
+            .increment(u64::try_from(made).unwrap_or_default());
         Ok(made)
     }
 }

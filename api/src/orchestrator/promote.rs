@@ -1,4 +1,4 @@
-//! Promotes what is due: the row first, its hint after the commit.
+//! Promotes due tasks from `scheduled` and `retry_scheduled` to `pending`, and pushes their hints after the commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use tasker_shared::store::{self, PgPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 use crate::submit::push::Pusher;
 
-/// Most tasks of one statement.
+/// Maximum number of tasks per statement.
 const BATCH: i64 = 1_000;
-/// The longest sleep: what is submitted meanwhile may be due before the next that was seen.
+/// Maximum sleep: a task submitted meanwhile may be due before the next one known.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// The shortest sleep: a row that is due and still there is another server's, or somebody has it locked.
+/// Minimum sleep: a row that is still due after a run is locked, by another server's promoter or by another transaction.
 const SLEEP_MIN: Duration = Duration::from_millis(20);
 
-/// Promotes due tasks.
+/// The duty that promotes due tasks.
 #[derive(Debug)]
 pub struct Promoter {
     db: PgPool,
@@ -27,34 +27,34 @@ pub struct Promoter {
 }
 
 impl Promoter {
-    /// A promoter over `db`.
+    /// Creates the duty.
     pub fn new(db: PgPool, pusher: Arc<Pusher>) -> Self {
         Self { db, pusher }
     }
 
-    /// Promotes until `stop`.
-    pub async fn run(self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`.
+    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let next_due = page.pass(self.run_once()).await.flatten();
+            let next_due = recorder.record(self.run_once()).await.flatten();
             let pause = next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX);
             stop.run_until_cancelled(sleep(pause)).await;
         }
     }
 
-    /// Promotes everything that is due; answers how long until the next is, if one waits. While nothing is due this is
-    /// one cheap statement.
+    /// Promotes all due tasks; returns the time until the next one is due, or `None` without one. While no task is due, this
+    /// is one cheap statement.
     pub async fn run_once(&self) -> store::Result<Option<Duration>> {
-        let next_due = asked(next_due_in(&self.db)).await?;
+        let next_due = bounded(next_due_in(&self.db)).await?;
         if next_due != Some(Duration::ZERO) {
             return Ok(next_due);
         }
         loop {
-            let promoted = asked(promote(&self.db, BATCH)).await?;
+            let promoted = bounded(promote(&self.db, BATCH)).await?;
             let full = i64::try_from(promoted.len()) == Ok(BATCH);
             metrics::counter!("tasker_promoted_total").increment(promoted.len() as u64);
             self.pusher.push(promoted).await;
             if !full {
-                return asked(next_due_in(&self.db)).await;
+                return bounded(next_due_in(&self.db)).await;
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Makes lists right again that lack hints or hold stale ones, so that `llen` is true and order is kept. Until then the polling
-//! fallback of the workers finds what a list lacks.
+//! Repairs lists that lack hints or hold stale ones, so that `LLEN` is the number of pending tasks and their order is kept. Until
+//! then the workers' polling fallback finds the tasks whose hints are missing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,39 +14,39 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::asked;
+use super::bounded;
+use super::duty_status::{DutyError, DutyRecorder};
 use super::fill::Filling;
-use super::journal::{Page, PassError};
 use super::router::Fleet;
 use super::sweep::Sweep;
 use crate::queues::DeclaredQueues;
 
-/// Time between looks whether Redis lost its data.
-const LOOK: Duration = Duration::from_secs(1);
-/// Time between comparisons. A list has to lack hints in two of them, for pops and claims go on meanwhile.
+/// Time between checks whether Redis lost its data.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between comparisons. A list is repaired after two of them, since a claim in progress looks like a missing hint.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// A longer list is compared less often, since counting as many rows is not free.
+/// Length above which a list is compared less often, since the comparison counts as many rows.
 const LONG_LIST: u64 = 10_000;
 /// Time between comparisons of a long list.
 const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Compares lists with the table.
+/// The duty that compares lists with the table and repairs them.
 #[derive(Debug)]
 pub struct Rebuilder {
     db: PgPool,
     queue: Arc<Queue>,
     queues: DeclaredQueues,
-    /// Tells the lists that this rebuilder makes from those of others.
+    /// A name that keeps the unfinished lists of this process apart from those of others.
     maker: String,
-    /// When the lists were compared last.
+    /// The time of the last comparison.
     last: Option<Instant>,
-    /// When each list was compared last, and with what result.
+    /// The time and the result of the last comparison of each list.
     compared: HashMap<QueueName, (Instant, Difference)>,
-    /// Silence after which a worker does not count as live.
+    /// Time without a heartbeat after which a worker does not count as live.
     worker_timeout: Duration,
 }
 
-/// How the hints of a queue differ from its pending rows.
+/// The difference between the hints of a queue and its pending rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Difference {
     None,
@@ -57,7 +57,7 @@ enum Difference {
 }
 
 impl Rebuilder {
-    /// A rebuilder of the lists of `queues`.
+    /// Creates the duty for `queues`.
     pub fn new(
         db: PgPool,
         queue: Arc<Queue>,
@@ -76,20 +76,20 @@ impl Rebuilder {
         }
     }
 
-    /// Rebuilds until `stop`.
-    pub async fn run(mut self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`.
+    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let rebuilt = page.pass(Box::pin(self.run_once(Instant::now()))).await;
+            let rebuilt = recorder.record(Box::pin(self.run_once(Instant::now()))).await;
             for (queue, hints) in rebuilt.unwrap_or_default() {
-                page.rebuilt();
-                info!(%queue, hints, "rebuilder: a list lacked hints and was made anew");
+                recorder.rebuilt();
+                info!(%queue, hints, "rebuilt a list that lacked hints");
             }
-            stop.run_until_cancelled(sleep(LOOK)).await;
+            stop.run_until_cancelled(sleep(CHECK_INTERVAL)).await;
         }
     }
 
-    /// One look at the time `now`; returns the lists that were made anew, with their lengths.
-    pub async fn run_once(&mut self, now: Instant) -> Result<Vec<(QueueName, usize)>, PassError> {
+    /// Runs once at the time `now`; returns the rebuilt queues with the number of their hints.
+    pub async fn run_once(&mut self, now: Instant) -> Result<Vec<(QueueName, usize)>, DutyError> {
         let intact = self.queue.lists_are_marked().await?;
         let waited = self
             .last
@@ -99,14 +99,15 @@ impl Rebuilder {
         }
         self.last = Some(now);
         let rebuilt = self.compare(now, intact).await?;
+        // only after the rebuild: if it fails, the missing mark makes the next run try again
         if !intact {
             self.queue.mark_lists().await?;
         }
         Ok(rebuilt)
     }
 
-    /// Compares the lists that are due; lists of a Redis that lost its data all are, and one comparison is enough for them.
-    async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, PassError> {
+    /// Compares the lists that are due and repairs them. If Redis lost its data, all lists are due and one comparison is enough.
+    async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, DutyError> {
         let queues = self.queues.snapshot();
         let depths = self.queue.depths(&queues).await?;
         let parked = self.queue.unroutable(&queues).await?;
@@ -121,7 +122,7 @@ impl Rebuilder {
         let (due, hints): (Vec<QueueName>, Vec<i64>) = due
             .map(|(queue, hints)| (queue.clone(), i64::try_from(hints).unwrap_or(i64::MAX - 1)))
             .unzip();
-        let comparisons = asked(compare(&self.db, &due, &hints)).await?;
+        let comparisons = bounded(compare(&self.db, &due, &hints)).await?;
         let mut rebuilt = Vec::new();
         for (queue, found) in due.into_iter().zip(comparisons) {
             let before = self.compared.get(&queue).copied();
@@ -130,6 +131,7 @@ impl Rebuilder {
                 (false, true) => Difference::Exceeds,
                 (false, false) => Difference::None,
             };
+            // hints in flight between a commit and its push differ for a moment only, so the same result twice is a fault
             let certain = !intact || before.is_some_and(|(_, before)| before == difference);
             let left = match difference {
                 Difference::Lacks if certain => {
@@ -147,9 +149,9 @@ impl Rebuilder {
         Ok(rebuilt)
     }
 
-    /// Makes the lists of a queue from the table; returns the number of their hints.
-    async fn rebuild(&self, queue: &QueueName) -> Result<usize, PassError> {
-        let groups = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+    /// Rebuilds the lists of a queue from the table; returns the number of their hints.
+    async fn rebuild(&self, queue: &QueueName) -> Result<usize, DutyError> {
+        let groups = bounded(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
         let fleet = Fleet::of(&groups, queue);
         let filling = Filling {
             db: &self.db,
@@ -167,9 +169,9 @@ impl Rebuilder {
         Ok(hints)
     }
 
-    /// Removes the hints of a queue whose tasks no longer wait.
-    async fn sweep(&self, queue: &QueueName) -> Result<(), PassError> {
-        let groups = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+    /// Removes the hints of a queue whose tasks are no longer pending.
+    async fn sweep(&self, queue: &QueueName) -> Result<(), DutyError> {
+        let groups = bounded(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
         let sweep = Sweep {
             db: &self.db,
             redis: &self.queue,
@@ -179,15 +181,15 @@ impl Rebuilder {
         let fleet = Fleet::of(&groups, queue);
         let parked = sweep.parked_hints(fleet.routable()).await?;
         if stale + parked == 0 {
-            // an id is in two lists, where it is right in each
+            // the excess is an id on two lists, correct in each, so no sweep of one list finds it
             self.rebuild(queue).await?;
         }
-        info!(%queue, hints = stale + parked, "removed stale hints from the lists of a queue");
+        info!(%queue, hints = stale + parked, "removed stale hints");
         Ok(())
     }
 }
 
-/// Whether lists with this many hints, compared last at `before`, are to be compared at `now`.
+/// Returns true if lists with this number of hints, last compared at `before`, are due for a comparison at `now`.
 fn is_due(before: Option<Instant>, hints: u64, now: Instant) -> bool {
     match before {
         Some(at) if hints > LONG_LIST => now.duration_since(at) >= LONG_LIST_INTERVAL,

@@ -1,7 +1,8 @@
-//! Recovers from crashes: declares workers dead that have vanished or are silent, and hands back what they ran.
+//! Crash recovery: declares vanished and unresponsive workers dead, and requeues the tasks that they ran.
 //!
-//! A worker has vanished when this very session saw its lock held, and two looks a second apart found neither the lock nor any
-//! session of it (see [`super::watch`]). It is silent when its heartbeats stay away for `WORKER_TIMEOUT`.
+//! A worker has vanished if this session of the leader saw its advisory lock held, and two checks at least a second apart found
+//! neither the lock nor any session of that worker (see [`super::failure_detector`]). It is unresponsive if it has sent no
+//! heartbeat for `WORKER_TIMEOUT`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,172 +16,175 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
+use super::failure_detector::{FailureDetector, Verdict};
+use super::fleet_observer::FleetObserver;
 use super::leader_gauges::LeaderGauges;
-use super::roster::Roster;
-use super::watch::{Verdict, Watch};
 use crate::submit::push::Pusher;
 
-/// Time between passes.
+/// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Time between looks for runs that outlived their timeout.
+/// Time between checks for runs that exceeded their timeout.
 const OVERDUE_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest time that a look may take, its connection included.
-const LOOK_MAX: Duration = Duration::from_secs(5);
-/// Most tasks of one statement.
+/// Maximum duration of a check of the fleet, including its connection.
+const CHECK_MAX: Duration = Duration::from_secs(5);
+/// Maximum number of tasks per statement.
 const BATCH: i64 = 1_000;
-/// Dead letters of one statement that are logged.
+/// Maximum number of dead letters logged per statement.
 const LOGGED_MAX: usize = 100;
 
-/// Recovers the tasks of dead workers.
+/// The duty that recovers the tasks of dead workers.
 #[derive(Debug)]
 pub struct Recoverer {
     db: PgPool,
     pusher: Arc<Pusher>,
     worker_timeout: Duration,
-    /// The session that looks at the fleet. A pass that fails ends it, and what it saw is forgotten.
-    post: Option<Post>,
+    /// The session that checks the fleet. A failed run drops it, together with all that it observed.
+    session: Option<FleetSession>,
     gauges: LeaderGauges,
 }
 
-/// A session of this leader, and what follows from what it saw.
+/// A Postgres session of this leader, and the state derived from its checks.
 #[derive(Debug)]
-struct Post {
+struct FleetSession {
     lookout: Lookout,
-    watch: Watch,
-    roster: Roster,
-    /// Since when it has looked: heartbeats that did not come while Postgres was away accuse nobody.
+    detector: FailureDetector,
+    observer: FleetObserver,
+    /// The time of its first check: heartbeats missing from before may be due to an outage of Postgres.
     steady_since: Instant,
     ended_overdue: Option<Instant>,
 }
 
-/// What a pass did.
+/// The result of a run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Recovered {
     /// Workers declared dead.
     pub workers: usize,
-    /// Tasks handed back.
+    /// Tasks recovered from dead workers.
     pub tasks: usize,
-    /// Runs ended that had outlived their timeout.
+    /// Runs ended because they exceeded their timeout.
     pub overdue: usize,
 }
 
 impl Recoverer {
-    /// A recoverer that takes a worker for dead after `worker_timeout` of silence.
+    /// Creates the duty. A worker is unresponsive after `worker_timeout` without a heartbeat.
     pub fn new(db: PgPool, pusher: Arc<Pusher>, worker_timeout: Duration) -> Self {
         Self {
             db,
             pusher,
             worker_timeout,
-            post: None,
+            session: None,
             gauges: LeaderGauges::default(),
         }
     }
 
-    /// Recovers until `stop`.
-    pub async fn run(mut self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`.
+    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Some(done) = page.pass(Box::pin(self.run_once(Instant::now()))).await
+            if let Some(done) = recorder.record(Box::pin(self.run_once(Instant::now()))).await
                 && done != Recovered::default()
             {
                 warn!(
                     workers.dead = done.workers,
                     tasks.recovered = done.tasks,
                     runs.overdue = done.overdue,
-                    "recoverer: runs were lost"
+                    "recovered runs of dead workers"
                 );
             }
             stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 
-    /// One pass at the time `now`.
+    /// Runs once at the time `now`.
     pub async fn run_once(&mut self, now: Instant) -> store::Result<Recovered> {
-        let (mut post, look) = store::bounded(LOOK_MAX, self.look(now)).await?;
+        // `check` takes the session; it goes back at the end, so any error on the way drops it and the next run opens another
+        let (mut session, look) = store::bounded(CHECK_MAX, self.check(now)).await?;
         let unhealthy = f64::from(u8::from(look.fleet_is_unhealthy));
         self.gauges.set("tasker_fleet_unhealthy", unhealthy);
-        post.roster
-            .look(look.workers.iter().map(|worker| worker.id.as_str()));
+        session
+            .observer
+            .observe(look.workers.iter().map(|worker| worker.id.as_str()));
         let mut done = Recovered {
-            workers: self.bury(&mut post, &look, now).await?,
+            workers: self.declare_dead(&mut session, &look, now).await?,
             tasks: self.recover().await?,
             overdue: 0,
         };
-        if post
+        if session
             .ended_overdue
             .is_none_or(|last| now.duration_since(last) >= OVERDUE_INTERVAL)
         {
-            post.ended_overdue = Some(now);
+            session.ended_overdue = Some(now);
             done.overdue = self.end_overdue().await?;
         }
-        self.post = Some(post);
+        self.session = Some(session);
         Ok(done)
     }
 
-    /// Looks at the fleet, from a new post if there is none.
-    async fn look(&mut self, now: Instant) -> store::Result<(Post, Look)> {
-        let mut post = match self.post.take() {
-            Some(post) => post,
-            None => Post {
+    /// Checks the fleet, in a new session if there is none.
+    async fn check(&mut self, now: Instant) -> store::Result<(FleetSession, Look)> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => FleetSession {
                 lookout: Lookout::open(&self.db).await?,
-                watch: Watch::default(),
-                roster: Roster::default(),
+                detector: FailureDetector::default(),
+                observer: FleetObserver::default(),
                 steady_since: now,
                 ended_overdue: None,
             },
         };
-        let look = post.lookout.look(self.worker_timeout.as_secs_f64()).await?;
-        Ok((post, look))
+        let look = session.lookout.look(self.worker_timeout.as_secs_f64()).await?;
+        Ok((session, look))
     }
 
-    /// Declares workers dead that have vanished or are silent, and returns how many. The silent are judged only when this post
-    /// has seen Postgres answer for as long as they may be.
-    async fn bury(&mut self, post: &mut Post, look: &Look, now: Instant) -> store::Result<usize> {
+    /// Declares vanished and unresponsive workers dead; returns their number. Unresponsive ones only once this session has lasted
+    /// for `worker_timeout`, so that an outage of Postgres kills no worker.
+    async fn declare_dead(
+        &mut self,
+        session: &mut FleetSession,
+        look: &Look,
+        now: Instant,
+    ) -> store::Result<usize> {
         let mut dead = 0;
-        let verdict = post.watch.judge(look);
+        let verdict = session.detector.judge(look);
         #[expect(clippy::cast_precision_loss, reason = "a fleet is far below 2^52")]
-        self.gauges.set("tasker_workers_watched", post.watch.len() as f64);
+        self.gauges
+            .set("tasker_workers_watched", session.detector.len() as f64);
         match verdict {
             Verdict::Vanished(vanished) if vanished.is_empty() => {}
             Verdict::Vanished(vanished) => {
-                for worker in asked(liveness::declare_vanished(&self.db, &vanished)).await? {
-                    post.roster.died(&worker, "vanished");
-                    info!(
-                        worker.id = worker,
-                        "recoverer: a worker has vanished and was declared dead"
-                    );
+                for worker in bounded(liveness::declare_vanished(&self.db, &vanished)).await? {
+                    session.observer.died(&worker, "vanished");
+                    info!(worker.id = worker, "declared a vanished worker dead");
                     dead += 1;
                 }
             }
             Verdict::Group(workers) => warn!(
                 workers,
-                "recoverer: many workers vanished together; their heartbeats decide"
+                "many workers vanished together; waiting for their heartbeats to expire"
             ),
         }
-        let steady = now.duration_since(post.steady_since) >= self.worker_timeout;
+        let steady = now.duration_since(session.steady_since) >= self.worker_timeout;
         if steady && look.workers.iter().any(|worker| worker.silent) {
-            for worker in asked(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
-                post.roster.died(&worker, "unresponsive");
-                info!(
-                    worker.id = worker,
-                    "recoverer: a worker is silent and was declared dead"
-                );
+            for worker in bounded(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
+                session.observer.died(&worker, "unresponsive");
+                info!(worker.id = worker, "declared an unresponsive worker dead");
                 dead += 1;
             }
         }
         Ok(dead)
     }
 
-    /// Hands back what dead workers ran, and returns how many tasks that were.
+    /// Recovers the tasks of dead workers, whatever run declared them dead; returns their number.
     async fn recover(&self) -> store::Result<usize> {
         let mut tasks = 0;
         loop {
-            let ended = asked(recover::recover(&self.db, BATCH)).await?;
+            let ended = bounded(recover::recover(&self.db, BATCH)).await?;
             let full = i64::try_from(ended.len()) == Ok(BATCH);
             tasks += ended.len();
             metrics::counter!("tasker_recovered_runs_total").increment(ended.len() as u64);
             report_dead_letters(&ended, DeadLetterReason::CrashLoop);
+            // at the head: they have waited their turn once. Rows first, hints second: a lost hint costs only time
             let pending = ended
                 .into_iter()
                 .filter(|ended| ended.status == TaskStatus::Pending);
@@ -197,17 +201,17 @@ impl Recoverer {
         }
     }
 
-    /// Ends runs that outlived their timeout by as long as a worker may be silent, and returns how many.
+    /// Ends runs that exceeded their timeout by more than `worker_timeout`; returns their number.
     async fn end_overdue(&self) -> store::Result<usize> {
         let grace = self.worker_timeout.as_secs_f64();
-        let ended = asked(recover::end_overdue(&self.db, grace, BATCH)).await?;
+        let ended = bounded(recover::end_overdue(&self.db, grace, BATCH)).await?;
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
         report_dead_letters(&ended, DeadLetterReason::Timeout);
         Ok(ended.len())
     }
 }
 
-/// Counts and logs the tasks that became dead letters without a worker that could do so.
+/// Counts and logs the tasks that became dead letters here rather than in a worker.
 fn report_dead_letters(ended: &[Ended], reason: DeadLetterReason) {
     let dead = ended
         .iter()
@@ -226,6 +230,6 @@ fn report_dead_letters(ended: &[Ended], reason: DeadLetterReason) {
     }
     let left_out = dead.count().saturating_sub(LOGGED_MAX);
     if left_out > 0 {
-        error!(left_out, "task log limit reached: 100 lines of a batch");
+        error!(left_out, "task log limit reached: 100 lines per batch");
     }
 }

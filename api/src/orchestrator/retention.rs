@@ -1,5 +1,6 @@
-//! Drops the partitions of finished tasks and of the history that are past their retention. Nobody waits for it (see
-//! [`tasker_shared::store::retention`]); what a pass could not do, because somebody reads or a pass was cut off, the next one does.
+//! Retention: drops daily partitions of finished tasks and of the history without blocking writers (see
+//! [`tasker_shared::store::retention`]). A partition that cannot be dropped, because a transaction still reads it or the run was
+//! interrupted, is left to the next run.
 
 use std::time::Duration;
 
@@ -10,15 +11,15 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 
-/// A day that is over goes some minutes later.
+/// Time between runs.
 const INTERVAL: Duration = Duration::from_mins(10);
-/// After a partition that somebody still reads, or an outage.
+/// Time until the next run after a partition that is still being read, or an outage.
 const INTERVAL_AFTER_FAILURE: Duration = Duration::from_mins(1);
 
-/// Drops old partitions.
+/// The duty that drops old partitions.
 #[derive(Debug)]
 pub struct PartitionDropper {
     db: PgPool,
@@ -26,7 +27,7 @@ pub struct PartitionDropper {
 }
 
 impl PartitionDropper {
-    /// Keeps `days` whole days besides today, at least 1.
+    /// Creates the duty: `days` whole days besides today are kept, at least 1.
     pub fn new(db: PgPool, days: u32) -> Self {
         Self {
             db,
@@ -34,32 +35,32 @@ impl PartitionDropper {
         }
     }
 
-    /// Drops until `stop`, which may cut a pass off.
-    pub async fn run(self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`, which may interrupt a run.
+    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pass = async {
-                let pause = match page.pass(self.run_once()).await {
+            let run = async {
+                let pause = match recorder.record(self.run_once()).await {
                     Some(_) => INTERVAL,
                     None => INTERVAL_AFTER_FAILURE,
                 };
                 sleep(pause).await;
             };
-            stop.run_until_cancelled(pass).await;
+            stop.run_until_cancelled(run).await;
         }
     }
 
-    /// Drops all partitions that are past their retention, and returns how many those were. One that cannot be dropped now is
-    /// an error only after the others had their turn.
+    /// Drops all partitions that are past their retention; returns their number. If one cannot be dropped, the others are still
+    /// tried before its error is returned.
     pub async fn run_once(&self) -> store::Result<usize> {
         let mut dropped = 0;
         let mut failed = None;
         for table in TABLES {
-            for partition in asked(retention::past(&self.db, table, self.days)).await? {
+            for partition in bounded(retention::past(&self.db, table, self.days)).await? {
                 match self.drop_partition(table, &partition).await {
                     Ok(()) => dropped += 1,
                     Err(error) => {
                         failed.get_or_insert(error);
-                        // only one partition of a table can be leaving
+                        // Postgres allows one concurrent detach per table at a time, so the later ones would fail as well
                         if partition.stage != Stage::Detached {
                             break;
                         }
@@ -73,15 +74,15 @@ impl PartitionDropper {
     async fn drop_partition(&self, table: &'static str, partition: &Partition) -> store::Result<()> {
         match partition.stage {
             Stage::Attached => {
-                asked(retention::mark(&self.db, partition)).await?;
-                asked(retention::detach(&self.db, partition)).await?;
+                bounded(retention::mark(&self.db, partition)).await?;
+                bounded(retention::detach(&self.db, partition)).await?;
             }
-            Stage::Leaving => asked(retention::finish_detach(&self.db, partition)).await?,
+            Stage::Leaving => bounded(retention::finish_detach(&self.db, partition)).await?,
             Stage::Detached => {}
         }
-        asked(retention::drop_table(&self.db, partition)).await?;
+        bounded(retention::drop_table(&self.db, partition)).await?;
         metrics::counter!("tasker_partitions_dropped_total", "table" => table).increment(1);
-        info!(partition.name, "retention: dropped a partition");
+        info!(partition.name, "dropped a partition");
         Ok(())
     }
 }

@@ -13,16 +13,16 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::asked;
+use super::bounded;
+use super::duty_status::{DutyError, DutyRecorder};
 use super::fill::Filling;
-use super::journal::{Page, PassError};
 use super::leader_gauges::LeaderGauges;
 use super::sweep::Sweep;
 use crate::queues::DeclaredQueues;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long all workers of a queue must have registered the same types before it becomes plain again.
+/// Time for which all workers of a queue must have registered the same types before it becomes plain again.
 const UNIFORM: Duration = Duration::from_mins(1);
 /// Time between the steps from split to plain: longer than any pop blocks.
 const STEP: Duration = Duration::from_secs(2);
@@ -32,11 +32,11 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// The live workers of a queue.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Fleet {
-    /// Whether there are any.
+    /// True if there are any.
     pub(super) has_workers: bool,
     /// The task types that any of them registers.
     pub(super) registered: BTreeSet<String>,
-    /// Whether some register types that others do not, and all pop by type.
+    /// True if some register types that others do not, and all can pop by type.
     pub(super) is_mixed: bool,
 }
 
@@ -53,21 +53,21 @@ impl Fleet {
         }
     }
 
-    /// Returns the types whose hints stay in the lists; `None` without live workers: all do, for workers may be scaled by them.
+    /// Returns the types whose hints stay in the lists. `None` without live workers: all stay, since autoscalers read the lengths.
     pub(super) fn routable(&self) -> Option<&BTreeSet<String>> {
         self.has_workers.then_some(&self.registered)
     }
 }
 
-/// What the last runs saw of a queue.
+/// The state of a queue that the last runs left.
 #[derive(Debug, Default)]
 struct Seen {
     uniform_since: Option<Instant>,
     stepped: Option<Instant>,
-    /// When its parked hints were swept last, and the types that were registered then.
+    /// The time of the last sweep of its parked hints, and the types that were registered then.
     parked_swept: Option<(Instant, BTreeSet<String>)>,
     lists_swept: Option<Instant>,
-    /// Whether hints are somewhere in the lists that are to be removed.
+    /// True if the lists hold hints that are to be removed.
     unremoved: bool,
     unroutable: u64,
 }
@@ -83,7 +83,7 @@ enum Step {
 }
 
 impl Seen {
-    /// Decides what is to be done for a queue at `now`.
+    /// Returns the steps that a queue needs at `now`, and records them as taken.
     fn steps(&mut self, now: Instant, fleet: &Fleet, routing: Routing) -> Vec<Step> {
         let since = |at: Option<Instant>, time| at.is_none_or(|at| now.saturating_duration_since(at) >= time);
         let mut steps = Vec::new();
@@ -123,21 +123,21 @@ impl Seen {
     }
 }
 
-/// Routes queues.
+/// The duty that routes hints by task type.
 #[derive(Debug)]
 pub struct Router {
     db: PgPool,
     redis: Arc<Queue>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
-    /// Distinguishes the lists that this router makes from those of others.
+    /// A name that keeps the unfinished lists of this process apart from those of others.
     maker: String,
     seen: HashMap<QueueName, Seen>,
     gauges: LeaderGauges,
 }
 
 impl Router {
-    /// Makes a router of `queues`. A worker silent for `worker_timeout` does not count as live.
+    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as live.
     pub fn new(
         db: PgPool,
         redis: Arc<Queue>,
@@ -155,17 +155,17 @@ impl Router {
         }
     }
 
-    /// Routes until `stop`.
-    pub async fn run(mut self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`.
+    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            page.pass(Box::pin(self.run_once(Instant::now()))).await;
+            recorder.record(Box::pin(self.run_once(Instant::now()))).await;
             stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 
-    /// Routes once, at the time `now`.
-    pub async fn run_once(&mut self, now: Instant) -> Result<(), PassError> {
-        let groups = asked(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+    /// Runs once at the time `now`.
+    pub async fn run_once(&mut self, now: Instant) -> Result<(), DutyError> {
+        let groups = bounded(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
         let queues = self.queues.snapshot();
         let routings = self.redis.routing(&queues).await?;
         for (queue, routing) in queues.iter().zip(&routings) {
@@ -187,7 +187,7 @@ impl Router {
         Ok(())
     }
 
-    async fn take(&mut self, step: Step, queue: &QueueName, fleet: &Fleet) -> Result<(), PassError> {
+    async fn take(&mut self, step: Step, queue: &QueueName, fleet: &Fleet) -> Result<(), DutyError> {
         let sweep = Sweep {
             db: &self.db,
             redis: &self.redis,
@@ -206,8 +206,8 @@ impl Router {
                     return Ok(());
                 };
                 info!(%queue, hints, types = fleet.registered.len(), "split a queue by task type");
-                // what was claimed between the reading of the table and the last pop of the main list is stale; the next run
-                // comes when no pop waits any more
+                // tasks claimed between reading the table and the last pop of the main list left stale hints; by the next run
+                // no pop waits at the main list any more
                 let seen = self.seen.entry(queue.clone()).or_default();
                 (seen.unremoved, seen.lists_swept) = (true, None);
             }
@@ -230,14 +230,14 @@ impl Router {
         Ok(())
     }
 
-    /// Logs when tasks begin and cease to wait for a worker that registers their type.
+    /// Logs when the first unroutable hint of a queue appears and when the last is gone.
     fn report(&mut self, queue: &QueueName, unroutable: u64) {
         let seen = self.seen.entry(queue.clone()).or_default();
         let before = std::mem::replace(&mut seen.unroutable, unroutable);
         if before == 0 && unroutable > 0 {
-            warn!(%queue, tasks = unroutable, "tasks wait whose type no live worker of their queue registers");
+            warn!(%queue, tasks = unroutable, "parked tasks whose type no live worker of the queue registers");
         } else if before > 0 && unroutable == 0 {
-            info!(%queue, "no task waits for a worker that registers its type any more");
+            info!(%queue, "all parked tasks of the queue became routable or were removed");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Measures what queues take in and give out, for all servers, and shows the pace and the workers that each queue needs as
-//! gauges. A server that leads no more shows 0 for each of them.
+//! Samples the counters of the queues for scaling advice, and sets gauges for the rates and the number of workers that each queue
+//! needs. The samples are rows, so that every server can answer from them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tasker_shared::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 use super::leader_gauges::LeaderGauges;
 use crate::queues::DeclaredQueues;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
-/// Time between samples: workers bring new totals no more often.
+/// Time between samples. Workers report new totals no more often.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The gauges of a queue.
@@ -28,11 +28,11 @@ const GAUGES: [&str; 4] = [
     "tasker_queue_suggested_workers",
 ];
 
-/// Samples the queues.
+/// The duty that samples the queues.
 #[derive(Debug)]
 pub struct Sampler {
     db: PgPool,
-    /// Redis, where there is one.
+    /// Redis; `None` in `PollingOnly`.
     queue: Option<Arc<Queue>>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
@@ -40,7 +40,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler of `queues`. A worker silent for `worker_timeout` does not count as live.
+    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as live.
     pub fn new(
         db: PgPool,
         queue: Option<Arc<Queue>>,
@@ -56,27 +56,27 @@ impl Sampler {
         }
     }
 
-    /// Samples and shows until `stop`. After a failure what was found last stays.
-    pub async fn run(mut self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`. After a failure the gauges keep their last values.
+    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            page.pass(self.run_once()).await;
+            recorder.record(self.run_once()).await;
             stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 
-    /// Samples and shows once; answers what the queues need, in their order.
+    /// Runs once; returns the advice for each queue, in their order.
     pub async fn run_once(&mut self) -> store::Result<Vec<Advice>> {
         let queues = self.queues.snapshot();
         let depths = self.depths(&queues).await;
         let timeout = self.worker_timeout.as_secs_f64();
-        asked(sample(&self.db, &queues, &depths, timeout)).await?;
-        let facts = asked(facts(&self.db, &queues, timeout)).await?;
+        bounded(sample(&self.db, &queues, &depths, timeout)).await?;
+        let facts = bounded(facts(&self.db, &queues, timeout)).await?;
         let advice: Vec<Advice> = facts.iter().map(advise_on).collect();
         self.show(&facts, &advice);
         Ok(advice)
     }
 
-    /// Sets the gauges; those of a queue that is no longer declared show 0.
+    /// Sets the gauges; those of a queue that is not declared any more become 0.
     fn show(&mut self, facts: &[QueueFacts], advice: &[Advice]) {
         let values: Vec<[f64; 4]> = advice.iter().map(values).collect();
         for (place, name) in GAUGES.into_iter().enumerate() {
@@ -88,7 +88,7 @@ impl Sampler {
         }
     }
 
-    /// The lengths of the lists; unknown while Redis is away.
+    /// Returns the lengths of the lists; `None` while Redis is unavailable.
     async fn depths(&self, queues: &[QueueName]) -> Vec<Option<i64>> {
         let depths = match &self.queue {
             Some(queue) => queue.depths(queues).await.ok(),
@@ -103,7 +103,7 @@ impl Sampler {
 /// Returns the values of [`GAUGES`] for a queue.
 fn values(advice: &Advice) -> [f64; 4] {
     let rate = |rate: fn(&crate::scaling::Rates) -> f64| advice.rates.as_ref().map_or(f64::NAN, rate);
-    // not known before the second sample, and then infinite where it never drains
+    // unknown before the second sample, after it infinite for a queue that does not drain
     let never = if advice.rates.is_some() {
         f64::INFINITY
     } else {
@@ -119,7 +119,7 @@ fn values(advice: &Advice) -> [f64; 4] {
     ]
 }
 
-/// Advises on a queue as it was when the last sample was taken, the moment before.
+/// Returns the advice for a queue, with the backlog of the sample that was just taken.
 fn advise_on(facts: &QueueFacts) -> Advice {
     let backlog = facts.samples.last().map_or(0, |last| last.backlog);
     advise(facts, backlog, TARGET_LATENCY)

@@ -1,5 +1,4 @@
-//! Removes hints from anywhere in the lists of a queue: those of tasks that no longer wait, and parked ones of types that live
-//! workers register again.
+//! Removes hints from anywhere in the lists of a queue: stale ones, and parked ones whose types live workers register again.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,10 +7,10 @@ use tasker_shared::store::PgPool;
 use tasker_shared::store::rebuild::still_pending;
 use tasker_shared::task::{Hint, QueueName, TaskId};
 
-use super::asked;
-use super::journal::PassError;
+use super::bounded;
+use super::duty_status::DutyError;
 
-/// A queue whose lists are swept.
+/// A sweep over the lists of one queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sweep<'a> {
     pub(super) db: &'a PgPool,
@@ -20,8 +19,8 @@ pub(super) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Removes the hints of tasks that no longer wait, and repeated ones, from the lists that are popped; returns their number.
-    pub(super) async fn stale_hints(&self) -> Result<u64, PassError> {
+    /// Removes stale and repeated hints from the lists that workers pop; returns their number.
+    pub(super) async fn stale_hints(&self) -> Result<u64, DutyError> {
         let mut removed = 0;
         if self.redis.split(self.queue).await? == Split::Split {
             for task_name in self.redis.split_types(self.queue).await? {
@@ -35,23 +34,23 @@ impl Sweep<'_> {
         Ok(removed)
     }
 
-    /// Removes parked hints of tasks that no longer wait, and puts those whose types are `registered` on the heads of their lists;
-    /// `None` stands for all types. Returns the number of hints that are parked no longer.
-    pub(super) async fn parked_hints(&self, registered: Option<&BTreeSet<String>>) -> Result<u64, PassError> {
+    /// Removes stale parked hints, and moves those whose types are `registered` to the heads of their lists; `None` stands for all
+    /// types. Returns the number of hints that left the parked list.
+    pub(super) async fn parked_hints(&self, registered: Option<&BTreeSet<String>>) -> Result<u64, DutyError> {
         let routable = |task_name: &str| registered.is_none_or(|types| types.contains(task_name));
         self.list(List::Unroutable(self.queue), Some(&routable)).await
     }
 
-    /// Sweeps one list from its tail; hints whose types are `routable` go to the lists that are popped.
+    /// Sweeps one list from its tail; hints whose types are `routable` go to the lists that workers pop.
     async fn list(
         &self,
         list: List<'_>,
         routable: Option<&(dyn Fn(&str) -> bool + Sync)>,
-    ) -> Result<u64, PassError> {
+    ) -> Result<u64, DutyError> {
         let (mut removed, mut page) = (0, None);
         loop {
             let next = self.redis.page_before(list, page.as_ref()).await?;
-            let pending = asked(still_pending(self.db, self.queue, &next.ids)).await?;
+            let pending = bounded(still_pending(self.db, self.queue, &next.ids)).await?;
             let mut seen = HashSet::new();
             let (mut gone, mut repeated): (Vec<TaskId>, Vec<TaskId>) = (Vec::new(), Vec::new());
             let mut moved: Vec<Hint> = Vec::new();
@@ -69,6 +68,7 @@ impl Sweep<'_> {
                     None => gone.push(*id),
                 }
             }
+            // pushed before they are removed: a crash in between leaves a hint twice, which is harmless, never not at all
             self.redis.push_front(&moved).await?;
             removed += self.redis.mark(&next, &gone, &repeated).await?;
             if next.is_first {

@@ -1,4 +1,4 @@
-//! Folds what batches appended into the totals, and forgets those of long ago.
+//! Folds the deltas that batches appended into the daily totals, and deletes expired totals.
 
 use std::time::Duration;
 
@@ -7,52 +7,53 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::asked;
-use super::journal::Page;
+use super::bounded;
+use super::duty_status::DutyRecorder;
 
-/// Time between passes. Readers add up what is not folded yet, so nobody waits for one.
+/// Time between runs. Readers add the deltas that are not folded yet, so a late run changes no answer.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// Blocks of one statement: at most some 30,000 deltas.
+/// Number of table blocks per statement: at most about 30,000 deltas.
 const BLOCKS: i64 = 256;
-/// A file of more blocks (64 megabytes) is what an outage or an old snapshot left behind: no minute brings so many deltas.
+/// Number of blocks (64 MiB) above which the table is shrunk: only an outage or an old snapshot lets it grow that far.
 const LARGE: i64 = 8_192;
 
-/// Folds.
+/// The duty that folds the totals.
 #[derive(Debug)]
 pub struct TotalsFolder {
     db: PgPool,
 }
 
 impl TotalsFolder {
-    /// A folder.
+    /// Creates the duty.
     pub fn new(db: PgPool) -> Self {
         Self { db }
     }
 
-    /// Folds until `stop`, which may cut a pass off.
-    pub async fn run(self, page: Page, stop: CancellationToken) {
+    /// Runs until `stop`, which may interrupt a run.
+    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pass = async {
-                page.pass(self.run_once()).await;
+            let run = async {
+                recorder.record(self.run_once()).await;
                 sleep(INTERVAL).await;
             };
-            stop.run_until_cancelled(pass).await;
+            stop.run_until_cancelled(run).await;
         }
     }
 
-    /// Folds everything that is there now, and returns how many deltas that were.
+    /// Folds all deltas that are there now; returns their number.
     pub async fn run_once(&self) -> store::Result<i64> {
-        let blocks = asked(totals::blocks(&self.db)).await?;
+        let blocks = bounded(totals::blocks(&self.db)).await?;
+        // by ranges of blocks: the table has no index, so that an append costs as little as possible
         let (mut folded, mut from) = (0, 0);
         while from < blocks {
-            folded += asked(totals::fold(&self.db, from, from + BLOCKS)).await?;
+            folded += bounded(totals::fold(&self.db, from, from + BLOCKS)).await?;
             from += BLOCKS;
         }
         if blocks > LARGE {
-            asked(totals::shrink(&self.db)).await?;
+            bounded(totals::shrink(&self.db)).await?;
         }
-        if let rows @ 1.. = asked(totals::forget(&self.db)).await? {
-            info!(totals.forgotten = rows, "totals: forgot those of long ago");
+        if let rows @ 1.. = bounded(totals::forget(&self.db)).await? {
+            info!(totals.deleted = rows, "deleted expired totals");
         }
         Ok(folded)
     }

@@ -6,7 +6,7 @@ use tasker_shared::store::{history, records};
 use tasker_shared::wire::History;
 
 use crate::error::ApiError;
-use crate::history::tell;
+use crate::history::timeline;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
@@ -31,6 +31,6 @@ pub async fn task_history(
         .await?
         .ok_or(ApiError::TaskNotFound(id))?;
     Ok(Json(History {
-        events: tell(&record, &events),
+        events: timeline(&record, &events),
     }))
 }

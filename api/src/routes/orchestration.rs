@@ -11,7 +11,7 @@ use tasker_shared::store::partitions;
 use utoipa::ToSchema;
 
 use super::health::{Breakers, PARTITION_DAYS_MIN, breakers, postgres};
-use crate::orchestrator::Passes;
+use crate::orchestrator::DutyRuns;
 use crate::state::AppState;
 
 /// How the maintenance is.
@@ -141,21 +141,21 @@ fn judged(
 
 fn coordinator(state: &AppState, now: Instant) -> Coordinator {
     let ago = |then: Instant| now.saturating_duration_since(then).as_secs_f64();
-    let leads_since = state.journal.leads_since();
-    let duties = state.journal.passes().into_iter();
+    let leads_since = state.duty_status.leads_since();
+    let duties = state.duty_status.runs().into_iter();
     Coordinator {
         running: !state.shutdown.soft().is_cancelled(),
         leads: leads_since.is_some(),
         leads_seconds: leads_since.map(ago),
         uptime_seconds: state.started.elapsed().as_secs(),
-        last_rebuild_seconds_ago: state.journal.rebuilt().map(ago),
+        last_rebuild_seconds_ago: state.duty_status.rebuilt().map(ago),
         duties: duties
             .map(|(name, passes)| (name, duty(&passes, ago(passes.ended))))
             .collect(),
     }
 }
 
-fn duty(passes: &Passes, ended_seconds_ago: f64) -> Duty {
+fn duty(passes: &DutyRuns, ended_seconds_ago: f64) -> Duty {
     Duty {
         outcome: if passes.failed { "failed" } else { "ok" },
         ended_seconds_ago,

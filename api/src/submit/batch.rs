@@ -12,12 +12,12 @@ use tasker_shared::task::{Hint, TaskStatus};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::budget::Held;
-use super::flush::{held_by, holder_of, keys_of};
-use super::fold::{fold, same_request};
-use super::place::Place;
+use super::budget::Reservation;
+use super::dedupe::{dedupe, same_request};
+use super::flush::{answer_from, holder_of, keys_of};
 use super::push::Pusher;
-use super::{Accepted, Refusal};
+use super::ticket::Ticket;
+use super::{Accepted, Rejection};
 use crate::error::{ApiError, describe};
 use crate::fault::{Fault as RequestFault, FaultKind};
 use crate::postgres::Postgres;
@@ -84,13 +84,17 @@ impl BatchLane {
     }
 
     /// Writes all of `tasks` or none; answers in their order.
-    pub async fn submit(&self, tasks: Vec<NewTask>, held: Held) -> Result<Vec<Accepted>, ApiError> {
+    pub async fn submit(
+        &self,
+        tasks: Vec<NewTask>,
+        reservation: Reservation,
+    ) -> Result<Vec<Accepted>, ApiError> {
         let lane = self.clone();
-        let place = Arc::new(Place::default());
-        let taken = Arc::clone(&place);
+        let ticket = Arc::new(Ticket::default());
+        let taken = Arc::clone(&ticket);
         // a task of the process: a caller that hangs up must not leave a transaction half begun
         let writing = self.shutdown.tracker().spawn(async move {
-            let _held = held;
+            let _reservation = reservation;
             let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&lane.turns).acquire_owned()).await;
             let Ok(Ok(_turn)) = turn else {
                 return Err(ApiError::Overloaded("Other batches are being written."));
@@ -108,7 +112,7 @@ impl BatchLane {
         };
         match answer {
             Some(answer) => answer,
-            None if place.withdraw() => Err(ApiError::Unavailable(None)),
+            None if ticket.withdraw() => Err(ApiError::Unavailable(None)),
             None => Err(ApiError::OutcomeUnknown),
         }
     }
@@ -136,7 +140,7 @@ impl BatchLane {
                 Failure::Store(error) if fault(&error) == Fault::RolledBack && tries < TRIES_MAX => {}
                 Failure::KeyMoved if tries < TRIES_MAX => {}
                 Failure::KeyMoved => return Err(ApiError::Unavailable(None)),
-                Failure::Store(error) => return Err(told(&error)),
+                Failure::Store(error) => return Err(answer_to(&error)),
                 Failure::Commit(error) => {
                     warn!(cause = describe(&error), "the outcome of a batch is unknown");
                     return Err(ApiError::OutcomeUnknown);
@@ -181,34 +185,34 @@ impl BatchLane {
         connection: &mut PgConnection,
         tasks: &[NewTask],
     ) -> Result<Vec<Accepted>, Failure> {
-        let places = fold(tasks.iter());
-        let leaders: Vec<NewTask> = tasks
+        let duplicates = dedupe(tasks.iter());
+        let firsts: Vec<NewTask> = tasks
             .iter()
-            .zip(&places)
-            .filter(|(_, place)| place.is_none())
+            .zip(&duplicates)
+            .filter(|(_, first)| first.is_none())
             .map(|(task, _)| task.clone())
             .collect();
         let mut transaction = begin(connection).await?;
-        let inserted = insert(&mut *transaction, &leaders, self.key_ttl_seconds).await?;
-        let losers = keys_of(leaders.iter().filter(|task| inserted.status(task).is_none()));
-        let found = match losers.as_slice() {
+        let inserted = insert(&mut *transaction, &firsts, self.key_ttl_seconds).await?;
+        let conflicts = keys_of(firsts.iter().filter(|task| inserted.status(task).is_none()));
+        let found = match conflicts.as_slice() {
             [] => Vec::new(),
             keys => holders(&mut *transaction, keys).await?,
         };
-        let mut answers: Vec<Result<Accepted, Refusal>> = Vec::with_capacity(tasks.len());
-        for task in &leaders {
+        let mut answers: Vec<Result<Accepted, Rejection>> = Vec::with_capacity(tasks.len());
+        for task in &firsts {
             answers.push(match (inserted.status(task), holder_of(task, &found)) {
                 (Some(status), _) => Ok(Accepted::new(task, status)),
-                (None, Some(holder)) => held_by(task, holder),
+                (None, Some(holder)) => answer_from(task, holder),
                 // let go by the look itself: keep that, and begin anew
                 (None, None) => {
                     transaction.rollback().await?;
-                    holders(&self.db, &losers).await?;
+                    holders(&self.db, &conflicts).await?;
                     return Err(Failure::KeyMoved);
                 }
             });
         }
-        let answers = spread(tasks, &leaders, &places, &answers);
+        let answers = spread(tasks, &firsts, &duplicates, &answers);
         match all_accepted(answers) {
             Ok(accepted) => {
                 transaction.commit().await.map_err(Failure::Commit)?;
@@ -251,7 +255,7 @@ fn nothing_sent() -> Failure {
     Failure::Refused(ApiError::Unavailable(None))
 }
 
-fn told(error: &store::Error) -> ApiError {
+fn answer_to(error: &store::Error) -> ApiError {
     warn!(cause = describe(error), "Postgres refused a batch");
     match fault(error) {
         Fault::Row => ApiError::refused(
@@ -268,35 +272,35 @@ fn accepted(task: &NewTask, inserted: &Inserted) -> Accepted {
     Accepted::new(task, inserted.status(task).unwrap_or(TaskStatus::Pending))
 }
 
-/// The answers to all tasks from those to the leaders.
+/// The answers to all tasks from those to the firsts.
 fn spread(
     tasks: &[NewTask],
-    leaders: &[NewTask],
-    places: &[Option<usize>],
-    answers: &[Result<Accepted, Refusal>],
-) -> Vec<Result<Accepted, Refusal>> {
+    firsts: &[NewTask],
+    duplicates: &[Option<usize>],
+    answers: &[Result<Accepted, Rejection>],
+) -> Vec<Result<Accepted, Rejection>> {
     let mut own = answers.iter();
-    let answer = |(task, place): (&NewTask, &Option<usize>)| match place {
-        None => own.next().cloned().unwrap_or(Err(Refusal::Outage)),
-        Some(leader) => {
-            let same = leaders[*leader]
+    let answer = |(task, first): (&NewTask, &Option<usize>)| match first {
+        None => own.next().cloned().unwrap_or(Err(Rejection::Outage)),
+        Some(first) => {
+            let same = firsts[*first]
                 .key
                 .as_ref()
                 .is_some_and(|key| same_request(task, &key.fingerprint));
-            match &answers[*leader] {
-                Ok(first) if same => Ok(Accepted {
+            match &answers[*first] {
+                Ok(stored) if same => Ok(Accepted {
                     deduplicated: true,
-                    ..first.clone()
+                    ..stored.clone()
                 }),
-                Ok(_) => Err(Refusal::KeyReused),
-                Err(refusal) => Err(*refusal),
+                Ok(_) => Err(Rejection::KeyReused),
+                Err(rejection) => Err(*rejection),
             }
         }
     };
-    tasks.iter().zip(places).map(answer).collect()
+    tasks.iter().zip(duplicates).map(answer).collect()
 }
 
-fn all_accepted(answers: Vec<Result<Accepted, Refusal>>) -> Result<Vec<Accepted>, Vec<RequestFault>> {
+fn all_accepted(answers: Vec<Result<Accepted, Rejection>>) -> Result<Vec<Accepted>, Vec<RequestFault>> {
     let mut accepted = Vec::with_capacity(answers.len());
     let mut faults = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {

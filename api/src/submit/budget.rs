@@ -14,26 +14,26 @@ const UNIT_BYTES: usize = 1024;
 
 /// A bounded amount of room.
 #[derive(Debug, Clone)]
-pub struct Budget {
-    room: Arc<Semaphore>,
+pub struct MemoryBudget {
+    available: Arc<Semaphore>,
     units: usize,
     by_owner: Shares<Counted>,
 }
 
 /// Room that a request has taken; given back when dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct Reservation {
     permit: OwnedSemaphorePermit,
     share: Option<Share<Counted>>,
     bytes: usize,
 }
 
-impl Budget {
+impl MemoryBudget {
     /// Room for so many bytes.
     pub fn new(bytes: usize) -> Self {
         let units = bytes.div_ceil(UNIT_BYTES);
         Self {
-            room: Arc::new(Semaphore::new(units)),
+            available: Arc::new(Semaphore::new(units)),
             units,
             by_owner: Shares::new(units.div_ceil(2)),
         }
@@ -41,9 +41,9 @@ impl Budget {
 
     /// The room for a body that begins; nothing waits for room, since a wait holds more than it spares. A body without `owner`
     /// may take what there is.
-    pub fn begin(&self, owner: Option<Counted>) -> Result<Held, ApiError> {
+    pub fn begin(&self, owner: Option<Counted>) -> Result<Reservation, ApiError> {
         let mut share = owner.map(|owner| self.by_owner.of(owner));
-        Ok(Held {
+        Ok(Reservation {
             permit: self.take(1, share.as_mut())?,
             share,
             bytes: 0,
@@ -52,7 +52,7 @@ impl Budget {
 
     /// How many bytes of it are taken, to the next 1,024.
     pub fn taken(&self) -> usize {
-        (self.units - self.room.available_permits()) * UNIT_BYTES
+        (self.units - self.available.available_permits()) * UNIT_BYTES
     }
 
     fn take(
@@ -67,15 +67,15 @@ impl Budget {
             ));
         }
         let permits = u32::try_from(units).unwrap_or(u32::MAX);
-        Arc::clone(&self.room)
+        Arc::clone(&self.available)
             .try_acquire_many_owned(permits)
             .map_err(|_| ApiError::Overloaded("The bodies of other requests take all the room."))
     }
 }
 
-impl Held {
+impl Reservation {
     /// Takes room for `bytes` more.
-    pub fn grow(&mut self, budget: &Budget, bytes: usize) -> Result<(), ApiError> {
+    pub fn grow(&mut self, budget: &MemoryBudget, bytes: usize) -> Result<(), ApiError> {
         self.bytes += bytes;
         let wanted = self.bytes.div_ceil(UNIT_BYTES);
         let missing = wanted.saturating_sub(self.permit.num_permits());
@@ -92,20 +92,20 @@ mod tests {
 
     #[test]
     fn room_that_is_taken_is_refused_to_others_until_it_is_given_back() {
-        let budget = Budget::new(4 * UNIT_BYTES);
-        let mut held = budget.begin(None).expect("room");
-        held.grow(&budget, 3 * UNIT_BYTES + 1).expect("room");
+        let budget = MemoryBudget::new(4 * UNIT_BYTES);
+        let mut reservation = budget.begin(None).expect("memory");
+        reservation.grow(&budget, 3 * UNIT_BYTES + 1).expect("memory");
         assert!(budget.begin(None).is_err());
-        drop(held);
+        drop(reservation);
         assert!(budget.begin(None).is_ok());
     }
 
     #[test]
     fn a_small_body_takes_one_unit_however_many_frames_it_has() {
-        let budget = Budget::new(2 * UNIT_BYTES);
-        let mut held = budget.begin(None).expect("room");
+        let budget = MemoryBudget::new(2 * UNIT_BYTES);
+        let mut reservation = budget.begin(None).expect("memory");
         for _ in 0..100 {
-            held.grow(&budget, 10).expect("room");
+            reservation.grow(&budget, 10).expect("memory");
         }
         assert!(budget.begin(None).is_ok());
     }
@@ -113,14 +113,14 @@ mod tests {
     #[test]
     fn one_owner_takes_half_of_the_room_and_leaves_the_rest_to_others() {
         let owner = |name: &str| Some(Counted::Name(name.into()));
-        let budget = Budget::new(8 * UNIT_BYTES);
-        let mut first = budget.begin(owner("a")).expect("room");
-        first.grow(&budget, 3 * UNIT_BYTES).expect("room");
-        let mut second = budget.begin(owner("a")).expect("room");
+        let budget = MemoryBudget::new(8 * UNIT_BYTES);
+        let mut first = budget.begin(owner("a")).expect("memory");
+        first.grow(&budget, 3 * UNIT_BYTES).expect("memory");
+        let mut second = budget.begin(owner("a")).expect("memory");
         assert!(second.grow(&budget, 2 * UNIT_BYTES).is_err());
         assert!(budget.begin(owner("a")).is_err());
-        let mut other = budget.begin(owner("b")).expect("room");
-        other.grow(&budget, 4 * UNIT_BYTES).expect("room");
+        let mut other = budget.begin(owner("b")).expect("memory");
+        other.grow(&budget, 4 * UNIT_BYTES).expect("memory");
         assert!(budget.begin(owner("c")).is_err(), "there is no more");
         drop((first, second));
         assert!(budget.begin(owner("a")).is_ok());
@@ -132,17 +132,17 @@ mod tests {
     fn half_of_the_room_for_two_bodies_holds_one_whatever_its_size() {
         let owner = || Some(Counted::Name("a".into()));
         for bytes in [50_000_000, 1_024, 1_025, 1_536, 2_047] {
-            let budget = Budget::new(2 * bytes);
-            let mut held = budget.begin(owner()).expect("room");
-            held.grow(&budget, bytes).expect("room");
+            let budget = MemoryBudget::new(2 * bytes);
+            let mut reservation = budget.begin(owner()).expect("memory");
+            reservation.grow(&budget, bytes).expect("memory");
         }
     }
 
     #[test]
     fn what_is_nobodys_may_take_all_the_room() {
-        let budget = Budget::new(4 * UNIT_BYTES);
-        let mut held = budget.begin(None).expect("room");
-        held.grow(&budget, 4 * UNIT_BYTES).expect("room");
+        let budget = MemoryBudget::new(4 * UNIT_BYTES);
+        let mut reservation = budget.begin(None).expect("memory");
+        reservation.grow(&budget, 4 * UNIT_BYTES).expect("memory");
         assert_eq!(budget.by_owner.holders(), 0);
     }
 }

@@ -12,10 +12,10 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::fold::{fold, same_request};
+use super::dedupe::{dedupe, same_request};
 use super::push::Pusher;
-use super::write::{Line, Written, write};
-use super::{Accepted, Answer, Entry, Refusal, Waiter};
+use super::write::{FlushConnection, Written, write};
+use super::{Accepted, Answer, Entry, Rejection, Waiter};
 use crate::db::retried;
 use crate::error::describe;
 use crate::postgres::Postgres;
@@ -78,52 +78,52 @@ impl Flusher {
     /// Writes a batch and answers its waiters, except those that have to be part of another flush.
     async fn flush(&self, mut batch: Vec<Entry>) -> Vec<Entry> {
         let began = Instant::now();
-        let mut line = Line::new(&self.kept, &self.postgres);
-        if line.open().await.is_err() {
+        let mut connection = FlushConnection::new(&self.kept, &self.postgres);
+        if connection.open().await.is_err() {
             for entry in batch {
-                entry.waiter.answer(Err(Refusal::Outage));
+                entry.waiter.answer(Err(Rejection::Outage));
             }
             return Vec::new();
         }
         // those whose callers gave up while there was no connection are not sent
-        batch.retain(|entry| entry.waiter.place.take());
+        batch.retain(|entry| entry.waiter.ticket.take());
         if batch.is_empty() {
             return batch;
         }
         let Sorted {
             tasks,
             waiters,
-            followers,
+            duplicates,
         } = sort(batch);
-        let written = write(&mut line, &tasks, self.key_ttl_seconds).await;
-        drop(line);
+        let written = write(&mut connection, &tasks, self.key_ttl_seconds).await;
+        drop(connection);
         self.announce(&tasks, &written).await;
         metrics::histogram!("tasker_submit_flush_seconds").record(began.elapsed());
         #[expect(clippy::cast_precision_loss, reason = "a flush has a thousand tasks at most")]
         metrics::histogram!("tasker_submit_flush_tasks").record(tasks.len() as f64);
 
-        let mut losers = Vec::new();
+        let mut conflicts = Vec::new();
         let mut again = Vec::new();
-        for Follower { entry, leader } in followers {
-            match written[leader] {
+        for Duplicate { entry, first } in duplicates {
+            match written[first] {
                 Written::Stored(status) => {
-                    let answer = same_as(&entry.task, &tasks[leader], status);
+                    let answer = same_as(&entry.task, &tasks[first], status);
                     entry.waiter.answer(answer);
                 }
-                Written::KeyTaken => losers.push(entry),
+                Written::KeyTaken => conflicts.push(entry),
                 // the first one's own fault; this one may be sound
-                Written::Refused(Refusal::Unstorable) => again.push(entry),
-                Written::Refused(refusal) => entry.waiter.answer(Err(refusal)),
+                Written::Rejected(Rejection::Unstorable) => again.push(entry),
+                Written::Rejected(rejection) => entry.waiter.answer(Err(rejection)),
             }
         }
         for ((task, waiter), written) in tasks.into_iter().zip(waiters).zip(written) {
             match written {
                 Written::Stored(status) => waiter.answer(Ok(Accepted::new(&task, status))),
-                Written::Refused(refusal) => waiter.answer(Err(refusal)),
-                Written::KeyTaken => losers.push(Entry { task, waiter }),
+                Written::Rejected(rejection) => waiter.answer(Err(rejection)),
+                Written::KeyTaken => conflicts.push(Entry { task, waiter }),
             }
         }
-        again.extend(self.look_up(losers).await);
+        again.extend(self.look_up(conflicts).await);
         bounded(again)
     }
 
@@ -148,11 +148,11 @@ impl Flusher {
     }
 
     /// Answers those whose keys are taken; returns those whose keys are held by nobody any more.
-    async fn look_up(&self, losers: Vec<Entry>) -> Vec<Entry> {
-        if losers.is_empty() {
-            return losers;
+    async fn look_up(&self, conflicts: Vec<Entry>) -> Vec<Entry> {
+        if conflicts.is_empty() {
+            return conflicts;
         }
-        let keys = keys_of(losers.iter().map(|entry| &entry.task));
+        let keys = keys_of(conflicts.iter().map(|entry| &entry.task));
         let look = async || {
             let mut connection = self.kept.take().await?;
             let found = holders(&mut *connection, &keys).await?;
@@ -167,17 +167,17 @@ impl Flusher {
                     "cannot look up who holds the idempotency keys"
                 );
                 // nothing was written for these, so that much is known
-                for entry in losers {
-                    entry.waiter.answer(Err(Refusal::Outage));
+                for entry in conflicts {
+                    entry.waiter.answer(Err(Rejection::Outage));
                 }
                 return Vec::new();
             }
         };
         let mut again = Vec::new();
-        for entry in losers {
+        for entry in conflicts {
             match holder_of(&entry.task, &found) {
                 Some(holder) => {
-                    let answer = held_by(&entry.task, holder);
+                    let answer = answer_from(&entry.task, holder);
                     entry.waiter.answer(answer);
                 }
                 None => again.push(entry),
@@ -192,26 +192,26 @@ struct Sorted {
     tasks: Vec<NewTask>,
     /// Who waits for each of `tasks`.
     waiters: Vec<Waiter>,
-    followers: Vec<Follower>,
+    duplicates: Vec<Duplicate>,
 }
 
 /// One that repeats a key.
-struct Follower {
+struct Duplicate {
     entry: Entry,
     /// Where the first with that key is in the tasks of the flush.
-    leader: usize,
+    first: usize,
 }
 
 fn sort(batch: Vec<Entry>) -> Sorted {
-    let places = fold(batch.iter().map(|entry| &entry.task));
+    let duplicates = dedupe(batch.iter().map(|entry| &entry.task));
     let mut sorted = Sorted {
         tasks: Vec::with_capacity(batch.len()),
         waiters: Vec::with_capacity(batch.len()),
-        followers: Vec::new(),
+        duplicates: Vec::new(),
     };
-    for (entry, place) in batch.into_iter().zip(places) {
-        if let Some(leader) = place {
-            sorted.followers.push(Follower { entry, leader });
+    for (entry, duplicate) in batch.into_iter().zip(duplicates) {
+        if let Some(first) = duplicate {
+            sorted.duplicates.push(Duplicate { entry, first });
         } else {
             sorted.tasks.push(entry.task);
             sorted.waiters.push(entry.waiter);
@@ -229,7 +229,7 @@ fn size(task: &NewTask) -> usize {
 fn same_as(task: &NewTask, first: &NewTask, status: TaskStatus) -> Answer {
     let fingerprint = first.key.as_ref().map(|key| key.fingerprint).unwrap_or_default();
     if !same_request(task, &fingerprint) {
-        return Err(Refusal::KeyReused);
+        return Err(Rejection::KeyReused);
     }
     metrics::counter!("tasker_submit_deduplicated_total").increment(1);
     Ok(Accepted {
@@ -257,9 +257,9 @@ pub(super) fn holder_of<'a>(task: &NewTask, found: &'a [Holder]) -> Option<&'a H
 }
 
 /// The answer to a task whose key `holder` has.
-pub(super) fn held_by(task: &NewTask, holder: &Holder) -> Answer {
+pub(super) fn answer_from(task: &NewTask, holder: &Holder) -> Answer {
     if !same_request(task, &holder.fingerprint) {
-        return Err(Refusal::KeyReused);
+        return Err(Rejection::KeyReused);
     }
     metrics::counter!("tasker_submit_deduplicated_total").increment(1);
     Ok(Accepted {
@@ -278,7 +278,7 @@ fn bounded(again: Vec<Entry>) -> Vec<Entry> {
         if entry.waiter.flushes < FLUSHES_MAX {
             next.push(entry);
         } else {
-            entry.waiter.answer(Err(Refusal::Outage));
+            entry.waiter.answer(Err(Rejection::Outage));
         }
     }
     next

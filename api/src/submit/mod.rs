@@ -9,13 +9,13 @@
 
 pub mod batch;
 pub mod budget;
+mod dedupe;
 pub mod fingerprint;
 mod flush;
-mod fold;
 mod forms;
-mod place;
 pub mod push;
 pub mod request;
+mod ticket;
 pub mod validate;
 mod write;
 
@@ -32,10 +32,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ApiError;
 use crate::fault::FaultKind;
 use crate::postgres::Postgres;
-use budget::Held;
+use budget::Reservation;
 use flush::Flusher;
-use place::Place;
 use push::Pusher;
+use ticket::Ticket;
 
 /// Tasks that wait for a flusher; one more is an overload.
 const WAITING_MAX: usize = 10_000;
@@ -71,7 +71,7 @@ impl Accepted {
 
 /// Why a task was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejection {
     /// Its key belongs to another request.
     KeyReused,
     /// Postgres cannot store a value in it.
@@ -82,7 +82,7 @@ pub enum Refusal {
     Unknown,
 }
 
-impl Refusal {
+impl Rejection {
     /// What the client is told, for the task at `at` in the body.
     pub fn into_error(self, at: &str) -> ApiError {
         match self {
@@ -101,7 +101,7 @@ impl Refusal {
 }
 
 /// What a caller is told.
-type Answer = Result<Accepted, Refusal>;
+type Answer = Result<Accepted, Rejection>;
 
 /// A task on its way to a flusher.
 #[derive(Debug)]
@@ -115,11 +115,11 @@ struct Entry {
 struct Waiter {
     answer: oneshot::Sender<Answer>,
     /// Its place until the task is sent.
-    place: Arc<Place>,
+    ticket: Arc<Ticket>,
     /// Flushes that it has been part of without an answer.
     flushes: u8,
     /// The room that its body takes, given back when it is answered.
-    _held: Held,
+    _reservation: Reservation,
 }
 
 impl Waiter {
@@ -171,14 +171,14 @@ impl Submitter {
     }
 
     /// Writes one task together with whatever else waits.
-    pub async fn submit(&self, task: NewTask, held: Held) -> Result<Accepted, ApiError> {
+    pub async fn submit(&self, task: NewTask, reservation: Reservation) -> Result<Accepted, ApiError> {
         let (answer, answered) = oneshot::channel();
-        let place = Arc::new(Place::default());
+        let ticket = Arc::new(Ticket::default());
         let waiter = Waiter {
             answer,
-            place: Arc::clone(&place),
+            ticket: Arc::clone(&ticket),
             flushes: 0,
-            _held: held,
+            _reservation: reservation,
         };
         self.waiting
             .try_send(Entry { task, waiter })
@@ -190,8 +190,8 @@ impl Submitter {
             () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
         };
         match answer {
-            Some(answer) => answer.map_err(|refusal| refusal.into_error("")),
-            None if place.withdraw() => Err(ApiError::Unavailable(None)),
+            Some(answer) => answer.map_err(|rejection| rejection.into_error("")),
+            None if ticket.withdraw() => Err(ApiError::Unavailable(None)),
             // it was sent, and nobody knows what became of it
             None => Err(ApiError::OutcomeUnknown),
         }

@@ -12,7 +12,7 @@ use crate::redis::Redis;
 
 /// How long a push is waited for: a sound one takes a thousandth of it. One that takes longer goes on by itself, since nobody
 /// who submits shall wait for a Redis that hangs.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PUSH_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Pushes on their way at once. Further ones are left out: the net finds the rows.
 const PUSHES_MAX: usize = 8;
 
@@ -20,7 +20,7 @@ const PUSHES_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Pusher {
     redis: Option<(Arc<Redis>, Shutdown)>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// A change of the lists.
@@ -36,7 +36,7 @@ impl Pusher {
     pub fn new(redis: Option<(Arc<Redis>, Shutdown)>) -> Self {
         Self {
             redis,
-            places: Arc::new(Semaphore::new(PUSHES_MAX)),
+            permits: Arc::new(Semaphore::new(PUSHES_MAX)),
         }
     }
 
@@ -63,8 +63,8 @@ impl Pusher {
         if hints.is_empty() {
             return;
         }
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let (Ok(place), true) = (place, redis.is_usable()) else {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let (Ok(permit), true) = (permit, redis.is_usable()) else {
             redis.breaker().refused();
             if !matches!(change, Change::Remove) {
                 metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
@@ -73,11 +73,11 @@ impl Pusher {
         };
         let redis = Arc::clone(redis);
         let push = shutdown.spawn_named("push", async move {
-            let _place = place;
+            let _permit = permit;
             carry_out(&redis, change, &hints).await;
         });
         // one that takes longer goes on
-        let _ = tokio::time::timeout(PATIENCE, push).await;
+        let _ = tokio::time::timeout(PUSH_WAIT_MAX, push).await;
     }
 }
 

@@ -8,7 +8,7 @@ use tasker_shared::store::{self, Fault, Kept, KeptConnection, fault};
 use tasker_shared::task::TaskStatus;
 use tracing::warn;
 
-use super::Refusal;
+use super::Rejection;
 use crate::error::describe;
 use crate::postgres::Postgres;
 
@@ -25,17 +25,17 @@ pub(super) enum Written {
     /// Its key is taken.
     KeyTaken,
     /// It was not accepted.
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
 /// The connection of one flush.
-pub(super) struct Line<'a> {
+pub(super) struct FlushConnection<'a> {
     kept: &'a Kept,
     postgres: &'a Postgres,
     connection: Option<KeptConnection>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> FlushConnection<'a> {
     pub(super) fn new(kept: &'a Kept, postgres: &'a Postgres) -> Self {
         Self {
             kept,
@@ -72,8 +72,8 @@ impl<'a> Line<'a> {
                 Ok(tasks.iter().map(state).collect())
             }
             Err(error) => {
-                let meaning = fault(&error);
-                match meaning {
+                let kind = fault(&error);
+                match kind {
                     Fault::Row | Fault::RolledBack => self.connection = Some(connection),
                     // its answer may still come; or it leads to a server that is no longer the one to write to
                     Fault::Unknown | Fault::Outage => connection.discard(),
@@ -83,13 +83,13 @@ impl<'a> Line<'a> {
                     tasks = tasks.len(),
                     "Postgres did not carry out a submit"
                 );
-                Err(meaning)
+                Err(kind)
             }
         }
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for FlushConnection<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.kept.give_back(connection);
@@ -98,35 +98,39 @@ impl Drop for Line<'_> {
 }
 
 /// Writes `tasks`, whose keys differ. Where a row is at fault the batch is halved, until only the bad ones are refused.
-pub(super) async fn write(line: &mut Line<'_>, tasks: &[NewTask], key_ttl_seconds: f64) -> Vec<Written> {
-    let mut written = vec![Written::Refused(Refusal::Outage); tasks.len()];
+pub(super) async fn write(
+    connection: &mut FlushConnection<'_>,
+    tasks: &[NewTask],
+    key_ttl_seconds: f64,
+) -> Vec<Written> {
+    let mut written = vec![Written::Rejected(Rejection::Outage); tasks.len()];
     let whole: Range<usize> = 0..tasks.len();
-    let mut pieces = Vec::from([whole]);
-    while let Some(piece) = pieces.pop() {
-        match write_piece(line, &tasks[piece.clone()], key_ttl_seconds).await {
-            Ok(states) => written[piece].copy_from_slice(&states),
-            Err(Fault::Row) if piece.len() > 1 => {
-                let middle = piece.start + piece.len() / 2;
-                pieces.push(middle..piece.end);
-                pieces.push(piece.start..middle);
+    let mut chunks = Vec::from([whole]);
+    while let Some(chunk) = chunks.pop() {
+        match write_chunk(connection, &tasks[chunk.clone()], key_ttl_seconds).await {
+            Ok(states) => written[chunk].copy_from_slice(&states),
+            Err(Fault::Row) if chunk.len() > 1 => {
+                let middle = chunk.start + chunk.len() / 2;
+                chunks.push(middle..chunk.end);
+                chunks.push(chunk.start..middle);
             }
-            Err(Fault::Row) => written[piece].fill(Written::Refused(Refusal::Unstorable)),
-            Err(Fault::Unknown) => written[piece].fill(Written::Refused(Refusal::Unknown)),
-            // Postgres is away for the other pieces as well
+            Err(Fault::Row) => written[chunk].fill(Written::Rejected(Rejection::Unstorable)),
+            Err(Fault::Unknown) => written[chunk].fill(Written::Rejected(Rejection::Unknown)),
+            // Postgres is away for the other chunks as well
             Err(Fault::Outage | Fault::RolledBack) => break,
         }
     }
     written
 }
 
-async fn write_piece(
-    line: &mut Line<'_>,
+async fn write_chunk(
+    connection: &mut FlushConnection<'_>,
     tasks: &[NewTask],
     key_ttl_seconds: f64,
 ) -> Result<Vec<Written>, Fault> {
     let mut rolled_back = 0;
     loop {
-        match line.send(tasks, key_ttl_seconds).await {
+        match connection.send(tasks, key_ttl_seconds).await {
             Err(Fault::RolledBack) if rolled_back < ROLLED_BACK_MAX => rolled_back += 1,
             result => return result,
         }

@@ -1,19 +1,19 @@
-//! Who comes and goes, counted by what the leader sees from one look to the next.
+//! Counts workers that join, leave and die, from the differences between two checks of the leader.
 
 use std::collections::HashSet;
 
 use metrics::counter;
 
-/// The workers that the last look saw.
+/// The workers that the last check saw.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
-    /// Nothing before the first look: who is there then came before.
+pub(crate) struct FleetObserver {
+    /// `None` before the first check: the workers of that one joined earlier, and are not counted.
     seen: Option<HashSet<String>>,
 }
 
-impl Roster {
-    /// Takes in all workers that are there.
-    pub(crate) fn look<'a>(&mut self, workers: impl Iterator<Item = &'a str>) {
+impl FleetObserver {
+    /// Counts the differences to the last check; `workers` are all that are alive.
+    pub(crate) fn observe<'a>(&mut self, workers: impl Iterator<Item = &'a str>) {
         let now: HashSet<String> = workers.map(ToOwned::to_owned).collect();
         if let Some(before) = &self.seen {
             counter!("tasker_workers_joined_total").increment(now.difference(before).count() as u64);
@@ -22,7 +22,7 @@ impl Roster {
         self.seen = Some(now);
     }
 
-    /// Takes note that a worker was declared dead: it did not leave in order.
+    /// Counts a worker that was declared dead, and not among those that left.
     pub(crate) fn died(&mut self, worker: &str, cause: &'static str) {
         counter!("tasker_worker_deaths_total", "cause" => cause).increment(1);
         if let Some(seen) = &mut self.seen {
@@ -37,14 +37,14 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     #[test]
-    fn those_who_come_leave_and_die_are_counted_apart() {
+    fn workers_that_join_leave_and_die_are_counted_separately() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let mut roster = Roster::default();
+        let mut observer = FleetObserver::default();
         metrics::with_local_recorder(&recorder, || {
-            roster.look(["a", "b"].into_iter());
-            roster.look(["a", "b", "c"].into_iter());
-            roster.died("a", "unresponsive");
-            roster.look(["c"].into_iter());
+            observer.observe(["a", "b"].into_iter());
+            observer.observe(["a", "b", "c"].into_iter());
+            observer.died("a", "unresponsive");
+            observer.observe(["c"].into_iter());
         });
         let text = recorder.handle().render();
         for line in [

@@ -1,4 +1,4 @@
-//! A place among those who wait to be written: given up by the one who waits, or taken by the flusher that is about to send the
+//! A ticket among those who wait to be written: given up by the one who waits, or taken by the flusher that is about to send the
 //! task, whoever is first. So a caller that waits no longer knows whether its task may have been sent.
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -7,13 +7,13 @@ const WAITING: u8 = 0;
 const WITHDRAWN: u8 = 1;
 const TAKEN: u8 = 2;
 
-/// The place of one task.
+/// The ticket of one task.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Ticket {
     state: AtomicU8,
 }
 
-impl Place {
+impl Ticket {
     /// The caller waits no longer. False if the task may have been sent already.
     pub(super) fn withdraw(&self) -> bool {
         self.end(WITHDRAWN) == WITHDRAWN
@@ -39,16 +39,16 @@ mod tests {
 
     #[test]
     fn a_task_that_was_taken_cannot_be_withdrawn_and_may_be_sent_again() {
-        let place = Place::default();
-        assert!(place.take());
-        assert!(!place.withdraw());
-        assert!(place.take());
+        let ticket = Ticket::default();
+        assert!(ticket.take());
+        assert!(!ticket.withdraw());
+        assert!(ticket.take());
     }
 
     #[test]
     fn a_task_that_was_withdrawn_is_not_sent() {
-        let place = Place::default();
-        assert!(place.withdraw());
-        assert!(!place.take());
+        let ticket = Ticket::default();
+        assert!(ticket.withdraw());
+        assert!(!ticket.take());
     }
 }

@@ -6,19 +6,19 @@ use tasker_shared::store::insert::NewTask;
 
 /// Tells for each task whether it goes into the statement (`None`), or whose key it repeats: the place of that task
 /// among those that go.
-pub(super) fn fold<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Option<usize>> {
+pub(super) fn dedupe<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Option<usize>> {
     let mut first_with: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut leaders = 0;
-    let mut places = Vec::with_capacity(tasks.size_hint().0);
+    let mut firsts = 0;
+    let mut repeats = Vec::with_capacity(tasks.size_hint().0);
     for task in tasks {
         let first = match &task.key {
-            Some(key) => *first_with.entry((&task.task_name, &key.key)).or_insert(leaders),
-            None => leaders,
+            Some(key) => *first_with.entry((&task.task_name, &key.key)).or_insert(firsts),
+            None => firsts,
         };
-        places.push((first != leaders).then_some(first));
-        leaders += usize::from(first == leaders);
+        repeats.push((first != firsts).then_some(first));
+        firsts += usize::from(first == firsts);
     }
-    places
+    repeats
 }
 
 /// Whether two requests are the same.
@@ -69,7 +69,7 @@ pub(super) mod tests {
             task("a", Some("k")),
         ];
         assert_eq!(
-            fold(tasks.iter()),
+            dedupe(tasks.iter()),
             [None, None, Some(0), None, None, Some(2), Some(0)]
         );
     }
