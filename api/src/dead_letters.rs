@@ -1,8 +1,8 @@
-//! Dead letters, many at once: a pass of bounded batches, each one statement.
+//! Bulk operations on dead letters, in bounded batches of one statement each.
 //!
-//! A pass is a task of the process: a client that hangs up does not stop it half way. It ends, since it takes only what
-//! matched when it began; and it may be cut off between two batches, since each is whole by itself and a second request
-//! goes on where the first one ended.
+//! An operation is a background task, so a client that disconnects does not stop it half-way. It terminates, since it only takes
+//! dead letters that matched when it began. It may be interrupted between two batches: each batch is complete by itself, and a
+//! second request continues with the rest.
 
 use std::time::Duration;
 
@@ -15,34 +15,34 @@ use crate::db::{retried, write_failed};
 use crate::error::{ApiError, describe};
 use crate::state::AppState;
 
-/// Passes at once: enough that a long one holds up no other, few enough that submits keep most connections.
+/// Maximum number of concurrent operations: a long one does not block another, and submits keep most of the connections.
 pub const OPERATIONS_MAX: usize = 2;
-/// Rows of one statement: their locks are held for some ten milliseconds.
+/// Maximum number of rows per statement, whose locks are then held for about 10 ms.
 const BATCH_ROWS: i64 = 500;
-/// How long a request waits for its turn.
+/// Maximum wait of a request for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is done to dead letters.
+/// An operation on dead letters.
 #[derive(Debug, Clone, Copy)]
 pub enum Action {
-    /// They run again.
+    /// Makes them pending again.
     Retry,
-    /// They are deleted.
+    /// Deletes them.
     Purge,
 }
 
-/// What a pass came to.
+/// The result of an operation, in numbers of dead letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Dead letters that matched.
+    /// Those that matched.
     pub matched: u64,
     /// Those that the action was done to.
     pub done: u64,
-    /// Those left as they were.
+    /// Those left unchanged.
     pub skipped: u64,
 }
 
-/// Counts the dead letters that match.
+/// Counts the matching dead letters.
 pub async fn count(state: &AppState, filter: &Filter) -> Result<Outcome, ApiError> {
     let matched = dead_letters::matched(&state.db, filter).await?;
     Ok(Outcome {
@@ -51,7 +51,7 @@ pub async fn count(state: &AppState, filter: &Filter) -> Result<Outcome, ApiErro
     })
 }
 
-/// Does `action` to all dead letters that match. `actor` is who asked, for the history.
+/// Applies `action` to all matching dead letters. `actor` is recorded in the history.
 pub async fn carry_out(
     state: &AppState,
     action: Action,
@@ -60,7 +60,9 @@ pub async fn carry_out(
 ) -> Result<Outcome, ApiError> {
     let turn = tokio::time::timeout(TURN_TIMEOUT, state.dead_letter_operations.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
-        return Err(ApiError::Overloaded("Other requests are at the dead letters."));
+        return Err(ApiError::Overloaded(
+            "Other bulk operations on dead letters are running.",
+        ));
     };
     let operation = BulkOperation {
         state: state.clone(),
@@ -76,6 +78,7 @@ pub async fn carry_out(
     running.await.unwrap_or(Err(ApiError::OutcomeUnknown))
 }
 
+/// A running operation.
 struct BulkOperation {
     state: AppState,
     action: Action,
@@ -110,13 +113,13 @@ impl BulkOperation {
             if self.state.shutdown.soft().is_cancelled() {
                 warn!(
                     done = self.done,
-                    "a pass over dead letters was cut off by the stop"
+                    "bulk operation on dead letters interrupted by the shutdown"
                 );
                 return Err(ApiError::OutcomeUnknown);
             }
         }
-        info!(action = ?self.action, done = self.done, "went over the dead letters");
-        // a task may die while the others are counted and be found after all
+        info!(action = ?self.action, done = self.done, "bulk operation on dead letters completed");
+        // the count and the batches have different snapshots, so the batches may find more than was counted
         let matched = matched.count.unsigned_abs().max(found as u64);
         let done = self.done as u64;
         Ok(Outcome {
@@ -153,7 +156,7 @@ impl BulkOperation {
         }
     }
 
-    /// What the client is told when a batch fails: before it others may have been done.
+    /// Returns the error for the client after a failed batch; earlier batches may have been committed.
     fn broken_off(&self, error: store::Error) -> ApiError {
         if self.done == 0 || fault(&error) == Fault::Row {
             return write_failed(error);
@@ -161,7 +164,7 @@ impl BulkOperation {
         warn!(
             cause = describe(&error),
             done = self.done,
-            "a pass over dead letters broke off"
+            "bulk operation on dead letters failed half-way"
         );
         ApiError::OutcomeUnknown
     }

@@ -1,4 +1,4 @@
-//! Why a task is not running, told from the facts. Pure.
+//! Explains why a task is not running, from facts that were read in one statement. Pure.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tasker_shared::store::explain::{AHEAD_MAX, Facts};
@@ -6,17 +6,17 @@ use tasker_shared::task::limits::SUSPECT_CRASHES;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_shared::wire::{Explanation, Reason};
 
-/// Fewer finished tasks tell nothing of a pace.
+/// Minimum number of recently finished tasks for an estimate.
 const FINISHED_MIN: i64 = 5;
 
-/// The reasons, the weightiest first, with place and guess where they mean something.
+/// Returns the reasons, the cause first, with the position and the estimated wait where these apply.
 pub fn explain(task_id: TaskId, facts: &Facts) -> Explanation {
     let blocks = blocks(facts);
     let blocked = !blocks.is_empty();
     let mut reasons = match facts.status {
         TaskStatus::Waiting => vec![reason(
             "waiting_for_parents",
-            "it runs when its parents have ended",
+            "it runs when its parents have finished",
         )],
         TaskStatus::Scheduled | TaskStatus::RetryScheduled => later(facts, blocks),
         TaskStatus::Pending if blocked => blocks,
@@ -52,13 +52,13 @@ fn at(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Whether live workers serve its queue and none of them registers its type: its hint is parked until one does.
+/// Returns true if live workers serve its queue and none of them registers its type: its hint is parked until one does.
 fn is_unroutable(facts: &Facts) -> bool {
     facts.serving > 0 && facts.able == 0
 }
 
-/// What has to be changed before it can run. A missing type comes first: neither resuming the queue nor more of the same workers
-/// help.
+/// Returns the conditions that keep it from running until somebody changes them. A missing type comes first: neither resuming the
+/// queue nor more of the same workers would help.
 fn blocks(facts: &Facts) -> Vec<Reason> {
     let (queue, name) = (&facts.queue, &facts.task_name);
     let mut blocks = Vec::new();
@@ -71,7 +71,10 @@ fn blocks(facts: &Facts) -> Vec<Reason> {
         blocks.push(reason("no_worker_for_type", detail));
     }
     if let Some(since) = facts.paused_at {
-        let detail = format!("the queue `{queue}` is paused since {}; resume it", at(since));
+        let detail = format!(
+            "the queue `{queue}` has been paused since {}; resume it",
+            at(since)
+        );
         blocks.push(reason("queue_paused", detail));
     }
     if facts.serving == 0 {
@@ -79,7 +82,8 @@ fn blocks(facts: &Facts) -> Vec<Reason> {
         blocks.push(reason("no_worker_for_queue", detail));
     } else if facts.able > 0 && is_suspect(facts) && facts.able_with_suspect >= facts.able {
         let detail = format!(
-            "it lost {} workers, and a worker runs one such task at a time; all {} that can run it are at another",
+            "{} workers died while they ran it, and a worker runs one such task at a time; all {} that can run it are running \
+             another",
             facts.crash_count, facts.able
         );
         blocks.push(reason("suspect_runs_alone", detail));
@@ -91,18 +95,18 @@ fn is_suspect(facts: &Facts) -> bool {
     facts.crash_count >= SUSPECT_CRASHES
 }
 
-/// It is due later: it was submitted so, it failed, or it was deferred because it is a suspect.
+/// Returns the reasons of a task that is due later: submitted with a delay, to be retried, or deferred as a suspect.
 fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
     let due = facts.run_at.unwrap_or(facts.now);
     let when = if due > facts.now {
         format!("is due at {}", at(due))
     } else {
         format!(
-            "was due at {}, and a server makes it pending at its next look",
+            "was due at {}, and a server makes it pending at its next check",
             at(due)
         )
     };
-    // a scheduled task that was on a list before was deferred
+    // only a deferral takes a task back from pending to scheduled, so one that was enqueued before was deferred
     let deferred = facts.status == TaskStatus::Scheduled && facts.enqueued_at.is_some();
     let detail = match facts.status {
         TaskStatus::RetryScheduled => format!(
@@ -114,7 +118,8 @@ fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
     let mut reasons = vec![reason("due_later", detail)];
     if deferred && is_suspect(facts) && blocks.is_empty() {
         let detail = format!(
-            "it lost {} workers, and the worker that took it was at another such task: it runs one at a time",
+            "{} workers died while they ran it, and the worker that claimed it was running another such task: a worker runs one \
+             at a time",
             facts.crash_count
         );
         reasons.push(reason("suspect_runs_alone", detail));
@@ -123,14 +128,14 @@ fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
     reasons
 }
 
-/// Nothing blocks it, so others come first.
+/// Returns the reasons of a task that could run but waits behind others.
 fn its_turn(facts: &Facts) -> Vec<Reason> {
     let before = match facts.ahead {
-        Some(0) => "it is the next of its queue".to_owned(),
-        Some(1) => "one task of its queue is before it".to_owned(),
-        Some(ahead) if ahead <= AHEAD_MAX => format!("{ahead} tasks of its queue are before it"),
-        Some(_) => format!("more than {AHEAD_MAX} tasks of its queue are before it"),
-        None => "its place is not known, for many tasks before it are of types that no live worker registers"
+        Some(0) => "it is the next in its queue".to_owned(),
+        Some(1) => "one task of its queue is ahead of it".to_owned(),
+        Some(ahead) if ahead <= AHEAD_MAX => format!("{ahead} tasks of its queue are ahead of it"),
+        Some(_) => format!("more than {AHEAD_MAX} tasks of its queue are ahead of it"),
+        None => "its position is unknown: many tasks ahead of it have types that no live worker registers"
             .to_owned(),
     };
     let detail = format!(
@@ -141,7 +146,7 @@ fn its_turn(facts: &Facts) -> Vec<Reason> {
     if !facts.served_before.is_empty() {
         let names: Vec<&str> = facts.served_before.iter().map(QueueName::as_str).collect();
         let detail = format!(
-            "workers that serve it take what waits in {} first",
+            "workers that serve its queue run tasks of {} first",
             names.join(", ")
         );
         reasons.push(reason("other_queues_first", detail));
@@ -152,11 +157,11 @@ fn its_turn(facts: &Facts) -> Vec<Reason> {
 fn running(facts: &Facts) -> Vec<Reason> {
     let worker = facts.worker_id.as_deref().unwrap_or("a worker");
     let since = facts.started_at.map(|time| format!(" since {}", at(time)));
-    let detail = format!("{worker} runs it{}", since.unwrap_or_default());
+    let detail = format!("{worker} has been running it{}", since.unwrap_or_default());
     let mut reasons = vec![reason("running", detail)];
     if let Some(asked) = facts.cancel_requested_at {
         let detail = format!(
-            "somebody cancelled it at {}; its handler has been told to stop",
+            "cancellation was requested at {}; its handler has been notified",
             at(asked)
         );
         reasons.push(reason("cancel_requested", detail));
@@ -175,7 +180,7 @@ fn finished(facts: &Facts) -> Reason {
             facts.max_attempts
         ),
         TaskStatus::Cancelled => format!("it was cancelled{when}"),
-        TaskStatus::ResolvedManually => format!("an operator settled it{when}"),
+        TaskStatus::ResolvedManually => format!("an operator resolved it{when}"),
         _ => format!("it completed{when}"),
     };
     reason("finished", detail)
@@ -192,7 +197,8 @@ fn lost(facts: &Facts) -> Option<Reason> {
     Some(reason("last_run_lost", detail))
 }
 
-/// The time until it is due, or what those before it take at the pace of those that finished last.
+/// Returns the estimated wait in seconds: the time until it is due, or the number of tasks ahead of it at the rate of the last
+/// finished ones. `None` if too few finished for a rate.
 fn estimate(facts: &Facts) -> Option<f64> {
     match facts.status {
         TaskStatus::Scheduled | TaskStatus::RetryScheduled => {

@@ -1,7 +1,7 @@
-//! The life of a task, told from its row and from the stored events. Pure.
+//! Builds the history of a task from its row and its stored events. Pure.
 //!
-//! The happy path writes no events: the row's own times tell of the creation, of the last run and of the end. A stored
-//! event ended a run or was an operator's; it carries when the run that it ended was enqueued and claimed.
+//! The happy path stores no events: creation, last run and completion follow from the times of the row. An event is stored when
+//! a run ends in another way or an operator acts; it carries the times at which the run that it ended was enqueued and claimed.
 
 use chrono::{DateTime, Utc};
 use tasker_shared::store::history::Event;
@@ -9,7 +9,7 @@ use tasker_shared::store::records::TaskRecord;
 use tasker_shared::task::TaskStatus;
 use tasker_shared::wire::HistoryEvent;
 
-/// Everything that happened, oldest first.
+/// Returns the state transitions of a task, oldest first.
 pub fn timeline(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
     let mut timeline = Timeline::begin(record, events);
     for event in events {
@@ -22,11 +22,12 @@ pub fn timeline(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
     timeline.deferred(record);
     timeline.end(record);
     let mut events = timeline.events;
-    // stable, so that what happened at once stays in the order of cause and effect
+    // a stable sort: transitions of the same instant keep the order in which they were added, cause before effect
     events.sort_by_key(|event| event.at);
     events
 }
 
+/// The transitions so far, and the state that they lead to.
 struct Timeline {
     events: Vec<HistoryEvent>,
     state: TaskStatus,
@@ -55,7 +56,7 @@ impl Timeline {
         }
     }
 
-    /// A run began: perhaps after it had become due, always by a claim.
+    /// Adds the claim of a run, and before it the promotion if the task was due later.
     fn claim(
         &mut self,
         enqueued_at: Option<DateTime<Utc>>,
@@ -73,7 +74,7 @@ impl Timeline {
         self.state = TaskStatus::Running;
     }
 
-    /// What was due later became pending.
+    /// Adds the promotion of a task that was due later.
     fn due(&mut self, enqueued_at: Option<DateTime<Utc>>) {
         let waited = matches!(
             self.state,
@@ -100,17 +101,17 @@ impl Timeline {
             error: event.error.clone(),
             actor: event.actor.clone(),
         });
-        // a request to stop is told to a running task and changes no state; its claim may not have been told yet
+        // a cancellation request leaves a task running; the claim of its run may not have been added yet, so `state` must stay
         if event.from != Some(event.to) {
             self.state = event.to;
         }
     }
 
-    /// The run that no event ended: it goes on, or the row itself ended with it.
+    /// Adds the run that no event ended: it is still running, or it completed the task.
     fn last_run(&mut self, record: &TaskRecord, events: &[Event]) {
-        let told = |event: &Event| event.run == Some(record.runs) && event.started_at == record.started_at;
+        let added = |event: &Event| event.run == Some(record.runs) && event.started_at == record.started_at;
         match record.started_at {
-            Some(started_at) if !events.iter().any(told) => {
+            Some(started_at) if !events.iter().any(added) => {
                 self.claim(
                     record.enqueued_at,
                     started_at,
@@ -123,7 +124,7 @@ impl Timeline {
         }
     }
 
-    /// A suspect that is deferred at present. Deferrals that are over are not recorded.
+    /// Adds the current deferral of a suspect. Past deferrals are not recorded.
     fn deferred(&mut self, record: &TaskRecord) {
         if record.status == TaskStatus::Scheduled && self.state == TaskStatus::Pending {
             self.events.push(HistoryEvent {
@@ -148,12 +149,12 @@ impl Timeline {
     }
 }
 
-/// The state in which the task was written. Rows that are due later are enqueued later than they are created.
+/// Returns the state in which the task was created. A row that was due later has a later `enqueued_at` than `created_at`.
 fn first_state(record: &TaskRecord, events: &[Event]) -> TaskStatus {
     let enqueued_at = match events.first() {
         None => record.enqueued_at,
         Some(event) if event.started_at.is_some() => event.enqueued_at,
-        // an operator was first, and saw it as it was
+        // the first event is an operator's, so its `from` is the state of creation
         Some(event) => {
             return event
                 .from
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_happy_path_is_told_by_the_row_alone() {
+    fn the_happy_path_follows_from_the_row_alone() {
         let done = TaskRecord {
             runs: 1,
             attempts: 1,
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_tells_of_both_runs() {
+    fn a_retry_shows_both_runs() {
         let failed = Event {
             run: Some(1),
             attempt: Some(1),
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_ends_with_its_event_and_is_not_told_twice() {
+    fn a_dead_letter_ends_with_its_event_and_is_not_shown_twice() {
         let gone = Event {
             run: Some(1),
             enqueued_at: Some(time(0)),
@@ -341,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn a_running_task_that_was_told_to_stop_ends_cancelled() {
-        let told = event(2, TaskStatus::Running, TaskStatus::Running);
+    fn a_running_task_whose_cancellation_was_requested_ends_cancelled() {
+        let requested = event(2, TaskStatus::Running, TaskStatus::Running);
         let cancelled = TaskRecord {
             runs: 1,
             worker_id: Some("w".into()),
@@ -351,7 +352,7 @@ mod tests {
             ..record(TaskStatus::Cancelled)
         };
         assert_eq!(
-            steps(&cancelled, &[told]),
+            steps(&cancelled, &[requested]),
             "0 ->pending, 1 pending>running, 2 running>running, 3 running>cancelled"
         );
     }

@@ -47,7 +47,7 @@ impl From<Vec<QueueName>> for DeclaredQueues {
 pub struct QueueTable {
     db: PgPool,
     postgres: Arc<Postgres>,
-    /// What the configuration declares, whatever the table has.
+    /// The queues declared by the configuration, in the table or not.
     configured: Vec<QueueName>,
     declared: DeclaredQueues,
     refresher: Refresher,

@@ -4,7 +4,7 @@ fn time(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).expect("in range")
 }
 
-/// A pending task of `default`, first in its list, with one idle worker that can run it.
+/// Returns the facts of a pending task of `default`, first in its list, with one idle worker that can run it.
 fn facts() -> Facts {
     Facts {
         now: time(1_000),
@@ -55,7 +55,7 @@ fn what_nothing_blocks_waits_its_turn_behind_those_before_it() {
     let mut task = facts();
     assert_eq!(codes(&task), ["waits_its_turn"]);
     assert!(
-        details(&task).contains("the next of its queue"),
+        details(&task).contains("the next in its queue"),
         "{}",
         details(&task)
     );
@@ -197,7 +197,7 @@ fn a_running_task_says_who_runs_it_and_that_it_was_told_to_stop() {
         ..facts()
     };
     assert_eq!(codes(&task), ["running"]);
-    assert!(details(&task).starts_with("worker-a runs it since"));
+    assert!(details(&task).starts_with("worker-a has been running it since"));
     task.cancel_requested_at = Some(time(999));
     assert_eq!(codes(&task), ["running", "cancel_requested"]);
     assert_eq!(told(&task).estimated_wait_seconds, None);

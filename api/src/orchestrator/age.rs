@@ -29,7 +29,7 @@ pub struct Ager {
     queue: Arc<Queue>,
     limit: Duration,
     interval: Duration,
-    /// True if the last run published a count above zero. Without one there is no reason to write to Redis.
+    /// True if the last run published a count above zero. While it is false, zero counts are not published.
     published: bool,
     gauges: LeaderGauges,
 }

@@ -1,4 +1,4 @@
-//! From the pace of a queue to the workers that it needs.
+//! Computes the number of workers that a queue needs from its rates.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -9,31 +9,31 @@ use tasker_shared::store::scaling::QueueFacts;
 
 use super::rates::{Rates, count, slot_seconds};
 
-/// How busy what comes may keep the slots: fuller ones let tasks wait whenever they come unevenly.
+/// Maximum share of slots that arrivals may keep busy. Above it, uneven arrivals would have to wait.
 const BUSY_SHARE: f64 = 0.8;
-/// Slots of a worker where there is none to look at: the default of `WORKER_POOL_SIZE`.
+/// Assumed slots per worker if no live worker serves the queue: the default of `WORKER_POOL_SIZE`.
 const POOL_SIZE: f64 = 10.0;
-/// No suggestion is larger: what leads there is no load but a mistake in it.
+/// Maximum suggestion. A larger one would come from a measurement error rather than from load.
 const WORKERS_MAX: f64 = 100_000.0;
-/// Shorter runs count as so long, in seconds.
+/// Minimum time that a run counts for, in seconds.
 const SLOT_SECONDS_MIN: f64 = 1e-6;
 
-/// What a queue needs, and why.
+/// The advice for a queue, with its reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Advice {
-    /// Its pace; nothing while it is not measured.
+    /// Its rates; `None` while there are too few samples.
     pub rates: Option<Rates>,
-    /// When it is empty at that pace; nothing if never, or not known.
+    /// Seconds until it is empty at these rates; `None` if it never is, or if they are unknown.
     pub time_to_drain_seconds: Option<f64>,
-    /// How long a task keeps a slot, as far as known.
+    /// Seconds for which a task occupies a slot; `None` if unknown.
     pub slot_seconds: Option<f64>,
-    /// Workers like the present ones that it needs.
+    /// Number of workers with as many slots as the present ones that it needs.
     pub suggested_workers: i64,
-    /// Why, in words.
+    /// The reason as text for people.
     pub reason: String,
 }
 
-/// What the queue of `facts`, in which `backlog` tasks wait, needs so that no task waits longer than `target`.
+/// Returns the advice for the queue of `facts` with `backlog` waiting tasks, so that no task waits longer than `target`.
 pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     let rates = Rates::of(&facts.samples);
     let cost = slot_seconds(facts);
@@ -42,7 +42,7 @@ pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
         (None, _) => (facts.workers.max(1), NOT_MEASURED.to_owned()),
         (Some(rates), _) if is_left_alone(facts, backlog, rates) => (
             facts.workers,
-            format!("Of {backlog} that wait, none is taken while slots are free: {EXPLAIN}."),
+            format!("{backlog} wait, and none is claimed although slots are free: {EXPLAIN}."),
         ),
         (Some(rates), None) => without_cost(facts, backlog, rates),
         (Some(rates), Some((seconds, at_least))) => {
@@ -66,7 +66,7 @@ pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     }
 }
 
-/// Advice for workers that register only some types of the queue. `facts` has the running tasks, workers and slots of these types,
+/// Returns the advice for workers that register only some types of the queue. `facts` has the running tasks, workers and slots of these types,
 /// and `backlog` of them wait. Arrivals are not measured by type, so the advice follows from what waits and runs now.
 pub fn advise_for_types(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     let cost = slot_seconds(facts);
@@ -88,20 +88,19 @@ pub fn advise_for_types(facts: &QueueFacts, backlog: i64, target: Duration) -> A
     }
 }
 
-/// Rates that nothing measures.
+/// The rates of task types, which are not measured.
 const NOT_BY_TYPE: Rates = Rates {
     window_seconds: 0.0,
     arrival: 0.0,
     drain: 0.0,
     slots_before: 0.0,
 };
-const PAUSED: &str =
-    "The queue is paused: until it is resumed nothing is taken from it, by any number of workers.";
+const PAUSED: &str = "The queue is paused: no number of workers claims from it until it is resumed.";
 const NOT_MEASURED: &str = "The rates are not known yet: the server that leads measures every 10 s, and two measurements are \
                             needed. Ask again.";
-const EXPLAIN: &str = "GET /tasks/{id}/explain of one of them tells why";
+const EXPLAIN: &str = "see GET /tasks/{id}/explain of one of them";
 const IDLE_TYPES: &str = "No task of these types waits or runs: one worker is enough.";
-const IDLE: &str = "Nothing waits and nothing comes: one worker is enough.";
+const IDLE: &str = "No tasks wait and none arrive: one worker is enough.";
 
 fn time_to_drain(facts: &QueueFacts, backlog: i64, rates: Option<Rates>) -> Option<f64> {
     if backlog == 0 {
@@ -114,14 +113,14 @@ fn time_to_drain(facts: &QueueFacts, backlog: i64, rates: Option<Rates>) -> Opti
     (net > 0.0).then(|| count(backlog) / net)
 }
 
-/// Whether workers with free slots take nothing of what has waited for a while: more of them would not either.
+/// Returns true if workers with free slots claim no task of a backlog that has waited for a while. More workers would not help.
 fn is_left_alone(facts: &QueueFacts, backlog: i64, rates: Rates) -> bool {
     let waited = facts.samples.last().is_some_and(|last| last.backlog > 0);
     let taken = facts.running > 0 || rates.drain > 0.0;
     backlog > 0 && waited && !taken && rates.slots_before < count(facts.slots)
 }
 
-/// Where no task ever ended and none runs.
+/// Returns the suggestion for a queue in which no task ever finished and none runs.
 fn without_cost(facts: &QueueFacts, backlog: i64, rates: Rates) -> (i64, String) {
     if backlog == 0 && rates.arrival <= 0.0 {
         return (1, IDLE.to_owned());
@@ -132,20 +131,20 @@ fn without_cost(facts: &QueueFacts, backlog: i64, rates: Rates) -> (i64, String)
         )
     } else {
         format!(
-            "{backlog} wait, and none has ended yet: how long a task takes is not known. If that stays so, {EXPLAIN}."
+            "{backlog} wait, and none has finished yet: how long a task takes is not known. If that stays so, {EXPLAIN}."
         )
     };
     (facts.workers.max(1), reason)
 }
 
-/// What a queue needs, in slots.
+/// The computation of the slots that a queue needs.
 struct Need<'a> {
     facts: &'a QueueFacts,
     backlog: i64,
     rates: Rates,
-    /// How long a task keeps a slot.
+    /// Seconds for which a task occupies a slot.
     seconds: f64,
-    /// Whether that is the least that it can be.
+    /// True if that is a lower bound, taken from runs in progress.
     at_least: bool,
     target: Duration,
 }
@@ -169,10 +168,10 @@ impl<'a> Need<'a> {
         }
     }
 
-    /// Slots that tasks of this queue keep busy.
+    /// Returns the number of slots that tasks of this queue keep busy.
     ///
-    /// Looked at over the target, or over the time of a task where that is shorter: what comes within it needs a slot, what
-    /// waits has to begin within the target, and of what runs now a part still runs then. Never more slots than tasks.
+    /// Computed over the target, or over the duration of a task if that is shorter: arrivals within it need slots, the backlog has
+    /// to start within the target, and a part of the present runs still runs then. Never more slots than tasks.
     fn own_slots(&self) -> f64 {
         let target = self.target.as_secs_f64();
         let horizon = self.seconds.min(target);
@@ -195,7 +194,7 @@ impl<'a> Need<'a> {
         } else {
             POOL_SIZE
         };
-        // a sum that comes out a hair above a whole number is that number
+        // a rounding error just above a whole number must not suggest one more worker
         let workers = (self.slots() / each - 1e-9).ceil().clamp(1.0, WORKERS_MAX);
         #[expect(clippy::cast_possible_truncation, reason = "it was brought into range")]
         let workers = workers as i64;
@@ -213,20 +212,23 @@ impl<'a> Need<'a> {
             return IDLE.to_owned();
         }
         let pace = if rates.window_seconds > 0.0 {
-            format!("{:.1} come and {:.1} end in a second", rates.arrival, rates.drain)
+            format!(
+                "{:.1} arrive and {:.1} finish per second",
+                rates.arrival, rates.drain
+            )
         } else {
-            "what comes is not measured by type".to_owned()
+            "arrivals are not measured by type".to_owned()
         };
         let mut parts = Vec::new();
         let (now, suggested) = (facts.workers, self.workers());
         parts.push(match suggested.cmp(&now) {
             _ if now == 0 => "No live worker serves the queue.".to_owned(),
             Ordering::Less => "Fewer workers are enough.".to_owned(),
-            Ordering::Equal => "The workers are as many as needed.".to_owned(),
+            Ordering::Equal => "The number of workers is right.".to_owned(),
             Ordering::Greater => format!("{} slots of {now} worker(s) are not enough.", facts.slots),
         });
         parts.push(format!(
-            "{backlog} wait, {pace}, and a task keeps a slot for {}{}: that needs about {:.1} slots for a wait of at most {}.",
+            "{backlog} wait, {pace}, and a task occupies a slot for {}{}: that needs about {:.1} slots for a wait of at most {}.",
             if self.at_least { "at least " } else { "" },
             shown(self.seconds),
             self.own_slots(),
@@ -240,7 +242,7 @@ impl<'a> Need<'a> {
         }
         if self.seconds > self.target.as_secs_f64() {
             parts.push(
-                "A task takes longer than the target, so each that waits needs a slot of its own.".to_owned(),
+                "A task takes longer than the target, so each waiting task needs its own slot.".to_owned(),
             );
         }
         parts.join(" ")

@@ -1,32 +1,32 @@
-//! What the samples of a queue say of its pace.
+//! Measures the rates of a queue and the cost of its tasks from samples.
 
 use tasker_shared::store::scaling::{QueueFacts, Sample};
 
-/// Rates are those of so many seconds before the last sample.
+/// Length of the window before the last sample over which rates are measured, in seconds.
 const WINDOW_SECONDS: f64 = 60.0;
-/// What a timer may be late by.
+/// Tolerance for late timers, in seconds.
 const LATE_SECONDS: f64 = 2.0;
-/// When the last sample is older, nobody measures and nothing is known.
+/// Age of the last sample above which the rates are unknown, in seconds: no leader is sampling then.
 const STALE_SECONDS: f64 = 60.0;
 
-/// The pace of a queue.
+/// The rates of a queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
-    /// The time that the rates are measured over.
+    /// The length of the window over which the rates are measured.
     pub window_seconds: f64,
-    /// Tasks per second that came.
+    /// Tasks per second that arrived.
     pub arrival: f64,
     /// Tasks per second whose runs ended.
     pub drain: f64,
-    /// Slots of its workers that queues before it keep busy, on average.
+    /// Average number of slots of its workers that queues of higher priority keep busy.
     pub slots_before: f64,
 }
 
 impl Rates {
-    /// The pace of the last minute; nothing without two samples, the last of which is recent.
+    /// Returns the rates of the last minute; `None` without two samples, the last of which is recent.
     ///
-    /// What came is what ended and what more is waiting or running. A sum that turns out negative, when waiting tasks were
-    /// cancelled or a list was lost, counts as nothing.
+    /// Arrivals are the ended runs plus the growth of waiting and running tasks. A negative sum, after waiting tasks were cancelled
+    /// or a list was lost, counts as 0.
     pub fn of(samples: &[Sample]) -> Option<Self> {
         let window = window(samples)?;
         let (first, last) = (window.first()?, window.last()?);
@@ -46,7 +46,7 @@ impl Rates {
     }
 }
 
-/// Seconds that a task keeps a slot, and whether that is only the least that it can be.
+/// Returns the seconds for which a task occupies a slot, and true if that is only a lower bound.
 pub(super) fn slot_seconds(facts: &QueueFacts) -> Option<(f64, bool)> {
     let samples = &facts.samples;
     let recent = window(samples).unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) fn slot_seconds(facts: &QueueFacts) -> Option<(f64, bool)> {
     }
 }
 
-/// The samples of the last minute, or those since a measurement before a gap.
+/// Returns the samples of the last minute, or those since the last sample before a gap.
 fn window(samples: &[Sample]) -> Option<&[Sample]> {
     let last = samples.last().filter(|last| last.age_seconds <= STALE_SECONDS)?;
     let begins = last.age_seconds + WINDOW_SECONDS - LATE_SECONDS;
@@ -68,7 +68,7 @@ fn window(samples: &[Sample]) -> Option<&[Sample]> {
     samples.get(first.unwrap_or(0)..)
 }
 
-/// How long a run took among those that ended in this time.
+/// Returns the mean duration of the runs that ended between these samples.
 fn mean_busy(samples: &[Sample]) -> Option<f64> {
     quotient(
         growth(samples, |sample| sample.busy_seconds),
@@ -76,12 +76,12 @@ fn mean_busy(samples: &[Sample]) -> Option<f64> {
     )
 }
 
-/// The same of all runs ever.
+/// Returns the mean duration of all runs ever.
 fn mean_ever(sample: &Sample) -> Option<f64> {
     quotient(sample.busy_seconds, ended(sample))
 }
 
-/// What a task cost while all slots had work: beside its run, the way to the slot and from it. For short tasks that is the
+/// Returns the slot time per task while all slots had work: its run plus claim and completion, which for short tasks are the
 /// larger part.
 fn full_cost(samples: &[Sample]) -> Option<f64> {
     let mut slot_seconds = 0.0;
@@ -99,14 +99,14 @@ fn full_cost(samples: &[Sample]) -> Option<f64> {
     quotient(slot_seconds, tasks)
 }
 
-/// Whether more waits than fits into the slots, and most of these are in use. Idle slots beside a backlog are kept from
-/// it by something else.
+/// Returns true if the backlog exceeds the slots and at least half of them are in use. With fewer in use, something other than
+/// capacity keeps the slots from the backlog.
 fn is_full(sample: &Sample) -> bool {
     let used = sample.running + sample.running_before;
     sample.slots > 0 && sample.backlog >= sample.slots && 2 * used >= sample.slots
 }
 
-/// How much a total grew. Where it falls, two leaders sampled at once.
+/// Returns the growth of a total. A decrease counts as 0: two leaders sampled at once.
 fn growth(samples: &[Sample], total: impl Fn(&Sample) -> f64) -> f64 {
     let steps = samples.windows(2).map(|pair| match pair {
         [a, b] => (total(b) - total(a)).max(0.0),
@@ -132,7 +132,7 @@ pub(super) fn count(number: i64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Samples 10 s apart, the last of them now.
+    /// Returns samples 10 s apart, the last of them now.
     pub(in crate::scaling) fn samples(each: impl Fn(usize) -> Sample, number: usize) -> Vec<Sample> {
         (0..number)
             .map(|place| Sample {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_minute_counts_unless_nobody_measured_in_it() {
+    fn only_the_last_minute_counts_unless_it_has_no_sample() {
         let busy_once = |place| Sample {
             ended: if place < 10 { 0 } else { 5_000 },
             ..IDLE
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_sample_and_old_ones_tell_nothing() {
+    fn a_single_sample_and_old_ones_give_no_rates() {
         assert_eq!(Rates::of(&samples(|_| IDLE, 1)), None);
         assert_eq!(Rates::of(&[]), None);
         let old = samples(|_| IDLE, 7).into_iter().map(|sample| Sample {
@@ -232,7 +232,7 @@ mod tests {
             ..IDLE
         };
         assert_eq!(slot_seconds(&facts(samples(calm, 7), None)), Some((0.5, false)));
-        // ten slots are full and end one task a second, whose run is a tenth of that
+        // ten slots are full and complete one task per second, whose run takes a tenth of a second
         let full = |place| Sample {
             backlog: 500,
             running: 8,

@@ -1,4 +1,4 @@
-//! The lane of big batches: one statement each, few at once, all or nothing.
+//! The lane of batch requests: each is written by one statement or transaction, at most two at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use crate::error::{ApiError, describe};
 use crate::fault::{Fault as RequestFault, FaultKind};
 use crate::postgres::Postgres;
 
-/// Two keep Postgres busy; more would only take room from single submits.
+/// Maximum number of concurrent batches. Two keep Postgres busy; more would only slow down single submits.
 const AT_ONCE: usize = 2;
-/// How long a batch waits for its turn.
+/// Maximum wait of a batch for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a caller waits for its batch while Postgres gives signs of life; without them it waits less than two seconds.
+/// Maximum wait of a caller for its batch while Postgres answers health probes; otherwise it waits less than two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than any sound batch; its caller has stopped waiting by then.
+/// Timeout of the statement. Its caller stops waiting before it.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How often a batch that Postgres rolled back, or whose keys changed hands, begins anew.
+/// Maximum number of tries for a batch that Postgres rolled back, or whose keys were released during the write.
 const TRIES_MAX: u32 = 5;
-/// Most faults that an answer lists.
+/// Maximum number of validation errors in an answer.
 const FAULTS_MAX: usize = 100;
 
-/// Writes batches.
+/// The writer of batch requests.
 #[derive(Debug, Clone)]
 pub struct BatchLane {
     db: PgPool,
@@ -46,15 +46,15 @@ pub struct BatchLane {
     shutdown: Shutdown,
 }
 
-/// Why a batch was not written.
+/// The reason why a batch was not written.
 enum Failure {
-    /// It cannot be.
+    /// The request is at fault, or Postgres is unavailable.
     Refused(ApiError),
     /// A statement failed.
     Store(store::Error),
-    /// The commit failed: it may have happened.
+    /// The commit failed and may have taken effect.
     Commit(store::Error),
-    /// A key was let go between two looks.
+    /// A key was released between the insert and the lookup of its holder.
     KeyMoved,
 }
 
@@ -65,7 +65,7 @@ impl From<store::Error> for Failure {
 }
 
 impl BatchLane {
-    /// A lane whose writes are owned by the tracker of `shutdown`.
+    /// Creates a lane whose writes are background tasks of `shutdown`.
     pub fn new(
         db: PgPool,
         postgres: Arc<Postgres>,
@@ -83,7 +83,7 @@ impl BatchLane {
         }
     }
 
-    /// Writes all of `tasks` or none; answers in their order.
+    /// Writes all of `tasks` or none; returns the answers in their order.
     pub async fn submit(
         &self,
         tasks: Vec<NewTask>,
@@ -92,12 +92,14 @@ impl BatchLane {
         let lane = self.clone();
         let ticket = Arc::new(Ticket::default());
         let taken = Arc::clone(&ticket);
-        // a task of the process: a caller that hangs up must not leave a transaction half begun
+        // a background task: if the caller's future were dropped half-way, it would leave an open transaction
         let writing = self.shutdown.tracker().spawn(async move {
             let _reservation = reservation;
             let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&lane.turns).acquire_owned()).await;
             let Ok(Ok(_turn)) = turn else {
-                return Err(ApiError::Overloaded("Other batches are being written."));
+                return Err(ApiError::Overloaded(
+                    "Other batches are being written, and this one waited too long for its turn.",
+                ));
             };
             if !taken.take() {
                 return Err(ApiError::Unavailable(None));
@@ -142,7 +144,10 @@ impl BatchLane {
                 Failure::KeyMoved => return Err(ApiError::Unavailable(None)),
                 Failure::Store(error) => return Err(answer_to(&error)),
                 Failure::Commit(error) => {
-                    warn!(cause = describe(&error), "the outcome of a batch is unknown");
+                    warn!(
+                        cause = describe(&error),
+                        "outcome of a batch unknown: the commit failed"
+                    );
                     return Err(ApiError::OutcomeUnknown);
                 }
             }
@@ -170,7 +175,7 @@ impl BatchLane {
         match &written {
             Err(Failure::Store(error) | Failure::Commit(error)) => {
                 self.postgres.failed(error);
-                // half a transaction must not go back into the pool
+                // its transaction may still be open, so the connection must not go back to the pool
                 drop(connection.detach());
             }
             _ => self.postgres.answered(),
@@ -178,8 +183,7 @@ impl BatchLane {
         written
     }
 
-    /// Keys can turn out to belong to other requests only after the rows went in, so that all or nothing takes a
-    /// transaction.
+    /// Writes a batch with keys, in a transaction: conflicting keys are known only after the insert, and reject the whole batch.
     async fn write_with_keys(
         &self,
         connection: &mut PgConnection,
@@ -204,7 +208,8 @@ impl BatchLane {
             answers.push(match (inserted.status(task), holder_of(task, &found)) {
                 (Some(status), _) => Ok(Accepted::new(task, status)),
                 (None, Some(holder)) => answer_from(task, holder),
-                // let go by the look itself: keep that, and begin anew
+                // the lookup deletes expired keys. The rollback undoes that, so it is repeated outside of the transaction
+                // before the batch is tried again
                 (None, None) => {
                     transaction.rollback().await?;
                     holders(&self.db, &conflicts).await?;
@@ -245,18 +250,18 @@ impl BatchLane {
     }
 }
 
-/// The error of a statement that was given up: its outcome is unknown.
+/// Returns the error of a statement that was abandoned: its outcome is unknown.
 fn no_answer() -> store::Error {
     store::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
-/// The error of a connection that could not be had: nothing was sent, whatever broke.
+/// Returns the error of a failed connection: no statement was sent.
 fn nothing_sent() -> Failure {
     Failure::Refused(ApiError::Unavailable(None))
 }
 
 fn answer_to(error: &store::Error) -> ApiError {
-    warn!(cause = describe(error), "Postgres refused a batch");
+    warn!(cause = describe(error), "Postgres rejected a batch");
     match fault(error) {
         Fault::Row => ApiError::refused(
             FaultKind::Unstorable,
@@ -272,7 +277,7 @@ fn accepted(task: &NewTask, inserted: &Inserted) -> Accepted {
     Accepted::new(task, inserted.status(task).unwrap_or(TaskStatus::Pending))
 }
 
-/// The answers to all tasks from those to the firsts.
+/// Returns the answers to all tasks from the answers to the first task of each key.
 fn spread(
     tasks: &[NewTask],
     firsts: &[NewTask],
@@ -309,7 +314,7 @@ fn all_accepted(answers: Vec<Result<Accepted, Rejection>>) -> Result<Vec<Accepte
             Err(_) if faults.len() < FAULTS_MAX => faults.push(RequestFault::new(
                 FaultKind::KeyReused,
                 format!("/tasks/{index}/idempotency_key"),
-                "was sent before with another request",
+                "was used before for a different request",
             )),
             Err(_) => {}
         }

@@ -1,4 +1,4 @@
-//! Room for bodies, counted in bytes: what requests hold in memory at once is bounded, and nobody's requests hold more than half
+//! The memory budget for request bodies: bounds the bytes that requests hold in memory at once. One client may use at most half
 //! of it.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::ApiError;
 /// Permits count units of 1,024 bytes, so that they fit a semaphore.
 const UNIT_BYTES: usize = 1024;
 
-/// A bounded amount of room.
+/// A bounded amount of memory, from which requests reserve.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget {
     available: Arc<Semaphore>,
@@ -20,7 +20,7 @@ pub struct MemoryBudget {
     by_owner: Shares<Counted>,
 }
 
-/// Room that a request has taken; given back when dropped.
+/// The memory reserved by one request; released when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     permit: OwnedSemaphorePermit,
@@ -29,7 +29,7 @@ pub struct Reservation {
 }
 
 impl MemoryBudget {
-    /// Room for so many bytes.
+    /// Creates a budget of `bytes`.
     pub fn new(bytes: usize) -> Self {
         let units = bytes.div_ceil(UNIT_BYTES);
         Self {
@@ -39,8 +39,8 @@ impl MemoryBudget {
         }
     }
 
-    /// The room for a body that begins; nothing waits for room, since a wait holds more than it spares. A body without `owner`
-    /// may take what there is.
+    /// Starts the reservation of a body. Fails at once if the budget is used up: a waiting request would itself hold memory. A
+    /// body without `owner` has no quota.
     pub fn begin(&self, owner: Option<Counted>) -> Result<Reservation, ApiError> {
         let mut share = owner.map(|owner| self.by_owner.of(owner));
         Ok(Reservation {
@@ -50,7 +50,7 @@ impl MemoryBudget {
         })
     }
 
-    /// How many bytes of it are taken, to the next 1,024.
+    /// Returns the number of reserved bytes, rounded up to 1,024.
     pub fn taken(&self) -> usize {
         (self.units - self.available.available_permits()) * UNIT_BYTES
     }
@@ -60,22 +60,25 @@ impl MemoryBudget {
         units: usize,
         share: Option<&mut Share<Counted>>,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
-        // before the room: who may not take more takes nothing from others, not even for a moment
+        // the quota first: a client over its quota must not use up the common budget, not even for a moment
         if !share.is_none_or(|share| share.grow(units)) {
             return Err(ApiError::Overloaded(
-                "The bodies of your other requests take half of the room, and nobody may take more.",
+                "Your requests in progress use half of the memory for request bodies, the maximum for one client.",
             ));
         }
         let permits = u32::try_from(units).unwrap_or(u32::MAX);
         Arc::clone(&self.available)
             .try_acquire_many_owned(permits)
-            .map_err(|_| ApiError::Overloaded("The bodies of other requests take all the room."))
+            .map_err(|_| {
+                ApiError::Overloaded("The requests in progress use all of the memory for request bodies.")
+            })
     }
 }
 
 impl Reservation {
-    /// Takes room for `bytes` more.
+    /// Reserves `bytes` more.
     pub fn grow(&mut self, budget: &MemoryBudget, bytes: usize) -> Result<(), ApiError> {
+        // bytes add up before they are rounded, so that a body in many small frames costs no unit per frame
         self.bytes += bytes;
         let wanted = self.bytes.div_ceil(UNIT_BYTES);
         let missing = wanted.saturating_sub(self.permit.num_permits());
@@ -91,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_that_is_taken_is_refused_to_others_until_it_is_given_back() {
+    fn reserved_memory_is_refused_to_others_until_it_is_released() {
         let budget = MemoryBudget::new(4 * UNIT_BYTES);
         let mut reservation = budget.begin(None).expect("memory");
         reservation.grow(&budget, 3 * UNIT_BYTES + 1).expect("memory");
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn one_owner_takes_half_of_the_room_and_leaves_the_rest_to_others() {
+    fn one_owner_takes_half_of_the_budget_and_leaves_the_rest_to_others() {
         let owner = |name: &str| Some(Counted::Name(name.into()));
         let budget = MemoryBudget::new(8 * UNIT_BYTES);
         let mut first = budget.begin(owner("a")).expect("memory");
@@ -121,7 +124,7 @@ mod tests {
         assert!(budget.begin(owner("a")).is_err());
         let mut other = budget.begin(owner("b")).expect("memory");
         other.grow(&budget, 4 * UNIT_BYTES).expect("memory");
-        assert!(budget.begin(owner("c")).is_err(), "there is no more");
+        assert!(budget.begin(owner("c")).is_err(), "the budget is used up");
         drop((first, second));
         assert!(budget.begin(owner("a")).is_ok());
         drop(other);
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_room_for_two_bodies_holds_one_whatever_its_size() {
+    fn half_of_the_budget_for_two_bodies_holds_one_whatever_its_size() {
         let owner = || Some(Counted::Name("a".into()));
         for bytes in [50_000_000, 1_024, 1_025, 1_536, 2_047] {
             let budget = MemoryBudget::new(2 * bytes);
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nobodys_may_take_all_the_room() {
+    fn a_body_without_an_owner_may_take_the_whole_budget() {
         let budget = MemoryBudget::new(4 * UNIT_BYTES);
         let mut reservation = budget.begin(None).expect("memory");
         reservation.grow(&budget, 4 * UNIT_BYTES).expect("memory");

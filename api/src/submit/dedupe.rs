@@ -1,10 +1,11 @@
-//! Equal keys of one flush: the statement takes each key once, so those that repeat one wait for the first. Pure.
+//! Deduplicates the idempotency keys of one flush. A statement may contain each key once, so duplicates wait for the first task
+//! with their key. Pure.
 
 use std::collections::HashMap;
 
 use tasker_shared::store::insert::NewTask;
 
-/// Tells for each task whether it goes into the statement (`None`), or whose key it repeats: the place of that task
+/// Returns for each task `None` if it goes into the statement, or, if it repeats a key, the index of the first task with that key
 /// among those that go.
 pub(super) fn dedupe<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Option<usize>> {
     let mut first_with: HashMap<(&str, &str), usize> = HashMap::new();
@@ -21,7 +22,7 @@ pub(super) fn dedupe<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Option
     repeats
 }
 
-/// Whether two requests are the same.
+/// Returns true if the request of `task` has this fingerprint.
 pub(super) fn same_request(task: &NewTask, fingerprint: &[u8]) -> bool {
     task.key
         .as_ref()
@@ -34,7 +35,7 @@ pub(super) mod tests {
     use tasker_shared::store::insert::{Due, NewKey};
     use tasker_shared::task::{QueueName, TaskId};
 
-    /// A task with a key, or without one.
+    /// Returns a task with or without a key.
     pub(in crate::submit) fn task(name: &str, key: Option<&str>) -> NewTask {
         let id = TaskId::generate();
         NewTask {

@@ -1,4 +1,4 @@
-//! The fingerprint of a request: equal for requests that mean the same.
+//! The fingerprint of a request, which is equal for equivalent requests.
 
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ pub fn fingerprint(task: &NewTask) -> [u8; 32] {
     Sha256::digest(canonical_request(task)).into()
 }
 
-/// The canonical form of an object with these fields. They are written here in the order of their names, so that the
+/// Returns the canonical JSON of an object with these fields. They are written in the order of their names here, so that the
 /// parameters, which may be long, are copied once.
 fn canonical_request(task: &NewTask) -> String {
     let due = match task.due {
@@ -40,7 +40,7 @@ mod tests {
 
     use super::*;
 
-    /// Keys outlive an upgrade, so what one release compares the next has to compare alike.
+    /// Keys outlive an upgrade, so every release must compute the same fingerprint.
     #[test]
     fn the_canonical_request_is_the_same_text_in_every_release() {
         let task = NewTask {

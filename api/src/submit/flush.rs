@@ -1,4 +1,4 @@
-//! A flusher: takes what waits, writes it, announces it, answers.
+//! The flusher of submits: gathers waiting tasks, inserts them with one statement, pushes their hints, answers the callers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::db::retried;
 use crate::error::describe;
 use crate::postgres::Postgres;
 
-/// Most tasks of one flush.
+/// Maximum number of tasks in one flush.
 const TASKS_MAX: usize = 1_000;
-/// Most bytes of parameters and metadata of one flush; the task that crosses the line is still part of it.
+/// Number of bytes of parameters and metadata that closes a flush; the task that exceeds it is still included.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How many flushes a task may be part of because its key changed hands meanwhile.
+/// Maximum number of flushes for one task, whose key may be released between the insert and the lookup of its holder.
 const FLUSHES_MAX: u8 = 5;
 
-/// Writes what waits.
+/// One of the loops that write waiting tasks.
 #[derive(Debug)]
 pub(super) struct Flusher {
     pub(super) kept: Arc<Kept>,
@@ -38,7 +38,7 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    /// Flushes until `stop` is cancelled and nothing waits any more.
+    /// Runs until `stop` is cancelled and the channel is empty.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut again = Vec::new();
         loop {
@@ -50,12 +50,12 @@ impl Flusher {
         }
     }
 
-    /// What waits, up to the limits of a flush; waits for the first one. Nothing means that the end has come.
+    /// Returns the waiting tasks, up to the limits of a flush; waits for the first one. An empty batch means that the flusher ends.
     async fn gather(&self, mut batch: Vec<Entry>, stop: &CancellationToken) -> Vec<Entry> {
         let mut entries = match (batch.is_empty(), self.entries.try_lock()) {
             (_, Ok(entries)) => entries,
             (true, Err(_)) => self.entries.lock().await,
-            // the other flusher waits for the next task, and these have waited long enough
+            // the other flusher holds the lock until the next task arrives; tasks to be sent again must not wait for that
             (false, Err(_)) => return batch,
         };
         if batch.is_empty() {
@@ -85,7 +85,7 @@ impl Flusher {
             }
             return Vec::new();
         }
-        // those whose callers gave up while there was no connection are not sent
+        // after the wait for a connection: tasks whose callers have given up by now are not sent
         batch.retain(|entry| entry.waiter.ticket.take());
         if batch.is_empty() {
             return batch;
@@ -96,6 +96,7 @@ impl Flusher {
             duplicates,
         } = sort(batch);
         let written = write(&mut connection, &tasks, self.key_ttl_seconds).await;
+        // the connection is free for the other flusher while this one pushes
         drop(connection);
         self.announce(&tasks, &written).await;
         metrics::histogram!("tasker_submit_flush_seconds").record(began.elapsed());
@@ -111,7 +112,7 @@ impl Flusher {
                     entry.waiter.answer(answer);
                 }
                 Written::KeyTaken => conflicts.push(entry),
-                // the first one's own fault; this one may be sound
+                // the values of the first are at fault; the duplicate may have others
                 Written::Rejected(Rejection::Unstorable) => again.push(entry),
                 Written::Rejected(rejection) => entry.waiter.answer(Err(rejection)),
             }
@@ -127,7 +128,7 @@ impl Flusher {
         bounded(again)
     }
 
-    /// Pushes the hints of what is pending now, and counts what was stored.
+    /// Pushes the hints of the pending tasks, and counts the stored ones.
     async fn announce(&self, tasks: &[NewTask], written: &[Written]) {
         let mut hints = Vec::with_capacity(tasks.len());
         let mut stored: HashMap<&str, u64> = HashMap::new();
@@ -147,7 +148,7 @@ impl Flusher {
         self.pusher.push(hints).await;
     }
 
-    /// Answers those whose keys are taken; returns those whose keys are held by nobody any more.
+    /// Answers tasks whose keys belong to another task; returns those whose keys have been released meanwhile.
     async fn look_up(&self, conflicts: Vec<Entry>) -> Vec<Entry> {
         if conflicts.is_empty() {
             return conflicts;
@@ -164,9 +165,9 @@ impl Flusher {
             Err(error) => {
                 warn!(
                     cause = describe(&error),
-                    "cannot look up who holds the idempotency keys"
+                    "could not look up the holders of idempotency keys"
                 );
-                // nothing was written for these, so that much is known
+                // the insert skipped these tasks, so the outcome is known
                 for entry in conflicts {
                     entry.waiter.answer(Err(Rejection::Outage));
                 }
@@ -187,18 +188,18 @@ impl Flusher {
     }
 }
 
-/// A batch, taken apart.
+/// A batch, split into the tasks of the statement and the duplicates.
 struct Sorted {
     tasks: Vec<NewTask>,
-    /// Who waits for each of `tasks`.
+    /// The callers of `tasks`, in the same order.
     waiters: Vec<Waiter>,
     duplicates: Vec<Duplicate>,
 }
 
-/// One that repeats a key.
+/// A task that repeats a key.
 struct Duplicate {
     entry: Entry,
-    /// Where the first with that key is in the tasks of the flush.
+    /// The index in the tasks of the flush of the first task with that key.
     first: usize,
 }
 
@@ -220,12 +221,12 @@ fn sort(batch: Vec<Entry>) -> Sorted {
     sorted
 }
 
-/// About how much room a task takes in a statement.
+/// Returns the approximate size of a task in a statement, in bytes.
 fn size(task: &NewTask) -> usize {
     task.parameters.len() + task.metadata.len()
 }
 
-/// The answer to a task that repeats the key of `first`, written in the same flush.
+/// Returns the answer to a task that repeats the key of `first`, written in the same flush.
 fn same_as(task: &NewTask, first: &NewTask, status: TaskStatus) -> Answer {
     let fingerprint = first.key.as_ref().map(|key| key.fingerprint).unwrap_or_default();
     if !same_request(task, &fingerprint) {
@@ -238,7 +239,7 @@ fn same_as(task: &NewTask, first: &NewTask, status: TaskStatus) -> Answer {
     })
 }
 
-/// The keys to ask for, each once.
+/// Returns the distinct keys of `tasks`, as (task name, key).
 pub(super) fn keys_of<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<(&'a str, &'a str)> {
     let mut keys: Vec<(&str, &str)> = tasks
         .filter_map(|task| Some((task.task_name.as_str(), task.key.as_ref()?.key.as_str())))
@@ -248,7 +249,7 @@ pub(super) fn keys_of<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<(&'a 
     keys
 }
 
-/// Who holds the key of `task`.
+/// Returns the holder of the key of `task`.
 pub(super) fn holder_of<'a>(task: &NewTask, found: &'a [Holder]) -> Option<&'a Holder> {
     let key = task.key.as_ref()?;
     found
@@ -256,7 +257,7 @@ pub(super) fn holder_of<'a>(task: &NewTask, found: &'a [Holder]) -> Option<&'a H
         .find(|holder| holder.task_name == task.task_name && holder.idempotency_key == key.key)
 }
 
-/// The answer to a task whose key `holder` has.
+/// Returns the answer to a task whose key belongs to `holder`.
 pub(super) fn answer_from(task: &NewTask, holder: &Holder) -> Answer {
     if !same_request(task, &holder.fingerprint) {
         return Err(Rejection::KeyReused);
@@ -270,7 +271,7 @@ pub(super) fn answer_from(task: &NewTask, holder: &Holder) -> Answer {
     })
 }
 
-/// Those that may be part of another flush; the others have been part of enough.
+/// Returns the tasks that may go into another flush; answers the others, which have reached the maximum.
 fn bounded(again: Vec<Entry>) -> Vec<Entry> {
     let mut next = Vec::with_capacity(again.len());
     for mut entry in again {

@@ -1,4 +1,4 @@
-//! The forms of a request's fields in the OpenAPI document, with the limits that [`super::validate`] enforces.
+//! The OpenAPI schemas of a request's fields, with the limits that [`super::validate`] enforces.
 
 use serde_json::json;
 use tasker_shared::task::limits::{DELAY, TAG_CHARS, TAGS, TIMEOUT};
@@ -6,10 +6,10 @@ use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, Schema
 
 /// Durations as text from `1ms` to a year: one unit up to the limit, or several.
 const DELAY_PATTERN: &str = "^(?:(?:[12]?[0-9]{1,2}|3[0-5][0-9]|36[0-6])d|[0-7]?[0-9]{1,3}h|[0-4]?[0-9]{1,5}m|[0-2]?[0-9]{1,7}s|[0-2]?[0-9]{1,10}ms|[0-9]{1,2}d[0-9]{1,3}h(?:[0-9]{1,4}m)?(?:[0-9]{1,5}s)?|[0-9]{1,3}h[0-9]{1,4}m(?:[0-9]{1,5}s)?|[0-9]{1,4}m[0-9]{1,5}s)$";
-/// The same from `1ms` to seven days, without zeros.
+/// Durations as text from `1ms` to seven days, without zeros.
 const TIMEOUT_PATTERN: &str = "^(?:[1-7]d|(?:[1-9][0-9]?|1[0-5][0-9]|16[0-8])h|[1-9][0-9]{0,3}m|(?:[1-9][0-9]{0,4}|[1-5][0-9]{5})s|[1-9][0-9]{0,7}ms|[1-6]d(?:[1-9]|1[0-9]|2[0-3])h|[1-6]d(?:[1-9]|1[0-9]|2[0-3])h(?:[1-9]|[1-5][0-9])m|(?:[1-9]|[1-9][0-9])h(?:[1-9]|[1-5][0-9])m|(?:[1-9]|[1-9][0-9])m(?:[1-9]|[1-5][0-9])s)$";
 
-/// The form of `delay`.
+/// Returns the schema of `delay`.
 pub(super) fn delay() -> Object {
     duration()
         .minimum(Some(0))
@@ -19,7 +19,7 @@ pub(super) fn delay() -> Object {
         .build()
 }
 
-/// The form of `timeout`.
+/// Returns the schema of `timeout`.
 pub(super) fn timeout() -> Object {
     duration()
         .exclusive_minimum(Some(0))
@@ -35,7 +35,7 @@ fn duration() -> ObjectBuilder {
         .description(Some("A number of seconds, or text like `1h30m`"))
 }
 
-/// The form of `tags`.
+/// Returns the schema of `tags`.
 pub(super) fn tags() -> Array {
     let tag = ObjectBuilder::new()
         .schema_type(Type::String)

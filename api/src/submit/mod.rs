@@ -1,11 +1,14 @@
-//! Submit: the group commit.
+//! Submit: validates tasks and writes them to Postgres by group commit.
 //!
-//! Handlers validate, then put their task on a bounded channel. A few flushers each take what waits, write it with one
-//! statement, push the ids, answer every waiter. There is no timer: a lone request is a batch of one, a crowd is a batch
-//! of many. Big batch requests have a lane of their own.
+//! Handlers validate, then put their task on a bounded channel. Two flushers each take all waiting tasks up to a limit, insert
+//! them with one statement, push their hints and answer the callers. No timer delays a flush: the batch size follows
+//! from the load, and a single request is written at once. Batch requests have their own lane.
 //!
-//! Invariants: an accepted answer means that the row is committed; a failed push never fails a submit; what may have
-//! happened is never sent again; a client that hangs up cancels nothing, because flushers are tasks of the process.
+//! Invariants:
+//! 1. An accepted answer means that the row is committed.
+//! 2. A failed push never fails a submit.
+//! 3. A statement that may have been executed is never sent again.
+//! 4. A client that disconnects cancels no write, because flushers are background tasks of the process.
 
 pub mod batch;
 pub mod budget;
@@ -37,11 +40,11 @@ use flush::Flusher;
 use push::Pusher;
 use ticket::Ticket;
 
-/// Tasks that wait for a flusher; one more is an overload.
+/// Maximum number of tasks that wait for a flusher; further submits are rejected with 503.
 const WAITING_MAX: usize = 10_000;
-/// Two keep Postgres busy while one of them pushes; more only make the batches smaller.
+/// Number of flushers. While one pushes, the other keeps Postgres busy; more would only make the batches smaller.
 const FLUSHERS: usize = 2;
-/// How long a caller waits for its flush while Postgres gives signs of life; without them it waits less than two seconds.
+/// Maximum wait of a caller for its flush while Postgres answers health probes; otherwise it waits less than two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A task that was accepted.
@@ -53,12 +56,12 @@ pub struct Accepted {
     pub status: TaskStatus,
     /// Its queue.
     pub queue: QueueName,
-    /// Whether it is an earlier task with the same key.
+    /// True if it is an earlier task with the same key.
     pub deduplicated: bool,
 }
 
 impl Accepted {
-    /// A task that was written just now.
+    /// Creates the answer for a task that was just written.
     fn new(task: &NewTask, status: TaskStatus) -> Self {
         Self {
             id: task.id,
@@ -69,27 +72,27 @@ impl Accepted {
     }
 }
 
-/// Why a task was not accepted.
+/// The reason why a task was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
     /// Its key belongs to another request.
     KeyReused,
     /// Postgres cannot store a value in it.
     Unstorable,
-    /// Postgres is away; nothing happened.
+    /// Postgres is unavailable; the task was not written.
     Outage,
-    /// It is not known whether it was written.
+    /// It is unknown whether the task was written.
     Unknown,
 }
 
 impl Rejection {
-    /// What the client is told, for the task at `at` in the body.
+    /// Returns the error for the client, for the task at `at` in the body.
     pub fn into_error(self, at: &str) -> ApiError {
         match self {
             Self::KeyReused => ApiError::refused(
                 FaultKind::KeyReused,
                 format!("{at}/idempotency_key"),
-                "was sent before with another request",
+                "was used before for a different request",
             ),
             Self::Unstorable => {
                 ApiError::refused(FaultKind::Unstorable, at, "holds a value that cannot be stored")
@@ -100,7 +103,7 @@ impl Rejection {
     }
 }
 
-/// What a caller is told.
+/// The answer to a caller.
 type Answer = Result<Accepted, Rejection>;
 
 /// A task on its way to a flusher.
@@ -110,26 +113,26 @@ struct Entry {
     waiter: Waiter,
 }
 
-/// Who waits for a task to be written.
+/// The caller that waits for a task to be written.
 #[derive(Debug)]
 struct Waiter {
     answer: oneshot::Sender<Answer>,
-    /// Its place until the task is sent.
+    /// Its ticket, valid until the task is sent.
     ticket: Arc<Ticket>,
-    /// Flushes that it has been part of without an answer.
+    /// Number of flushes that included it without an answer.
     flushes: u8,
-    /// The room that its body takes, given back when it is answered.
+    /// The memory reserved for its body, released when it is answered.
     _reservation: Reservation,
 }
 
 impl Waiter {
-    /// Answers; a caller that has gone does not mind.
+    /// Sends the answer, and ignores that the caller may have gone.
     fn answer(self, answer: Answer) {
         let _ = self.answer.send(answer);
     }
 }
 
-/// The entrance to the flushers.
+/// The handle through which handlers reach the flushers.
 #[derive(Debug, Clone)]
 pub struct Submitter {
     waiting: mpsc::Sender<Entry>,
@@ -137,7 +140,7 @@ pub struct Submitter {
 }
 
 impl Submitter {
-    /// Starts the flushers on the tracker of `shutdown`. They end when `stop` is cancelled and nothing waits any more.
+    /// Starts the flushers on the tracker of `shutdown`. They end when `stop` is cancelled and the channel is empty.
     pub fn start(
         db: &PgPool,
         postgres: &Arc<Postgres>,
@@ -165,12 +168,12 @@ impl Submitter {
         }
     }
 
-    /// How many tasks wait for a flush.
+    /// Returns the number of tasks that wait for a flush.
     pub fn waiting(&self) -> usize {
         self.waiting.max_capacity() - self.waiting.capacity()
     }
 
-    /// Writes one task together with whatever else waits.
+    /// Writes one task together with all others that wait.
     pub async fn submit(&self, task: NewTask, reservation: Reservation) -> Result<Accepted, ApiError> {
         let (answer, answered) = oneshot::channel();
         let ticket = Arc::new(Ticket::default());
@@ -182,7 +185,7 @@ impl Submitter {
         };
         self.waiting
             .try_send(Entry { task, waiter })
-            .map_err(|_| ApiError::Overloaded("Too many tasks wait to be written."))?;
+            .map_err(|_| ApiError::Overloaded("Too many submitted tasks are waiting to be written."))?;
         let answer = tokio::select! {
             biased;
             answer = answered => answer.ok(),
@@ -191,8 +194,9 @@ impl Submitter {
         };
         match answer {
             Some(answer) => answer.map_err(|rejection| rejection.into_error("")),
+            // a ticket that no flusher has taken: the task will not be sent, so the outcome is known
             None if ticket.withdraw() => Err(ApiError::Unavailable(None)),
-            // it was sent, and nobody knows what became of it
+            // the task may have been sent
             None => Err(ApiError::OutcomeUnknown),
         }
     }

@@ -1,4 +1,4 @@
-//! Hints are pushed and removed after the commit, never before it, and never a reason to fail.
+//! Pushes and removes wake-up hints after the commit. A failure is logged and counted, and never fails the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use tracing::warn;
 
 use crate::redis::Redis;
 
-/// How long a push is waited for: a sound one takes a thousandth of it. One that takes longer goes on by itself, since nobody
-/// who submits shall wait for a Redis that hangs.
+/// Maximum wait for a push, which usually takes a thousandth of it. A slower one continues in the background, so that a Redis that
+/// hangs does not delay submits.
 const PUSH_WAIT_MAX: Duration = Duration::from_millis(250);
-/// Pushes on their way at once. Further ones are left out: the net finds the rows.
+/// Maximum number of concurrent pushes. Further ones are skipped: the polling fallback finds the rows.
 const PUSHES_MAX: usize = 8;
 
-/// Pushes hints as long as Redis answers.
+/// The sender of hints to Redis.
 #[derive(Debug)]
 pub struct Pusher {
     redis: Option<(Arc<Redis>, Shutdown)>,
     permits: Arc<Semaphore>,
 }
 
-/// A change of the lists.
+/// A change to the lists.
 #[derive(Debug, Clone, Copy)]
 enum Change {
     PushFront,
@@ -32,7 +32,7 @@ enum Change {
 }
 
 impl Pusher {
-    /// Without Redis (`PollingOnly`) nothing is pushed. Pushes are owned by the tracker of the `Shutdown`.
+    /// Creates a pusher; `None` (`PollingOnly`) makes every call a no-op. Pushes are background tasks of the `Shutdown`.
     pub fn new(redis: Option<(Arc<Redis>, Shutdown)>) -> Self {
         Self {
             redis,
@@ -40,18 +40,18 @@ impl Pusher {
         }
     }
 
-    /// Puts the ids of rows that were just committed on the tails of their lists, in the order of the ids.
+    /// Pushes the ids of rows that were just committed to the tails of their lists, in the order of the ids.
     pub async fn push(&self, mut hints: Vec<Hint>) {
         hints.sort_unstable();
         self.change(Change::PushBack, hints).await;
     }
 
-    /// Puts the ids of rows that go back on the heads of their lists; the first given is popped first.
+    /// Pushes the ids of requeued rows to the heads of their lists; the first one given is popped first.
     pub async fn push_front(&self, hints: Vec<Hint>) {
         self.change(Change::PushFront, hints).await;
     }
 
-    /// Removes the hints of tasks that no longer wait. What this misses the leader removes.
+    /// Removes the hints of tasks that are not pending any more. The leader removes those that this call misses.
     pub async fn remove(&self, hints: Vec<Hint>) {
         self.change(Change::Remove, hints).await;
     }
@@ -76,7 +76,7 @@ impl Pusher {
             let _permit = permit;
             carry_out(&redis, change, &hints).await;
         });
-        // one that takes longer goes on
+        // a timeout drops only the handle, the push continues
         let _ = tokio::time::timeout(PUSH_WAIT_MAX, push).await;
     }
 }
@@ -97,7 +97,7 @@ async fn carry_out(redis: &Redis, change: Change, hints: &[Hint]) {
         metrics::counter!("tasker_push_failures_total").increment(hints.len() as u64);
         warn!(
             tasks = hints.len(),
-            "tasks were stored, but not announced on their lists; the net finds them"
+            "could not push hints of stored tasks; the polling fallback finds the tasks"
         );
     }
 }

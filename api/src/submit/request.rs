@@ -1,4 +1,4 @@
-//! The body of a submit as it is sent, and how it is read. Parameters and metadata stay the text that they are.
+//! Reads the body of a submit. Parameters and metadata stay the JSON text that the client sent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,9 +16,9 @@ use crate::fault::Fault;
 use crate::http::fields::{CheckedText, Fields, checked_text};
 use crate::http::values::{self, Seconds};
 
-/// The parameters lie within the object of the request.
+/// Maximum nesting of a single request, whose parameters lie within one object.
 const SINGLE_DEPTH: usize = JSON_DEPTH + 1;
-/// A batch has an object and an array around its requests.
+/// Maximum nesting of a batch, which has an object and an array around its requests.
 const BATCH_DEPTH: usize = JSON_DEPTH + 3;
 
 /// A task to submit.
@@ -55,7 +55,7 @@ pub struct SubmitRequest<'a> {
     #[serde(default)]
     #[schema(pattern = "^[a-z0-9][a-z0-9_.-]{0,63}$", example = "default")]
     pub queue: Option<String>,
-    /// How long to wait before the first try: seconds, or text like `1h30m`. Up to a year.
+    /// Delay of the first try: seconds, or text like `1h30m`. Up to a year.
     #[serde(default)]
     #[schema(schema_with = super::forms::delay, required = false)]
     pub delay: Option<Seconds>,
@@ -76,7 +76,7 @@ pub struct SubmitRequest<'a> {
     #[serde(default)]
     #[schema(schema_with = super::forms::timeout, required = false)]
     pub timeout: Option<Seconds>,
-    /// Words to find it by.
+    /// Labels to filter by.
     #[serde(default)]
     #[schema(schema_with = super::forms::tags, required = false)]
     pub tags: Option<Vec<String>>,
@@ -88,7 +88,7 @@ pub struct SubmitRequest<'a> {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub correlation_id: Option<String>,
-    /// The faults of fields that could not be read; those fields are as if they were left out.
+    /// The validation errors of fields that could not be read. Those fields have the value of an absent field.
     #[serde(skip)]
     #[schema(ignore)]
     pub faults: Vec<Fault>,
@@ -103,7 +103,7 @@ pub struct BatchRequest<'a> {
     #[serde(borrow)]
     #[schema(value_type = Vec<SubmitRequest<'a>>, min_items = 1, max_items = 10_000)]
     pub tasks: Vec<&'a RawValue>,
-    /// The faults of the body; those below `/tasks/{index}` belong to a task.
+    /// The validation errors of the body; those below `/tasks/{index}` belong to a task.
     #[serde(skip)]
     #[schema(ignore)]
     pub faults: Vec<Fault>,
@@ -172,7 +172,7 @@ pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
     Ok(BatchRequest { tasks, faults })
 }
 
-/// Reads the request at `at` in the body. What cannot be read of it is among its faults, beside `faults`.
+/// Reads the request at `at` in the body. Fields that cannot be read are among its validation errors, beside `faults`.
 pub fn read<'a>(text: &'a str, at: &str, faults: Vec<Fault>) -> Result<SubmitRequest<'a>, ApiError> {
     match quickly(text, &faults) {
         Some(request) => Ok(request),
@@ -180,12 +180,12 @@ pub fn read<'a>(text: &'a str, at: &str, faults: Vec<Fault>) -> Result<SubmitReq
     }
 }
 
-/// Reads what has no faults: sound requests pay nothing for those of others.
+/// Reads a valid request in one pass. `None` if it has an error: the slower reader then collects all of them.
 fn quickly<'a, T: Deserialize<'a>>(text: &'a str, faults: &[Fault]) -> Option<T> {
     // serde would also take an array, whose items are the fields in their order
     let is_object = text.trim_start().starts_with('{');
-    let sound = faults.is_empty() && is_object;
-    sound.then(|| serde_json::from_str(text).ok()).flatten()
+    let valid = faults.is_empty() && is_object;
+    valid.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 fn read_fields(mut fields: Fields<'_>) -> SubmitRequest<'_> {
@@ -208,7 +208,7 @@ fn read_fields(mut fields: Fields<'_>) -> SubmitRequest<'_> {
 }
 
 impl Seconds {
-    /// Checks the range that all durations of a request share.
+    /// Returns the seconds, or the detail of an error if they are negative or exceed `most`.
     pub fn within(self, most: std::time::Duration) -> Result<f64, &'static str> {
         if self.0 < 0.0 {
             return Err("must not be negative");
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_request_keeps_its_parameters_as_text() {
         let body = br#" {"task_name":"echo","parameters":{ "n":1.50 },"delay":"1h30m","timeout":2.5} "#;
-        let request = read_single(body).expect("sound");
+        let request = read_single(body).expect("valid");
         assert_eq!(request.task_name, "echo");
         assert_eq!(request.parameters.map(RawValue::get), Some(r#"{ "n":1.50 }"#));
         assert_eq!(
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_malformed() {
+    fn invalid_json_is_malformed() {
         for body in [
             "",
             "  \n",

@@ -1,5 +1,5 @@
-//! A ticket among those who wait to be written: given up by the one who waits, or taken by the flusher that is about to send the
-//! task, whoever is first. So a caller that waits no longer knows whether its task may have been sent.
+//! The ticket of a task that waits to be written. The caller withdraws it or the flusher takes it before it sends the task,
+//! whichever comes first, so a caller that stops waiting knows whether its task may have been sent.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -7,25 +7,26 @@ const WAITING: u8 = 0;
 const WITHDRAWN: u8 = 1;
 const TAKEN: u8 = 2;
 
-/// The ticket of one task.
+/// The ticket of one task: waiting, withdrawn or taken.
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
     state: AtomicU8,
 }
 
 impl Ticket {
-    /// The caller waits no longer. False if the task may have been sent already.
+    /// Withdraws the ticket for the caller. Returns false if the task may have been sent already.
     pub(super) fn withdraw(&self) -> bool {
         self.end(WITHDRAWN) == WITHDRAWN
     }
 
-    /// The task is about to be sent, for the first time or again. False if its caller waits no longer.
+    /// Takes the ticket before the task is sent, for the first time or again. Returns false if the caller has withdrawn it.
     pub(super) fn take(&self) -> bool {
         self.end(TAKEN) == TAKEN
     }
 
-    /// Moves to `end` if nobody has moved it before, and answers where it is.
+    /// Moves the ticket from waiting to `end`; returns its state, which is another one if it was moved before.
     fn end(&self, end: u8) -> u8 {
+        // one atomic step decides between the caller and the flusher, so exactly one of them wins
         let moved = self
             .state
             .compare_exchange(WAITING, end, Ordering::AcqRel, Ordering::Acquire);

@@ -1,4 +1,4 @@
-//! From a request to a task that can be written: limits, defaults, aliases. Pure; the time is an argument.
+//! Validates a request and converts it into a task that can be written: limits, defaults, aliases. Pure; the time is an argument.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tasker_shared::store::insert::{Due, NewKey, NewTask};
@@ -14,21 +14,21 @@ use crate::http::values::Seconds;
 use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
 
-/// Most names that an answer lists.
+/// Maximum number of names in an error text.
 const NAMES_MAX: usize = 50;
 
-/// What a request is held against.
+/// The registered types, the declared queues and the time against which a request is validated.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
     /// The registered types.
     pub types: &'a TypeTable,
     /// The declared queues.
     pub queues: &'a [QueueName],
-    /// This server's time, for the one limit that needs it.
+    /// This server's time, for the limit of `run_at`.
     pub now: DateTime<Utc>,
 }
 
-/// What the headers of a request say about its tasks.
+/// The headers of a request that concern its tasks.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
     /// `Idempotency-Key`.
@@ -37,7 +37,7 @@ pub struct Headers {
     pub traceparent: Option<String>,
 }
 
-/// Makes a task of `request`, or returns everything that is wrong with it. `at` is where the request is in the body.
+/// Returns the task of `request`, or all of its validation errors. `at` is the JSON pointer of the request in the body.
 pub fn validate(
     request: &SubmitRequest<'_>,
     headers: &Headers,
@@ -85,7 +85,7 @@ pub fn validate(
     Ok(task)
 }
 
-/// Collects faults below one place of the body.
+/// The collector of the validation errors below one JSON pointer of the body.
 struct Check<'a> {
     at: &'a str,
     faults: Vec<Fault>,
@@ -98,7 +98,7 @@ impl Check<'_> {
 
     fn kind(&mut self, kind: FaultKind, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.at);
-        // of a field that could not be read nothing more is said
+        // one error per field: a field that could not be read has one already
         if !self.faults.iter().any(|fault| fault.pointer == pointer) {
             self.faults.push(Fault::new(kind, pointer, detail));
         }
@@ -134,7 +134,7 @@ impl Check<'_> {
                 let pointer = format!("{}/parameters", self.at);
                 match known.schema.faults(raw, &pointer) {
                     Ok(faults) => self.faults.extend(faults),
-                    // they have a value that no reader takes, which is among the faults already
+                    // the parameters hold a value that cannot be read, which was reported with the body
                     Err(Unreadable) if self.faults.iter().any(|f| f.pointer.starts_with(&pointer)) => {}
                     Err(Unreadable) => self.fault("parameters", "cannot be read"),
                 }
@@ -147,7 +147,7 @@ impl Check<'_> {
         }
     }
 
-    /// The priority and the queue: a named queue, else the class of a given priority, else what the type says.
+    /// Returns the priority and the queue: a named queue, else the class of a given priority, else the queue of the type.
     fn class(
         &mut self,
         request: &SubmitRequest<'_>,
@@ -190,7 +190,7 @@ impl Check<'_> {
         queue
     }
 
-    /// Returns the queue of a type, which a worker may have published without anybody declaring it.
+    /// Returns the queue of a type. A worker may have published the type with a queue that is not declared.
     fn default_queue(&mut self, published: &TaskType, queues: &[QueueName]) -> Option<QueueName> {
         let queue = published.queue.clone()?;
         if !queues.contains(&queue) {
@@ -275,7 +275,7 @@ impl Check<'_> {
                         "is too far ahead; a task can be scheduled up to a year ahead",
                     );
                 }
-                // times before Postgres's own beginning cannot be stored, and are as past as this one
+                // Postgres cannot store times before 4713 BC; any time in the past means now
                 Due::At(time.max(DateTime::UNIX_EPOCH))
             }
         }
@@ -292,7 +292,7 @@ impl Check<'_> {
         key.map(ToOwned::to_owned)
     }
 
-    /// A text that goes into log lines must not begin new ones.
+    /// Rejects control characters in a text that goes into log lines, where they could start new lines.
     fn printable(&mut self, field: &str, text: Option<&str>) {
         if text.is_some_and(|text| text.chars().any(char::is_control)) {
             self.fault(field, "must not hold control characters".to_owned());
@@ -315,7 +315,7 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Whether a text is a W3C trace context of a version that can be read.
+/// Returns true if a text is a W3C `traceparent` of a known layout.
 pub fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(5, '-').collect();
     let [version, trace, span, flags, rest @ ..] = parts.as_slice() else {
@@ -328,8 +328,8 @@ pub fn is_traceparent(text: &str) -> bool {
                 .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    let parts_are_sound = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
-    parts_are_sound
+    let parts_are_valid = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
+    parts_are_valid
         && !zero(trace)
         && !zero(span)
         && *version != "ff"

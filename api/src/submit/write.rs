@@ -1,4 +1,4 @@
-//! One write of many tasks, and what its errors mean for each of them.
+//! Inserts the tasks of one flush, and derives the outcome of each task from the errors of Postgres.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::Rejection;
 use crate::error::describe;
 use crate::postgres::Postgres;
 
-/// Longer than any sound statement; callers have stopped waiting by then.
+/// Timeout of the insert. Callers stop waiting before it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a statement that Postgres rolled back (a deadlock, a serialisation failure) is sent again.
+/// Number of times that a statement is repeated after Postgres rolled it back (a deadlock, a serialization failure).
 const ROLLED_BACK_MAX: u32 = 5;
 
-/// What became of one task.
+/// The outcome of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     /// It is committed, in this state.
@@ -44,7 +44,7 @@ impl<'a> FlushConnection<'a> {
         }
     }
 
-    /// Makes sure of a connection. Without one nothing was sent, whatever the error was.
+    /// Gets a connection if there is none. An error means that no statement was sent.
     pub(super) async fn open(&mut self) -> Result<(), Fault> {
         if self.connection.is_some() {
             return Ok(());
@@ -53,7 +53,10 @@ impl<'a> FlushConnection<'a> {
             return Err(Fault::Outage);
         }
         let connection = self.kept.take().await.map_err(|error| {
-            warn!(cause = describe(&error), "no connection to Postgres for a submit");
+            warn!(
+                cause = describe(&error),
+                "could not get a connection to Postgres for a submit"
+            );
             self.postgres.failed(&error);
             Fault::Outage
         })?;
@@ -75,13 +78,13 @@ impl<'a> FlushConnection<'a> {
                 let kind = fault(&error);
                 match kind {
                     Fault::Row | Fault::RolledBack => self.connection = Some(connection),
-                    // its answer may still come; or it leads to a server that is no longer the one to write to
+                    // a late answer would be read as that of the next statement; or the server is not the primary any more
                     Fault::Unknown | Fault::Outage => connection.discard(),
                 }
                 warn!(
                     cause = describe(&error),
                     tasks = tasks.len(),
-                    "Postgres did not carry out a submit"
+                    "submit statement failed"
                 );
                 Err(kind)
             }
@@ -97,7 +100,7 @@ impl Drop for FlushConnection<'_> {
     }
 }
 
-/// Writes `tasks`, whose keys differ. Where a row is at fault the batch is halved, until only the bad ones are refused.
+/// Inserts `tasks`, whose keys differ. If Postgres rejects a row, the batch is split in halves until only the bad rows are left.
 pub(super) async fn write(
     connection: &mut FlushConnection<'_>,
     tasks: &[NewTask],
@@ -116,7 +119,7 @@ pub(super) async fn write(
             }
             Err(Fault::Row) => written[chunk].fill(Written::Rejected(Rejection::Unstorable)),
             Err(Fault::Unknown) => written[chunk].fill(Written::Rejected(Rejection::Unknown)),
-            // Postgres is away for the other chunks as well
+            // the other chunks would fail as well, and keep the outcome `Outage` that they start with
             Err(Fault::Outage | Fault::RolledBack) => break,
         }
     }

@@ -4,7 +4,7 @@ use tasker_shared::task::QueueName;
 
 const TARGET: Duration = Duration::from_secs(30);
 
-/// A queue with one worker of ten slots, whose samples of a minute show this pace.
+/// The rates of a queue with one worker of ten slots, as samples of a minute show them.
 struct Pace {
     arrival: i64,
     drain: i64,
@@ -112,7 +112,7 @@ fn a_queue_that_grows_never_drains_and_says_so() {
         advice.reason
     );
     assert!(
-        advice.reason.contains("20.0 come and 10.0 end"),
+        advice.reason.contains("20.0 arrive and 10.0 finish"),
         "{}",
         advice.reason
     );
@@ -178,20 +178,20 @@ fn without_traffic_one_worker_is_enough() {
 
 #[test]
 fn a_queue_without_workers_gets_some_by_what_its_tasks_took_before() {
-    let mut nobody = facts(&Pace {
+    let mut unserved = facts(&Pace {
         task_seconds: 1.0,
         backlog: 900,
         ..CALM
     });
-    (nobody.workers, nobody.slots) = (0, 0);
-    let advice = advise(&nobody, 900, TARGET);
+    (unserved.workers, unserved.slots) = (0, 0);
+    let advice = advise(&unserved, 900, TARGET);
     assert_eq!(
         (advice.suggested_workers, advice.time_to_drain_seconds),
         (3, None)
     );
     assert!(advice.reason.starts_with("No live worker"), "{}", advice.reason);
-    nobody.samples.iter_mut().for_each(|sample| sample.ended = 0);
-    let advice = advise(&nobody, 900, TARGET);
+    unserved.samples.iter_mut().for_each(|sample| sample.ended = 0);
+    let advice = advise(&unserved, 900, TARGET);
     assert_eq!(advice.suggested_workers, 1);
     assert!(advice.reason.starts_with("No live worker"), "{}", advice.reason);
 }
@@ -250,7 +250,7 @@ fn workers_of_some_types_are_advised_by_what_waits_and_runs_of_these() {
 }
 
 #[test]
-fn tasks_that_nobody_takes_lead_to_the_explanation_and_not_to_more_workers() {
+fn tasks_that_no_worker_claims_lead_to_the_explanation_and_not_to_more_workers() {
     let stuck = advice(&Pace { backlog: 900, ..CALM });
     assert_eq!(stuck.suggested_workers, 1);
     assert!(stuck.reason.contains("/explain"), "{}", stuck.reason);
