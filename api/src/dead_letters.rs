@@ -1,8 +1,8 @@
 //! Bulk operations on dead letters, in bounded batches of one statement each.
 //!
-//! An operation is a background task, so a client that disconnects does not stop it half-way. It terminates, since it only takes
-//! dead letters that matched when it began. It may be interrupted between two batches: each batch is complete by itself, and a
-//! second request continues with the rest.
+//! An operation is a background task, so a client that disconnects does not stop it half-way. It terminates,
+//! since it only takes dead letters that matched when it began. It may be interrupted between two batches:
+//! each batch is complete by itself, and a second request continues with the rest.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::db::{retried, write_failed};
 use crate::error::{ApiError, describe};
 use crate::state::AppState;
 
-/// Maximum number of concurrent operations: a long one does not block another, and submits keep most of the connections.
+/// Maximum number of concurrent operations: a long one does not block another, and submits keep most of the
+/// connections.
 pub const OPERATIONS_MAX: usize = 2;
 /// Maximum number of rows per statement, whose locks are then held for about 10 ms.
 const BATCH_ROWS: i64 = 500;
@@ -72,6 +73,7 @@ pub async fn carry_out(
         done: 0,
     };
     let running = state.shutdown.tracker().spawn(async move {
+        // held by the operation and not by the request, whose client may disconnect and start another one
         let _turn = turn;
         operation.run().await
     });
@@ -102,6 +104,7 @@ impl BulkOperation {
                 Err(error) => return Err(self.broken_off(error)),
             };
             found += taken.len();
+            // skipped ones are passed as well, so every batch makes progress
             if let Some(last) = taken.last() {
                 position.above = last.id;
             }
@@ -151,6 +154,7 @@ impl BulkOperation {
             Action::Purge => "purge",
         };
         metrics::counter!("tasker_operator_actions_total", "action" => action).increment(hints.len() as u64);
+        // after the commit of the batch: a hint whose row is not pending yet would be dropped as stale
         if matches!(self.action, Action::Retry) {
             self.state.pusher.push(hints).await;
         }

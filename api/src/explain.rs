@@ -13,6 +13,7 @@ const FINISHED_MIN: i64 = 5;
 pub fn explain(task_id: TaskId, facts: &Facts) -> Explanation {
     let blocks = blocks(facts);
     let blocked = !blocks.is_empty();
+    // the first reason is the cause; what only explains it further follows
     let mut reasons = match facts.status {
         TaskStatus::Waiting => vec![reason(
             "waiting_for_parents",
@@ -52,13 +53,14 @@ fn at(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Returns true if live workers serve its queue and none of them registers its type: its hint is parked until one does.
+/// Returns true if live workers serve its queue and none of them registers its type: its hint is parked until
+/// one does.
 fn is_unroutable(facts: &Facts) -> bool {
     facts.serving > 0 && facts.able == 0
 }
 
-/// Returns the conditions that keep it from running until somebody changes them. A missing type comes first: neither resuming the
-/// queue nor more of the same workers would help.
+/// Returns the conditions that keep it from running until an operator changes them. A missing type comes
+/// first: neither resuming the queue nor more of the same workers would help.
 fn blocks(facts: &Facts) -> Vec<Reason> {
     let (queue, name) = (&facts.queue, &facts.task_name);
     let mut blocks = Vec::new();
@@ -95,7 +97,8 @@ fn is_suspect(facts: &Facts) -> bool {
     facts.crash_count >= SUSPECT_CRASHES
 }
 
-/// Returns the reasons of a task that is due later: submitted with a delay, to be retried, or deferred as a suspect.
+/// Returns the reasons of a task that is due later: submitted with a delay, to be retried, or deferred as a
+/// suspect.
 fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
     let due = facts.run_at.unwrap_or(facts.now);
     let when = if due > facts.now {
@@ -106,7 +109,8 @@ fn later(facts: &Facts, blocks: Vec<Reason>) -> Vec<Reason> {
             at(due)
         )
     };
-    // only a deferral takes a task back from pending to scheduled, so one that was enqueued before was deferred
+    // only a deferral takes a task back from pending to scheduled, so one that was enqueued before was
+    // deferred
     let deferred = facts.status == TaskStatus::Scheduled && facts.enqueued_at.is_some();
     let detail = match facts.status {
         TaskStatus::RetryScheduled => format!(
@@ -197,8 +201,8 @@ fn lost(facts: &Facts) -> Option<Reason> {
     Some(reason("last_run_lost", detail))
 }
 
-/// Returns the estimated wait in seconds: the time until it is due, or the number of tasks ahead of it at the rate of the last
-/// finished ones. `None` if too few finished for a rate.
+/// Returns the estimated wait in seconds: the time until it is due, or the number of tasks ahead of it at the
+/// rate of the last finished ones. `None` if too few finished for a rate.
 fn estimate(facts: &Facts) -> Option<f64> {
     match facts.status {
         TaskStatus::Scheduled | TaskStatus::RetryScheduled => {

@@ -1,7 +1,8 @@
 //! Builds the history of a task from its row and its stored events. Pure.
 //!
-//! The happy path stores no events: creation, last run and completion follow from the times of the row. An event is stored when
-//! a run ends in another way or an operator acts; it carries the times at which the run that it ended was enqueued and claimed.
+//! The happy path stores no events: creation, last run and completion follow from the times of the row. An
+//! event is stored when a run ends in another way or an operator acts; it carries the times at which the run
+//! that it ended was enqueued and claimed.
 
 use chrono::{DateTime, Utc};
 use tasker_shared::store::history::Event;
@@ -18,11 +19,13 @@ pub fn timeline(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
         }
         timeline.stored(event);
     }
+    // after the events, since these three depend on the state that the events lead to
     timeline.last_run(record, events);
     timeline.deferred(record);
     timeline.end(record);
     let mut events = timeline.events;
-    // a stable sort: transitions of the same instant keep the order in which they were added, cause before effect
+    // a stable sort: transitions of the same instant keep the order in which they were added, cause before
+    // effect
     events.sort_by_key(|event| event.at);
     events
 }
@@ -101,7 +104,8 @@ impl Timeline {
             error: event.error.clone(),
             actor: event.actor.clone(),
         });
-        // a cancellation request leaves a task running; the claim of its run may not have been added yet, so `state` must stay
+        // a cancellation request leaves a task running; the claim of its run may not have been added yet, so
+        // `state` must stay
         if event.from != Some(event.to) {
             self.state = event.to;
         }
@@ -149,7 +153,8 @@ impl Timeline {
     }
 }
 
-/// Returns the state in which the task was created. A row that was due later has a later `enqueued_at` than `created_at`.
+/// Returns the state in which the task was created. A row that was due later has a later `enqueued_at` than
+/// `created_at`.
 fn first_state(record: &TaskRecord, events: &[Event]) -> TaskStatus {
     let enqueued_at = match events.first() {
         None => record.enqueued_at,

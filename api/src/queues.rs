@@ -1,7 +1,7 @@
 //! The declared queues: the three classes, those of `EXTRA_QUEUES`, and every row of the table `queues`.
 //!
-//! A queue is declared by inserting its row, on any server or by a worker at its start. Each server reads the table about once a
-//! second, and once more before it rejects a name that its copy lacks.
+//! A queue is declared by inserting its row, on any server or by a worker at its start. Each server reads the
+//! table about once a second, and once more before it rejects a name that its copy lacks.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::refresh::Refresher;
 /// Time between two reads of the table: a new queue is known everywhere within two seconds.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The list of the declared queues: the classes first. All clones share one list, so users take a snapshot each time.
+/// The list of the declared queues: the classes first. All clones share one list, so users take a snapshot
+/// each time.
 #[derive(Debug, Clone)]
 pub struct DeclaredQueues(Arc<RwLock<Arc<[QueueName]>>>);
 
@@ -54,7 +55,7 @@ pub struct QueueTable {
 }
 
 impl QueueTable {
-    /// Returns a table whose list begins with `configured` and holds nothing else yet.
+    /// Returns a table whose list begins with `configured` and is not read from the table yet.
     pub fn new(db: PgPool, postgres: Arc<Postgres>, configured: Vec<QueueName>) -> Self {
         Self {
             db,

@@ -1,6 +1,8 @@
-//! Priority aging: publishes to Redis how many tasks at the head of each list have waited longer than `PRIORITY_AGE_LIMIT`.
+//! Priority aging: publishes to Redis how many tasks at the head of each list have waited longer than
+//! `PRIORITY_AGE_LIMIT`.
 //!
-//! Workers that serve both classes may take that number of tasks as if they were one class higher. The highest class does not age.
+//! Workers that serve both classes may take that number of tasks as if they were one class higher. The
+//! highest class does not age.
 
 use std::sync::Arc;
 use std::time::Duration;

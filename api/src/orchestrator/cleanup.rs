@@ -33,7 +33,8 @@ pub struct Cleaned {
 }
 
 impl Cleaner {
-    /// Creates the duty, which runs every `interval`. Expired keys of unfinished tasks are extended by `key_ttl`.
+    /// Creates the duty, which runs every `interval`. Expired keys of unfinished tasks are extended by
+    /// `key_ttl`.
     pub fn new(db: PgPool, interval: Duration, key_ttl: Duration) -> Self {
         Self {
             db,
@@ -66,7 +67,8 @@ impl Cleaner {
             done.keys += tidied.deleted;
             metrics::counter!("tasker_idempotency_keys_deleted_total")
                 .increment(tidied.deleted.unsigned_abs());
-            // both outcomes take the key out of the expired ones, so the loop ends; a batch below the limit was the last
+            // both outcomes take the key out of the expired ones, so the loop ends; a batch below the limit
+            // was the last
             if tidied.deleted + tidied.prolonged < BATCH {
                 break;
             }

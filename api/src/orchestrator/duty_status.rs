@@ -117,6 +117,7 @@ impl DutyStatus {
     pub fn leads(&self, leads: bool) {
         let mut entries = self.entries();
         entries.leads_since = leads.then(Instant::now);
+        // at both changes: numbers of an earlier term would read as those of the present leader
         entries.led.clear();
     }
 
@@ -128,7 +129,8 @@ impl DutyStatus {
 impl DutyRecorder {
     /// Awaits a run, records its outcome and duration, and returns its value; `None` if it failed.
     ///
-    /// The first of several runs that fail for the same cause is logged, and so is the first that succeeds again.
+    /// The first of several runs that fail for the same cause is logged, and so is the first that succeeds
+    /// again.
     pub async fn record<T, E>(&self, run: impl Future<Output = Result<T, E>>) -> Option<T>
     where
         DutyError: From<E>,
@@ -138,6 +140,7 @@ impl DutyRecorder {
         let failure = result.as_ref().err().map(ToString::to_string);
         let before = self.note(began, failure.clone());
         match failure {
+            // once per cause: an outage lasts for many runs
             Some(cause) if before.as_ref() != Some(&cause) => warn!(cause, "{}: run failed", self.duty),
             None if before.is_some() => info!("{}: recovered", self.duty),
             _ => {}

@@ -50,7 +50,8 @@ impl DeadLetterExpirer {
 
     /// Deletes all expired dead letters; returns their number.
     ///
-    /// After each full batch it sleeps for as long as the batch took, so it uses at most half of one connection's time.
+    /// After each full batch it sleeps for as long as the batch took, so it uses at most half of one
+    /// connection's time.
     pub async fn run_once(&self) -> store::Result<u64> {
         let as_of = bounded(retention::days_ago(&self.db, self.days)).await?;
         let all = Filter::default();
@@ -59,7 +60,8 @@ impl DeadLetterExpirer {
         loop {
             let mut stretch = bounded(retention::dead_letters(&self.db, above, as_of, LOOKED_AT)).await?;
             above = stretch.position.up_to;
-            // a stretch has a fixed upper id, so each statement reads a bounded range of the index however few rows match
+            // a stretch has a fixed upper id, so each statement reads a bounded range of the index however
+            // few rows match
             loop {
                 let began = Instant::now();
                 let taken = bounded(purge_batch(&self.db, &all, stretch.position, BATCH, ACTOR)).await?;

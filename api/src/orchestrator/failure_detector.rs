@@ -1,4 +1,5 @@
-//! The failure detector: decides which workers have vanished from the checks that the leader made in one session. Pure.
+//! The failure detector: decides which workers have vanished from the checks that the leader made in one
+//! session. Pure.
 
 use std::collections::HashMap;
 
@@ -7,8 +8,8 @@ use tasker_shared::store::liveness::{Look, Sighting};
 
 /// Minimum number of seconds between the two checks that must miss a worker.
 const MISSED_FOR_SECONDS: f64 = 1.0;
-/// Number of workers missing at once from which on, if they are also more than a third of those watched, the cause is the
-/// network or Postgres rather than the workers. Their heartbeats decide then.
+/// Number of workers missing at once from which on, if they are also more than a third of those watched, the
+/// cause is the network or Postgres rather than the workers. Their heartbeats decide then.
 const GROUP_MIN: usize = 3;
 
 /// The workers whose locks were seen held, each with the check that first missed it.

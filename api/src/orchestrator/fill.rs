@@ -29,18 +29,20 @@ pub(super) struct Filling<'a> {
     pub(super) queue: &'a QueueName,
     /// A name that keeps the unfinished lists of this process apart from those of others.
     pub(super) maker: &'a str,
-    /// The task types that live workers register; the hints of other types are parked. `None` without a live worker: no hint is.
+    /// The task types that live workers register; the hints of other types are parked. `None` without a live
+    /// worker: no hint is.
     pub(super) registered: Option<&'a BTreeSet<String>>,
 }
 
 impl Filling<'_> {
     /// Builds a new main list and replaces the one in use with it; returns the number of its ids.
     ///
-    /// Hints that were pushed to the old list meanwhile are lost with it. So the rows that became pending meanwhile are read
-    /// again, and those whose hints are not on the new list are pushed.
+    /// Hints that were pushed to the old list meanwhile are lost with it. So the rows that became pending
+    /// meanwhile are read again, and those whose hints are not on the new list are pushed.
     pub(super) async fn main_list(&self) -> Result<usize, DutyError> {
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, false).await?;
+        // `replace` would only empty the list, together with hints pushed meanwhile
         if read.rows == 0 {
             return Ok(0);
         }
@@ -50,11 +52,11 @@ impl Filling<'_> {
         Ok(rows + self.catch_up(read, &[(List::Main(self.queue), tail)]).await?)
     }
 
-    /// Builds new type lists and switches pops from the main list to them; returns the number of their ids, some of which may
-    /// be stale. `None` if the queue became plain meanwhile; the lists are unchanged then.
+    /// Builds new type lists and switches pops from the main list to them; returns the number of their ids,
+    /// some of which may be stale. `None` if the queue became plain meanwhile; the lists are unchanged then.
     ///
-    /// Pushes go to both kinds of lists from the start, so a row that was not visible yet has its hint on a type list already,
-    /// and that list is kept.
+    /// Pushes go to both kinds of lists from the start, so a row that was not visible yet has its hint on a
+    /// type list already, and that list is kept.
     pub(super) async fn type_lists(&self) -> Result<Option<usize>, DutyError> {
         self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
@@ -114,11 +116,11 @@ impl Filling<'_> {
         self.registered.is_some_and(|types| !types.contains(task_name))
     }
 
-    /// Pushes hints for the tasks that became pending while the lists were built; returns their number. `tails` are the new
-    /// lists, each with the index from which it is read.
+    /// Pushes hints for the tasks that became pending while the lists were built; returns their number.
+    /// `tails` are the new lists, each with the index from which it is read.
     async fn catch_up(&self, read: Read, tails: &[(List<'_>, usize)]) -> Result<usize, DutyError> {
-        // the order matters: rows up to `until` are this function's, and after the sleep their own pushes have arrived, so an id
-        // that is missing on the new lists was pushed to the old ones
+        // the order matters: rows up to `until` are this function's, and after the sleep their own pushes
+        // have arrived, so an id that is missing on the new lists was pushed to the old ones
         let until = bounded(now(self.db)).await?;
         tokio::time::sleep(PUSH_DELAY_MAX).await;
         let mut kept = HashSet::new();
@@ -155,7 +157,8 @@ struct Read {
     rows: usize,
     by_type: BTreeMap<String, usize>,
     last: Option<Place>,
-    /// The rows read within [`DISORDER`] before the last one. Further rows may still become visible among them.
+    /// The rows read within [`DISORDER`] before the last one. Further rows may still become visible among
+    /// them.
     recent: HashSet<TaskId>,
 }
 

@@ -1,4 +1,5 @@
-//! Gauges of the whole system, measured by the leader every few seconds, so that a scrape queries neither Postgres nor Redis.
+//! Gauges of the whole system, measured by the leader every few seconds, so that a scrape queries neither
+//! Postgres nor Redis.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use crate::queues::DeclaredQueues;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Pause after counting pending tasks by type, as a multiple of the time that the count took: at most 5 % of one processor.
+/// Pause after counting pending tasks by type, as a multiple of the time that the count took: at most 5 % of
+/// one processor.
 const PENDING_REST: u32 = 20;
 /// The maximum number of pairs of a queue and a type whose pending tasks are shown.
 const PAIRS_MAX: usize = 1_000;
@@ -43,7 +45,8 @@ pub struct GaugeKeeper {
 }
 
 impl GaugeKeeper {
-    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as live.
+    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
+    /// live.
     pub fn new(
         db: PgPool,
         queue: Option<Arc<Queue>>,
@@ -61,8 +64,8 @@ impl GaugeKeeper {
         }
     }
 
-    /// Runs until `stop`. After a failure the gauges keep their last values: a leader that cannot reach Postgres loses its
-    /// lease soon, and then sets them to 0.
+    /// Runs until `stop`. After a failure the gauges keep their last values: a leader that cannot reach
+    /// Postgres loses its lease soon, and then sets them to 0.
     pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
         while !stop.is_cancelled() {
             recorder.record(self.run_once(Instant::now())).await;
@@ -84,6 +87,7 @@ impl GaugeKeeper {
     async fn show_depths(&mut self) {
         let Some(queue) = &self.queue else { return };
         let queues = self.queues.snapshot();
+        // an outage of Redis must not hide the gauges that come from Postgres
         let depths = queue.depths(&queues).await.ok();
         #[expect(clippy::cast_precision_loss, reason = "a length is far below 2^52")]
         let depth = |place: usize| {
@@ -149,7 +153,8 @@ impl GaugeKeeper {
         }
     }
 
-    /// Sets the gauges of pending tasks by type, and by queue and type. The longer the count takes, the less often it runs.
+    /// Sets the gauges of pending tasks by type, and by queue and type. The longer the count takes, the less
+    /// often it runs.
     async fn show_pending(&mut self, reading: &Reading, now: Instant) -> store::Result<()> {
         if self.count_at.is_some_and(|at| now < at) {
             return Ok(());
@@ -199,8 +204,8 @@ impl GaugeKeeper {
     }
 }
 
-/// Returns the number of pending tasks of each queue whose type no live worker of the queue registers. For `PollingOnly`, where
-/// there are no parked hints to count.
+/// Returns the number of pending tasks of each queue whose type no live worker of the queue registers. For
+/// `PollingOnly`, where there are no parked hints to count.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn unroutable<'a>(pending: &'a [PendingType], live: &[Group]) -> BTreeMap<&'a str, f64> {
     let mut counts = BTreeMap::new();

@@ -1,9 +1,10 @@
 //! Leader election: one server at a time runs the duties that are too expensive to run on every server.
 //!
-//! The lease is a row with a term, taken and renewed by compare-and-swap, on Postgres's clock alone. A killed leader is replaced
-//! within `LEADER_TERM`; a leader that stops releases its lease. A leader that cannot renew its lease stops its duties before
-//! the lease expires by its own clock, whose measurement began before Postgres's. If two servers lead for a moment all the same,
-//! they repeat work but corrupt no state: every duty consists of conditional statements.
+//! The lease is a row with a term, taken and renewed by compare-and-swap, on Postgres's clock alone. A killed
+//! leader is replaced within `LEADER_TERM`; a leader that stops releases its lease. A leader that cannot
+//! renew its lease stops its duties before the lease expires by its own clock, whose measurement began before
+//! Postgres's. If two servers lead for a moment all the same, they repeat work but corrupt no state: every
+//! duty consists of conditional statements.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -46,8 +47,9 @@ impl Leadership {
         }
     }
 
-    /// Declares this server the only one, so that it takes the lease at start: another holder can only be its killed predecessor.
-    /// If there is another server all the same, that one stops its duties at its next renewal and campaigns.
+    /// Declares this server the only one, so that it takes the lease at start: another holder can only be its
+    /// killed predecessor. If there is another server all the same, that one stops its duties at its next
+    /// renewal and campaigns.
     #[must_use]
     pub fn alone(self) -> Self {
         Self { seizes: true, ..self }
@@ -59,14 +61,16 @@ impl Leadership {
         Self { status, ..self }
     }
 
-    /// Campaigns and leads until `stop`. While this server leads, `duties` run; their token is cancelled when it loses the lease.
+    /// Campaigns and leads until `stop`. While this server leads, `duties` run; their token is cancelled when
+    /// it loses the lease.
     pub async fn run<F>(mut self, duties: impl Fn(CancellationToken) -> F, stop: CancellationToken)
     where
         F: Future<Output = ()>,
     {
         show(None);
         while !stop.is_cancelled() {
-            // taken before the statement is sent, so this server's clock for the lease never runs behind that of Postgres
+            // taken before the statement is sent, so this server's clock for the lease never runs behind that
+            // of Postgres
             let began = Instant::now();
             match bounded(self.campaign()).await {
                 Ok(Some(term)) => {
@@ -136,6 +140,7 @@ impl Leadership {
                 () = tokio::time::sleep(pause) => {}
             }
             let began = Instant::now();
+            // a renewal that hangs ends with the pause, so that the check of the deadline below comes in time
             let renewed = store::bounded(
                 pause,
                 leader::renew(&self.db, &self.holder, term, self.term.as_secs_f64()),

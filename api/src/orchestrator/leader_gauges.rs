@@ -1,5 +1,5 @@
-//! Gauges that only the leader sets. Each duty owns its gauges and sets them to 0 when it ends, so the sum or the maximum over
-//! all servers is the leader's value.
+//! Gauges that only the leader sets. Each duty owns its gauges and sets them to 0 when it ends, so the sum or
+//! the maximum over all servers is the leader's value.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ impl LeaderGauges {
         handle.or_insert_with(|| gauge!(name)).set(value);
     }
 
-    /// Sets a gauge for each value of `label`. Gauges of this name that were set before and are not in `values` become 0.
+    /// Sets a gauge for each value of `label`. Gauges of this name that were set before and are not in
+    /// `values` become 0.
     pub(crate) fn set_all<'a>(
         &mut self,
         name: &'static str,
@@ -39,6 +40,7 @@ impl LeaderGauges {
         labels: [&'static str; N],
         values: impl IntoIterator<Item = ([&'a str; N], f64)>,
     ) {
+        // a series cannot be removed from the recorder, so 0 stands for one that has no value any more
         let of_name = |key: &Key| key.0 == name;
         for (_, gauge) in self.shown.iter().filter(|(key, _)| of_name(key)) {
             gauge.set(0.0);

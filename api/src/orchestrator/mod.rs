@@ -1,7 +1,7 @@
 //! The maintenance duties: background jobs of the server, each a loop `run` around `run_once`.
 //!
-//! Every duty is safe to run on two servers at once. Every server promotes due tasks and creates partitions: both are cheap and
-//! must not wait for an election. All other duties run on the leader only.
+//! Every duty is safe to run on two servers at once. Every server promotes due tasks and creates partitions:
+//! both are cheap and must not wait for an election. All other duties run on the leader only.
 
 mod age;
 mod cleanup;
@@ -50,10 +50,12 @@ pub use totals::TotalsFolder;
 
 use crate::state::AppState;
 
-/// Maximum duration of a statement of a duty. A connection that broke without a close would block it for ever.
+/// Maximum duration of a statement of a duty. A connection that broke without a close would block it for
+/// ever.
 const STATEMENT_MAX: Duration = Duration::from_secs(10);
 
-/// Runs a statement of a duty with [`STATEMENT_MAX`] as its timeout. On a timeout the run fails, and the next run tries again.
+/// Runs a statement of a duty with [`STATEMENT_MAX`] as its timeout. On a timeout the run fails, and the next
+/// run tries again.
 async fn bounded<T>(statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
     store::bounded(STATEMENT_MAX, statement).await
 }
@@ -75,13 +77,17 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
     let mut leadership = Leadership::new(state.db.clone(), holder, config.leader_term)
         .reporting_to(Arc::clone(&state.duty_status));
+    // a single server is its own predecessor, and need not wait for the old lease to expire after a crash
     if !config.distributed {
         leadership = leadership.alone();
     }
     let (state, worker_timeout, cleanup_interval) =
         (state.clone(), config.worker_timeout, config.cleanup_interval);
     let (retention_days, dead_letter_days) = (config.retention_days, config.dead_letter_retention_days);
+    // published through Redis, which `PollingOnly` does not use
     let age_limit = config.queues.age_limit.filter(|_| state.mode.uses_redis());
+    // creates all duties for each term: state from an earlier term is out of date, for another server has led
+    // since
     let duties = move |over: CancellationToken| {
         let pusher = Arc::clone(&state.pusher);
         let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout);

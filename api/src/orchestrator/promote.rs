@@ -1,4 +1,5 @@
-//! Promotes due tasks from `scheduled` and `retry_scheduled` to `pending`, and pushes their hints after the commit.
+//! Promotes due tasks from `scheduled` and `retry_scheduled` to `pending`, and pushes their hints after the
+//! commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::submit::push::Pusher;
 const BATCH: i64 = 1_000;
 /// Maximum sleep: a task submitted meanwhile may be due before the next one known.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Minimum sleep: a row that is still due after a run is locked, by another server's promoter or by another transaction.
+/// Minimum sleep: a row that is still due after a run is locked, by another server's promoter or by another
+/// transaction.
 const SLEEP_MIN: Duration = Duration::from_millis(20);
 
 /// The duty that promotes due tasks.
@@ -41,8 +43,8 @@ impl Promoter {
         }
     }
 
-    /// Promotes all due tasks; returns the time until the next one is due, or `None` without one. While no task is due, this
-    /// is one cheap statement.
+    /// Promotes all due tasks; returns the time until the next one is due, or `None` without one. While no
+    /// task is due, this is one cheap statement.
     pub async fn run_once(&self) -> store::Result<Option<Duration>> {
         let next_due = bounded(next_due_in(&self.db)).await?;
         if next_due != Some(Duration::ZERO) {
@@ -52,6 +54,8 @@ impl Promoter {
             let promoted = bounded(promote(&self.db, BATCH)).await?;
             let full = i64::try_from(promoted.len()) == Ok(BATCH);
             metrics::counter!("tasker_promoted_total").increment(promoted.len() as u64);
+            // after the commit: a hint whose row is not pending yet would be dropped as stale by the worker
+            // that pops it
             self.pusher.push(promoted).await;
             if !full {
                 return bounded(next_due_in(&self.db)).await;

@@ -1,5 +1,5 @@
-//! Repairs lists that lack hints or hold stale ones, so that `LLEN` is the number of pending tasks and their order is kept. Until
-//! then the workers' polling fallback finds the tasks whose hints are missing.
+//! Repairs lists that lack hints or hold stale ones, so that `LLEN` is the number of pending tasks and their
+//! order is kept. Until then the workers' polling fallback finds the tasks whose hints are missing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use crate::queues::DeclaredQueues;
 
 /// Time between checks whether Redis lost its data.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between comparisons. A list is repaired after two of them, since a claim in progress looks like a missing hint.
+/// Time between comparisons. A list is repaired after two of them, since a claim in progress looks like a
+/// missing hint.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Length above which a list is compared less often, since the comparison counts as many rows.
 const LONG_LIST: u64 = 10_000;
@@ -106,11 +107,13 @@ impl Rebuilder {
         Ok(rebuilt)
     }
 
-    /// Compares the lists that are due and repairs them. If Redis lost its data, all lists are due and one comparison is enough.
+    /// Compares the lists that are due and repairs them. If Redis lost its data, all lists are due and one
+    /// comparison is enough.
     async fn compare(&mut self, now: Instant, intact: bool) -> Result<Vec<(QueueName, usize)>, DutyError> {
         let queues = self.queues.snapshot();
         let depths = self.queue.depths(&queues).await?;
         let parked = self.queue.unroutable(&queues).await?;
+        // parked hints count: their rows are pending as well
         let hints = depths
             .into_iter()
             .zip(parked)
@@ -120,6 +123,7 @@ impl Rebuilder {
             !intact || is_due(before.map(|(at, _)| *at), *hints, now)
         });
         let (due, hints): (Vec<QueueName>, Vec<i64>) = due
+            // the statement adds 1 to the number, which must not overflow
             .map(|(queue, hints)| (queue.clone(), i64::try_from(hints).unwrap_or(i64::MAX - 1)))
             .unzip();
         let comparisons = bounded(compare(&self.db, &due, &hints)).await?;
@@ -131,7 +135,8 @@ impl Rebuilder {
                 (false, true) => Difference::Exceeds,
                 (false, false) => Difference::None,
             };
-            // hints in flight between a commit and its push differ for a moment only, so the same result twice is a fault
+            // hints in flight between a commit and its push differ for a moment only, so the same result
+            // twice is a fault
             let certain = !intact || before.is_some_and(|(_, before)| before == difference);
             let left = match difference {
                 Difference::Lacks if certain => {
@@ -161,6 +166,8 @@ impl Rebuilder {
             registered: fleet.routable(),
         };
         let hints = match self.queue.split(queue).await? {
+            // `None`: the queue became plain meanwhile, and the next comparison finds what its main list
+            // lacks
             Split::Split => filling.type_lists().await?.unwrap_or(0),
             Split::Plain | Split::Opening => filling.main_list().await?,
         };
@@ -189,7 +196,8 @@ impl Rebuilder {
     }
 }
 
-/// Returns true if lists with this number of hints, last compared at `before`, are due for a comparison at `now`.
+/// Returns true if lists with this number of hints, last compared at `before`, are due for a comparison at
+/// `now`.
 fn is_due(before: Option<Instant>, hints: u64, now: Instant) -> bool {
     match before {
         Some(at) if hints > LONG_LIST => now.duration_since(at) >= LONG_LIST_INTERVAL,

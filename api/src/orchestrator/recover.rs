@@ -1,8 +1,8 @@
 //! Crash recovery: declares vanished and unresponsive workers dead, and requeues the tasks that they ran.
 //!
-//! A worker has vanished if this session of the leader saw its advisory lock held, and two checks at least a second apart found
-//! neither the lock nor any session of that worker (see [`super::failure_detector`]). It is unresponsive if it has sent no
-//! heartbeat for `WORKER_TIMEOUT`.
+//! A worker has vanished if this session of the leader saw its advisory lock held, and two checks at least a
+//! second apart found neither the lock nor any session of that worker (see [`super::failure_detector`]). It
+//! is unresponsive if it has sent no heartbeat for `WORKER_TIMEOUT`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,13 +98,16 @@ impl Recoverer {
 
     /// Runs once at the time `now`.
     pub async fn run_once(&mut self, now: Instant) -> store::Result<Recovered> {
-        // `check` takes the session; it goes back at the end, so any error on the way drops it and the next run opens another
+        // `check` takes the session; it goes back at the end, so any error on the way drops it and the next
+        // run opens another
         let (mut session, look) = store::bounded(CHECK_MAX, self.check(now)).await?;
         let unhealthy = f64::from(u8::from(look.fleet_is_unhealthy));
         self.gauges.set("tasker_fleet_unhealthy", unhealthy);
         session
             .observer
             .observe(look.workers.iter().map(|worker| worker.id.as_str()));
+        // in this order: `recover` takes the runs of workers that are dead, so those declared dead now are
+        // included
         let mut done = Recovered {
             workers: self.declare_dead(&mut session, &look, now).await?,
             tasks: self.recover().await?,
@@ -137,8 +140,8 @@ impl Recoverer {
         Ok((session, look))
     }
 
-    /// Declares vanished and unresponsive workers dead; returns their number. Unresponsive ones only once this session has lasted
-    /// for `worker_timeout`, so that an outage of Postgres kills no worker.
+    /// Declares vanished and unresponsive workers dead; returns their number. Unresponsive ones only once
+    /// this session has lasted for `worker_timeout`, so that an outage of Postgres kills no worker.
     async fn declare_dead(
         &mut self,
         session: &mut FleetSession,
@@ -184,7 +187,8 @@ impl Recoverer {
             tasks += ended.len();
             metrics::counter!("tasker_recovered_runs_total").increment(ended.len() as u64);
             report_dead_letters(&ended, DeadLetterReason::CrashLoop);
-            // at the head: they have waited their turn once. Rows first, hints second: a lost hint costs only time
+            // at the head: they have waited their turn once. Rows first, hints second: a lost hint costs only
+            // time
             let pending = ended
                 .into_iter()
                 .filter(|ended| ended.status == TaskStatus::Pending);
@@ -204,6 +208,7 @@ impl Recoverer {
     /// Ends runs that exceeded their timeout by more than `worker_timeout`; returns their number.
     async fn end_overdue(&self) -> store::Result<usize> {
         let grace = self.worker_timeout.as_secs_f64();
+        // one batch per check: overdue runs are rare, since live workers end their own runs in time
         let ended = bounded(recover::end_overdue(&self.db, grace, BATCH)).await?;
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
         report_dead_letters(&ended, DeadLetterReason::Timeout);

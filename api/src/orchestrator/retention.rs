@@ -1,6 +1,6 @@
 //! Retention: drops daily partitions of finished tasks and of the history without blocking writers (see
-//! [`tasker_shared::store::retention`]). A partition that cannot be dropped, because a transaction still reads it or the run was
-//! interrupted, is left to the next run.
+//! [`tasker_shared::store::retention`]). A partition that cannot be dropped, because a transaction still
+//! reads it or the run was interrupted, is left to the next run.
 
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ impl PartitionDropper {
         }
     }
 
-    /// Drops all partitions that are past their retention; returns their number. If one cannot be dropped, the others are still
-    /// tried before its error is returned.
+    /// Drops all partitions that are past their retention; returns their number. If one cannot be dropped,
+    /// the others are still tried before its error is returned.
     pub async fn run_once(&self) -> store::Result<usize> {
         let mut dropped = 0;
         let mut failed = None;
@@ -60,7 +60,8 @@ impl PartitionDropper {
                     Ok(()) => dropped += 1,
                     Err(error) => {
                         failed.get_or_insert(error);
-                        // Postgres allows one concurrent detach per table at a time, so the later ones would fail as well
+                        // Postgres allows one concurrent detach per table at a time, so the later ones would
+                        // fail as well
                         if partition.stage != Stage::Detached {
                             break;
                         }

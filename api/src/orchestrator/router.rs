@@ -1,5 +1,5 @@
-//! Keeps the lists of each queue in the form that its workers need: plain while all of them register the same task types, split
-//! by type otherwise, with the hints of types that none of them registers parked.
+//! Keeps the lists of each queue in the form that its workers need: plain while all of them register the same
+//! task types, split by type otherwise, with the hints of types that none of them registers parked.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -53,7 +53,8 @@ impl Fleet {
         }
     }
 
-    /// Returns the types whose hints stay in the lists. `None` without live workers: all stay, since autoscalers read the lengths.
+    /// Returns the types whose hints stay in the lists. `None` without live workers: all stay, since
+    /// autoscalers read the lengths.
     pub(super) fn routable(&self) -> Option<&BTreeSet<String>> {
         self.has_workers.then_some(&self.registered)
     }
@@ -94,6 +95,8 @@ impl Seen {
             }
         } else {
             let uniform_since = *self.uniform_since.get_or_insert(now);
+            // a rolling deployment mixes types for a while; the wait keeps the queue from switching back and
+            // forth
             let uniform = now.saturating_duration_since(uniform_since) >= UNIFORM;
             if routing.split != Split::Plain && uniform && since(self.stepped, STEP) {
                 self.stepped = Some(now);
@@ -105,6 +108,8 @@ impl Seen {
         }
         if routing.unroutable > 0 {
             let swept = self.parked_swept.as_ref();
+            // at once when the types changed, so that tasks of a new worker's types do not wait for the next
+            // sweep
             let changed = swept.is_none_or(|(_, types)| *types != fleet.registered);
             if changed || !fleet.has_workers || since(swept.map(|(at, _)| *at), SWEEP) {
                 self.parked_swept = Some((now, fleet.registered.clone()));
@@ -137,7 +142,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as live.
+    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
+    /// live.
     pub fn new(
         db: PgPool,
         redis: Arc<Queue>,
@@ -206,8 +212,8 @@ impl Router {
                     return Ok(());
                 };
                 info!(%queue, hints, types = fleet.registered.len(), "split a queue by task type");
-                // tasks claimed between reading the table and the last pop of the main list left stale hints; by the next run
-                // no pop waits at the main list any more
+                // tasks claimed between reading the table and the last pop of the main list left stale hints;
+                // by the next run no pop waits at the main list any more
                 let seen = self.seen.entry(queue.clone()).or_default();
                 (seen.unremoved, seen.lists_swept) = (true, None);
             }

@@ -1,5 +1,5 @@
-//! Samples the counters of the queues for scaling advice, and sets gauges for the rates and the number of workers that each queue
-//! needs. The samples are rows, so that every server can answer from them.
+//! Samples the counters of the queues for scaling advice, and sets gauges for the rates and the number of
+//! workers that each queue needs. The samples are rows, so that every server can answer from them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as live.
+    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
+    /// live.
     pub fn new(
         db: PgPool,
         queue: Option<Arc<Queue>>,
@@ -91,6 +92,7 @@ impl Sampler {
     /// Returns the lengths of the lists; `None` while Redis is unavailable.
     async fn depths(&self, queues: &[QueueName]) -> Vec<Option<i64>> {
         let depths = match &self.queue {
+            // without a length the sample counts rows instead
             Some(queue) => queue.depths(queues).await.ok(),
             None => None,
         };

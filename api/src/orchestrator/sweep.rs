@@ -1,4 +1,5 @@
-//! Removes hints from anywhere in the lists of a queue: stale ones, and parked ones whose types live workers register again.
+//! Removes hints from anywhere in the lists of a queue: stale ones, and parked ones whose types live workers
+//! register again.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -34,8 +35,8 @@ impl Sweep<'_> {
         Ok(removed)
     }
 
-    /// Removes stale parked hints, and moves those whose types are `registered` to the heads of their lists; `None` stands for all
-    /// types. Returns the number of hints that left the parked list.
+    /// Removes stale parked hints, and moves those whose types are `registered` to the heads of their lists;
+    /// `None` stands for all types. Returns the number of hints that left the parked list.
     pub(super) async fn parked_hints(&self, registered: Option<&BTreeSet<String>>) -> Result<u64, DutyError> {
         let routable = |task_name: &str| registered.is_none_or(|types| types.contains(task_name));
         self.list(List::Unroutable(self.queue), Some(&routable)).await
@@ -68,7 +69,8 @@ impl Sweep<'_> {
                     None => gone.push(*id),
                 }
             }
-            // pushed before they are removed: a crash in between leaves a hint twice, which is harmless, never not at all
+            // pushed before they are removed: a crash in between leaves a hint twice, which is harmless,
+            // never not at all
             self.redis.push_front(&moved).await?;
             removed += self.redis.mark(&next, &gone, &repeated).await?;
             if next.is_first {

@@ -14,7 +14,8 @@ use super::duty_status::DutyRecorder;
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Number of table blocks per statement: at most about 30,000 deltas.
 const BLOCKS: i64 = 256;
-/// Number of blocks (64 MiB) above which the table is shrunk: only an outage or an old snapshot lets it grow that far.
+/// Number of blocks (64 MiB) above which the table is shrunk: only an outage or an old snapshot lets it grow
+/// that far.
 const LARGE: i64 = 8_192;
 
 /// The duty that folds the totals.

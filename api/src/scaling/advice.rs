@@ -33,13 +33,15 @@ pub struct Advice {
     pub reason: String,
 }
 
-/// Returns the advice for the queue of `facts` with `backlog` waiting tasks, so that no task waits longer than `target`.
+/// Returns the advice for the queue of `facts` with `backlog` waiting tasks, so that no task waits longer
+/// than `target`.
 pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     let rates = Rates::of(&facts.samples);
     let cost = slot_seconds(facts);
     let (suggested_workers, mut reason) = match (rates, cost) {
         _ if facts.paused => (facts.workers, PAUSED.to_owned()),
         (None, _) => (facts.workers.max(1), NOT_MEASURED.to_owned()),
+        // comes before any computation: more workers of the same kind would claim none of these tasks either
         (Some(rates), _) if is_left_alone(facts, backlog, rates) => (
             facts.workers,
             format!("{backlog} wait, and none is claimed although slots are free: {EXPLAIN}."),
@@ -66,8 +68,9 @@ pub fn advise(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     }
 }
 
-/// Returns the advice for workers that register only some types of the queue. `facts` has the running tasks, workers and slots of these types,
-/// and `backlog` of them wait. Arrivals are not measured by type, so the advice follows from what waits and runs now.
+/// Returns the advice for workers that register only some types of the queue. `facts` has the running tasks,
+/// workers and slots of these types, and `backlog` of them wait. Arrivals are not measured by type, so the
+/// advice follows from what waits and runs now.
 pub fn advise_for_types(facts: &QueueFacts, backlog: i64, target: Duration) -> Advice {
     let cost = slot_seconds(facts);
     let (suggested_workers, reason) = match cost {
@@ -113,7 +116,8 @@ fn time_to_drain(facts: &QueueFacts, backlog: i64, rates: Option<Rates>) -> Opti
     (net > 0.0).then(|| count(backlog) / net)
 }
 
-/// Returns true if workers with free slots claim no task of a backlog that has waited for a while. More workers would not help.
+/// Returns true if workers with free slots claim no task of a backlog that has waited for a while. More
+/// workers would not help.
 fn is_left_alone(facts: &QueueFacts, backlog: i64, rates: Rates) -> bool {
     let waited = facts.samples.last().is_some_and(|last| last.backlog > 0);
     let taken = facts.running > 0 || rates.drain > 0.0;
@@ -170,8 +174,9 @@ impl<'a> Need<'a> {
 
     /// Returns the number of slots that tasks of this queue keep busy.
     ///
-    /// Computed over the target, or over the duration of a task if that is shorter: arrivals within it need slots, the backlog has
-    /// to start within the target, and a part of the present runs still runs then. Never more slots than tasks.
+    /// Computed over the target, or over the duration of a task if that is shorter: arrivals within it need
+    /// slots, the backlog has to start within the target, and a part of the present runs still runs then.
+    /// Never more slots than tasks.
     fn own_slots(&self) -> f64 {
         let target = self.target.as_secs_f64();
         let horizon = self.seconds.min(target);

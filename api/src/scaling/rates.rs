@@ -25,8 +25,8 @@ pub struct Rates {
 impl Rates {
     /// Returns the rates of the last minute; `None` without two samples, the last of which is recent.
     ///
-    /// Arrivals are the ended runs plus the growth of waiting and running tasks. A negative sum, after waiting tasks were cancelled
-    /// or a list was lost, counts as 0.
+    /// Arrivals are the ended runs plus the growth of waiting and running tasks. A negative sum, after
+    /// waiting tasks were cancelled or a list was lost, counts as 0.
     pub fn of(samples: &[Sample]) -> Option<Self> {
         let window = window(samples)?;
         let (first, last) = (window.first()?, window.last()?);
@@ -50,6 +50,7 @@ impl Rates {
 pub(super) fn slot_seconds(facts: &QueueFacts) -> Option<(f64, bool)> {
     let samples = &facts.samples;
     let recent = window(samples).unwrap_or_default();
+    // the most recent measurement that has a completed run wins; older ones may be of other tasks
     let mean = mean_busy(recent)
         .or_else(|| mean_busy(samples))
         .or_else(|| samples.last().and_then(mean_ever));
@@ -81,8 +82,8 @@ fn mean_ever(sample: &Sample) -> Option<f64> {
     quotient(sample.busy_seconds, ended(sample))
 }
 
-/// Returns the slot time per task while all slots had work: its run plus claim and completion, which for short tasks are the
-/// larger part.
+/// Returns the slot time per task while all slots had work: its run plus claim and completion, which for
+/// short tasks are the larger part.
 fn full_cost(samples: &[Sample]) -> Option<f64> {
     let mut slot_seconds = 0.0;
     let mut tasks = 0.0;
@@ -91,6 +92,7 @@ fn full_cost(samples: &[Sample]) -> Option<f64> {
             && is_full(a)
             && is_full(b)
         {
+            // the lower of the two ends: a worker that joined in between was not there all the time
             let slots = count(a.slots - a.running_before).min(count(b.slots - b.running_before));
             slot_seconds += slots.max(0.0) * (a.age_seconds - b.age_seconds);
             tasks += growth(pair, ended);
@@ -99,8 +101,8 @@ fn full_cost(samples: &[Sample]) -> Option<f64> {
     quotient(slot_seconds, tasks)
 }
 
-/// Returns true if the backlog exceeds the slots and at least half of them are in use. With fewer in use, something other than
-/// capacity keeps the slots from the backlog.
+/// Returns true if the backlog fills all slots and at least half of them are in use. With fewer in use,
+/// something other than capacity keeps the slots from the backlog.
 fn is_full(sample: &Sample) -> bool {
     let used = sample.running + sample.running_before;
     sample.slots > 0 && sample.backlog >= sample.slots && 2 * used >= sample.slots

@@ -26,11 +26,13 @@ use crate::postgres::Postgres;
 const AT_ONCE: usize = 2;
 /// Maximum wait of a batch for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum wait of a caller for its batch while Postgres answers health probes; otherwise it waits less than two seconds.
+/// Maximum wait of a caller for its batch while Postgres answers health probes; otherwise it waits less than
+/// two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of the statement. Its caller stops waiting before it.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Maximum number of tries for a batch that Postgres rolled back, or whose keys were released during the write.
+/// Maximum number of tries for a batch that Postgres rolled back, or whose keys were released during the
+/// write.
 const TRIES_MAX: u32 = 5;
 /// Maximum number of validation errors in an answer.
 const FAULTS_MAX: usize = 100;
@@ -139,6 +141,7 @@ impl BatchLane {
             };
             match failure {
                 Failure::Refused(error) => return Err(error),
+                // safe to repeat: Postgres reported that it undid all of the transaction
                 Failure::Store(error) if fault(&error) == Fault::RolledBack && tries < TRIES_MAX => {}
                 Failure::KeyMoved if tries < TRIES_MAX => {}
                 Failure::KeyMoved => return Err(ApiError::Unavailable(None)),
@@ -163,6 +166,8 @@ impl BatchLane {
             if tasks.iter().any(|task| task.key.is_some()) {
                 return self.write_with_keys(&mut connection, tasks).await;
             }
+            // without keys no task can conflict, so a single statement is all or nothing without a
+            // transaction
             let inserted = insert(&mut *connection, tasks, self.key_ttl_seconds).await?;
             Ok(tasks.iter().map(|task| accepted(task, &inserted)).collect())
         };
@@ -183,7 +188,8 @@ impl BatchLane {
         written
     }
 
-    /// Writes a batch with keys, in a transaction: conflicting keys are known only after the insert, and reject the whole batch.
+    /// Writes a batch with keys, in a transaction: conflicting keys are known only after the insert, and
+    /// reject the whole batch.
     async fn write_with_keys(
         &self,
         connection: &mut PgConnection,
@@ -208,8 +214,8 @@ impl BatchLane {
             answers.push(match (inserted.status(task), holder_of(task, &found)) {
                 (Some(status), _) => Ok(Accepted::new(task, status)),
                 (None, Some(holder)) => answer_from(task, holder),
-                // the lookup deletes expired keys. The rollback undoes that, so it is repeated outside of the transaction
-                // before the batch is tried again
+                // the lookup deletes expired keys. The rollback undoes that, so it is repeated outside of the
+                // transaction before the batch is tried again
                 (None, None) => {
                     transaction.rollback().await?;
                     holders(&self.db, &conflicts).await?;

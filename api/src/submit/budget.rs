@@ -1,5 +1,5 @@
-//! The memory budget for request bodies: bounds the bytes that requests hold in memory at once. One client may use at most half
-//! of it.
+//! The memory budget for request bodies: bounds the bytes that requests hold in memory at once. One client
+//! may use at most half of it.
 
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Starts the reservation of a body. Fails at once if the budget is used up: a waiting request would itself hold memory. A
-    /// body without `owner` has no quota.
+    /// Starts the reservation of a body. Fails at once if the budget is used up: a waiting request would
+    /// itself hold memory. A body without `owner` has no quota.
     pub fn begin(&self, owner: Option<Counted>) -> Result<Reservation, ApiError> {
         let mut share = owner.map(|owner| self.by_owner.of(owner));
         Ok(Reservation {

@@ -1,12 +1,12 @@
-//! Deduplicates the idempotency keys of one flush. A statement may contain each key once, so duplicates wait for the first task
-//! with their key. Pure.
+//! Deduplicates the idempotency keys of one flush. A statement may contain each key once, so duplicates wait
+//! for the first task with their key. Pure.
 
 use std::collections::HashMap;
 
 use tasker_shared::store::insert::NewTask;
 
-/// Returns for each task `None` if it goes into the statement, or, if it repeats a key, the index of the first task with that key
-/// among those that go.
+/// Returns for each task `None` if it goes into the statement, or, if it repeats a key, the index of the
+/// first task with that key among those that go.
 pub(super) fn dedupe<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Option<usize>> {
     let mut first_with: HashMap<(&str, &str), usize> = HashMap::new();
     let mut firsts = 0;

@@ -6,13 +6,14 @@ use sha2::{Digest, Sha256};
 use tasker_shared::json::canonical;
 use tasker_shared::store::insert::{Due, NewTask};
 
-/// Returns the SHA-256 of the canonical request, after defaults and aliases, without its key and its correlation id.
+/// Returns the SHA-256 of the canonical request, after defaults and aliases, without its key and its
+/// correlation id.
 pub fn fingerprint(task: &NewTask) -> [u8; 32] {
     Sha256::digest(canonical_request(task)).into()
 }
 
-/// Returns the canonical JSON of an object with these fields. They are written in the order of their names here, so that the
-/// parameters, which may be long, are copied once.
+/// Returns the canonical JSON of an object with these fields. They are written in the order of their names
+/// here, so that the parameters, which may be long, are copied once.
 fn canonical_request(task: &NewTask) -> String {
     let due = match task.due {
         Due::Now => Value::Null,

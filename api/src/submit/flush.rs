@@ -1,4 +1,5 @@
-//! The flusher of submits: gathers waiting tasks, inserts them with one statement, pushes their hints, answers the callers.
+//! The flusher of submits: gathers waiting tasks, inserts them with one statement, pushes their hints,
+//! answers the callers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,9 +23,11 @@ use crate::postgres::Postgres;
 
 /// Maximum number of tasks in one flush.
 const TASKS_MAX: usize = 1_000;
-/// Number of bytes of parameters and metadata that closes a flush; the task that exceeds it is still included.
+/// Number of bytes of parameters and metadata that closes a flush; the task that exceeds it is still
+/// included.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Maximum number of flushes for one task, whose key may be released between the insert and the lookup of its holder.
+/// Maximum number of flushes for one task, whose key may be released between the insert and the lookup of its
+/// holder.
 const FLUSHES_MAX: u8 = 5;
 
 /// One of the loops that write waiting tasks.
@@ -50,16 +53,19 @@ impl Flusher {
         }
     }
 
-    /// Returns the waiting tasks, up to the limits of a flush; waits for the first one. An empty batch means that the flusher ends.
+    /// Returns the waiting tasks, up to the limits of a flush; waits for the first one. An empty batch means
+    /// that the flusher ends.
     async fn gather(&self, mut batch: Vec<Entry>, stop: &CancellationToken) -> Vec<Entry> {
         let mut entries = match (batch.is_empty(), self.entries.try_lock()) {
             (_, Ok(entries)) => entries,
             (true, Err(_)) => self.entries.lock().await,
-            // the other flusher holds the lock until the next task arrives; tasks to be sent again must not wait for that
+            // the other flusher holds the lock until the next task arrives; tasks to be sent again must not
+            // wait for that
             (false, Err(_)) => return batch,
         };
         if batch.is_empty() {
             let first = tokio::select! {
+                // tasks before the stop, so that a shutdown drains the channel
                 biased;
                 first = entries.recv() => first,
                 () = stop.cancelled() => entries.try_recv().ok(),
@@ -67,6 +73,7 @@ impl Flusher {
             batch.extend(first);
         }
         let mut bytes: usize = batch.iter().map(|entry| size(&entry.task)).sum();
+        // only tasks that wait already: waiting for more would delay the first ones
         while batch.len() < TASKS_MAX && bytes < BYTES_MAX {
             let Ok(entry) = entries.try_recv() else { break };
             bytes += size(&entry.task);
@@ -148,7 +155,8 @@ impl Flusher {
         self.pusher.push(hints).await;
     }
 
-    /// Answers tasks whose keys belong to another task; returns those whose keys have been released meanwhile.
+    /// Answers tasks whose keys belong to another task; returns those whose keys have been released
+    /// meanwhile.
     async fn look_up(&self, conflicts: Vec<Entry>) -> Vec<Entry> {
         if conflicts.is_empty() {
             return conflicts;

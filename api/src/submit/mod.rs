@@ -1,8 +1,9 @@
 //! Submit: validates tasks and writes them to Postgres by group commit.
 //!
-//! Handlers validate, then put their task on a bounded channel. Two flushers each take all waiting tasks up to a limit, insert
-//! them with one statement, push their hints and answer the callers. No timer delays a flush: the batch size follows
-//! from the load, and a single request is written at once. Batch requests have their own lane.
+//! Handlers validate, then put their task on a bounded channel. Two flushers each take all waiting tasks up
+//! to a limit, insert them with one statement, push their hints and answer the callers. No timer delays a
+//! flush: the batch size follows from the load, and a single request is written at once. Batch requests have
+//! their own lane.
 //!
 //! Invariants:
 //! 1. An accepted answer means that the row is committed.
@@ -42,9 +43,11 @@ use ticket::Ticket;
 
 /// Maximum number of tasks that wait for a flusher; further submits are rejected with 503.
 const WAITING_MAX: usize = 10_000;
-/// Number of flushers. While one pushes, the other keeps Postgres busy; more would only make the batches smaller.
+/// Number of flushers. While one pushes, the other keeps Postgres busy; more would only make the batches
+/// smaller.
 const FLUSHERS: usize = 2;
-/// Maximum wait of a caller for its flush while Postgres answers health probes; otherwise it waits less than two seconds.
+/// Maximum wait of a caller for its flush while Postgres answers health probes; otherwise it waits less than
+/// two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A task that was accepted.
@@ -140,7 +143,8 @@ pub struct Submitter {
 }
 
 impl Submitter {
-    /// Starts the flushers on the tracker of `shutdown`. They end when `stop` is cancelled and the channel is empty.
+    /// Starts the flushers on the tracker of `shutdown`. They end when `stop` is cancelled and the channel is
+    /// empty.
     pub fn start(
         db: &PgPool,
         postgres: &Arc<Postgres>,
@@ -152,6 +156,8 @@ impl Submitter {
         let (waiting, entries) = mpsc::channel(WAITING_MAX);
         let entries = Arc::new(Mutex::new(entries));
         let kept = Arc::new(Kept::new(db.clone()));
+        // the flushers share one receiver: whichever is free takes all that waits, so the batches grow with
+        // the load
         for _ in 0..FLUSHERS {
             let flusher = Flusher {
                 kept: Arc::clone(&kept),
@@ -183,6 +189,8 @@ impl Submitter {
             flushes: 0,
             _reservation: reservation,
         };
+        // does not wait for capacity: callers would only pile up in memory in front of a Postgres that is too
+        // slow
         self.waiting
             .try_send(Entry { task, waiter })
             .map_err(|_| ApiError::Overloaded("Too many submitted tasks are waiting to be written."))?;

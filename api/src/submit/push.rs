@@ -1,4 +1,5 @@
-//! Pushes and removes wake-up hints after the commit. A failure is logged and counted, and never fails the request.
+//! Pushes and removes wake-up hints after the commit. A failure is logged and counted, and never fails the
+//! request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use tracing::warn;
 
 use crate::redis::Redis;
 
-/// Maximum wait for a push, which usually takes a thousandth of it. A slower one continues in the background, so that a Redis that
-/// hangs does not delay submits.
+/// Maximum wait for a push, which usually takes a thousandth of it. A slower one continues in the background,
+/// so that a Redis that hangs does not delay submits.
 const PUSH_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Maximum number of concurrent pushes. Further ones are skipped: the polling fallback finds the rows.
 const PUSHES_MAX: usize = 8;
@@ -32,7 +33,8 @@ enum Change {
 }
 
 impl Pusher {
-    /// Creates a pusher; `None` (`PollingOnly`) makes every call a no-op. Pushes are background tasks of the `Shutdown`.
+    /// Creates a pusher; `None` (`PollingOnly`) makes every call a no-op. Pushes are background tasks of the
+    /// `Shutdown`.
     pub fn new(redis: Option<(Arc<Redis>, Shutdown)>) -> Self {
         Self {
             redis,
@@ -42,6 +44,7 @@ impl Pusher {
 
     /// Pushes the ids of rows that were just committed to the tails of their lists, in the order of the ids.
     pub async fn push(&self, mut hints: Vec<Hint>) {
+        // ids are UUIDv7, so this is the order of submission
         hints.sort_unstable();
         self.change(Change::PushBack, hints).await;
     }
@@ -51,7 +54,8 @@ impl Pusher {
         self.change(Change::PushFront, hints).await;
     }
 
-    /// Removes the hints of tasks that are not pending any more. The leader removes those that this call misses.
+    /// Removes the hints of tasks that are not pending any more. The leader removes those that this call
+    /// misses.
     pub async fn remove(&self, hints: Vec<Hint>) {
         self.change(Change::Remove, hints).await;
     }
@@ -66,6 +70,7 @@ impl Pusher {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let (Ok(permit), true) = (permit, redis.is_usable()) else {
             redis.breaker().refused();
+            // removals are not counted: a stale hint is dropped by the worker that pops it
             if !matches!(change, Change::Remove) {
                 metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
             }

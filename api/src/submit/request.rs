@@ -59,8 +59,8 @@ pub struct SubmitRequest<'a> {
     #[serde(default)]
     #[schema(schema_with = super::forms::delay, required = false)]
     pub delay: Option<Seconds>,
-    /// Not before this time, which has a zone and is at most a year ahead. One in the past means now. Not together with
-    /// `delay`.
+    /// Not before this time, which has a zone and is at most a year ahead. One in the past means now. Not
+    /// together with `delay`.
     #[serde(default)]
     #[schema(example = "2026-12-10T11:55:47Z")]
     pub run_at: Option<DateTime<Utc>>,
@@ -88,7 +88,8 @@ pub struct SubmitRequest<'a> {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub correlation_id: Option<String>,
-    /// The validation errors of fields that could not be read. Those fields have the value of an absent field.
+    /// The validation errors of fields that could not be read. Those fields have the value of an absent
+    /// field.
     #[serde(skip)]
     #[schema(ignore)]
     pub faults: Vec<Fault>,
@@ -172,7 +173,8 @@ pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
     Ok(BatchRequest { tasks, faults })
 }
 
-/// Reads the request at `at` in the body. Fields that cannot be read are among its validation errors, beside `faults`.
+/// Reads the request at `at` in the body. Fields that cannot be read are among its validation errors, beside
+/// `faults`.
 pub fn read<'a>(text: &'a str, at: &str, faults: Vec<Fault>) -> Result<SubmitRequest<'a>, ApiError> {
     match quickly(text, &faults) {
         Some(request) => Ok(request),
@@ -189,6 +191,7 @@ fn quickly<'a, T: Deserialize<'a>>(text: &'a str, faults: &[Fault]) -> Option<T>
 }
 
 fn read_fields(mut fields: Fields<'_>) -> SubmitRequest<'_> {
+    // serde reads null as an absent field, so this reader does as well
     let not_null = |raw: &&RawValue| raw.get() != "null";
     SubmitRequest {
         task_name: fields.require("task_name", values::text).unwrap_or_default(),

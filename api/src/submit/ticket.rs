@@ -1,5 +1,6 @@
-//! The ticket of a task that waits to be written. The caller withdraws it or the flusher takes it before it sends the task,
-//! whichever comes first, so a caller that stops waiting knows whether its task may have been sent.
+//! The ticket of a task that waits to be written. The caller withdraws it or the flusher takes it before it
+//! sends the task, whichever comes first, so a caller that stops waiting knows whether its task may have been
+//! sent.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -19,12 +20,14 @@ impl Ticket {
         self.end(WITHDRAWN) == WITHDRAWN
     }
 
-    /// Takes the ticket before the task is sent, for the first time or again. Returns false if the caller has withdrawn it.
+    /// Takes the ticket before the task is sent, for the first time or again. Returns false if the caller has
+    /// withdrawn it.
     pub(super) fn take(&self) -> bool {
         self.end(TAKEN) == TAKEN
     }
 
-    /// Moves the ticket from waiting to `end`; returns its state, which is another one if it was moved before.
+    /// Moves the ticket from waiting to `end`; returns its state, which is another one if it was moved
+    /// before.
     fn end(&self, end: u8) -> u8 {
         // one atomic step decides between the caller and the flusher, so exactly one of them wins
         let moved = self

@@ -1,4 +1,5 @@
-//! Validates a request and converts it into a task that can be written: limits, defaults, aliases. Pure; the time is an argument.
+//! Validates a request and converts it into a task that can be written: limits, defaults, aliases. Pure; the
+//! time is an argument.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tasker_shared::store::insert::{Due, NewKey, NewTask};
@@ -37,7 +38,8 @@ pub struct Headers {
     pub traceparent: Option<String>,
 }
 
-/// Returns the task of `request`, or all of its validation errors. `at` is the JSON pointer of the request in the body.
+/// Returns the task of `request`, or all of its validation errors. `at` is the JSON pointer of the request in
+/// the body.
 pub fn validate(
     request: &SubmitRequest<'_>,
     headers: &Headers,
@@ -79,6 +81,7 @@ pub fn validate(
         due,
     };
     if let Some(key) = key {
+        // last, because it covers the values after defaults and aliases
         let fingerprint = fingerprint(&task);
         task.key = Some(NewKey { key, fingerprint });
     }
@@ -147,7 +150,8 @@ impl Check<'_> {
         }
     }
 
-    /// Returns the priority and the queue: a named queue, else the class of a given priority, else the queue of the type.
+    /// Returns the priority and the queue: a named queue, else the class of a given priority, else the queue
+    /// of the type.
     fn class(
         &mut self,
         request: &SubmitRequest<'_>,
@@ -193,6 +197,7 @@ impl Check<'_> {
     /// Returns the queue of a type. A worker may have published the type with a queue that is not declared.
     fn default_queue(&mut self, published: &TaskType, queues: &[QueueName]) -> Option<QueueName> {
         let queue = published.queue.clone()?;
+        // rejected here rather than stored in a list that no worker pops
         if !queues.contains(&queue) {
             let detail = format!(
                 "is left out, and `{queue}`, the queue of the task type, {}",

@@ -14,7 +14,8 @@ use crate::postgres::Postgres;
 
 /// Timeout of the insert. Callers stop waiting before it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Number of times that a statement is repeated after Postgres rolled it back (a deadlock, a serialization failure).
+/// Number of times that a statement is repeated after Postgres rolled it back (a deadlock, a serialization
+/// failure).
 const ROLLED_BACK_MAX: u32 = 5;
 
 /// The outcome of one task.
@@ -78,7 +79,8 @@ impl<'a> FlushConnection<'a> {
                 let kind = fault(&error);
                 match kind {
                     Fault::Row | Fault::RolledBack => self.connection = Some(connection),
-                    // a late answer would be read as that of the next statement; or the server is not the primary any more
+                    // a late answer would be read as that of the next statement; or the server is not the
+                    // primary any more
                     Fault::Unknown | Fault::Outage => connection.discard(),
                 }
                 warn!(
@@ -100,7 +102,8 @@ impl Drop for FlushConnection<'_> {
     }
 }
 
-/// Inserts `tasks`, whose keys differ. If Postgres rejects a row, the batch is split in halves until only the bad rows are left.
+/// Inserts `tasks`, whose keys differ. If Postgres rejects a row, the batch is split in halves until only the
+/// bad rows are left.
 pub(super) async fn write(
     connection: &mut FlushConnection<'_>,
     tasks: &[NewTask],
@@ -114,6 +117,7 @@ pub(super) async fn write(
             Ok(states) => written[chunk].copy_from_slice(&states),
             Err(Fault::Row) if chunk.len() > 1 => {
                 let middle = chunk.start + chunk.len() / 2;
+                // a stack, so the second half first: chunks are written in the order of the tasks
                 chunks.push(middle..chunk.end);
                 chunks.push(chunk.start..middle);
             }
@@ -134,6 +138,7 @@ async fn write_chunk(
     let mut rolled_back = 0;
     loop {
         match connection.send(tasks, key_ttl_seconds).await {
+            // safe to repeat: Postgres reported that it undid all of the statement
             Err(Fault::RolledBack) if rolled_back < ROLLED_BACK_MAX => rolled_back += 1,
             result => return result,
         }
