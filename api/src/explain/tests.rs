@@ -36,17 +36,17 @@ fn facts() -> Facts {
     }
 }
 
-fn told(facts: &Facts) -> Explanation {
+fn explained(facts: &Facts) -> Explanation {
     explain(TaskId::MIN, facts)
 }
 
 fn codes(facts: &Facts) -> Vec<String> {
-    let reasons = told(facts).reasons.into_iter();
+    let reasons = explained(facts).reasons.into_iter();
     reasons.map(|reason| reason.code).collect()
 }
 
 fn details(facts: &Facts) -> String {
-    let reasons = told(facts).reasons.into_iter();
+    let reasons = explained(facts).reasons.into_iter();
     reasons.map(|reason| reason.detail).collect::<Vec<_>>().join("; ")
 }
 
@@ -63,7 +63,7 @@ fn what_nothing_blocks_waits_its_turn_behind_those_before_it() {
     task.served_before = vec![QueueName::high()];
     assert_eq!(codes(&task), ["waits_its_turn", "other_queues_first"]);
     assert!(details(&task).contains("7 tasks") && details(&task).contains("high_priority"));
-    assert_eq!(told(&task).position, Some(7));
+    assert_eq!(explained(&task).position, Some(7));
 }
 
 #[test]
@@ -74,8 +74,11 @@ fn beyond_what_is_counted_there_is_no_position_and_no_guess() {
         finished_since: Some(time(900)),
         ..facts()
     };
-    let told = told(&task);
-    assert_eq!((told.position, told.estimated_wait_seconds), (None, None));
+    let explained = explained(&task);
+    assert_eq!(
+        (explained.position, explained.estimated_wait_seconds),
+        (None, None)
+    );
     assert!(details(&task).contains("more than 10000"), "{}", details(&task));
 }
 
@@ -87,12 +90,12 @@ fn the_guess_is_the_pace_of_those_that_finished_last_if_they_are_enough() {
         finished_since: Some(time(980)),
         ..facts()
     };
-    assert_eq!(told(&task).estimated_wait_seconds, Some(10.0));
+    assert_eq!(explained(&task).estimated_wait_seconds, Some(10.0));
     task.finished_lately = FINISHED_MIN - 1;
-    assert_eq!(told(&task).estimated_wait_seconds, None);
+    assert_eq!(explained(&task).estimated_wait_seconds, None);
     task.finished_lately = 40;
     task.finished_since = Some(task.now);
-    assert_eq!(told(&task).estimated_wait_seconds, None);
+    assert_eq!(explained(&task).estimated_wait_seconds, None);
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn what_blocks_it_comes_instead_of_its_turn_and_without_a_guess() {
     };
     task.able = 0;
     assert_eq!(codes(&task), ["no_worker_for_type"]);
-    assert_eq!(told(&task).position, None, "its hint is parked");
+    assert_eq!(explained(&task).position, None, "its hint is parked");
     let help = "start a worker that registers it and has `default` in TASK_QUEUES";
     assert!(details(&task).contains(help), "{}", details(&task));
     task.paused_at = Some(time(500));
@@ -114,8 +117,11 @@ fn what_blocks_it_comes_instead_of_its_turn_and_without_a_guess() {
     assert_eq!(codes(&task), ["no_worker_for_queue"]);
     task.paused_at = Some(time(500));
     assert_eq!(codes(&task), ["queue_paused", "no_worker_for_queue"]);
-    let told = told(&task);
-    assert_eq!((told.position, told.estimated_wait_seconds), (Some(0), None));
+    let explained = explained(&task);
+    assert_eq!(
+        (explained.position, explained.estimated_wait_seconds),
+        (Some(0), None)
+    );
 }
 
 #[test]
@@ -143,16 +149,16 @@ fn what_is_due_later_says_when() {
         ..facts()
     };
     assert_eq!(codes(&task), ["due_later"]);
-    assert_eq!(told(&task).estimated_wait_seconds, Some(60.0));
+    assert_eq!(explained(&task).estimated_wait_seconds, Some(60.0));
     assert_eq!(details(&task), "it is due at 1970-01-01T00:17:40.000Z");
     task.run_at = Some(time(999));
-    assert_eq!(told(&task).estimated_wait_seconds, Some(0.0));
+    assert_eq!(explained(&task).estimated_wait_seconds, Some(0.0));
     task.status = TaskStatus::RetryScheduled;
     task.attempts = 2;
     task.serving = 0;
     assert_eq!(codes(&task), ["due_later", "no_worker_for_queue"]);
     assert!(details(&task).starts_with("attempt 2 of 4 failed; the next was due at"));
-    assert_eq!(told(&task).estimated_wait_seconds, None);
+    assert_eq!(explained(&task).estimated_wait_seconds, None);
 }
 
 #[test]
@@ -200,7 +206,7 @@ fn a_running_task_says_who_runs_it_and_that_it_was_told_to_stop() {
     assert!(details(&task).starts_with("worker-a has been running it since"));
     task.cancel_requested_at = Some(time(999));
     assert_eq!(codes(&task), ["running", "cancel_requested"]);
-    assert_eq!(told(&task).estimated_wait_seconds, None);
+    assert_eq!(explained(&task).estimated_wait_seconds, None);
 }
 
 #[test]

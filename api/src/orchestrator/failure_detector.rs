@@ -41,13 +41,13 @@ impl FailureDetector {
     }
 
     /// Adds one check; returns the verdict over all checks so far.
-    pub(crate) fn judge(&mut self, look: &Look) -> Verdict {
+    pub(crate) fn judge(&mut self, check: &Look) -> Verdict {
         let before = std::mem::take(&mut self.workers);
-        for worker in &look.workers {
+        for worker in &check.workers {
             let known = before.get(&worker.id);
             // a lock that this session never saw held proves no death: a worker behind a pooler may have none
             if worker.holds_lock || known.is_some() {
-                let missed = missed(worker, look.at, known.copied().flatten());
+                let missed = missed(worker, check.at, known.copied().flatten());
                 self.workers.insert(worker.id.clone(), missed);
             }
         }
@@ -59,7 +59,7 @@ impl FailureDetector {
         }
         let vanished = self.workers.iter().filter_map(|(id, missed)| {
             let missed = (*missed)?;
-            (look.at - missed.at >= MISSED_FOR_SECONDS).then(|| (id.clone(), missed.last_heartbeat))
+            (check.at - missed.at >= MISSED_FOR_SECONDS).then(|| (id.clone(), missed.last_heartbeat))
         });
         Verdict::Vanished(vanished.collect())
     }
@@ -85,8 +85,8 @@ mod tests {
     const GONE: (bool, bool) = (false, false);
 
     /// Returns a check at second `at`: each worker by name, with the presence of its lock and of a session.
-    fn look(at: f64, workers: &[(&str, (bool, bool))]) -> Look {
-        let sighting = |(id, (holds_lock, has_session)): &(&str, (bool, bool))| Sighting {
+    fn check(at: f64, workers: &[(&str, (bool, bool))]) -> Look {
+        let worker = |(id, (holds_lock, has_session)): &(&str, (bool, bool))| Sighting {
             id: (*id).to_owned(),
             last_heartbeat: DateTime::UNIX_EPOCH,
             silent: false,
@@ -96,7 +96,7 @@ mod tests {
         Look {
             at,
             fleet_is_unhealthy: false,
-            workers: workers.iter().map(sighting).collect(),
+            workers: workers.iter().map(worker).collect(),
         }
     }
 
@@ -108,53 +108,53 @@ mod tests {
     #[test]
     fn a_worker_that_two_checks_a_second_apart_miss_is_dead() {
         let mut detector = FailureDetector::default();
-        assert_eq!(detector.judge(&look(0.0, &[("w", THERE)])), vanished(&[]));
-        assert_eq!(detector.judge(&look(1.0, &[("w", GONE)])), vanished(&[]));
+        assert_eq!(detector.judge(&check(0.0, &[("w", THERE)])), vanished(&[]));
+        assert_eq!(detector.judge(&check(1.0, &[("w", GONE)])), vanished(&[]));
         assert_eq!(
-            detector.judge(&look(1.5, &[("w", GONE)])),
+            detector.judge(&check(1.5, &[("w", GONE)])),
             vanished(&[]),
             "too soon"
         );
-        assert_eq!(detector.judge(&look(2.0, &[("w", GONE)])), vanished(&["w"]));
+        assert_eq!(detector.judge(&check(2.0, &[("w", GONE)])), vanished(&["w"]));
     }
 
     #[test]
     fn a_worker_whose_lock_was_never_seen_is_not_judged_by_it() {
         let mut detector = FailureDetector::default();
         for at in [0.0, 1.0, 2.0, 3.0] {
-            assert_eq!(detector.judge(&look(at, &[("w", GONE)])), vanished(&[]));
+            assert_eq!(detector.judge(&check(at, &[("w", GONE)])), vanished(&[]));
         }
-        assert_eq!(detector.judge(&look(4.0, &[("w", WITHOUT_LOCK)])), vanished(&[]));
-        assert_eq!(detector.judge(&look(5.0, &[("w", GONE)])), vanished(&[]));
-        assert_eq!(detector.judge(&look(6.0, &[("w", GONE)])), vanished(&[]));
+        assert_eq!(detector.judge(&check(4.0, &[("w", WITHOUT_LOCK)])), vanished(&[]));
+        assert_eq!(detector.judge(&check(5.0, &[("w", GONE)])), vanished(&[]));
+        assert_eq!(detector.judge(&check(6.0, &[("w", GONE)])), vanished(&[]));
     }
 
     #[test]
     fn a_worker_with_a_session_left_lives_without_its_lock() {
         let mut detector = FailureDetector::default();
-        detector.judge(&look(0.0, &[("w", THERE)]));
+        detector.judge(&check(0.0, &[("w", THERE)]));
         for at in [1.0, 2.0, 3.0] {
-            assert_eq!(detector.judge(&look(at, &[("w", WITHOUT_LOCK)])), vanished(&[]));
+            assert_eq!(detector.judge(&check(at, &[("w", WITHOUT_LOCK)])), vanished(&[]));
         }
-        assert_eq!(detector.judge(&look(4.0, &[("w", GONE)])), vanished(&[]));
-        assert_eq!(detector.judge(&look(5.0, &[("w", GONE)])), vanished(&["w"]));
+        assert_eq!(detector.judge(&check(4.0, &[("w", GONE)])), vanished(&[]));
+        assert_eq!(detector.judge(&check(5.0, &[("w", GONE)])), vanished(&["w"]));
     }
 
     #[test]
     fn a_worker_that_comes_back_between_two_checks_has_to_be_missed_twice_again() {
         let mut detector = FailureDetector::default();
-        detector.judge(&look(0.0, &[("w", THERE)]));
-        detector.judge(&look(1.0, &[("w", GONE)]));
-        detector.judge(&look(2.0, &[("w", THERE)]));
-        assert_eq!(detector.judge(&look(3.0, &[("w", GONE)])), vanished(&[]));
+        detector.judge(&check(0.0, &[("w", THERE)]));
+        detector.judge(&check(1.0, &[("w", GONE)]));
+        detector.judge(&check(2.0, &[("w", THERE)]));
+        assert_eq!(detector.judge(&check(3.0, &[("w", GONE)])), vanished(&[]));
     }
 
     #[test]
     fn a_heartbeat_after_the_first_miss_proves_that_the_worker_lives() {
         let mut detector = FailureDetector::default();
-        detector.judge(&look(0.0, &[("w", THERE)]));
-        detector.judge(&look(1.0, &[("w", GONE)]));
-        let mut beaten = look(2.0, &[("w", GONE)]);
+        detector.judge(&check(0.0, &[("w", THERE)]));
+        detector.judge(&check(1.0, &[("w", GONE)]));
+        let mut beaten = check(2.0, &[("w", GONE)]);
         beaten.workers[0].last_heartbeat += chrono::TimeDelta::seconds(1);
         assert_eq!(detector.judge(&beaten), vanished(&[]));
     }
@@ -171,16 +171,16 @@ mod tests {
                 .collect()
         };
         let mut detector = FailureDetector::default();
-        detector.judge(&look(0.0, &all(0)));
-        // the third is missed a look later than the others, before they are judged
-        assert_eq!(detector.judge(&look(1.0, &all(2))), vanished(&[]));
-        assert_eq!(detector.judge(&look(2.0, &all(3))), Verdict::Group(3));
+        detector.judge(&check(0.0, &all(0)));
+        // the third is missed a check later than the others, before they are judged
+        assert_eq!(detector.judge(&check(1.0, &all(2))), vanished(&[]));
+        assert_eq!(detector.judge(&check(2.0, &all(3))), Verdict::Group(3));
         for at in [3.0, 4.0, 5.0] {
-            assert_eq!(detector.judge(&look(at, &all(3))), vanished(&[]));
+            assert_eq!(detector.judge(&check(at, &all(3))), vanished(&[]));
         }
-        detector.judge(&look(6.0, &all(0)));
-        assert_eq!(detector.judge(&look(7.0, &all(1))), vanished(&[]));
-        assert_eq!(detector.judge(&look(8.0, &all(1))), vanished(&["a"]));
+        detector.judge(&check(6.0, &all(0)));
+        assert_eq!(detector.judge(&check(7.0, &all(1))), vanished(&[]));
+        assert_eq!(detector.judge(&check(8.0, &all(1))), vanished(&["a"]));
     }
 
     #[test]
@@ -195,9 +195,9 @@ mod tests {
                 .collect()
         };
         let mut detector = FailureDetector::default();
-        detector.judge(&look(0.0, &all(0)));
-        detector.judge(&look(1.0, &all(3)));
-        let Verdict::Vanished(mut dead) = detector.judge(&look(2.0, &all(3))) else {
+        detector.judge(&check(0.0, &all(0)));
+        detector.judge(&check(1.0, &all(3)));
+        let Verdict::Vanished(mut dead) = detector.judge(&check(2.0, &all(3))) else {
             panic!("no group")
         };
         dead.sort();
@@ -207,9 +207,9 @@ mod tests {
     #[test]
     fn a_worker_that_left_is_forgotten() {
         let mut detector = FailureDetector::default();
-        detector.judge(&look(0.0, &[("w", THERE)]));
-        detector.judge(&look(1.0, &[]));
-        assert_eq!(detector.judge(&look(2.0, &[("w", GONE)])), vanished(&[]));
-        assert_eq!(detector.judge(&look(3.0, &[("w", GONE)])), vanished(&[]));
+        detector.judge(&check(0.0, &[("w", THERE)]));
+        detector.judge(&check(1.0, &[]));
+        assert_eq!(detector.judge(&check(2.0, &[("w", GONE)])), vanished(&[]));
+        assert_eq!(detector.judge(&check(3.0, &[("w", GONE)])), vanished(&[]));
     }
 }

@@ -9,7 +9,7 @@ mod duty_status;
 mod expiry;
 mod failure_detector;
 mod fill;
-mod fleet_observer;
+mod fleet_changes;
 mod gauges;
 mod leader;
 mod leader_gauges;

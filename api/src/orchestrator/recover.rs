@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use super::bounded;
 use super::duty_status::DutyRecorder;
 use super::failure_detector::{FailureDetector, Verdict};
-use super::fleet_observer::FleetObserver;
+use super::fleet_changes::FleetChanges;
 use super::leader_gauges::LeaderGauges;
 use crate::submit::push::Pusher;
 
@@ -48,9 +48,9 @@ pub struct Recoverer {
 /// A Postgres session of this leader, and the state derived from its checks.
 #[derive(Debug)]
 struct FleetSession {
-    lookout: Lookout,
+    observer: Lookout,
     detector: FailureDetector,
-    observer: FleetObserver,
+    changes: FleetChanges,
     /// The time of its first check: heartbeats missing from before may be due to an outage of Postgres.
     steady_since: Instant,
     ended_overdue: Option<Instant>,
@@ -100,16 +100,16 @@ impl Recoverer {
     pub async fn run_once(&mut self, now: Instant) -> store::Result<Recovered> {
         // `check` takes the session; it goes back at the end, so any error on the way drops it and the next
         // run opens another
-        let (mut session, look) = store::bounded(CHECK_MAX, self.check(now)).await?;
-        let unhealthy = f64::from(u8::from(look.fleet_is_unhealthy));
+        let (mut session, check) = store::bounded(CHECK_MAX, self.check(now)).await?;
+        let unhealthy = f64::from(u8::from(check.fleet_is_unhealthy));
         self.gauges.set("tasker_fleet_unhealthy", unhealthy);
         session
-            .observer
-            .observe(look.workers.iter().map(|worker| worker.id.as_str()));
+            .changes
+            .observe(check.workers.iter().map(|worker| worker.id.as_str()));
         // in this order: `recover` takes the runs of workers that are dead, so those declared dead now are
         // included
         let mut done = Recovered {
-            workers: self.declare_dead(&mut session, &look, now).await?,
+            workers: self.declare_dead(&mut session, &check, now).await?,
             tasks: self.recover().await?,
             overdue: 0,
         };
@@ -129,15 +129,15 @@ impl Recoverer {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => FleetSession {
-                lookout: Lookout::open(&self.db).await?,
+                observer: Lookout::open(&self.db).await?,
                 detector: FailureDetector::default(),
-                observer: FleetObserver::default(),
+                changes: FleetChanges::default(),
                 steady_since: now,
                 ended_overdue: None,
             },
         };
-        let look = session.lookout.look(self.worker_timeout.as_secs_f64()).await?;
-        Ok((session, look))
+        let look = session.observer.look(self.worker_timeout.as_secs_f64()).await?;
+        Ok((session, check))
     }
 
     /// Declares vanished and unresponsive workers dead; returns their number. Unresponsive ones only once
@@ -145,11 +145,11 @@ impl Recoverer {
     async fn declare_dead(
         &mut self,
         session: &mut FleetSession,
-        look: &Look,
+        check: &Look,
         now: Instant,
     ) -> store::Result<usize> {
         let mut dead = 0;
-        let verdict = session.detector.judge(look);
+        let verdict = session.detector.judge(check);
         #[expect(clippy::cast_precision_loss, reason = "a fleet is far below 2^52")]
         self.gauges
             .set("tasker_workers_watched", session.detector.len() as f64);
@@ -157,7 +157,7 @@ impl Recoverer {
             Verdict::Vanished(vanished) if vanished.is_empty() => {}
             Verdict::Vanished(vanished) => {
                 for worker in bounded(liveness::declare_vanished(&self.db, &vanished)).await? {
-                    session.observer.died(&worker, "vanished");
+                    session.changes.died(&worker, "vanished");
                     info!(worker.id = worker, "declared a vanished worker dead");
                     dead += 1;
                 }
@@ -168,9 +168,9 @@ impl Recoverer {
             ),
         }
         let steady = now.duration_since(session.steady_since) >= self.worker_timeout;
-        if steady && look.workers.iter().any(|worker| worker.silent) {
+        if steady && check.workers.iter().any(|worker| worker.silent) {
             for worker in bounded(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
-                session.observer.died(&worker, "unresponsive");
+                session.changes.died(&worker, "unresponsive");
                 info!(worker.id = worker, "declared an unresponsive worker dead");
                 dead += 1;
             }

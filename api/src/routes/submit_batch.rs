@@ -103,7 +103,10 @@ fn checked(
     headers: &Headers,
     body: &[u8],
 ) -> Result<Vec<NewTask>, ApiError> {
-    let BatchRequest { tasks: sent, faults } = read_batch(body)?;
+    let BatchRequest {
+        tasks: sent,
+        errors: faults,
+    } = read_batch(body)?;
     let (of_tasks, mut faults): (Vec<Fault>, Vec<Fault>) = faults
         .into_iter()
         .partition(|fault| fault.pointer.starts_with("/tasks/"));

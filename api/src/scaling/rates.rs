@@ -228,12 +228,12 @@ mod tests {
 
     #[test]
     fn a_task_costs_what_its_run_took_or_what_a_full_worker_made_of_it() {
-        let calm = |place| Sample {
+        let steady = |place| Sample {
             ended: 10 * number(place),
             busy_seconds: 5.0 * f64::from(u32::try_from(place).expect("small")),
             ..IDLE
         };
-        assert_eq!(slot_seconds(&facts(samples(calm, 7), None)), Some((0.5, false)));
+        assert_eq!(slot_seconds(&facts(samples(steady, 7), None)), Some((0.5, false)));
         // ten slots are full and complete one task per second, whose run takes a tenth of a second
         let full = |place| Sample {
             backlog: 500,

@@ -35,7 +35,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 /// write.
 const TRIES_MAX: u32 = 5;
 /// Maximum number of validation errors in an answer.
-const FAULTS_MAX: usize = 100;
+const ERRORS_MAX: usize = 100;
 
 /// The writer of batch requests.
 #[derive(Debug, Clone)]
@@ -229,9 +229,9 @@ impl BatchLane {
                 transaction.commit().await.map_err(Failure::Commit)?;
                 Ok(accepted)
             }
-            Err(faults) => {
+            Err(errors) => {
                 transaction.rollback().await?;
-                Err(Failure::Refused(ApiError::Refused(faults)))
+                Err(Failure::Refused(ApiError::Refused(errors)))
             }
         }
     }
@@ -313,11 +313,11 @@ fn spread(
 
 fn all_accepted(answers: Vec<Result<Accepted, Rejection>>) -> Result<Vec<Accepted>, Vec<RequestFault>> {
     let mut accepted = Vec::with_capacity(answers.len());
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {
         match answer {
             Ok(task) => accepted.push(task),
-            Err(_) if faults.len() < FAULTS_MAX => faults.push(RequestFault::new(
+            Err(_) if errors.len() < ERRORS_MAX => errors.push(RequestFault::new(
                 FaultKind::KeyReused,
                 format!("/tasks/{index}/idempotency_key"),
                 "was used before for a different request",
@@ -325,9 +325,9 @@ fn all_accepted(answers: Vec<Result<Accepted, Rejection>>) -> Result<Vec<Accepte
             Err(_) => {}
         }
     }
-    if faults.is_empty() {
+    if errors.is_empty() {
         Ok(accepted)
     } else {
-        Err(faults)
+        Err(errors)
     }
 }

@@ -162,13 +162,13 @@ impl Flusher {
             return conflicts;
         }
         let keys = keys_of(conflicts.iter().map(|entry| &entry.task));
-        let look = async || {
+        let lookup = async || {
             let mut connection = self.kept.take().await?;
             let found = holders(&mut *connection, &keys).await?;
             self.kept.give_back(connection);
             Ok(found)
         };
-        let found = match retried(|| self.postgres.call(look())).await {
+        let found = match retried(|| self.postgres.call(lookup())).await {
             Ok(found) => found,
             Err(error) => {
                 warn!(

@@ -92,7 +92,7 @@ pub struct SubmitRequest<'a> {
     /// field.
     #[serde(skip)]
     #[schema(ignore)]
-    pub faults: Vec<Fault>,
+    pub errors: Vec<Fault>,
 }
 
 /// Many tasks, all or none.
@@ -107,7 +107,7 @@ pub struct BatchRequest<'a> {
     /// The validation errors of the body; those below `/tasks/{index}` belong to a task.
     #[serde(skip)]
     #[schema(ignore)]
-    pub faults: Vec<Fault>,
+    pub errors: Vec<Fault>,
 }
 
 impl<'de> Deserialize<'de> for Seconds {
@@ -153,40 +153,40 @@ impl Visitor<'_> for SecondsVisitor {
 
 /// Reads a body as one request.
 pub fn read_single(body: &[u8]) -> Result<SubmitRequest<'_>, ApiError> {
-    let CheckedText { text, faults } = checked_text(body, SINGLE_DEPTH)?;
-    read(text, "", faults)
+    let CheckedText { text, faults: errors } = checked_text(body, SINGLE_DEPTH)?;
+    read(text, "", errors)
 }
 
 /// Reads a body as a batch; its requests are read one by one with [`read`].
 pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
-    let CheckedText { text, faults } = checked_text(body, BATCH_DEPTH)?;
-    if let Some(batch) = quickly(text, &faults) {
+    let CheckedText { text, faults: errors } = checked_text(body, BATCH_DEPTH)?;
+    if let Some(batch) = quickly(text, &errors) {
         return Ok(batch);
     }
-    let mut fields = Fields::read(text, "", faults)?;
+    let mut fields = Fields::read(text, "", errors)?;
     let tasks = fields.require("tasks", |raw| {
         serde_json::from_str::<Vec<&RawValue>>(raw.get())
             .map_err(|_| "must be an array of tasks, for example [{\"task_name\": \"echo\"}]".to_owned())
     });
     let tasks = tasks.unwrap_or_default();
-    let faults = fields.finish();
-    Ok(BatchRequest { tasks, faults })
+    let errors = fields.finish();
+    Ok(BatchRequest { tasks, errors })
 }
 
 /// Reads the request at `at` in the body. Fields that cannot be read are among its validation errors, beside
-/// `faults`.
-pub fn read<'a>(text: &'a str, at: &str, faults: Vec<Fault>) -> Result<SubmitRequest<'a>, ApiError> {
-    match quickly(text, &faults) {
+/// `errors`.
+pub fn read<'a>(text: &'a str, at: &str, errors: Vec<Fault>) -> Result<SubmitRequest<'a>, ApiError> {
+    match quickly(text, &errors) {
         Some(request) => Ok(request),
-        None => Fields::read(text, at, faults).map(read_fields),
+        None => Fields::read(text, at, errors).map(read_fields),
     }
 }
 
 /// Reads a valid request in one pass. `None` if it has an error: the slower reader then collects all of them.
-fn quickly<'a, T: Deserialize<'a>>(text: &'a str, faults: &[Fault]) -> Option<T> {
+fn quickly<'a, T: Deserialize<'a>>(text: &'a str, errors: &[Fault]) -> Option<T> {
     // serde would also take an array, whose items are the fields in their order
     let is_object = text.trim_start().starts_with('{');
-    let valid = faults.is_empty() && is_object;
+    let valid = errors.is_empty() && is_object;
     valid.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
@@ -206,7 +206,7 @@ fn read_fields(mut fields: Fields<'_>) -> SubmitRequest<'_> {
         tags: fields.take_texts("tags"),
         metadata: fields.raw("metadata").filter(not_null),
         correlation_id: fields.take("correlation_id", values::string),
-        faults: fields.finish(),
+        errors: fields.finish(),
     }
 }
 
@@ -232,17 +232,17 @@ pub fn is_object(raw: &RawValue) -> bool {
 mod tests {
     use super::*;
 
-    fn faults(body: &str) -> Vec<Fault> {
+    fn errors(body: &str) -> Vec<Fault> {
         match read_single(body.as_bytes()) {
-            Ok(request) => request.faults,
-            Err(ApiError::Refused(faults)) => faults,
+            Ok(request) => request.errors,
+            Err(ApiError::Refused(errors)) => errors,
             other => panic!("{body}: {other:?}"),
         }
     }
 
     fn fault(body: &str) -> (String, String) {
-        let faults = faults(body);
-        (faults[0].pointer.clone(), faults[0].detail.clone())
+        let errors = errors(body);
+        (errors[0].pointer.clone(), errors[0].detail.clone())
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn validate(
 ) -> Result<NewTask, Vec<Fault>> {
     let mut check = Check {
         at,
-        faults: request.faults.clone(),
+        errors: request.errors.clone(),
     };
     let known = check.task_type(&request.task_name, rules.types);
     check.object(request, known);
@@ -61,8 +61,8 @@ pub fn validate(
     let key = check.key(request.idempotency_key.as_deref(), headers.key.as_deref());
     check.length("correlation_id", request.correlation_id.as_deref());
     check.printable("correlation_id", request.correlation_id.as_deref());
-    if !check.faults.is_empty() {
-        return Err(check.faults);
+    if !check.errors.is_empty() {
+        return Err(check.errors);
     }
     let raw = |value: Option<&serde_json::value::RawValue>| value.map_or("{}", |raw| raw.get()).to_owned();
     let mut task = NewTask {
@@ -91,25 +91,25 @@ pub fn validate(
 /// The collector of the validation errors below one JSON pointer of the body.
 struct Check<'a> {
     at: &'a str,
-    faults: Vec<Fault>,
+    errors: Vec<Fault>,
 }
 
 impl Check<'_> {
-    fn fault(&mut self, field: &str, detail: impl Into<String>) {
+    fn error(&mut self, field: &str, detail: impl Into<String>) {
         self.kind(FaultKind::Invalid, field, detail);
     }
 
     fn kind(&mut self, kind: FaultKind, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.at);
         // one error per field: a field that could not be read has one already
-        if !self.faults.iter().any(|fault| fault.pointer == pointer) {
-            self.faults.push(Fault::new(kind, pointer, detail));
+        if !self.errors.iter().any(|error| error.pointer == pointer) {
+            self.errors.push(Fault::new(kind, pointer, detail));
         }
     }
 
     fn task_type<'t>(&mut self, name: &str, types: &'t TypeTable) -> Option<&'t KnownType> {
         if name.is_empty() || name.chars().count() > TASK_NAME_CHARS {
-            self.fault(
+            self.error(
                 "task_name",
                 format!("must have 1 to {TASK_NAME_CHARS} characters"),
             );
@@ -129,22 +129,22 @@ impl Check<'_> {
 
     fn object(&mut self, request: &SubmitRequest<'_>, known: Option<&KnownType>) {
         if request.metadata.is_some_and(|raw| !is_object(raw)) {
-            self.fault("metadata", "must be an object");
+            self.error("metadata", "must be an object");
         }
         match (request.parameters, known) {
-            (Some(raw), _) if !is_object(raw) => self.fault("parameters", "must be an object"),
+            (Some(raw), _) if !is_object(raw) => self.error("parameters", "must be an object"),
             (Some(raw), Some(known)) => {
                 let pointer = format!("{}/parameters", self.at);
                 match known.schema.faults(raw, &pointer) {
-                    Ok(faults) => self.faults.extend(faults),
+                    Ok(errors) => self.errors.extend(errors),
                     // the parameters hold a value that cannot be read, which was reported with the body
-                    Err(Unreadable) if self.faults.iter().any(|f| f.pointer.starts_with(&pointer)) => {}
-                    Err(Unreadable) => self.fault("parameters", "cannot be read"),
+                    Err(Unreadable) if self.errors.iter().any(|f| f.pointer.starts_with(&pointer)) => {}
+                    Err(Unreadable) => self.error("parameters", "cannot be read"),
                 }
             }
             (None, Some(known)) => {
-                let faults = known.schema.faults_of_nothing(&format!("{}/parameters", self.at));
-                self.faults.extend(faults);
+                let errors = known.schema.faults_of_nothing(&format!("{}/parameters", self.at));
+                self.errors.extend(errors);
             }
             (_, None) => {}
         }
@@ -163,7 +163,7 @@ impl Check<'_> {
                 .ok()
                 .filter(|priority| (-100..=100).contains(priority));
             if fits.is_none() {
-                self.fault("priority", "must be a whole number from -100 to 100");
+                self.error("priority", "must be a whole number from -100 to 100");
             }
             fits
         });
@@ -216,7 +216,7 @@ impl Check<'_> {
             .ok()
             .filter(|retries| (0..=MAX_RETRIES).contains(retries));
         if fits.is_none() {
-            self.fault(
+            self.error(
                 "max_retries",
                 format!("must be a whole number from 0 to {MAX_RETRIES}"),
             );
@@ -230,20 +230,20 @@ impl Check<'_> {
         };
         match seconds.within(TIMEOUT) {
             Ok(seconds) if seconds > 0.0 => return seconds,
-            Ok(_) => self.fault("timeout", "must be longer than 0, for example 30 or \"5m\""),
-            Err(detail) => self.fault("timeout", format!("{detail}; the maximum is 7 days")),
+            Ok(_) => self.error("timeout", "must be longer than 0, for example 30 or \"5m\""),
+            Err(detail) => self.error("timeout", format!("{detail}; the maximum is 7 days")),
         }
         0.0
     }
 
     fn tags(&mut self, tags: &[String]) -> Vec<String> {
         if tags.len() > TAGS {
-            self.fault("tags", format!("has {} tags; {TAGS} are allowed", tags.len()));
+            self.error("tags", format!("has {} tags; {TAGS} are allowed", tags.len()));
             return Vec::new();
         }
         for (index, tag) in tags.iter().enumerate() {
             if tag.is_empty() || tag.chars().count() > TAG_CHARS {
-                self.fault(
+                self.error(
                     &format!("tags/{index}"),
                     format!("must have 1 to {TAG_CHARS} characters"),
                 );
@@ -256,14 +256,14 @@ impl Check<'_> {
         match (delay, run_at) {
             (None, None) => Due::Now,
             (Some(_), Some(_)) => {
-                self.fault("run_at", "cannot be given together with delay");
+                self.error("run_at", "cannot be given together with delay");
                 Due::Now
             }
             (Some(delay), None) => match delay.within(DELAY) {
                 Ok(0.0) => Due::Now,
                 Ok(seconds) => Due::InSeconds(seconds),
                 Err(detail) => {
-                    self.fault(
+                    self.error(
                         "delay",
                         format!("{detail}; a task can be scheduled up to a year ahead"),
                     );
@@ -275,7 +275,7 @@ impl Check<'_> {
                     .ok()
                     .and_then(|delay| now.checked_add_signed(delay));
                 if latest.is_some_and(|latest| time > latest) {
-                    self.fault(
+                    self.error(
                         "run_at",
                         "is too far ahead; a task can be scheduled up to a year ahead",
                     );
@@ -290,7 +290,7 @@ impl Check<'_> {
         if let (Some(field), Some(header)) = (field, header)
             && field != header
         {
-            self.fault("idempotency_key", "differs from the header Idempotency-Key");
+            self.error("idempotency_key", "differs from the header Idempotency-Key");
         }
         let key = field.or(header);
         self.length("idempotency_key", key);
@@ -300,13 +300,13 @@ impl Check<'_> {
     /// Rejects control characters in a text that goes into log lines, where they could start new lines.
     fn printable(&mut self, field: &str, text: Option<&str>) {
         if text.is_some_and(|text| text.chars().any(char::is_control)) {
-            self.fault(field, "must not hold control characters".to_owned());
+            self.error(field, "must not hold control characters".to_owned());
         }
     }
 
     fn length(&mut self, field: &str, text: Option<&str>) {
         if text.is_some_and(|text| text.is_empty() || text.chars().count() > KEY_CHARS) {
-            self.fault(field, format!("must have 1 to {KEY_CHARS} characters"));
+            self.error(field, format!("must have 1 to {KEY_CHARS} characters"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the leader publishes of aged heads.
+//! Priority aging: the counts of starved tasks that the leader publishes.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn the_heads_that_waited_longer_than_the_limit_are_published(db: PgPool) {
         waiting(&db, &queue, name, young, 9).await;
     }
     let mut ager = Ager::new(db, queue.shared(), LIMIT);
-    let published = ager.run_once().await.expect("a pass");
+    let published = ager.run_once().await.expect("a run");
     assert_eq!(published, [(default.clone(), 2), (low.clone(), 3)]);
     let mut popper = queue.popper(&[high, default, low]);
     let mut taken = Vec::new();
@@ -75,15 +75,15 @@ async fn a_paused_queue_does_not_age_until_it_is_resumed(db: PgPool) {
     waiting(&db, &queue, &low, 3, 11).await;
     let mut ager = Ager::new(db.clone(), queue.shared(), LIMIT);
     let mut popper = queue.popper(&[default.clone(), low.clone()]);
-    let mut pass = async || {
-        let published = ager.run_once().await.expect("a pass");
+    let mut run = async || {
+        let published = ager.run_once().await.expect("a run");
         let popped = popper.pop(1, Duration::from_millis(10), false).await;
         (published, popped.expect("popped").starved_left)
     };
     let aged = |count| vec![(default.clone(), 0), (low.clone(), count)];
-    assert_eq!(pass().await, (aged(3), true));
+    assert_eq!(run().await, (aged(3), true));
     pause(&db, &low).await.expect("paused");
-    assert_eq!(pass().await, (aged(0), false));
+    assert_eq!(run().await, (aged(0), false));
     resume(&db, &low).await.expect("resumed");
-    assert_eq!(pass().await, (aged(3), true));
+    assert_eq!(run().await, (aged(3), true));
 }

@@ -1,4 +1,4 @@
-//! `GET /tasks/{id}/explain`: the facts as the statement finds them.
+//! `GET /tasks/{id}/explain` against the facts in Postgres.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -20,8 +20,8 @@ async fn explain(server: &Server, id: TaskId) -> Value {
 }
 
 async fn codes(server: &Server, id: TaskId) -> Vec<String> {
-    let told = explain(server, id).await;
-    let reasons = told["reasons"].as_array().expect("reasons").clone();
+    let explained = explain(server, id).await;
+    let reasons = explained["reasons"].as_array().expect("reasons").clone();
     let code = |reason: &Value| reason["code"].as_str().expect("a code").to_owned();
     reasons.iter().map(code).collect()
 }
@@ -30,7 +30,7 @@ async fn a_noop(server: &Server) -> TaskId {
     server.submit(json!({"task_name": "noop"})).await
 }
 
-/// Enters a live worker of the three classes that knows `names`.
+/// Inserts a live worker of the three classes that registers `names`.
 async fn enter(db: &PgPool, id: &str, names: &[&str]) -> NewWorker {
     let worker = NewWorker {
         task_names: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -40,7 +40,7 @@ async fn enter(db: &PgPool, id: &str, names: &[&str]) -> NewWorker {
     worker
 }
 
-/// Has `worker` claim `id`; answers whether it got it.
+/// Claims `id` for `worker`; returns true if it got it.
 async fn claims(db: &PgPool, worker: &NewWorker, id: TaskId, holds_suspect: bool) -> bool {
     let claimant = Claimant {
         worker_id: &worker.id,
@@ -68,13 +68,13 @@ async fn a_pending_task_waits_for_a_worker_of_its_queue_then_of_its_type_then_it
     assert_eq!(codes(&server, second).await, ["no_worker_for_type"]);
     enter(&db, "able", &["noop"]).await;
     assert_eq!(codes(&server, second).await, ["waits_its_turn"]);
-    let told = explain(&server, second).await;
+    let explained = explain(&server, second).await;
     assert_eq!(
-        (&told["position"], &told["status"]),
+        (&explained["position"], &explained["status"]),
         (&json!(1), &json!("pending"))
     );
     assert_eq!(
-        (&told["task_id"], &told["estimated_wait_seconds"]),
+        (&explained["task_id"], &explained["estimated_wait_seconds"]),
         (&json!(second.to_string()), &Value::Null)
     );
     assert_eq!(explain(&server, first).await["position"], json!(0));
@@ -116,12 +116,12 @@ async fn tasks_that_no_live_worker_can_run_have_no_place_and_are_before_no_other
         codes(&server, parked).await,
         ["no_worker_for_type", "queue_paused"]
     );
-    let told = explain(&server, parked).await;
+    let explained = explain(&server, parked).await;
     assert_eq!(
         (
-            &told["position"],
-            &told["estimated_wait_seconds"],
-            &told["status"]
+            &explained["position"],
+            &explained["estimated_wait_seconds"],
+            &explained["status"]
         ),
         (&Value::Null, &Value::Null, &json!("pending"))
     );
@@ -163,7 +163,7 @@ async fn the_wait_is_guessed_from_what_finished_last_in_its_queue(db: PgPool) {
     }
     let urgent = server.submit(json!({"task_name": "noop", "priority": 9})).await;
     server.finish(urgent, "{}").await;
-    // a pace of one in ten seconds
+    // a rate of one in ten seconds
     execute(
         &db,
         "UPDATE finished_tasks SET completed_at = now() - interval '1 minute' WHERE queue = 'default'",
@@ -182,8 +182,8 @@ async fn the_wait_is_guessed_from_what_finished_last_in_its_queue(db: PgPool) {
         "UPDATE finished_tasks SET completed_at = now() - interval '1 hour' WHERE queue = 'default'",
     )
     .await;
-    let told = explain(&server, ids[2]).await;
-    assert_eq!(told["estimated_wait_seconds"], Value::Null);
+    let explained = explain(&server, ids[2]).await;
+    assert_eq!(explained["estimated_wait_seconds"], Value::Null);
     server.stop().await;
 }
 
@@ -209,7 +209,7 @@ async fn a_task_that_is_due_later_or_was_deferred_says_so(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_suspect_beside_another_and_a_lost_run_are_told(db: PgPool) {
+async fn a_suspect_beside_another_and_a_lost_run_are_explained(db: PgPool) {
     let server = Server::start(db.clone()).await;
     let lost = a_noop(&server).await;
     let (worker, _) = server.run(lost).await;
@@ -219,13 +219,13 @@ async fn a_suspect_beside_another_and_a_lost_run_are_told(db: PgPool) {
         .execute(&db)
         .await
         .expect("the worker died");
-    recover(&db, 10).await.expect("a pass");
+    recover(&db, 10).await.expect("a run");
     assert_eq!(
         codes(&server, lost).await,
         ["no_worker_for_queue", "last_run_lost"]
     );
-    let told = explain(&server, lost).await;
-    let detail = told["reasons"][1]["detail"].as_str().expect("a detail");
+    let explained = explain(&server, lost).await;
+    let detail = explained["reasons"][1]["detail"].as_str().expect("a detail");
     assert!(detail.contains(&worker), "{detail}");
 
     let able = enter(&db, "able", &["noop"]).await;
@@ -258,13 +258,17 @@ async fn an_ended_task_has_one_reason_and_an_unknown_one_is_not_found(db: PgPool
         .await;
     server.post(&format!("/tasks/{cancelled}/cancel"), "").await;
     for (id, word) in [(done, "completed"), (dead, "exhausted"), (cancelled, "cancelled")] {
-        let told = explain(&server, id).await;
-        assert_eq!(told["reasons"].as_array().map(Vec::len), Some(1), "{told}");
-        assert_eq!(told["reasons"][0]["code"], "finished");
-        let detail = told["reasons"][0]["detail"].as_str().expect("a detail");
+        let explained = explain(&server, id).await;
+        assert_eq!(
+            explained["reasons"].as_array().map(Vec::len),
+            Some(1),
+            "{explained}"
+        );
+        assert_eq!(explained["reasons"][0]["code"], "finished");
+        let detail = explained["reasons"][0]["detail"].as_str().expect("a detail");
         assert!(detail.contains(word), "{detail}");
         assert_eq!(
-            (&told["position"], &told["estimated_wait_seconds"]),
+            (&explained["position"], &explained["estimated_wait_seconds"]),
             (&Value::Null, &Value::Null)
         );
     }

@@ -77,9 +77,9 @@ async fn the_only_server_leads_at_once_when_it_was_killed_and_started_again(db: 
     let alone = campaigning(alone);
     eventually("it leads", SOON, async || alone.leads()).await;
 
-    // the lease of another that came meanwhile is left to run out: it is taken once only
+    // the lease of a server that came meanwhile is left to expire: only the first attempt takes one by force
     leader::seize(&db, "another", seconds).await.expect("a lease");
-    eventually("it leads no more", SOON, async || !alone.leads()).await;
+    eventually("it lost leadership", SOON, async || !alone.leads()).await;
     let seized = Instant::now();
     leader::seize(&db, "another", 3.0).await.expect("a lease");
     eventually("it leads again", SOON, async || alone.leads()).await;
@@ -109,13 +109,13 @@ async fn a_leader_whose_lease_is_taken_stops_its_duties(db: PgPool) {
     .execute(&db)
     .await
     .expect("the lease can be taken");
-    eventually("it leads no more", SOON, async || !leader.leads()).await;
+    eventually("it lost leadership", SOON, async || !leader.leads()).await;
     leader.stop.cancel();
     leader.ended.await.expect("no panic");
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn nobody_is_judged_by_silence_before_the_leader_itself_was_steady_as_long(db: PgPool) {
+async fn no_worker_is_declared_unresponsive_before_the_leaders_session_has_lasted_as_long(db: PgPool) {
     let timeout = Duration::from_secs(30);
     register(&db, &a_worker("w"))
         .await
@@ -127,9 +127,9 @@ async fn nobody_is_judged_by_silence_before_the_leader_itself_was_steady_as_long
     let pusher = Arc::new(Pusher::new(None));
     let mut recoverer = Recoverer::new(db, pusher, timeout);
     let start = Instant::now();
-    let early = recoverer.run_once(start + timeout / 2).await.expect("a pass");
+    let early = recoverer.run_once(start + timeout / 2).await.expect("a run");
     assert_eq!(early, Recovered::default());
-    let late = recoverer.run_once(start + timeout * 2).await.expect("a pass");
+    let late = recoverer.run_once(start + timeout * 2).await.expect("a run");
     assert_eq!(
         late,
         Recovered {
@@ -139,7 +139,7 @@ async fn nobody_is_judged_by_silence_before_the_leader_itself_was_steady_as_long
     );
 }
 
-/// Enters a worker with a lock, and lets it beat once over its session.
+/// Inserts a worker with a lock, and sends one heartbeat over its session.
 async fn enter_with_session(db: &PgPool, id: &str) -> Session {
     let key = LivenessKey::generate();
     let worker = NewWorker {
@@ -154,11 +154,11 @@ async fn enter_with_session(db: &PgPool, id: &str) -> Session {
     session
 }
 
-/// Passes of a recoverer until it has declared workers dead, at most for `time`.
+/// Runs a recoverer until it has declared workers dead, at most for `time`.
 async fn deaths_within(recoverer: &mut Recoverer, time: Duration) -> usize {
     let start = Instant::now();
     while start.elapsed() < time {
-        let done = recoverer.run_once(start).await.expect("a pass");
+        let done = recoverer.run_once(start).await.expect("a run");
         if done.workers > 0 {
             return done.workers;
         }
@@ -173,7 +173,7 @@ async fn a_worker_whose_sessions_end_is_dead_to_the_leader_that_saw_its_lock_and
     let (mut saw_it, mut came_later) = (leader(), leader());
     let session = enter_with_session(&db, "w").await;
     assert_eq!(
-        saw_it.run_once(Instant::now()).await.expect("a pass"),
+        saw_it.run_once(Instant::now()).await.expect("a run"),
         Recovered::default()
     );
     drop(session);
@@ -192,7 +192,7 @@ async fn a_worker_whose_sessions_end_is_dead_to_the_leader_that_saw_its_lock_and
 async fn a_leader_whose_session_is_lost_forgets_what_it_saw(db: PgPool) {
     let mut recoverer = Recoverer::new(db.clone(), Arc::new(Pusher::new(None)), SOON);
     let session = enter_with_session(&db, "w").await;
-    recoverer.run_once(Instant::now()).await.expect("a pass");
+    recoverer.run_once(Instant::now()).await.expect("a run");
     sqlx::query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
           WHERE datname = current_database() AND application_name = 'tasker-leader'",
@@ -205,7 +205,7 @@ async fn a_leader_whose_session_is_lost_forgets_what_it_saw(db: PgPool) {
     assert_eq!(deaths_within(&mut recoverer, Duration::from_secs(3)).await, 0);
 }
 
-/// Writes `count` pending rows that became pending a minute ago, and pushes no hint for them.
+/// Writes `count` rows that became pending a minute ago, without hints.
 async fn rows_without_hints(db: &PgPool, count: usize) -> Vec<TaskId> {
     let tasks: Vec<NewTask> = (0..count).map(|_| a_task("echo")).collect();
     insert(db, &tasks, 60.0).await.expect("the tasks are stored");
@@ -226,10 +226,10 @@ async fn popped(queue: &TestQueue, count: usize) -> Vec<TaskId> {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_list_that_lacks_hints_in_two_passes_is_made_anew_in_order(db: PgPool) {
+async fn a_list_that_lacks_hints_in_two_runs_is_rebuilt_in_order(db: PgPool) {
     let queue = TestQueue::new();
     let default = QueueName::default_class();
-    // more than one page, and one hint that is left over from what was lost
+    // more than one page, and one hint that survived the loss
     let ids = rows_without_hints(&db, 7_000).await;
     queue
         .push_back(&[Hint::new(ids[6_000], default.clone(), "echo")])
@@ -238,9 +238,9 @@ async fn a_list_that_lacks_hints_in_two_passes_is_made_anew_in_order(db: PgPool)
     let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
     queue.mark_lists().await.expect("Redis answers");
     let now = Instant::now();
-    assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
+    assert_eq!(rebuilder.run_once(now).await.expect("a run"), []);
     assert_eq!(
-        rebuilder.run_once(now + REBUILD_INTERVAL).await.expect("a pass"),
+        rebuilder.run_once(now + REBUILD_INTERVAL).await.expect("a run"),
         [(default.clone(), 7_000)]
     );
     assert_eq!(queue.depths(&[default]).await.expect("Redis answers"), [7_000]);
@@ -252,7 +252,7 @@ async fn a_list_that_is_right_is_left_alone(db: PgPool) {
     let queue = TestQueue::new();
     let default = QueueName::default_class();
     let ids = rows_without_hints(&db, 3).await;
-    // in another order, so that a list made anew would show
+    // in another order, so that a rebuilt list would show
     let hints: Vec<_> = ids
         .iter()
         .rev()
@@ -261,9 +261,9 @@ async fn a_list_that_is_right_is_left_alone(db: PgPool) {
     queue.push_back(&hints).await.expect("Redis answers");
     let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
     let now = Instant::now();
-    for pass in 0..3 {
-        let at = now + REBUILD_INTERVAL * pass;
-        assert_eq!(rebuilder.run_once(at).await.expect("a pass"), []);
+    for run in 0..3 {
+        let at = now + REBUILD_INTERVAL * run;
+        assert_eq!(rebuilder.run_once(at).await.expect("a run"), []);
     }
     assert_eq!(
         popped(&queue, 10).await,
@@ -272,7 +272,7 @@ async fn a_list_that_is_right_is_left_alone(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn lists_are_made_anew_at_once_when_redis_came_back_empty(db: PgPool) {
+async fn lists_are_rebuilt_at_once_when_redis_came_back_empty(db: PgPool) {
     let mut redis = RedisServer::start().await;
     let queue = TestQueue::at(&redis.url());
     let ids = rows_without_hints(&db, 3).await;
@@ -282,9 +282,9 @@ async fn lists_are_made_anew_at_once_when_redis_came_back_empty(db: PgPool) {
         .collect();
     queue.push_back(&hints).await.expect("Redis answers");
     let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
-    assert_eq!(rebuilder.run_once(Instant::now()).await.expect("a pass"), []);
+    assert_eq!(rebuilder.run_once(Instant::now()).await.expect("a run"), []);
     redis.restart().await;
-    eventually("a pass reaches the new Redis", SOON, async || {
+    eventually("a run reaches the new Redis", SOON, async || {
         rebuilder
             .run_once(Instant::now())
             .await
@@ -307,20 +307,20 @@ async fn a_redis_that_was_emptied_is_noticed_at_once_however_much_was_pushed_sin
     queue.push_back(&hints(&ids)).await.expect("Redis answers");
     let mut rebuilder = Rebuilder::new(db, queue.shared(), QueueName::classes().to_vec(), SOON);
     let now = Instant::now();
-    assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
+    assert_eq!(rebuilder.run_once(now).await.expect("a run"), []);
     queue.delete_all();
     queue
         .push_back(&hints(&ids[1_000..]))
         .await
         .expect("Redis answers");
     // long before the next comparison of a list of this length
-    let rebuilt = rebuilder.run_once(now).await.expect("a pass");
+    let rebuilt = rebuilder.run_once(now).await.expect("a run");
     assert_eq!(rebuilt, [(default.clone(), 12_000)]);
-    assert_eq!(rebuilder.run_once(now).await.expect("a pass"), []);
+    assert_eq!(rebuilder.run_once(now).await.expect("a run"), []);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_list_made_anew_while_submits_go_on_has_one_hint_for_each_row(db: PgPool) {
+async fn a_list_rebuilt_while_submits_go_on_has_one_hint_for_each_row(db: PgPool) {
     let queue = TestQueue::new();
     let default = QueueName::default_class();
     let mut ids = rows_without_hints(&db, 15_000).await;
@@ -336,7 +336,7 @@ async fn a_list_made_anew_while_submits_go_on_has_one_hint_for_each_row(db: PgPo
         queue.push_back(&hints).await.expect("Redis answers");
         ids.extend(tasks.iter().map(|task| task.id));
     }
-    rebuilding.await.expect("no panic").expect("a pass");
+    rebuilding.await.expect("no panic").expect("a run");
     let mut popped = popped(&queue, 1_000_000).await;
     popped.sort_unstable();
     ids.sort_unstable();
@@ -345,17 +345,14 @@ async fn a_list_made_anew_while_submits_go_on_has_one_hint_for_each_row(db: PgPo
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_duty_gives_a_hung_postgres_up_and_goes_on_when_it_is_back(db: PgPool) {
+async fn a_duty_times_out_on_a_hung_postgres_and_continues_when_it_is_back(db: PgPool) {
     let (proxy, url) = Proxy::before_url(db.connect_options().to_url_lossy().as_str()).await;
     let through = PgPool::connect(&url).await.expect("a connection");
     let promoter = Promoter::new(through, Arc::new(Pusher::new(None)));
-    promoter.run_once().await.expect("a pass");
+    promoter.run_once().await.expect("a run");
     proxy.hang();
     let given_up = tokio::time::timeout(SOON, promoter.run_once()).await;
-    assert!(given_up.expect("a pass ends").is_err());
+    assert!(given_up.expect("the run ends").is_err());
     proxy.heal();
-    eventually("a pass succeeds", SOON, async || {
-        promoter.run_once().await.is_ok()
-    })
-    .await;
+    eventually("a run succeeds", SOON, async || promoter.run_once().await.is_ok()).await;
 }

@@ -41,7 +41,7 @@ async fn a_queue_is_paused_and_resumed_any_number_of_times(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
-async fn a_queue_that_nobody_declared_is_not_found(db: PgPool) {
+async fn an_undeclared_queue_is_not_found(db: PgPool) {
     let server = Server::start_with(db, &[("EXTRA_QUEUES", "team.mail")]).await;
     for name in ["nope", "NOPE", "%00", "a%2Fb", "%ff"] {
         for action in ["pause", "resume"] {

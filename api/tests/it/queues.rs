@@ -216,11 +216,11 @@ async fn the_duties_of_the_leader_see_a_queue_that_is_declared_after_they_began(
         .await
         .expect("the task has waited");
     let now = Instant::now();
-    rebuilder.run_once(now).await.expect("a pass");
+    rebuilder.run_once(now).await.expect("a run");
     rebuilder
         .run_once(now + Duration::from_secs(5))
         .await
-        .expect("a pass");
+        .expect("a run");
     assert_eq!(server.depth(&mail).await, 1);
     server.stop().await;
 }

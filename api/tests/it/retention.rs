@@ -1,4 +1,4 @@
-//! Retention: old partitions and old dead letters go.
+//! Retention: old partitions and old dead letters are deleted.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// Makes a partition for each of the last `days` days of both tables, as far as they have none.
+/// Creates a partition for each of the last `days` days of both tables, as far as they have none.
 async fn partitions_of_the_last(db: &PgPool, days: i32) {
     sqlx::query(
         "SELECT ensure_day_partitions(parent, 0)
@@ -40,7 +40,7 @@ async fn partitions_of_the_last(db: &PgPool, days: i32) {
         .expect("partitions");
 }
 
-/// Partitions of both tables, and tables that were.
+/// Returns the partitions of both tables, and the detached ones.
 async fn tables(db: &PgPool) -> i64 {
     let sql =
         "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^(finished_tasks|task_events)_'";
@@ -48,17 +48,17 @@ async fn tables(db: &PgPool) -> i64 {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_pass_drops_all_that_is_past_its_retention_and_the_next_finds_nothing(db: PgPool) {
+async fn a_run_drops_all_that_is_past_its_retention_and_the_next_finds_no_more(db: PgPool) {
     let before = tables(&db).await;
     partitions_of_the_last(&db, 12).await;
     let dropper = PartitionDropper::new(db.clone(), 7);
-    assert_eq!(dropper.run_once().await.expect("a pass"), 10);
+    assert_eq!(dropper.run_once().await.expect("a run"), 10);
     assert_eq!(tables(&db).await, before + 12);
-    assert_eq!(dropper.run_once().await.expect("a pass"), 0);
+    assert_eq!(dropper.run_once().await.expect("a run"), 0);
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_partition_that_was_left_detached_is_dropped_by_the_next_pass(db: PgPool) {
+async fn a_partition_that_was_left_detached_is_dropped_by_the_next_run(db: PgPool) {
     partitions_of_the_last(&db, 3).await;
     let old = past(&db, "finished_tasks", 2).await.expect("an answer").remove(0);
     mark(&db, &old).await.expect("marked");
@@ -68,7 +68,7 @@ async fn a_partition_that_was_left_detached_is_dropped_by_the_next_pass(db: PgPo
         PartitionDropper::new(db.clone(), 2)
             .run_once()
             .await
-            .expect("a pass"),
+            .expect("a run"),
         2
     );
     assert_eq!(tables(&db).await, before - 2);
@@ -99,9 +99,9 @@ async fn two_leaders_at_once_do_each_others_work_and_no_harm(db: PgPool) {
         PartitionDropper::new(db.clone(), 7),
         PartitionDropper::new(db.clone(), 7),
     );
-    // what one does first is an error to the other, at worst
+    // at worst, a step of one is an error for the other
     let _ = tokio::join!(one.run_once(), other.run_once());
-    one.run_once().await.expect("a pass");
+    one.run_once().await.expect("a run");
     assert_eq!(tables(&db).await, before + 12);
 }
 
@@ -163,8 +163,8 @@ async fn old_dead_letters_are_deleted_in_batches_and_an_event_of_each_stays(db: 
     let old = dead_letters(&db, 2_500, 91).await;
     dead_letters(&db, 500, 89).await;
     let expirer = DeadLetterExpirer::new(db.clone(), 90, Duration::from_mins(1));
-    assert_eq!(expirer.run_once().await.expect("a pass"), 2_500);
-    assert_eq!(expirer.run_once().await.expect("a pass"), 0);
+    assert_eq!(expirer.run_once().await.expect("a run"), 2_500);
+    assert_eq!(expirer.run_once().await.expect("a run"), 0);
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks")
         .fetch_one(&db)
         .await
@@ -177,7 +177,7 @@ async fn old_dead_letters_are_deleted_in_batches_and_an_event_of_each_stays(db: 
     );
 }
 
-/// Rows of the partition in the test of a great day.
+/// Number of rows of the large partition.
 const GREAT_DAY: i64 = 10_000_000;
 
 /// Runs tasks until it has run `enough`; returns how many, and how long the slowest statement took.
@@ -211,7 +211,7 @@ async fn run_tasks(db: PgPool, enough: impl Fn(usize) -> bool) -> (usize, Durati
     (done, slowest)
 }
 
-/// Keeps the longest time that a statement took.
+/// Records the longest duration of a statement.
 struct Stopwatch<'a>(&'a mut Duration);
 
 impl Stopwatch<'_> {
@@ -252,7 +252,7 @@ async fn a_great_day_is_dropped_while_tasks_run(db: PgPool) {
     let dropped = PartitionDropper::new(db.clone(), 7)
         .run_once()
         .await
-        .expect("a pass");
+        .expect("a run");
     let took = began.elapsed();
     stop.cancel();
     let mut slowest = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! How the leader keeps the lists of a queue in the form that its workers need.
+//! The leader's router, which keeps the lists of a queue in the form that its workers need.
 
 use std::time::{Duration, Instant};
 

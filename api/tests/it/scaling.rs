@@ -29,7 +29,7 @@ fn sampler(server: &Server) -> Sampler {
     )
 }
 
-/// Makes the samples that there are so much older.
+/// Moves the times of all samples into the past.
 async fn age(db: &PgPool, seconds: f64) {
     sqlx::query("UPDATE queue_samples SET at = at - make_interval(secs => $1)")
         .bind(seconds)
@@ -51,7 +51,7 @@ async fn the_advice_is_computed_from_what_workers_ended_and_what_waits(db: PgPoo
     let mut sampler = sampler(&server);
     sampler.run_once().await.expect("sampled");
     age(&db, 60.0).await;
-    // in this minute 600 of half a second ended, and 20 more wait
+    // in this minute 600 runs of half a second ended, and 20 more tasks wait
     for number in 0..20 {
         server
             .submit(json!({"task_name": "noop", "parameters": {"n": number}}))
@@ -65,7 +65,7 @@ async fn the_advice_is_computed_from_what_workers_ended_and_what_waits(db: PgPoo
     heartbeat(&db, "w", work, 30.0).await.expect("an answer");
     sampler.run_once().await.expect("sampled");
 
-    // a server that has just started knows as much
+    // a server that has just started gives the same answer, from the rows
     let other = Server::start_with(db.clone(), &shared).await;
     for server in [&server, &other] {
         let advice = scaling(server, "default/scaling?target_latency=10s").await;
@@ -84,7 +84,7 @@ async fn the_advice_is_computed_from_what_workers_ended_and_what_waits(db: PgPoo
             (&advice["backlog"], &advice["workers"], &advice["slots"]),
             (&json!(20), &json!(1), &json!(10))
         );
-        // 10.3 × 0.5 / 0.8 = 6.5 slots for what comes, and one for the backlog
+        // 10.3 × 0.5 / 0.8 = 6.5 slots for arrivals, and one for the backlog
         assert_eq!(advice["suggested_workers"], 1);
         assert_eq!(advice["time_to_drain_seconds"], Value::Null, "it grows");
         assert!(advice["oldest_age_seconds"].is_number());

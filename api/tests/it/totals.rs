@@ -1,4 +1,4 @@
-//! Totals: how many tasks came and how they ended.
+//! Totals: the numbers of tasks by day, type and event.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -16,7 +16,7 @@ async fn totals(server: &Server, query: &str) -> Value {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
-async fn what_happened_is_told_at_once_by_day_and_type_and_stays_when_it_is_folded(db: PgPool) {
+async fn totals_count_at_once_by_day_and_type_and_stay_the_same_when_folded(db: PgPool) {
     let server = Server::start(db.clone()).await;
     assert_eq!(totals(&server, "").await, json!({"days": [], "types": []}));
     let done = server.submit(json!({"task_name": "noop", "queue": "high"})).await;

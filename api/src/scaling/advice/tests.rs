@@ -13,7 +13,7 @@ struct Pace {
     running: i64,
 }
 
-const CALM: Pace = Pace {
+const STEADY: Pace = Pace {
     arrival: 0,
     drain: 0,
     task_seconds: 0.0,
@@ -64,7 +64,7 @@ fn what_comes_keeps_the_suggested_workers_four_fifths_busy() {
         arrival: 160,
         drain: 160,
         task_seconds: 0.1,
-        ..CALM
+        ..STEADY
     };
     assert_eq!(workers(&steady), 2);
     let more = Pace {
@@ -84,7 +84,7 @@ fn a_backlog_is_to_be_gone_within_the_target() {
         task_seconds: 1.0,
         drain: 10,
         running: 10,
-        ..CALM
+        ..STEADY
     };
     assert_eq!(workers(&burst), 30);
     assert_eq!(advice(&burst).time_to_drain_seconds, Some(900.0));
@@ -123,7 +123,7 @@ fn tasks_longer_than_the_target_need_a_slot_each_and_never_more() {
     let long = Pace {
         backlog: 100,
         running: 10,
-        ..CALM
+        ..STEADY
     };
     let mut facts = facts(&long);
     facts.samples.iter_mut().for_each(|sample| sample.ended = 0);
@@ -158,7 +158,7 @@ fn slots_that_earlier_queues_keep_busy_are_needed_beside_the_own_ones() {
         arrival: 40,
         drain: 40,
         task_seconds: 0.1,
-        ..CALM
+        ..STEADY
     };
     let mut shared = facts(&pace);
     for sample in &mut shared.samples {
@@ -171,7 +171,7 @@ fn slots_that_earlier_queues_keep_busy_are_needed_beside_the_own_ones() {
 
 #[test]
 fn without_traffic_one_worker_is_enough() {
-    let advice = advice(&CALM);
+    let advice = advice(&STEADY);
     assert_eq!((advice.suggested_workers, advice.reason.as_str()), (1, IDLE));
     assert_eq!(advice.time_to_drain_seconds, Some(0.0));
 }
@@ -181,7 +181,7 @@ fn a_queue_without_workers_gets_some_by_what_its_tasks_took_before() {
     let mut unserved = facts(&Pace {
         task_seconds: 1.0,
         backlog: 900,
-        ..CALM
+        ..STEADY
     });
     (unserved.workers, unserved.slots) = (0, 0);
     let advice = advise(&unserved, 900, TARGET);
@@ -198,12 +198,15 @@ fn a_queue_without_workers_gets_some_by_what_its_tasks_took_before() {
 
 #[test]
 fn a_paused_queue_and_one_that_is_not_measured_keep_their_workers() {
-    let mut paused = facts(&Pace { backlog: 900, ..CALM });
+    let mut paused = facts(&Pace {
+        backlog: 900,
+        ..STEADY
+    });
     paused.paused = true;
     let advice = advise(&paused, 900, TARGET);
     assert_eq!((advice.suggested_workers, advice.reason.as_str()), (1, PAUSED));
     assert_eq!(advice.time_to_drain_seconds, None);
-    let mut new = facts(&CALM);
+    let mut new = facts(&STEADY);
     new.samples.clear();
     let advice = advise(&new, 5, TARGET);
     assert_eq!(
@@ -214,7 +217,7 @@ fn a_paused_queue_and_one_that_is_not_measured_keep_their_workers() {
 
 #[test]
 fn tasks_that_no_live_worker_can_run_need_no_more_of_them_and_are_told() {
-    let mut parked = facts(&CALM);
+    let mut parked = facts(&STEADY);
     (parked.pending, parked.routable) = (7, 0);
     let advice = advise(&parked, parked.backlog(Some(0)), TARGET);
     assert_eq!(advice.suggested_workers, 1);
@@ -234,7 +237,7 @@ fn workers_of_some_types_are_advised_by_what_waits_and_runs_of_these() {
         drain: 500,
         backlog: 900,
         task_seconds: 1.0,
-        ..CALM
+        ..STEADY
     });
     let advice = advise_for_types(&waiting, 600, TARGET);
     assert_eq!((advice.suggested_workers, advice.rates), (2, None));
@@ -251,7 +254,10 @@ fn workers_of_some_types_are_advised_by_what_waits_and_runs_of_these() {
 
 #[test]
 fn tasks_that_no_worker_claims_lead_to_the_explanation_and_not_to_more_workers() {
-    let stuck = advice(&Pace { backlog: 900, ..CALM });
+    let stuck = advice(&Pace {
+        backlog: 900,
+        ..STEADY
+    });
     assert_eq!(stuck.suggested_workers, 1);
     assert!(stuck.reason.contains("/explain"), "{}", stuck.reason);
 }

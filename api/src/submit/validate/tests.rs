@@ -42,12 +42,12 @@ fn check(body: &str) -> Result<NewTask, Vec<Fault>> {
 
 fn task(fields: &str) -> NewTask {
     check(&format!(r#"{{"task_name":"noop"{fields}}}"#))
-        .unwrap_or_else(|faults| panic!("{fields}: {faults:?}"))
+        .unwrap_or_else(|errors| panic!("{fields}: {errors:?}"))
 }
 
 fn pointers(fields: &str) -> Vec<String> {
-    let faults = check(&format!(r#"{{"task_name":"noop"{fields}}}"#)).expect_err(fields);
-    faults.into_iter().map(|fault| fault.pointer).collect()
+    let errors = check(&format!(r#"{{"task_name":"noop"{fields}}}"#)).expect_err(fields);
+    errors.into_iter().map(|error| error.pointer).collect()
 }
 
 fn fingerprint_of(fields: &str) -> [u8; 32] {
@@ -117,7 +117,7 @@ fn limits_hold_on_both_sides() {
 }
 
 #[test]
-fn all_faults_are_told_together() {
+fn all_errors_are_reported_together() {
     let found =
         pointers(r#","priority":101,"queue":"x","tags":[""],"delay":1,"run_at":"2020-01-01T00:00:00Z""#);
     assert_eq!(found, ["/at/priority", "/at/queue", "/at/tags/0", "/at/run_at"]);
@@ -139,9 +139,9 @@ fn a_run_at_is_within_a_year_and_may_be_long_past() {
 
 #[test]
 fn parameters_that_are_left_out_are_checked_as_an_empty_object() {
-    let faults = check(r#"{"task_name":"slow"}"#).expect_err("n is required");
+    let errors = check(r#"{"task_name":"slow"}"#).expect_err("n is required");
     assert_eq!(
-        (faults[0].kind, faults[0].pointer.as_str()),
+        (errors[0].kind, errors[0].pointer.as_str()),
         (FaultKind::InvalidParameters, "/at/parameters")
     );
 }

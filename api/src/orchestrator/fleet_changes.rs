@@ -6,12 +6,12 @@ use metrics::counter;
 
 /// The workers that the last check saw.
 #[derive(Debug, Default)]
-pub(crate) struct FleetObserver {
+pub(crate) struct FleetChanges {
     /// `None` before the first check: the workers of that one joined earlier, and are not counted.
     seen: Option<HashSet<String>>,
 }
 
-impl FleetObserver {
+impl FleetChanges {
     /// Counts the differences to the last check; `workers` are all that are alive.
     pub(crate) fn observe<'a>(&mut self, workers: impl Iterator<Item = &'a str>) {
         let now: HashSet<String> = workers.map(ToOwned::to_owned).collect();
@@ -39,12 +39,12 @@ mod tests {
     #[test]
     fn workers_that_join_leave_and_die_are_counted_separately() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let mut observer = FleetObserver::default();
+        let mut changes = FleetChanges::default();
         metrics::with_local_recorder(&recorder, || {
-            observer.observe(["a", "b"].into_iter());
-            observer.observe(["a", "b", "c"].into_iter());
-            observer.died("a", "unresponsive");
-            observer.observe(["c"].into_iter());
+            changes.observe(["a", "b"].into_iter());
+            changes.observe(["a", "b", "c"].into_iter());
+            changes.died("a", "unresponsive");
+            changes.observe(["c"].into_iter());
         });
         let text = recorder.handle().render();
         for line in [
