@@ -51,7 +51,7 @@ fn details(facts: &Facts) -> String {
 }
 
 #[test]
-fn what_nothing_blocks_waits_its_turn_behind_those_before_it() {
+fn an_unblocked_task_waits_its_turn_behind_those_ahead_of_it() {
     let mut task = facts();
     assert_eq!(codes(&task), ["waits_its_turn"]);
     assert!(
@@ -180,7 +180,7 @@ fn a_suspect_that_was_deferred_says_why() {
 }
 
 #[test]
-fn a_run_that_was_lost_is_told_until_the_task_has_ended() {
+fn a_run_that_was_lost_is_reported_until_the_task_has_ended() {
     let mut task = Facts {
         crash_count: 1,
         lost_at: Some(time(900)),
@@ -194,7 +194,7 @@ fn a_run_that_was_lost_is_told_until_the_task_has_ended() {
 }
 
 #[test]
-fn a_running_task_says_who_runs_it_and_that_it_was_told_to_stop() {
+fn a_running_task_names_its_worker_and_a_requested_cancellation() {
     let mut task = Facts {
         status: TaskStatus::Running,
         worker_id: Some("worker-a".to_owned()),

@@ -69,8 +69,7 @@ impl Leadership {
     {
         show(None);
         while !stop.is_cancelled() {
-            // taken before the statement is sent, so this server's clock for the lease never runs behind that
-            // of Postgres
+            // taken before the statement is sent, so the lease never ends later here than in Postgres
             let began = Instant::now();
             match bounded(self.campaign()).await {
                 Ok(Some(term)) => {

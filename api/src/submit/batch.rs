@@ -54,7 +54,7 @@ enum Failure {
     Refused(ApiError),
     /// A statement failed.
     Store(store::Error),
-    /// The commit failed and may have taken effect.
+    /// The commit failed or a statement got no answer: the batch may have been written.
     Commit(store::Error),
     /// A key was released between the insert and the lookup of its holder.
     KeyMoved,
@@ -147,10 +147,7 @@ impl BatchLane {
                 Failure::KeyMoved => return Err(ApiError::Unavailable(None)),
                 Failure::Store(error) => return Err(answer_to(&error)),
                 Failure::Commit(error) => {
-                    warn!(
-                        cause = describe(&error),
-                        "outcome of a batch unknown: the commit failed"
-                    );
+                    warn!(cause = describe(&error), "outcome of a batch is unknown");
                     return Err(ApiError::OutcomeUnknown);
                 }
             }
@@ -160,7 +157,7 @@ impl BatchLane {
     async fn try_write(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, Failure> {
         let mut connection = self.db.acquire().await.map_err(|error| {
             self.postgres.failed(&error);
-            nothing_sent()
+            not_sent()
         })?;
         let writing = async {
             if tasks.iter().any(|task| task.key.is_some()) {
@@ -262,7 +259,7 @@ fn no_answer() -> store::Error {
 }
 
 /// Returns the error of a failed connection: no statement was sent.
-fn nothing_sent() -> Failure {
+fn not_sent() -> Failure {
     Failure::Refused(ApiError::Unavailable(None))
 }
 

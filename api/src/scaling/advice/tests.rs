@@ -216,7 +216,7 @@ fn a_paused_queue_and_one_that_is_not_measured_keep_their_workers() {
 }
 
 #[test]
-fn tasks_that_no_live_worker_can_run_need_no_more_of_them_and_are_told() {
+fn tasks_that_no_live_worker_can_run_need_no_more_of_them_and_are_reported() {
     let mut parked = facts(&STEADY);
     (parked.pending, parked.routable) = (7, 0);
     let advice = advise(&parked, parked.backlog(Some(0)), TARGET);
