@@ -211,9 +211,9 @@ mod tests {
 
     #[test]
     fn a_run_is_measured_once() {
-        let recorder = Arc::new(DutyStatus::default()).recorder("cleaner");
+        let duty = Arc::new(DutyStatus::default()).recorder("cleaner");
         let recorder = PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || recorder.record(fails()).now_or_never());
+        metrics::with_local_recorder(&recorder, || duty.record(fails()).now_or_never());
         let text = recorder.handle().render();
         for line in [
             r#"tasker_duty_seconds_count{duty="cleaner"} 1"#,
@@ -231,7 +231,7 @@ mod tests {
         let status = Arc::new(DutyStatus::default());
         status.leads(true);
         for recorder in [status.recorder("promoter"), status.leader_recorder("recoverer")] {
-            recorder.record(works()).await.expect("a pass");
+            recorder.record(works()).await.expect("a run");
         }
         assert_eq!(status.runs().len(), 2);
         status.leads(false);

@@ -147,7 +147,7 @@ impl Leadership {
             .await;
             match renewed {
                 Ok(true) => held_until = began + self.term,
-                Ok(false) => return warn!(term, "leader: lost the lease to another server"),
+                Ok(false) => return warn!(term, "leader: the lease expired or was taken by another server"),
                 Err(error) => warn!(cause = describe(&error), "leader: could not renew the lease"),
             }
             // the next renewal would come too late: stop the duties while the lease is still held

@@ -86,8 +86,8 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     let (retention_days, dead_letter_days) = (config.retention_days, config.dead_letter_retention_days);
     // published through Redis, which `PollingOnly` does not use
     let age_limit = config.queues.age_limit.filter(|_| state.mode.uses_redis());
-    // creates all duties for each term: state from an earlier term is out of date, for another server has led
-    // since
+    // creates all duties for each term: another server may have led since the
+    // last one, so earlier state is out of date
     let duties = move |over: CancellationToken| {
         let pusher = Arc::clone(&state.pusher);
         let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout);

@@ -51,7 +51,7 @@ pub struct BatchLane {
 /// The reason why a batch was not written.
 enum Failure {
     /// The request is at fault, or Postgres is unavailable.
-    Refused(ApiError),
+    Rejected(ApiError),
     /// A statement failed.
     Store(store::Error),
     /// The commit failed or a statement got no answer: the batch may have been written.
@@ -140,7 +140,7 @@ impl BatchLane {
                 Err(failure) => failure,
             };
             match failure {
-                Failure::Refused(error) => return Err(error),
+                Failure::Rejected(error) => return Err(error),
                 // safe to repeat: Postgres reported that it undid all of the transaction
                 Failure::Store(error) if fault(&error) == Fault::RolledBack && tries < TRIES_MAX => {}
                 Failure::KeyMoved if tries < TRIES_MAX => {}
@@ -228,7 +228,7 @@ impl BatchLane {
             }
             Err(errors) => {
                 transaction.rollback().await?;
-                Err(Failure::Refused(ApiError::Refused(errors)))
+                Err(Failure::Rejected(ApiError::Refused(errors)))
             }
         }
     }
@@ -260,7 +260,7 @@ fn no_answer() -> store::Error {
 
 /// Returns the error of a failed connection: no statement was sent.
 fn not_sent() -> Failure {
-    Failure::Refused(ApiError::Unavailable(None))
+    Failure::Rejected(ApiError::Unavailable(None))
 }
 
 fn answer_to(error: &store::Error) -> ApiError {
