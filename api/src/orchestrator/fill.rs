@@ -47,7 +47,7 @@ impl Filling<'_> {
             return Ok(0);
         }
         rebuild.replace().await?;
-        let tail = read.rows.saturating_sub(POPPED_MEANWHILE);
+        let tail = read.rows.saturating_sub(POPPED_MAX);
         let rows = read.rows;
         Ok(rows + self.catch_up(read, &[(List::Main(self.queue), tail)]).await?)
     }
@@ -70,7 +70,7 @@ impl Filling<'_> {
             let tail = |name| {
                 read.by_type
                     .get(name)
-                    .map_or(0, |count| count.saturating_sub(POPPED_MEANWHILE))
+                    .map_or(0, |count| count.saturating_sub(POPPED_MAX))
             };
             let tails: Vec<_> = types
                 .iter()

@@ -136,7 +136,7 @@ impl Recoverer {
                 ended_overdue: None,
             },
         };
-        let look = session.observer.look(self.worker_timeout.as_secs_f64()).await?;
+        let check = session.observer.look(self.worker_timeout.as_secs_f64()).await?;
         Ok((session, check))
     }
 
