@@ -41,6 +41,17 @@ async fn metric(worker: &Running, name: &str) -> f64 {
         .sum()
 }
 
+/// Waits until an idle worker has begun a pop after this call: one that blocked before its queue was split still takes from
+/// the plain list, and what it gets there may be of another type.
+async fn until_it_pops_again(worker: &Running) {
+    let pops = "tasker_pops_total";
+    let before = metric(worker, pops).await;
+    eventually("two pops have ended", SOON, async || {
+        metric(worker, pops).await >= before + 2.0
+    })
+    .await;
+}
+
 #[sqlx::test(migrations = false)]
 async fn in_a_fleet_whose_halves_know_other_types_each_task_is_popped_by_a_worker_that_can_run_it(
     db: PgPool,
@@ -50,6 +61,8 @@ async fn in_a_fleet_whose_halves_know_other_types_each_task_is_popped_by_a_worke
     let a = system.worker_of_types("a", &[]).await;
     let b = system.worker_of_types("b", &[]).await;
     until_split(system.queue(), tasker_shared::queue::Split::Split).await;
+    until_it_pops_again(&a).await;
+    until_it_pops_again(&b).await;
     let misrouted = async || {
         let name = "tasker_misrouted_hints_total";
         metric(&a, name).await + metric(&b, name).await
@@ -79,6 +92,7 @@ async fn tasks_behind_ten_thousand_of_a_type_whose_worker_is_busy_start_meanwhil
         .post("/tasks/submit/batch", &json!({ "tasks": long }))
         .await;
     assert_eq!(status, 202);
+    until_it_pops_again(&b).await;
     let claims = metric(&b, "task_claim_duration_seconds_count").await;
     for _ in 0..20 {
         let id = server.submit(&task("b", 0.0)).await;
