@@ -35,7 +35,7 @@ macro_rules! problem_types {
                 remedy: $remedy,
             };
         )+
-        /// Every problem type, by status.
+        /// All problem types, ordered by status.
         pub static ALL: &[&ProblemType] = &[$(&$name),+];
     };
 }
@@ -196,6 +196,7 @@ impl ProblemType {
 }
 
 fn escaped(text: &str) -> String {
+    // the ampersand first, or it would escape the escapes
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     text.replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -204,6 +205,7 @@ fn escaped(text: &str) -> String {
 pub fn table() -> String {
     let mut text = String::from("| code | status | meaning | what to do |\n|---|---|---|---|\n");
     for problem in ALL {
+        // writing to a `String` cannot fail
         let _ = writeln!(
             text,
             "| `{}` | {} | {} | {} |",
