@@ -12,7 +12,7 @@ use crate::http;
 use crate::panics::{self, Panics};
 use crate::registry::Registry;
 use crate::runtime::{self, RunError};
-use crate::task::Task;
+use crate::task_type::TaskType;
 
 /// A worker: task types, and the loops that run their tasks.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Worker;
 /// Collects the task types of a worker.
 #[derive(Debug, Default)]
 pub struct WorkerBuilder {
-    tasks: Vec<Task>,
+    tasks: Vec<TaskType>,
     panics: Panics,
 }
 
@@ -35,14 +35,14 @@ impl Worker {
 impl WorkerBuilder {
     /// Adds a task type. A name that is registered twice is an error at start.
     #[must_use]
-    pub fn register(mut self, task: Task) -> Self {
+    pub fn register(mut self, task: TaskType) -> Self {
         self.tasks.push(task);
         self
     }
 
     /// Adds several task types.
     #[must_use]
-    pub fn register_all(mut self, tasks: impl IntoIterator<Item = Task>) -> Self {
+    pub fn register_all(mut self, tasks: impl IntoIterator<Item = TaskType>) -> Self {
         self.tasks.extend(tasks);
         self
     }

@@ -8,7 +8,7 @@ use tasker_shared::store;
 use tasker_shared::store::cancel::told_to_stop;
 use tracing::{debug, warn};
 
-use crate::gate::STATEMENT_MAX;
+use crate::availability::STATEMENT_MAX;
 use crate::runtime::Parts;
 
 /// Time between looks at this worker's own cancelled runs, while it holds any.
@@ -21,13 +21,13 @@ pub(crate) async fn listen(parts: Arc<Parts>) {
     loop {
         tokio::select! {
             biased;
-            () = parts.no_more_ends.cancelled() => return,
+            () = parts.no_more_completions.cancelled() => return,
             () = heed(&parts) => {}
             // the look below covers the time without a connection
         }
         tokio::select! {
             biased;
-            () = parts.no_more_ends.cancelled() => return,
+            () = parts.no_more_completions.cancelled() => return,
             () = tokio::time::sleep(RETRY_WAIT) => {}
         }
     }
@@ -40,7 +40,7 @@ async fn heed(parts: &Parts) {
     };
     while let Some(task) = cancellations.next().await {
         heard("redis", 1);
-        parts.held.cancel(task, None);
+        parts.in_flight.cancel(task, None);
     }
 }
 
@@ -49,21 +49,21 @@ pub(crate) async fn look(parts: Arc<Parts>) {
     loop {
         tokio::select! {
             biased;
-            () = parts.no_more_ends.cancelled() => return,
-            () = async { parts.held.until(true).await; tokio::time::sleep(LOOK).await } => {}
+            () = parts.no_more_completions.cancelled() => return,
+            () = async { parts.in_flight.until(true).await; tokio::time::sleep(LOOK).await } => {}
         }
-        if parts.held.len() == 0 || !parts.gate.is_open() {
+        if parts.in_flight.len() == 0 || !parts.postgres.is_available() {
             continue;
         }
         match store::bounded(STATEMENT_MAX, told_to_stop(&parts.db, &parts.worker_id)).await {
             Ok(runs) => {
                 heard("poll", runs.len());
                 for run in runs {
-                    parts.held.cancel(run.task, Some(run.number));
+                    parts.in_flight.cancel(run.task, Some(run.number));
                 }
             }
             Err(error) => {
-                parts.gate.close();
+                parts.postgres.mark_unavailable();
                 warn!(%error, "cannot see which runs were cancelled");
             }
         }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::execute;
-use crate::net::{Net, Seen};
+use crate::fallback::{Fallback, Seen};
 use crate::runtime::Parts;
 use crate::slots::FreeSlots;
 
@@ -33,7 +33,7 @@ const MISROUTED_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Claimer {
     parts: Arc<Parts>,
     queues: Vec<QueueName>,
-    net: Mutex<Net>,
+    fallback: Mutex<Fallback>,
     /// Until when nothing is popped.
     popping_again: watch::Sender<Option<Instant>>,
 }
@@ -61,11 +61,11 @@ pub(crate) enum Look {
 
 impl Claimer {
     pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>) -> Self {
-        let net = Mutex::new(Net::new(parts.config.mode, Instant::now()));
+        let fallback = Mutex::new(Fallback::new(parts.config.mode, Instant::now()));
         Self {
             parts,
             queues,
-            net,
+            fallback,
             popping_again: watch::Sender::new(None),
         }
     }
@@ -76,8 +76,8 @@ impl Claimer {
     }
 
     /// What decides where the next claim comes from.
-    pub(crate) fn net(&self) -> MutexGuard<'_, Net> {
-        self.net.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn fallback(&self) -> MutexGuard<'_, Fallback> {
+        self.fallback.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims what was popped from `queue` and starts it in `free`.
@@ -93,16 +93,16 @@ impl Claimer {
             ids.iter().map(hint).collect()
         };
         if self.parts.no_more_claims.is_cancelled() {
-            return self.parts.put_back(&hints(&ids)).await;
+            return self.parts.return_hints(&hints(&ids)).await;
         }
-        ids.retain(|id| !self.parts.held.contains(*id));
+        ids.retain(|id| !self.parts.in_flight.contains(*id));
         if ids.is_empty() {
             return;
         }
         let claimed = match self.claim_ready(&mut ids, &mut free).await {
             Ok(()) if ids.is_empty() => Ok(()),
             Ok(()) if self.parts.no_more_claims.is_cancelled() => {
-                return self.parts.put_back(&hints(&ids)).await;
+                return self.parts.return_hints(&hints(&ids)).await;
             }
             Ok(()) => self.claim_rest(&queue, &ids, &hints, &mut free).await,
             Err(error) => Err(error),
@@ -115,7 +115,7 @@ impl Claimer {
     /// Claims and starts those of `ids` that need no second look, and takes them out of it.
     async fn claim_ready(&self, ids: &mut Vec<TaskId>, free: &mut FreeSlots) -> Result<(), store::Error> {
         let claimant = self.claimant(false);
-        let _on_its_way = self.parts.held.claiming();
+        let _on_its_way = self.parts.in_flight.claiming();
         let Claim { paused, tasks, .. } = self.claim_in_time(&claimant, Wanted::Ready(ids)).await?;
         if tasks.len() == ids.len() {
             ids.clear();
@@ -125,7 +125,7 @@ impl Claimer {
         }
         self.parts.status.claimed();
         self.parts.paused.add(&paused);
-        self.net().claimed(seen(&tasks));
+        self.fallback().claimed(seen(&tasks));
         self.start(tasks, free).await;
         Ok(())
     }
@@ -141,21 +141,21 @@ impl Claimer {
         // until what was claimed is held: two claims on their way could take a suspect each
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
-        let _on_its_way = self.parts.held.claiming();
+        let _on_its_way = self.parts.in_flight.claiming();
         let claim = self.claim_in_time(&claimant, Wanted::Popped(ids)).await?;
         let settled = claim.tasks.len() + claim.misrouted.len();
         counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(settled) as u64);
         if !claim.worker_is_alive {
-            self.parts.put_back(&hints(ids)).await;
+            self.parts.return_hints(&hints(ids)).await;
             self.parts.declared_dead();
             return Ok(());
         }
         self.parts.paused.add(&claim.paused);
         if claim.paused.contains(queue) {
-            self.parts.put_back(&hints(ids)).await;
+            self.parts.return_hints(&hints(ids)).await;
         }
         self.reroute(claim.misrouted).await;
-        self.net().claimed(seen(&claim.tasks));
+        self.fallback().claimed(seen(&claim.tasks));
         self.start(claim.tasks, free).await;
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Claimer {
     /// Claims up to `rows` of the oldest pending rows, whether they have hints or not, and starts them in `free`. The hints of what
     /// it claimed are removed.
     pub(crate) async fn claim_oldest(&self, rows: usize, min_age: Duration, mut free: FreeSlots) -> Look {
-        let after = self.net().begin_poll(Instant::now(), &self.queues);
+        let after = self.fallback().begin_poll(Instant::now(), &self.queues);
         let poll = Poll {
             limit: i64::try_from(rows).unwrap_or(i64::MAX),
             min_age_seconds: min_age.as_secs_f64(),
@@ -205,7 +205,7 @@ impl Claimer {
         };
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
-        let _on_its_way = self.parts.held.claiming();
+        let _on_its_way = self.parts.in_flight.claiming();
         let claimed = self.claim_in_time(&claimant, Wanted::Oldest(poll)).await;
         let claim = match claimed {
             Ok(claim) => claim,
@@ -217,7 +217,7 @@ impl Claimer {
         let found = claim.tasks.len();
         self.parts.status.claimed();
         let more = !claim.stopped_at.is_empty();
-        self.net()
+        self.fallback()
             .polled(Instant::now(), seen(&claim.tasks), claim.stopped_at);
         counter!("tasker_fallback_polls_total").increment(1);
         counter!("tasker_fallback_claims_total").increment(found as u64);
@@ -237,7 +237,7 @@ impl Claimer {
 
     /// Removes the hints of tasks that were claimed without them, if they have any.
     fn remove_hints(&self, tasks: &[Claimed]) {
-        if tasks.is_empty() || !self.parts.config.mode.uses_redis() || !self.parts.redis.is_open() {
+        if tasks.is_empty() || !self.parts.config.mode.uses_redis() || !self.parts.redis.is_available() {
             return;
         }
         let hint = |task: &Claimed| Hint::new(task.run.task, task.queue.clone(), &*task.task_name);
@@ -255,12 +255,12 @@ impl Claimer {
             worker_id: &self.parts.worker_id,
             queues: &self.queues,
             task_names: self.parts.registry.names(),
-            holds_suspect: !may_take_suspect || self.parts.held.has_suspect(),
+            holds_suspect: !may_take_suspect || self.parts.in_flight.has_suspect(),
         }
     }
 
     async fn start(&self, tasks: Vec<Claimed>, free: &mut FreeSlots) {
-        self.parts.throughput.waited(tasks.iter());
+        self.parts.queue_counters.waited(tasks.iter());
         if !tasks.is_empty() {
             #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
             histogram!("tasker_claim_batch_tasks").record(tasks.len() as f64);
@@ -305,7 +305,7 @@ impl Claimer {
 
     /// Puts hints back only if their rows certainly were not claimed.
     async fn claim_failed(&self, error: &store::Error, hints: &[Hint]) {
-        self.parts.gate.close();
+        self.parts.postgres.mark_unavailable();
         let unknown = fault(error) == Fault::Unknown;
         let outcome = if unknown { "unknown" } else { "refused" };
         counter!("tasker_claim_failures_total", "outcome" => outcome).increment(1);
@@ -313,7 +313,7 @@ impl Claimer {
             error!(%error, hints = hints.len(), "the outcome of a claim is unknown");
         } else {
             warn!(%error, hints = hints.len(), "a claim failed");
-            self.parts.put_back(hints).await;
+            self.parts.return_hints(hints).await;
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Dispatch: pops hints and has their rows claimed into free slots. Now and then, and always while Redis is away, it has the
-//! oldest pending rows claimed without a hint (see [`crate::net`]).
+//! oldest pending rows claimed without a hint (see [`crate::fallback`]).
 //!
 //! One loop serves all queues of the worker in strict order; each queue with reserved slots has a loop of its own beside it.
 //! Batches form by themselves: while a claim is on its way, slots become free, and the next pop fills all of them. A worker
 //! with few slots and long tasks never waits for a batch.
 //!
 //! Strict order has one exception: tasks that waited longer than `PRIORITY_AGE_LIMIT` take turns with the class above theirs
-//! (see [`crate::age`]), in loops that serve both classes, the one above first.
+//! (see [`crate::aging`]), in loops that serve both classes, the one above first.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ use tasker_shared::task::QueueName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
-use crate::age::Age;
+use crate::aging::Age;
 use crate::claims::{Claimer, Look};
-use crate::net::Source;
+use crate::fallback::Source;
 use crate::runtime::Parts;
 use crate::slots::{FreeSlots, Slots};
 
@@ -135,7 +135,7 @@ impl ClaimLoop {
             self.pause = None;
         }
         self.claimer.may_pop().await;
-        self.parts.gate.opened().await;
+        self.parts.postgres.until_available().await;
         let resumed = self.parts.paused.resumed();
         let serving = self.parts.paused.leave_out(self.claimer.queues());
         if serving.is_empty() {
@@ -144,7 +144,7 @@ impl ClaimLoop {
         }
         self.popper.serve(&serving);
         if self.parts.config.mode == DispatchMode::EventDrivenOnly {
-            self.parts.redis.opened().await;
+            self.parts.redis.until_available().await;
         }
         let claim = Arc::clone(&self.claims)
             .acquire_owned()
@@ -158,15 +158,15 @@ impl ClaimLoop {
         }
         let free = self.slots.take_free().await;
         // what a claim meanwhile brought to light is looked at again
-        self.parts.gate.is_open().then_some((claim, free))
+        self.parts.postgres.is_available().then_some((claim, free))
     }
 
     /// One round: hints or a look into the table, a claim, the runs.
     async fn fill(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots) {
-        let redis_answers = self.parts.redis.is_open();
+        let redis_answers = self.parts.redis.is_available();
         let source = self
             .claimer
-            .net()
+            .fallback()
             .next(Instant::now(), free.count(), redis_answers);
         match source {
             Source::Lists(block) => self.fill_from_lists(claim, free, block).await,
@@ -195,7 +195,7 @@ impl ClaimLoop {
                 }
                 self.left = popped.left;
                 self.parts.status.popped();
-                self.claimer.net().popped(popped.queue.is_none());
+                self.claimer.fallback().popped(popped.queue.is_none());
                 let Some(queue) = popped.queue.clone() else {
                     return;
                 };
@@ -211,7 +211,7 @@ impl ClaimLoop {
                 debug!(error = &error as &dyn std::error::Error, "a pop failed");
                 // should it have failed for the aged heads' sake, the next does without them
                 self.age.popped(Instant::now(), true, false);
-                self.parts.redis.close();
+                self.parts.redis.mark_unavailable();
             }
         }
     }
@@ -225,7 +225,7 @@ impl ClaimLoop {
         if self.claimer.claim_oldest(rows, min_age, free).await == Look::FoundLittle {
             self.pause = match self.parts.config.mode {
                 DispatchMode::PollingOnly => Some(self.parts.config.claim_interval),
-                _ if !self.parts.redis.is_open() => Some(LOOK_WITHOUT_REDIS),
+                _ if !self.parts.redis.is_available() => Some(LOOK_WITHOUT_REDIS),
                 _ => None,
             };
         }

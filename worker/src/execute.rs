@@ -11,10 +11,10 @@ use tasker_shared::task::retry::{Backoff, Failure, decide};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use crate::completions::{Completion, Record};
 use crate::context::{Context, RunFacts};
-use crate::ends::{Ending, Finished};
 use crate::handler::{Handler, TaskError};
-use crate::held::Added;
+use crate::in_flight::Added;
 use crate::panics::{self, Caught, Panics};
 use crate::runtime::Parts;
 use crate::slots::Slot;
@@ -31,7 +31,7 @@ enum Outcome {
     /// It was cancelled and did not heed it.
     Dropped,
     /// The worker stops and cannot wait.
-    GivenBack,
+    Released,
 }
 
 impl Outcome {
@@ -51,22 +51,22 @@ impl Outcome {
             Self::Panicked(_) => Some("panicked"),
             Self::TimedOut => Some("timeout"),
             Self::Dropped => Some("dropped"),
-            Self::GivenBack => Some("released"),
+            Self::Released => Some("released"),
         }
     }
 }
 
 /// Starts a run in its slot. The run owns itself: it ends by handing its end to the completer.
 pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
-    let cancelled = match parts.held.add(claimed.run, claimed.suspect) {
+    let cancelled = match parts.in_flight.add(claimed.run, claimed.suspect) {
         Added::New(cancelled) => cancelled,
         // its handler is at work, and its end will count
         Added::SameRun => return,
         Added::OtherRun => {
-            let ending = judge(&claimed, Outcome::GivenBack, None, Backoff::default(), 0.0);
+            let ending = judge(&claimed, Outcome::Released, None, Backoff::default(), 0.0);
             return parts
                 .completer
-                .send(Finished::new(claimed, Duration::ZERO, None, ending))
+                .send(Completion::new(claimed, Duration::ZERO, None, ending))
                 .await;
         }
     };
@@ -84,7 +84,7 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
         let ending = judge(&claimed, outcome, progress, backoff, rand::random());
         parts
             .completer
-            .send(Finished::new(claimed, began.elapsed(), panicked_at, ending))
+            .send(Completion::new(claimed, began.elapsed(), panicked_at, ending))
             .await;
         // only now: what waits to be written is bounded by the slots
         drop(slot);
@@ -94,7 +94,7 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
 async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: CancellationToken) -> Outcome {
     let Some(task) = parts.registry.get(&claimed.task_name) else {
         // a claim takes registered types only
-        return Outcome::GivenBack;
+        return Outcome::Released;
     };
     let spans = RunSpans::of(claimed);
     let span = spans.lines().clone();
@@ -114,7 +114,7 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
         outcome = handler => outcome,
         () = tokio::time::sleep(limit) => { cancelled.cancel(); Outcome::TimedOut }
         () = ignored(&cancelled) => Outcome::Dropped,
-        () = parts.give_back.cancelled() => { cancelled.cancel(); Outcome::GivenBack }
+        () = parts.release_runs.cancelled() => { cancelled.cancel(); Outcome::Released }
     };
     if let Some(how) = outcome.failure() {
         spans.failed(how);
@@ -146,7 +146,7 @@ async fn start(
             });
             match thread.await {
                 Ok(caught) => caught,
-                Err(_) => return Outcome::GivenBack,
+                Err(_) => return Outcome::Released,
             }
         }
     };
@@ -180,17 +180,17 @@ fn judge(
     progress: Option<String>,
     backoff: Backoff,
     jitter: f64,
-) -> Ending {
+) -> Record {
     let (failure, reason, text) = match outcome {
         Outcome::Returned(Ok(result)) => {
-            return Ending::Success(Success {
+            return Record::Success(Success {
                 run: claimed.run,
                 result,
                 progress,
             });
         }
-        Outcome::GivenBack => {
-            return Ending::Other(EndedRun {
+        Outcome::Released => {
+            return Record::Other(EndedRun {
                 run: claimed.run,
                 verdict: Verdict::GivenBack,
                 reason: "released",
@@ -216,7 +216,7 @@ fn judge(
             "the handler did not heed its cancellation".to_owned(),
         ),
     };
-    Ending::Other(EndedRun {
+    Record::Other(EndedRun {
         run: claimed.run,
         verdict: decide(
             failure,

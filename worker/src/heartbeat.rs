@@ -35,8 +35,8 @@ impl Heartbeat {
 }
 
 /// Runs of this worker that it does not hold go back: the replies to their claims were lost. To be called before the heartbeat.
-pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
-    match recover::take_back_unheld(session.executor(), &parts.worker_id, &parts.held.all()).await {
+pub(crate) async fn requeue_lost_claims(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
+    match recover::take_back_unheld(session.executor(), &parts.worker_id, &parts.in_flight.all()).await {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             warn!(runs = ended.len(), "runs whose claims were not heard of go back");
@@ -45,7 +45,7 @@ pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, 
             // connections to Redis belong to the main runtime, which may be held up
             parts.shutdown.tracker().clone().spawn_on(
                 async move {
-                    parts.put_back_pending(ended).await;
+                    parts.return_pending_hints(ended).await;
                 },
                 main,
             );
@@ -57,9 +57,9 @@ pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, 
 
 /// Says that this worker lives, and heeds what the fleet says to that.
 pub(crate) async fn beat(parts: &Parts, session: &mut Session) -> store::Result<workers::Heartbeat> {
-    let totals = parts.throughput.totals();
+    let totals = parts.queue_counters.totals();
     let work = Work {
-        active: i32::try_from(parts.held.len()).unwrap_or(i32::MAX),
+        active: i32::try_from(parts.in_flight.len()).unwrap_or(i32::MAX),
         ended: &totals.ended,
         busy_seconds: &totals.busy_seconds,
     };
@@ -68,7 +68,7 @@ pub(crate) async fn beat(parts: &Parts, session: &mut Session) -> store::Result<
     if heartbeat.alive {
         let sharing = usize::try_from(heartbeat.sharing).unwrap_or(1);
         parts.heartbeat.sharing.store(sharing, Ordering::Relaxed);
-        parts.gate.open();
+        parts.postgres.mark_available();
     } else {
         parts.declared_dead();
     }

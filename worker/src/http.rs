@@ -84,7 +84,7 @@ pub(crate) fn install_metrics() -> Option<Metrics> {
 pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
     if let Some(metrics) = &parts.status.metrics {
         let upkeep = metrics.clone();
-        let stop = parts.no_more_ends.clone();
+        let stop = parts.no_more_completions.clone();
         parts
             .shutdown
             .spawn_named("metrics upkeep", async move { upkeep.upkeep(stop).await });
@@ -103,9 +103,11 @@ pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving health and metrics");
         }
-        let served = door
-            .clone()
-            .serve(listener, router(Arc::clone(parts)), parts.no_more_ends.clone());
+        let served = door.clone().serve(
+            listener,
+            router(Arc::clone(parts)),
+            parts.no_more_completions.clone(),
+        );
         parts.shutdown.spawn_named("health server", served);
     }
     Ok(())
@@ -130,7 +132,7 @@ async fn health(State(parts): State<Arc<Parts>>) -> Json<Value> {
     let mut health = json!({"status": "ok"});
     if parts.config.mode.uses_redis() {
         let report = parts.redis_check.report();
-        let degraded = report.unsupported.is_some() || !parts.redis.is_open();
+        let degraded = report.unsupported.is_some() || !parts.redis.is_available();
         health["redis"] = json!(if degraded { "degraded" } else { "ok" });
         if degraded {
             health["status"] = json!("degraded");
@@ -146,10 +148,10 @@ async fn health(State(parts): State<Arc<Parts>>) -> Json<Value> {
 }
 
 fn is_ready(parts: &Parts) -> bool {
-    let saturated = parts.held.len() >= parts.config.pool_size as usize;
+    let saturated = parts.in_flight.len() >= parts.config.pool_size as usize;
     // so it is from the moment that it is quiet or stops
     let claims = !parts.no_more_claims.is_cancelled();
-    claims && parts.gate.is_open() && (parts.status.took_work_lately() || saturated)
+    claims && parts.postgres.is_available() && (parts.status.took_work_lately() || saturated)
 }
 
 /// Ready means that work is taken: a process that is up and cannot reach Redis is not.
@@ -165,7 +167,7 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
         code,
         Json(json!({
             "status": word,
-            "postgres": parts.gate.is_open(),
+            "postgres": parts.postgres.is_available(),
             "quiet": parts.no_more_claims.is_cancelled(),
             "stopping": parts.shutdown.soft().is_cancelled(),
             "breakers": breakers(&parts),
@@ -177,7 +179,7 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
 fn breakers(parts: &Parts) -> Value {
     let redis = parts.redis.breaker().as_str();
     json!({
-        "postgres": parts.gate.breaker().as_str(),
+        "postgres": parts.postgres.breaker().as_str(),
         "redis": if parts.config.mode.uses_redis() { redis } else { "off" },
     })
 }
@@ -189,7 +191,7 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
         "queues": parts.config.task_queues.iter().map(|slots| slots.queue.as_str()).collect::<Vec<_>>(),
         "task_types": parts.registry.names(),
         "pool_size": parts.config.pool_size,
-        "active": parts.held.len(),
+        "active": parts.in_flight.len(),
         "uptime_seconds": parts.status.began.elapsed().as_secs(),
         "quiet": parts.no_more_claims.is_cancelled(),
         "stopping": parts.shutdown.soft().is_cancelled(),
@@ -203,7 +205,7 @@ async fn metrics_text(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
     show_pool(&parts.db);
     // a run whose end waits to be written is held, and its slot may be another's already
     gauge!("worker_pool_active").set((parts.runs.len() as f64).min(f64::from(parts.config.pool_size)));
-    gauge!("tasker_in_flight_runs").set(parts.held.len() as f64);
+    gauge!("tasker_in_flight_runs").set(parts.in_flight.len() as f64);
     gauge!("tasker_worker_ready").set(f64::from(u8::from(is_ready(&parts))));
     gauge!("tasker_worker_queues_paused").set(parts.paused.count() as f64);
     gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));

@@ -3,7 +3,7 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use tasker_worker::{Context, Task, TaskError, Worker};
+//! use tasker_worker::{Context, TaskType, TaskError, Worker};
 //!
 //! /// Parameters of the task; its JSON Schema is made from this type.
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -17,7 +17,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> ExitCode {
-//!     Worker::builder().register(Task::new("greet", greet)).run().await
+//!     Worker::builder().register(TaskType::new("greet", greet)).run().await
 //! }
 //! ```
 //!
@@ -27,26 +27,28 @@
 //! Inside, a task travels through one file a step: [`dispatch`](self) pops hints and claims rows into free slots,
 //! `execute` runs a handler, `complete` writes the ends, `held` knows every run in between.
 
-mod age;
+mod aging;
+mod availability;
 mod builder;
 pub mod builtin;
 mod cancel;
 mod claims;
-mod complete;
+mod completion_metrics;
+mod completion_writer;
+mod completions;
 mod context;
 mod dispatch;
-mod ends;
 mod execute;
-mod gate;
+mod fallback;
 mod handler;
 mod heartbeat;
-mod held;
 mod http;
 mod identity;
+mod in_flight;
 mod liveness;
-mod net;
 mod panics;
 mod progress;
+mod queue_counters;
 mod registry;
 mod reminder;
 mod results;
@@ -55,16 +57,14 @@ mod serving;
 mod slots;
 mod spans;
 mod start;
-mod tally;
-mod task;
 mod task_log;
-mod throughput;
+mod task_type;
 
 pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};
 pub use handler::TaskError;
 pub use registry::RegistryError;
 pub use runtime::RunError;
-pub use task::Task;
+pub use task_type::TaskType;
 pub use tasker_shared::config::WorkerConfig;
 pub use tasker_shared::task::{Priority, QueueName, TaskId};

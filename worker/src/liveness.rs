@@ -86,7 +86,7 @@ impl Keeper {
     async fn run(self) {
         let over = async {
             tokio::select! {
-                () = self.parts.no_more_ends.cancelled() => {}
+                () = self.parts.no_more_completions.cancelled() => {}
                 () = self.parts.shutdown.hard().cancelled() => {}
             }
         };
@@ -148,12 +148,12 @@ impl Keeper {
                         biased;
                         () = closed(&mut session) => lost("main", "the connection of the heartbeats was closed"),
                         // while the gate is closed it beats faster: only a heartbeat opens it
-                        () = self.parts.gate.closed() => {}
+                        () = self.parts.postgres.until_unavailable() => {}
                         () = tokio::time::sleep(soon.min(self.parts.config.heartbeat_interval)) => continue,
                     }
                 }
                 Err(error) => {
-                    self.parts.gate.close();
+                    self.parts.postgres.mark_unavailable();
                     warn!(%error, "a heartbeat was not written");
                 }
             }
@@ -170,9 +170,9 @@ impl Keeper {
             };
             // what was claimed before the last heartbeat and is not held was lost, unless its claim is still on its way
             if let Some(last) = self.answered.take()
-                && self.parts.held.knows_claims_before(last)
+                && self.parts.in_flight.knows_claims_before(last)
             {
-                heartbeat::take_back_unheld(&self.parts, &mut open, &self.main).await;
+                heartbeat::requeue_lost_claims(&self.parts, &mut open, &self.main).await;
             }
             let answer = heartbeat::beat(&self.parts, &mut open).await?;
             self.answered.set(Some(Instant::now()));
@@ -187,7 +187,7 @@ impl Keeper {
     async fn keep_spare(&self) -> Infallible {
         let mut retry = Retry::default();
         loop {
-            self.parts.held.until(true).await;
+            self.parts.in_flight.until(true).await;
             match Session::open(&self.parts.db, self.key).await {
                 Ok(mut spare) => tokio::select! {
                     biased;
@@ -204,7 +204,7 @@ impl Keeper {
     async fn out_of_use(&self) {
         loop {
             tokio::time::sleep(SPARE_LOOK).await;
-            if self.parts.held.len() == 0 {
+            if self.parts.in_flight.len() == 0 {
                 return;
             }
         }

@@ -15,18 +15,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::availability::{self, Availability, STATEMENT_MAX};
+use crate::completions::{Completer, FLUSHERS};
 use crate::dispatch::ClaimLoop;
-use crate::ends::{Completer, FLUSHERS};
-use crate::gate::{self, Gate, STATEMENT_MAX};
 use crate::heartbeat::Heartbeat;
-use crate::held::Held;
 use crate::http::Status;
+use crate::in_flight::InFlight;
 use crate::panics::Panics;
 use crate::progress::Reports;
+use crate::queue_counters::QueueCounters;
 use crate::registry::{Registry, RegistryError};
 use crate::serving::Paused;
 use crate::task_log::TaskLog;
-use crate::throughput::Throughput;
 use crate::{WorkerConfig, cancel, http, liveness, start};
 
 /// How long the last ends may take to be written when the worker stops.
@@ -79,23 +79,23 @@ pub(crate) struct Parts {
     /// Cancelled when nothing more may be claimed.
     pub(crate) no_more_claims: CancellationToken,
     /// Cancelled when runs must end at once and go back.
-    pub(crate) give_back: CancellationToken,
+    pub(crate) release_runs: CancellationToken,
     /// Cancelled when no run can hand in its end any more.
-    pub(crate) no_more_ends: CancellationToken,
+    pub(crate) no_more_completions: CancellationToken,
     pub(crate) declared_dead: CancellationToken,
     pub(crate) completer: Completer,
-    pub(crate) held: Held,
+    pub(crate) in_flight: InFlight,
     /// Of the claims on their way, the one that may take a suspect.
     pub(crate) suspect_turn: Mutex<()>,
     /// Whether Postgres answers.
-    pub(crate) gate: Gate,
+    pub(crate) postgres: Availability,
     /// Whether Redis answers.
-    pub(crate) redis: Gate,
+    pub(crate) redis: Availability,
     /// Whether it is one that can be used.
     pub(crate) redis_check: ServerCheck,
     pub(crate) paused: Paused,
     pub(crate) heartbeat: Heartbeat,
-    pub(crate) throughput: Throughput,
+    pub(crate) queue_counters: QueueCounters,
     pub(crate) reports: Reports,
     pub(crate) task_log: TaskLog,
     pub(crate) panics: Panics,
@@ -115,7 +115,7 @@ impl Parts {
     }
 
     /// Puts hints on the heads of their lists.
-    pub(crate) async fn put_back(&self, hints: &[Hint]) {
+    pub(crate) async fn return_hints(&self, hints: &[Hint]) {
         if !self.config.mode.uses_redis() || hints.is_empty() {
             return;
         }
@@ -129,13 +129,13 @@ impl Parts {
     }
 
     /// Puts back the hints of those whose runs ended and that wait again.
-    pub(crate) async fn put_back_pending(&self, ended: Vec<Ended>) {
+    pub(crate) async fn return_pending_hints(&self, ended: Vec<Ended>) {
         let pending = ended
             .into_iter()
             .filter(|ended| ended.status == TaskStatus::Pending);
         let hint = |ended: Ended| Hint::new(ended.id, ended.queue, ended.task_name);
         let hints: Vec<Hint> = pending.map(hint).collect();
-        self.put_back(&hints).await;
+        self.return_hints(&hints).await;
     }
 
     fn queues(&self) -> Vec<QueueName> {
@@ -170,18 +170,18 @@ pub(crate) async fn run(
         queue,
         shutdown,
         runs: TaskTracker::new(),
-        give_back: CancellationToken::new(),
-        no_more_ends: CancellationToken::new(),
+        release_runs: CancellationToken::new(),
+        no_more_completions: CancellationToken::new(),
         declared_dead: CancellationToken::new(),
         completer,
-        held: Held::default(),
+        in_flight: InFlight::default(),
         suspect_turn: Mutex::new(()),
-        gate: Gate::of_postgres(config.breaker),
-        redis: Gate::of_redis(config.breaker),
+        postgres: Availability::of_postgres(config.breaker),
+        redis: Availability::of_redis(config.breaker),
         redis_check: ServerCheck::default(),
         paused: Paused::default(),
         heartbeat: Heartbeat::default(),
-        throughput: Throughput::new(queues(&config)),
+        queue_counters: QueueCounters::new(queues(&config)),
         reports: Reports::default(),
         task_log: TaskLog::new(config.task_log),
         panics,
@@ -214,7 +214,7 @@ pub(crate) async fn run(
         claiming.close();
         stop(&parts, &claiming).await;
     }
-    parts.no_more_ends.cancel();
+    parts.no_more_completions.cancel();
     parts.shutdown.drained().await;
     dropped.disarm();
     if parts.shutdown.panicked() {
@@ -236,8 +236,8 @@ impl DropGuards {
         let tokens = [
             parts.shutdown.soft(),
             parts.shutdown.hard(),
-            &parts.give_back,
-            &parts.no_more_ends,
+            &parts.release_runs,
+            &parts.no_more_completions,
         ];
         Self(tokens.map(|token| token.clone().drop_guard()))
     }
@@ -275,7 +275,7 @@ fn spawn_duties(parts: &Arc<Parts>) {
     let shutdown = &parts.shutdown;
     if parts.config.mode.uses_redis() {
         shutdown.spawn_named("cancellation listener", cancel::listen(Arc::clone(parts)));
-        shutdown.spawn_named("redis watch", gate::watch_redis(Arc::clone(parts)));
+        shutdown.spawn_named("redis watch", availability::probe_redis(Arc::clone(parts)));
         let checked = Arc::clone(parts);
         shutdown.spawn_named("redis check", async move {
             checked
@@ -292,12 +292,12 @@ fn spawn_duties(parts: &Arc<Parts>) {
         reports.write(
             parts.db.clone(),
             Arc::clone(&parts.worker_id),
-            parts.no_more_ends.clone(),
+            parts.no_more_completions.clone(),
         ),
     );
     let logged = Arc::clone(parts);
     shutdown.spawn_named("task log", async move {
-        logged.task_log.report(&logged.no_more_ends).await;
+        logged.task_log.report(&logged.no_more_completions).await;
     });
     let watched = Arc::clone(parts);
     shutdown.spawn_named("pause look", async move {
@@ -316,31 +316,31 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
     }
     parts.shutdown.soft().cancelled().await;
     info!(
-        runs = parts.held.len(),
+        runs = parts.in_flight.len(),
         "claiming has stopped; waiting for runs to end"
     );
     parts.runs.close();
     tokio::select! {
         biased;
         () = parts.runs.wait() => {}
-        () = parts.give_back.cancelled() => {}
+        () = parts.release_runs.cancelled() => {}
         () = tokio::time::sleep(parts.config.shutdown_timeout) => {
-            warn!(runs = parts.held.len(), "releasing runs that did not end within SHUTDOWN_TIMEOUT");
+            warn!(runs = parts.in_flight.len(), "releasing runs that did not end within SHUTDOWN_TIMEOUT");
         }
     }
-    parts.give_back.cancel();
+    parts.release_runs.cancel();
     let written = async {
         parts.runs.wait().await;
-        parts.held.until(false).await;
+        parts.in_flight.until(false).await;
     };
     if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
         warn!(
-            runs = parts.held.len(),
+            runs = parts.in_flight.len(),
             "the last completions could not be written; recovery requeues their tasks"
         );
     }
     // before the row goes: a heartbeat that does not find it would take it for a death
-    parts.no_more_ends.cancel();
+    parts.no_more_completions.cancel();
     let leave = workers::leave(&parts.db, &parts.worker_id);
     if let Err(error) = store::bounded(STATEMENT_MAX, leave).await {
         warn!(%error, "could not take this worker off the list");
@@ -351,12 +351,12 @@ async fn stop(parts: &Parts, claiming: &TaskTracker) {
 async fn pass_on_stops(parts: Arc<Parts>) {
     tokio::select! {
         biased;
-        () = parts.no_more_ends.cancelled() => return,
+        () = parts.no_more_completions.cancelled() => return,
         () = parts.shutdown.quiet().cancelled() => parts.no_more_claims.cancel(),
     }
     tokio::select! {
         biased;
-        () = parts.no_more_ends.cancelled() => {}
-        () = parts.shutdown.urgent().cancelled() => parts.give_back.cancel(),
+        () = parts.no_more_completions.cancelled() => {}
+        () = parts.shutdown.urgent().cancelled() => parts.release_runs.cancel(),
     }
 }

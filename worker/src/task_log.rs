@@ -18,7 +18,7 @@ use tasker_shared::telemetry::traces::LINES;
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, error, error_span, info, warn};
 
-use crate::tally::Summary;
+use crate::completion_metrics::Summary;
 
 /// Lines of one level in a second.
 const LINES_PER_SECOND: u32 = 100;

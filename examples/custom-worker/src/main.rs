@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tasker_worker::{Context, Task, TaskError, Worker};
+use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     Worker::builder()
         .register(
-            Task::new("send_newsletter", send_newsletter)
+            TaskType::new("send_newsletter", send_newsletter)
                 .description("Sends a text to many recipients")
                 .timeout(Duration::from_mins(10))
                 .max_retries(5)
                 .backoff(Duration::from_secs(2), Duration::from_mins(5)),
         )
         .register(
-            Task::blocking("count_primes", count_primes).description("Counts the primes up to a number"),
+            TaskType::blocking("count_primes", count_primes).description("Counts the primes up to a number"),
         )
         .run()
         .await

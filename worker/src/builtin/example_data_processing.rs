@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
 /// A task that goes through records.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -63,8 +63,8 @@ struct Report {
     status: &'static str,
 }
 
-pub(super) fn task() -> Task {
-    retried_quickly(Task::new("example_data_processing", run), RETRIES)
+pub(super) fn task() -> TaskType {
+    retried_quickly(TaskType::new("example_data_processing", run), RETRIES)
         .description("Goes through 100, 500 or 1,000 records and reports progress")
         .timeout(Duration::from_mins(10))
 }

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::builtin::retried_quickly;
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
 /// A task that fails on demand.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -29,8 +29,8 @@ struct Report {
     attempt: i32,
 }
 
-pub(super) fn task() -> Task {
-    retried_quickly(Task::new("example_failing", run), 2)
+pub(super) fn task() -> TaskType {
+    retried_quickly(TaskType::new("example_failing", run), 2)
         .description("Fails, unless told not to: shows retries and dead letters")
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
 /// Time between progress reports.
 const STEP: Duration = Duration::from_secs(1);
@@ -38,8 +38,8 @@ struct Report {
     status: &'static str,
 }
 
-pub(super) fn task() -> Task {
-    retried_quickly(Task::new("example_long_running", run), RETRIES)
+pub(super) fn task() -> TaskType {
+    retried_quickly(TaskType::new("example_long_running", run), RETRIES)
         .description("Takes `duration` seconds, reports progress, heeds cancellation")
         .timeout(Duration::from_mins(5))
 }

@@ -14,19 +14,19 @@ mod service;
 use tasker_shared::config::WorkerConfig;
 use tasker_shared::task::retry::Backoff;
 
-use crate::task::Task;
+use crate::task_type::TaskType;
 
 /// Retries of most built-in types.
 const RETRIES: u32 = 3;
 
 /// Sets retries that are over within seconds: what these tasks show or call is there or it is not.
-fn retried_quickly(task: Task, retries: u32) -> Task {
+fn retried_quickly(task: TaskType, retries: u32) -> TaskType {
     let Backoff { base, cap } = Backoff::QUICK;
     task.max_retries(retries).backoff(base, cap)
 }
 
 /// All built-in task types; those that `config` has to allow only where it does.
-pub fn all(config: &WorkerConfig) -> Vec<Task> {
+pub fn all(config: &WorkerConfig) -> Vec<TaskType> {
     let mut tasks = vec![
         noop::task(),
         echo::task(),

@@ -1,9 +1,9 @@
 use crate::builtin::echo::AnyObject;
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
-pub(super) fn task() -> Task {
-    let task = Task::new("noop", run);
+pub(super) fn task() -> TaskType {
+    let task = TaskType::new("noop", run);
     retried_quickly(task, RETRIES).description("Does nothing, with any object: for measurements and trials")
 }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
 use super::child::{self, ChildGroup};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
 /// How long a command may take to heed SIGTERM: shorter than what a cancelled handler is given.
 const GRACE: Duration = Duration::from_secs(4);
@@ -62,9 +62,9 @@ struct Output {
     left_out: u64,
 }
 
-pub(super) fn task(commands: ServiceCommands) -> Task {
+pub(super) fn task(commands: ServiceCommands) -> TaskType {
     let commands = Arc::new(commands);
-    Task::new("service:command", move |context, parameters: Parameters| {
+    TaskType::new("service:command", move |context, parameters: Parameters| {
         let commands = Arc::clone(&commands);
         async move {
             let Some(command) = commands.get(&parameters.name) else {

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tasker_shared::store::recover::declare_dead;
 use tasker_shared::task::TaskStatus;
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{SOON, System};
 
@@ -17,8 +17,8 @@ const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
                          WHERE datname = current_database() AND application_name LIKE 'tasker-w-%'";
 
 /// A task that blocks the runtime for so long.
-fn blocks_for(time: Duration) -> Task {
-    Task::new("blocks", move |_: Context, _: Value| async move {
+fn blocks_for(time: Duration) -> TaskType {
+    TaskType::new("blocks", move |_: Context, _: Value| async move {
         thread::sleep(time);
         Ok::<_, TaskError>(())
     })
@@ -102,7 +102,7 @@ async fn a_worker_whose_runtime_does_not_move_for_worker_timeout_closes_its_sess
 async fn a_claim_without_an_answer_is_given_up_and_what_it_took_runs_all_the_same(db: PgPool) {
     let system = System::new(db);
     let settings = [("heartbeat-interval", "200ms")];
-    let task = Task::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
+    let task = TaskType::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
     let worker = system.worker(vec![task], &settings);
     let first = system.submit(a_task("echo")).await;
     system.until(first, TaskStatus::Completed).await;

@@ -10,7 +10,7 @@ use tasker_shared::queue::Queue;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -22,14 +22,14 @@ const AWAY: Duration = Duration::from_secs(8);
 /// A write that gets through has taken place after this.
 const UNHEARD: Duration = Duration::from_secs(3);
 
-fn noop() -> Task {
-    Task::new("noop", |_: Context, _: Value| async { Ok::<_, TaskError>(()) })
+fn noop() -> TaskType {
+    TaskType::new("noop", |_: Context, _: Value| async { Ok::<_, TaskError>(()) })
 }
 
 /// A task type whose tasks end when they are let go.
-fn gated(gate: &Arc<Semaphore>) -> Task {
+fn gated(gate: &Arc<Semaphore>) -> TaskType {
     let gate = Arc::clone(gate);
-    Task::new("gated", move |_: Context, _: Value| {
+    TaskType::new("gated", move |_: Context, _: Value| {
         let gate = Arc::clone(&gate);
         async move {
             gate.acquire().await.expect("it is never closed").forget();

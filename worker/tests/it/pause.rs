@@ -7,7 +7,7 @@ use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::queues::{pause, resume};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{SOON, System};
 
@@ -32,7 +32,7 @@ async fn submit_to(system: &System, queue: QueueName) -> TaskId {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_paused_queue_is_left_alone_and_a_resumed_one_goes_on_at_once(db: PgPool) {
     let system = System::new(db);
-    let worker = system.worker(vec![Task::new("nothing", nothing)], &[]);
+    let worker = system.worker(vec![TaskType::new("nothing", nothing)], &[]);
     let default = QueueName::default_class;
     let first = submit_to(&system, default()).await;
     system.until(first, TaskStatus::Completed).await;

@@ -21,7 +21,7 @@ use tasker_shared::config::BackupConfig;
 use tokio::process::Command;
 
 use super::child::{self, ChildGroup};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 use connection::Connection;
 use expected::Expected;
 use files::{Dumps, Partial};
@@ -42,9 +42,9 @@ struct Report {
     deleted: Vec<String>,
 }
 
-pub(super) fn task(config: BackupConfig) -> Task {
+pub(super) fn task(config: BackupConfig) -> TaskType {
     let config = Arc::new(config);
-    Task::new("task:backup", move |context, expected: Expected| {
+    TaskType::new("task:backup", move |context, expected: Expected| {
         let config = Arc::clone(&config);
         async move { run(&config, &expected, &context).await }
     })

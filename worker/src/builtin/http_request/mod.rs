@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::builtin::any_json::AnyJson;
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 use body::BodyEncoding;
 use guard::Guard;
 use retry_after::retry_after;
@@ -83,11 +83,11 @@ struct Report {
     truncated: bool,
 }
 
-pub(super) fn task(private: AllowList) -> Task {
+pub(super) fn task(private: AllowList) -> TaskType {
     let guard = Arc::new(Guard::new(private));
     // the client is made at the first request: an embedded worker that never makes one pays nothing
     let client = Arc::new(std::sync::OnceLock::<Client>::new());
-    let task = Task::new("http_request", move |context, parameters| {
+    let task = TaskType::new("http_request", move |context, parameters| {
         let guard = Arc::clone(&guard);
         let client = Arc::clone(&client);
         async move {

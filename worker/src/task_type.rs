@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tasker_shared::store::task_types::TaskType;
+use tasker_shared::store::task_types;
 use tasker_shared::task::retry::{Backoff, DEFAULT_MAX_RETRIES};
 use tasker_shared::task::{Priority, QueueName};
 
@@ -18,7 +18,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// A task type to register with a worker.
 #[derive(Clone)]
-pub struct Task {
+pub struct TaskType {
     pub(crate) name: String,
     pub(crate) handler: Handler,
     pub(crate) description: String,
@@ -30,7 +30,7 @@ pub struct Task {
     pub(crate) schema: Option<serde_json::Value>,
 }
 
-impl Task {
+impl TaskType {
     /// A task type whose handler is an async function.
     ///
     /// The JSON Schema of its parameters is made from `P`; submits that do not fit are refused by the server.
@@ -115,8 +115,8 @@ impl Task {
     }
 
     /// Its form in the table of types.
-    pub(crate) fn published(&self) -> TaskType {
-        TaskType {
+    pub(crate) fn published(&self) -> task_types::TaskType {
+        task_types::TaskType {
             name: self.name.clone(),
             description: self.description.clone(),
             queue: self.queue.clone(),
@@ -128,9 +128,9 @@ impl Task {
     }
 }
 
-impl std::fmt::Debug for Task {
+impl std::fmt::Debug for TaskType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Task")
+        f.debug_struct("TaskType")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

@@ -45,7 +45,7 @@ pub(crate) type Seen<'a> = (&'a QueueName, DateTime<Utc>);
 
 /// When a claim loop polls the table, and from where on.
 #[derive(Debug)]
-pub(crate) struct Net {
+pub(crate) struct Fallback {
     mode: DispatchMode,
     /// When the next poll is due.
     due: Instant,
@@ -63,7 +63,7 @@ pub(crate) struct Net {
     from_oldest: Instant,
 }
 
-impl Net {
+impl Fallback {
     pub(crate) fn new(mode: DispatchMode, now: Instant) -> Self {
         Self {
             mode,
@@ -171,112 +171,112 @@ mod tests {
         }
     }
 
-    fn polled<'a>(net: &mut Net, now: Instant, tasks: impl Iterator<Item = Seen<'a>>) {
-        net.polled(now, tasks, Vec::new());
+    fn polled<'a>(fallback: &mut Fallback, now: Instant, tasks: impl Iterator<Item = Seen<'a>>) {
+        fallback.polled(now, tasks, Vec::new());
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).expect("in range")
     }
 
-    fn hybrid() -> (Net, Instant, QueueName) {
+    fn hybrid() -> (Fallback, Instant, QueueName) {
         let now = Instant::now();
-        let mut net = Net::new(DispatchMode::Hybrid, now);
-        polled(&mut net, now, std::iter::empty());
-        (net, now, QueueName::default_class())
+        let mut fallback = Fallback::new(DispatchMode::Hybrid, now);
+        polled(&mut fallback, now, std::iter::empty());
+        (fallback, now, QueueName::default_class())
     }
 
     #[test]
     fn while_all_is_well_one_claim_in_five_seconds_is_a_small_poll() {
-        let (mut net, now, queue) = hybrid();
-        net.popped(false);
-        net.claimed([(&queue, at(100))].into_iter());
-        assert_eq!(net.next(now, FREE, true), WAIT);
-        assert_eq!(net.next(now + POLL, FREE, true), poll(PROBE_ROWS));
+        let (mut fallback, now, queue) = hybrid();
+        fallback.popped(false);
+        fallback.claimed([(&queue, at(100))].into_iter());
+        assert_eq!(fallback.next(now, FREE, true), WAIT);
+        assert_eq!(fallback.next(now + POLL, FREE, true), poll(PROBE_ROWS));
         // it finds the head of a list that is right: younger than what was popped
-        polled(&mut net, now + POLL, [(&queue, at(101))].into_iter());
-        assert_eq!(net.next(now + POLL, FREE, true), WAIT);
+        polled(&mut fallback, now + POLL, [(&queue, at(101))].into_iter());
+        assert_eq!(fallback.next(now + POLL, FREE, true), WAIT);
     }
 
     #[test]
     fn rows_older_than_what_the_lists_gave_are_lost_and_make_every_second_claim_a_poll() {
-        let (mut net, now, queue) = hybrid();
-        net.popped(false);
-        net.claimed([(&queue, at(100))].into_iter());
-        polled(&mut net, now, [(&queue, at(50))].into_iter());
-        assert_eq!(net.next(now, FREE, true), GLANCE);
-        net.popped(false);
-        net.claimed([(&queue, at(102))].into_iter());
-        assert_eq!(net.next(now, FREE, true), poll(FREE));
-        polled(&mut net, now, std::iter::empty());
-        assert_eq!(net.next(now, FREE, true), WAIT);
+        let (mut fallback, now, queue) = hybrid();
+        fallback.popped(false);
+        fallback.claimed([(&queue, at(100))].into_iter());
+        polled(&mut fallback, now, [(&queue, at(50))].into_iter());
+        assert_eq!(fallback.next(now, FREE, true), GLANCE);
+        fallback.popped(false);
+        fallback.claimed([(&queue, at(102))].into_iter());
+        assert_eq!(fallback.next(now, FREE, true), poll(FREE));
+        polled(&mut fallback, now, std::iter::empty());
+        assert_eq!(fallback.next(now, FREE, true), WAIT);
     }
 
     #[test]
     fn a_poll_is_followed_by_a_pop_however_long_the_claimed_task_takes() {
-        let (mut net, now, queue) = hybrid();
-        net.popped(false);
+        let (mut fallback, now, queue) = hybrid();
+        fallback.popped(false);
         for claim in 1..4 {
             let later = now + POLL * 2 * claim;
-            assert_eq!(net.next(later, 1, true), poll(1));
-            polled(&mut net, later, [(&queue, at(100))].into_iter());
-            assert_eq!(net.next(later + POLL, 1, true), WAIT);
-            net.popped(false);
+            assert_eq!(fallback.next(later, 1, true), poll(1));
+            polled(&mut fallback, later, [(&queue, at(100))].into_iter());
+            assert_eq!(fallback.next(later + POLL, 1, true), WAIT);
+            fallback.popped(false);
         }
     }
 
     #[test]
     fn a_worker_polls_once_at_its_start() {
         let now = Instant::now();
-        let mut net = Net::new(DispatchMode::Hybrid, now);
-        assert_eq!(net.next(now, FREE, true), poll(PROBE_ROWS));
-        polled(&mut net, now, std::iter::empty());
-        assert_eq!(net.next(now, FREE, true), WAIT);
+        let mut fallback = Fallback::new(DispatchMode::Hybrid, now);
+        assert_eq!(fallback.next(now, FREE, true), poll(PROBE_ROWS));
+        polled(&mut fallback, now, std::iter::empty());
+        assert_eq!(fallback.next(now, FREE, true), WAIT);
     }
 
     #[test]
     fn a_poll_goes_on_behind_tasks_of_other_types_and_begins_at_the_oldest_again_after_a_while() {
-        let (mut net, now, queue) = hybrid();
+        let (mut fallback, now, queue) = hybrid();
         let queues = [queue.clone(), QueueName::low()];
         let place = (at(100), tasker_shared::task::TaskId::MAX);
-        net.polled(now, std::iter::empty(), vec![(queue, place)]);
-        assert_eq!(net.begin_poll(now, &queues), [Some(place), None]);
-        assert_eq!(net.begin_poll(now + POLL, &queues), [None, None]);
+        fallback.polled(now, std::iter::empty(), vec![(queue, place)]);
+        assert_eq!(fallback.begin_poll(now, &queues), [Some(place), None]);
+        assert_eq!(fallback.begin_poll(now + POLL, &queues), [None, None]);
     }
 
     #[test]
     fn rows_beside_empty_lists_are_lost() {
-        let (mut net, now, queue) = hybrid();
-        net.popped(true);
-        assert_eq!(net.next(now + POLL, FREE, true), poll(FREE));
-        polled(&mut net, now + POLL, [(&queue, at(1))].into_iter());
-        assert_eq!(net.next(now + POLL, FREE, true), GLANCE);
+        let (mut fallback, now, queue) = hybrid();
+        fallback.popped(true);
+        assert_eq!(fallback.next(now + POLL, FREE, true), poll(FREE));
+        polled(&mut fallback, now + POLL, [(&queue, at(1))].into_iter());
+        assert_eq!(fallback.next(now + POLL, FREE, true), GLANCE);
     }
 
     #[test]
     fn an_idle_worker_polls_no_more_often_than_a_busy_one() {
-        let (mut net, now, _) = hybrid();
-        net.popped(true);
-        polled(&mut net, now, std::iter::empty());
-        net.popped(true);
-        assert_eq!(net.next(now, FREE, true), WAIT);
+        let (mut fallback, now, _) = hybrid();
+        fallback.popped(true);
+        polled(&mut fallback, now, std::iter::empty());
+        fallback.popped(true);
+        assert_eq!(fallback.next(now, FREE, true), WAIT);
     }
 
     #[test]
     fn while_pops_fail_every_claim_is_a_poll() {
-        let (mut net, now, queue) = hybrid();
+        let (mut fallback, now, queue) = hybrid();
         for _ in 0..3 {
-            assert_eq!(net.next(now, FREE, false), poll_all());
-            polled(&mut net, now, [(&queue, at(1))].into_iter());
+            assert_eq!(fallback.next(now, FREE, false), poll_all());
+            polled(&mut fallback, now, [(&queue, at(1))].into_iter());
         }
     }
 
     #[test]
     fn the_other_modes_know_one_source_only() {
         let now = Instant::now();
-        let polling = Net::new(DispatchMode::PollingOnly, now);
+        let polling = Fallback::new(DispatchMode::PollingOnly, now);
         assert_eq!(polling.next(now, FREE, true), poll_all());
-        let event_driven = Net::new(DispatchMode::EventDrivenOnly, now);
+        let event_driven = Fallback::new(DispatchMode::EventDrivenOnly, now);
         assert_eq!(event_driven.next(now + POLL, FREE, false), WAIT);
     }
 }

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The held runs by task: a worker never takes a task that it already holds.
 #[derive(Debug)]
-pub(crate) struct Held {
-    runs: Mutex<HashMap<TaskId, HeldRun>>,
+pub(crate) struct InFlight {
+    runs: Mutex<HashMap<TaskId, InFlightRun>>,
     /// Whether there are any. Changed under the lock of `runs`, and only when it changes: nobody waits for a number.
     any: watch::Sender<bool>,
     /// When each claim that is on its way was begun. There are a few at most.
@@ -21,13 +21,13 @@ pub(crate) struct Held {
 /// A claim on its way: from before it is sent until what it took is held.
 #[derive(Debug)]
 pub(crate) struct Claiming<'a> {
-    held: &'a Held,
+    held: &'a InFlight,
     since: Instant,
 }
 
 impl Drop for Claiming<'_> {
     fn drop(&mut self) {
-        let mut claims = self.held.claims();
+        let mut claims = self.in_flight.claims();
         if let Some(this) = claims.iter().position(|since| *since == self.since) {
             claims.swap_remove(this);
         }
@@ -35,7 +35,7 @@ impl Drop for Claiming<'_> {
 }
 
 #[derive(Debug)]
-struct HeldRun {
+struct InFlightRun {
     number: i32,
     suspect: bool,
     cancelled: CancellationToken,
@@ -52,7 +52,7 @@ pub(crate) enum Added {
     OtherRun,
 }
 
-impl Default for Held {
+impl Default for InFlight {
     fn default() -> Self {
         Self {
             runs: Mutex::default(),
@@ -62,11 +62,11 @@ impl Default for Held {
     }
 }
 
-impl Held {
+impl InFlight {
     /// Takes note of a run.
     pub(crate) fn add(&self, run: Run, suspect: bool) -> Added {
         let cancelled = CancellationToken::new();
-        let new = HeldRun {
+        let new = InFlightRun {
             number: run.number,
             suspect,
             cancelled: cancelled.clone(),
@@ -156,7 +156,7 @@ impl Held {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn runs(&self) -> MutexGuard<'_, HashMap<TaskId, HeldRun>> {
+    fn runs(&self) -> MutexGuard<'_, HashMap<TaskId, InFlightRun>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_task_is_held_once_and_an_earlier_run_of_it_cannot_remove_or_cancel_the_later_one() {
-        let held = Held::default();
+        let held = InFlight::default();
         let task = TaskId::generate();
         let Added::New(token) = held.add(Run { task, number: 2 }, false) else {
             panic!("it is not held yet");
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_claim_on_its_way_is_known_until_what_it_took_is_held() {
-        let held = Held::default();
+        let held = InFlight::default();
         let claim = held.claiming();
         assert!(!held.knows_claims_before(Instant::now()));
         drop(claim);

@@ -12,7 +12,7 @@ use tasker_shared::task::QueueName;
 
 /// The totals.
 #[derive(Debug)]
-pub(crate) struct Throughput {
+pub(crate) struct QueueCounters {
     queues: Vec<QueueName>,
     totals: Mutex<Totals>,
     meters: Vec<Meters>,
@@ -46,7 +46,7 @@ pub(crate) struct Totals {
     pub(crate) busy_seconds: Vec<f64>,
 }
 
-impl Throughput {
+impl QueueCounters {
     /// Nothing yet, for these queues.
     pub(crate) fn new(queues: Vec<QueueName>) -> Self {
         let totals = Totals {
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn runs_are_added_to_the_totals_of_their_queue() {
-        let throughput = Throughput::new(vec![QueueName::high(), QueueName::low()]);
+        let queue_counters = QueueCounters::new(vec![QueueName::high(), QueueName::low()]);
         let (low, other) = (QueueName::low(), QueueName::default_class());
         let second = Duration::from_secs(1);
-        throughput.add([(&low, second), (&low, second / 2), (&other, second)].into_iter());
-        let totals = throughput.totals();
+        queue_counters.add([(&low, second), (&low, second / 2), (&other, second)].into_iter());
+        let totals = queue_counters.totals();
         assert_eq!((totals.ended, totals.busy_seconds), (vec![0, 2], vec![0.0, 1.5]));
     }
 }

@@ -11,9 +11,9 @@ use tasker_shared::store::end_runs::{EndedRun, Verdict};
 use tasker_shared::task::QueueName;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::complete::write;
+use crate::completion_metrics::Summary;
+use crate::completion_writer::write;
 use crate::runtime::Parts;
-use crate::tally::Summary;
 
 /// Flushers: one writes while the other gathers.
 pub(crate) const FLUSHERS: usize = 2;
@@ -24,29 +24,29 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long a batch that is not full waits for the write before it.
 const TURN_MAX: Duration = Duration::from_millis(50);
 /// Bytes of results that wait to be written; a run with another waits in its slot.
-const HELD_BYTES: usize = 64 * 1024 * 1024;
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// A run that is over, for the worker.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub(crate) struct Completion {
     pub(crate) summary: Summary,
     pub(crate) queue: QueueName,
-    pub(crate) ending: Ending,
+    pub(crate) ending: Record,
 }
 
 /// What is to be written of it.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub(crate) enum Record {
     Success(Success),
     Other(EndedRun),
 }
 
-impl Finished {
+impl Completion {
     pub(crate) fn new(
         claimed: Claimed,
         elapsed: Duration,
         panicked_at: Option<String>,
-        ending: Ending,
+        ending: Record,
     ) -> Self {
         Self {
             summary: Summary {
@@ -65,19 +65,19 @@ impl Finished {
 
     /// Whether an attempt took place and is over.
     pub(crate) fn is_end(&self) -> bool {
-        !matches!(&self.ending, Ending::Other(ended) if matches!(ended.verdict, Verdict::GivenBack))
+        !matches!(&self.ending, Record::Other(ended) if matches!(ended.verdict, Verdict::GivenBack))
     }
 
     fn bytes(&self) -> usize {
         match &self.ending {
-            Ending::Success(success) => success.result.len(),
-            Ending::Other(ended) => ended.error.as_ref().map_or(0, String::len),
+            Record::Success(success) => success.result.len(),
+            Record::Other(ended) => ended.error.as_ref().map_or(0, String::len),
         }
     }
 }
 
 struct Queued {
-    finished: Finished,
+    finished: Completion,
     bytes: OwnedSemaphorePermit,
 }
 
@@ -89,9 +89,9 @@ pub(crate) struct Completer {
 }
 
 /// The other side of a [`Completer`]; the flushers share it.
-pub(crate) struct Ends {
+pub(crate) struct Completions {
     receiver: Mutex<Waiting>,
-    /// Held while a batch is written: small batches take turns, since each statement has a price of its own.
+    /// InFlight while a batch is written: small batches take turns, since each statement has a price of its own.
     turn: Semaphore,
 }
 
@@ -102,12 +102,12 @@ struct Waiting {
 }
 
 impl Completer {
-    pub(crate) fn new(pool_size: usize) -> (Self, Arc<Ends>) {
+    pub(crate) fn new(pool_size: usize) -> (Self, Arc<Completions>) {
         let (ends, channel) = mpsc::channel(pool_size.max(BATCH_RUNS));
-        let bytes = Arc::new(Semaphore::new(HELD_BYTES));
+        let bytes = Arc::new(Semaphore::new(WAITING_BYTES));
         (
             Self { ends, bytes },
-            Arc::new(Ends {
+            Arc::new(Completions {
                 receiver: Mutex::new(Waiting { channel, next: None }),
                 turn: Semaphore::new(1),
             }),
@@ -115,8 +115,8 @@ impl Completer {
     }
 
     /// Hands in an end; waits while too many are held.
-    pub(crate) async fn send(&self, finished: Finished) {
-        let bytes = u32::try_from(finished.bytes().min(HELD_BYTES)).unwrap_or(u32::MAX);
+    pub(crate) async fn send(&self, finished: Completion) {
+        let bytes = u32::try_from(finished.bytes().min(WAITING_BYTES)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.bytes)
             .acquire_many_owned(bytes)
             .await
@@ -132,7 +132,7 @@ impl Completer {
     }
 }
 
-impl Ends {
+impl Completions {
     /// Writes what is handed in until nothing can come any more.
     pub(crate) async fn flush(self: Arc<Self>, parts: Arc<Parts>) {
         loop {
@@ -154,7 +154,7 @@ impl Ends {
 /// Ends that are written together.
 #[derive(Default)]
 struct Batch {
-    ends: Vec<Finished>,
+    ends: Vec<Completion>,
     bytes: usize,
     /// Their room among the bytes that may wait.
     permits: Vec<OwnedSemaphorePermit>,
@@ -188,7 +188,7 @@ impl Waiting {
                 biased;
                 first = self.channel.recv() => first,
                 // runs hand in nothing after this, and what they handed in was received above
-                () = parts.no_more_ends.cancelled() => None,
+                () = parts.no_more_completions.cancelled() => None,
             }
         };
         first.is_some_and(|first| batch.take(first).is_none())

@@ -1,4 +1,4 @@
-//! Complete: writes the ends of runs, as [`crate::ends`] gathers them.
+//! Complete: writes the ends of runs, as [`crate::completions`] gathers them.
 //!
 //! While Postgres is away, ends are held and tried again: these writes are fenced, so repeating one is harmless. What is held
 //! is bounded by the slots, and by bytes.
@@ -14,9 +14,9 @@ use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{Run, TaskId, TaskStatus};
 use tracing::{error, warn};
 
-use crate::ends::{Ending, Finished};
+use crate::completion_metrics::CompletionMetrics;
+use crate::completions::{Completion, Record};
 use crate::runtime::Parts;
-use crate::tally::Tally;
 
 /// How long a statement may take. It may have taken place all the same, so it is repeated: these writes are fenced, and a run
 /// that is found over already is counted as late.
@@ -25,32 +25,37 @@ const WRITE_MAX: Duration = Duration::from_secs(10);
 const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
 /// Writes a batch, however long that takes.
-pub(crate) async fn write(parts: &Parts, batch: Vec<Finished>) {
+pub(crate) async fn write(parts: &Parts, batch: Vec<Completion>) {
     let runs: Vec<Run> = batch.iter().map(|finished| finished.summary.run).collect();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
     let began = Instant::now();
     let ended = batch.iter().filter(|finished| finished.is_end());
     parts
-        .throughput
+        .queue_counters
         .add(ended.map(|finished| (&finished.queue, finished.summary.elapsed)));
-    let mut tally = Tally::default();
+    let mut completion_metrics = CompletionMetrics::default();
     let mut successes = Vec::new();
     let mut others = Vec::new();
     for finished in batch {
-        tally.add(finished.summary);
+        completion_metrics.add(finished.summary);
         match finished.ending {
-            Ending::Success(success) => successes.push(success),
-            Ending::Other(ended) => others.push(ended),
+            Record::Success(success) => successes.push(success),
+            Record::Other(ended) => others.push(ended),
         }
     }
-    write_successes(parts, &tally, successes, &mut others).await;
-    write_others(parts, &tally, &others).await;
+    write_successes(parts, &completion_metrics, successes, &mut others).await;
+    write_others(parts, &completion_metrics, &others).await;
     histogram!("tasker_completion_seconds").record(began.elapsed());
-    parts.held.remove(runs);
+    parts.in_flight.remove(runs);
 }
 
-async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, others: &mut Vec<EndedRun>) {
+async fn write_successes(
+    parts: &Parts,
+    completion_metrics: &CompletionMetrics,
+    successes: Vec<Success>,
+    others: &mut Vec<EndedRun>,
+) {
     // halves of a batch that holds something which cannot be stored
     let mut parcels = vec![successes];
     while let Some(mut parcel) = parcels.pop() {
@@ -66,9 +71,14 @@ async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, 
         let written = written.await;
         match written {
             Ok(ended) => {
-                note_late(parts, tally, parcel.iter().map(|success| success.run), &ended);
-                log_successes(parts, tally, &ended);
-                tally.count(ended);
+                note_late(
+                    parts,
+                    completion_metrics,
+                    parcel.iter().map(|success| success.run),
+                    &ended,
+                );
+                log_successes(parts, completion_metrics, &ended);
+                completion_metrics.count(ended);
             }
             Err(Unwritten::Stopped) => return,
             Err(Unwritten::Row(_)) if parcel.len() > 1 => {
@@ -104,7 +114,7 @@ fn code(error: &store::Error) -> String {
         .into_owned()
 }
 
-async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
+async fn write_others(parts: &Parts, completion_metrics: &CompletionMetrics, others: &[EndedRun]) {
     if others.is_empty() {
         return;
     }
@@ -117,12 +127,17 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     match written.await {
         Ok(ended) => {
             let states: Vec<_> = ended.iter().map(|ended| (ended.id, ended.status)).collect();
-            note_late(parts, tally, others.iter().map(|ended| ended.run), &states);
-            log_others(parts, tally, others, &states);
+            note_late(
+                parts,
+                completion_metrics,
+                others.iter().map(|ended| ended.run),
+                &states,
+            );
+            log_others(parts, completion_metrics, others, &states);
             let written: HashSet<TaskId> = states.iter().map(|(id, _)| *id).collect();
             count_failures(others, &written);
-            tally.count(states);
-            parts.put_back_pending(ended).await;
+            completion_metrics.count(states);
+            parts.return_pending_hints(ended).await;
         }
         Err(Unwritten::Stopped) => {}
         // their texts were cleaned and cut, so no row can be at fault; recovery returns them
@@ -168,7 +183,7 @@ where
             Fault::Row => return Err(Unwritten::Row(error)),
             Fault::RolledBack => {}
             Fault::Outage | Fault::Unknown => {
-                parts.gate.close();
+                parts.postgres.mark_unavailable();
                 warn!(%error, "ends of runs were not written yet");
             }
         }
@@ -180,7 +195,7 @@ where
 /// Counts and logs the runs among `sent` that were no longer this worker's: their writes changed nothing.
 fn note_late(
     parts: &Parts,
-    tally: &Tally,
+    completion_metrics: &CompletionMetrics,
     sent: impl ExactSizeIterator<Item = Run>,
     written: &[(TaskId, TaskStatus)],
 ) {
@@ -191,29 +206,34 @@ fn note_late(
     counter!("tasker_fenced_writes_total").increment(late as u64);
     let written: HashSet<TaskId> = written.iter().map(|(id, _)| *id).collect();
     let late = sent.filter(|run| !written.contains(&run.task));
-    for run in late.filter_map(|run| tally.get(run.task)) {
+    for run in late.filter_map(|run| completion_metrics.get(run.task)) {
         parts.task_log.discarded(run);
     }
 }
 
-fn log_successes(parts: &Parts, tally: &Tally, ended: &[(TaskId, TaskStatus)]) {
+fn log_successes(parts: &Parts, completion_metrics: &CompletionMetrics, ended: &[(TaskId, TaskStatus)]) {
     if !parts.task_log.logs_successes() {
         return;
     }
     for (id, status) in ended {
-        if let Some(run) = tally.get(*id) {
+        if let Some(run) = completion_metrics.get(*id) {
             parts.task_log.ended(run, *status, None);
         }
     }
 }
 
-fn log_others(parts: &Parts, tally: &Tally, others: &[EndedRun], states: &[(TaskId, TaskStatus)]) {
+fn log_others(
+    parts: &Parts,
+    completion_metrics: &CompletionMetrics,
+    others: &[EndedRun],
+    states: &[(TaskId, TaskStatus)],
+) {
     if !parts.task_log.logs_failures() {
         return;
     }
     let others: HashMap<TaskId, &EndedRun> = others.iter().map(|ended| (ended.run.task, ended)).collect();
     for (id, status) in states {
-        if let Some(run) = tally.get(*id) {
+        if let Some(run) = completion_metrics.get(*id) {
             parts.task_log.ended(run, *status, others.get(id).copied());
         }
     }

@@ -21,7 +21,7 @@ pub(crate) struct Summary {
 
 /// The runs of a batch.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct CompletionMetrics {
     runs: HashMap<TaskId, Summary>,
 }
 
@@ -32,10 +32,10 @@ enum Count {
     Cancelled,
     Retried { attempt: i32 },
     DeadLetter,
-    GivenBack,
+    Released,
 }
 
-impl Tally {
+impl CompletionMetrics {
     pub(crate) fn add(&mut self, run: Summary) {
         self.runs.insert(run.run.task, run);
     }
@@ -54,7 +54,7 @@ impl Tally {
             let Some(facts) = self.get(task) else { continue };
             let count = Count::of(status, facts.attempt);
             *counts.entry((&facts.task_name, count)).or_default() += 1;
-            if count != Count::GivenBack {
+            if count != Count::Released {
                 durations
                     .entry(&facts.task_name)
                     .or_insert_with_key(
@@ -77,7 +77,7 @@ impl Count {
             TaskStatus::RetryScheduled => Self::Retried { attempt },
             TaskStatus::DeadLetter => Self::DeadLetter,
             // no attempt took place
-            _ => Self::GivenBack,
+            _ => Self::Released,
         }
     }
 
@@ -95,7 +95,7 @@ impl Count {
                 counter!("tasks_dead_letter_total", "type" => name()).increment(runs);
                 "failed"
             }
-            Self::GivenBack => return counter!("tasker_released_runs_total").increment(runs),
+            Self::Released => return counter!("tasker_released_runs_total").increment(runs),
         };
         counter!("tasks_completed_total", "type" => name(), "status" => how).increment(runs);
     }
@@ -119,9 +119,9 @@ mod tests {
             TaskStatus::Pending,
         ];
         let ended: Vec<_> = statuses.map(|status| (TaskId::generate(), status)).into();
-        let mut tally = Tally::default();
+        let mut completion_metrics = CompletionMetrics::default();
         for (task, _) in &ended {
-            tally.add(Summary {
+            completion_metrics.add(Summary {
                 run: Run {
                     task: *task,
                     number: 2,
@@ -135,7 +135,9 @@ mod tests {
             });
         }
         let late = (TaskId::generate(), TaskStatus::Completed);
-        metrics::with_local_recorder(&recorder, || tally.count(ended.into_iter().chain([late])));
+        metrics::with_local_recorder(&recorder, || {
+            completion_metrics.count(ended.into_iter().chain([late]))
+        });
         let text = recorder.handle().render();
         for line in [
             r#"tasks_completed_total{type="t",status="success"} 1"#,

@@ -26,13 +26,13 @@ const PROBE_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100
 
 /// Open while a service answers.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct Availability {
     service: &'static str,
     breaker: Breaker,
     open: watch::Sender<bool>,
 }
 
-impl Gate {
+impl Availability {
     /// The open gate of Postgres.
     pub(crate) fn of_postgres(limits: Limits) -> Self {
         Self::new("Postgres", Breaker::new("postgres", limits))
@@ -105,7 +105,7 @@ impl Gate {
 }
 
 /// Probes Redis while its gate is closed, until the soft stop.
-pub(crate) async fn watch_redis(parts: Arc<Parts>) {
+pub(crate) async fn probe_redis(parts: Arc<Parts>) {
     loop {
         tokio::select! {
             biased;
@@ -116,16 +116,16 @@ pub(crate) async fn watch_redis(parts: Arc<Parts>) {
 }
 
 async fn until_redis_answers(parts: &Parts) {
-    parts.redis.closed().await;
+    parts.redis.until_unavailable().await;
     let mut wait = *PROBE_WAIT.start();
     let mut reminder = Reminder::default();
-    while !parts.redis.is_open() {
+    while !parts.redis.is_available() {
         tokio::time::sleep(wait).await;
         match parts.queue.gives().await {
-            Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.open(),
-            Ok(()) => parts.redis.close(),
+            Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.mark_available(),
+            Ok(()) => parts.redis.mark_unavailable(),
             Err(error) => {
-                parts.redis.close();
+                parts.redis.mark_unavailable();
                 if reminder.is_due(&error.to_string(), Instant::now()) {
                     warn!(
                         error = &error as &dyn std::error::Error,
@@ -142,8 +142,8 @@ async fn until_redis_answers(parts: &Parts) {
 mod tests {
     use super::*;
 
-    fn gate(errors: u32, cooldown: Duration) -> Gate {
-        Gate::of_postgres(Limits {
+    fn gate(errors: u32, cooldown: Duration) -> Availability {
+        Availability::of_postgres(Limits {
             errors,
             cooldown,
             ..Limits::default()

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{System, with};
 
@@ -16,9 +16,9 @@ const LONG: Duration = Duration::from_mins(1);
 type Order = Arc<Mutex<Vec<String>>>;
 
 /// A task type that notes the order in which its tasks run.
-fn noting(order: &Order) -> Task {
+fn noting(order: &Order) -> TaskType {
     let order = Arc::clone(order);
-    Task::new("note", move |_: Context, name: String| {
+    TaskType::new("note", move |_: Context, name: String| {
         let order = Arc::clone(&order);
         async move {
             order.lock().expect("no panic").push(name);
