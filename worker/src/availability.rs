@@ -1,12 +1,12 @@
-//! Gates: whether Postgres and Redis answered the last time they were asked.
+//! Availability of Postgres and Redis, as of the last answer of each.
 //!
-//! Work is taken only while the last word from Postgres was a good one: any statement that fails closes its gate, and only a
-//! heartbeat that was written opens it. A pop that fails closes the gate of Redis, and a probe that is answered opens it.
+//! A worker claims only while Postgres is available: any failed statement makes it unavailable, and only a written heartbeat
+//! makes it available again. A failed pop makes Redis unavailable, and an answered health probe makes it available again.
 //!
-//! A gate is stricter than a circuit breaker, which lets a few errors pass; it holds one all the same, for the other case: a
-//! service that answers the probe and fails at work would open and close its gate without end. After `BREAKER_ERRORS`
-//! failures the breaker is open, and no probe opens the gate before `BREAKER_COOLDOWN` is over: the first one after that
-//! is the breaker's trial.
+//! This is stricter than a circuit breaker, which tolerates a few errors. A breaker is still needed for a service that answers
+//! the probe and fails at work, which would otherwise alternate without end: after `BREAKER_ERRORS` failures the breaker is
+//! open, and no probe makes the service available before `BREAKER_COOLDOWN` is over. The first one after that is the breaker's
+//! trial.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,26 +19,26 @@ use tracing::{info, warn};
 use crate::reminder::Reminder;
 use crate::runtime::Parts;
 
-/// How long a worker waits for a statement that writes no results.
+/// Time limit of a statement that writes no results.
 pub(crate) const STATEMENT_MAX: Duration = Duration::from_secs(5);
-/// The first and the longest wait between probes while Redis is away.
+/// The first and the maximum wait between health probes while Redis is unavailable.
 const PROBE_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
-/// Open while a service answers.
+/// The availability of one service, with its circuit breaker.
 #[derive(Debug)]
 pub(crate) struct Availability {
     service: &'static str,
     breaker: Breaker,
-    open: watch::Sender<bool>,
+    available: watch::Sender<bool>,
 }
 
 impl Availability {
-    /// The open gate of Postgres.
+    /// Returns the state of Postgres, available at first.
     pub(crate) fn of_postgres(limits: Limits) -> Self {
         Self::new("Postgres", Breaker::new("postgres", limits))
     }
 
-    /// The open gate of Redis.
+    /// Returns the state of Redis, available at first.
     pub(crate) fn of_redis(limits: Limits) -> Self {
         Self::new("Redis", Breaker::new("redis", limits))
     }
@@ -47,38 +47,39 @@ impl Availability {
         Self {
             service,
             breaker,
-            open: watch::Sender::new(true),
+            available: watch::Sender::new(true),
         }
     }
 
-    /// What its breaker says, also to the metrics.
+    /// Returns the state of the circuit breaker and updates its metric.
     pub(crate) fn breaker(&self) -> State {
         self.breaker.publish();
         self.breaker.state()
     }
 
-    /// Notes that the service failed.
-    pub(crate) fn close(&self) {
+    /// Records a failure of the service.
+    pub(crate) fn mark_unavailable(&self) {
         self.breaker.failed();
-        if self.open.send_replace(false) {
+        if self.available.send_replace(false) {
             self.count("unavailable");
-            warn!("{} does not answer as it should", self.service);
+            warn!("{} became unavailable", self.service);
         }
     }
 
-    /// Notes that the service answers. Opens the gate, unless its breaker has to cool down.
-    pub(crate) fn open(&self) {
+    /// Records an answer of the service, and makes it available unless the breaker is cooling down.
+    pub(crate) fn mark_available(&self) {
         if self.breaker.is_closed() {
             self.breaker.succeeded();
         } else {
+            // the answer that led here is the trial; `None` during the cooldown, or if another caller has the trial
             let Some(trial) = self.breaker.begin_trial() else {
                 return;
             };
             trial.passed();
         }
-        if !self.open.send_replace(true) {
+        if !self.available.send_replace(true) {
             self.count("available");
-            info!("{} answers again", self.service);
+            info!("{} is available again", self.service);
         }
     }
 
@@ -87,24 +88,24 @@ impl Availability {
         counter!("tasker_availability_changes_total", "service" => service, "to" => to).increment(1);
     }
 
-    /// Whether the gate is open.
-    pub(crate) fn is_open(&self) -> bool {
-        *self.open.borrow()
+    /// Returns true if the service is available.
+    pub(crate) fn is_available(&self) -> bool {
+        *self.available.borrow()
     }
 
-    /// Waits until the gate is open.
-    pub(crate) async fn opened(&self) {
+    /// Waits until the service is available.
+    pub(crate) async fn until_available(&self) {
         // the sender lives in this struct, so the channel cannot be closed
-        let _ = self.open.subscribe().wait_for(|open| *open).await;
+        let _ = self.available.subscribe().wait_for(|available| *available).await;
     }
 
-    /// Waits until the gate is closed.
-    pub(crate) async fn closed(&self) {
-        let _ = self.open.subscribe().wait_for(|open| !*open).await;
+    /// Waits until the service is unavailable.
+    pub(crate) async fn until_unavailable(&self) {
+        let _ = self.available.subscribe().wait_for(|available| !*available).await;
     }
 }
 
-/// Probes Redis while its gate is closed, until the soft stop.
+/// Probes Redis while it is unavailable, until the soft stop.
 pub(crate) async fn probe_redis(parts: Arc<Parts>) {
     loop {
         tokio::select! {
@@ -122,6 +123,7 @@ async fn until_redis_answers(parts: &Parts) {
     while !parts.redis.is_available() {
         tokio::time::sleep(wait).await;
         match parts.queue.gives().await {
+            // a Redis that answers but cannot be used (a version or setting is unsupported) stays unavailable
             Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.mark_available(),
             Ok(()) => parts.redis.mark_unavailable(),
             Err(error) => {
@@ -142,7 +144,7 @@ async fn until_redis_answers(parts: &Parts) {
 mod tests {
     use super::*;
 
-    fn gate(errors: u32, cooldown: Duration) -> Availability {
+    fn postgres(errors: u32, cooldown: Duration) -> Availability {
         Availability::of_postgres(Limits {
             errors,
             cooldown,
@@ -151,32 +153,32 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_closes_the_gate_and_one_answer_opens_it() {
-        let gate = gate(2, Duration::from_mins(1));
-        gate.close();
-        assert!(!gate.is_open());
-        gate.open();
-        assert!(gate.is_open());
+    fn one_failure_makes_it_unavailable_and_one_answer_available() {
+        let postgres = postgres(2, Duration::from_mins(1));
+        postgres.mark_unavailable();
+        assert!(!postgres.is_available());
+        postgres.mark_available();
+        assert!(postgres.is_available());
     }
 
     #[test]
-    fn many_failures_keep_it_closed_for_the_cooldown_whatever_answers() {
-        let gate = gate(2, Duration::from_mins(1));
+    fn many_failures_keep_it_unavailable_for_the_cooldown_whatever_answers() {
+        let postgres = postgres(2, Duration::from_mins(1));
         for _ in 0..2 {
-            gate.close();
-            gate.open();
+            postgres.mark_unavailable();
+            postgres.mark_available();
         }
-        assert!(!gate.is_open());
-        assert_eq!(gate.breaker(), State::Open);
+        assert!(!postgres.is_available());
+        assert_eq!(postgres.breaker(), State::Open);
     }
 
     #[test]
-    fn the_first_answer_after_the_cooldown_opens_it() {
-        let gate = gate(1, Duration::ZERO);
-        gate.close();
-        assert_eq!(gate.breaker(), State::HalfOpen);
-        gate.open();
-        assert!(gate.is_open());
-        assert_eq!(gate.breaker(), State::Closed);
+    fn the_first_answer_after_the_cooldown_makes_it_available() {
+        let postgres = postgres(1, Duration::ZERO);
+        postgres.mark_unavailable();
+        assert_eq!(postgres.breaker(), State::HalfOpen);
+        postgres.mark_available();
+        assert!(postgres.is_available());
+        assert_eq!(postgres.breaker(), State::Closed);
     }
 }

@@ -1,6 +1,6 @@
-//! Ends: gathers the ends of runs, to be written many at once. Two flushers take what waits; while one's write is on its way,
-//! the other gathers the next batch. It does not wait for long: a write that is held up, say by a row that somebody keeps
-//! locked, holds up nobody else. An end that comes while nothing is being written goes out at once.
+//! Completions: gathers the completions of runs into batches. Of two flushers, one gathers the next batch while the other
+//! writes. It waits for that write only briefly, so a slow write, for instance one blocked by a locked row, does not block
+//! other completions. A completion that arrives while no write is pending is written at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,26 +15,26 @@ use crate::completion_metrics::Summary;
 use crate::completion_writer::write;
 use crate::runtime::Parts;
 
-/// Flushers: one writes while the other gathers.
+/// The number of flushers: one writes while the other gathers.
 pub(crate) const FLUSHERS: usize = 2;
-/// Most ends in one statement. More would cost memory and save next to nothing.
+/// Maximum number of completions in one statement. More would cost memory and save little.
 const BATCH_RUNS: usize = 512;
-/// Most bytes of results in one statement, unless a single one is larger.
+/// Maximum bytes of results in one statement, unless a single one is larger.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// How long a batch that is not full waits for the write before it.
+/// The maximum time for which a batch that is not full waits for the write before it.
 const TURN_MAX: Duration = Duration::from_millis(50);
-/// Bytes of results that wait to be written; a run with another waits in its slot.
+/// Maximum bytes of results that wait to be written; beyond it, a finished run keeps its slot until there is space.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
-/// A run that is over, for the worker.
+/// A run whose handler has finished, with what is to be written about it.
 #[derive(Debug)]
 pub(crate) struct Completion {
     pub(crate) summary: Summary,
     pub(crate) queue: QueueName,
-    pub(crate) ending: Record,
+    pub(crate) record: Record,
 }
 
-/// What is to be written of it.
+/// The write that records a completion.
 #[derive(Debug)]
 pub(crate) enum Record {
     Success(Success),
@@ -46,7 +46,7 @@ impl Completion {
         claimed: Claimed,
         elapsed: Duration,
         panicked_at: Option<String>,
-        ending: Record,
+        record: Record,
     ) -> Self {
         Self {
             summary: Summary {
@@ -59,17 +59,17 @@ impl Completion {
                 panicked_at,
             },
             queue: claimed.queue,
-            ending,
+            record,
         }
     }
 
-    /// Whether an attempt took place and is over.
-    pub(crate) fn is_end(&self) -> bool {
-        !matches!(&self.ending, Record::Other(ended) if matches!(ended.verdict, Verdict::GivenBack))
+    /// Returns true if the run counts as an attempt: a released run does not.
+    pub(crate) fn counts_as_attempt(&self) -> bool {
+        !matches!(&self.record, Record::Other(ended) if matches!(ended.verdict, Verdict::GivenBack))
     }
 
     fn bytes(&self) -> usize {
-        match &self.ending {
+        match &self.record {
             Record::Success(success) => success.result.len(),
             Record::Other(ended) => ended.error.as_ref().map_or(0, String::len),
         }
@@ -77,36 +77,36 @@ impl Completion {
 }
 
 struct Queued {
-    finished: Completion,
+    completion: Completion,
     bytes: OwnedSemaphorePermit,
 }
 
-/// Where runs hand in their ends.
+/// The sending side of the completions: runs hand theirs in here.
 #[derive(Debug)]
 pub(crate) struct Completer {
-    ends: mpsc::Sender<Queued>,
+    sender: mpsc::Sender<Queued>,
     bytes: Arc<Semaphore>,
 }
 
-/// The other side of a [`Completer`]; the flushers share it.
+/// The receiving side of a [`Completer`]; the flushers share it.
 pub(crate) struct Completions {
     receiver: Mutex<Waiting>,
-    /// InFlight while a batch is written: small batches take turns, since each statement has a price of its own.
+    /// Acquired while a batch is written: small batches take turns, since each statement has a fixed cost.
     turn: Semaphore,
 }
 
 struct Waiting {
     channel: mpsc::Receiver<Queued>,
-    /// The end that did not fit into the batch before.
+    /// The completion that did not fit into the previous batch.
     next: Option<Queued>,
 }
 
 impl Completer {
     pub(crate) fn new(pool_size: usize) -> (Self, Arc<Completions>) {
-        let (ends, channel) = mpsc::channel(pool_size.max(BATCH_RUNS));
+        let (sender, channel) = mpsc::channel(pool_size.max(BATCH_RUNS));
         let bytes = Arc::new(Semaphore::new(WAITING_BYTES));
         (
-            Self { ends, bytes },
+            Self { sender, bytes },
             Arc::new(Completions {
                 receiver: Mutex::new(Waiting { channel, next: None }),
                 turn: Semaphore::new(1),
@@ -114,18 +114,19 @@ impl Completer {
         )
     }
 
-    /// Hands in an end; waits while too many are held.
-    pub(crate) async fn send(&self, finished: Completion) {
-        let bytes = u32::try_from(finished.bytes().min(WAITING_BYTES)).unwrap_or(u32::MAX);
+    /// Hands in a completion; waits while the waiting ones exceed their limits.
+    pub(crate) async fn send(&self, completion: Completion) {
+        // capped: a result larger than all permits would wait for ever
+        let bytes = u32::try_from(completion.bytes().min(WAITING_BYTES)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.bytes)
             .acquire_many_owned(bytes)
             .await
             .expect("the semaphore is never closed");
-        // fails only when the flushers were ended by a hard stop: then recovery returns the run
+        // fails only when a hard stop ended the flushers: then recovery requeues the task
         let _ = self
-            .ends
+            .sender
             .send(Queued {
-                finished,
+                completion,
                 bytes: permit,
             })
             .await;
@@ -133,53 +134,55 @@ impl Completer {
 }
 
 impl Completions {
-    /// Writes what is handed in until nothing can come any more.
+    /// Writes batches until no run can hand in a completion any more.
     pub(crate) async fn flush(self: Arc<Self>, parts: Arc<Parts>) {
         loop {
             let mut batch = Batch::default();
             let _turn = {
+                // held while gathering and not while writing: the other flusher gathers meanwhile
                 let mut waiting = self.receiver.lock().await;
                 if !waiting.begin(&mut batch, &parts).await {
                     return;
                 }
+                // `None` after TURN_MAX: the batch is then written beside the one that holds the turn
                 let turn = waiting.gather_until(&mut batch, self.turn.acquire()).await;
                 waiting.gather(&mut batch).await;
                 turn
             };
-            write(&parts, batch.ends).await;
+            write(&parts, batch.completions).await;
         }
     }
 }
 
-/// Ends that are written together.
+/// Completions that are written together.
 #[derive(Default)]
 struct Batch {
-    ends: Vec<Completion>,
+    completions: Vec<Completion>,
     bytes: usize,
-    /// Their room among the bytes that may wait.
+    /// Their reservations of `WAITING_BYTES`, released when the batch is dropped.
     permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Batch {
-    /// Takes an end, or gives it back if it does not fit any more. The first always fits.
+    /// Adds a completion, or returns it if it does not fit. The first always fits.
     fn take(&mut self, queued: Queued) -> Option<Queued> {
-        let bytes = self.bytes + queued.finished.bytes();
-        if !self.ends.is_empty() && (bytes > BATCH_BYTES || self.is_full()) {
+        let bytes = self.bytes + queued.completion.bytes();
+        if !self.completions.is_empty() && (bytes > BATCH_BYTES || self.is_full()) {
             return Some(queued);
         }
         self.bytes = bytes;
-        self.ends.push(queued.finished);
+        self.completions.push(queued.completion);
         self.permits.push(queued.bytes);
         None
     }
 
     fn is_full(&self) -> bool {
-        self.ends.len() >= BATCH_RUNS
+        self.completions.len() >= BATCH_RUNS
     }
 }
 
 impl Waiting {
-    /// Begins a batch with the end that waits or comes next; `false` when none can come any more.
+    /// Begins a batch with the next completion; `false` when none can arrive any more.
     async fn begin(&mut self, batch: &mut Batch, parts: &Parts) -> bool {
         let first = if let Some(next) = self.next.take() {
             Some(next)
@@ -187,14 +190,14 @@ impl Waiting {
             tokio::select! {
                 biased;
                 first = self.channel.recv() => first,
-                // runs hand in nothing after this, and what they handed in was received above
+                // biased: no run hands in a completion after this, and those handed in before were received above
                 () = parts.no_more_completions.cancelled() => None,
             }
         };
         first.is_some_and(|first| batch.take(first).is_none())
     }
 
-    /// Takes what is handed in until `turn` comes, the batch is full, or it has waited long enough.
+    /// Takes completions until `turn` is ready, the batch is full, or TURN_MAX has passed. Returns the turn, if it was ready.
     async fn gather_until<T>(&mut self, batch: &mut Batch, turn: impl Future<Output = T>) -> Option<T> {
         let late = tokio::time::sleep(TURN_MAX);
         tokio::pin!(turn, late);
@@ -209,10 +212,11 @@ impl Waiting {
         None
     }
 
-    /// Takes what waits, and what ends at this moment.
+    /// Takes the completions that wait, and those that arrive within one turn of the scheduler.
     async fn gather(&mut self, batch: &mut Batch) {
         while self.next.is_none() && !batch.is_full() {
             let Ok(queued) = self.channel.try_recv() else {
+                // runs that end at this moment join this batch instead of forming a small one of their own
                 tokio::task::yield_now().await;
                 if self.channel.is_empty() {
                     return;

@@ -1,4 +1,4 @@
-//! One run: the handler, its limits, and what its end means.
+//! Execution of one run: calls the handler within its limits and turns the outcome into a completion.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,22 +20,22 @@ use crate::runtime::Parts;
 use crate::slots::Slot;
 use crate::spans::RunSpans;
 
-/// How long a cancelled handler may go on before it is dropped.
+/// The time that a cancelled handler has to return before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// How a handler came to its end.
+/// The outcome of a handler.
 enum Outcome {
     Returned(Result<String, TaskError>),
     Panicked(Caught),
     TimedOut,
-    /// It was cancelled and did not heed it.
+    /// It was cancelled and did not return within the grace period.
     Dropped,
-    /// The worker stops and cannot wait.
+    /// The worker is stopping, and the run is requeued.
     Released,
 }
 
 impl Outcome {
-    /// The place of the handler's panic.
+    /// Returns the place of the handler's panic, as `file:line`.
     fn panicked_at(&self) -> Option<String> {
         match self {
             Self::Panicked(caught) => caught.place.clone(),
@@ -43,7 +43,7 @@ impl Outcome {
         }
     }
 
-    /// The word for an end without a result.
+    /// Returns the `error.type` of the span; `None` if there is a result.
     fn failure(&self) -> Option<&'static str> {
         match self {
             Self::Returned(Ok(_)) => None,
@@ -56,17 +56,18 @@ impl Outcome {
     }
 }
 
-/// Starts a run in its slot. The run owns itself: it ends by handing its end to the completer.
+/// Starts a run in its slot, in a task of its own that ends by handing its completion to the completer.
 pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
     let cancelled = match parts.in_flight.add(claimed.run, claimed.suspect) {
         Added::New(cancelled) => cancelled,
-        // its handler is at work, and its end will count
+        // its handler is at work, and its completion will count
         Added::SameRun => return,
+        // two handlers of one task must not run side by side here: the new run is requeued at once
         Added::OtherRun => {
-            let ending = judge(&claimed, Outcome::Released, None, Backoff::default(), 0.0);
+            let record = record_of(&claimed, Outcome::Released, None, Backoff::default(), 0.0);
             return parts
                 .completer
-                .send(Completion::new(claimed, Duration::ZERO, None, ending))
+                .send(Completion::new(claimed, Duration::ZERO, None, record))
                 .await;
         }
     };
@@ -75,25 +76,26 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
         let mut claimed = claimed;
         let began = Instant::now();
         let outcome = run(&parts, &mut claimed, &slot, cancelled).await;
+        // written together with the completion: a report that the progress writer sends after it would be fenced
         let progress = parts.reports.last(claimed.run);
         let backoff = parts
             .registry
             .get(&claimed.task_name)
             .map_or_else(Backoff::default, |task| task.backoff);
         let panicked_at = outcome.panicked_at();
-        let ending = judge(&claimed, outcome, progress, backoff, rand::random());
+        let record = record_of(&claimed, outcome, progress, backoff, rand::random());
         parts
             .completer
-            .send(Completion::new(claimed, began.elapsed(), panicked_at, ending))
+            .send(Completion::new(claimed, began.elapsed(), panicked_at, record))
             .await;
-        // only now: what waits to be written is bounded by the slots
+        // only now: the slots bound the number of completions that wait for `send`
         drop(slot);
     });
 }
 
 async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: CancellationToken) -> Outcome {
     let Some(task) = parts.registry.get(&claimed.task_name) else {
-        // a claim takes registered types only
+        // not reached: a claim takes registered types only
         return Outcome::Released;
     };
     let spans = RunSpans::of(claimed);
@@ -110,6 +112,7 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
     );
     let limit = Duration::from_secs_f64(claimed.timeout_seconds);
     let outcome = tokio::select! {
+        // a handler that returned in the same moment as a limit was reached has its result stored
         biased;
         outcome = handler => outcome,
         () = tokio::time::sleep(limit) => { cancelled.cancel(); Outcome::TimedOut }
@@ -122,7 +125,7 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
     outcome
 }
 
-/// The handler as a future that cannot panic.
+/// Runs the handler and catches its panic.
 async fn start(
     panics: Panics,
     handler: &Handler,
@@ -139,13 +142,14 @@ async fn start(
         Handler::Blocking(handler) => {
             let handler = Arc::clone(handler);
             let thread = tokio::task::spawn_blocking(move || {
-                // the thread keeps its slot until it returns, whatever has become of its run
+                // the thread keeps its slot until it returns, also after its run has timed out or was cancelled
                 let _slot = slot;
                 let _entered = span.enter();
                 panics::catch_blocking(panics, || handler(context, parameters))
             });
             match thread.await {
                 Ok(caught) => caught,
+                // the runtime shut down before the thread began: the handler did not run
                 Err(_) => return Outcome::Released,
             }
         }
@@ -153,7 +157,7 @@ async fn start(
     caught.map_or_else(Outcome::Panicked, Outcome::Returned)
 }
 
-/// Ends when the run was cancelled and has not heeded it for the grace.
+/// Waits until the run is cancelled and its grace period is over.
 async fn ignored(cancelled: &CancellationToken) {
     cancelled.cancelled().await;
     tokio::time::sleep(CANCEL_GRACE).await;
@@ -173,8 +177,9 @@ fn context(parts: &Parts, claimed: &mut Claimed, cancelled: CancellationToken, s
     Context::new(facts, cancelled, parts.reports.clone(), tracker, span)
 }
 
-/// What the end of a handler means for its task. Pure; `jitter` is a random number of 0 to 1.
-fn judge(
+/// Returns the record of an outcome: the result, or the verdict on a failed attempt. Pure; `jitter` is a random number from 0
+/// to 1.
+fn record_of(
     claimed: &Claimed,
     outcome: Outcome,
     progress: Option<String>,
@@ -213,7 +218,10 @@ fn judge(
         Outcome::Dropped => (
             Failure::Retry,
             "dropped",
-            "the handler did not heed its cancellation".to_owned(),
+            format!(
+                "the handler did not return within {} s after it was cancelled",
+                CANCEL_GRACE.as_secs()
+            ),
         ),
     };
     Record::Other(EndedRun {

@@ -1,10 +1,11 @@
-//! The polling fallback: which claims come from Postgres instead of the lists, so that every pending row is found as long as a
-//! worker for it lives, whatever happened to Redis or to its hint. Nothing is kept in the table for it. Pure; time is an argument.
+//! The polling fallback: decides which claims poll Postgres instead of popping from the lists, so that every pending row is
+//! found as long as a worker for it lives, whatever happened to Redis or to its hint. It needs no state in the table. Pure;
+//! time is an argument.
 //!
-//! A poll finds rows whether or not they have a hint, so the hints of what it claims are removed afterwards. While all is well a
-//! poll is small and rare, and never follows another without a pop in between: the lists stay the way that work takes. A poll
-//! counts as having found lost rows when they are older than what the lists have already given, or when the lists are empty;
-//! then polls take turns with pops until no lost row is found any more.
+//! A poll finds rows with or without hints, so the hints of the rows that it claims are removed afterwards. In normal operation
+//! polls are small and rare, and two polls never follow each other without a pop in between: the lists remain the main path.
+//! Rows that a poll finds have lost their hints if they are older than rows that the lists already delivered, or if the lists
+//! are empty; then polls alternate with pops until a poll finds no such row.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,52 +15,54 @@ use tasker_shared::config::DispatchMode;
 use tasker_shared::store::claim::Place;
 use tasker_shared::task::QueueName;
 
-/// Longest time between two polls while all is well.
+/// The maximum time between two polls in normal operation.
 const POLL: Duration = Duration::from_secs(5);
-/// Rows of a poll while the lists give work: enough to see lost ones, few enough to leave their hints to other workers.
+/// Rows of a poll while the lists deliver work: enough to detect lost hints, few enough to leave most rows to the lists.
 const PROBE_ROWS: usize = 16;
-/// How long rows must have been pending for a poll beside lists that can be read: until then their hints may be on their way.
+/// The minimum age of polled rows while the lists can be read: hints of younger rows may not have been pushed yet.
 const HINTS_ON_THEIR_WAY: Duration = Duration::from_secs(1);
-/// Hints of one time may be pushed, and claimed by others, in another order than their rows were written.
+/// Tolerance in comparing enqueue times: hints of about the same time may be pushed and claimed in another order than their
+/// rows were written.
 const DISORDER: TimeDelta = TimeDelta::seconds(1);
-/// How long an empty list may hold a pop up, usually and while looks find lost rows.
+/// The time for which a pop blocks on empty lists.
 const BLOCK: Duration = Duration::from_secs(1);
+/// The same while polls find rows that have lost their hints: the next poll must not wait.
 const BLOCK_WHILE_LOST: Duration = Duration::from_millis(1);
 
-/// Where the next claim comes from.
+/// The source of the next claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// From the hints of the lists; an empty list holds the pop up this long.
+    /// The hints of the lists; a pop blocks on empty lists for this long.
     Lists(Duration),
-    /// From the oldest pending rows.
+    /// The oldest pending rows.
     Table {
         /// The maximum number of rows.
         rows: usize,
-        /// How long they must have been pending.
+        /// The minimum time for which they have been pending.
         min_age: Duration,
     },
 }
 
-/// A claimed task: its queue, and when it was enqueued.
-pub(crate) type Seen<'a> = (&'a QueueName, DateTime<Utc>);
+/// The queue of a claimed task and the time at which it was enqueued.
+pub(crate) type Enqueued<'a> = (&'a QueueName, DateTime<Utc>);
 
-/// When a claim loop polls the table, and from where on.
+/// The polling state of one claim loop.
 #[derive(Debug)]
 pub(crate) struct Fallback {
     mode: DispatchMode,
-    /// When the next poll is due.
+    /// The time of the next regular poll.
     due: Instant,
-    /// Whether the last poll found rows that have lost their hints: then more of them are likely.
+    /// True if the last poll found rows that have lost their hints: then more of them are likely.
     lost: bool,
-    /// Whether the last claim came from the lists.
+    /// True if the last claim came from the lists.
     popped: bool,
-    /// Whether the last pop found the lists empty.
+    /// True if the last pop found the lists empty.
     lists_empty: bool,
-    /// How far the lists have given their work, by queue.
+    /// The newest enqueue time that the lists have delivered, by queue.
     popped_up_to: HashMap<QueueName, DateTime<Utc>>,
-    /// Where the next poll of a queue goes on, behind rows of types that this worker does not register.
-    go_on: HashMap<QueueName, Place>,
-    /// When polls began at the oldest rows last.
+    /// The place where the next poll of a queue resumes, behind rows of types that this worker does not register.
+    resume_at: HashMap<QueueName, Place>,
+    /// The time at which polls last began at the oldest rows.
     from_oldest: Instant,
 }
 
@@ -67,18 +70,18 @@ impl Fallback {
     pub(crate) fn new(mode: DispatchMode, now: Instant) -> Self {
         Self {
             mode,
-            // at once: rows of a type whose first worker this is may have waited for long
+            // at once: this may be the first worker of a type, and hints of types without workers are parked
             due: now,
             lost: false,
             popped: true,
             lists_empty: false,
             popped_up_to: HashMap::new(),
-            go_on: HashMap::new(),
+            resume_at: HashMap::new(),
             from_oldest: now,
         }
     }
 
-    /// Where the next claim for `free` slots comes from; `pops_work` tells whether the lists can be read.
+    /// Returns the source of the next claim for `free` slots; `pops_work` is true if the lists can be read.
     pub(crate) fn next(&self, now: Instant, free: usize, pops_work: bool) -> Source {
         let lists = Source::Lists(if self.lost { BLOCK_WHILE_LOST } else { BLOCK });
         let all_rows = Source::Table {
@@ -89,10 +92,12 @@ impl Fallback {
             rows,
             min_age: HINTS_ON_THEIR_WAY,
         };
+        // the order of the arms is their precedence
         match self.mode {
             DispatchMode::PollingOnly => all_rows,
             DispatchMode::EventDrivenOnly => lists,
             DispatchMode::Hybrid if !pops_work => all_rows,
+            // a pop after each poll, even if the claimed runs took longer than POLL: one slot must not only ever poll
             DispatchMode::Hybrid if !self.popped => lists,
             DispatchMode::Hybrid if self.lost => settled(free),
             DispatchMode::Hybrid if now < self.due => lists,
@@ -104,23 +109,24 @@ impl Fallback {
     /// Returns where a poll of each of `queues` begins; `None` is at the oldest rows, where it begins again every few seconds.
     pub(crate) fn begin_poll(&mut self, now: Instant, queues: &[QueueName]) -> Vec<Option<Place>> {
         if now.saturating_duration_since(self.from_oldest) >= POLL {
+            // rows before those places may have been locked by others, or committed late
             self.from_oldest = now;
-            self.go_on.clear();
+            self.resume_at.clear();
         }
         queues
             .iter()
-            .map(|queue| self.go_on.get(queue).copied())
+            .map(|queue| self.resume_at.get(queue).copied())
             .collect()
     }
 
-    /// Notes a pop, and whether the lists were empty.
+    /// Records a pop.
     pub(crate) fn popped(&mut self, lists_empty: bool) {
         self.popped = true;
         self.lists_empty = lists_empty;
     }
 
-    /// Notes what was claimed by hints from the lists.
-    pub(crate) fn claimed<'a>(&mut self, tasks: impl Iterator<Item = Seen<'a>>) {
+    /// Records tasks that were claimed by hints from the lists.
+    pub(crate) fn claimed<'a>(&mut self, tasks: impl Iterator<Item = Enqueued<'a>>) {
         for (queue, enqueued_at) in tasks {
             match self.popped_up_to.get_mut(queue) {
                 Some(newest) => *newest = enqueued_at.max(*newest),
@@ -129,16 +135,16 @@ impl Fallback {
         }
     }
 
-    /// Notes what a poll claimed, and where it stopped.
+    /// Records the tasks that a poll claimed, and the places where it stopped.
     pub(crate) fn polled<'a>(
         &mut self,
         now: Instant,
-        mut tasks: impl Iterator<Item = Seen<'a>>,
+        mut tasks: impl Iterator<Item = Enqueued<'a>>,
         stopped_at: Vec<(QueueName, Place)>,
     ) {
         self.due = now + POLL;
         self.popped = false;
-        self.go_on = stopped_at.into_iter().collect();
+        self.resume_at = stopped_at.into_iter().collect();
         self.lost = tasks.any(|(queue, enqueued_at)| {
             let passed = self
                 .popped_up_to
@@ -155,7 +161,7 @@ mod tests {
 
     const FREE: usize = 256;
     const WAIT: Source = Source::Lists(BLOCK);
-    const GLANCE: Source = Source::Lists(BLOCK_WHILE_LOST);
+    const SHORT_WAIT: Source = Source::Lists(BLOCK_WHILE_LOST);
 
     fn poll(rows: usize) -> Source {
         Source::Table {
@@ -171,7 +177,7 @@ mod tests {
         }
     }
 
-    fn polled<'a>(fallback: &mut Fallback, now: Instant, tasks: impl Iterator<Item = Seen<'a>>) {
+    fn polled<'a>(fallback: &mut Fallback, now: Instant, tasks: impl Iterator<Item = Enqueued<'a>>) {
         fallback.polled(now, tasks, Vec::new());
     }
 
@@ -187,24 +193,24 @@ mod tests {
     }
 
     #[test]
-    fn while_all_is_well_one_claim_in_five_seconds_is_a_small_poll() {
+    fn in_normal_operation_one_claim_in_five_seconds_is_a_small_poll() {
         let (mut fallback, now, queue) = hybrid();
         fallback.popped(false);
         fallback.claimed([(&queue, at(100))].into_iter());
         assert_eq!(fallback.next(now, FREE, true), WAIT);
         assert_eq!(fallback.next(now + POLL, FREE, true), poll(PROBE_ROWS));
-        // it finds the head of a list that is right: younger than what was popped
+        // it finds the head of an intact list: younger than what was popped
         polled(&mut fallback, now + POLL, [(&queue, at(101))].into_iter());
         assert_eq!(fallback.next(now + POLL, FREE, true), WAIT);
     }
 
     #[test]
-    fn rows_older_than_what_the_lists_gave_are_lost_and_make_every_second_claim_a_poll() {
+    fn rows_older_than_what_the_lists_delivered_are_lost_and_make_every_second_claim_a_poll() {
         let (mut fallback, now, queue) = hybrid();
         fallback.popped(false);
         fallback.claimed([(&queue, at(100))].into_iter());
         polled(&mut fallback, now, [(&queue, at(50))].into_iter());
-        assert_eq!(fallback.next(now, FREE, true), GLANCE);
+        assert_eq!(fallback.next(now, FREE, true), SHORT_WAIT);
         fallback.popped(false);
         fallback.claimed([(&queue, at(102))].into_iter());
         assert_eq!(fallback.next(now, FREE, true), poll(FREE));
@@ -250,7 +256,7 @@ mod tests {
         fallback.popped(true);
         assert_eq!(fallback.next(now + POLL, FREE, true), poll(FREE));
         polled(&mut fallback, now + POLL, [(&queue, at(1))].into_iter());
-        assert_eq!(fallback.next(now + POLL, FREE, true), GLANCE);
+        assert_eq!(fallback.next(now + POLL, FREE, true), SHORT_WAIT);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The runs that this worker holds: from the claim's reply until the write of the end is answered.
+//! In-flight runs: those of this worker, from the answer of the claim until the write of the completion is confirmed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,26 +8,28 @@ use tasker_shared::task::{Run, TaskId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The held runs by task: a worker never takes a task that it already holds.
+/// The in-flight runs by task: a worker has at most one run of a task in flight.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     runs: Mutex<HashMap<TaskId, InFlightRun>>,
-    /// Whether there are any. Changed under the lock of `runs`, and only when it changes: nobody waits for a number.
+    /// True if there are any. Changed under the lock of `runs`, and only from none to some and back: each change wakes
+    /// tasks.
     any: watch::Sender<bool>,
-    /// When each claim that is on its way was begun. There are a few at most.
+    /// The start of each pending claim. There are a few at most.
     claims: Mutex<Vec<Instant>>,
 }
 
-/// A claim on its way: from before it is sent until what it took is held.
+/// A pending claim: from before it is sent until its runs are in flight.
 #[derive(Debug)]
 pub(crate) struct Claiming<'a> {
-    held: &'a InFlight,
+    in_flight: &'a InFlight,
     since: Instant,
 }
 
 impl Drop for Claiming<'_> {
     fn drop(&mut self) {
         let mut claims = self.in_flight.claims();
+        // two claims of the same instant are interchangeable
         if let Some(this) = claims.iter().position(|since| *since == self.since) {
             claims.swap_remove(this);
         }
@@ -41,14 +43,15 @@ struct InFlightRun {
     cancelled: CancellationToken,
 }
 
-/// What became of a run that was claimed.
+/// The result of adding a claimed run.
 #[derive(Debug)]
 pub(crate) enum Added {
-    /// It is to be started; the token is cancelled when somebody cancels its task.
+    /// The run is to be started; the token is cancelled when its task is cancelled.
     New(CancellationToken),
-    /// This very run is held already: a crash of Postgres had forgotten its claim, and it was claimed once more.
+    /// This run is in flight already: Postgres lost its claim in a crash (claims commit asynchronously), and it was claimed
+    /// again with the same number.
     SameRun,
-    /// An earlier run of the task still ends here.
+    /// An earlier run of the task is still in flight here.
     OtherRun,
 }
 
@@ -63,7 +66,7 @@ impl Default for InFlight {
 }
 
 impl InFlight {
-    /// Takes note of a run.
+    /// Adds a run, unless a run of its task is in flight.
     pub(crate) fn add(&self, run: Run, suspect: bool) -> Added {
         let cancelled = CancellationToken::new();
         let new = InFlightRun {
@@ -72,8 +75,8 @@ impl InFlight {
             cancelled: cancelled.clone(),
         };
         let mut runs = self.runs();
-        if let Some(held) = runs.get(&run.task) {
-            return if held.number == run.number {
+        if let Some(other) = runs.get(&run.task) {
+            return if other.number == run.number {
                 Added::SameRun
             } else {
                 Added::OtherRun
@@ -86,11 +89,14 @@ impl InFlight {
         Added::New(cancelled)
     }
 
-    /// Lets go of runs whose end is written.
+    /// Removes runs whose completions are written.
     pub(crate) fn remove(&self, ended: impl IntoIterator<Item = Run>) {
         let mut runs = self.runs();
         for run in ended {
-            if runs.get(&run.task).is_some_and(|held| held.number == run.number) {
+            if runs
+                .get(&run.task)
+                .is_some_and(|other| other.number == run.number)
+            {
                 runs.remove(&run.task);
             }
         }
@@ -99,54 +105,57 @@ impl InFlight {
         }
     }
 
-    /// Everything that is held.
+    /// Returns all in-flight runs.
     pub(crate) fn all(&self) -> Vec<Run> {
         self.runs()
             .iter()
-            .map(|(task, held)| Run {
+            .map(|(task, run)| Run {
                 task: *task,
-                number: held.number,
+                number: run.number,
             })
             .collect()
     }
 
-    /// Whether this worker holds the task.
+    /// Returns true if a run of the task is in flight.
     pub(crate) fn contains(&self, task: TaskId) -> bool {
         self.runs().contains_key(&task)
     }
 
-    /// Whether it holds a task that has killed workers before.
+    /// Returns true if a run of a suspect is in flight: a task that has crashed workers before.
     pub(crate) fn has_suspect(&self) -> bool {
-        self.runs().values().any(|held| held.suspect)
+        self.runs().values().any(|other| other.suspect)
     }
 
-    /// Tells a run to stop, if it is held. Without a number, whichever run of the task that is.
+    /// Cancels a run, if it is in flight. Without a number, any run of the task.
     pub(crate) fn cancel(&self, task: TaskId, number: Option<i32>) {
-        if let Some(held) = self.runs().get(&task)
-            && number.is_none_or(|number| number == held.number)
+        if let Some(run) = self.runs().get(&task)
+            && number.is_none_or(|number| number == run.number)
         {
-            held.cancelled.cancel();
+            run.cancelled.cancel();
         }
     }
 
-    /// Notes that a claim is on its way, until the answer is dropped.
+    /// Records a pending claim until the returned guard is dropped.
     pub(crate) fn claiming(&self) -> Claiming<'_> {
         let since = Instant::now();
         self.claims().push(since);
-        Claiming { held: self, since }
+        Claiming {
+            in_flight: self,
+            since,
+        }
     }
 
-    /// Whether everything that was claimed before `moment` is held, has ended, or was given up.
+    /// Returns true if no claim that began by `moment` is pending: its runs are in flight, have ended, or are lost.
     pub(crate) fn knows_claims_before(&self, moment: Instant) -> bool {
         self.claims().iter().all(|since| *since > moment)
     }
 
-    /// How many runs are held.
+    /// Returns the number of in-flight runs.
     pub(crate) fn len(&self) -> usize {
         self.runs().len()
     }
 
-    /// Waits until at least one run is held, or none.
+    /// Waits until at least one run is in flight if `some`, else until none is.
     pub(crate) async fn until(&self, some: bool) {
         // the sender lives in this struct, so the channel cannot be closed
         let _ = self.any.subscribe().wait_for(|any| *any == some).await;
@@ -166,34 +175,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_is_held_once_and_an_earlier_run_of_it_cannot_remove_or_cancel_the_later_one() {
-        let held = InFlight::default();
+    fn a_task_is_in_flight_once_and_an_earlier_run_of_it_cannot_remove_or_cancel_the_later_one() {
+        let in_flight = InFlight::default();
         let task = TaskId::generate();
-        let Added::New(token) = held.add(Run { task, number: 2 }, false) else {
-            panic!("it is not held yet");
+        let Added::New(token) = in_flight.add(Run { task, number: 2 }, false) else {
+            panic!("it is not in flight yet");
         };
         assert!(matches!(
-            held.add(Run { task, number: 3 }, false),
+            in_flight.add(Run { task, number: 3 }, false),
             Added::OtherRun
         ));
-        assert!(matches!(held.add(Run { task, number: 2 }, false), Added::SameRun));
-        held.remove([Run { task, number: 1 }]);
-        held.cancel(task, Some(1));
-        assert!(held.contains(task));
+        assert!(matches!(
+            in_flight.add(Run { task, number: 2 }, false),
+            Added::SameRun
+        ));
+        in_flight.remove([Run { task, number: 1 }]);
+        in_flight.cancel(task, Some(1));
+        assert!(in_flight.contains(task));
         assert!(!token.is_cancelled());
-        held.cancel(task, None);
+        in_flight.cancel(task, None);
         assert!(token.is_cancelled());
     }
 
     #[test]
-    fn a_claim_on_its_way_is_known_until_what_it_took_is_held() {
-        let held = InFlight::default();
-        let claim = held.claiming();
-        assert!(!held.knows_claims_before(Instant::now()));
+    fn a_pending_claim_is_known_until_its_runs_are_in_flight() {
+        let in_flight = InFlight::default();
+        let claim = in_flight.claiming();
+        assert!(!in_flight.knows_claims_before(Instant::now()));
         drop(claim);
-        assert!(held.knows_claims_before(Instant::now()));
+        assert!(in_flight.knows_claims_before(Instant::now()));
         let before = Instant::now();
-        let _later = held.claiming();
-        assert!(held.knows_claims_before(before));
+        let _later = in_flight.claiming();
+        assert!(in_flight.knows_claims_before(before));
     }
 }

@@ -1,11 +1,11 @@
-//! Write task handlers, run them as a worker.
+//! Library for Tasker workers: write task handlers and run them.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
 //!
 //! use tasker_worker::{Context, TaskType, TaskError, Worker};
 //!
-//! /// Parameters of the task; its JSON Schema is made from this type.
+//! /// Parameters of the task; its JSON Schema is derived from this type.
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! struct Greet {
 //!     name: String,
@@ -21,11 +21,11 @@
 //! }
 //! ```
 //!
-//! A handler may run more than once for a task (its worker may die, its result may not be stored in time): make it
-//! idempotent. What a worker promises, and how it is configured, is told in the project's documentation.
+//! A handler may run more than once for a task (its worker may crash, or its result may not be stored in time): make it
+//! idempotent. The guarantees of a worker and its configuration are described in the project's documentation.
 //!
-//! Inside, a task travels through one file a step: [`dispatch`](self) pops hints and claims rows into free slots,
-//! `execute` runs a handler, `complete` writes the ends, `held` knows every run in between.
+//! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free slots, `execute`
+//! runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has every run in between.
 
 mod aging;
 mod availability;

@@ -19,10 +19,10 @@ pub enum RegistryError {
     Invalid {
         /// The type's name.
         name: String,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         fault: &'static str,
     },
-    /// Nothing to run.
+    /// No task type was registered.
     #[error("no task type is registered")]
     Empty,
 }
@@ -56,12 +56,12 @@ impl Registry {
         self.tasks.get(name)
     }
 
-    /// All names, sorted.
+    /// Returns all names, sorted.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// All types as the server is told of them.
+    /// Returns all types in the form in which they are published to the server.
     pub(crate) fn published(&self) -> Vec<task_types::TaskType> {
         self.tasks.values().map(TaskType::published).collect()
     }
@@ -76,7 +76,7 @@ fn check(task: &TaskType) -> Result<(), RegistryError> {
     } else if !(-100..=100).contains(&task.priority) {
         "its priority must lie between -100 and 100"
     } else if task.max_retries > max_retries {
-        "it can have 100 retries at most"
+        "its retries must lie between 0 and 100"
     } else if task.timeout == Duration::ZERO || task.timeout > limits::TIMEOUT {
         "its timeout must be more than 0 and at most 7 days"
     } else {
