@@ -1,9 +1,9 @@
 //! Priority aging: decides when a claim loop pops starved tasks first, so that a task that waited longer than
 //! `PRIORITY_AGE_LIMIT` is claimed as if it were one class higher. Pure; time is an argument.
 //!
-//! Starved tasks share with the class above them: while some are left, every second pop takes them first, so neither side can
-//! starve the other. Each pop returns whether starved tasks are left; a loop that has not popped for a while does not rely on
-//! that and asks for starved tasks first.
+//! Starved tasks share with the class above them: while some are left, every second pop takes them first, so
+//! neither side can starve the other. Each pop returns whether starved tasks are left; a loop that has not
+//! popped for a while does not rely on that and asks for starved tasks first.
 
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,13 @@
 //! Availability of Postgres and Redis, as of the last answer of each.
 //!
-//! A worker claims only while Postgres is available: any failed statement makes it unavailable, and only a written heartbeat
-//! makes it available again. A failed pop makes Redis unavailable, and an answered health probe makes it available again.
+//! A worker claims only while Postgres is available: any failed statement makes it unavailable, and only a
+//! written heartbeat makes it available again. A failed pop makes Redis unavailable, and an answered health
+//! probe makes it available again.
 //!
-//! This is stricter than a circuit breaker, which tolerates a few errors. A breaker is still needed for a service that answers
-//! the probe and fails at work, which would otherwise alternate without end: after `BREAKER_ERRORS` failures the breaker is
-//! open, and no probe makes the service available before `BREAKER_COOLDOWN` is over. The first one after that is the breaker's
-//! trial.
+//! This is stricter than a circuit breaker, which tolerates a few errors. A breaker is still needed for a
+//! service that answers the probe and fails at work, which would otherwise alternate without end: after
+//! `BREAKER_ERRORS` failures the breaker is open, and no probe makes the service available before
+//! `BREAKER_COOLDOWN` is over. The first one after that is the breaker's trial.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +72,8 @@ impl Availability {
         if self.breaker.is_closed() {
             self.breaker.succeeded();
         } else {
-            // the answer that led here is the trial; `None` during the cooldown, or if another caller has the trial
+            // the answer that led here is the trial; `None` during the cooldown, or if another caller has the
+            // trial
             let Some(trial) = self.breaker.begin_trial() else {
                 return;
             };

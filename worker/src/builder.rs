@@ -47,18 +47,18 @@ impl WorkerBuilder {
         self
     }
 
-    /// Calls the process's panic hook for panics of handlers, too: for error trackers, or for backtraces on standard
-    /// error. Without it such a panic is stored as the attempt's error and logged with its place only, since its message
-    /// may hold parameters.
+    /// Calls the process's panic hook for panics of handlers, too: for error trackers, or for backtraces on
+    /// standard error. Without it such a panic is stored as the attempt's error and logged with its place
+    /// only, since its message may hold parameters.
     #[must_use]
     pub fn call_panic_hook(mut self) -> Self {
         self.panics = Panics::CallHook;
         self
     }
 
-    /// Runs the worker process from start to exit: reads its configuration from variables and files, sets up logs and
-    /// metrics, works until SIGTERM, SIGINT or SIGQUIT, and exits. It returns only if the configuration cannot be used,
-    /// with the exit code for that.
+    /// Runs the worker process from start to exit: reads its configuration from variables and files, sets up
+    /// logs and metrics, works until SIGTERM, SIGINT or SIGQUIT, and exits. It returns only if the
+    /// configuration cannot be used, with the exit code for that.
     ///
     /// It does not read the command line. A program that takes the flags of `tasker-worker` reads them with
     /// [`WorkerConfig::load`] and calls [`Self::run_with`].
@@ -73,7 +73,8 @@ impl WorkerBuilder {
     pub async fn run_with(self, config: WorkerConfig) -> ExitCode {
         // boxed: the future of a user's `main` would otherwise embed all state of the worker
         let code = Box::pin(self.run_to_the_end(config)).await;
-        // Returning from `main` drops the runtime, which waits for threads of blocking handlers that outlived their runs.
+        // Returning from `main` drops the runtime, which waits for threads of blocking handlers that outlived
+        // their runs.
         std::process::exit(code)
     }
 
@@ -113,11 +114,13 @@ impl WorkerBuilder {
         code
     }
 
-    /// Runs the worker inside a process that sets up logs and signals itself, until `shutdown`'s soft token is cancelled.
+    /// Runs the worker inside a process that sets up logs and signals itself, until `shutdown`'s soft token
+    /// is cancelled.
     ///
     /// Dropping the future stops the worker at once, as a crash would; recovery requeues its tasks.
     ///
-    /// A worker that was declared dead drops its runs, since its tasks were requeued, and registers again under a new id.
+    /// A worker that was declared dead drops its runs, since its tasks were requeued, and registers again
+    /// under a new id.
     pub async fn run_until(self, config: WorkerConfig, shutdown: Shutdown) -> Result<(), RunError> {
         panics::install_hook();
         let registry = Arc::new(Registry::new(self.tasks)?);

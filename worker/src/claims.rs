@@ -1,8 +1,9 @@
 //! Claims: turns hints, or the oldest pending rows, into runs in free slots.
 //!
-//! Hints are pushed again only if their rows were certainly not claimed. A claim with an unknown outcome is not repeated: if
-//! it committed, its rows are `running` under this worker without being in flight, and the heartbeat requeues them. The
-//! heartbeat cannot do so while a claim is pending, so a claim is abandoned after half a heartbeat interval.
+//! Hints are pushed again only if their rows were certainly not claimed. A claim with an unknown outcome is
+//! not repeated: if it committed, its rows are `running` under this worker without being in flight, and the
+//! heartbeat requeues them. The heartbeat cannot do so while a claim is pending, so a claim is abandoned
+//! after half a heartbeat interval.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,8 @@ use crate::slots::FreeSlots;
 /// Bounds of the time limit of a claim, which is half a heartbeat interval.
 const CLAIM_LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
 
-/// Pause of a claim loop after it popped hints of other workers' task types. Until the leader has split the queue, it would
-/// pop the same ones again.
+/// Pause of a claim loop after it popped hints of other workers' task types. Until the leader has split the
+/// queue, it would pop the same ones again.
 const MISROUTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Claims for one group of slots.
@@ -95,8 +96,8 @@ impl Claimer {
         if self.parts.no_more_claims.is_cancelled() {
             return self.parts.return_hints(&hints(&ids)).await;
         }
-        // a task whose earlier run is still in flight here cannot start: its hint is dropped, and a fallback poll or the
-        // leader's rebuild finds the row if it is pending
+        // a task whose earlier run is still in flight here cannot start: its hint is dropped, and a fallback
+        // poll or the leader's rebuild finds the row if it is pending
         ids.retain(|id| !self.parts.in_flight.contains(*id));
         if ids.is_empty() {
             return;
@@ -119,7 +120,8 @@ impl Claimer {
     async fn claim_ready(&self, ids: &mut Vec<TaskId>, free: &mut FreeSlots) -> Result<(), store::Error> {
         // the fast path takes no suspects, so it needs no turn for one
         let claimant = self.claimant(false);
-        // lives until the rows are in flight: meanwhile the heartbeat must not take them for lost (`knows_claims_before`)
+        // lives until the rows are in flight: meanwhile the heartbeat must not take them for lost
+        // (`knows_claims_before`)
         let _claiming = self.parts.in_flight.claiming();
         // `worker_is_alive` is not read: a fast-path claim that took no row reports it as false
         let Claim { paused, tasks, .. } = self.claim_in_time(&claimant, Wanted::Ready(ids)).await?;
@@ -136,8 +138,8 @@ impl Claimer {
         Ok(())
     }
 
-    /// Runs the full claim for hints that the fast path left: starts what it takes, reroutes or parks misrouted hints, pushes
-    /// hints of paused queues again, and drops the stale ones.
+    /// Runs the full claim for hints that the fast path left: starts what it takes, reroutes or parks
+    /// misrouted hints, pushes hints of paused queues again, and drops the stale ones.
     async fn claim_rest(
         &self,
         queue: &QueueName,
@@ -145,8 +147,9 @@ impl Claimer {
         hints: &impl Fn(&[TaskId]) -> Vec<Hint>,
         free: &mut FreeSlots,
     ) -> Result<(), store::Error> {
-        // a worker runs one suspect at a time, and two concurrent claims could take one each. The turn lasts until the rows
-        // are in flight, from when on `has_suspect` is true. A claim without the turn defers suspects instead of waiting
+        // a worker runs one suspect at a time, and two concurrent claims could take one each. The turn lasts
+        // until the rows are in flight, from when on `has_suspect` is true. A claim without the turn defers
+        // suspects instead of waiting
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
         let _claiming = self.parts.in_flight.claiming();
@@ -169,8 +172,8 @@ impl Claimer {
         Ok(())
     }
 
-    /// Moves popped hints that cannot run here: to the list of the workers that register the type, or, if no live worker does,
-    /// to the parked hints.
+    /// Moves popped hints that cannot run here: to the list of the workers that register the type, or, if no
+    /// live worker does, to the parked hints.
     async fn reroute(&self, misrouted: Vec<Misrouted>) {
         if misrouted.is_empty() {
             return;
@@ -203,7 +206,8 @@ impl Claimer {
         }
     }
 
-    /// Claims up to `rows` of the oldest pending rows, with or without hints, starts them in `free` and removes their hints.
+    /// Claims up to `rows` of the oldest pending rows, with or without hints, starts them in `free` and
+    /// removes their hints.
     pub(crate) async fn claim_oldest(
         &self,
         rows: usize,
@@ -287,8 +291,8 @@ impl Claimer {
         }
     }
 
-    /// Sends a claim, and repeats it once if a deadlock rolled it back. A claim that is not answered in time has an unknown
-    /// outcome; its connection is closed, since the answer may still arrive on it.
+    /// Sends a claim, and repeats it once if a deadlock rolled it back. A claim that is not answered in time
+    /// has an unknown outcome; its connection is closed, since the answer may still arrive on it.
     async fn claim_in_time(
         &self,
         claimant: &Claimant<'_>,
@@ -324,8 +328,8 @@ impl Claimer {
         let outcome = if unknown { "unknown" } else { "refused" };
         counter!("tasker_claim_failures_total", "outcome" => outcome).increment(1);
         if unknown {
-            // pushing them could start nothing twice, but would leave stale hints if the claim committed; a fallback poll or
-            // the leader's rebuild finds rows that are still pending
+            // pushing them could start nothing twice, but would leave stale hints if the claim committed; a
+            // fallback poll or the leader's rebuild finds rows that are still pending
             error!(%error, hints = hints.len(), "claim outcome unknown");
         } else {
             warn!(%error, hints = hints.len(), "claim failed");

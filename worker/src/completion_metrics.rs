@@ -1,4 +1,5 @@
-//! Completion metrics: counts runs once their completions are written, since only the write decides the outcome.
+//! Completion metrics: counts runs once their completions are written, since only the write decides the
+//! outcome.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -45,8 +46,8 @@ impl CompletionMetrics {
         self.runs.get(&task)
     }
 
-    /// Counts runs by the states that their tasks have now. Looking up a counter costs more than counting, so equal outcomes
-    /// are added up first.
+    /// Counts runs by the states that their tasks have now. Looking up a counter costs more than counting, so
+    /// equal outcomes are added up first.
     pub(crate) fn count(&self, ended: impl IntoIterator<Item = (TaskId, TaskStatus)>) {
         let mut counts: HashMap<(&str, Count), u64> = HashMap::new();
         let mut durations: HashMap<&str, Histogram> = HashMap::new();

@@ -1,7 +1,7 @@
 //! Writes the batches of completions that [`crate::completions`] gathers.
 //!
-//! While Postgres is unavailable, a write is retried: it is fenced by the run number, so repeating it is safe. The slots and a
-//! byte limit bound the completions that wait meanwhile.
+//! While Postgres is unavailable, a write is retried: it is fenced by the run number, so repeating it is
+//! safe. The slots and a byte limit bound the completions that wait meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use crate::completion_metrics::CompletionMetrics;
 use crate::completions::{Completion, Record};
 use crate::runtime::Parts;
 
-/// Time limit of one statement. It may commit all the same and is repeated: the write is fenced, and a run that the first one
-/// completed is then counted as fenced.
+/// Time limit of one statement. It may commit all the same and is repeated: the write is fenced, and a run
+/// that the first one completed is then counted as fenced.
 const WRITE_MAX: Duration = Duration::from_secs(10);
 /// The first and the maximum wait after a failed write.
 const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
@@ -95,7 +95,8 @@ async fn write_successes(
     }
 }
 
-/// Returns the failure of an attempt whose result Postgres rejects. Not retried: the same code would return the same result.
+/// Returns the failure of an attempt whose result Postgres rejects. Not retried: the same code would return
+/// the same result.
 fn unstorable(success: &Success, error: &store::Error) -> EndedRun {
     EndedRun {
         run: success.run,
@@ -151,7 +152,8 @@ async fn write_others(parts: &Parts, finished_runs: &CompletionMetrics, others: 
     }
 }
 
-/// Counts the failed attempts whose writes took effect; the outcome of the others was decided by another process.
+/// Counts the failed attempts whose writes took effect; the outcome of the others was decided by another
+/// process.
 fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
     for ended in others {
         if written.contains(&ended.run.task) && !matches!(ended.verdict, Verdict::GivenBack) {

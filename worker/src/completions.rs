@@ -1,6 +1,7 @@
-//! Completions: gathers the completions of runs into batches. Of two flushers, one gathers the next batch while the other
-//! writes. It waits for that write only briefly, so a slow write, for instance one blocked by a locked row, does not block
-//! other completions. A completion that arrives while no write is pending is written at once.
+//! Completions: gathers the completions of runs into batches. Of two flushers, one gathers the next batch
+//! while the other writes. It waits for that write only briefly, so a slow write, for instance one blocked by
+//! a locked row, does not block other completions. A completion that arrives while no write is pending is
+//! written at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,8 @@ const BATCH_RUNS: usize = 512;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The maximum time for which a batch that is not full waits for the write before it.
 const TURN_MAX: Duration = Duration::from_millis(50);
-/// Maximum bytes of results that wait to be written; beyond it, a finished run keeps its slot until there is space.
+/// Maximum bytes of results that wait to be written; beyond it, a finished run keeps its slot until there is
+/// space.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// A run whose handler has finished, with what is to be written about it.
@@ -190,14 +192,16 @@ impl Waiting {
             tokio::select! {
                 biased;
                 first = self.channel.recv() => first,
-                // biased: no run hands in a completion after this, and those handed in before were received above
+                // biased: no run hands in a completion after this, and those handed in before were received
+                // above
                 () = parts.no_more_completions.cancelled() => None,
             }
         };
         first.is_some_and(|first| batch.take(first).is_none())
     }
 
-    /// Takes completions until `turn` is ready, the batch is full, or TURN_MAX has passed. Returns the turn, if it was ready.
+    /// Takes completions until `turn` is ready, the batch is full, or TURN_MAX has passed. Returns the turn,
+    /// if it was ready.
     async fn gather_until<T>(&mut self, batch: &mut Batch, turn: impl Future<Output = T>) -> Option<T> {
         let late = tokio::time::sleep(TURN_MAX);
         tokio::pin!(turn, late);

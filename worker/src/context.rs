@@ -73,7 +73,8 @@ impl Context {
         }
     }
 
-    /// Returns the task's id. It is the same in every attempt: a good idempotency key for calls to other services.
+    /// Returns the task's id. It is the same in every attempt: a good idempotency key for calls to other
+    /// services.
     pub fn task_id(&self) -> TaskId {
         self.inner.facts.run.task
     }
@@ -108,8 +109,8 @@ impl Context {
         &self.inner.facts.metadata
     }
 
-    /// Returns a token that is cancelled when the task is cancelled, or when the run ends before its handler (timeout, shutdown
-    /// of the worker). The handler should then return soon; its return value is ignored.
+    /// Returns a token that is cancelled when the task is cancelled, or when the run ends before its handler
+    /// (timeout, shutdown of the worker). The handler should then return soon; its return value is ignored.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.inner.cancelled
     }
@@ -124,13 +125,14 @@ impl Context {
         &self.inner.span
     }
 
-    /// Returns the tracker for tasks that must finish even if the handler is dropped: the worker waits for them.
+    /// Returns the tracker for tasks that must finish even if the handler is dropped: the worker waits for
+    /// them.
     pub(crate) fn tracker(&self) -> &TaskTracker {
         &self.inner.tracker
     }
 
-    /// Reports progress: any JSON of up to 16,384 bytes, shown by `GET /tasks/{id}`. Only the latest report is stored, a moment
-    /// later, so frequent calls are cheap.
+    /// Reports progress: any JSON of up to 16,384 bytes, shown by `GET /tasks/{id}`. Only the latest report
+    /// is stored, a moment later, so frequent calls are cheap.
     pub fn progress(&self, report: impl Serialize) -> Result<(), ProgressError> {
         let text = serde_json::to_string(&report).map_err(ProgressError::Encode)?;
         if text.len() > PROGRESS_BYTES {

@@ -1,12 +1,12 @@
-//! Dispatch: pops hints and has their rows claimed into free slots. Every few seconds, and always while Redis is unavailable,
-//! it has the oldest pending rows claimed without hints (see [`crate::fallback`]).
+//! Dispatch: pops hints and has their rows claimed into free slots. Every few seconds, and always while Redis
+//! is unavailable, it has the oldest pending rows claimed without hints (see [`crate::fallback`]).
 //!
-//! One loop serves all queues of the worker in strict order; each queue with reserved slots has its own loop beside it.
-//! Batches need no timer: while a claim is pending, slots become free, and the next pop fills all of them. A worker with few
-//! slots and long tasks never waits for a batch.
+//! One loop serves all queues of the worker in strict order; each queue with reserved slots has its own loop
+//! beside it. Batches need no timer: while a claim is pending, slots become free, and the next pop fills all
+//! of them. A worker with few slots and long tasks never waits for a batch.
 //!
-//! Strict order has one exception: starved tasks, which waited longer than `PRIORITY_AGE_LIMIT`, alternate with the class
-//! above theirs in loops that serve both classes, the higher one first (see [`crate::aging`]).
+//! Strict order has one exception: starved tasks, which waited longer than `PRIORITY_AGE_LIMIT`, alternate
+//! with the class above theirs in loops that serve both classes, the higher one first (see [`crate::aging`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,10 +26,11 @@ use crate::slots::{FreeSlots, Slots};
 
 /// Time between polls that find no more rows, while Redis is unavailable.
 const POLL_WITHOUT_REDIS: Duration = Duration::from_secs(1);
-/// The minimum that a worker may pop from a list that it shares: below it, round trips cost more than fairness gains.
+/// The minimum that a worker may pop from a list that it shares: below it, round trips cost more than
+/// fairness gains.
 const FAIR_SHARE_MIN: usize = 16;
-/// Maximum number of concurrent claims of one loop: while one waits for Postgres, the next is popped. More of them would only
-/// be smaller.
+/// Maximum number of concurrent claims of one loop: while one waits for Postgres, the next is popped. More of
+/// them would only be smaller.
 const CLAIMS_AT_ONCE: u32 = 2;
 
 /// The claim loop of one group of slots.
@@ -105,8 +106,9 @@ impl ClaimLoop {
             }
             std::future::pending::<()>().await;
         };
-        // the loop is not cancelled from outside: dropped during a pop, it would lose hints that Redis has already removed.
-        // It checks for the stop where it has neither hints nor rows, and a blocking pop is ended through Redis
+        // the loop is not cancelled from outside: dropped during a pop, it would lose hints that Redis has
+        // already removed. It checks for the stop where it has neither hints nor rows, and a blocking pop is
+        // ended through Redis
         tokio::select! {
             biased;
             () = self.claim_until_stopped() => {}
@@ -129,8 +131,8 @@ impl ClaimLoop {
         }
     }
 
-    /// Waits until work may be claimed and a slot is free. `None` if all queues were paused or Postgres became unavailable.
-    /// Safe to cancel.
+    /// Waits until work may be claimed and a slot is free. `None` if all queues were paused or Postgres
+    /// became unavailable. Safe to cancel.
     async fn ready(&mut self) -> Option<(OwnedSemaphorePermit, FreeSlots)> {
         if let Some(pause) = self.pause {
             tokio::time::sleep(pause).await;
@@ -153,7 +155,8 @@ impl ClaimLoop {
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        // while another claim is pending, a small one gains nothing: wait for half of the slots, or for that claim
+        // while another claim is pending, a small one gains nothing: wait for half of the slots, or for that
+        // claim
         tokio::select! {
             biased;
             () = self.slots.half_free() => {}
@@ -212,7 +215,8 @@ impl ClaimLoop {
             Err(error) => {
                 self.counters.failed.increment(1);
                 debug!(error = &error as &dyn std::error::Error, "pop failed");
-                // recorded as a turn of starved tasks: if their command is what fails, the next pop works without it
+                // recorded as a turn of starved tasks: if their command is what fails, the next pop works
+                // without it
                 self.aging.popped(Instant::now(), true, false);
                 self.parts.redis.mark_unavailable();
             }
@@ -235,7 +239,8 @@ impl ClaimLoop {
     }
 }
 
-/// Returns the number of hints to pop into `free` slots: `free`, unless other workers share lists in which few are left.
+/// Returns the number of hints to pop into `free` slots: `free`, unless other workers share lists in which
+/// few are left.
 fn fair_share(free: usize, left: Option<u64>, sharing: usize) -> usize {
     let (Some(left), true) = (left, sharing > 1) else {
         return free;

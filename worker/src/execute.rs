@@ -76,7 +76,8 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
         let mut claimed = claimed;
         let began = Instant::now();
         let outcome = run(&parts, &mut claimed, &slot, cancelled).await;
-        // written together with the completion: a report that the progress writer sends after it would be fenced
+        // written together with the completion: a report that the progress writer sends after it would be
+        // fenced
         let progress = parts.reports.last(claimed.run);
         let backoff = parts
             .registry
@@ -142,7 +143,8 @@ async fn start(
         Handler::Blocking(handler) => {
             let handler = Arc::clone(handler);
             let thread = tokio::task::spawn_blocking(move || {
-                // the thread keeps its slot until it returns, also after its run has timed out or was cancelled
+                // the thread keeps its slot until it returns, also after its run has timed out or was
+                // cancelled
                 let _slot = slot;
                 let _entered = span.enter();
                 panics::catch_blocking(panics, || handler(context, parameters))
@@ -177,8 +179,8 @@ fn context(parts: &Parts, claimed: &mut Claimed, cancelled: CancellationToken, s
     Context::new(facts, cancelled, parts.reports.clone(), tracker, span)
 }
 
-/// Returns the record of an outcome: the result, or the verdict on a failed attempt. Pure; `jitter` is a random number from 0
-/// to 1.
+/// Returns the record of an outcome: the result, or the verdict on a failed attempt. Pure; `jitter` is a
+/// random number from 0 to 1.
 fn record_of(
     claimed: &Claimed,
     outcome: Outcome,

@@ -1,11 +1,12 @@
-//! The polling fallback: decides which claims poll Postgres instead of popping from the lists, so that every pending row is
-//! found as long as a worker for it lives, whatever happened to Redis or to its hint. It needs no state in the table. Pure;
-//! time is an argument.
+//! The polling fallback: decides which claims poll Postgres instead of popping from the lists, so that every
+//! pending row is found as long as a worker for it lives, whatever happened to Redis or to its hint. It needs
+//! no state in the table. Pure; time is an argument.
 //!
-//! A poll finds rows with or without hints, so the hints of the rows that it claims are removed afterwards. In normal operation
-//! polls are small and rare, and two polls never follow each other without a pop in between: the lists remain the main path.
-//! Rows that a poll finds have lost their hints if they are older than rows that the lists already delivered, or if the lists
-//! are empty; then polls alternate with pops until a poll finds no such row.
+//! A poll finds rows with or without hints, so the hints of the rows that it claims are removed afterwards.
+//! In normal operation polls are small and rare, and two polls never follow each other without a pop in
+//! between: the lists remain the main path. Rows that a poll finds have lost their hints if they are older
+//! than rows that the lists already delivered, or if the lists are empty; then polls alternate with pops
+//! until a poll finds no such row.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,12 +18,14 @@ use tasker_shared::task::QueueName;
 
 /// The maximum time between two polls in normal operation.
 const POLL: Duration = Duration::from_secs(5);
-/// Rows of a poll while the lists deliver work: enough to detect lost hints, few enough to leave most rows to the lists.
+/// Rows of a poll while the lists deliver work: enough to detect lost hints, few enough to leave most rows to
+/// the lists.
 const PROBE_ROWS: usize = 16;
-/// The minimum age of polled rows while the lists can be read: hints of younger rows may not have been pushed yet.
+/// The minimum age of polled rows while the lists can be read: hints of younger rows may not have been pushed
+/// yet.
 const HINTS_ON_THEIR_WAY: Duration = Duration::from_secs(1);
-/// Tolerance in comparing enqueue times: hints of about the same time may be pushed and claimed in another order than their
-/// rows were written.
+/// Tolerance in comparing enqueue times: hints of about the same time may be pushed and claimed in another
+/// order than their rows were written.
 const DISORDER: TimeDelta = TimeDelta::seconds(1);
 /// The time for which a pop blocks on empty lists.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -60,7 +63,8 @@ pub(crate) struct Fallback {
     lists_empty: bool,
     /// The newest enqueue time that the lists have delivered, by queue.
     popped_up_to: HashMap<QueueName, DateTime<Utc>>,
-    /// The place where the next poll of a queue resumes, behind rows of types that this worker does not register.
+    /// The place where the next poll of a queue resumes, behind rows of types that this worker does not
+    /// register.
     resume_at: HashMap<QueueName, Place>,
     /// The time at which polls last began at the oldest rows.
     from_oldest: Instant,
@@ -97,7 +101,8 @@ impl Fallback {
             DispatchMode::PollingOnly => all_rows,
             DispatchMode::EventDrivenOnly => lists,
             DispatchMode::Hybrid if !pops_work => all_rows,
-            // a pop after each poll, even if the claimed runs took longer than POLL: one slot must not only ever poll
+            // a pop after each poll, even if the claimed runs took longer than POLL: one slot must not only
+            // ever poll
             DispatchMode::Hybrid if !self.popped => lists,
             DispatchMode::Hybrid if self.lost => settled(free),
             DispatchMode::Hybrid if now < self.due => lists,
@@ -106,7 +111,8 @@ impl Fallback {
         }
     }
 
-    /// Returns where a poll of each of `queues` begins; `None` is at the oldest rows, where it begins again every few seconds.
+    /// Returns where a poll of each of `queues` begins; `None` is at the oldest rows, where it begins again
+    /// every few seconds.
     pub(crate) fn begin_poll(&mut self, now: Instant, queues: &[QueueName]) -> Vec<Option<Place>> {
         if now.saturating_duration_since(self.from_oldest) >= POLL {
             // rows before those places may have been locked by others, or committed late

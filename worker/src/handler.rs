@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::results;
 
-/// The error of a failed attempt, with the decision to retry. `?` turns any error, `anyhow::Error`, boxed errors and texts into
-/// [`TaskError::Retry`].
+/// The error of a failed attempt, with the decision to retry. `?` turns any error, `anyhow::Error`, boxed
+/// errors and texts into [`TaskError::Retry`].
 #[derive(Debug)]
 pub enum TaskError {
     /// Retry after the type's backoff, while attempts are left.

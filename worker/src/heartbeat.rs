@@ -1,5 +1,5 @@
-//! Heartbeats: report this worker as alive, return the number of workers that share its queues, and requeue runs whose claim
-//! response was lost. [`crate::liveness`] schedules them.
+//! Heartbeats: report this worker as alive, return the number of workers that share its queues, and requeue
+//! runs whose claim response was lost. [`crate::liveness`] schedules them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,8 +34,8 @@ impl Heartbeat {
     }
 }
 
-/// Requeues runs of this worker that are not in flight: the responses to their claims were lost. To be called before the
-/// heartbeat, which moves the time up to which claims count as lost.
+/// Requeues runs of this worker that are not in flight: the responses to their claims were lost. To be called
+/// before the heartbeat, which moves the time up to which claims count as lost.
 pub(crate) async fn requeue_lost_claims(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
     match recover::take_back_unheld(session.executor(), &parts.worker_id, &parts.in_flight.all()).await {
         Ok(ended) if ended.is_empty() => {}
@@ -43,7 +43,8 @@ pub(crate) async fn requeue_lost_claims(parts: &Arc<Parts>, session: &mut Sessio
             warn!(runs = ended.len(), "requeued runs whose claim response was lost");
             counter!("tasker_lost_claim_runs_total").increment(ended.len() as u64);
             let parts = Arc::clone(parts);
-            // on the main runtime, where the Redis connections live; not awaited, since that runtime may be blocked
+            // on the main runtime, where the Redis connections live; not awaited, since that runtime may be
+            // blocked
             parts.shutdown.tracker().clone().spawn_on(
                 async move {
                     parts.return_pending_hints(ended).await;

@@ -177,7 +177,8 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
     )
 }
 
-/// Returns the states of the circuit breakers: `closed`, `open` or `half_open`; that of Redis is `off` in `PollingOnly`.
+/// Returns the states of the circuit breakers: `closed`, `open` or `half_open`; that of Redis is `off` in
+/// `PollingOnly`.
 fn breakers(parts: &Parts) -> Value {
     let redis = parts.redis.breaker().as_str();
     json!({
@@ -206,7 +207,8 @@ async fn metrics_text(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
     // updates the gauges of the breakers
     let _ = breakers(&parts);
     show_pool(&parts.db);
-    // not the in-flight runs: one whose completion waits to be written is in flight, but its slot may be taken again
+    // not the in-flight runs: one whose completion waits to be written is in flight, but its slot may be
+    // taken again
     gauge!("worker_pool_active").set((parts.runs.len() as f64).min(f64::from(parts.config.pool_size)));
     gauge!("tasker_in_flight_runs").set(parts.in_flight.len() as f64);
     gauge!("tasker_worker_ready").set(f64::from(u8::from(is_ready(&parts))));

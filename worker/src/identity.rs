@@ -7,8 +7,8 @@ pub(crate) use tasker_shared::telemetry::hostname;
 /// Maximum number of characters of the host name in an id.
 const HOST_CHARS: usize = 100;
 
-/// Returns a new id: prefix, host, process id, and eight random digits, so that a container that restarts under the same name
-/// and pid is another worker.
+/// Returns a new id: prefix, host, process id, and eight random digits, so that a container that restarts
+/// under the same name and pid is another worker.
 pub(crate) fn worker_id(prefix: &str, hostname: &str, pid: u32, random: u32) -> Arc<str> {
     let host: String = hostname.chars().take(HOST_CHARS).collect();
     format!("{prefix}-{host}-{pid}-{random:08x}").into()

@@ -1,4 +1,5 @@
-//! In-flight runs: those of this worker, from the answer of the claim until the write of the completion is confirmed.
+//! In-flight runs: those of this worker, from the answer of the claim until the write of the completion is
+//! confirmed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct InFlight {
     runs: Mutex<HashMap<TaskId, InFlightRun>>,
-    /// True if there are any. Changed under the lock of `runs`, and only from none to some and back: each change wakes
-    /// tasks.
+    /// True if there are any. Changed under the lock of `runs`, and only from none to some and back: each
+    /// change wakes tasks.
     any: watch::Sender<bool>,
     /// The start of each pending claim. There are a few at most.
     claims: Mutex<Vec<Instant>>,
@@ -48,8 +49,8 @@ struct InFlightRun {
 pub(crate) enum Added {
     /// The run is to be started; the token is cancelled when its task is cancelled.
     New(CancellationToken),
-    /// This run is in flight already: Postgres lost its claim in a crash (claims commit asynchronously), and it was claimed
-    /// again with the same number.
+    /// This run is in flight already: Postgres lost its claim in a crash (claims commit asynchronously), and
+    /// it was claimed again with the same number.
     SameRun,
     /// An earlier run of the task is still in flight here.
     OtherRun,
@@ -145,7 +146,8 @@ impl InFlight {
         }
     }
 
-    /// Returns true if no claim that began by `moment` is pending: its runs are in flight, have ended, or are lost.
+    /// Returns true if no claim that began by `moment` is pending: its runs are in flight, have ended, or are
+    /// lost.
     pub(crate) fn knows_claims_before(&self, moment: Instant) -> bool {
         self.claims().iter().all(|since| *since > moment)
     }

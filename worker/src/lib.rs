@@ -21,11 +21,13 @@
 //! }
 //! ```
 //!
-//! A handler may run more than once for a task (its worker may crash, or its result may not be stored in time): make it
-//! idempotent. The guarantees of a worker and its configuration are described in the project's documentation.
+//! A handler may run more than once for a task (its worker may crash, or its result may not be stored in
+//! time): make it idempotent. The guarantees of a worker and its configuration are described in the project's
+//! documentation.
 //!
-//! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free slots, `execute`
-//! runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has every run in between.
+//! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free
+//! slots, `execute` runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has
+//! every run in between.
 
 mod aging;
 mod availability;

@@ -1,11 +1,12 @@
 //! Liveness: heartbeats and the advisory lock of this worker, on a thread and over connections of their own.
 //!
-//! Heartbeats use a session that also holds this worker's advisory lock. Postgres releases the lock when the session ends, so
-//! the leader detects a dead worker within seconds. While runs are in flight a second session is open, so that one broken
-//! connection is not taken for a death; both are reopened at once.
+//! Heartbeats use a session that also holds this worker's advisory lock. Postgres releases the lock when the
+//! session ends, so the leader detects a dead worker within seconds. While runs are in flight a second
+//! session is open, so that one broken connection is not taken for a death; both are reopened at once.
 //!
-//! Handlers cannot stop the heartbeats by blocking the main runtime. If that runtime makes no progress for `WORKER_TIMEOUT`,
-//! the worker counts as dead: its sessions are closed, its tasks are requeued, and it finds out when it makes progress again.
+//! Handlers cannot stop the heartbeats by blocking the main runtime. If that runtime makes no progress for
+//! `WORKER_TIMEOUT`, the worker counts as dead: its sessions are closed, its tasks are requeued, and it finds
+//! out when it makes progress again.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -30,14 +31,16 @@ const PULSE: Duration = Duration::from_secs(1);
 const BEAT_MAX: Duration = Duration::from_secs(5);
 /// The first wait between failed attempts.
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// The maximum wait between attempts, also to take the lock while an earlier session of this worker still holds it.
+/// The maximum wait between attempts, also to take the lock while an earlier session of this worker still
+/// holds it.
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Time without a failure after which the waits start from the first one again.
 const STEADY: Duration = Duration::from_secs(5);
 /// Time between checks for in-flight runs, without which the second session is closed.
 const SPARE_CHECK: Duration = Duration::from_secs(30);
 
-/// Starts the liveness thread. It ends when no run can hand in a completion any more, or with the main runtime.
+/// Starts the liveness thread. It ends when no run can hand in a completion any more, or with the main
+/// runtime.
 pub(crate) fn start(parts: &Arc<Parts>, key: LivenessKey) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (ending, ended) = oneshot::channel();
@@ -144,12 +147,14 @@ impl Keeper {
             counter!("tasker_heartbeats_total", "outcome" => outcome).increment(1);
             match beat {
                 Ok(beat) => {
-                    // without the lock (an old session of this worker still holds it) the next heartbeat tries again soon
+                    // without the lock (an old session of this worker still holds it) the next heartbeat
+                    // tries again soon
                     let soon = if beat.holds_lock { Duration::MAX } else { RETRY_MAX };
                     tokio::select! {
                         biased;
                         () = closed(&mut session) => lost("main", "heartbeat connection was closed"),
-                        // retry at once: after any failed statement, only a heartbeat makes Postgres available again
+                        // retry at once: after any failed statement, only a heartbeat makes Postgres
+                        // available again
                         () = self.parts.postgres.until_unavailable() => {}
                         () = tokio::time::sleep(soon.min(self.parts.config.heartbeat_interval)) => continue,
                     }
@@ -170,8 +175,9 @@ impl Keeper {
                 Some(open) => open,
                 None => Session::open(&self.parts.db, self.key).await?,
             };
-            // a run that was claimed before the last heartbeat and is not in flight was lost, unless its claim is pending.
-            // `take`: skipped after a failed heartbeat, which may have been written and moved the time in Postgres past `last`
+            // a run that was claimed before the last heartbeat and is not in flight was lost, unless its
+            // claim is pending. `take`: skipped after a failed heartbeat, which may have been written and
+            // moved the time in Postgres past `last`
             if let Some(last) = self.answered.take()
                 && self.parts.in_flight.knows_claims_before(last)
             {
@@ -229,7 +235,8 @@ async fn closed(session: &mut Option<Session>) {
     *session = None;
 }
 
-/// The pauses between attempts: none before the first, then doubling while attempts follow each other closely.
+/// The pauses between attempts: none before the first, then doubling while attempts follow each other
+/// closely.
 #[derive(Debug, Default)]
 struct Retry {
     wait: Duration,

@@ -1,7 +1,8 @@
 //! Panics of handlers: their places, which a panic hook records, and their error texts.
 //!
-//! The message of a panic may hold parameters, and the process's own hook prints it on standard error. That hook is therefore
-//! not called for handlers, unless [`WorkerBuilder::call_panic_hook`](crate::WorkerBuilder::call_panic_hook) asks for it.
+//! The message of a panic may hold parameters, and the process's own hook prints it on standard error. That
+//! hook is therefore not called for handlers, unless
+//! [`WorkerBuilder::call_panic_hook`](crate::WorkerBuilder::call_panic_hook) asks for it.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -41,7 +41,8 @@ impl Reports {
         self.inner.arrived.notify_one();
     }
 
-    /// Removes and returns the last report of a run that ended, which is written together with its completion.
+    /// Removes and returns the last report of a run that ended, which is written together with its
+    /// completion.
     pub(crate) fn last(&self, run: Run) -> Option<String> {
         self.latest().remove(&run).map(|report| report.text)
     }
@@ -60,7 +61,8 @@ impl Reports {
         self.inner.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes reports until stopped. A report that cannot be written is dropped, since the next one replaces it.
+    /// Writes reports until stopped. A report that cannot be written is dropped, since the next one replaces
+    /// it.
     pub(crate) async fn write(self, db: PgPool, worker_id: Arc<str>, stop: CancellationToken) {
         loop {
             tokio::select! {

@@ -1,6 +1,6 @@
-//! Queue counters: the number of runs that ended on this worker and their total duration since its start, by queue.
-//! Heartbeats report them, and the server derives the drain rate of each queue. The histograms by queue are here too, so that
-//! their handles are looked up once.
+//! Queue counters: the number of runs that ended on this worker and their total duration since its start, by
+//! queue. Heartbeats report them, and the server derives the drain rate of each queue. The histograms by
+//! queue are here too, so that their handles are looked up once.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};

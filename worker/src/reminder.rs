@@ -1,4 +1,5 @@
-//! Rate limit for log lines about waiting: logged at once, when the cause changes, and again every 10 seconds.
+//! Rate limit for log lines about waiting: logged at once, when the cause changes, and again every 10
+//! seconds.
 
 use std::time::{Duration, Instant};
 

@@ -6,8 +6,8 @@ use tasker_shared::task::limits::RESULT_BYTES;
 
 use crate::handler::TaskError;
 
-/// Encodes a result. A result that is too long or cannot be stored fails the attempt without a retry: the same code would
-/// return the same result.
+/// Encodes a result. A result that is too long or cannot be stored fails the attempt without a retry: the
+/// same code would return the same result.
 pub(crate) fn encode(result: &impl Serialize) -> Result<String, TaskError> {
     let text = serde_json::to_string(result).map_err(|error| {
         TaskError::fail(format!(

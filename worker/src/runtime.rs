@@ -229,8 +229,9 @@ pub(crate) async fn run(
     }
 }
 
-/// The guards that stop everything at once, as a crash would, when the future of the worker is dropped; recovery requeues its
-/// tasks. The thread of a blocking handler cannot be stopped from outside; its run is cancelled.
+/// The guards that stop everything at once, as a crash would, when the future of the worker is dropped;
+/// recovery requeues its tasks. The thread of a blocking handler cannot be stopped from outside; its run is
+/// cancelled.
 struct DropGuards([DropGuard; 4]);
 
 impl DropGuards {
@@ -307,8 +308,9 @@ fn spawn_duties(parts: &Arc<Parts>) {
     });
 }
 
-/// Waits until the worker becomes quiet or stops, then shuts it down in this order: stop claiming, wait for the soft stop, let
-/// runs finish, release those that do not finish in time, write all completions, remove the worker's row.
+/// Waits until the worker becomes quiet or stops, then shuts it down in this order: stop claiming, wait for
+/// the soft stop, let runs finish, release those that do not finish in time, write all completions, remove
+/// the worker's row.
 async fn stop(parts: &Parts, claiming: &TaskTracker) {
     parts.no_more_claims.cancelled().await;
     // first: a pending claim may still start runs, which the steps below wait for

@@ -51,8 +51,8 @@ impl Paused {
             .collect()
     }
 
-    /// Waits until a queue is resumed after this call. The future counts from the call and not from its first poll, so a caller
-    /// that creates it before [`Self::leave_out`] and awaits it after misses no resume.
+    /// Waits until a queue is resumed after this call. The future counts from the call and not from its first
+    /// poll, so a caller that creates it before [`Self::leave_out`] and awaits it after misses no resume.
     pub(crate) fn resumed(&self) -> Notified<'_> {
         self.removed.notified()
     }
@@ -71,8 +71,8 @@ impl Paused {
                 () = stop.cancelled() => return,
                 () = wake => {}
             }
-            // read after the wait, and removed by name below: a queue that a claim adds during the statement was not asked
-            // about and must not count as resumed
+            // read after the wait, and removed by name below: a queue that a claim adds during the statement
+            // was not asked about and must not count as resumed
             let asked: Vec<QueueName> = self.names().iter().cloned().collect();
             match store::bounded(STATEMENT_MAX, store::queues::paused(db, &asked)).await {
                 Ok(still) => self.remove(asked.iter().filter(|name| !still.contains(name))),

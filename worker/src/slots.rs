@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Number of slots that one claim may fill even if it is more than half of them. The limit is half of the slots, so that two
-/// claims alternate and keep Postgres busy while runs end; in small groups that would only make claims smaller.
+/// Number of slots that one claim may fill even if it is more than half of them. The limit is half of the
+/// slots, so that two claims alternate and keep Postgres busy while runs end; in small groups that would only
+/// make claims smaller.
 const SHARE_MIN: u32 = 128;
 
 /// A group of slots that one claim loop fills.
@@ -28,9 +29,9 @@ impl Slots {
         }
     }
 
-    /// Waits for a free slot and takes it with all others that are free, and with those that become free as long as each turn
-    /// of the scheduler frees some. Short tasks that end together are thus followed by one batch, and no slot waits for a long
-    /// task.
+    /// Waits for a free slot and takes it with all others that are free, and with those that become free as
+    /// long as each turn of the scheduler frees some. Short tasks that end together are thus followed by one
+    /// batch, and no slot waits for a long task.
     pub(crate) async fn take_free(&self) -> FreeSlots {
         let mut permits = self.acquire(1).await;
         loop {

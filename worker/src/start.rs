@@ -38,8 +38,8 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
     )
 }
 
-/// Waits for Postgres with the required schema, for Redis in `EventDrivenOnly`, and for the API; then registers. `None` if the
-/// worker was stopped meanwhile.
+/// Waits for Postgres with the required schema, for Redis in `EventDrivenOnly`, and for the API; then
+/// registers. `None` if the worker was stopped meanwhile.
 ///
 /// # Errors
 /// If Postgres or Redis is not supported, or `TASK_QUEUES` names queues that are not declared.
@@ -91,8 +91,8 @@ async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
     }
 }
 
-/// Declares the queues of the configuration and checks that those of `TASK_QUEUES` are declared, in Postgres or here. Waits a
-/// moment for a server that starts at the same time and declares its own.
+/// Declares the queues of the configuration and checks that those of `TASK_QUEUES` are declared, in Postgres
+/// or here. Waits a moment for a server that starts at the same time and declares its own.
 async fn check_queues(parts: &Parts) -> Result<(), RunError> {
     let give_up = Instant::now() + DECLARED_WAIT;
     let mut said = None;
@@ -124,7 +124,8 @@ async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
         .collect())
 }
 
-/// Returns the cause of a failure. A pool that found no connection in time hides it; a separate connection shows it.
+/// Returns the cause of a failure. A pool that found no connection in time hides it; a separate connection
+/// shows it.
 async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
     if !matches!(error, store::Error::PoolTimedOut) {
         return error;
@@ -218,7 +219,8 @@ async fn until_registered(parts: &Parts) -> LivenessKey {
     key
 }
 
-/// Registers the worker with `key`, or without a key behind a transaction pooler, where a lock belongs to no client.
+/// Registers the worker with `key`, or without a key behind a transaction pooler, where a lock belongs to no
+/// client.
 async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Error> {
     let config = &parts.config;
     let behind_pooler = store::bounded(POOLER_LIMIT, behind_pooler(&parts.db)).await?;

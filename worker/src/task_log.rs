@@ -1,10 +1,11 @@
 //! Log lines about tasks: starts and outcomes of runs (`TASK_LOG`).
 //!
-//! An outcome is logged after its write was confirmed, so that no line contradicts the outcome in Postgres. Lines show the kind
-//! of a failure and never its error text, which may hold parameters.
+//! An outcome is logged after its write was confirmed, so that no line contradicts the outcome in Postgres.
+//! Lines show the kind of a failure and never its error text, which may hold parameters.
 //!
-//! A worker may run tens of thousands of tasks a second. Each level writes at most 100 lines a second, and then one line with
-//! the number of dropped ones; the limit is checked by one atomic operation before a line is formatted.
+//! A worker may run tens of thousands of tasks a second. Each level writes at most 100 lines a second, and
+//! then one line with the number of dropped ones; the limit is checked by one atomic operation before a line
+//! is formatted.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -109,7 +110,8 @@ impl TaskLog {
         self.mode != TaskLogMode::Off
     }
 
-    /// Logs the outcome of a run whose task is in the state `status` now. `ended` is the record of a run without a result.
+    /// Logs the outcome of a run whose task is in the state `status` now. `ended` is the record of a run
+    /// without a result.
     pub(crate) fn ended(&self, run: &Summary, status: TaskStatus, ended: Option<&EndedRun>) {
         match status {
             TaskStatus::RetryScheduled => self.attempt_failed(run, ended),
@@ -180,7 +182,8 @@ impl TaskLog {
     }
 }
 
-/// Returns the span of a finished run. Its level is `error`, so that a filter that lets a line through lets its span through.
+/// Returns the span of a finished run. Its level is `error`, so that a filter that lets a line through lets
+/// its span through.
 fn span(run: &Summary) -> Span {
     error_span!(
         target: LINES,

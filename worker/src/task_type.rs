@@ -33,7 +33,8 @@ pub struct TaskType {
 impl TaskType {
     /// Creates a task type whose handler is an async function.
     ///
-    /// The JSON Schema of its parameters is derived from `P`; the server rejects submits that do not match it.
+    /// The JSON Schema of its parameters is derived from `P`; the server rejects submits that do not match
+    /// it.
     pub fn new<P, R, F, Fut>(name: impl Into<String>, handler: F) -> Self
     where
         P: DeserializeOwned + JsonSchema + Send + 'static,
@@ -44,10 +45,11 @@ impl TaskType {
         Self::with(name, Handler::new(handler), schema_for!(P).to_value())
     }
 
-    /// Creates a task type whose handler blocks or computes: it runs on its own thread and does not delay other tasks.
+    /// Creates a task type whose handler blocks or computes: it runs on its own thread and does not delay
+    /// other tasks.
     ///
-    /// A thread cannot be stopped from outside: on timeout or cancellation the attempt ends at once, but its slot stays taken
-    /// until the handler returns. Check [`Context::is_cancelled`] regularly.
+    /// A thread cannot be stopped from outside: on timeout or cancellation the attempt ends at once, but its
+    /// slot stays taken until the handler returns. Check [`Context::is_cancelled`] regularly.
     pub fn blocking<P, R, F>(name: impl Into<String>, handler: F) -> Self
     where
         P: DeserializeOwned + JsonSchema,
@@ -106,8 +108,8 @@ impl TaskType {
         self
     }
 
-    /// Sets the delay between attempts: a random time of at most `base` after the first, doubling up to `cap`. 30 seconds and
-    /// 6 hours by default, so that 10 retries span a few hours.
+    /// Sets the delay between attempts: a random time of at most `base` after the first, doubling up to
+    /// `cap`. 30 seconds and 6 hours by default, so that 10 retries span a few hours.
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.backoff = Backoff { base, cap };

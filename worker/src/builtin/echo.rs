@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, TaskError, TaskType};
 
-/// Any object, kept as its text.
+/// Any JSON object, stored as its text.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct AnyObject(Box<RawValue>);

@@ -7,13 +7,13 @@ use serde_json::json;
 use crate::builtin::{RETRIES, retried_quickly};
 use crate::{Context, TaskError, TaskType};
 
-/// A task that goes through records.
+/// The parameters of a task that simulates the processing of records.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Parameters {
-    /// Where the records are said to come from.
+    /// The pretended source of the records.
     data_source: String,
-    /// How many there are, and how long they take.
+    /// The number of records and the time that they take.
     complexity: Complexity,
 }
 
@@ -65,7 +65,7 @@ struct Report {
 
 pub(super) fn task() -> TaskType {
     retried_quickly(TaskType::new("example_data_processing", run), RETRIES)
-        .description("Goes through 100, 500 or 1,000 records and reports progress")
+        .description("Processes 100, 500 or 1,000 simulated records and reports progress")
         .timeout(Duration::from_mins(10))
 }
 

@@ -10,11 +10,11 @@ use crate::{Context, TaskError, TaskType};
 /// Time between progress reports.
 const STEP: Duration = Duration::from_secs(1);
 
-/// A task that takes its time.
+/// The parameters of a task that runs for a given time.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Parameters {
-    /// How long it takes, in seconds.
+    /// The duration in seconds.
     #[schemars(range(min = 0.0, max = 604_800.0))]
     duration: f64,
     /// Returned with the result.
@@ -40,7 +40,7 @@ struct Report {
 
 pub(super) fn task() -> TaskType {
     retried_quickly(TaskType::new("example_long_running", run), RETRIES)
-        .description("Takes `duration` seconds, reports progress, heeds cancellation")
+        .description("Runs for `duration` seconds, reports progress and can be cancelled")
         .timeout(Duration::from_mins(5))
 }
 

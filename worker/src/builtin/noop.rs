@@ -4,7 +4,8 @@ use crate::{Context, TaskError, TaskType};
 
 pub(super) fn task() -> TaskType {
     let task = TaskType::new("noop", run);
-    retried_quickly(task, RETRIES).description("Does nothing, with any object: for measurements and trials")
+    retried_quickly(task, RETRIES)
+        .description("Accepts any object and returns at once: for benchmarks and tests")
 }
 
 async fn run(_: Context, _: AnyObject) -> Result<(), TaskError> {

@@ -1,4 +1,4 @@
-//! What is claimed, when, and in which order.
+//! The order and the limits of claims.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::harness::{SOON, System, with};
 
-/// A task type that notes the order in which its tasks run.
+/// A task type that records the order in which its tasks run.
 fn noting(order: &Arc<Mutex<Vec<i64>>>) -> TaskType {
     let order = Arc::clone(order);
     TaskType::new("note", move |_: Context, number: i64| {

@@ -1,4 +1,4 @@
-//! Pending rows are found whatever happened to their hints.
+//! The polling fallback: pending rows are found whatever happened to their hints.
 
 use sqlx::PgPool;
 use tasker_shared::store::insert::{NewTask, insert};

@@ -1,4 +1,4 @@
-//! What becomes of a task, by what its handler does.
+//! The outcome of a task for each outcome of its handler.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{System, result, with};
 
-/// Retries at once, so that tests need not wait.
+/// Sets retries without delay, so that tests need not wait.
 fn impatient(task: TaskType) -> TaskType {
     task.backoff(Duration::ZERO, Duration::ZERO)
 }

@@ -68,7 +68,7 @@ async fn a_claim_whose_reply_was_lost_comes_back_by_the_workers_own_heartbeat(db
         !listed().await.is_empty()
     })
     .await;
-    // claimed in the worker's name, and the worker never hears of it
+    // claimed under the id of the worker, which never gets the response
     let id = TaskId::generate();
     let task = NewTask { id, ..a_task("echo") };
     insert(&system.db, &[task], 60.0)

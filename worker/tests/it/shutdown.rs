@@ -1,4 +1,4 @@
-//! What a stop does to runs.
+//! Runs during the shutdown of a worker.
 
 use std::sync::Arc;
 
@@ -145,7 +145,7 @@ async fn a_success_that_a_dropped_worker_could_not_write_is_no_failure(db: PgPoo
         .execute(&system.db)
         .await
         .expect("its write fails");
-    eventually("nobody waits", SOON, async || waiting().await.is_empty()).await;
+    eventually("no backend waits", SOON, async || waiting().await.is_empty()).await;
     lock.rollback().await.expect("the end of the lock");
     eventually("its sessions are gone", SOON, async || {
         sessions(&system.db).await == 0
