@@ -200,8 +200,8 @@ impl Waiting {
         first.is_some_and(|first| batch.take(first).is_none())
     }
 
-    /// Takes completions until `turn` is ready, the batch is full, or TURN_MAX has passed. Returns the turn,
-    /// if it was ready.
+    /// Takes completions until `turn` is ready, the batch is full, or `TURN_MAX` has passed. Returns the
+    /// turn, if it was ready.
     async fn gather_until<T>(&mut self, batch: &mut Batch, turn: impl Future<Output = T>) -> Option<T> {
         let late = tokio::time::sleep(TURN_MAX);
         tokio::pin!(turn, late);

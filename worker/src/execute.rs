@@ -116,6 +116,7 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
         // a handler that returned in the same moment as a limit was reached has its result stored
         biased;
         outcome = handler => outcome,
+        // the future of the handler is dropped; the token reaches a blocking handler, whose thread cannot be
         () = tokio::time::sleep(limit) => { cancelled.cancel(); Outcome::TimedOut }
         () = ignored(&cancelled) => Outcome::Dropped,
         () = parts.release_runs.cancelled() => { cancelled.cancel(); Outcome::Released }

@@ -93,6 +93,7 @@ impl InFlight {
     /// Removes runs whose completions are written.
     pub(crate) fn remove(&self, ended: impl IntoIterator<Item = Run>) {
         let mut runs = self.runs();
+        // by number: the completion of an earlier run must not remove a later one of the same task
         for run in ended {
             if runs
                 .get(&run.task)

@@ -3,7 +3,7 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use tasker_worker::{Context, TaskType, TaskError, Worker};
+//! use tasker_worker::{Context, TaskError, TaskType, Worker};
 //!
 //! /// Parameters of the task; its JSON Schema is derived from this type.
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]

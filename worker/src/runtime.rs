@@ -190,6 +190,7 @@ pub(crate) async fn run(
         config,
     });
     let dropped = DropGuards::of(&parts);
+    // before registration: while the worker waits for Postgres, probes see it as live and not ready
     http::serve(&parts).await?;
     if let Some(key) = start::register(&parts).await? {
         info!(worker_id = %parts.worker_id, "registered; claiming from the queues");
@@ -216,6 +217,7 @@ pub(crate) async fn run(
         claiming.close();
         stop(&parts, &claiming).await;
     }
+    // `stop` has done so, except for a worker that was stopped before it registered
     parts.no_more_completions.cancel();
     parts.shutdown.drained().await;
     dropped.disarm();
