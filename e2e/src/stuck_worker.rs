@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use serde_json::Value;
-use tasker_worker::{Context, Task, TaskError, Worker};
+use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     Worker::builder()
-        .register(Task::blocking("stuck", stuck))
-        .register(Task::new("panics", panics))
-        .register(Task::new("talks", talks))
+        .register(TaskType::blocking("stuck", stuck))
+        .register(TaskType::new("panics", panics))
+        .register(TaskType::new("talks", talks))
         .run()
         .await
 }

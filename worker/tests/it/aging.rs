@@ -1,4 +1,4 @@
-//! Tasks that waited too long take turns with the class above theirs.
+//! Priority aging: starved tasks alternate with the class above theirs.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{System, with};
 
@@ -15,10 +15,10 @@ const LONG: Duration = Duration::from_mins(1);
 
 type Order = Arc<Mutex<Vec<String>>>;
 
-/// A task type that notes the order in which its tasks run.
-fn noting(order: &Order) -> Task {
+/// A task type that records the order in which its tasks run.
+fn noting(order: &Order) -> TaskType {
     let order = Arc::clone(order);
-    Task::new("note", move |_: Context, name: String| {
+    TaskType::new("note", move |_: Context, name: String| {
         let order = Arc::clone(&order);
         async move {
             order.lock().expect("no panic").push(name);
@@ -37,14 +37,14 @@ async fn submit(system: &System, queue: QueueName, count: usize) -> Vec<TaskId> 
     system.submit_all(tasks.collect()).await
 }
 
-/// Says that so many heads of the list are aged, as the leader does.
+/// Publishes the number of starved tasks at the head of the list, as the leader does.
 async fn publish(system: &System, queue: QueueName, count: u64) {
     let published = system.queue.publish_aged(&[(queue, count)], LONG).await;
     published.expect("Redis answers");
 }
 
-/// The order in which one slot runs two high, three default and three low tasks, when two of the default and one of the low
-/// ones are aged.
+/// The order in which one slot runs two high, three default and three low tasks, when two of the default and
+/// one of the low ones are starved.
 async fn order_of(db: PgPool, settings: &[(&str, &str)]) -> Vec<String> {
     let system = System::new(db);
     let mut ids = Vec::new();

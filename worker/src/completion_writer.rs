@@ -1,7 +1,7 @@
-//! Complete: writes the ends of runs, as [`crate::ends`] gathers them.
+//! Writes the batches of completions that [`crate::completions`] gathers.
 //!
-//! While Postgres is away, ends are held and tried again: these writes are fenced, so repeating one is harmless. What is held
-//! is bounded by the slots, and by bytes.
+//! While Postgres is unavailable, a write is retried: it is fenced by the run number, so repeating it is
+//! safe. The slots and a byte limit bound the completions that wait meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -14,83 +14,96 @@ use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{Run, TaskId, TaskStatus};
 use tracing::{error, warn};
 
-use crate::ends::{Ending, Finished};
+use crate::completion_metrics::CompletionMetrics;
+use crate::completions::{Completion, Record};
 use crate::runtime::Parts;
-use crate::tally::Tally;
 
-/// How long a statement may take. It may have taken place all the same, so it is repeated: these writes are fenced, and a run
-/// that is found over already is counted as late.
+/// Time limit of one statement. It may commit all the same and is repeated: the write is fenced, and a run
+/// that the first one completed is then counted as fenced.
 const WRITE_MAX: Duration = Duration::from_secs(10);
-/// The first and the longest wait after a write that failed.
+/// The first and the maximum wait after a failed write.
 const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
-/// Writes a batch, however long that takes.
-pub(crate) async fn write(parts: &Parts, batch: Vec<Finished>) {
-    let runs: Vec<Run> = batch.iter().map(|finished| finished.summary.run).collect();
+/// Writes a batch, retrying until Postgres accepts it or the worker is stopped hard.
+pub(crate) async fn write(parts: &Parts, batch: Vec<Completion>) {
+    let runs: Vec<Run> = batch.iter().map(|completion| completion.summary.run).collect();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
     let began = Instant::now();
-    let ended = batch.iter().filter(|finished| finished.is_end());
+    let ended = batch.iter().filter(|completion| completion.counts_as_attempt());
     parts
-        .throughput
-        .add(ended.map(|finished| (&finished.queue, finished.summary.elapsed)));
-    let mut tally = Tally::default();
+        .queue_counters
+        .add(ended.map(|completion| (&completion.queue, completion.summary.elapsed)));
+    let mut finished_runs = CompletionMetrics::default();
     let mut successes = Vec::new();
     let mut others = Vec::new();
-    for finished in batch {
-        tally.add(finished.summary);
-        match finished.ending {
-            Ending::Success(success) => successes.push(success),
-            Ending::Other(ended) => others.push(ended),
+    for completion in batch {
+        finished_runs.add(completion.summary);
+        match completion.record {
+            Record::Success(success) => successes.push(success),
+            Record::Other(ended) => others.push(ended),
         }
     }
-    write_successes(parts, &tally, successes, &mut others).await;
-    write_others(parts, &tally, &others).await;
+    // successes first: those whose result Postgres rejects become failures and join the others
+    write_successes(parts, &finished_runs, successes, &mut others).await;
+    write_others(parts, &finished_runs, &others).await;
     histogram!("tasker_completion_seconds").record(began.elapsed());
-    parts.held.remove(runs);
+    // only now: until its write is confirmed the heartbeat would requeue a run that is not in flight
+    parts.in_flight.remove(runs);
 }
 
-async fn write_successes(parts: &Parts, tally: &Tally, successes: Vec<Success>, others: &mut Vec<EndedRun>) {
-    // halves of a batch that holds something which cannot be stored
-    let mut parcels = vec![successes];
-    while let Some(mut parcel) = parcels.pop() {
-        if parcel.is_empty() {
+async fn write_successes(
+    parts: &Parts,
+    finished_runs: &CompletionMetrics,
+    successes: Vec<Success>,
+    others: &mut Vec<EndedRun>,
+) {
+    // Postgres does not name the row that it rejects: the batch is halved until that row is alone
+    let mut chunks = vec![successes];
+    while let Some(mut chunk) = chunks.pop() {
+        if chunk.is_empty() {
             continue;
         }
         let written = until_written(parts, async || {
             let mut connection = parts.kept.take().await?;
-            let ended = complete(&mut *connection, &parts.worker_id, &parcel).await?;
+            let ended = complete(&mut *connection, &parts.worker_id, &chunk).await?;
             parts.kept.give_back(connection);
             Ok(ended)
         });
         let written = written.await;
         match written {
             Ok(ended) => {
-                note_late(parts, tally, parcel.iter().map(|success| success.run), &ended);
-                log_successes(parts, tally, &ended);
-                tally.count(ended);
+                count_fenced(
+                    parts,
+                    finished_runs,
+                    chunk.iter().map(|success| success.run),
+                    &ended,
+                );
+                log_successes(parts, finished_runs, &ended);
+                finished_runs.count(ended);
             }
             Err(Unwritten::Stopped) => return,
-            Err(Unwritten::Row(_)) if parcel.len() > 1 => {
-                let half = parcel.split_off(parcel.len() / 2);
-                parcels.extend([parcel, half]);
+            Err(Unwritten::Row(_)) if chunk.len() > 1 => {
+                let half = chunk.split_off(chunk.len() / 2);
+                chunks.extend([chunk, half]);
             }
             Err(Unwritten::Row(error)) => {
-                warn!(code = code(&error), "a result cannot be stored");
-                others.extend(parcel.iter().map(|success| unstorable(success, &error)));
+                warn!(code = code(&error), "result rejected by Postgres");
+                others.extend(chunk.iter().map(|success| unstorable(success, &error)));
             }
         }
     }
 }
 
-/// A result that Postgres refuses is that attempt's failure: the same code would return the same again.
+/// Returns the failure of an attempt whose result Postgres rejects. Not retried: the same code would return
+/// the same result.
 fn unstorable(success: &Success, error: &store::Error) -> EndedRun {
     EndedRun {
         run: success.run,
         verdict: Verdict::DeadLetter(DeadLetterReason::Failed),
         reason: "failed",
         error: Some(format!(
-            "result_unstorable: Postgres refuses the result (SQLSTATE {})",
+            "result_unstorable: Postgres rejected the result (SQLSTATE {})",
             code(error)
         )),
     }
@@ -104,7 +117,7 @@ fn code(error: &store::Error) -> String {
         .into_owned()
 }
 
-async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
+async fn write_others(parts: &Parts, finished_runs: &CompletionMetrics, others: &[EndedRun]) {
     if others.is_empty() {
         return;
     }
@@ -117,24 +130,30 @@ async fn write_others(parts: &Parts, tally: &Tally, others: &[EndedRun]) {
     match written.await {
         Ok(ended) => {
             let states: Vec<_> = ended.iter().map(|ended| (ended.id, ended.status)).collect();
-            note_late(parts, tally, others.iter().map(|ended| ended.run), &states);
-            log_others(parts, tally, others, &states);
+            count_fenced(
+                parts,
+                finished_runs,
+                others.iter().map(|ended| ended.run),
+                &states,
+            );
+            log_others(parts, finished_runs, others, &states);
             let written: HashSet<TaskId> = states.iter().map(|(id, _)| *id).collect();
             count_failures(others, &written);
-            tally.count(states);
-            parts.put_back_pending(ended).await;
+            finished_runs.count(states);
+            parts.return_pending_hints(ended).await;
         }
         Err(Unwritten::Stopped) => {}
-        // their texts were cleaned and cut, so no row can be at fault; recovery returns them
+        // error texts are cleaned and cut before, so this is a bug; the heartbeat requeues the runs
         Err(Unwritten::Row(error)) => error!(
             code = code(&error),
             runs = others.len(),
-            "ends of runs cannot be stored"
+            "completions rejected by Postgres"
         ),
     }
 }
 
-/// Counts the attempts among them that failed. Of those whose write came too late somebody else decided.
+/// Counts the failed attempts whose writes took effect; the outcome of the others was decided by another
+/// process.
 fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
     for ended in others {
         if written.contains(&ended.run.task) && !matches!(ended.verdict, Verdict::GivenBack) {
@@ -143,15 +162,15 @@ fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
     }
 }
 
-/// Why ends were not written.
+/// The reason for which completions were not written.
 enum Unwritten {
-    /// A row is at fault, which would be so each time.
+    /// Postgres rejected a row, and would reject it each time.
     Row(store::Error),
-    /// Everything ends at once; recovery returns the tasks, if the write did not take place.
+    /// The worker was stopped hard; recovery requeues the tasks if the write did not commit.
     Stopped,
 }
 
-/// Tries until Postgres takes the statement, or says that a row is at fault, or everything ends at once.
+/// Retries a statement until Postgres accepts it or rejects a row, or the worker is stopped hard.
 async fn until_written<T, F>(parts: &Parts, statement: impl Fn() -> F) -> Result<T, Unwritten>
 where
     F: Future<Output = store::Result<T>>,
@@ -168,8 +187,8 @@ where
             Fault::Row => return Err(Unwritten::Row(error)),
             Fault::RolledBack => {}
             Fault::Outage | Fault::Unknown => {
-                parts.gate.close();
-                warn!(%error, "ends of runs were not written yet");
+                parts.postgres.mark_unavailable();
+                warn!(%error, "failed to write completions; retrying");
             }
         }
         hard.run_until_cancelled(tokio::time::sleep(wait)).await;
@@ -177,43 +196,48 @@ where
     }
 }
 
-/// Counts and logs the runs among `sent` that were no longer this worker's: their writes changed nothing.
-fn note_late(
+/// Counts and logs the runs among `sent` whose writes were fenced: they belonged to another run or worker.
+fn count_fenced(
     parts: &Parts,
-    tally: &Tally,
+    finished_runs: &CompletionMetrics,
     sent: impl ExactSizeIterator<Item = Run>,
     written: &[(TaskId, TaskStatus)],
 ) {
-    let late = sent.len().saturating_sub(written.len());
-    if late == 0 {
+    let fenced = sent.len().saturating_sub(written.len());
+    if fenced == 0 {
         return;
     }
-    counter!("tasker_fenced_writes_total").increment(late as u64);
+    counter!("tasker_fenced_writes_total").increment(fenced as u64);
     let written: HashSet<TaskId> = written.iter().map(|(id, _)| *id).collect();
-    let late = sent.filter(|run| !written.contains(&run.task));
-    for run in late.filter_map(|run| tally.get(run.task)) {
+    let fenced = sent.filter(|run| !written.contains(&run.task));
+    for run in fenced.filter_map(|run| finished_runs.get(run.task)) {
         parts.task_log.discarded(run);
     }
 }
 
-fn log_successes(parts: &Parts, tally: &Tally, ended: &[(TaskId, TaskStatus)]) {
+fn log_successes(parts: &Parts, finished_runs: &CompletionMetrics, ended: &[(TaskId, TaskStatus)]) {
     if !parts.task_log.logs_successes() {
         return;
     }
     for (id, status) in ended {
-        if let Some(run) = tally.get(*id) {
+        if let Some(run) = finished_runs.get(*id) {
             parts.task_log.ended(run, *status, None);
         }
     }
 }
 
-fn log_others(parts: &Parts, tally: &Tally, others: &[EndedRun], states: &[(TaskId, TaskStatus)]) {
+fn log_others(
+    parts: &Parts,
+    finished_runs: &CompletionMetrics,
+    others: &[EndedRun],
+    states: &[(TaskId, TaskStatus)],
+) {
     if !parts.task_log.logs_failures() {
         return;
     }
     let others: HashMap<TaskId, &EndedRun> = others.iter().map(|ended| (ended.run.task, ended)).collect();
     for (id, status) in states {
-        if let Some(run) = tally.get(*id) {
+        if let Some(run) = finished_runs.get(*id) {
             parts.task_log.ended(run, *status, others.get(id).copied());
         }
     }

@@ -1,4 +1,4 @@
-//! A task type: a name, a handler, and how its tasks are treated unless a submit says otherwise.
+//! Task types: a name, a handler, and the defaults for tasks of that type.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tasker_shared::store::task_types::TaskType;
+use tasker_shared::store::task_types;
 use tasker_shared::task::retry::{Backoff, DEFAULT_MAX_RETRIES};
 use tasker_shared::task::{Priority, QueueName};
 
 use crate::context::Context;
 use crate::handler::{Handler, TaskError};
 
-/// Limit of one attempt where nothing else is said.
+/// Time limit of one attempt by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
 
-/// A task type to register with a worker.
+/// A task type to register with a worker: its name, its handler and the defaults of its tasks.
 #[derive(Clone)]
-pub struct Task {
+pub struct TaskType {
     pub(crate) name: String,
     pub(crate) handler: Handler,
     pub(crate) description: String,
@@ -30,10 +30,11 @@ pub struct Task {
     pub(crate) schema: Option<serde_json::Value>,
 }
 
-impl Task {
-    /// A task type whose handler is an async function.
+impl TaskType {
+    /// Creates a task type whose handler is an async function.
     ///
-    /// The JSON Schema of its parameters is made from `P`; submits that do not fit are refused by the server.
+    /// The JSON Schema of its parameters is derived from `P`; the server rejects submits that do not match
+    /// it.
     pub fn new<P, R, F, Fut>(name: impl Into<String>, handler: F) -> Self
     where
         P: DeserializeOwned + JsonSchema + Send + 'static,
@@ -44,10 +45,11 @@ impl Task {
         Self::with(name, Handler::new(handler), schema_for!(P).to_value())
     }
 
-    /// A task type whose handler computes: it runs on a thread of its own, so that it holds up nobody else.
+    /// Creates a task type whose handler blocks or computes: it runs on its own thread and does not delay
+    /// other tasks.
     ///
-    /// A thread cannot be stopped from outside: on timeout or cancellation the attempt ends at once, but its slot stays taken
-    /// until the handler returns. Ask [`Context::is_cancelled`] now and then.
+    /// A thread cannot be stopped from outside: on timeout or cancellation the attempt ends at once, but its
+    /// slot stays taken until the handler returns. Check [`Context::is_cancelled`] regularly.
     pub fn blocking<P, R, F>(name: impl Into<String>, handler: F) -> Self
     where
         P: DeserializeOwned + JsonSchema,
@@ -71,52 +73,52 @@ impl Task {
         }
     }
 
-    /// One line for people, shown by `GET /tasks/types`.
+    /// Sets the description, one line shown by `GET /tasks/types`.
     #[must_use]
     pub fn description(mut self, text: impl Into<String>) -> Self {
         self.description = text.into();
         self
     }
 
-    /// The queue of its tasks, where a submit names neither queue nor priority.
+    /// Sets the queue of its tasks, for submits with neither queue nor priority.
     #[must_use]
     pub fn queue(mut self, queue: QueueName) -> Self {
         self.queue = Some(queue);
         self
     }
 
-    /// The priority of its tasks, −100 to 100, where a submit names none. 0 by default.
+    /// Sets the priority of its tasks, −100 to 100, for submits without one. 0 by default.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Sets the retries after the first try, 0 to 100. 10 by default.
+    /// Sets the number of retries after the first attempt, 0 to 100. 10 by default.
     #[must_use]
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
     }
 
-    /// Limit of one attempt, up to 7 days. An hour by default.
+    /// Sets the time limit of one attempt, up to 7 days. One hour by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets how long to wait between tries: at most `base` after the first, doubling up to `cap`, at random below that.
-    /// 30 seconds and 6 hours by default, so that 10 retries span a few hours.
+    /// Sets the delay between attempts: a random time of at most `base` after the first, doubling up to
+    /// `cap`. 30 seconds and 6 hours by default, so that 10 retries span a few hours.
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.backoff = Backoff { base, cap };
         self
     }
 
-    /// Its form in the table of types.
-    pub(crate) fn published(&self) -> TaskType {
-        TaskType {
+    /// Returns the form in which the type is published to the server.
+    pub(crate) fn published(&self) -> task_types::TaskType {
+        task_types::TaskType {
             name: self.name.clone(),
             description: self.description.clone(),
             queue: self.queue.clone(),
@@ -128,9 +130,9 @@ impl Task {
     }
 }
 
-impl std::fmt::Debug for Task {
+impl std::fmt::Debug for TaskType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Task")
+        f.debug_struct("TaskType")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

@@ -1,4 +1,5 @@
-//! Counts the ends of runs, once they are written: only then it is known how each ended.
+//! Completion metrics: counts runs once their completions are written, since only the write decides the
+//! outcome.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use metrics::{Histogram, counter, histogram};
 use tasker_shared::task::{Run, TaskId, TaskStatus};
 
-/// A run that is over, for counters and log lines.
+/// The facts about a finished run for counters and log lines.
 #[derive(Debug, Clone)]
 pub(crate) struct Summary {
     pub(crate) run: Run,
@@ -19,34 +20,34 @@ pub(crate) struct Summary {
     pub(crate) panicked_at: Option<String>,
 }
 
-/// The runs of a batch.
+/// The finished runs of a batch, by task.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct CompletionMetrics {
     runs: HashMap<TaskId, Summary>,
 }
 
-/// What a run came to, for the counters.
+/// The outcome of a run, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Count {
     Completed,
     Cancelled,
     Retried { attempt: i32 },
     DeadLetter,
-    GivenBack,
+    Released,
 }
 
-impl Tally {
+impl CompletionMetrics {
     pub(crate) fn add(&mut self, run: Summary) {
         self.runs.insert(run.run.task, run);
     }
 
-    /// The run of `task`.
+    /// Returns the run of `task`; `None` if it is not in the batch.
     pub(crate) fn get(&self, task: TaskId) -> Option<&Summary> {
         self.runs.get(&task)
     }
 
-    /// Counts runs whose tasks are in these states now. Finding a counter costs more than counting, so equal ones are added up
-    /// first.
+    /// Counts runs by the states that their tasks have now. Looking up a counter costs more than counting, so
+    /// equal outcomes are added up first.
     pub(crate) fn count(&self, ended: impl IntoIterator<Item = (TaskId, TaskStatus)>) {
         let mut counts: HashMap<(&str, Count), u64> = HashMap::new();
         let mut durations: HashMap<&str, Histogram> = HashMap::new();
@@ -54,7 +55,7 @@ impl Tally {
             let Some(facts) = self.get(task) else { continue };
             let count = Count::of(status, facts.attempt);
             *counts.entry((&facts.task_name, count)).or_default() += 1;
-            if count != Count::GivenBack {
+            if count != Count::Released {
                 durations
                     .entry(&facts.task_name)
                     .or_insert_with_key(
@@ -77,7 +78,7 @@ impl Count {
             TaskStatus::RetryScheduled => Self::Retried { attempt },
             TaskStatus::DeadLetter => Self::DeadLetter,
             // no attempt took place
-            _ => Self::GivenBack,
+            _ => Self::Released,
         }
     }
 
@@ -95,7 +96,7 @@ impl Count {
                 counter!("tasks_dead_letter_total", "type" => name()).increment(runs);
                 "failed"
             }
-            Self::GivenBack => return counter!("tasker_released_runs_total").increment(runs),
+            Self::Released => return counter!("tasker_released_runs_total").increment(runs),
         };
         counter!("tasks_completed_total", "type" => name(), "status" => how).increment(runs);
     }
@@ -119,9 +120,9 @@ mod tests {
             TaskStatus::Pending,
         ];
         let ended: Vec<_> = statuses.map(|status| (TaskId::generate(), status)).into();
-        let mut tally = Tally::default();
+        let mut finished = CompletionMetrics::default();
         for (task, _) in &ended {
-            tally.add(Summary {
+            finished.add(Summary {
                 run: Run {
                     task: *task,
                     number: 2,
@@ -135,7 +136,7 @@ mod tests {
             });
         }
         let late = (TaskId::generate(), TaskStatus::Completed);
-        metrics::with_local_recorder(&recorder, || tally.count(ended.into_iter().chain([late])));
+        metrics::with_local_recorder(&recorder, || finished.count(ended.into_iter().chain([late])));
         let text = recorder.handle().render();
         for line in [
             r#"tasks_completed_total{type="t",status="success"} 1"#,

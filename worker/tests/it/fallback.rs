@@ -1,11 +1,11 @@
-//! Pending rows are found whatever happened to their hints.
+//! The polling fallback: pending rows are found whatever happened to their hints.
 
 use sqlx::PgPool;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::store::workers;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::System;
 
@@ -38,7 +38,10 @@ async fn all_complete(system: &System, ids: Vec<TaskId>) {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn rows_without_a_hint_are_found_by_a_worker_with_free_slots(db: PgPool) {
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("nothing", nothing)], &[("worker-pool-size", "3")]);
+    let _worker = system.worker(
+        vec![TaskType::new("nothing", nothing)],
+        &[("worker-pool-size", "3")],
+    );
     let first = system.submit(a_task("nothing")).await;
     system.until(first, TaskStatus::Completed).await;
     let ids = lost(&system, 20).await;
@@ -50,7 +53,7 @@ async fn work_goes_on_from_postgres_while_redis_is_away(db: PgPool) {
     let system = System::new(db);
     let ids = lost(&system, 20).await;
     let settings = [("redis-url", "redis://127.0.0.1:1"), ("worker-pool-size", "3")];
-    let worker = system.worker(vec![Task::new("nothing", nothing)], &settings);
+    let worker = system.worker(vec![TaskType::new("nothing", nothing)], &settings);
     all_complete(&system, ids).await;
     worker.stop().await.expect("a clean stop");
 }
@@ -65,7 +68,7 @@ async fn polling_only_needs_no_redis_at_all(db: PgPool) {
         ("claim-interval", "20ms"),
         ("worker-pool-size", "3"),
     ];
-    let worker = system.worker(vec![Task::new("nothing", nothing)], &settings);
+    let worker = system.worker(vec![TaskType::new("nothing", nothing)], &settings);
     all_complete(&system, ids).await;
     worker.stop().await.expect("a clean stop");
 }
@@ -75,7 +78,7 @@ async fn event_driven_only_waits_for_redis_before_it_registers(db: PgPool) {
     let system = System::new(db);
     let ids = lost(&system, 20).await;
     let away = ("redis-url", "redis://127.0.0.1:1");
-    let task = || vec![Task::new("nothing", nothing)];
+    let task = || vec![TaskType::new("nothing", nothing)];
     let settings = [away, ("tasker-deployment-mode", "EventDrivenOnly")];
     let waiting = system.worker(task(), &settings);
     // one that starts later and does not wait shows how far the first would have come
