@@ -1,4 +1,5 @@
-//! `--healthcheck`: asks the instance on this machine that runs with the same configuration whether it is ready.
+//! `--healthcheck`: asks the instance on this machine that runs with the same configuration whether it is
+//! ready.
 //!
 //! Without a runtime and without a client library: an image's health check runs every few seconds.
 
@@ -12,7 +13,7 @@ use rustls::{ClientConnection, StreamOwned};
 use crate::tls;
 
 /// How long everything may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(4);
 /// What is read of an answer.
 const ANSWER_BYTES_MAX: u64 = 4_096;
 
@@ -31,7 +32,7 @@ pub enum Unhealthy {
     AnyPort,
     /// Nobody answers.
     #[error("{address} does not answer: {source}")]
-    Silent {
+    Unresponsive {
         /// Who was asked.
         address: SocketAddr,
         /// Why there is no answer.
@@ -66,8 +67,8 @@ impl Healthcheck {
             return Err(Unhealthy::AnyPort);
         }
         let answer = self
-            .ask(Instant::now() + PATIENCE)
-            .map_err(|source| Unhealthy::Silent { address, source })?;
+            .ask(Instant::now() + TIMEOUT)
+            .map_err(|source| Unhealthy::Unresponsive { address, source })?;
         let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&*answer, ""));
         let first = head.lines().next().unwrap_or_default();
@@ -197,7 +198,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         drop(listener);
         let why = Healthcheck::new(address, false).run().expect_err("nobody");
-        assert!(matches!(why, Unhealthy::Silent { .. }), "{why}");
+        assert!(matches!(why, Unhealthy::Unresponsive { .. }), "{why}");
         let why = Healthcheck::new(([127, 0, 0, 1], 0).into(), false)
             .run()
             .expect_err("no port");

@@ -8,10 +8,12 @@
 //! - [`role`]: what somebody who signed in may do.
 //! - [`circuit_breaker`]: circuit breakers around Postgres and Redis.
 //! - [`shares`]: how much of something bounded each holder has.
-//! - [`http`]: serving HTTP within bounds; [`tls`]: certificates and keys; [`healthcheck`]: the question of `--healthcheck`.
+//! - [`http`]: serving HTTP within bounds; [`tls`]: certificates and keys; [`healthcheck`]: the question of
+//!   `--healthcheck`.
 //! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
 //!
-//! Arrows go one way: `task` depends on nothing, `workflow` on `task` and [`json`], `queue` on `task`, `store` on all of them but `queue`.
+//! Arrows go one way: `task` depends on nothing, `workflow` on `task` and [`json`], `queue` on `task`,
+//! `store` on all of them but `queue`.
 
 pub mod circuit_breaker;
 pub mod config;
@@ -20,8 +22,8 @@ pub mod http;
 pub mod json;
 pub mod lifecycle;
 pub mod queue;
+pub mod quota;
 pub mod role;
-pub mod shares;
 pub mod store;
 pub mod task;
 pub mod telemetry;

@@ -1,9 +1,9 @@
 //! Starting and stopping: four tokens, one tracker, the signals.
 //!
-//! The tokens of a process stand in a row, and each one is a child of the next: *quiet* asks to claim no more work, *soft* to begin nothing
-//! new and to let what runs end, *urgent* to release what runs within moments, *hard* to end at once. So a part that waits
-//! for one of them also stops at every later one. Everything that a process spawns is owned by the tracker: a stop that
-//! returned has left nothing behind.
+//! The tokens of a process stand in a row, and each one is a child of the next: *quiet* asks to claim no more
+//! work, *soft* to begin nothing new and to let what runs end, *urgent* to release what runs within moments,
+//! *hard* to end at once. So a part that waits for one of them also stops at every later one. Everything that
+//! a process spawns is owned by the tracker: a stop that returned has left nothing behind.
 //!
 //! | signal | server | worker |
 //! |---|---|---|
@@ -63,8 +63,9 @@ impl Shutdown {
         }
     }
 
-    /// The stop of a part that can end and start again within the process: it stops with the process, and can be stopped by
-    /// itself. It owns its own tasks. Each of its tokens is a child of the process's token alone.
+    /// The stop of a part that can end and start again within the process: it stops with the process, and can
+    /// be stopped by itself. It owns its own tasks. Each of its tokens is a child of the process's token
+    /// alone.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
@@ -127,8 +128,8 @@ impl Shutdown {
         &self.tracker
     }
 
-    /// Handles the signals of a process of this kind until the listener is dropped, as the table of this module has it. On
-    /// hard, `main` ends the process with [`EXIT_FAILURE`](crate::config::EXIT_FAILURE).
+    /// Handles the signals of a process of this kind until the listener is dropped, as the table of this
+    /// module has it. On hard, `main` ends the process with [`EXIT_FAILURE`](crate::config::EXIT_FAILURE).
     pub fn listen(&self, component: Component) -> io::Result<SignalListener> {
         let signals = Signals::new()?;
         // Not on the tracker: a second signal must be handled while the tracker drains.

@@ -44,13 +44,14 @@ pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     certificates.ok().filter(|certificates| !certificates.is_empty())
 }
 
-/// Makes ring the process's choice where nobody has chosen: a client that asks rustls for a default gets none while several
-/// providers are compiled in.
+/// Makes ring the process's choice where nobody has chosen: a client that asks rustls for a default gets none
+/// while several providers are compiled in.
 pub(crate) fn choose_provider() {
     let _ = ring::default_provider().install_default();
 }
 
-/// Settings of a client that talks to itself: it takes any certificate, since its own may be made out to another name.
+/// Settings of a client that talks to itself: it takes any certificate, since its own may be made out to
+/// another name.
 pub(crate) fn loopback_client() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = provider();
     let verifier = AnyCertificate(provider.signature_verification_algorithms);

@@ -46,7 +46,8 @@ impl State {
     }
 }
 
-/// A breaker. The outcomes of ordinary calls count only while it is closed: those that come later were sent before it opened.
+/// A breaker. The outcomes of ordinary calls count only while it is closed: those that come later were sent
+/// before it opened.
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,

@@ -1,9 +1,9 @@
-//! Circuit breakers around Postgres and Redis: after a few errors nobody waits any more for a service that is away, until one
-//! call has shown that it is back.
+//! Circuit breakers around Postgres and Redis: after a few errors nobody waits any more for a service that is
+//! away, until one call has shown that it is back.
 //!
-//! Errors are counted only where they mean that the service is away: a row that cannot be stored or a conflict says that it
-//! is there. A success while the breaker is closed does not wipe the errors before it, since a service that answers every
-//! second call is not well.
+//! Errors are counted only where they mean that the service is away: a row that cannot be stored or a
+//! conflict says that it is there. A success while the breaker is closed does not wipe the errors before it,
+//! since a service that answers every second call is not well.
 
 mod machine;
 
@@ -32,7 +32,7 @@ pub struct Breaker {
 struct Inner {
     machine: Machine,
     /// Since when calls do not go through.
-    away_since: Option<Instant>,
+    unavailable_since: Option<Instant>,
 }
 
 /// The one call that a half-open breaker lets through. Dropped without an outcome, it counts as failed.
@@ -49,7 +49,7 @@ impl Breaker {
             service,
             inner: Mutex::new(Inner {
                 machine: Machine::new(limits),
-                away_since: None,
+                unavailable_since: None,
             }),
             closed: watch::Sender::new(true),
         };
@@ -117,7 +117,8 @@ impl Breaker {
         }
     }
 
-    /// Writes the gauge. Whether a cooldown is over is a matter of time, so who serves metrics calls this before.
+    /// Writes the gauge. Whether a cooldown is over is a matter of time, so who serves metrics calls this
+    /// before.
     pub fn publish(&self) {
         let value = match self.state() {
             State::Closed => 0.0,
@@ -139,17 +140,21 @@ impl Breaker {
         self.count_transition(after);
         match after {
             State::Closed => {
-                let away = inner.away_since.take().map(|since| now.duration_since(since));
-                let away = away.unwrap_or_default();
-                histogram!("tasker_circuit_breaker_recovery_seconds", "service" => self.service).record(away);
+                let unavailable = inner
+                    .unavailable_since
+                    .take()
+                    .map(|since| now.duration_since(since));
+                let unavailable = unavailable.unwrap_or_default();
+                histogram!("tasker_circuit_breaker_recovery_seconds", "service" => self.service)
+                    .record(unavailable);
                 info!(
                     service = self.service,
-                    seconds = away.as_secs(),
+                    seconds = unavailable.as_secs(),
                     "the circuit breaker is closed again"
                 );
             }
-            State::Open if inner.away_since.is_none() => {
-                inner.away_since = Some(now);
+            State::Open if inner.unavailable_since.is_none() => {
+                inner.unavailable_since = Some(now);
                 warn!(
                     service = self.service,
                     "the circuit breaker is open: the service is away"

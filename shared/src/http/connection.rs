@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
 use super::Limits;
-use super::patient::Patient;
+use super::write_timeout::WriteTimeoutStream;
 
-/// How long a connection that has asked for nothing yet is kept once the server stops: its request may be on the way.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long a connection that has asked for nothing yet is kept once the server stops: its request may be on
+/// the way.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// A connection that was accepted.
 pub(super) struct Connection {
@@ -45,11 +46,11 @@ impl Connection {
                 router.clone().call(request)
             })
         };
-        let stream = TokioIo::new(Patient::new(stream, self.limits.stalled));
+        let stream = TokioIo::new(WriteTimeoutStream::new(stream, self.limits.stalled));
         let mut serving = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.rest)
+                .header_read_timeout(self.limits.idle)
                 .max_buf_size(self.limits.head_bytes)
                 .serve_connection(stream, service)
         );
@@ -64,7 +65,7 @@ impl Connection {
             if !stops && stopping.as_mut().poll(context).is_ready() {
                 stops = true;
                 serving.as_mut().graceful_shutdown();
-                silent.set(tokio::time::sleep(LAST_CALL));
+                silent.set(tokio::time::sleep(STOP_GRACE));
                 if serving.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());
                 }

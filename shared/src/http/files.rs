@@ -6,8 +6,8 @@ use tracing::warn;
 /// Files of a process that are no connections of clients: those to Postgres and Redis, and some to spare.
 const RESERVE: u64 = 200;
 
-/// As many of `connections` as the system lets this process have beside `others` of its own, after asking it for enough: the
-/// limit that a shell or systemd sets by default is far below what the system allows.
+/// As many of `connections` as the system lets this process have beside `others` of its own, after asking it
+/// for enough: the limit that a shell or systemd sets by default is far below what the system allows.
 pub fn fitting(connections: usize, others: usize) -> usize {
     let reserve = RESERVE + others as u64;
     let wanted = reserve + connections as u64;

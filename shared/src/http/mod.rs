@@ -1,15 +1,16 @@
 //! Serving HTTP to clients that may be slow, silent or many.
 //!
-//! `axum::serve` bounds none of it. Here a connection has a place among so many ([`Limits::connections`], a quarter of them for
-//! one address), a short time to show what it wants, a longer one to rest between requests, little room for the head of a
-//! request, and must take what it is answered. How long a body may take is the business of whoever reads it.
+//! `axum::serve` bounds none of it. Here a connection has a place among so many ([`Limits::connections`], a
+//! quarter of them for one address), a short time to show what it wants, a longer one to rest between
+//! requests, little room for the head of a request, and must take what it is answered. How long a body may
+//! take is the business of whoever reads it.
 
 mod connection;
 mod files;
-mod patient;
-mod places;
+mod limiter;
 #[cfg(test)]
 mod tests;
+mod write_timeout;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,11 +28,11 @@ use tracing::{info, warn};
 use crate::config::Network;
 use connection::Connection;
 pub use files::fitting;
-pub use places::counted_as;
-use places::{Place, Places};
+pub use limiter::counted_as;
+use limiter::{ConnectionLimiter, ConnectionPermit};
 
 /// Time between tries to accept while the system has no room for another file.
-const NO_ROOM: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +41,9 @@ pub struct Limits {
     pub connections: usize,
     /// How long a new connection may take for the handshake of TLS, and then for its first request.
     pub first_request: Duration,
-    /// How long a connection may rest between two requests, the head of the second included. Load balancers keep theirs for a
-    /// minute: a server that closes sooner makes them fail requests.
-    pub rest: Duration,
+    /// How long a connection may rest between two requests, the head of the second included. Load balancers
+    /// keep theirs for a minute: a server that closes sooner makes them fail requests.
+    pub idle: Duration,
     /// How long a client may take nothing of what is being sent to it.
     pub stalled: Duration,
     /// Room for the head of a request, which is also what is read ahead of a body.
@@ -54,7 +55,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             first_request: Duration::from_secs(10),
-            rest: Duration::from_secs(75),
+            idle: Duration::from_secs(75),
             stalled: Duration::from_secs(30),
             head_bytes: 32 * 1_024,
         }
@@ -63,47 +64,54 @@ impl Default for Limits {
 
 /// What the addresses of a server share: the places for connections, and the certificate.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct HttpServer {
     limits: Limits,
-    places: Arc<Places>,
+    limiter: Arc<ConnectionLimiter>,
     tls: Option<Arc<ServerConfig>>,
 }
 
-impl Door {
+impl HttpServer {
     /// Serves HTTPS if there are settings for that.
     pub fn new(limits: Limits, tls: Option<Arc<ServerConfig>>) -> Self {
         Self {
             limits,
-            places: Arc::new(Places::new(limits.connections, Network::LOOPBACK.to_vec())),
+            limiter: Arc::new(ConnectionLimiter::new(
+                limits.connections,
+                Network::LOOPBACK.to_vec(),
+            )),
             tls,
         }
     }
 
-    /// The same behind `proxies`, each of which speaks for many clients and may take every place, as this machine itself may.
+    /// The same behind `proxies`, each of which speaks for many clients and may take every place, as this
+    /// machine itself may.
     #[must_use]
     pub fn behind(self, proxies: &[Network]) -> Self {
-        let spared = [self.places.spared(), proxies].concat();
+        let exempt = [self.limiter.exempt(), proxies].concat();
         Self {
-            places: Arc::new(Places::new(self.limits.connections, spared)),
+            limiter: Arc::new(ConnectionLimiter::new(self.limits.connections, exempt)),
             ..self
         }
     }
 
     /// The same with `connections` places of its own.
     #[must_use]
-    pub fn with_places(&self, connections: usize) -> Self {
+    pub fn with_connections(&self, connections: usize) -> Self {
         Self {
             limits: Limits {
                 connections,
                 ..self.limits
             },
-            places: Arc::new(Places::new(connections, self.places.spared().to_vec())),
+            limiter: Arc::new(ConnectionLimiter::new(
+                connections,
+                self.limiter.exempt().to_vec(),
+            )),
             tls: self.tls.clone(),
         }
     }
 
-    /// Serves `router` on `listener`. After `stop` no connection is accepted any more, those that rest are closed, and this ends
-    /// when the requests in progress have been answered.
+    /// Serves `router` on `listener`. After `stop` no connection is accepted any more, those that rest are
+    /// closed, and this ends when the requests in progress have been answered.
     ///
     /// Handlers find the address of the client in `ConnectInfo<SocketAddr>`.
     pub fn serve(
@@ -128,7 +136,7 @@ impl Door {
                 () = stop.cancelled() => break,
                 accepted = accept(&listener) => accepted,
             };
-            let Some(place) = self.places.take(client.ip()) else {
+            let Some(permit) = self.limiter.acquire(client.ip()) else {
                 metrics::counter!("tasker_http_connections_refused_total").increment(1);
                 continue;
             };
@@ -139,14 +147,14 @@ impl Door {
                 // a child, so that connections do not share a lock each time one of them is looked at
                 stop: stop.child_token(),
             };
-            connections.spawn(self.clone().attend(stream, connection, place));
+            connections.spawn(self.clone().attend(stream, connection, permit));
         }
         drop(listener);
         connections.close();
         connections.wait().await;
     }
 
-    async fn attend(self, stream: TcpStream, connection: Connection, place: Place) {
+    async fn attend(self, stream: TcpStream, connection: Connection, permit: ConnectionPermit) {
         // answers are small and complete: none waits to be sent together with the next
         let _ = stream.set_nodelay(true);
         match &self.tls {
@@ -166,12 +174,12 @@ impl Door {
                 }
             }
         }
-        drop(place);
+        drop(permit);
     }
 }
 
-/// Accepts a connection. An error is the client's (it is gone again), or the system has no more room for files: then those that
-/// wait in its backlog wait on.
+/// Accepts a connection. An error is the client's (it is gone again), or the system has no more room for
+/// files: then those that wait in its backlog wait on.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut said = false;
     loop {
@@ -182,7 +190,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 if !std::mem::replace(&mut said, true) {
                     warn!(%cause, "no connection can be accepted");
                 }
-                tokio::time::sleep(NO_ROOM).await;
+                tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }

@@ -21,10 +21,10 @@ struct Running {
 }
 
 async fn start(limits: Limits) -> Running {
-    start_with(Door::new(limits, None)).await
+    start_with(HttpServer::new(limits, None)).await
 }
 
-async fn start_with(door: Door) -> Running {
+async fn start_with(server: HttpServer) -> Running {
     let router = Router::new()
         .route(
             "/",
@@ -41,7 +41,7 @@ async fn start_with(door: Door) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
-    let served = tokio::spawn(door.serve(listener, router, stop.clone()));
+    let served = tokio::spawn(server.serve(listener, router, stop.clone()));
     Running {
         address,
         stop,
@@ -96,7 +96,7 @@ async fn answer(stream: &mut TcpStream, end: &str) -> String {
 fn quick() -> Limits {
     Limits {
         first_request: Duration::from_millis(200),
-        rest: Duration::from_millis(400),
+        idle: Duration::from_millis(400),
         stalled: Duration::from_millis(300),
         ..Limits::default()
     }
@@ -163,7 +163,7 @@ async fn a_connection_that_rests_too_long_between_requests_is_closed() {
 #[tokio::test]
 async fn a_request_in_progress_outlasts_every_limit_of_its_connection() {
     let running = start(Limits {
-        rest: Duration::from_millis(50),
+        idle: Duration::from_millis(50),
         first_request: Duration::from_millis(50),
         ..quick()
     })
@@ -224,9 +224,9 @@ async fn an_address_that_took_its_share_keeps_no_other_out() {
         connections: 8,
         ..Limits::default()
     };
-    let running = start_with(Door {
-        places: Arc::new(Places::new(limits.connections, Vec::new())),
-        ..Door::new(limits, None)
+    let running = start_with(HttpServer {
+        limiter: Arc::new(ConnectionLimiter::new(limits.connections, Vec::new())),
+        ..HttpServer::new(limits, None)
     })
     .await;
     let held = [running.connect_from(2).await, running.connect_from(2).await];
@@ -257,18 +257,18 @@ async fn this_machine_may_take_every_place() {
 }
 
 #[test]
-fn a_proxy_that_is_trusted_may_take_every_place_of_every_door() {
+fn a_proxy_that_is_trusted_may_take_every_place_of_every_server() {
     let limits = Limits {
         connections: 8,
         ..Limits::default()
     };
     let proxies = networks("10.0.0.0/8").expect("networks");
-    let door = Door::new(limits, None).behind(&proxies);
-    for (door, places) in [(door.with_places(4), 4), (door, 8)] {
+    let server = HttpServer::new(limits, None).behind(&proxies);
+    for (server, maximum) in [(server.with_connections(4), 4), (server, 8)] {
         let held: Vec<_> = (0..9)
-            .filter_map(|_| door.places.take([10, 0, 0, 1].into()))
+            .filter_map(|_| server.limiter.acquire([10, 0, 0, 1].into()))
             .collect();
-        assert_eq!(held.len(), places);
+        assert_eq!(held.len(), maximum);
     }
 }
 

@@ -11,8 +11,8 @@ const DEPTH_MAX: usize = 256;
 
 /// Returns the canonical form of `text`: keys sorted, no white space, one notation for a number of one value.
 ///
-/// Numbers are compared as exact decimals, so that two which one double stands for stay two. A text that is not JSON is its
-/// own canonical form.
+/// Numbers are compared as exact decimals, so that two which one double stands for stay two. A text that is
+/// not JSON is its own canonical form.
 pub fn canonical(text: &str) -> String {
     let mut reader = Reader {
         text,
@@ -156,7 +156,8 @@ fn decoded(quoted: &str) -> Option<Cow<'_, str>> {
     quoted.get(1..quoted.len().checked_sub(1)?).map(Cow::Borrowed)
 }
 
-/// A number as that of the double that stands for it, where that is exactly the same number, else as its own digits.
+/// A number as that of the double that stands for it, where that is exactly the same number, else as its own
+/// digits.
 fn number(token: &str) -> Option<String> {
     let small = token.len() < 18 && token != "-0" && !token.contains(['.', 'e', 'E']);
     if small {
@@ -174,7 +175,8 @@ fn number(token: &str) -> Option<String> {
     })
 }
 
-/// The digits of a number without zeros at either end, times ten to the power of `exponent`; no digits for zero.
+/// The digits of a number without zeros at either end, times ten to the power of `exponent`; no digits for
+/// zero.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     negative: bool,

@@ -18,7 +18,8 @@ enum Frame {
     },
 }
 
-/// Returns the pointers to the tokens at `places`, which rise; they are as right as the text before them is JSON.
+/// Returns the pointers to the tokens at `places`, which rise; they are as right as the text before them is
+/// JSON.
 pub(super) fn pointers(text: &[u8], places: &[usize]) -> Vec<String> {
     let mut pointers = Vec::with_capacity(places.len());
     let mut frames: Vec<Frame> = Vec::new();

@@ -10,7 +10,8 @@ pub struct Hint {
     pub id: TaskId,
     /// Its queue.
     pub queue: QueueName,
-    /// Its type; `None` where only the id is known. While its queue is split by type, such a hint reaches no worker.
+    /// Its type; `None` where only the id is known. While its queue is split by type, such a hint reaches no
+    /// worker.
     pub task_name: Option<String>,
     /// Whether it is pushed to the head of its list instead of the tail.
     pub urgent: bool,

@@ -1,4 +1,5 @@
-//! The limits of the contract. Enforced where data comes in; the table's own checks hold the most important again.
+//! The limits of the contract. Enforced where data comes in; the table's own checks hold the most important
+//! again.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub const TOTALS_DAYS: i32 = 400;
 /// Runs lost with their worker from which on a task is a suspect, and runs alone.
 pub const SUSPECT_CRASHES: i32 = 2;
 
-/// Cuts an error text to [`ERROR_BYTES`] and takes out NUL characters, which Postgres cannot store; a cut text says so.
+/// Cuts an error text to [`ERROR_BYTES`] and takes out NUL characters, which Postgres cannot store; a cut
+/// text says so.
 pub fn cut_error(text: &str) -> String {
     const NOTE: &str = " … (cut)";
     let clean = text.replace('\0', "\u{fffd}");

@@ -89,8 +89,8 @@ impl QueueName {
 /// The maximum number of declared names that a text lists.
 const LISTED_MAX: usize = 50;
 
-/// Returns what is wrong with a queue that is not among `declared`, and how to declare it; the sentence's subject is the
-/// caller's.
+/// Returns what is wrong with a queue that is not among `declared`, and how to declare it; the sentence's
+/// subject is the caller's.
 pub fn undeclared<'a>(declared: impl IntoIterator<Item = &'a str>) -> String {
     let mut declared = declared.into_iter();
     let names: Vec<&str> = declared.by_ref().take(LISTED_MAX).collect();

@@ -15,8 +15,8 @@ pub struct Backoff {
     pub cap: Duration,
 }
 
-/// Retries of a task type that sets none. With the default backoff they take four hours on average and eight and a half at
-/// most, which is longer than most outages of what a handler calls.
+/// Retries of a task type that sets none. With the default backoff they take four hours on average and eight
+/// and a half at most, which is longer than most outages of what a handler calls.
 pub const DEFAULT_MAX_RETRIES: u32 = 10;
 
 impl Default for Backoff {
@@ -29,14 +29,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The backoff of tasks that fail quickly and for good: seconds at first. The built-in task types have it.
+    /// The backoff of tasks that fail quickly and for good: seconds at first. The built-in task types have
+    /// it.
     pub const QUICK: Self = Self {
         base: Duration::from_secs(1),
         cap: Duration::from_hours(1),
     };
 
-    /// The wait after `ended` attempts (1 after the first): uniform over 0 to `base` · 2^(`ended` − 1), at most `cap`.
-    /// `jitter` is a random number of 0 to 1.
+    /// The wait after `ended` attempts (1 after the first): uniform over 0 to `base` · 2^(`ended` − 1), at
+    /// most `cap`. `jitter` is a random number of 0 to 1.
     pub fn delay(&self, ended: u32, jitter: f64) -> Duration {
         let doublings = ended.saturating_sub(1).min(62);
         let longest = self.base.as_secs_f64() * 2f64.powi(doublings.cast_signed());

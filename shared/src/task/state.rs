@@ -1,7 +1,7 @@
 //! The transition table: every state a task can be in, and every step it may take.
 //!
-//! The statements in [`crate::store`] carry these steps out, each as one conditional statement; the tests hold every
-//! change that they make against [`TaskStatus::next`].
+//! The statements in [`crate::store`] carry these steps out, each as one conditional statement; the tests
+//! hold every change that they make against [`TaskStatus::next`].
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ pub enum Event {
     /// Its time has come.
     Due,
     /// A worker popped it and cannot run it now.
-    PutOff,
+    Deferred,
     /// A worker took it.
     Claimed,
     /// Its handler returned a result.
@@ -47,7 +47,7 @@ pub enum Event {
     /// Its attempt went wrong and it is tried again.
     RetryDecided,
     /// Its attempt went wrong for good, or it was quarantined.
-    GivenUp,
+    DeadLettered,
     /// Its worker gave it back, or died.
     RunLost,
     /// Somebody cancelled it.
@@ -93,11 +93,11 @@ impl TaskStatus {
             | (Scheduled | RetryScheduled, Event::Due)
             | (Running, Event::RunLost)
             | (DeadLetter | Cancelled, Event::RetriedByOperator) => Pending,
-            (Pending, Event::PutOff) => Scheduled,
+            (Pending, Event::Deferred) => Scheduled,
             (Pending, Event::Claimed) => Running,
             (Running, Event::Succeeded) => Completed,
             (Running, Event::RetryDecided) => RetryScheduled,
-            (Running, Event::GivenUp) => DeadLetter,
+            (Running, Event::DeadLettered) => DeadLetter,
             (Waiting | Scheduled | Pending | Running | RetryScheduled, Event::Cancelled) => Cancelled,
             (DeadLetter, Event::Resolved) => ResolvedManually,
             (state, event) => return Err(IllegalTransition { state, event }),
@@ -146,11 +146,11 @@ mod tests {
     const EVENTS: [Event; 11] = [
         Event::ParentsDone,
         Event::Due,
-        Event::PutOff,
+        Event::Deferred,
         Event::Claimed,
         Event::Succeeded,
         Event::RetryDecided,
-        Event::GivenUp,
+        Event::DeadLettered,
         Event::RunLost,
         Event::Cancelled,
         Event::RetriedByOperator,

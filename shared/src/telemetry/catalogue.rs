@@ -1,5 +1,6 @@
-//! The metrics catalogue: name, kind, labels, process and description of every metric. The descriptions at `/metrics` and
-//! the tables of `docs/metrics.md` are generated from it, and a test checks a running system against it.
+//! The metrics catalogue: name, kind, labels, process and description of every metric. The descriptions at
+//! `/metrics` and the tables of `docs/metrics.md` are generated from it, and a test checks a running system
+//! against it.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
@@ -36,7 +37,8 @@ pub struct Metric {
     pub name: &'static str,
     /// What it is.
     pub kind: Kind,
-    /// The names of its labels. Their values come from small sets: queues, task types, route templates, words of the code.
+    /// The names of its labels. Their values come from small sets: queues, task types, route templates, words
+    /// of the code.
     pub labels: &'static [&'static str],
     /// Who shows it.
     pub shown: Shown,
@@ -87,8 +89,8 @@ impl Metric {
         }
     }
 
-    /// Shows 0 from the start on: a rate over a counter that appears with its first count misses that count, and an alert
-    /// on a gauge that is not there says nothing.
+    /// Shows 0 from the start on: a rate over a counter that appears with its first count misses that count,
+    /// and an alert on a gauge that is not there says nothing.
     fn begin(&self) {
         match self.kind {
             Kind::Counter => counter!(self.name).absolute(0),

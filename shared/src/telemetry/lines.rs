@@ -1,5 +1,5 @@
-//! The shape of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same tag in the field
-//! `component`.
+//! The shape of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same
+//! tag in the field `component`.
 
 use std::fmt;
 use std::io::IsTerminal as _;

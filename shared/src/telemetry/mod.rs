@@ -56,7 +56,8 @@ pub enum TelemetryError {
     Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The log lines and spans that are on their way. Dropped, it writes the lines that wait, for little more than a second.
+/// The log lines and spans that are on their way. Dropped, it writes the lines that wait, for little more
+/// than a second.
 #[derive(Debug)]
 #[must_use = "the last lines and spans are sent by `flush`"]
 pub struct Logging {

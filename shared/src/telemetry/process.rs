@@ -1,4 +1,5 @@
-//! What a process shows about itself, read when it is scraped. Where there is no `/proc`, what would come from it is left out.
+//! What a process shows about itself, read when it is scraped. Where there is no `/proc`, what would come
+//! from it is left out.
 
 use std::fs;
 use std::sync::LazyLock;

@@ -16,8 +16,8 @@ const BUCKETS_SECONDS: [f64; 18] = [
 const BUCKETS_TASKS: [f64; 12] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 5_000.0, 10_000.0,
 ];
-/// The exporter drains its histograms on upkeep; more rarely, a worker with tens of thousands of short runs a second would hold
-/// too many samples.
+/// The exporter drains its histograms on upkeep; more rarely, a worker with tens of thousands of short runs a
+/// second would hold too many samples.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The metrics of this process.
@@ -30,7 +30,8 @@ impl Metrics {
     /// The content type of the text for `GET /metrics`.
     pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Installs the recorder behind the macros of the `metrics` crate, once in a process, and describes what `component` shows.
+    /// Installs the recorder behind the macros of the `metrics` crate, once in a process, and describes what
+    /// `component` shows.
     pub fn install(component: Component) -> Result<Self, TelemetryError> {
         let handle = builder().map_err(TelemetryError::Metrics)?.install_recorder();
         let handle = handle.map_err(TelemetryError::Metrics)?;

@@ -1,7 +1,7 @@
 //! Log lines on their way to standard output, which may be a pipe that is full.
 //!
-//! A thread writes them. The rest of the process never waits for it: lines that do not fit into the buffer are dropped and
-//! counted.
+//! A thread writes them. The rest of the process never waits for it: lines that do not fit into the buffer
+//! are dropped and counted.
 
 use std::io;
 use std::sync::{OnceLock, mpsc};
@@ -51,7 +51,8 @@ impl Drop for LinesGuard {
     fn drop(&mut self) {
         let Some(guard) = self.0.take() else { return };
         let (flushed, wait) = mpsc::channel();
-        // on a thread of its own: where the output takes nothing, the guard itself would wait for it without end
+        // on a thread of its own: where the output takes nothing, the guard itself would wait for it without
+        // end
         let thread = thread::Builder::new().name("last log lines".to_owned());
         let spawned = thread.spawn(move || {
             drop(guard);

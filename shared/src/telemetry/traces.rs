@@ -1,9 +1,11 @@
 //! Traces: spans of requests and of runs, for a collector that speaks OTLP over HTTP.
 //!
-//! Nothing waits for the collector: spans that end go on a bounded queue, a thread of its own sends them, and what does not fit
-//! is dropped. Without `OTEL_EXPORTER_OTLP_ENDPOINT` spans with the target [`SPANS`] are never built.
+//! Nothing waits for the collector: spans that end go on a bounded queue, a thread of its own sends them, and
+//! what does not fit is dropped. Without `OTEL_EXPORTER_OTLP_ENDPOINT` spans with the target [`SPANS`] are
+//! never built.
 //!
-//! A trace travels as W3C `traceparent`: from the submitter in a header, through the row, to the worker that runs the task.
+//! A trace travels as W3C `traceparent`: from the submitter in a header, through the row, to the worker that
+//! runs the task.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -72,7 +74,7 @@ where
         .with_timeout(EXPORT_MAX)
         .build()
         .map_err(|error| TelemetryError::Traces(error.into()))?;
-    let processor = BatchSpanProcessor::builder(Watched::new(exporter)).build();
+    let processor = BatchSpanProcessor::builder(ReportingExporter::new(exporter)).build();
     let provider = SdkTracerProvider::builder()
         .with_span_processor(Counting { next: processor })
         .with_resource(resource(component))
@@ -107,8 +109,8 @@ fn resource(component: Component) -> Resource {
     }
 }
 
-/// Makes `span` a child of the span that `traceparent` names. With `linked` it also carries a link to it, as a span does
-/// that works on a message. To be called before anything else is done with the span.
+/// Makes `span` a child of the span that `traceparent` names. With `linked` it also carries a link to it, as
+/// a span does that works on a message. To be called before anything else is done with the span.
 pub fn follow(span: &Span, traceparent: Option<&str>, linked: bool) {
     if span.is_disabled() {
         return;
@@ -226,26 +228,26 @@ impl<P: SpanProcessor> SpanProcessor for Counting<P> {
 
 /// Tells once that the collector is away, and once that it is back.
 #[derive(Debug)]
-struct Watched<E> {
+struct ReportingExporter<E> {
     next: E,
-    away: AtomicBool,
+    unavailable: AtomicBool,
 }
 
-impl<E> Watched<E> {
+impl<E> ReportingExporter<E> {
     fn new(next: E) -> Self {
         Self {
             next,
-            away: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
         }
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Watched<E> {
+impl<E: SpanExporter> SpanExporter for ReportingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let sent = self.next.export(batch).await;
         count(if sent.is_ok() { "exported" } else { "failed" }, spans);
-        match (&sent, self.away.swap(sent.is_err(), Ordering::Relaxed)) {
+        match (&sent, self.unavailable.swap(sent.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
                 warn!(%error, "the collector does not take spans; they are dropped until it does");
             }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-/// The dead letters that are meant; a field that is left out does not narrow. A request to act on them needs one of
-/// `task_name`, `queue`, `reason` and `before`, or `all`, unless it only counts.
+/// The dead letters that are meant; a field that is left out does not narrow. A request to act on them needs
+/// one of `task_name`, `queue`, `reason` and `before`, or `all`, unless it only counts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterFilter {
@@ -58,7 +58,8 @@ pub struct DeadLettersPurged {
     pub dry_run: bool,
 }
 
-/// Reads a field that may be left out, and is no null: a client's empty variable must not widen what it asks to purge.
+/// Reads a field that may be left out, and is no null: a client's empty variable must not widen what it asks
+/// to purge.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
 }

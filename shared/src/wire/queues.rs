@@ -20,13 +20,15 @@ pub struct QueueInfo {
     pub name: QueueName,
     /// Its list in Redis.
     pub key: String,
-    /// The length of that list: the pending tasks without those that `unroutable` counts; null while Redis is unavailable.
+    /// The length of that list: the pending tasks without those that `unroutable` counts; null while Redis is
+    /// unavailable.
     pub depth: Option<u64>,
     /// Tasks that wait for a worker, as Postgres has it.
     pub pending: i64,
     /// Tasks that workers run.
     pub running: i64,
-    /// Tasks with a time ahead. Of all queues together, only the 100,000 tasks due next are counted here and in `retry`.
+    /// Tasks with a time ahead. Of all queues together, only the 100,000 tasks due next are counted here and
+    /// in `retry`.
     #[serde(default)]
     #[schema(required = true)]
     pub scheduled: i64,
@@ -65,9 +67,10 @@ pub struct QueueScaling {
     /// Its name.
     #[schema(value_type = String)]
     pub name: QueueName,
-    /// Pending tasks that more of the present workers can run: those of types that no live worker of the queue registers are left
-    /// out. With `types`, pending tasks of these types, whether registered or not. Counted up to 10,000; a larger backlog is the
-    /// length of the list, without `types` and while Redis is available.
+    /// Pending tasks that more of the present workers can run: those of types that no live worker of the
+    /// queue registers are left out. With `types`, pending tasks of these types, whether registered or not.
+    /// Counted up to 10,000; a larger backlog is the length of the list, without `types` and while Redis is
+    /// available.
     pub backlog: i64,
     /// The types that were asked for; null if all are meant.
     pub types: Option<Vec<String>>,
@@ -81,7 +84,8 @@ pub struct QueueScaling {
     pub workers: i64,
     /// Tasks that those run at once, of this queue and of others that they serve.
     pub slots: i64,
-    /// The time that the rates are measured over; null while they are not known, and with `types`, by which they are not measured.
+    /// The time that the rates are measured over; null while they are not known, and with `types`, by which
+    /// they are not measured.
     pub window_seconds: Option<f64>,
     /// Tasks per second that came.
     pub arrival_rate: Option<f64>,

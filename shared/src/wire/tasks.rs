@@ -148,11 +148,11 @@ pub struct Explanation {
     pub status: TaskStatus,
     /// What keeps it from running, or that it runs or ran; the weightiest first, never empty.
     pub reasons: Vec<Reason>,
-    /// Pending tasks of its queue before it, without those of types that no live worker of the queue registers. Null unless it is
-    /// pending, when no live worker registers its own type, and beyond 10,000.
+    /// Pending tasks of its queue before it, without those of types that no live worker of the queue
+    /// registers. Null unless it is pending, when no live worker registers its own type, and beyond 10,000.
     pub position: Option<i64>,
-    /// A rough guess, from the pace of its queue in the last minutes, or the time until it is due; null when nothing is known or
-    /// something blocks it.
+    /// A rough guess, from the pace of its queue in the last minutes, or the time until it is due; null when
+    /// nothing is known or something blocks it.
     pub estimated_wait_seconds: Option<f64>,
 }
 

@@ -58,19 +58,19 @@ pub enum TemplateError {
     /// No YAML, or not in the form of a template.
     #[error("{0}")]
     Unreadable(String),
-    /// In the form of a template, but not sound.
+    /// In the form of a template, but not valid.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Unsound(Vec<Problem>),
+    Invalid(Vec<Problem>),
 }
 
 /// Everything that is wrong with a template.
 pub(super) fn problems(template: &Template) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut note = |pointer: &str, fault: Option<String>| {
-        found.extend(fault.map(|message| Problem::new(pointer, message)));
+    let mut note = |pointer: &str, error: Option<String>| {
+        found.extend(error.map(|message| Problem::new(pointer, message)));
     };
-    note("/name", name_fault(&template.name));
-    note("/namespace", namespace_fault(&template.namespace));
+    note("/name", name_error(&template.name));
+    note("/namespace", namespace_error(&template.namespace));
     note(
         "/version",
         too_long(&template.version.to_string(), VERSION_CHARS_MAX),
@@ -79,7 +79,7 @@ pub(super) fn problems(template: &Template) -> Vec<Problem> {
         "/description",
         too_long(&template.description, DESCRIPTION_CHARS_MAX),
     );
-    note("/steps", number_fault(template.steps.len()));
+    note("/steps", step_count_error(template.steps.len()));
     for (place, step) in template.steps.iter().enumerate() {
         found.extend(step_problems(place, step));
     }
@@ -95,8 +95,8 @@ fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
     let attempts_max = limits::MAX_RETRIES.unsigned_abs() + 1;
     let timeout_max = limits::TIMEOUT.as_secs_f64();
     let waits_too_long = |milliseconds: u64| u128::from(milliseconds) > BACKOFF_MAX_MS;
-    let faults = [
-        ("name", name_fault(&step.name)),
+    let errors = [
+        ("name", name_error(&step.name)),
         (
             "handler/callable",
             (callable.is_empty() || long)
@@ -122,12 +122,13 @@ fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
                 .then(|| "must be more than 0 and at most 7 days".to_owned()),
         ),
     ];
-    faults
+    errors
         .into_iter()
-        .filter_map(move |(field, fault)| Some(Problem::new(format!("/steps/{place}/{field}"), fault?)))
+        .filter_map(move |(field, error)| Some(Problem::new(format!("/steps/{place}/{field}"), error?)))
 }
 
-/// What keeps the steps from being a graph without circles. A circle is looked for once all names and edges are right.
+/// What keeps the steps from being a graph without circles. A circle is looked for once all names and edges
+/// are right.
 fn graph_problems(steps: &[Step]) -> Vec<Problem> {
     let mut places = HashMap::new();
     let mut found = Vec::new();
@@ -142,7 +143,7 @@ fn graph_problems(steps: &[Step]) -> Vec<Problem> {
         let mut of_step = Vec::with_capacity(step.dependencies.len());
         let mut seen = HashSet::new();
         for (edge, name) in step.dependencies.iter().enumerate() {
-            let fault = match places.get(name.as_str()) {
+            let error = match places.get(name.as_str()) {
                 None => "is no step of this template",
                 Some(parent) if !seen.insert(parent) => "is named twice",
                 Some(parent) => {
@@ -150,7 +151,7 @@ fn graph_problems(steps: &[Step]) -> Vec<Problem> {
                     continue;
                 }
             };
-            let message = format!("`{}` {fault}", name.escape_debug());
+            let message = format!("`{}` {error}", name.escape_debug());
             found.push(Problem::new(
                 format!("/steps/{place}/dependencies/{edge}"),
                 message,
@@ -190,11 +191,11 @@ fn text_problem(template: &Template) -> Option<Problem> {
         let message = format!("has {} bytes as JSON, more than {BYTES_MAX}", text.len());
         return Some(Problem::new("", message));
     }
-    let fault = json::check(text.as_bytes(), json::Limits::default()).err()?;
-    Some(Problem::new(fault.pointer, fault.kind.to_string()))
+    let error = json::check(text.as_bytes(), json::Limits::default()).err()?;
+    Some(Problem::new(error.pointer, error.kind.to_string()))
 }
 
-fn number_fault(steps: usize) -> Option<String> {
+fn step_count_error(steps: usize) -> Option<String> {
     (!(1..=STEPS_MAX).contains(&steps)).then(|| format!("must be 1 to {STEPS_MAX} steps, not {steps}"))
 }
 
@@ -203,7 +204,7 @@ fn too_long(text: &str, chars_max: usize) -> Option<String> {
 }
 
 /// Names stand in URLs and in the keys of JSON objects.
-fn name_fault(name: &str) -> Option<String> {
+fn name_error(name: &str) -> Option<String> {
     let first_ok = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest_ok = name
         .bytes()
@@ -213,9 +214,9 @@ fn name_fault(name: &str) -> Option<String> {
     })
 }
 
-fn namespace_fault(namespace: &str) -> Option<String> {
+fn namespace_error(namespace: &str) -> Option<String> {
     let lower = !namespace.contains(|c: char| c.is_ascii_uppercase());
-    (!lower || name_fault(namespace).is_some() || namespace.len() > NAMESPACE_CHARS_MAX).then(|| {
+    (!lower || name_error(namespace).is_some() || namespace.len() > NAMESPACE_CHARS_MAX).then(|| {
         format!(
             "must be 1 to {NAMESPACE_CHARS_MAX} of a-z, 0-9, `_`, `.`, `-`, the first a letter or digit: its queue is \
              `{{namespace}}_queue`"
@@ -254,7 +255,7 @@ steps:
 
     #[test]
     fn a_template_is_read_with_its_defaults_and_its_json_reads_the_same() {
-        let diamond = Template::parse(DIAMOND).expect("sound");
+        let diamond = Template::parse(DIAMOND).expect("valid");
         assert_eq!(
             diamond.id(),
             ("shapes", "diamond", &semver::Version::new(1, 2, 0))
@@ -263,7 +264,7 @@ steps:
         assert_eq!((top.retry.max_attempts, top.retry.backoff_base_ms), (5, 1_000));
         assert_eq!(top.timeout_seconds, Some(30.0));
         assert_eq!(Template::parse(&diamond.to_json()), Ok(diamond));
-        let least = Template::parse(&step("")).expect("sound");
+        let least = Template::parse(&step("")).expect("valid");
         assert_eq!(least.id(), ("default", "x", &semver::Version::new(1, 0, 0)));
     }
 
@@ -300,8 +301,8 @@ steps:
         let wrong = wrong
             .replace("VERSION", &"x".repeat(123))
             .replace("TEXT", &"x".repeat(1_001));
-        let Err(TemplateError::Unsound(problems)) = Template::parse(&wrong) else {
-            panic!("it is sound")
+        let Err(TemplateError::Invalid(problems)) = Template::parse(&wrong) else {
+            panic!("it is valid")
         };
         let places: Vec<&str> = problems.iter().map(|problem| &*problem.pointer).collect();
         assert_eq!(
@@ -344,7 +345,7 @@ steps:
             "callable: echo",
             "callable: echo, initialization: {country: NO, zip: 01234, big: 1_000, yes: on, truth: true, number: 7}",
         );
-        let template = Template::parse(&given).expect("sound");
+        let template = Template::parse(&given).expect("valid");
         let initialization = serde_json::to_value(&template.steps[0].handler.initialization).expect("JSON");
         assert_eq!(
             initialization,
@@ -390,7 +391,7 @@ steps:
             number in prop::num::i64::ANY,
             fraction in prop::num::f64::NORMAL,
         ) {
-            let mut template = Template::parse(DIAMOND).expect("sound");
+            let mut template = Template::parse(DIAMOND).expect("valid");
             template.description = description;
             let values = texts.into_iter().map(|text| serde_json::json!([text, number, fraction, null, {"a": true}]));
             template.steps[0].handler.initialization = keys.into_iter().zip(values).collect();

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cycle(pub Vec<usize>);
 
-/// The steps, each after all of its parents; of those that could be next, the one that could be so first. `parents[n]` are the steps that step `n`
-/// waits for, each of which exists.
+/// The steps, each after all of its parents; of those that could be next, the one that could be so first.
+/// `parents[n]` are the steps that step `n` waits for, each of which exists.
 pub fn order(parents: &[Vec<usize>]) -> Result<Vec<usize>, Cycle> {
     let mut children = vec![Vec::new(); parents.len()];
     let mut missing: Vec<usize> = parents.iter().map(Vec::len).collect();

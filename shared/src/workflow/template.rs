@@ -8,7 +8,8 @@ use super::checks::{self, TemplateError};
 
 /// A template as people write it, in YAML or JSON, with everything that was left out filled in.
 ///
-/// A field that is not listed here is refused: a misspelt `dependencies` would otherwise run a step too early.
+/// A field that is not listed here is refused: a misspelt `dependencies` would otherwise run a step too
+/// early.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
@@ -109,8 +110,8 @@ impl Default for Retry {
 }
 
 impl Template {
-    /// Reads a template in JSON or YAML. A text that is neither, or has another form, is refused with its first fault; all else
-    /// that is wrong with a template is told at once.
+    /// Reads a template in JSON or YAML. A text that is neither, or has another form, is refused with its
+    /// first fault; all else that is wrong with a template is told at once.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.len() > checks::BYTES_MAX {
             return Err(TemplateError::TooLong(text.len()));
@@ -122,7 +123,7 @@ impl Template {
         };
         match checks::problems(&template) {
             problems if problems.is_empty() => Ok(template),
-            problems => Err(TemplateError::Unsound(problems)),
+            problems => Err(TemplateError::Invalid(problems)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Shares of something bounded: how much each holder has of it, so that nobody takes it all.
+//! Quotas of something bounded: how much each holder has of it, so that nobody takes it all.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,33 +6,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts what each holder has taken. Who has nothing is not in it, so it is no larger than what is shared.
 #[derive(Debug)]
-pub struct Shares<K> {
-    most: usize,
+pub struct Quotas<K> {
+    limit: usize,
     taken: Arc<Mutex<HashMap<K, usize>>>,
 }
 
 /// Something taken of a holder's share; given back when dropped.
 #[derive(Debug)]
-pub struct Share<K: Eq + Hash> {
-    most: usize,
+pub struct Quota<K: Eq + Hash> {
+    limit: usize,
     taken: Arc<Mutex<HashMap<K, usize>>>,
     holder: K,
     amount: usize,
 }
 
-impl<K: Eq + Hash> Shares<K> {
-    /// At most so much for one holder.
-    pub fn new(most: usize) -> Self {
+impl<K: Eq + Hash> Quotas<K> {
+    /// At limit so much for one holder.
+    pub fn new(limit: usize) -> Self {
         Self {
-            most,
+            limit,
             taken: Arc::default(),
         }
     }
 
     /// Nothing, for now, of the share of `holder`.
-    pub fn of(&self, holder: K) -> Share<K> {
-        Share {
-            most: self.most,
+    pub fn of(&self, holder: K) -> Quota<K> {
+        Quota {
+            limit: self.limit,
             taken: Arc::clone(&self.taken),
             holder,
             amount: 0,
@@ -45,22 +45,22 @@ impl<K: Eq + Hash> Shares<K> {
     }
 }
 
-impl<K> Clone for Shares<K> {
+impl<K> Clone for Quotas<K> {
     fn clone(&self) -> Self {
         Self {
-            most: self.most,
+            limit: self.limit,
             taken: Arc::clone(&self.taken),
         }
     }
 }
 
-impl<K: Eq + Hash + Clone> Share<K> {
+impl<K: Eq + Hash + Clone> Quota<K> {
     /// Takes so much more, unless the holder would have more than its share. Answers whether it was taken.
     #[must_use]
     pub fn grow(&mut self, amount: usize) -> bool {
         let mut taken = lock(&self.taken);
         let held = taken.get(&self.holder).copied().unwrap_or_default();
-        if amount > self.most.saturating_sub(held) {
+        if amount > self.limit.saturating_sub(held) {
             return false;
         }
         taken.insert(self.holder.clone(), held + amount);
@@ -69,7 +69,7 @@ impl<K: Eq + Hash + Clone> Share<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Share<K> {
+impl<K: Eq + Hash> Drop for Quota<K> {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         if let Some(held) = taken.get_mut(&self.holder) {
@@ -91,10 +91,10 @@ mod tests {
 
     #[test]
     fn a_holder_has_no_more_than_its_share_and_others_have_theirs() {
-        let shares = Shares::new(3);
-        let (mut one, mut another) = (shares.of("a"), shares.of("a"));
+        let quotas = Quotas::new(3);
+        let (mut one, mut another) = (quotas.of("a"), quotas.of("a"));
         assert!(one.grow(2) && !another.grow(2) && another.grow(1));
-        assert!(shares.of("b").grow(3));
+        assert!(quotas.of("b").grow(3));
         assert!(!one.grow(usize::MAX));
         drop(one);
         assert!(another.grow(2));
@@ -102,17 +102,17 @@ mod tests {
 
     #[test]
     fn who_has_nothing_is_forgotten() {
-        let shares = Shares::new(2);
+        let quotas = Quotas::new(2);
         let held: Vec<_> = (0..4)
             .map(|holder| {
-                let mut share = shares.of(holder);
-                assert!(share.grow(1));
-                share
+                let mut quota = quotas.of(holder);
+                assert!(quota.grow(1));
+                quota
             })
             .collect();
-        let nothing = shares.of(9);
-        assert_eq!(shares.holders(), 4);
+        let nothing = quotas.of(9);
+        assert_eq!(quotas.holders(), 4);
         drop((held, nothing));
-        assert_eq!(shares.holders(), 0);
+        assert_eq!(quotas.holders(), 0);
     }
 }
