@@ -1,17 +1,18 @@
-//! Quotas of something bounded: how much each holder has of it, so that nobody takes it all.
+//! Quotas: limits on how much of a bounded resource one holder takes, so that others get some of it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts what each holder has taken. Who has nothing is not in it, so it is no larger than what is shared.
+/// The amounts that holders have taken. Holders without an amount are removed, so its size is bounded by the
+/// resource.
 #[derive(Debug)]
 pub struct Quotas<K> {
     limit: usize,
     taken: Arc<Mutex<HashMap<K, usize>>>,
 }
 
-/// Something taken of a holder's share; given back when dropped.
+/// An amount taken by a holder, returned on drop.
 #[derive(Debug)]
 pub struct Quota<K: Eq + Hash> {
     limit: usize,
@@ -21,7 +22,7 @@ pub struct Quota<K: Eq + Hash> {
 }
 
 impl<K: Eq + Hash> Quotas<K> {
-    /// At limit so much for one holder.
+    /// Creates quotas of at most `limit` per holder.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -29,7 +30,7 @@ impl<K: Eq + Hash> Quotas<K> {
         }
     }
 
-    /// Nothing, for now, of the share of `holder`.
+    /// Returns an empty amount of `holder`, to grow.
     pub fn of(&self, holder: K) -> Quota<K> {
         Quota {
             limit: self.limit,
@@ -39,7 +40,7 @@ impl<K: Eq + Hash> Quotas<K> {
         }
     }
 
-    /// How many holders have something.
+    /// Returns the number of holders that have taken something.
     pub fn holders(&self) -> usize {
         lock(&self.taken).len()
     }
@@ -55,11 +56,12 @@ impl<K> Clone for Quotas<K> {
 }
 
 impl<K: Eq + Hash + Clone> Quota<K> {
-    /// Takes so much more, unless the holder would have more than its share. Answers whether it was taken.
+    /// Takes `amount` more, unless the holder would exceed its quota. Returns whether it was taken.
     #[must_use]
     pub fn grow(&mut self, amount: usize) -> bool {
         let mut taken = lock(&self.taken);
         let held = taken.get(&self.holder).copied().unwrap_or_default();
+        // subtracted instead of added: `held + amount` could overflow
         if amount > self.limit.saturating_sub(held) {
             return false;
         }
@@ -74,6 +76,7 @@ impl<K: Eq + Hash> Drop for Quota<K> {
         let mut taken = lock(&self.taken);
         if let Some(held) = taken.get_mut(&self.holder) {
             *held -= self.amount;
+            // a holder may have several amounts; the last one to drop removes the entry
             if *held == 0 {
                 taken.remove(&self.holder);
             }

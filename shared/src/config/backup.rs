@@ -20,7 +20,7 @@ pub struct BackupConfig {
     pub dir: PathBuf,
     /// Number of newest dumps that are kept; `None` keeps all.
     pub keep: Option<u32>,
-    /// Maximum age of a dump; `None` is no limit. The newest dump is kept at any age.
+    /// Maximum age of a dump; `None` means no limit. The newest dump is kept at any age.
     pub max_age: Option<Duration>,
     /// A `postgres://` URL of the database.
     pub database_url: SecretString,

@@ -1,6 +1,6 @@
 //! Configuration of sign-in: the admin user, the token key and the rate limit.
 //!
-//! Without a user and a password there is no sign-in and every client is an admin. That is allowed only on
+//! Without a user and a password sign-in is off and every client is an admin. That is allowed only on
 //! loopback and outside production.
 
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ pub struct SignInConfig {
     pub token_secret: Option<SecretString>,
     /// True if `/metrics` requires sign-in.
     pub metrics_auth: bool,
-    /// Maximum requests per second of one key; `None` is no limit.
+    /// Maximum requests per second of one key; `None` means no limit.
     pub rate_limit: Option<NonZeroU32>,
     /// The proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<Network>,
@@ -164,7 +164,7 @@ fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
     match number.parse::<u32>() {
         Ok(rate) if rate <= RATE_MAX => Ok(NonZeroU32::new(rate)),
         _ => Err(format!(
-            "must be requests per second, like 1000/s, up to {RATE_MAX}; 0 or off is no limit"
+            "must be requests per second, like 1000/s, up to {RATE_MAX}; 0 or off means no limit"
         )),
     }
 }

@@ -232,7 +232,7 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         "EXECUTION_BACKEND_API_USER",
         None,
-        "Name of the admin user; without one there is no sign-in. Must be set in production",
+        "Name of the admin user; without one sign-in is off. Must be set in production",
     ),
     entry(
         Server,

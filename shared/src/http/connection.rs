@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! One client connection.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -22,11 +22,11 @@ use tower_service::Service as _;
 use super::Limits;
 use super::write_timeout::WriteTimeoutStream;
 
-/// How long a connection that has asked for nothing yet is kept once the server stops: its request may be on
-/// the way.
+/// Time that a connection without a request yet stays open once the server stops: its request may be on the
+/// way.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// A connection that was accepted.
+/// An accepted connection.
 pub(super) struct Connection {
     pub(super) client: SocketAddr,
     pub(super) router: Router,
@@ -35,7 +35,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Answers its requests until one of both sides closes it.
+    /// Serves its requests until either side closes it.
     pub(super) async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
@@ -57,19 +57,21 @@ impl Connection {
         let mut silent = pin!(tokio::time::sleep(self.limits.first_request));
         let mut stopping = pin!(self.stop.cancelled());
         let (mut stops, mut waits) = (false, true);
-        // an error is the client's doing, and nobody is left to be told
+        // errors are dropped: they are caused by the client, and its connection is gone
         poll_fn(|context| {
             if serving.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
             if !stops && stopping.as_mut().poll(context).is_ready() {
                 stops = true;
+                // finishes the request in progress and closes an idle connection
                 serving.as_mut().graceful_shutdown();
                 silent.set(tokio::time::sleep(STOP_GRACE));
                 if serving.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());
                 }
             }
+            // the limit on the first request ends with its head: a slow handler must not be cut off by it
             waits = waits && !asked.load(Ordering::Relaxed);
             if waits && silent.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());

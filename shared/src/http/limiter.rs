@@ -1,4 +1,4 @@
-//! ConnectionLimiter for connections: so many of all clients together, and a share of them for one address.
+//! The connection limiter: a maximum of connections in total, and a quarter of it per client address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::Network;
 use crate::quota::{Quota, Quotas};
 
-/// One address may take one place in so many.
+/// One address may take one in this number of all connections.
 const ADDRESS_FRACTION: usize = 4;
 
-/// What addresses are counted by: one client commonly has a whole network of `IPv6`.
+/// Returns the address that `address` is counted as: a client commonly has a whole /64 network of `IPv6`.
 pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => {
+            // the first 64 bits: the smallest network that providers assign
             let [a, b, c, d, ..] = ip.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
@@ -22,16 +23,16 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The places of a server.
+/// The connection limiter of a server.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     all: Arc<Semaphore>,
     by_address: Quotas<IpAddr>,
-    /// Those who speak for many clients, and so may take every place.
+    /// Networks without a limit per address, such as proxies, which connect for many clients.
     exempt: Vec<Network>,
 }
 
-/// A place that a connection has taken; free again when dropped.
+/// The permission for one connection, returned on drop.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     _total: OwnedSemaphorePermit,
@@ -51,8 +52,9 @@ impl ConnectionLimiter {
         &self.exempt
     }
 
-    /// A place for a connection of `client`, if there is one for it.
+    /// Returns a permit for a connection of `client`; `None` if the total or the address is at its maximum.
     pub(super) fn acquire(&self, client: IpAddr) -> Option<ConnectionPermit> {
+        // never waits: a waiting connection would hold the open file that the limit is about
         let total = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let address_quota = if self.exempt.iter().any(|network| network.contains(client)) {
             None
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn who_speaks_for_many_may_take_every_place_and_no_more() {
+    fn an_exempt_network_may_take_every_connection_and_no_more() {
         let limiter = limiter(4);
         let held: Vec<_> = (0..5)
             .filter_map(|_| limiter.acquire(ip("::ffff:10.0.0.1")))
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_no_place_is_forgotten() {
+    fn an_address_without_connections_is_forgotten() {
         let limiter = limiter(8);
         let held: Vec<_> = (1..4)
             .filter_map(|last| limiter.acquire([192, 0, 2, last].into()))

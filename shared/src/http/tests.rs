@@ -70,7 +70,7 @@ impl Running {
     }
 }
 
-/// What comes until the other side closes.
+/// Returns the bytes received until the other side closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     // a reset is a close as well
@@ -80,7 +80,7 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One answer of a connection that stays open, read up to `end`.
+/// Returns one answer of a connection that stays open, read up to `end`.
 async fn answer(stream: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1_024];
@@ -193,7 +193,7 @@ async fn a_head_without_end_and_one_of_many_lines_are_refused() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_closed_at_once_and_its_place_is_free_when_another_ends() {
+async fn one_connection_too_many_is_closed_at_once_and_another_may_follow_when_one_ends() {
     let running = start(Limits {
         connections: 2,
         ..Limits::default()
@@ -212,14 +212,14 @@ async fn one_connection_too_many_is_closed_at_once_and_its_place_is_free_when_an
         if rest(&mut stream).await.starts_with("HTTP/1.1 200") {
             break;
         }
-        assert!(Instant::now() < deadline, "the place stays taken");
+        assert!(Instant::now() < deadline, "the permit stays taken");
     }
     drop(second);
     running.stopped().await;
 }
 
 #[tokio::test]
-async fn an_address_that_took_its_share_keeps_no_other_out() {
+async fn an_address_at_its_maximum_keeps_no_other_out() {
     let limits = Limits {
         connections: 8,
         ..Limits::default()
@@ -241,7 +241,7 @@ async fn an_address_that_took_its_share_keeps_no_other_out() {
 }
 
 #[tokio::test]
-async fn this_machine_may_take_every_place() {
+async fn this_machine_may_take_every_connection() {
     let running = start(Limits {
         connections: 3,
         ..Limits::default()
@@ -257,7 +257,7 @@ async fn this_machine_may_take_every_place() {
 }
 
 #[test]
-fn a_proxy_that_is_trusted_may_take_every_place_of_every_server() {
+fn a_trusted_proxy_may_take_every_connection_of_every_server() {
     let limits = Limits {
         connections: 8,
         ..Limits::default()
@@ -273,14 +273,14 @@ fn a_proxy_that_is_trusted_may_take_every_place_of_every_server() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+async fn a_client_that_does_not_read_its_answer_is_disconnected() {
     let running = start(quick()).await;
     let mut stream = running.connect().await;
     stream
         .write_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .expect("sent");
-    // what fills the buffers on both sides is sent, and then nothing gets on
+    // the buffers on both sides are filled, and then no write makes progress
     stream.readable().await.expect("an answer begins");
     let began = Instant::now();
     running.stop.cancel();
@@ -297,7 +297,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_stop_answers_what_was_asked_and_waits_for_nobody_who_asks_nothing() {
+async fn a_stop_answers_open_requests_and_closes_connections_without_one() {
     let running = start(Limits::default()).await;
     let mut asking = running.connect().await;
     asking

@@ -1,4 +1,4 @@
-//! A stream that gives up on a client that takes nothing of what is sent to it.
+//! A stream that closes the connection of a client that does not read its response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A stream whose writes fail when none of them gets on for so long. A timer runs only while one is held up.
+/// A stream whose writes fail after `timeout` without progress. The timer exists only while a write is
+/// pending.
 #[derive(Debug)]
 pub(super) struct WriteTimeoutStream<S> {
     stream: S,
@@ -25,11 +26,13 @@ impl<S> WriteTimeoutStream<S> {
         }
     }
 
+    /// Passes a result through, or starts the timer of a pending write and fails once it has elapsed.
     fn bounded<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if write.is_ready() {
             self.timer = None;
             return write;
         }
+        // kept across polls: a timer restarted by each poll would never elapse
         let timeout = self.timeout;
         let timer = self
             .timer

@@ -19,7 +19,7 @@ const ERRORS_MAX: usize = 20;
 pub struct Limits {
     /// The maximum number of objects and arrays within each other.
     pub depth_max: usize,
-    /// Keys must be unique within their object: readers disagree on which of two values counts.
+    /// True if keys must be unique within their object: readers disagree on which of two values counts.
     pub unique_keys: bool,
 }
 

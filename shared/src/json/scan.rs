@@ -48,6 +48,7 @@ struct Scan<'t> {
 impl Scan<'_> {
     fn run(&mut self, max: usize) {
         let mut at = 0;
+        // not recursive: the depth of the text must not become the depth of the stack
         while let Some(&byte) = self.text.get(at) {
             let start = at;
             at += 1;
@@ -112,6 +113,7 @@ fn doubled_key(text: &[u8], keys: &[(usize, usize)]) -> Option<usize> {
         return None;
     }
     let raw = |(start, end): (usize, usize)| &text[start..end];
+    // escaped keys must be decoded before they are compared; plain ones are compared as they stand
     let written_plainly = keys.iter().all(|key| !raw(*key).contains(&b'\\'));
     if written_plainly && keys.len() <= FEW_KEYS {
         let mut pairs = keys.iter().enumerate();
@@ -123,7 +125,7 @@ fn doubled_key(text: &[u8], keys: &[(usize, usize)]) -> Option<usize> {
     doubled.map(|(_, end)| *end)
 }
 
-/// The key without its escapes: `"a"` and `"\u0061"` are one key.
+/// Returns the key without its escapes: `"a"` and `"\u0061"` are one key.
 fn decoded(quoted: &[u8]) -> Cow<'_, [u8]> {
     if quoted.contains(&b'\\')
         && let Ok(text) = serde_json::from_slice::<String>(quoted)
@@ -133,7 +135,8 @@ fn decoded(quoted: &[u8]) -> Cow<'_, [u8]> {
     Cow::Borrowed(quoted)
 }
 
-/// Scans from behind the opening quote; returns the index behind the closing one.
+/// Scans a string from behind the opening quote; returns the index behind the closing one and the first
+/// error.
 pub(super) fn scan_string(text: &[u8], mut at: usize) -> (usize, Option<JsonErrorKind>) {
     let mut error = None;
     while let Some(&byte) = text.get(at) {
@@ -153,7 +156,7 @@ pub(super) fn scan_string(text: &[u8], mut at: usize) -> (usize, Option<JsonErro
     (at.min(text.len()), error)
 }
 
-/// Judges `\uXXXX` from behind its `u`; returns the index behind it, or behind the pair.
+/// Checks `\uXXXX` from behind its `u`; returns the index behind it, or behind its surrogate pair.
 fn scan_escape(text: &[u8], at: usize) -> (usize, Option<JsonErrorKind>) {
     let Some(unit) = hex_unit(text, at) else {
         return (at, None);
@@ -200,6 +203,7 @@ fn number_error(token: &[u8]) -> Option<JsonErrorKind> {
         }
         let text = std::str::from_utf8(token).ok()?;
         let kind = match text.parse::<i64>().err()?.kind() {
+            // beyond `i64`, but serde_json also reads `u64` exactly
             IntErrorKind::PosOverflow => *text.parse::<u64>().err()?.kind(),
             kind => *kind,
         };

@@ -1,4 +1,4 @@
-//! What a template must hold to beyond its form. All problems are told at once, each with its place.
+//! Validation of templates beyond their form. All problems are returned at once, each with a JSON pointer.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,29 +8,29 @@ use super::template::{Step, Template};
 use crate::json;
 use crate::task::limits;
 
-/// Longest text of a template, and of its JSON.
+/// Maximum size of a template in bytes, as text and as JSON.
 pub(super) const BYTES_MAX: usize = 1 << 20;
-/// Most steps of a template.
+/// Maximum number of steps of a template.
 const STEPS_MAX: usize = 1_000;
-/// Longest name of a template or a step.
+/// Maximum length of the name of a template or a step.
 const NAME_CHARS_MAX: usize = 128;
-/// Longest version: it is part of a key.
+/// Maximum length of a version, which is part of a key.
 const VERSION_CHARS_MAX: usize = 128;
-/// Longest description of a template, which stands in lists.
+/// Maximum length of a template's description, which lists contain.
 const DESCRIPTION_CHARS_MAX: usize = 1_000;
-/// A namespace's queue is `{namespace}_queue`, a name of at most 64 characters.
+/// Maximum length of a namespace: its queue is `{namespace}_queue`, a name of at most 64 characters.
 const NAMESPACE_CHARS_MAX: usize = 58;
-/// Longest wait between two tries, in milliseconds: that of a task's timeout.
+/// Maximum wait between two attempts, in milliseconds: the maximum timeout of a task.
 const BACKOFF_MAX_MS: u128 = limits::TIMEOUT.as_millis();
-/// Steps of a cycle that a message names.
+/// Maximum number of steps of a cycle that a message names.
 const CYCLE_SHOWN: usize = 10;
 
-/// Something that is wrong with a template.
+/// A validation error of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The place, as a JSON pointer (RFC 6901).
     pub pointer: String,
-    /// What is wrong there, and what would be right.
+    /// The error, and the valid values.
     pub message: String,
 }
 
@@ -49,21 +49,21 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text that is no template.
+/// The reason why a text is not a valid template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// More text than any template needs.
+    /// The text is longer than a template may be.
     #[error("has {0} bytes, more than the {BYTES_MAX} that a template may have")]
     TooLong(usize),
-    /// No YAML, or not in the form of a template.
+    /// The text is not YAML, or not in the form of a template.
     #[error("{0}")]
     Unreadable(String),
-    /// In the form of a template, but not valid.
+    /// The template has validation errors.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Problem>),
 }
 
-/// Everything that is wrong with a template.
+/// Returns all validation errors of a template.
 pub(super) fn problems(template: &Template) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut note = |pointer: &str, error: Option<String>| {
@@ -127,8 +127,7 @@ fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
         .filter_map(move |(field, error)| Some(Problem::new(format!("/steps/{place}/{field}"), error?)))
 }
 
-/// What keeps the steps from being a graph without circles. A circle is looked for once all names and edges
-/// are right.
+/// Returns the errors in the graph of the steps. Cycles are searched only once all names and edges are valid.
 fn graph_problems(steps: &[Step]) -> Vec<Problem> {
     let mut places = HashMap::new();
     let mut found = Vec::new();
@@ -144,7 +143,7 @@ fn graph_problems(steps: &[Step]) -> Vec<Problem> {
         let mut seen = HashSet::new();
         for (edge, name) in step.dependencies.iter().enumerate() {
             let error = match places.get(name.as_str()) {
-                None => "is no step of this template",
+                None => "is not a step of this template",
                 Some(parent) if !seen.insert(parent) => "is named twice",
                 Some(parent) => {
                     of_step.push(*parent);
@@ -178,13 +177,13 @@ fn cycle_problem(steps: &[Step], Cycle(places): &Cycle) -> Problem {
         names[0]
     });
     let message = format!(
-        "wait for each other in a circle, so that none could begin: {}",
-        names.join(" waits for ")
+        "depend on each other in a cycle, so that none could start: {}",
+        names.join(" depends on ")
     );
     Problem::new(format!("/steps/{first}/dependencies"), message)
 }
 
-/// What Postgres or a reader of JSON would not take.
+/// Returns an error if Postgres or a JSON reader would reject the template.
 fn text_problem(template: &Template) -> Option<Problem> {
     let text = template.to_json();
     if text.len() > BYTES_MAX {
@@ -203,7 +202,7 @@ fn too_long(text: &str, chars_max: usize) -> Option<String> {
     (text.chars().count() > chars_max).then(|| format!("must be at most {chars_max} characters"))
 }
 
-/// Names stand in URLs and in the keys of JSON objects.
+/// Returns an error for an invalid name: names are used in URLs and as keys of JSON objects.
 fn name_error(name: &str) -> Option<String> {
     let first_ok = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest_ok = name
@@ -269,7 +268,7 @@ steps:
     }
 
     #[test]
-    fn a_text_that_is_no_template_is_refused_with_its_line() {
+    fn a_text_that_is_not_a_template_is_rejected_with_its_line() {
         for (text, part) in [
             ("name: [", "line 1"),
             ("name: x\nsteps: 3", "line 2"),
@@ -285,7 +284,7 @@ steps:
     }
 
     #[test]
-    fn every_value_out_of_its_range_is_told_with_its_place() {
+    fn every_value_out_of_its_range_is_reported_with_its_place() {
         let wrong = "
 name: a/b
 namespace: Big
@@ -326,17 +325,17 @@ steps:
     }
 
     #[test]
-    fn steps_that_are_missing_or_named_twice_or_wait_in_a_circle_are_named() {
+    fn steps_that_are_missing_or_named_twice_or_form_a_cycle_are_named() {
         let two = |a: &str, b: &str| {
             format!(
                 "name: x\nsteps:\n- {{name: a, handler: {{callable: e}}, dependencies: [{a}]}}\n- {{name: {b}, handler: {{callable: e}}, dependencies: [a]}}"
             )
         };
-        assert!(told(&two("c", "b")).contains("/steps/0/dependencies/0: `c` is no step"));
+        assert!(told(&two("c", "b")).contains("/steps/0/dependencies/0: `c` is not a step"));
         assert!(told(&two("", "a")).contains("/steps/1/name: `a` is the name of /steps/0 too"));
         assert!(told(&two("b, b", "b")).contains("/steps/0/dependencies/1: `b` is named twice"));
-        assert!(told(&two("b", "b")).contains("a waits for b waits for a"));
-        assert!(told(&step(", dependencies: [a]")).contains("a waits for a"));
+        assert!(told(&two("b", "b")).contains("a depends on b depends on a"));
+        assert!(told(&step(", dependencies: [a]")).contains("a depends on a"));
     }
 
     #[test]
@@ -356,7 +355,7 @@ steps:
     }
 
     #[test]
-    fn what_cannot_be_stored_is_told_with_its_place() {
+    fn a_value_that_cannot_be_stored_is_reported_with_its_place() {
         let nul = step("").replace("callable: echo", "callable: echo, initialization: {a: \"\\0\"}");
         assert!(told(&nul).contains("/steps/0/handler/initialization/a: contains the NUL"));
         let deep = format!(
