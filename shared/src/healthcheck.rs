@@ -83,7 +83,7 @@ impl Healthcheck {
     }
 
     fn ask(&self, deadline: Instant) -> io::Result<Vec<u8>> {
-        let stream = TcpStream::connect_timeout(&self.address, left(deadline)?)?;
+        let stream = TcpStream::connect_timeout(&self.address, remaining(deadline)?)?;
         // one deadline for every read and write: a timeout for each would let a slow peer add them up
         let timed = Timed { stream, deadline };
         if !self.tls {
@@ -119,15 +119,15 @@ struct Timed {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        self.stream.read(buffer).map_err(named)
+        self.stream.set_read_timeout(Some(remaining(self.deadline)?))?;
+        self.stream.read(buffer).map_err(as_timeout)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        self.stream.write(buffer).map_err(named)
+        self.stream.set_write_timeout(Some(remaining(self.deadline)?))?;
+        self.stream.write(buffer).map_err(as_timeout)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -136,16 +136,16 @@ impl Write for Timed {
 }
 
 /// Returns the time until `deadline`, or an error after it.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    if remaining.is_zero() {
         return Err(io::ErrorKind::TimedOut.into());
     }
-    Ok(left)
+    Ok(remaining)
 }
 
 /// Returns a timeout as such: the system reports a timed-out read as one that would block.
-fn named(error: io::Error) -> io::Error {
+fn as_timeout(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
         _ => error,

@@ -147,6 +147,7 @@ impl Shutdown {
         self.soft.cancelled().await;
         self.tracker.close();
         tokio::select! {
+            // if both are ready, all tasks have ended
             biased;
             () = self.tracker.wait() => true,
             () = self.hard.cancelled() => false,

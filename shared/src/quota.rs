@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_nothing_is_forgotten() {
+    fn a_holder_without_an_amount_is_forgotten() {
         let quotas = Quotas::new(2);
         let held: Vec<_> = (0..4)
             .map(|holder| {

@@ -49,6 +49,7 @@ pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 /// Makes ring the default provider of the process, unless one is set: with several providers compiled in,
 /// rustls has no default.
 pub(crate) fn choose_provider() {
+    // fails if a provider is set already, which then stays
     let _ = ring::default_provider().install_default();
 }
 

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_it_opened_changes_nothing_any_more() {
+    fn calls_sent_before_it_opened_change_nothing_afterwards() {
         let (mut breaker, now) = open_breaker();
         breaker.failed(now + SECOND);
         breaker.end_trial(now + SECOND, true);

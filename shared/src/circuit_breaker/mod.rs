@@ -110,6 +110,7 @@ impl Breaker {
             let wait = self.inner().machine.trial_in(Instant::now());
             // `None` means that a caller's trial is in progress: it ends in a cooldown or closes the breaker
             tokio::time::sleep(wait.unwrap_or(RECHECK)).await;
+            // `None` if a caller has begun a trial meanwhile
             let Some(trial) = self.begin_trial() else { continue };
             if probe().await {
                 trial.passed();
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_trial_that_is_given_up_counts_as_failed() {
+    async fn a_trial_dropped_without_an_outcome_counts_as_failed() {
         let breaker = open_breaker();
         tokio::time::sleep(LIMITS.cooldown).await;
         drop(breaker.begin_trial().expect("it is time"));

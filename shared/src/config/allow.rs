@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_refused() {
+    fn an_invalid_entry_is_rejected() {
         for text in ["10.0.0.0/33", "10.0.0", "a b", "http://x", "1.2.3.4/x", "host:80"] {
             assert!(AllowList::parse(text).is_err(), "{text}");
         }

@@ -64,6 +64,7 @@ pub fn format(duration: Duration) -> String {
     for name in ["d", "h", "m", "s", "ms", "us", "ns"] {
         let unit = u128::from(unit_nanos(name).unwrap_or(1));
         if rest >= unit {
+            // writing to a `String` never fails
             let _ = write!(text, "{}{name}", rest / unit);
             rest %= unit;
         }
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn a_text_that_is_not_a_duration_is_rejected() {
         use DurationError::{Empty, Malformed, Negative, TooLong};
         for (text, error) in [
             ("", Empty),

@@ -10,7 +10,7 @@ use super::table::Binary;
 use crate::healthcheck::Healthcheck;
 
 /// Returns the requested health check as the error that replaces a start.
-pub(super) fn asked_for(mut reader: Reader<'_>, binary: Binary) -> LoadError {
+pub(super) fn requested(mut reader: Reader<'_>, binary: Binary) -> LoadError {
     let variable = match binary {
         Binary::Server => "LISTEN_ADDRS",
         Binary::Worker => "WORKER_LISTEN_ADDR",

@@ -87,6 +87,7 @@ impl LoadError {
             Self::Usage(error) => {
                 // an error means that the terminal is closed
                 let _ = error.print();
+                // help and version go to stdout and are not errors
                 if error.use_stderr() { EXIT_USAGE } else { 0 }
             }
             Self::Problems(problems) => {

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_named_twice_is_refused_also_by_its_alias() {
+    fn a_queue_named_twice_is_rejected_also_by_its_alias() {
         assert!(read("high,high_priority").is_err());
     }
 

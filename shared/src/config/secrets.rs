@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_told_from_secrets() {
+    fn samples_are_distinguished_from_secrets() {
         for sample in [
             "changeme",
             "Change-Me-Please-123",

@@ -126,7 +126,7 @@ impl ServerConfig {
         let matches = flags::parse(command_line(), args)?;
         let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Server));
         if flags::healthcheck(&matches) {
-            return Err(healthcheck::asked_for(reader, Binary::Server));
+            return Err(healthcheck::requested(reader, Binary::Server));
         }
         let config = Self::read(&mut reader, subcommand(&matches), environment);
         Ok(reader.finish(config)?)
@@ -137,6 +137,7 @@ impl ServerConfig {
         let listen_addrs = read_listen_addrs(reader);
         let deployment_mode = read_deployment_mode(reader);
         let mode = DispatchMode::read(reader);
+        // a process that only migrates needs neither sign-in nor secrets
         let serves = command == ServerCommand::Serve && deployment_mode != DeploymentMode::MigrateOnly;
         let idempotency_ttl = reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY);
         Self {

@@ -131,6 +131,7 @@ fn require_secrets(reader: &mut Reader<'_>, admin: Option<&Admin>, token_secret:
 }
 
 fn reject_beyond_loopback(reader: &mut Reader<'_>, addrs: &[SocketAddr]) {
+    // canonical, since `::ffff:127.0.0.1` is a loopback address too
     if let Some(addr) = addrs.iter().find(|addr| !addr.ip().to_canonical().is_loopback()) {
         let message = format!(
             "{addr} can be reached from other machines, which is rejected without sign-in; set {USER} and {PASSWORD}, or use \
@@ -150,6 +151,7 @@ pub fn networks(text: &str) -> Result<Vec<Network>, String> {
 }
 
 fn read_rate(reader: &mut Reader<'_>, production: bool) -> Option<NonZeroU32> {
+    // the table has no default, since it depends on the environment
     if reader.given("RATE_LIMIT_PER_KEY").is_none() {
         return NonZeroU32::new(RATE_IN_PRODUCTION).filter(|_| production);
     }

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_templates_of_a_folder_are_read_and_other_files_left_alone() {
+    fn the_templates_of_a_folder_are_read_and_other_files_are_ignored() {
         let json = r#"{"name": "two", "version": "2.0.0", "steps": [{"name": "a", "handler": {"callable": "echo"}}]}"#;
         let config = worker(&[
             ("one.yaml", VALID),
@@ -92,18 +92,18 @@ mod tests {
         assert!(text(&[]).contains("TASKER_TEMPLATE_PATH: `/t` is not a readable folder"));
         let circle =
             "name: c\nsteps: [{name: a, handler: {callable: ''}}, {name: /, handler: {callable: echo}}]";
-        let told = text(&[("broken.yml", "name: ["), ("circle.yaml", circle)]);
+        let problems = text(&[("broken.yml", "name: ["), ("circle.yaml", circle)]);
         for part in [
             "TASKER_TEMPLATE_PATH: `broken.yml`: ",
             "`circle.yaml` at /steps/0/handler/callable: must be",
             "`circle.yaml` at /steps/1/name: must be",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(problems.contains(part), "{part}: {problems}");
         }
     }
 
     #[test]
-    fn a_folder_of_more_than_a_worker_may_bring_is_refused() {
+    fn a_folder_of_more_than_a_worker_may_bring_is_rejected() {
         let long = format!("{VALID}\n#{}", " ".repeat(900_000));
         let names: Vec<String> = (0..20).map(|n| format!("{n}.yaml")).collect();
         let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_are_sound() {
+    fn the_examples_are_valid() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/task-templates");
         let arguments = ["tasker-worker", "--tasker-template-path", folder];
         let config = WorkerConfig::load_from(arguments, &Here).expect("valid");
@@ -164,10 +164,10 @@ mod tests {
 
     #[test]
     fn two_files_with_the_same_template_are_named() {
-        let told = text(&[("a.yaml", VALID), ("b.yaml", VALID)]);
+        let problems = text(&[("a.yaml", VALID), ("b.yaml", VALID)]);
         assert!(
-            told.contains("`b.yaml` holds default/one 1.0.0, as `a.yaml` does"),
-            "{told}"
+            problems.contains("`b.yaml` holds default/one 1.0.0, as `a.yaml` does"),
+            "{problems}"
         );
     }
 }

@@ -33,7 +33,7 @@ fn text<T: std::fmt::Debug>(result: Result<T, LoadError>) -> String {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_deerrors_are_those_of_the_contract() {
     let server = server(&[], &FakeHost::with(&[DATABASE])).expect("valid");
     assert_eq!(server.command, ServerCommand::Serve);
     assert_eq!(server.environment, Environment::Development);
@@ -601,7 +601,7 @@ fn every_problem_of_backups_and_services_is_named_without_a_secret() {
 }
 
 #[test]
-fn a_url_that_is_refused_is_not_repeated_with_its_password() {
+fn a_url_that_is_rejected_is_not_repeated_with_its_password() {
     let host = FakeHost::with(&[
         DATABASE,
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://u:hunter2@collector"),

@@ -104,7 +104,7 @@ impl WorkerConfig {
         let matches = flags::parse(flags::command(Binary::Worker), args)?;
         let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Worker));
         if flags::healthcheck(&matches) {
-            return Err(healthcheck::asked_for(reader, Binary::Worker));
+            return Err(healthcheck::requested(reader, Binary::Worker));
         }
         let config = Self::read(&mut reader, environment);
         Ok(reader.finish(config)?)
@@ -115,6 +115,7 @@ impl WorkerConfig {
         let queues = QueuesConfig::read(reader);
         let task_queues = read_task_queues(reader);
         let listen_addr = read_listen_addr(reader);
+        // before the others: it is the default database of backups
         let database = DatabaseConfig::read(reader, environment);
         let mode = DispatchMode::read(reader);
         Self {
@@ -151,6 +152,7 @@ pub(super) fn read_liveness(reader: &mut Reader<'_>) -> (Duration, Duration) {
     let interval = reader.duration("HEARTBEAT_INTERVAL", Duration::from_millis(100)..=HOUR);
     let timeout = reader.duration("WORKER_TIMEOUT", Duration::from_millis(200)..=24 * HOUR);
     let least = interval * 2;
+    // an invalid value was replaced by a placeholder, which must not be compared
     if reader.valid(&["HEARTBEAT_INTERVAL", "WORKER_TIMEOUT"]) && timeout < least {
         let message = format!(
             "{} must be at least twice HEARTBEAT_INTERVAL, {}",
@@ -173,6 +175,7 @@ pub(super) fn read_breaker(reader: &mut Reader<'_>) -> Limits {
 
 fn read_pool_size(reader: &mut Reader<'_>, queues: &[QueueSlots]) -> u32 {
     let size = reader.number("WORKER_POOL_SIZE", 1..=POOL_SIZE_MAX);
+    // u64, since the reservations of several queues may exceed u32
     let reserved: u64 = queues.iter().map(|slots| u64::from(slots.reserved)).sum();
     if reader.valid(&["WORKER_POOL_SIZE", "TASK_QUEUES"]) && reserved > u64::from(size) {
         let message = format!("reserves {reserved} slots, but WORKER_POOL_SIZE is {size}");

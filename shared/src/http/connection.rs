@@ -54,7 +54,7 @@ impl Connection {
                 .max_buf_size(self.limits.head_bytes)
                 .serve_connection(stream, service)
         );
-        let mut silent = pin!(tokio::time::sleep(self.limits.first_request));
+        let mut request_timer = pin!(tokio::time::sleep(self.limits.first_request));
         let mut stopping = pin!(self.stop.cancelled());
         let (mut stops, mut waits) = (false, true);
         // errors are dropped: they are caused by the client, and its connection is gone
@@ -66,14 +66,14 @@ impl Connection {
                 stops = true;
                 // finishes the request in progress and closes an idle connection
                 serving.as_mut().graceful_shutdown();
-                silent.set(tokio::time::sleep(STOP_GRACE));
+                request_timer.set(tokio::time::sleep(STOP_GRACE));
                 if serving.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());
                 }
             }
             // the limit on the first request ends with its head: a slow handler must not be cut off by it
             waits = waits && !asked.load(Ordering::Relaxed);
-            if waits && silent.as_mut().poll(context).is_ready() {
+            if waits && request_timer.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
             Poll::Pending

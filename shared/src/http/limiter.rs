@@ -59,9 +59,9 @@ impl ConnectionLimiter {
         let address_quota = if self.exempt.iter().any(|network| network.contains(client)) {
             None
         } else {
-            let mut share = self.by_address.of(counted_as(client));
-            share.grow(1).then_some(())?;
-            Some(share)
+            let mut quota = self.by_address.of(counted_as(client));
+            quota.grow(1).then_some(())?; // on `None`, `total` is returned too
+            Some(quota)
         };
         Some(ConnectionPermit {
             _total: total,

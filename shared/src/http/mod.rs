@@ -130,6 +130,7 @@ impl HttpServer {
         let connections = TaskTracker::new();
         loop {
             let (stream, client) = tokio::select! {
+                // a stop wins over connections that keep arriving
                 biased;
                 () = stop.cancelled() => break,
                 accepted = accept(&listener) => accepted,
@@ -145,33 +146,36 @@ impl HttpServer {
                 // a child token each, since polling one shared token would contend for its lock
                 stop: stop.child_token(),
             };
-            connections.spawn(self.clone().attend(stream, connection, permit));
+            connections.spawn(self.clone().serve_connection(stream, connection, permit));
         }
+        // before the wait, so that new connections are refused instead of queued in the backlog
         drop(listener);
         connections.close();
         connections.wait().await;
     }
 
-    async fn attend(self, stream: TcpStream, connection: Connection, permit: ConnectionPermit) {
+    async fn serve_connection(self, stream: TcpStream, connection: Connection, permit: ConnectionPermit) {
         // responses are small and written at once, so Nagle's algorithm would only delay them
         let _ = stream.set_nodelay(true);
         match &self.tls {
             None => connection.serve(stream).await,
             Some(tls) => {
                 let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
-                let greeted = tokio::select! {
+                let accepted = tokio::select! {
+                    // no request has been received yet, so a stop need not wait
                     biased;
                     () = connection.stop.cancelled() => return,
-                    greeted = tokio::time::timeout(self.limits.first_request, handshake)  => greeted,
+                    accepted = tokio::time::timeout(self.limits.first_request, handshake)  => accepted,
                 };
                 // rustls has sent the alert that a failed handshake calls for
-                if let Ok(Ok(stream)) = greeted {
+                if let Ok(Ok(stream)) = accepted {
                     connection.serve(stream).await;
                 } else {
                     metrics::counter!("tasker_http_handshakes_failed_total").increment(1);
                 }
             }
         }
+        // held until here: the permit counts the open connection
         drop(permit);
     }
 }

@@ -120,7 +120,7 @@ async fn a_handler_knows_its_client_and_a_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_and_one_whose_head_trickles_in_are_closed() {
+async fn a_client_that_sends_nothing_and_one_whose_head_trickles_in_are_disconnected() {
     let running = start(quick()).await;
     let mut silent = running.connect().await;
     let mut trickling = running.connect().await;
@@ -178,7 +178,7 @@ async fn a_request_in_progress_outlasts_every_limit_of_its_connection() {
 }
 
 #[tokio::test]
-async fn a_head_without_end_and_one_of_many_lines_are_refused() {
+async fn a_head_without_end_and_one_of_many_lines_are_rejected() {
     let running = start(Limits::default()).await;
     for flood in [
         format!("{HEAD}X: {}", "x".repeat(40_000)),

@@ -14,7 +14,7 @@ fn error(text: &str) -> (JsonErrorKind, String) {
 }
 
 #[test]
-fn each_kind_of_fault_is_found_at_its_place() {
+fn each_kind_of_error_is_found_at_its_place() {
     use JsonErrorKind::{FloatRange, IntegerRange, LoneSurrogate, Nul};
     for (text, kind, pointer) in [
         (r#"{"a":{"b":["x","\u0000"]}}"#, Nul, "/a/b/1"),
@@ -38,7 +38,7 @@ fn each_kind_of_fault_is_found_at_its_place() {
 }
 
 #[test]
-fn what_is_sound_passes() {
+fn a_valid_text_passes() {
     for text in [
         r#"{"a":"\ud83d\ude00 \\u0000 \" ","b":[18446744073709551615,-9223372036854775808]}"#,
         "[1.7976931348623157e308, 1e-999, -0, 0.1]",
@@ -98,7 +98,7 @@ fn a_key_that_appears_twice_is_found_however_it_is_written() {
 }
 
 #[test]
-fn all_faults_are_found_in_their_order_up_to_a_limit() {
+fn all_errors_are_found_in_their_order_up_to_a_limit() {
     let text = r#"{"a":{"n":1e999,"n":2},"b":["\ud800",99999999999999999999]}"#;
     let found = errors(text.as_bytes(), UNIQUE);
     let pointers: Vec<&str> = found.iter().map(|error| error.pointer.as_str()).collect();
@@ -192,12 +192,12 @@ proptest! {
     }
 
     #[test]
-    fn a_value_without_faults_passes(value in any_value()) {
+    fn a_value_without_errors_passes(value in any_value()) {
         prop_assert_eq!(check(value.to_string().as_bytes(), Limits::default()), Ok(()));
     }
 
     #[test]
-    fn a_fault_behind_any_value_is_pointed_at(value in any_value(), key in "[^\u{0}]{0,8}") {
+    fn an_error_behind_any_value_is_pointed_at(value in any_value(), key in "[^\u{0}]{0,8}") {
         let whole = json!([value, {"k": {key: ["\u{0}"]}}]);
         let found = check(whole.to_string().as_bytes(), UNIQUE);
         let error = found.expect_err("a NUL");

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_capitals_or_spaces_or_a_leading_dash_is_refused() {
+    fn a_name_with_capitals_or_spaces_or_a_leading_dash_is_rejected() {
         for text in ["", "High", "a b", "-a", "ä", &"a".repeat(65)] {
             assert!(QueueName::parse(text).is_err(), "{text:?} was taken");
         }

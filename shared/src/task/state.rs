@@ -88,6 +88,8 @@ impl TaskStatus {
             Cancelled, Completed, DeadLetter, Pending, ResolvedManually, RetryScheduled, Running, Scheduled,
             Waiting,
         };
+        // RunLost leads to Pending, not to RetryScheduled: a lost run is not a failed attempt and has no
+        // backoff
         Ok(match (self, event) {
             (Waiting, Event::ParentsDone)
             | (Scheduled | RetryScheduled, Event::Due)

@@ -70,6 +70,7 @@ pub(super) fn begin(component: Component) {
 pub(super) fn show() {
     stdout::show_dropped();
     if let Some(stat) = Stat::read() {
+        // the recorder counts in integers, so fractions of a second are lost
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -245,6 +245,7 @@ impl<E: SpanExporter> SpanExporter for ReportingExporter<E> {
         let spans = batch.len();
         let sent = self.next.export(batch).await;
         count(if sent.is_ok() { "exported" } else { "failed" }, spans);
+        // swapped, so that each change is logged once
         match (&sent, self.unavailable.swap(sent.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
                 warn!(%error, "failed to send spans to the collector; dropping them until it is available");

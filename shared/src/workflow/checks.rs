@@ -118,6 +118,7 @@ fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
         (
             "timeout_seconds",
             step.timeout_seconds
+                // negated as a whole, so that NaN is rejected too
                 .is_some_and(|seconds| !(seconds > 0.0 && seconds <= timeout_max))
                 .then(|| "must be more than 0 and at most 7 days".to_owned()),
         ),
@@ -158,6 +159,7 @@ fn graph_problems(steps: &[Step]) -> Vec<Problem> {
         }
         parents.push(of_step);
     }
+    // after an error some edges are missing, so this check would be incomplete
     if let (true, Err(cycle)) = (found.is_empty(), dag::order(&parents)) {
         found.push(cycle_problem(steps, &cycle));
     }
@@ -171,6 +173,7 @@ fn cycle_problem(steps: &[Step], Cycle(places): &Cycle) -> Problem {
         .take(CYCLE_SHOWN)
         .map(|place| steps[*place].name.as_str())
         .collect();
+    // ends with the first name again, or with an ellipsis if the cycle is cut
     names.push(if places.len() > CYCLE_SHOWN {
         "…"
     } else {
@@ -185,6 +188,7 @@ fn cycle_problem(steps: &[Step], Cycle(places): &Cycle) -> Problem {
 
 /// Returns an error if Postgres or a JSON reader would reject the template.
 fn text_problem(template: &Template) -> Option<Problem> {
+    // YAML aliases can expand a short text into long JSON
     let text = template.to_json();
     if text.len() > BYTES_MAX {
         let message = format!("has {} bytes as JSON, more than {BYTES_MAX}", text.len());
@@ -244,7 +248,7 @@ steps:
   - {name: right, dependencies: [top], handler: {callable: echo}}
 ";
 
-    fn told(text: &str) -> String {
+    fn error_of(text: &str) -> String {
         Template::parse(text).expect_err(text).to_string()
     }
 
@@ -253,7 +257,7 @@ steps:
     }
 
     #[test]
-    fn a_template_is_read_with_its_defaults_and_its_json_reads_the_same() {
+    fn a_template_is_read_with_its_deerrors_and_its_json_reads_the_same() {
         let diamond = Template::parse(DIAMOND).expect("valid");
         assert_eq!(
             diamond.id(),
@@ -277,10 +281,10 @@ steps:
             ("name: x\nversion: one\nsteps: []", "line 2"),
             ("", "line 1"),
         ] {
-            assert!(told(text).contains(part), "{}", told(text));
+            assert!(error_of(text).contains(part), "{}", error_of(text));
         }
-        assert!(told(&step(", dependancies: [b]")).contains("unknown field `dependancies`"));
-        assert!(told(&" ".repeat(BYTES_MAX + 1)).contains("bytes"));
+        assert!(error_of(&step(", dependancies: [b]")).contains("unknown field `dependancies`"));
+        assert!(error_of(&" ".repeat(BYTES_MAX + 1)).contains("bytes"));
     }
 
     #[test]
@@ -320,8 +324,8 @@ steps:
                 "/steps/0/dependencies/0",
             ]
         );
-        assert!(told("name: x\nsteps: []").contains("/steps: must be 1 to 1000 steps"));
-        assert!(told(&step(", timeout_seconds: 0")).contains("more than 0"));
+        assert!(error_of("name: x\nsteps: []").contains("/steps: must be 1 to 1000 steps"));
+        assert!(error_of(&step(", timeout_seconds: 0")).contains("more than 0"));
     }
 
     #[test]
@@ -331,11 +335,11 @@ steps:
                 "name: x\nsteps:\n- {{name: a, handler: {{callable: e}}, dependencies: [{a}]}}\n- {{name: {b}, handler: {{callable: e}}, dependencies: [a]}}"
             )
         };
-        assert!(told(&two("c", "b")).contains("/steps/0/dependencies/0: `c` is not a step"));
-        assert!(told(&two("", "a")).contains("/steps/1/name: `a` is the name of /steps/0 too"));
-        assert!(told(&two("b, b", "b")).contains("/steps/0/dependencies/1: `b` is named twice"));
-        assert!(told(&two("b", "b")).contains("a depends on b depends on a"));
-        assert!(told(&step(", dependencies: [a]")).contains("a depends on a"));
+        assert!(error_of(&two("c", "b")).contains("/steps/0/dependencies/0: `c` is not a step"));
+        assert!(error_of(&two("", "a")).contains("/steps/1/name: `a` is the name of /steps/0 too"));
+        assert!(error_of(&two("b, b", "b")).contains("/steps/0/dependencies/1: `b` is named twice"));
+        assert!(error_of(&two("b", "b")).contains("a depends on b depends on a"));
+        assert!(error_of(&step(", dependencies: [a]")).contains("a depends on a"));
     }
 
     #[test]
@@ -357,13 +361,13 @@ steps:
     #[test]
     fn a_value_that_cannot_be_stored_is_reported_with_its_place() {
         let nul = step("").replace("callable: echo", "callable: echo, initialization: {a: \"\\0\"}");
-        assert!(told(&nul).contains("/steps/0/handler/initialization/a: contains the NUL"));
+        assert!(error_of(&nul).contains("/steps/0/handler/initialization/a: contains the NUL"));
         let deep = format!(
             "name: x\nmetadata: {{a: {}{}}}\nsteps: [{{name: a, handler: {{callable: e}}}}]",
             "[".repeat(200),
             "]".repeat(200)
         );
-        assert!(told(&deep).contains("Depth"), "{}", told(&deep));
+        assert!(error_of(&deep).contains("Depth"), "{}", error_of(&deep));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! URLs, read in made-up surroundings.
+//! Postgres URLs, parsed with variables and files defined by the tests.
 
 use super::super::host::fake::FakeHost;
 use super::*;
@@ -57,7 +57,7 @@ fn every_mode_of_tls_is_taken_and_an_authority_that_is_given_is_used() {
 }
 
 #[test]
-fn faults_of_tls_name_the_option_and_the_file() {
+fn errors_of_tls_name_the_option_and_the_file() {
     let host = with_authority();
     for (options, expected) in [
         ("sslmode=bogus", "`sslmode` must be one of disable, allow"),
@@ -94,7 +94,7 @@ fn faults_of_tls_name_the_option_and_the_file() {
 }
 
 #[test]
-fn the_variables_of_libpq_count_where_the_url_says_nothing() {
+fn the_variables_of_libpq_count_where_the_url_sets_no_option() {
     let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let host = FakeHost::with(&[("PGSSLMODE", "require"), ("PGSSLROOTCERT", "/ca.pem")]).file("/ca.pem", pem);
     assert_eq!(mode(BASE, &host), "VerifyCa");
@@ -199,7 +199,7 @@ fn an_address_of_ipv6_loses_its_brackets_and_a_socket_stays() {
 }
 
 #[test]
-fn several_hosts_are_refused() {
+fn several_hosts_are_rejected() {
     let host = FakeHost::default();
     for url in [
         "postgres://me:x@one,two/t",
