@@ -33,7 +33,7 @@ fn text<T: std::fmt::Debug>(result: Result<T, LoadError>) -> String {
 }
 
 #[test]
-fn the_deerrors_are_those_of_the_contract() {
+fn the_defaults_are_those_of_the_contract() {
     let server = server(&[], &FakeHost::with(&[DATABASE])).expect("valid");
     assert_eq!(server.command, ServerCommand::Serve);
     assert_eq!(server.environment, Environment::Development);

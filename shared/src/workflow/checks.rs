@@ -257,7 +257,7 @@ steps:
     }
 
     #[test]
-    fn a_template_is_read_with_its_deerrors_and_its_json_reads_the_same() {
+    fn a_template_is_read_with_its_defaults_and_its_json_reads_the_same() {
         let diamond = Template::parse(DIAMOND).expect("valid");
         assert_eq!(
             diamond.id(),
