@@ -1,12 +1,13 @@
-//! Graceful shutdown: four cancellation tokens, a task tracker and the signals. The tokens are four stages of
-//! a stop, and each one is a child of the next: *quiet* asks to claim no more work, *soft* to start no new
-//! work and finish the current, *urgent* to release running work within moments, *hard* to end at once. So a
-//! part that waits for one stage also stops at every later one. The tracker owns every task that a process
-//! spawns: when a stop returns, all of them have ended.
+//! Graceful shutdown: four cancellation tokens, a task tracker and the signals.
+//!
+//! The tokens are four stages of a stop, and each one is a child of the next: *quiet* asks to claim no more
+//! work, *soft* to start no new work and finish the current, *urgent* to release running work within moments,
+//! *hard* to end at once. So a part that waits for one stage also stops at every later one. The tracker owns
+//! every task that a process spawns: when a stop returns, all of them have ended.
 //!
 //! | signal | server | worker |
 //! |---|---|---|
-//! | SIGTERM, SIGINT, SIGQUIT | the first is soft, the second hard | the first is soft, the second urgent, the third hard |
+//! | SIGTERM, SIGINT, SIGQUIT | 1st: soft, 2nd: hard | 1st: soft, 2nd: urgent, 3rd: hard |
 //! | SIGUSR1 | ignored | quiet |
 //! | SIGHUP, SIGUSR2 | ignored | ignored |
 

@@ -1,7 +1,9 @@
 //! Circuit breakers around Postgres and Redis: after a few errors, calls fail at once instead of waiting for
-//! an unavailable service, until one trial call succeeds. Only errors that mean an unavailable service are
-//! counted: a row that cannot be stored or a conflict is an answer. A success while the breaker is closed
-//! does not reset the count, since a service that answers every second call is not healthy.
+//! an unavailable service, until one trial call succeeds.
+//!
+//! Only errors that mean an unavailable service are counted: a row that cannot be stored or a conflict is an
+//! answer. A success while the breaker is closed does not reset the count, since a service that answers every
+//! second call is not healthy.
 
 mod machine;
 

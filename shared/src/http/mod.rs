@@ -1,7 +1,9 @@
-//! An HTTP server for clients that may be slow, unresponsive or many. It adds limits that `axum::serve` does
-//! not have: a maximum number of connections ([`Limits::connections`], a quarter of it per address), a short
-//! timeout for the first request, a longer one for idle connections, a maximum size of request heads and a
-//! write timeout. A timeout for request bodies is left to the handlers that read them.
+//! An HTTP server for clients that may be slow, unresponsive or many.
+//!
+//! It adds limits that `axum::serve` does not have: a maximum number of connections ([`Limits::connections`],
+//! a quarter of it per address), a short timeout for the first request, a longer one for idle connections, a
+//! maximum size of request heads and a write timeout. A timeout for request bodies is left to the handlers
+//! that read them.
 
 mod connection;
 mod files;

@@ -13,9 +13,10 @@ pub use id::TaskId;
 pub use priority::{Priority, QueueName};
 pub use state::TaskStatus;
 
-/// One run of a task: the fence of its claim. Together with the worker's id it fences every write: `runs`
-/// never decreases, and if a Postgres crash makes a number occur twice, the worker's id still distinguishes
-/// the two runs.
+/// One run of a task: the fence of its claim.
+///
+/// Together with the worker's id it fences every write: `runs` never decreases, and if a Postgres crash makes
+/// a number occur twice, the worker's id still distinguishes the two runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Run {
     /// The task that runs.

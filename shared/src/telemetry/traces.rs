@@ -1,6 +1,8 @@
-//! Traces: spans of requests and of runs, for a collector that speaks OTLP over HTTP. The process never waits
-//! for the collector: ended spans go to a bounded queue, a dedicated thread sends them, and spans that do not
-//! fit are dropped. Without `OTEL_EXPORTER_OTLP_ENDPOINT` spans with the target [`SPANS`] are never built.
+//! Traces: spans of requests and of runs, for a collector that speaks OTLP over HTTP.
+//!
+//! The process never waits for the collector: ended spans go to a bounded queue, a dedicated thread sends
+//! them, and spans that do not fit are dropped. Without `OTEL_EXPORTER_OTLP_ENDPOINT` spans with the target
+//! [`SPANS`] are never built.
 //!
 //! A trace travels as W3C `traceparent`: from the submitter in a header, through the row, to the worker that
 //! runs the task.

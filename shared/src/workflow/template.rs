@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::checks::{self, TemplateError};
 
 /// A workflow template, written in YAML or JSON, with its defaults filled in.
+///
 /// Unknown fields are rejected: a misspelt `dependencies` would otherwise run a step too early.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
