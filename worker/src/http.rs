@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
 use serde_json::{Value, json};
-use tasker_shared::http::{Door, Limits};
+use tasker_shared::http::{HttpServer, Limits};
 use tasker_shared::telemetry::{Component, Metrics, show_pool};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
@@ -90,7 +90,7 @@ pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
             .shutdown
             .spawn_named("metrics upkeep", async move { upkeep.upkeep(stop).await });
     }
-    let door = Door::new(
+    let door = HttpServer::new(
         Limits {
             connections: CONNECTIONS_MAX,
             ..Limits::default()

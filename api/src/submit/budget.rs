@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tasker_shared::shares::{Share, Shares};
+use tasker_shared::quota::{Quota, Quotas};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Counted;
@@ -17,14 +17,14 @@ const UNIT_BYTES: usize = 1024;
 pub struct Budget {
     room: Arc<Semaphore>,
     units: usize,
-    by_owner: Shares<Counted>,
+    by_owner: Quotas<Counted>,
 }
 
 /// Room that a request has taken; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
     permit: OwnedSemaphorePermit,
-    share: Option<Share<Counted>>,
+    share: Option<Quota<Counted>>,
     bytes: usize,
 }
 
@@ -35,7 +35,7 @@ impl Budget {
         Self {
             room: Arc::new(Semaphore::new(units)),
             units,
-            by_owner: Shares::new(units.div_ceil(2)),
+            by_owner: Quotas::new(units.div_ceil(2)),
         }
     }
 
@@ -58,7 +58,7 @@ impl Budget {
     fn take(
         &self,
         units: usize,
-        share: Option<&mut Share<Counted>>,
+        share: Option<&mut Quota<Counted>>,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
         // before the room: who may not take more takes nothing from others, not even for a moment
         if !share.is_none_or(|share| share.grow(units)) {

@@ -201,7 +201,7 @@ async fn a_second_signal_ends_a_worker_within_moments_though_postgres_hangs(db: 
     postgres.hang();
     worker.process.signal("TERM");
     eventually("the worker handles the first signal", SOON, async || {
-        worker.process.log().contains("stopping")
+        worker.process.log().contains("received a stop signal")
     })
     .await;
     let ended = tokio::time::timeout(MOMENTS, worker.process.terminate()).await;

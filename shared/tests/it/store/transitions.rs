@@ -33,11 +33,11 @@ const TASKS: i64 = 600;
 const EVENTS: [Event; 11] = [
     Event::ParentsDone,
     Event::Due,
-    Event::PutOff,
+    Event::Deferred,
     Event::Claimed,
     Event::Succeeded,
     Event::RetryDecided,
-    Event::GivenUp,
+    Event::DeadLettered,
     Event::RunLost,
     Event::Cancelled,
     Event::RetriedByOperator,

@@ -1,4 +1,4 @@
-//! A stream that gives up on a client that takes nothing of what is sent to it.
+//! A stream that closes the connection of a client that does not read its response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,38 +8,41 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A stream whose writes fail when none of them gets on for so long. A timer runs only while one is held up.
+/// A stream whose writes fail after `timeout` without progress. The timer exists only while a write is
+/// pending.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(super) struct WriteTimeoutStream<S> {
     stream: S,
-    patience: Duration,
-    held_up: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+impl<S> WriteTimeoutStream<S> {
+    pub(super) fn new(stream: S, timeout: Duration) -> Self {
         Self {
             stream,
-            patience,
-            held_up: None,
+            timeout,
+            timer: None,
         }
     }
 
-    fn judge<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Passes a result through, or starts the timer of a pending write and fails once it has elapsed.
+    fn bounded<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if write.is_ready() {
-            self.held_up = None;
+            self.timer = None;
             return write;
         }
-        let patience = self.patience;
+        // kept across polls: a timer restarted by each poll would never elapse
+        let timeout = self.timeout;
         let timer = self
-            .held_up
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -49,24 +52,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, write)
+        self.bounded(context, write)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(context, flush)
+        self.bounded(context, flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shutdown = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(context, shutdown)
+        self.bounded(context, shutdown)
     }
 
     fn poll_write_vectored(
@@ -75,7 +78,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.judge(context, write)
+        self.bounded(context, write)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,66 +1,68 @@
-//! Shares of something bounded: how much each holder has of it, so that nobody takes it all.
+//! Quotas: limits on how much of a bounded resource one holder takes, so that others get some of it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts what each holder has taken. Who has nothing is not in it, so it is no larger than what is shared.
+/// The amounts that holders have taken. Holders without an amount are removed, so its size is bounded by the
+/// resource.
 #[derive(Debug)]
-pub struct Shares<K> {
-    most: usize,
+pub struct Quotas<K> {
+    limit: usize,
     taken: Arc<Mutex<HashMap<K, usize>>>,
 }
 
-/// Something taken of a holder's share; given back when dropped.
+/// An amount taken by a holder, returned on drop.
 #[derive(Debug)]
-pub struct Share<K: Eq + Hash> {
-    most: usize,
+pub struct Quota<K: Eq + Hash> {
+    limit: usize,
     taken: Arc<Mutex<HashMap<K, usize>>>,
     holder: K,
     amount: usize,
 }
 
-impl<K: Eq + Hash> Shares<K> {
-    /// At most so much for one holder.
-    pub fn new(most: usize) -> Self {
+impl<K: Eq + Hash> Quotas<K> {
+    /// Creates quotas of at most `limit` per holder.
+    pub fn new(limit: usize) -> Self {
         Self {
-            most,
+            limit,
             taken: Arc::default(),
         }
     }
 
-    /// Nothing, for now, of the share of `holder`.
-    pub fn of(&self, holder: K) -> Share<K> {
-        Share {
-            most: self.most,
+    /// Returns an empty amount of `holder`, to grow.
+    pub fn of(&self, holder: K) -> Quota<K> {
+        Quota {
+            limit: self.limit,
             taken: Arc::clone(&self.taken),
             holder,
             amount: 0,
         }
     }
 
-    /// How many holders have something.
+    /// Returns the number of holders that have taken something.
     pub fn holders(&self) -> usize {
         lock(&self.taken).len()
     }
 }
 
-impl<K> Clone for Shares<K> {
+impl<K> Clone for Quotas<K> {
     fn clone(&self) -> Self {
         Self {
-            most: self.most,
+            limit: self.limit,
             taken: Arc::clone(&self.taken),
         }
     }
 }
 
-impl<K: Eq + Hash + Clone> Share<K> {
-    /// Takes so much more, unless the holder would have more than its share. Answers whether it was taken.
+impl<K: Eq + Hash + Clone> Quota<K> {
+    /// Takes `amount` more, unless the holder would exceed its quota. Returns whether it was taken.
     #[must_use]
     pub fn grow(&mut self, amount: usize) -> bool {
         let mut taken = lock(&self.taken);
         let held = taken.get(&self.holder).copied().unwrap_or_default();
-        if amount > self.most.saturating_sub(held) {
+        // subtracted instead of added: `held + amount` could overflow
+        if amount > self.limit.saturating_sub(held) {
             return false;
         }
         taken.insert(self.holder.clone(), held + amount);
@@ -69,11 +71,12 @@ impl<K: Eq + Hash + Clone> Share<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Share<K> {
+impl<K: Eq + Hash> Drop for Quota<K> {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         if let Some(held) = taken.get_mut(&self.holder) {
             *held -= self.amount;
+            // a holder may have several amounts; the last one to drop removes the entry
             if *held == 0 {
                 taken.remove(&self.holder);
             }
@@ -91,28 +94,28 @@ mod tests {
 
     #[test]
     fn a_holder_has_no_more_than_its_share_and_others_have_theirs() {
-        let shares = Shares::new(3);
-        let (mut one, mut another) = (shares.of("a"), shares.of("a"));
+        let quotas = Quotas::new(3);
+        let (mut one, mut another) = (quotas.of("a"), quotas.of("a"));
         assert!(one.grow(2) && !another.grow(2) && another.grow(1));
-        assert!(shares.of("b").grow(3));
+        assert!(quotas.of("b").grow(3));
         assert!(!one.grow(usize::MAX));
         drop(one);
         assert!(another.grow(2));
     }
 
     #[test]
-    fn who_has_nothing_is_forgotten() {
-        let shares = Shares::new(2);
+    fn a_holder_without_an_amount_is_forgotten() {
+        let quotas = Quotas::new(2);
         let held: Vec<_> = (0..4)
             .map(|holder| {
-                let mut share = shares.of(holder);
-                assert!(share.grow(1));
-                share
+                let mut quota = quotas.of(holder);
+                assert!(quota.grow(1));
+                quota
             })
             .collect();
-        let nothing = shares.of(9);
-        assert_eq!(shares.holders(), 4);
+        let nothing = quotas.of(9);
+        assert_eq!(quotas.holders(), 4);
         drop((held, nothing));
-        assert_eq!(shares.holders(), 0);
+        assert_eq!(quotas.holders(), 0);
     }
 }
