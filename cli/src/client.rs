@@ -1,4 +1,4 @@
-//! The HTTP client: answers as text, problems as errors.
+//! The HTTP client: returns response bodies as text and problem documents as errors.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the longest `?wait`, which is 60 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Talks to one server.
+/// A client of one Tasker server.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -23,18 +23,18 @@ pub(crate) struct Client {
     authorization: Option<String>,
 }
 
-/// Why a call brought no answer that can be used.
+/// The error of a failed request: no connection, a problem document, or an unexpected response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    #[error("{base} cannot be reached: {}", innermost(cause))]
+    #[error("cannot reach {base}: {}", innermost(cause))]
     Unreachable { base: Url, cause: reqwest::Error },
     #[error("{}", problem_text(.0))]
     Refused(Box<Problem>),
-    #[error("{base} did not answer as Tasker would: {reason}")]
+    #[error("{base} did not respond like a Tasker server: {reason}")]
     Strange { base: Url, reason: String },
 }
 
-/// A problem for people: its title and detail, then each pointer in a line of its own.
+/// Formats a problem document: title, status and detail, then one line for each JSON pointer.
 fn problem_text(problem: &Problem) -> String {
     let mut text = format!("{} ({}): {}", problem.title, problem.status, problem.detail);
     for error in &problem.errors {
@@ -52,7 +52,7 @@ fn problem_text(problem: &Problem) -> String {
 }
 
 impl Client {
-    /// Talks to the server at `base`, signed in by that header.
+    /// Creates a client of the server at `base` that sends `authorization` with each request.
     pub(crate) fn new(base: Url, authorization: Option<String>) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
         if let Some(text) = &authorization {
@@ -66,7 +66,7 @@ impl Client {
             .default_headers(headers)
             .user_agent(concat!("tasker/", env!("CARGO_PKG_VERSION")));
         if is_loopback(&base) {
-            // A proxy set for the outside world would look for the server on itself.
+            // HTTP_PROXY would send loopback requests to a proxy, which would look for the server on its own host
             builder = builder.no_proxy();
         }
         Ok(Self {
@@ -76,7 +76,7 @@ impl Client {
         })
     }
 
-    /// What it sends as `Authorization`.
+    /// Returns the value of the `Authorization` header, `None` without credentials.
     pub(crate) fn authorization(&self) -> Option<&str> {
         self.authorization.as_deref()
     }
@@ -85,19 +85,19 @@ impl Client {
         &self.base
     }
 
-    /// GET, as the text of a 2xx answer.
+    /// Sends a GET and returns the body of a 2xx response.
     pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ApiError> {
         let url = self.url_with(path, query);
         let (status, text) = self.call(self.http.request(Method::GET, url)).await?;
         self.accept(status, text)
     }
 
-    /// POST of `body` as JSON, as the text of a 2xx answer.
+    /// Posts `body` as JSON and returns the body of a 2xx response.
     pub(crate) async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<String, ApiError> {
         self.post_with(path, &[], body).await
     }
 
-    /// The same with a query.
+    /// Posts `body` as JSON with a query string and returns the body of a 2xx response.
     pub(crate) async fn post_with(
         &self,
         path: &[&str],
@@ -110,7 +110,7 @@ impl Client {
         self.accept(status, text)
     }
 
-    /// DELETE, as the text of a 2xx answer.
+    /// Sends a DELETE and returns the body of a 2xx response.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<String, ApiError> {
         let (status, text) = self
             .call(self.http.request(Method::DELETE, self.url(path)))
@@ -118,7 +118,7 @@ impl Client {
         self.accept(status, text)
     }
 
-    /// GET of a route that says what it has to say with a 503 too.
+    /// Sends a GET to a health route, whose 503 has the same body as its 200.
     pub(crate) async fn get_even_if_unavailable(&self, path: &[&str]) -> Result<String, ApiError> {
         let (status, text) = self.call(self.http.request(Method::GET, self.url(path))).await?;
         if status == StatusCode::SERVICE_UNAVAILABLE && text.starts_with('{') {
@@ -127,7 +127,7 @@ impl Client {
         self.accept(status, text)
     }
 
-    /// Reads an answer.
+    /// Parses a response body; fails with [`ApiError::Strange`].
     pub(crate) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ApiError> {
         serde_json::from_str(text).map_err(|error| self.strange(error.to_string()))
     }
@@ -176,7 +176,7 @@ impl Client {
     }
 }
 
-/// Reads `--url`.
+/// Parses the value of `--url`.
 pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
@@ -193,7 +193,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The last cause, which is what tells a refused connection from a name that does not resolve.
+/// Returns the root cause as text, which distinguishes a refused connection from a host name that does not resolve.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {

@@ -32,7 +32,7 @@ async fn submits_are_measured_while_the_slots_are_held_and_worked_off_then(db: P
             "{log}"
         );
         assert!(
-            log.contains("holding 10 slots") && log.contains("letting go"),
+            log.contains("holding 10 slots") && log.contains("releasing the slots"),
             "{log}"
         );
         let early = "SELECT count(*) FROM finished_tasks
