@@ -66,7 +66,7 @@ impl Client {
             .default_headers(headers)
             .user_agent(concat!("tasker/", env!("CARGO_PKG_VERSION")));
         if is_loopback(&base) {
-            // HTTP_PROXY would send loopback requests to a proxy, which would look for the server on its own host
+            // a proxy of HTTP_PROXY would resolve a loopback URL to its own host
             builder = builder.no_proxy();
         }
         Ok(Self {
@@ -193,7 +193,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Returns the root cause as text, which distinguishes a refused connection from a host name that does not resolve.
+/// Returns the root cause as text, which tells apart a refused connection and an unknown host name.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {

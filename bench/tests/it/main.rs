@@ -52,6 +52,6 @@ fn a_folder_without_the_binaries_is_refused_by_name() {
 }
 
 #[test]
-fn a_line_that_nobody_knows_is_refused() {
+fn an_unknown_scenario_is_rejected() {
     assert_eq!(bench(&["fast"]).status.code(), Some(2));
 }

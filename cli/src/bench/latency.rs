@@ -30,8 +30,8 @@ const WARM_UP_SUBMITS: u32 = 20;
 /// Time for the last tasks to finish.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time by which `started_at` may precede the submit. A fallback poll also claims tasks committed between the begin
-/// of its transaction (`started_at`) and its snapshot, which are far apart on a busy machine.
+/// Maximum time by which `started_at` may precede the submit. A fallback poll also claims tasks that were
+/// committed after its transaction began (`started_at`) but before its snapshot was taken.
 const CLAIM_BEGAN_BEFORE: TimeDelta = TimeDelta::milliseconds(100);
 
 /// A submit and the id of its task.

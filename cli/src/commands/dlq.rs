@@ -116,7 +116,7 @@ impl Action {
 enum Rejection {
     /// Neither a filter nor `--all` is given.
     NoFilter,
-    /// The action needs a confirmation, and there is no terminal.
+    /// The action needs a confirmation, but stdin or stderr are not a terminal.
     NoTerminal,
 }
 

@@ -97,7 +97,7 @@ async fn id_of(key: &str, client: &Client) -> anyhow::Result<Uuid> {
     let named = keys
         .iter()
         .find(|known| known.name == key && known.revoked_at.is_none());
-    let named = named.with_context(|| format!("there is no active key with the name {key}"))?;
+    let named = named.with_context(|| format!("no active key has the name {key}"))?;
     Ok(named.id)
 }
 
