@@ -2,7 +2,7 @@
 //! and Redis key prefix.
 //!
 //! - `arguments`: the list of scenarios; `run`: their order.
-//! - `scenarios`: one measurement each; `baseline`: the SQL and Redis commands without Tasker; `comparison`: another stack.
+//! - `scenarios`: one measurement each; `baseline`: bare SQL and Redis commands; `comparison`: another stack.
 //! - `environment`, `system`, `process`: the running system; `driver`: the load.
 //! - `rows`, `usage`: sources of the figures; `figures`, `stats`, `report`: their evaluation.
 

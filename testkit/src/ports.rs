@@ -1,10 +1,10 @@
-//! Loopback ports that no other test takes.
+//! Reservation of loopback ports across parallel tests.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 
-/// Below the ports that Linux gives to outgoing connections.
+/// Ports below the range that Linux assigns to outgoing connections.
 const PORTS: Range<u16> = 20_000..30_000;
 
 /// Returns a loopback port that is free and reserved for this process until it ends, so that a test may start, stop and

@@ -1,5 +1,5 @@
-//! The binary itself, in small: that each kind of line still measures, and what happens when it cannot. It needs the other
-//! binaries beside it, as `cargo build --workspace` leaves them.
+//! Small runs of the binary: a drain with its baseline, and errors. It needs the other binaries in the same folder, where
+//! `cargo build --workspace` puts them.
 
 use std::process::{Command, Output};
 
