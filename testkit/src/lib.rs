@@ -2,8 +2,8 @@
 //!
 //! - [`MIGRATOR`] gives each `#[sqlx::test]` a database of its own.
 //! - [`a_task`], [`a_worker`], [`a_key`] build valid values; a test sets only the fields it is about, by struct update.
-//! - [`TestQueue`] is Redis with its own key prefix; [`RedisServer`] and [`PostgresServer`] are private servers that a test
-//!   may stop.
+//! - [`TestQueue`] is Redis with its own key prefix; [`RedisServer`] and [`PostgresServer`] are private servers that
+//!   a test may stop.
 //! - [`Proxy`] is a TCP proxy before either of them that a test may cut, slow down or make lose responses.
 //! - [`Pooler`] is a transaction pooler before Postgres.
 //! - [`Certificates`] is a private certificate authority with a server certificate.

@@ -1,8 +1,9 @@
 //! A model of routing by task type: plain queues, split queues, and parked hints.
 //!
 //! The other model of this crate has one task type and follows runs. This one ends at the claim of a task and follows
-//! its hint to a worker that registers its type, while workers start, stop and register different types. M is the main list (`rq:queue:{q}`), whose length is the depth; T a list for each task type; U
-//! the parked hints of types that no live worker registers (`rq:unroutable:{q}`).
+//! its hint to a worker that registers its type, while workers start, stop and register different types. M is the
+//! main list (`rq:queue:{q}`), whose length is the depth; T a list for each task type; U the parked hints of types
+//! that no live worker registers (`rq:unroutable:{q}`).
 //!
 //! # The protocol
 //!
@@ -23,9 +24,9 @@
 //! - **Closing**: one script, `MERGE`. From `split` it makes M of all T; from `closing` it deletes the state; in
 //!   a plain queue it has no effect.
 //! - **Leader** besides: parks type lists without a worker, sorts U by rows and live workers (pushes first, removes
-//!   afterwards), sweeps after removals that did not find their id, balances, and compares M + U with rows. A queue that lacks
-//!   hints is rebuilt, M and U with a catch-up, or by a fill where it is split; one that has too many is swept, and
-//!   rebuilt if the sweep finds no stale id.
+//!   afterwards), sweeps after removals that did not find their id, balances, and compares M + U with rows. A queue
+//!   that lacks hints is rebuilt, M and U with a catch-up, or by a fill where it is split; one that has too many is
+//!   swept, and rebuilt if the sweep finds no stale id.
 //!
 //! # The model
 //!

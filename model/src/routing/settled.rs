@@ -21,7 +21,8 @@ pub enum Wrong {
     NotParked,
     /// The state of the queue does not match the fleet.
     Flag,
-    /// Events repeat in a cycle without a fault: a hint that is returned for ever, or duties that undo each other. A worker that returns the same id is excused while a leader has a step to take.
+    /// Events repeat in a cycle without a fault: a hint that is returned for ever, or duties that undo each other. A
+    /// worker that returns the same id is excused while a leader has a step to take.
     Cycle,
     /// The number of copies of an id in a list is unbounded.
     Grows,
