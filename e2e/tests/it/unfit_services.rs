@@ -1,4 +1,4 @@
-//! A Postgres or a Redis that answers and is not of use, or not in every way.
+//! Postgres and Redis with unsupported configurations, such as cluster mode, eviction or read-only.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use tasker_testkit::{PostgresServer, RedisServer, Running, System, eventually, f
 
 use crate::harness::{SOON, echo};
 
-/// A Redis in cluster mode that serves every slot.
+/// Starts a Redis in cluster mode that serves all slots.
 async fn cluster() -> (RedisServer, impl AsyncFn(&System)) {
     // by default the port of the cluster's own traffic is among those of outgoing connections, where it may be taken
     let bus = free_port().to_string();
