@@ -167,6 +167,7 @@ impl Environment {
         .await
         .with_context(|| format!("cannot drop the database {name}"))?;
         let mut connection = self.redis().await?;
+        // RQ's keys have the name in the middle, so that a pattern for a prefix would miss them
         let mut cursor = 0_u64;
         loop {
             let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
@@ -178,6 +179,7 @@ impl Environment {
                 .query_async(&mut connection)
                 .await?;
             if !keys.is_empty() {
+                // UNLINK frees large lists in the background; DEL would block Redis for the next scenario
                 let _: u64 = redis::cmd("UNLINK")
                     .arg(&keys)
                     .query_async(&mut connection)
@@ -222,6 +224,7 @@ impl Sandbox {
             "SELECT id FROM tasks WHERE status = 'pending' AND created_at >= $1 ORDER BY enqueued_at, id",
         )
         .bind(since)
+        // streamed: a backlog of millions of ids must not be in memory at once
         .fetch(&self.pool);
         let mut chunks = std::pin::pin!(ids.try_chunks(AT_ONCE));
         let mut pushed = 0;
@@ -252,7 +255,7 @@ fn ensure_programs(folder: &Path) -> anyhow::Result<()> {
     match missing.as_slice() {
         [] => {}
         [name, ..] => bail!(
-            "{} is not there: run `cargo build --release --workspace --bins`, or name another folder with --binaries",
+            "{} is missing: run `cargo build --release --workspace --bins`, or name another folder with --binaries",
             folder.join(name).display()
         ),
     }
@@ -271,7 +274,7 @@ mod tests {
             .expect_err("two are missing")
             .to_string();
         assert!(
-            error.contains("tasker-worker is not there") && error.contains("--binaries"),
+            error.contains("tasker-worker is missing") && error.contains("--binaries"),
             "{error}"
         );
     }

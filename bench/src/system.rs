@@ -238,6 +238,7 @@ async fn start(
                 started_in,
             });
         }
+        // another process may have bound the port since it was found free; other failures are final
         if !process
             .log_end()
             .to_lowercase()

@@ -29,9 +29,9 @@ pub(crate) enum ApiError {
     #[error("cannot reach {base}: {}", innermost(cause))]
     Unreachable { base: Url, cause: reqwest::Error },
     #[error("{}", problem_text(.0))]
-    Refused(Box<Problem>),
+    Rejected(Box<Problem>),
     #[error("{base} did not respond like a Tasker server: {reason}")]
-    Strange { base: Url, reason: String },
+    Unexpected { base: Url, reason: String },
 }
 
 /// Formats a problem document: title, status and detail, then one line for each JSON pointer.
@@ -45,6 +45,7 @@ fn problem_text(problem: &Problem) -> String {
         };
         let _ = write!(text, "\n  {place}: {}", error.detail);
     }
+    // an operator finds the cause of a server error in the server's log by this id
     if problem.status >= 500 {
         let _ = write!(text, "\n  request id: {}", problem.request_id);
     }
@@ -57,6 +58,7 @@ impl Client {
         let mut headers = HeaderMap::new();
         if let Some(text) = &authorization {
             let mut value = HeaderValue::from_str(text).context("the credentials cannot be sent")?;
+            // keeps the credentials out of debug output
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -121,19 +123,21 @@ impl Client {
     /// Sends a GET to a health route, whose 503 has the same body as its 200.
     pub(crate) async fn get_even_if_unavailable(&self, path: &[&str]) -> Result<String, ApiError> {
         let (status, text) = self.call(self.http.request(Method::GET, self.url(path))).await?;
+        // a 503 of a proxy before the server has no JSON body
         if status == StatusCode::SERVICE_UNAVAILABLE && text.starts_with('{') {
             return Ok(text);
         }
         self.accept(status, text)
     }
 
-    /// Parses a response body; fails with [`ApiError::Strange`].
+    /// Parses a response body; fails with [`ApiError::Unexpected`].
     pub(crate) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ApiError> {
-        serde_json::from_str(text).map_err(|error| self.strange(error.to_string()))
+        serde_json::from_str(text).map_err(|error| self.unexpected(error.to_string()))
     }
 
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
+        // the trailing slash of a base path would add an empty segment; `extend` escapes slashes in names
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
@@ -142,6 +146,7 @@ impl Client {
 
     fn url_with(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.url(path);
+        // without pairs `query_pairs_mut` would still append a `?`
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -163,13 +168,14 @@ impl Client {
             return Ok(text);
         }
         match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => Err(ApiError::Refused(Box::new(problem))),
-            Err(_) => Err(self.strange(format!("status {status} without a problem document"))),
+            Ok(problem) => Err(ApiError::Rejected(Box::new(problem))),
+            // a proxy, or another program on this port
+            Err(_) => Err(self.unexpected(format!("status {status} without a problem document"))),
         }
     }
 
-    fn strange(&self, reason: String) -> ApiError {
-        ApiError::Strange {
+    fn unexpected(&self, reason: String) -> ApiError {
+        ApiError::Unexpected {
             base: self.base.clone(),
             reason,
         }
@@ -193,7 +199,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Returns the root cause as text, which tells apart a refused connection and an unknown host name.
+/// Returns the root cause as text, which distinguishes a refused connection from an unknown host name.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {

@@ -42,6 +42,7 @@ fn read(name: &str, variable: &impl Fn(&str) -> Option<OsString>) -> anyhow::Res
     };
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the file that {name}_FILE names"))?;
+    // editors and `echo` end a file with a line break
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
@@ -50,6 +51,7 @@ fn sendable(header: String) -> anyhow::Result<String> {
     if header.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         Ok(header)
     } else {
+        // without the value, which is a secret
         bail!(
             "the credentials contain characters that an HTTP header cannot carry; check {KEY}, {USER} and {PASSWORD}"
         )

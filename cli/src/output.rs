@@ -23,6 +23,7 @@ impl Output {
 /// Writes `text` and a line break to stdout.
 pub(crate) fn print_line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
+    // tables end with a line break already, JSON of the server does not
     stdout.write_all(text.trim_end().as_bytes())?;
     stdout.write_all(b"\n")
 }
@@ -43,6 +44,7 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
         .iter()
         .enumerate()
         .map(|(column, head)| {
+            // characters, not bytes: names may contain letters outside ASCII
             let width = cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
             (
                 width.max(head.chars().count()),
@@ -66,6 +68,7 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 fn is_number(cell: &str) -> bool {
+    // a lone `-` is a missing value, which must not change the alignment of a column of numbers
     cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')
         && cell.chars().all(|c| c.is_ascii_digit() || "-.,".contains(c))
 }
@@ -92,6 +95,7 @@ pub(crate) fn progress(text: &str) {
 
 /// Prints the error of a failed command, with its causes, to stderr.
 pub(crate) fn print_error(error: &anyhow::Error) {
+    // ignored: a closed stderr cannot be reported anywhere
     let _ = writeln!(io::stderr(), "tasker: {error:#}");
 }
 

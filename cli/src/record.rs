@@ -13,6 +13,7 @@ pub(crate) struct Record(pub(crate) Vec<(String, Box<RawValue>)>);
 impl Record {
     /// Returns name and text of each field that is not null; strings lose their quotes.
     pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        // null means `not yet` or `does not apply`
         self.0
             .iter()
             .filter(|(_, value)| value.get() != "null")
@@ -37,6 +38,7 @@ impl<'de> Deserialize<'de> for Record {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+                // a list and not a map, to keep the order of the server
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);

@@ -153,7 +153,7 @@ impl System {
         pending > self.list.iter().map(|hints| usize::from(*hints)).sum()
     }
 
-    /// Returns true if the list lacks hints although nothing is in flight and no worker would drop the hint, as after a
+    /// Returns true if the list lacks hints although no message is in flight and no worker would drop the hint, as after a
     /// second comparison some seconds later.
     pub(crate) fn list_still_lacks_hints(&self) -> bool {
         let on_the_way = self.claims.iter().any(|claim| claim.at == ClaimAt::Sent)

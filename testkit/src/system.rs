@@ -191,7 +191,7 @@ fn binary(program: &str) -> PathBuf {
     let path = folder.join(program);
     assert!(
         path.exists(),
-        "{} is not there: run `cargo build --workspace`",
+        "{} is missing: run `cargo build --workspace`",
         path.display()
     );
     path
@@ -228,7 +228,7 @@ impl Running {
     /// Sends a GET; returns status and body, null if the body is not JSON.
     ///
     /// # Panics
-    /// If there is no response.
+    /// If the request fails.
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(self.http.get(format!("{}{path}", self.url))).await
     }
@@ -236,7 +236,7 @@ impl Running {
     /// Posts JSON; returns status and body, null if the body is not JSON.
     ///
     /// # Panics
-    /// If there is no response.
+    /// If the request fails.
     pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         answer(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
@@ -254,7 +254,7 @@ impl Running {
     /// Returns the record of a task.
     ///
     /// # Panics
-    /// If there is no such task.
+    /// If the task does not exist.
     pub async fn task(&self, id: &str) -> Value {
         let (status, task) = self.get(&format!("/tasks/{id}")).await;
         assert_eq!(status, StatusCode::OK, "{task}");

@@ -48,7 +48,7 @@ fn a_folder_without_the_binaries_is_refused_by_name() {
     let output = bench(&["drain", "--binaries=/nonexistent"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(said.contains("/nonexistent/tasker-server is not there"), "{said}");
+    assert!(said.contains("/nonexistent/tasker-server is missing"), "{said}");
 }
 
 #[test]

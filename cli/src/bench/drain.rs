@@ -26,6 +26,7 @@ pub(crate) async fn drain(client: &Client, noop: &Noop, tasks: u64, most: Durati
     progress(&format!("drain: {tasks} tasks"));
     let fill = async |blockers: &Blockers| fill(client, blockers, noop, tasks, most).await;
     let (accepted, since) = while_held(client, most, fill).await?;
+    // the slots are free now, and the backlog drains
     idle(client, most).await?;
     let records = noops_since(client, since, accepted).await?;
     ensure!(
@@ -53,6 +54,7 @@ async fn fill(
     tasks: u64,
     most: Duration,
 ) -> anyhow::Result<(u64, DateTime<Utc>)> {
+    // the blockers were created before the load, on the same clock
     let first = blockers.first().context("the workers have no slots")?;
     let since = task(client, &first.task_id.to_string()).await?.created_at;
     let outcome = send_batches(client, noop, BATCH_TASKS, tasks, most).await?;

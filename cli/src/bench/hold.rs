@@ -74,6 +74,7 @@ async fn submit_blockers(client: &Client, lasting: Duration) -> anyhow::Result<B
     }
     progress(&format!("  holding {slots} slots"));
     let seconds = lasting.as_secs();
+    // the timeout is longer than the task, so that a forgotten blocker completes instead of failing
     let blocker = json!({
         "task_name": BLOCKER,
         "parameters": {"duration": seconds},
@@ -89,6 +90,7 @@ async fn fill(client: &Client, blockers: &Blockers) -> anyhow::Result<()> {
     let blockers = blockers.tasks.len();
     let deadline = Instant::now() + BLOCKING_TIMEOUT;
     loop {
+        // only blockers can be running, since the queue was idle
         let running = usize::try_from(queue(client).await?.running).unwrap_or(0);
         if running >= blockers {
             return Ok(());
@@ -112,7 +114,7 @@ async fn release(client: &Client, blockers: &Blockers) -> anyhow::Result<()> {
         let id = blocker.task_id.to_string();
         match client.post(&["tasks", &id, "cancel"], &json!({})).await {
             // 409: it had already finished, so its slot is free
-            Err(ApiError::Refused(problem)) if problem.status == 409 => Ok(()),
+            Err(ApiError::Rejected(problem)) if problem.status == 409 => Ok(()),
             answer => answer.map(drop),
         }
     });

@@ -46,9 +46,11 @@ pub(crate) enum ParseError {
 
 impl Connection {
     pub(crate) async fn open(url: &Url) -> io::Result<Self> {
+        // `connect` takes IPv6 addresses without the brackets of a URL
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_or_known_default().unwrap_or(80);
         let stream = TcpStream::connect((host, port)).await?;
+        // Nagle's algorithm would delay requests that do not fit into one segment
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
@@ -58,6 +60,7 @@ impl Connection {
 
     /// Sends a whole request and returns the head of the response.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Head> {
+        // requests are not pipelined, so the last response has been read completely
         self.buffer.clear();
         self.stream.write_all(request).await?;
         let head = loop {

@@ -76,6 +76,7 @@ async fn times(client: &Client, warm_up: &[Sample], most: usize) -> anyhow::Resu
     let first = warm_up.first().context("nothing was sent")?;
     let since = task(client, &first.id.to_string()).await?.created_at;
     let records = noops_since(client, since, (warm_up.len() + most) as u64).await?;
+    // the records include those of the warm-up, which the lookup by id skips
     let times = records
         .into_iter()
         .map(|task| (task.task_id, (task.started_at, task.completed_at)));
@@ -91,6 +92,7 @@ fn since(sample: &Sample, at: Option<DateTime<Utc>>) -> anyhow::Result<Duration>
         waited >= -CLAIM_BEGAN_BEFORE,
         "a task started before it was submitted; run this on the machine of Postgres, so that both use one clock"
     );
+    // a slightly negative delay, see `CLAIM_BEGAN_BEFORE`, counts as zero
     Ok(waited.to_std().unwrap_or_default())
 }
 
@@ -130,6 +132,7 @@ impl Sender {
             reason = "a measurement; the help says that both clocks must be one"
         )]
         let sent_at = DateTime::<Utc>::from(SystemTime::now());
+        // after the time was taken, so that waiting for a connection counts as latency
         let _permit = self.free.acquire().await?;
         let mut connection = self
             .idle

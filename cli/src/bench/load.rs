@@ -41,6 +41,7 @@ pub(crate) async fn run(url: &Url, request: &[u8], bounds: Bounds) -> anyhow::Re
         "`tasker bench` supports only http URLs, not {}",
         url.scheme()
     );
+    // before the clock starts: opening connections is not part of the measurement
     let opened = (0..bounds.connections).map(|_| Connection::open(url));
     let connections = try_join_all(opened)
         .await
@@ -51,6 +52,7 @@ pub(crate) async fn run(url: &Url, request: &[u8], bounds: Bounds) -> anyhow::Re
     let loops = connections
         .into_iter()
         .map(|connection| send(connection, request, &counts, end));
+    // a hung connection must not block the measurement for ever
     match timeout_at(end + GRACE, try_join_all(loops)).await {
         Ok(ended) => ended.context("a connection broke")?,
         Err(_) => bail!("no response within {} s", GRACE.as_secs()),
@@ -100,6 +102,7 @@ async fn send(
         let head = connection.exchange(request).await?;
         let answered_at = Instant::now();
         counts.answers.borrow_mut().push(answered_at - sent_at);
+        // one reading of the clock for both: the next request follows at once
         sent_at = answered_at;
         let count = if head.status == 202 {
             &counts.accepted

@@ -69,6 +69,7 @@ async fn apart<T>(
     if slots == Slots::LeftAlone {
         return load().await;
     }
+    // tasks of an earlier measurement would compete for the machine
     settle(client).await?;
     let done = while_held(client, most, async |_| load().await).await?;
     settle(client).await?;

@@ -93,6 +93,7 @@ pub(crate) async fn live_workers(client: &Client) -> anyhow::Result<Vec<Worker>>
         worker
             .queues
             .iter()
+            // a worker reports its reserved slots with the queue, as in `default:2`
             .any(|queue| queue.split(':').next() == Some(QUEUE))
     };
     let live = workers
@@ -153,6 +154,7 @@ pub(crate) async fn noops_since(
         ];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let page: TaskPage = client.read(&client.get(&["tasks"], &query).await?)?;
+        // `created_after` includes the time itself, at which a task before the load was created
         tasks.extend(page.tasks.into_iter().filter(|task| task.created_at > since));
         cursor = page.next_cursor;
         if cursor.is_none() || tasks.len() as u64 >= most {

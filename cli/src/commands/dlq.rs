@@ -196,6 +196,7 @@ async fn list(
 }
 
 async fn many(action: Action, args: ManyArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    // stderr shows the question and stdin has the reply; stdout may be a pipe
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     let asks = match asks_first(action, &args, terminal) {
         Ok(asks) => asks,
@@ -235,6 +236,7 @@ async fn confirmed(action: Action, filter: &DeadLetterFilter, client: &Client) -
     struct Counted {
         matched: u64,
     }
+    // an estimate: the action evaluates the filter again
     let answer = send(action, filter, true, client).await?;
     let Counted { matched } = client.read(&answer)?;
     let mut stderr = io::stderr();
@@ -248,6 +250,7 @@ async fn confirmed(action: Action, filter: &DeadLetterFilter, client: &Client) -
 }
 
 fn is_yes(line: &str) -> bool {
+    // the end of stdin and an empty line mean no
     matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 

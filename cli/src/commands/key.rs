@@ -94,6 +94,7 @@ async fn id_of(key: &str, client: &Client) -> anyhow::Result<Uuid> {
     }
     let answer = client.get(&["auth", "keys"], &[]).await?;
     let keys = client.read::<ApiKeys>(&answer)?.keys;
+    // a name is unique only among keys that are not revoked
     let named = keys
         .iter()
         .find(|known| known.name == key && known.revoked_at.is_none());

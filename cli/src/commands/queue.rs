@@ -70,6 +70,7 @@ pub(super) fn print(queues: &[QueueInfo]) -> std::io::Result<()> {
 }
 
 fn row(queue: &QueueInfo) -> Vec<String> {
+    // `None` while Redis is unavailable
     let length = |length: Option<u64>| length.map_or_else(|| "?".to_owned(), |length| length.to_string());
     vec![
         queue.name.to_string(),

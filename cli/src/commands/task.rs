@@ -149,6 +149,7 @@ async fn submit(args: SubmitArgs, client: &Client, output: Output) -> anyhow::Re
         return Ok(ExitCode::SUCCESS);
     }
     let id = client.read::<Submitted>(&answer)?.task_id.to_string();
+    // on timeout `?wait` returns the unfinished task, and the next request continues to wait
     loop {
         let answer = client
             .get(&["tasks", &id], &[("wait", WAIT_STEP_SECONDS)])
@@ -211,6 +212,7 @@ fn read_params(params: Params) -> anyhow::Result<Box<RawValue>> {
 }
 
 fn parse_params(text: &str) -> Result<Params, String> {
+    // unambiguous: JSON is never a lone `-` and never starts with `@`
     match (text, text.strip_prefix('@')) {
         ("-", _) => Ok(Params::Stdin),
         (_, Some(path)) => Ok(Params::File(path.to_owned())),

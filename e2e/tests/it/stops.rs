@@ -73,7 +73,7 @@ impl Clients {
 #[sqlx::test(migrations = false)]
 async fn a_stop_of_the_server_and_of_the_worker_under_load_loses_nothing_and_repeats_nothing(db: PgPool) {
     let mut idle = Idle::start(&db).await;
-    // two slots cannot keep up with eight clients, so many tasks are pending at the stop
+    // two slots cannot keep up with eight clients, so the stop finds pending tasks
     let slow = [("SHUTDOWN_TIMEOUT", "1s"), ("WORKER_POOL_SIZE", "2")];
     let mut worker = idle.system.worker(&slow).await;
     let clients = Clients::start(&idle.server, 8, &long_running(0.05));

@@ -31,9 +31,9 @@
 //! # The model
 //!
 //! Lists are bags: a pop takes any id, so no result depends on order. Between a leader's read and its write any event
-//! can happen. Two leaders also stand for the two loops of one leader. A comparison waits until nothing is in flight and
+//! can happen. Two leaders also stand for the two loops of one leader. A comparison waits until no message is in flight and
 //! no other duty is due, like two runs some seconds apart; [`Fault::Haste`] removes this wait. Runs do not end, so slots
-//! stay occupied; a released run is [`Fault::Release`]. There is no time: a queue may be closed as soon as its fleet is
+//! stay occupied; a released run is [`Fault::Release`]. Time is not modelled: a queue may be closed as soon as its fleet is
 //! uniform, and the second step need not wait for the first.
 //!
 //! [`search()`] checks that every order of events without further faults ends in a state that is not [`Wrong`]. A cycle
