@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum, value_parser};
 use url::Url;
 
-/// Benchmarks Tasker: starts the binaries, applies load over HTTP, and computes the figures from the rows in Postgres.
+/// Benchmarks Tasker: starts the binaries, applies load over HTTP, and computes the figures from the rows in
+/// Postgres.
 ///
-/// Needs a Redis and a Postgres whose user may create databases, both without other load. Progress goes to stderr, the
-/// figures to stdout: median, minimum and maximum of all rounds.
+/// Needs a Redis and a Postgres whose user may create databases, both without other load. Progress goes to
+/// stderr, the figures to stdout: median, minimum and maximum of all rounds.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tasker-bench", version)]
 pub(crate) struct Arguments {

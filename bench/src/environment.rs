@@ -101,8 +101,8 @@ impl Environment {
         Ok(version.unwrap_or("unknown").to_owned())
     }
 
-    /// Builds the command of a program with only PATH in its environment, run outside the checkout, whose configuration
-    /// must not apply.
+    /// Builds the command of a program with only PATH in its environment, run outside the checkout, whose
+    /// configuration must not apply.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.join(name));
         command

@@ -1,5 +1,5 @@
-//! `tasker-bench`: runs benchmark scenarios against Tasker binaries that it starts itself, each with its own database
-//! and Redis key prefix.
+//! `tasker-bench`: runs benchmark scenarios against Tasker binaries that it starts itself, each with its own
+//! database and Redis key prefix.
 //!
 //! - `arguments`: the list of scenarios; `run`: their order.
 //! - `scenarios`: one measurement each; `baseline`: bare SQL and Redis commands; `comparison`: another stack.

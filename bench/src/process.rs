@@ -87,7 +87,8 @@ impl Process {
 
     fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
-        // failure is ignored: the process may have ended already, and one that ignores the signal is killed on drop
+        // failure is ignored: the process may have ended already, and one that ignores the signal is killed
+        // on drop
         let _ = Command::new("kill")
             .args(["-s", signal, &pid])
             .stderr(Stdio::null())

@@ -1,4 +1,5 @@
-//! Results read from the task rows: all timestamps come from Postgres's clock, so no polling disturbs the measurement.
+//! Results read from the task rows: all timestamps come from Postgres's clock, so no polling disturbs the
+//! measurement.
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};

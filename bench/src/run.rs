@@ -1,5 +1,5 @@
-//! Runs the scenarios in rounds. Each round measures every scenario once, so that compared figures were measured close
-//! together in time.
+//! Runs the scenarios in rounds. Each round measures every scenario once, so that compared figures were
+//! measured close together in time.
 
 use crate::arguments::Scenario;
 use crate::environment::Environment;

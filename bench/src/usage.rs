@@ -77,7 +77,8 @@ fn parse_memory(status: &str) -> Option<Memory> {
 }
 
 fn parse_ticks(stat: &str) -> Option<u32> {
-    // the name in parentheses may contain spaces and parentheses; utime and stime are the 12th and 13th field after it
+    // the name in parentheses may contain spaces and parentheses; utime and stime are the 12th and 13th field
+    // after it
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields
         .split_whitespace()

@@ -8,7 +8,8 @@ use clap::Parser;
 use tasker_e2e::chaos::{self, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs servers, workers, Postgres and Redis under random faults, and checks that every task completes exactly once
+/// Runs servers, workers, Postgres and Redis under random faults, and checks that every task completes
+/// exactly once
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Minutes of fault injection

@@ -1,4 +1,5 @@
-//! The parameters of a search: numbers of tasks, workers and leaders, injected faults, and protections in place.
+//! The parameters of a search: numbers of tasks, workers and leaders, injected faults, and protections in
+//! place.
 
 use crate::faults::Fault;
 
@@ -15,7 +16,8 @@ pub struct Config {
     pub faults: Vec<Fault>,
     /// Maximum number of injected faults, in any mixture and at any moment.
     pub fault_count: u8,
-    /// True if killed processes restart and stopped ones resume eventually. Otherwise the remaining ones must suffice.
+    /// True if killed processes restart and stopped ones resume eventually. Otherwise the remaining ones must
+    /// suffice.
     pub processes_restart: bool,
     /// Number of crashes at which a task is quarantined.
     pub crashes_max: u8,
@@ -90,13 +92,15 @@ pub struct Protections {
     pub claim_is_conditional: bool,
     /// `claim`: `EXISTS (… id = $1 AND status = 'alive')`.
     pub claim_checks_liveness: bool,
-    /// `claim_oldest`: fallback polls find rows without a hint (Hybrid). Without it the deployment is `EventDrivenOnly`.
+    /// `claim_oldest`: fallback polls find rows without a hint (Hybrid). Without it the deployment is
+    /// `EventDrivenOnly`.
     pub polling_fallback: bool,
     /// The leader rebuilds a list that lacks hints.
     pub rebuild: bool,
     /// A heartbeat requeues runs that the table gives to its worker and that are not in flight there.
     pub reclaim_lost_claims: bool,
-    /// `reclaim_lost_claims`: `started_at < last_heartbeat`, which excludes claims whose response is still in flight.
+    /// `reclaim_lost_claims`: `started_at < last_heartbeat`, which excludes claims whose response is still in
+    /// flight.
     pub reclaim_spares_recent_claims: bool,
     /// `recover` decides in the statement that writes. Without it a leader reads first and writes later.
     pub recover_is_conditional: bool,

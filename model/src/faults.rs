@@ -28,8 +28,8 @@ pub enum Fault {
     Fail,
     /// A claim whose snapshot is older than the death of its worker.
     OldSnapshot,
-    /// A timer fires too early: a heartbeat while the response to a claim is in flight, a fallback poll while an earlier
-    /// run is in flight, a rebuild while pushes are in flight.
+    /// A timer fires too early: a heartbeat while the response to a claim is in flight, a fallback poll while
+    /// an earlier run is in flight, a rebuild while pushes are in flight.
     Haste,
 }
 

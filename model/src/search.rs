@@ -16,10 +16,11 @@ pub struct Termination {
     pub counterexample: Option<System>,
 }
 
-/// Checks that from every reachable state, without further faults, *every* order of events finishes all tasks.
+/// Checks that from every reachable state, without further faults, *every* order of events finishes all
+/// tasks.
 ///
-/// A state is good if all its tasks are finished, or if it has possible actions and all of them lead to good states. So
-/// neither a stuck state nor a cycle is good. No fairness is assumed.
+/// A state is good if all its tasks are finished, or if it has possible actions and all of them lead to good
+/// states. So neither a stuck state nor a cycle is good. No fairness is assumed.
 pub fn always_terminates(config: &Config) -> Termination {
     let mut graph = Graph::of(config);
     let mut next = 0;
@@ -49,8 +50,8 @@ pub fn always_terminates(config: &Config) -> Termination {
     }
 }
 
-/// Returns true if some reachable state fulfils `like`. Guards against models without events, where every invariant
-/// holds.
+/// Returns true if some reachable state fulfils `like`. Guards against models without events, where every
+/// invariant holds.
 pub fn reaches(config: &Config, like: impl Fn(&System) -> bool) -> bool {
     let mut graph = Graph::of(config);
     let mut next = 0;

@@ -38,8 +38,8 @@ impl Step<'_> {
         self.commit_durably();
     }
 
-    /// `claim_ready`, `claim` and `claim_oldest` of one row; `None` if it cannot be claimed. `saw_itself_alive` means
-    /// that the statement's snapshot is older than the worker's death.
+    /// `claim_ready`, `claim` and `claim_oldest` of one row; `None` if it cannot be claimed.
+    /// `saw_itself_alive` means that the statement's snapshot is older than the worker's death.
     pub(crate) fn claim_row(
         &mut self,
         worker: WorkerId,

@@ -1,4 +1,5 @@
-//! The steps of workers and leaders between their SQL statements (`worker/src/` and the server's maintenance duties).
+//! The steps of workers and leaders between their SQL statements (`worker/src/` and the server's maintenance
+//! duties).
 
 use crate::state::{Claim, ClaimAt, Handler, Leader, Phase, ProcessState, Run, System, TaskNo, WorkerId};
 use crate::statements::{Step, Verdict};
@@ -17,7 +18,8 @@ impl Step<'_> {
         }
     }
 
-    /// `claim` of a popped task. It takes effect even if the process has died since; only the response needs it.
+    /// `claim` of a popped task. It takes effect even if the process has died since; only the response needs
+    /// it.
     pub(crate) fn claim(&mut self, worker: WorkerId, task: TaskNo, saw_itself_alive: bool) {
         self.now.claims.retain(|claim| claim.worker != worker);
         let outcome = self.claim_row(worker, task, saw_itself_alive);
@@ -48,8 +50,8 @@ impl Step<'_> {
         }
     }
 
-    /// `execute::spawn`: starts a new run, ignores one already in flight, releases one whose task has an earlier run in
-    /// flight.
+    /// `execute::spawn`: starts a new run, ignores one already in flight, releases one whose task has an
+    /// earlier run in flight.
     fn start(&mut self, process: usize, run: Run) {
         let handlers = &self.now.processes[process].handlers;
         if handlers.iter().any(|other| other.in_flight && other.run == run) {
@@ -153,8 +155,8 @@ impl System {
         pending > self.list.iter().map(|hints| usize::from(*hints)).sum()
     }
 
-    /// Returns true if the list lacks hints although no message is in flight and no worker would drop the hint, as after a
-    /// second comparison some seconds later.
+    /// Returns true if the list lacks hints although no message is in flight and no worker would drop the
+    /// hint, as after a second comparison some seconds later.
     pub(crate) fn list_still_lacks_hints(&self) -> bool {
         let on_the_way = self.claims.iter().any(|claim| claim.at == ClaimAt::Sent)
             || self.pushes.iter().any(|hints| *hints > 0)

@@ -1,16 +1,18 @@
 //! Test utilities of all crates: builders, private servers, fault injection. Not part of any product binary.
 //!
 //! - [`MIGRATOR`] gives each `#[sqlx::test]` a database of its own.
-//! - [`a_task`], [`a_worker`], [`a_key`] build valid values; a test sets only the fields it is about, by struct update.
-//! - [`TestQueue`] is Redis with its own key prefix; [`RedisServer`] and [`PostgresServer`] are private servers that
-//!   a test may stop.
+//! - [`a_task`], [`a_worker`], [`a_key`] build valid values; a test sets only the fields it is about, by
+//!   struct update.
+//! - [`TestQueue`] is Redis with its own key prefix; [`RedisServer`] and [`PostgresServer`] are private
+//!   servers that a test may stop.
 //! - [`Proxy`] is a TCP proxy before either of them that a test may cut, slow down or make lose responses.
 //! - [`Pooler`] is a transaction pooler before Postgres.
 //! - [`Certificates`] is a private certificate authority with a server certificate.
 //! - [`System`] runs the built binaries.
 //! - [`eventually()`] waits for a condition instead of sleeping.
 //!
-//! `tasker-shared` uses this crate in its integration tests only: in its unit tests every type would exist twice.
+//! `tasker-shared` uses this crate in its integration tests only: in its unit tests every type would exist
+//! twice.
 
 mod builders;
 mod certificates;

@@ -16,7 +16,8 @@ const START: Duration = Duration::from_mins(1);
 const VERSION_MIN: u32 = 14;
 /// The superuser of the cluster.
 const USER: &str = "tasker";
-/// The system user that runs Postgres if the tests run as root, which Postgres rejects; created by its package.
+/// The system user that runs Postgres if the tests run as root, which Postgres rejects; created by its
+/// package.
 const SYSTEM_USER: &str = "postgres";
 
 /// A private Postgres on a loopback port that a test may crash, stop, pause and restart; it keeps its data.

@@ -12,8 +12,8 @@ use tokio_util::task::AbortOnDropHandle;
 /// Maximum number of bytes forwarded at once.
 const CHUNK: usize = 16 * 1024;
 
-/// A TCP proxy before Postgres or Redis that injects network faults and counts round trips. Ends when its last clone
-/// is dropped.
+/// A TCP proxy before Postgres or Redis that injects network faults and counts round trips. Ends when its
+/// last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     address: SocketAddr,
@@ -110,7 +110,8 @@ impl Proxy {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Returns the number of round trips: requests followed by the begin of a response. A pipeline is one round trip.
+    /// Returns the number of round trips: requests followed by the begin of a response. A pipeline is one
+    /// round trip.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::SeqCst)
     }

@@ -97,7 +97,8 @@ impl System {
             .await
     }
 
-    /// Starts a worker with these task types, which sleep for their parameter `seconds`, and waits until it is ready.
+    /// Starts a worker with these task types, which sleep for their parameter `seconds`, and waits until it
+    /// is ready.
     pub async fn worker_of_types(&self, types: &str, environment: &[(&str, &str)]) -> Running {
         let environment = [&[("TYPES", types)], environment].concat();
         self.start("typed-worker", "WORKER_LISTEN_ADDR", &environment)
@@ -109,7 +110,8 @@ impl System {
         join_all((0..count).map(|_| self.worker(&[]))).await
     }
 
-    /// Starts a program once without waiting for readiness: for starts that should fail, and callers that wait.
+    /// Starts a program once without waiting for readiness: for starts that should fail, and callers that
+    /// wait.
     pub fn spawn(&self, program: &str, address_variable: &str, environment: &[(&str, &str)]) -> Running {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = self.command(program);

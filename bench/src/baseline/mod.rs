@@ -1,8 +1,8 @@
-//! The baseline: the SQL statements and Redis commands of submit, claim and completion without Tasker, which shows the
-//! limit of this machine's Postgres and Redis with this schema.
+//! The baseline: the SQL statements and Redis commands of submit, claim and completion without Tasker, which
+//! shows the limit of this machine's Postgres and Redis with this schema.
 //!
-//! There are no validation, idempotency keys, handlers, fences or heartbeats: two or four loops, each with its own
-//! connections, send batches of 256 with one statement and one command each.
+//! There are no validation, idempotency keys, handlers, fences or heartbeats: two or four loops, each with
+//! its own connections, send batches of 256 with one statement and one command each.
 
 mod statements;
 

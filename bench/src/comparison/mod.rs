@@ -1,6 +1,8 @@
-//! The comparison: a common Python stack of `FastAPI`, RQ and one row per task in Postgres. Its files are in `bench/rq`.
+//! The comparison: a common Python stack of `FastAPI`, RQ and one row per task in Postgres. Its files are in
+//! `bench/rq`.
 //!
-//! Load driver and clock are those of the other scenarios. Backlogs are small, so that each drains in half a minute.
+//! Load driver and clock are those of the other scenarios. Backlogs are small, so that each drains in half a
+//! minute.
 
 mod stack;
 mod venv;

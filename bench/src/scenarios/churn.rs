@@ -1,4 +1,5 @@
-//! Runs millions of tasks through a system, to detect memory, tables or dead rows that grow and rates that fall.
+//! Runs millions of tasks through a system, to detect memory, tables or dead rows that grow and rates that
+//! fall.
 
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use crate::stats::{count, slope};
 use crate::system::{StallDetector, System};
 
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
-/// Number of tasks submitted at a time, while fewer than this are unfinished, so that the backlog stays bounded.
+/// Number of tasks submitted at a time, while fewer than this are unfinished, so that the backlog stays
+/// bounded.
 const STEP: u64 = 50_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const HOUR: f64 = 3_600.0;
-/// Samples before this are excluded from the change per hour: dead rows accumulate until the first vacuum, and
-/// memory grows until every buffer has been used once.
+/// Samples before this are excluded from the change per hour: dead rows accumulate until the first vacuum,
+/// and memory grows until every buffer has been used once.
 const STEADY_AFTER_HOURS: f64 = 60.0 / HOUR;
 
 /// Measured state of the system at one time.

@@ -1,4 +1,5 @@
-//! Measures a drain with millions of finished and a million pending tasks in the database, compared with an empty one.
+//! Measures a drain with millions of finished and a million pending tasks in the database, compared with an
+//! empty one.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -14,7 +15,8 @@ use crate::system::System;
 
 /// Number of finished tasks inserted by one statement.
 const ROWS_AT_ONCE: u32 = 500_000;
-/// Number of tasks behind the measured ones that must have left the list too: by then the measured ones have finished.
+/// Number of tasks behind the measured ones that must have left the list too: by then the measured ones have
+/// finished.
 const OVERRUN: u64 = 20_000;
 
 pub(super) async fn drain_deep(env: &Environment) -> anyhow::Result<Vec<Figure>> {

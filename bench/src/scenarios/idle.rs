@@ -64,7 +64,8 @@ struct Snapshot {
     at: Instant,
     server: Duration,
     worker: Duration,
-    /// Statements or, without `pg_stat_statements`, transactions; nearly every statement is its own transaction.
+    /// Statements or, without `pg_stat_statements`, transactions; nearly every statement is its own
+    /// transaction.
     calls: i64,
 }
 

@@ -1,7 +1,7 @@
 //! Measures the time from submit to start at a constant rate.
 //!
-//! A row has the time of the claim, just before its handler starts, and of the completion, just after it ends. The start
-//! of the handler lies between the two, so both are reported.
+//! A row has the time of the claim, just before its handler starts, and of the completion, just after it
+//! ends. The start of the handler lies between the two, so both are reported.
 
 use anyhow::{Context as _, ensure};
 

@@ -1,4 +1,5 @@
-//! Measures the time from process start to ready: of a server that migrates an empty database, then of a worker.
+//! Measures the time from process start to ready: of a server that migrates an empty database, then of a
+//! worker.
 
 use crate::arguments::Scenario;
 use crate::environment::Environment;

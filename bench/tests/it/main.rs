@@ -1,5 +1,5 @@
-//! Small runs of the binary: a drain with its baseline, and errors. It needs the other binaries in the same folder, where
-//! `cargo build --workspace` puts them.
+//! Small runs of the binary: a drain with its baseline, and errors. It needs the other binaries in the same
+//! folder, where `cargo build --workspace` puts them.
 
 use std::process::{Command, Output};
 

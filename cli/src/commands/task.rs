@@ -17,7 +17,8 @@ use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
 use crate::record::Record;
 
-/// Seconds of one `?wait` request: half of the server's maximum, so that a lost connection is noticed earlier.
+/// Seconds of one `?wait` request: half of the server's maximum, so that a lost connection is noticed
+/// earlier.
 const WAIT_STEP_SECONDS: &str = "30";
 
 #[derive(Debug, Subcommand)]

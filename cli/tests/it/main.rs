@@ -1,5 +1,5 @@
-//! Tests of the binary without a server; those with one are in `e2e`. They need the binary, which cargo builds for
-//! crates with integration tests like this one.
+//! Tests of the binary without a server; those with one are in `e2e`. They need the binary, which cargo
+//! builds for crates with integration tests like this one.
 
 use std::path::Path;
 use std::process::Command;

@@ -19,9 +19,11 @@ const FINISH_TIMEOUT: Duration = Duration::from_mins(2);
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Interval between checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Connections of a process in addition to its pool: a worker's liveness lock and its spare, a server's leader lock.
+/// Connections of a process in addition to its pool: a worker's liveness lock and its spare, a server's
+/// leader lock.
 const BESIDE_POOL: usize = 3;
-/// Connections of a process to Redis: commands, events, two overlapping ones for each of two pop loops, one being opened.
+/// Connections of a process to Redis: commands, events, two overlapping ones for each of two pop loops, one
+/// being opened.
 const TO_REDIS: usize = 8;
 /// Number of tasks whose HTTP responses are compared with their rows.
 const VIEWS: usize = 300;
@@ -103,7 +105,8 @@ async fn unfinished(db: &PgPool) -> sqlx::Result<Vec<String>> {
     .await
 }
 
-/// Checks that the totals, which each statement updates in its own transaction, match the rows after all crashes.
+/// Checks that the totals, which each statement updates in its own transaction, match the rows after all
+/// crashes.
 async fn totals(fleet: &Fleet) -> sqlx::Result<()> {
     let uneven: Vec<String> = sqlx::query_scalar(
         "WITH noted AS (

@@ -1,5 +1,5 @@
-//! The system under test: Postgres, Redis, servers and workers, each with its own proxies, supervised like containers with
-//! a restart policy.
+//! The system under test: Postgres, Redis, servers and workers, each with its own proxies, supervised like
+//! containers with a restart policy.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -22,8 +22,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const STOP: Duration = Duration::from_secs(40);
 /// Timeout of a health request.
 const HEALTH: Duration = Duration::from_secs(2);
-/// The queues of each worker: one, two, all, and all in another order. The last worker registers another task type than
-/// the others, on the same queues.
+/// The queues of each worker: one, two, all, and all in another order. The last worker registers another task
+/// type than the others, on the same queues.
 const QUEUES: [&str; MEMBERS - SERVERS] = [
     "high_priority",
     "default,low_priority",

@@ -1,4 +1,5 @@
-//! Clients that continuously submit, cancel, retry and read tasks of all kinds, and record the responses in the ledger.
+//! Clients that continuously submit, cancel, retry and read tasks of all kinds, and record the responses in
+//! the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;

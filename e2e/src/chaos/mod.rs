@@ -1,5 +1,5 @@
-//! Chaos runs: a real system under load with random faults from a seed. In the end every acknowledged task has finished,
-//! exactly once.
+//! Chaos runs: a real system under load with random faults from a seed. In the end every acknowledged task
+//! has finished, exactly once.
 //!
 //! - `plan`: the faults and their times. Pure.
 //! - `fleet`: the supervised system; `faults`: their injection.

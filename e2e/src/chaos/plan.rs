@@ -1,4 +1,5 @@
-//! The plan of faults and their times from a seed. Pure, so that the seed of a failed run reproduces its faults.
+//! The plan of faults and their times from a seed. Pure, so that the seed of a failed run reproduces its
+//! faults.
 
 use std::fmt;
 use std::time::Duration;

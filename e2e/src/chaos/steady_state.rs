@@ -1,7 +1,7 @@
 //! The steady state after the faults: every worker runs tasks, and the counters match the rows.
 //!
-//! Counters live in processes, most of which were killed. So their values after the faults are only lower bounds of the
-//! rows; what they count in the steady state must be exact.
+//! Counters live in processes, most of which were killed. So their values after the faults are only lower
+//! bounds of the rows; what they count in the steady state must be exact.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -22,7 +22,8 @@ const EACH_SECONDS: f64 = 0.3;
 /// One priority for each of the three queues.
 const PRIORITIES: [i32; 3] = [10, 0, -10];
 
-/// Submits more tasks than there are slots until each worker has completed some, then compares counters and rows.
+/// Submits more tasks than there are slots until each worker has completed some, then compares counters and
+/// rows.
 ///
 /// # Errors
 /// If Postgres does not respond.

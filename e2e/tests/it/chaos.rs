@@ -1,4 +1,5 @@
-//! A short chaos run. `TASKER_CHAOS_SEED` and `TASKER_CHAOS_SECONDS` change it; `./dev chaos` makes long ones.
+//! A short chaos run. `TASKER_CHAOS_SEED` and `TASKER_CHAOS_SECONDS` change it; `./dev chaos` makes long
+//! ones.
 
 use std::path::PathBuf;
 use std::time::Duration;

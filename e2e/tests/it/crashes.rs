@@ -8,7 +8,8 @@ use tasker_testkit::{Running, System, eventually};
 
 use crate::harness::{SOON, count, long_running};
 
-/// Time until a killed worker's task runs again: about two seconds, with a margin. Far below `WORKER_TIMEOUT`.
+/// Time until a killed worker's task runs again: about two seconds, with a margin. Far below
+/// `WORKER_TIMEOUT`.
 const AT_ONCE: Duration = Duration::from_secs(8);
 /// The number of liveness locks that workers hold.
 const LOCKS: &str = "SELECT count(*) FROM pg_locks

@@ -18,7 +18,8 @@ const SAMPLES: usize = 3;
 fn ticks(running: &Running) -> u64 {
     let path = format!("/proc/{}/stat", running.process.pid());
     let stat = std::fs::read_to_string(path).expect("a living process");
-    // the name in parentheses may contain spaces and parentheses; utime and stime are the 12th and 13th field after it
+    // the name in parentheses may contain spaces and parentheses; utime and stime are the 12th and 13th field
+    // after it
     let (_, fields) = stat.rsplit_once(')').expect("the name in parentheses");
     let fields = fields.split_whitespace().skip(11).take(2);
     fields.map(|field| field.parse::<u64>().expect("a number")).sum()

@@ -1,4 +1,5 @@
-//! Redis loses its data or is unavailable: Postgres is the source of truth, and fallback polls find tasks without hints.
+//! Redis loses its data or is unavailable: Postgres is the source of truth, and fallback polls find tasks
+//! without hints.
 
 use sqlx::{ConnectOptions, PgPool};
 use tasker_testkit::{Proxy, RedisServer, System};

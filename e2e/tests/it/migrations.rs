@@ -130,7 +130,8 @@ async fn migrations_that_are_not_done_in_time_end_with_124() {
     }
 }
 
-/// Starts a Postgres with a role that may not create in the schema `public`; also returns the URL of the role.
+/// Starts a Postgres with a role that may not create in the schema `public`; also returns the URL of the
+/// role.
 async fn with_unprivileged_role() -> (PostgresServer, PgConnection, String) {
     let postgres = PostgresServer::start().await;
     let mut owner = PgConnection::connect(&postgres.url())

@@ -15,7 +15,8 @@ use crate::harness::{echo, long_running};
 use files::{alerts, dashboard, panels, queries, read, variables};
 use prometheus::{Prometheus, Target};
 
-/// Time from the first scrape until every query has a result: the slowest gauges are updated every 10 seconds.
+/// Time from the first scrape until every query has a result: the slowest gauges are updated every 10
+/// seconds.
 const ANSWERED: Duration = Duration::from_mins(2);
 /// Metrics that Prometheus itself creates.
 const ITS_OWN: [&str; 2] = ["up", "ALERTS"];
@@ -151,7 +152,8 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_answers_on_a_real_promet
     prometheus.sees("NoLeader", "pending").await;
 }
 
-/// Submits tasks of each class that succeed, fail, are retried, die and are scheduled, and requests that are rejected.
+/// Submits tasks of each class that succeed, fail, are retried, die and are scheduled, and requests that are
+/// rejected.
 async fn some_of_everything(server: &tasker_testkit::Running) {
     let failing = |max_retries: u32| {
         let parameters = json!({"should_fail": true});

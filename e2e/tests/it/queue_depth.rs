@@ -33,7 +33,8 @@ async fn submit_all(server: &Running, task: &Value, number: usize) -> Vec<String
     tasks.iter().map(id).collect()
 }
 
-/// Compares the list with the table until no task is pending; asserts the longest time for which they differed.
+/// Compares the list with the table until no task is pending; asserts the longest time for which they
+/// differed.
 async fn watch_until_drained(db: &PgPool, queue: &TestQueue) {
     let mut differed_since = None;
     loop {

@@ -145,7 +145,8 @@ async fn a_rolling_restart_under_load_loses_nothing_and_burns_nothing(db: PgPool
     assert_eq!(count(&db, burnt).await, 0, "every task ran once");
 }
 
-/// Schema changes that the next release may make by the rules of migrations: tables, nullable or defaulted columns, indexes.
+/// Schema changes that the next release may make by the rules of migrations: tables, nullable or defaulted
+/// columns, indexes.
 const EXPANSION: &str = "
     CREATE TABLE of_the_next_release (id bigint PRIMARY KEY);
     ALTER TABLE tasks ADD COLUMN next_release text, ADD COLUMN next_number integer NOT NULL DEFAULT 0;

@@ -1,4 +1,5 @@
-//! Traces: spans connect the submit, the row and the run, and an unavailable collector has no effect on tasks.
+//! Traces: spans connect the submit, the row and the run, and an unavailable collector has no effect on
+//! tasks.
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,8 @@ use crate::harness::{SOON, echo};
 
 /// Starts a Redis in cluster mode that serves all slots.
 async fn cluster() -> (RedisServer, impl AsyncFn(&System)) {
-    // by default the port of the cluster's own traffic is among those of outgoing connections, where it may be taken
+    // by default the port of the cluster's own traffic is among those of outgoing connections, where it may
+    // be taken
     let bus = free_port().to_string();
     let redis = RedisServer::start_with_settings(&[("cluster-enabled", "yes"), ("cluster-port", &bus)]).await;
     let serve = async |system: &System| system.queue().raw("CLUSTER", &["ADDSLOTSRANGE", "0", "16383"]);

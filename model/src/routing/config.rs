@@ -45,7 +45,8 @@ pub enum Fault {
     Cancel,
     /// A comparison or a catch-up does not wait for messages in flight.
     Haste,
-    /// A claim has certainly failed, or the worker stops: popped ids are pushed back, without a type if they have none.
+    /// A claim has certainly failed, or the worker stops: popped ids are pushed back, without a type if they
+    /// have none.
     Refuse,
     /// A removal does not scan far enough to find its id.
     Miss,

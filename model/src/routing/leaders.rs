@@ -79,7 +79,8 @@ impl Step<'_> {
         Duty::Make { rows, parked, types }
     }
 
-    /// `RENAME` or `DEL` of the parked hints, and in the same `MULTI` `RENAME` of the main list if there is a new one.
+    /// `RENAME` or `DEL` of the parked hints, and in the same `MULTI` `RENAME` of the main list if there is a
+    /// new one.
     fn replace(&mut self, rows: Bits, parked: Bits, types: Option<By>) -> Duty {
         let read = rows | parked;
         if let Some(by) = types {

@@ -1,4 +1,5 @@
-//! The search through every state that any order of events reaches, with a check that each settles in a correct state.
+//! The search through every state that any order of events reaches, with a check that each settles in a
+//! correct state.
 
 use std::collections::HashMap;
 
@@ -30,8 +31,8 @@ pub struct Counterexample {
 
 /// Searches every state and every order of events.
 ///
-/// From each reachable state, without further faults, every order of events must end in a settled state without a
-/// violation. No fairness is assumed: a cycle is a violation too.
+/// From each reachable state, without further faults, every order of events must end in a settled state
+/// without a violation. No fairness is assumed: a cycle is a violation too.
 pub fn search(config: &Config) -> Outcome {
     let mut graph = Graph::default();
     graph.place(config.initial(), None);

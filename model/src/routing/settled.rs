@@ -21,8 +21,8 @@ pub enum Wrong {
     NotParked,
     /// The state of the queue does not match the fleet.
     Flag,
-    /// Events repeat in a cycle without a fault: a hint that is returned for ever, or duties that undo each other. A
-    /// worker that returns the same id is excused while a leader has a step to take.
+    /// Events repeat in a cycle without a fault: a hint that is returned for ever, or duties that undo each
+    /// other. A worker that returns the same id is excused while a leader has a step to take.
     Cycle,
     /// The number of copies of an id in a list is unbounded.
     Grows,
@@ -31,8 +31,8 @@ pub enum Wrong {
 impl Config {
     /// Returns the violation of a settled state, `None` if it is correct.
     ///
-    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader only
-    /// that no task waits.
+    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader
+    /// only that no task waits.
     pub fn wrong_when_settled(&self, system: &System) -> Option<Wrong> {
         let checks = [
             (Wrong::Waits, self.waits(system)),
@@ -78,7 +78,8 @@ impl Config {
         })
     }
 
-    /// Returns true if an unroutable id is not parked. In a plain queue that takes a pop, so a worker with a free slot.
+    /// Returns true if an unroutable id is not parked. In a plain queue that takes a pop, so a worker with a
+    /// free slot.
     fn leaves_unparked(&self, system: &System) -> bool {
         let finds_out = system.flag.is_split() || self.free(system).next().is_some();
         let waits = |task: TaskNo| {

@@ -1,4 +1,5 @@
-//! The state of one queue: its rows, its Redis keys, its workers, its leaders, and what is in flight between them.
+//! The state of one queue: its rows, its Redis keys, its workers, its leaders, and what is in flight between
+//! them.
 
 /// Maximum number of tasks.
 pub const TASKS: usize = 3;
@@ -116,7 +117,8 @@ pub enum At {
     Polled(TaskNo),
 }
 
-/// A duty in progress: what a leader has read or decided and not yet written. Other events can happen in between.
+/// A duty in progress: what a leader has read or decided and not yet written. Other events can happen in
+/// between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Duty {
     /// No duty is in progress.
@@ -127,8 +129,8 @@ pub enum Duty {
     Fill(By),
     /// Rows are to be read for a main list.
     List,
-    /// New lists exist. Those of parked hints and, unless type lists were made, the main list will replace the current
-    /// ones.
+    /// New lists exist. Those of parked hints and, unless type lists were made, the main list will replace
+    /// the current ones.
     Make {
         /// Pending rows for the lists that are popped.
         rows: Bits,

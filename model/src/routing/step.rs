@@ -13,8 +13,8 @@ pub(crate) struct Step<'a> {
 }
 
 impl Config {
-    /// Calls `emit` with each state that may follow an event. If `balance` changes the length of the main list there are
-    /// several: any of its ids may leave, and any ids of the type lists may join.
+    /// Calls `emit` with each state that may follow an event. If `balance` changes the length of the main
+    /// list there are several: any of its ids may leave, and any ids of the type lists may join.
     pub fn after(&self, system: &System, action: Action, emit: &mut impl FnMut(System)) {
         let mut next = *system;
         let mut step = Step {
@@ -133,7 +133,8 @@ impl Step<'_> {
         self.now.tasks[task].push = Push::Due;
     }
 
-    /// `FLUSHALL` deletes all keys, including temporary lists, without which a rebuild or fill in progress fails.
+    /// `FLUSHALL` deletes all keys, including temporary lists, without which a rebuild or fill in progress
+    /// fails.
     fn flush(&mut self) {
         self.now.main = List::default();
         self.now.typed = self.now.main;

@@ -16,8 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 use self::server::{Due, Server, Statement, Upstream};
 use self::wire::{CANCEL_REQUEST, GSS_REQUEST, Messages, TLS_REQUEST, renamed, statement_named_in};
 
-/// A transaction pooler before Postgres that behaves like `PgBouncer` since 1.21: a client has a backend only during a
-/// transaction, and its prepared statements are prepared again on each backend. Ends when dropped.
+/// A transaction pooler before Postgres that behaves like `PgBouncer` since 1.21: a client has a backend only
+/// during a transaction, and its prepared statements are prepared again on each backend. Ends when dropped.
 ///
 /// It ignores the startup parameters of clients (user, database, application name) and cancel requests.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts a pooler with at most `connections` backends of the Postgres at `url`; also returns the URL through it.
+    /// Starts a pooler with at most `connections` backends of the Postgres at `url`; also returns the URL
+    /// through it.
     ///
     /// # Panics
     /// If Postgres cannot be reached or rejects the login.
@@ -144,7 +145,8 @@ async fn serve(mut stream: TcpStream, pool: Arc<Pool>) -> io::Result<()> {
             }
             reply = reply(&mut lent) => {
                 let (reply, wanted, free) = reply?;
-                // returned before the client gets ReadyForQuery, so that its next transaction can reuse the backend
+                // returned before the client gets ReadyForQuery, so that its next transaction can reuse the
+                // backend
                 if free && let Some(lent) = lent.take() {
                     pool.take_back(lent);
                 }
@@ -167,8 +169,8 @@ async fn reply(lent: &mut Option<Lent>) -> io::Result<(Vec<u8>, bool, bool)> {
     Ok((reply, wanted, free))
 }
 
-/// Forwards a client's message. Renames its prepared statements to unique names, and prepares those that the backend
-/// does not have.
+/// Forwards a client's message. Renames its prepared statements to unique names, and prepares those that the
+/// backend does not have.
 async fn pass(
     request: Vec<u8>,
     server: &mut Server,

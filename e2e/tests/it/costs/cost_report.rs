@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Names of the statements of the hot paths, each with a phrase that no other statement contains, with single spaces. Other
-/// statements are reported by their text.
+/// Names of the statements of the hot paths, each with a phrase that no other statement contains, with single
+/// spaces. Other statements are reported by their text.
 const STATEMENTS: [(&str, &str); 12] = [
     ("submit", "WITH durable AS MATERIALIZED"),
     ("claim", "WHERE t.id = ANY ($4::uuid[]) AND t.status::text ="),
@@ -47,10 +47,11 @@ const DUTY_PER_SECOND: f64 = 2.0;
 const DUTY_ONCE: f64 = 20.0;
 /// Statements over the connection cache: one round trip each.
 const OVER_CACHE: [&str; 5] = ["submit", "holders of keys", "claim", "complete", "end runs"];
-/// Round trips to Postgres of any other statement: itself, and two pings before its connection returns to the pool, one by
-/// the store with a timeout and one by sqlx without.
+/// Round trips to Postgres of any other statement: itself, and two pings before its connection returns to the
+/// pool, one by the store with a timeout and one by sqlx without.
 const TRIPS_OVER_POOL: u64 = 3;
-/// Round trips without a statement: opening connections, and pings of idle ones. Batches use the pool, which pings as well.
+/// Round trips without a statement: opening connections, and pings of idle ones. Batches use the pool, which
+/// pings as well.
 const TRIPS_WITHOUT: u64 = 200;
 /// Commands that scripts run, without a round trip of their own.
 const IN_SCRIPTS: [&str; 10] = [
@@ -141,8 +142,8 @@ impl CostReport {
         }
     }
 
-    /// Asserts that the report contains this number of pushes and no other commands. A push is one script, which checks whether
-    /// the queue is split and pushes.
+    /// Asserts that the report contains this number of pushes and no other commands. A push is one script,
+    /// which checks whether the queue is split and pushes.
     pub(super) fn assert_pushes(&self, pushes: u64) {
         self.assert_commands(&["eval", "exists", "rpush"]);
         assert_eq!(self.command("rpush"), pushes, "{self:#?}");
@@ -216,7 +217,8 @@ fn name_of(text: &str) -> String {
     known.map_or(text, |(name, _)| (*name).to_owned())
 }
 
-/// Removes calls that are rare enough for background duties. Everything done for each task stays, even under an unknown name.
+/// Removes calls that are rare enough for background duties. Everything done for each task stays, even under
+/// an unknown name.
 fn without_duties(mut calls: Calls, elapsed: Duration) -> Calls {
     #[expect(clippy::cast_precision_loss, reason = "counts of a test are far below 2^52")]
     calls.retain(|name, calls| {

@@ -5,7 +5,8 @@ use crate::harness::submit_batch;
 
 /// Number of tasks for a worker with one slot.
 const TASKS: u64 = 300;
-/// Maximum number of claims, completions and pops for 1,000 tasks with 256 slots: about 10, 15 and 15, with a margin.
+/// Maximum number of claims, completions and pops for 1,000 tasks with 256 slots: about 10, 15 and 15, with a
+/// margin.
 const SHARED: u64 = 50;
 
 #[tokio::test]

@@ -74,8 +74,8 @@ impl Meter {
         }
     }
 
-    /// Delays each chunk to and from Postgres by `delay`: during a slow commit further work accumulates, independent of the
-    /// speed of the machine.
+    /// Delays each chunk to and from Postgres by `delay`: during a slow commit further work accumulates,
+    /// independent of the speed of the machine.
     pub(super) fn slow_down(&self, delay: Duration) {
         self.to_postgres.slow_down(delay);
     }

@@ -1,8 +1,9 @@
-//! Bytes of WAL for a task: the data that Postgres flushes, replicates and archives, and so the cost of a task where disk or
-//! network is the limit.
+//! Bytes of WAL for a task: the data that Postgres flushes, replicates and archives, and so the cost of a
+//! task where disk or network is the limit.
 //!
-//! An increase means a wider row, one more index, one more write of a row, or an update that has lost HOT. Each limit is about
-//! a quarter above the value measured with Postgres 15, for small tasks and without full page images.
+//! An increase means a wider row, one more index, one more write of a row, or an update that has lost HOT.
+//! Each limit is about a quarter above the value measured with Postgres 15, for small tasks and without full
+//! page images.
 
 use serde_json::{Value, json};
 

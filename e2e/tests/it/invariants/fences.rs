@@ -41,7 +41,8 @@ async fn invariant_04_a_run_number_that_repeats_after_a_crash_of_postgres_fences
     }
     let id = a_stored_task(&db).await;
     let late = run_as(&db, "first", id).await;
-    // a claim commits asynchronously: a crash of Postgres may lose it, and the next claim gets the same run number
+    // a claim commits asynchronously: a crash of Postgres may lose it, and the next claim gets the same run
+    // number
     sqlx::query("UPDATE tasks SET status = 'pending', worker_id = NULL, started_at = NULL, runs = runs - 1")
         .execute(&db)
         .await

@@ -1,5 +1,5 @@
-//! A test for each invariant of ARCHITECTURE.md, named after its number. They check the rule as a whole; other tests cover
-//! the details.
+//! A test for each invariant of ARCHITECTURE.md, named after its number. They check the rule as a whole;
+//! other tests cover the details.
 
 mod fences;
 mod limits;

@@ -17,7 +17,8 @@ async fn invariant_01_hints_may_be_lost_doubled_and_disordered_and_every_task_ru
     let queue = idle.system.queue();
     let list = format!("{}default", queue.config().key_prefix);
     queue.delete_all();
-    // a third of the tasks has no hint, the others have three each, in the wrong order and mixed with hints of no task
+    // a third of the tasks has no hint, the others have three each, in the wrong order and mixed with hints
+    // of no task
     for _ in 0..3 {
         for id in &ids[30..] {
             queue.raw("LPUSH", &[&list, id]);

@@ -112,8 +112,8 @@ impl Traffic {
         worker
     }
 
-    /// Starts a server with one connection slot, taken by a client that never sends a TLS handshake. Its metrics port has its
-    /// own slots.
+    /// Starts a server with one connection slot, taken by a client that never sends a TLS handshake. Its
+    /// metrics port has its own slots.
     async fn doors(&self) {
         let certificates = Certificates::make();
         let (certificate, key) = (certificates.certificate(), certificates.key());

@@ -85,8 +85,8 @@ fn filled_in(expr: &str) -> String {
     filled
 }
 
-/// Returns the alerts in order of the file, which is parsed by indentation only; `promtool check rules` validates it
-/// completely.
+/// Returns the alerts in order of the file, which is parsed by indentation only; `promtool check rules`
+/// validates it completely.
 pub(super) fn alerts() -> Vec<Alert> {
     let text = read("deploy/prometheus/rules/tasker.yml");
     let blocks = text.split("\n      - alert: ").skip(1);
