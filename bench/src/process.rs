@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use tokio::time::sleep;
 
 /// Time for a process to end after SIGTERM: longer than the shutdown timeout of a worker.
-const END: Duration = Duration::from_secs(40);
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 /// Time for a process to end after SIGTERM when its handle is dropped; then it is killed.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -72,13 +72,13 @@ impl Process {
     /// Sends SIGTERM and waits for the process to end.
     pub(crate) async fn terminate(mut self) -> anyhow::Result<()> {
         self.signal("TERM");
-        let deadline = Instant::now() + END;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while self.ended()?.is_none() {
             ensure!(
                 Instant::now() < deadline,
                 "{} did not end within {} s",
                 self.name,
-                END.as_secs()
+                STOP_TIMEOUT.as_secs()
             );
             sleep(POLL_INTERVAL).await;
         }

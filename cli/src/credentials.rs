@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_password_and_a_key_of_two_lines_are_refused() {
+    fn half_a_password_and_a_key_of_two_lines_are_rejected() {
         assert!(with(&[(USER, "ops")]).is_err());
         let error = with(&[(KEY, "tsk_x\r\nHost: y")]).expect_err("refused");
         assert!(!error.to_string().contains("tsk_x"), "{error}");

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_that_had_begun_makes_no_wait_and_another_machines_clock_is_told() {
+    fn a_claim_that_began_earlier_is_no_delay_and_another_machines_clock_is_an_error() {
         let sample = Sample {
             sent_at: DateTime::UNIX_EPOCH,
             id: TaskId::MIN,

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_how_long_its_answers_took() {
+    fn a_row_shows_the_percentiles_of_its_response_times() {
         let line = Line::rate("x", 3, Duration::from_secs(1)).with_answers(samples([30, 10, 20]));
         assert!(line.p50_ms.is_some_and(|ms| (ms - 20.0).abs() < 1e-9));
         assert!(line.p99_ms.is_some_and(|ms| (ms - 30.0).abs() < 1e-9));

@@ -130,7 +130,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_answers_on_a_real_promet
     }
     assert_eq!(prometheus.alert_states().await.len(), alerts().len());
     prometheus.sees("DeadLetterQueueGrowth", "firing").await;
-    for calm in [
+    for quiet in [
         "ServerDown",
         "WorkerDown",
         "NoLeader",
@@ -138,7 +138,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_answers_on_a_real_promet
         "RedisDegraded",
         "PartitionsRunOut",
     ] {
-        prometheus.sees(calm, "inactive").await;
+        prometheus.sees(quiet, "inactive").await;
     }
 
     let mut task = echo(1);

@@ -19,7 +19,7 @@ async fn cluster() -> (RedisServer, impl AsyncFn(&System)) {
 }
 
 async fn says_of_redis(process: &Running, word: &str) {
-    eventually("health tells the cause", SOON, async || {
+    eventually("health shows the cause", SOON, async || {
         let (_, health) = process.get("/health").await;
         health["redis"] == "degraded" && health["causes"].to_string().contains(word)
     })

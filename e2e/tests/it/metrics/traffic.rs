@@ -35,7 +35,7 @@ impl Traffic {
         traffic.runs_of_others().await;
         traffic.given_back().await;
         traffic.locks().await;
-        traffic.redis_away().await;
+        traffic.redis_unavailable().await;
         traffic.deaths().await;
         traffic.clean_up().await;
         traffic
@@ -163,8 +163,8 @@ impl Traffic {
     async fn attempts(&self) {
         let failing = json!({"task_name": "example_failing", "max_retries": 1});
         let failing = self.server.submit(&failing).await;
-        let told = self.server.submit(&long_running(600.0)).await;
-        self.server.wait_for(&told, "running", SOON).await;
+        let notified = self.server.submit(&long_running(600.0)).await;
+        self.server.wait_for(&notified, "running", SOON).await;
         self.until(&[
             "tasks_running",
             "worker_pool_active",
@@ -173,9 +173,9 @@ impl Traffic {
         ])
         .await;
         self.server
-            .post(&format!("/tasks/{told}/cancel"), &Value::Null)
+            .post(&format!("/tasks/{notified}/cancel"), &Value::Null)
             .await;
-        self.server.wait_for(&told, "cancelled", SOON).await;
+        self.server.wait_for(&notified, "cancelled", SOON).await;
         self.server.wait_for(&failing, "dead_letter", SOON).await;
         self.until(&[
             "tasker_dead_letters",
@@ -348,7 +348,7 @@ impl Traffic {
         }
     }
 
-    async fn redis_away(&mut self) {
+    async fn redis_unavailable(&mut self) {
         self.redis.stop().await;
         for number in 0..8 {
             self.server.submit(&echo(number)).await;
@@ -404,7 +404,7 @@ impl Traffic {
     }
 
     /// A worker that is declared dead releases its runs, unless the leader recovers them first.
-    async fn given_back(&self) {
+    async fn released_runs(&self) {
         while !self.scraper.moved("tasker_released_runs_total") {
             let id = self.server.submit(&long_running(600.0)).await;
             self.server.wait_for(&id, "running", SOON).await;
