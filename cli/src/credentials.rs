@@ -46,15 +46,13 @@ fn read(name: &str, variable: &impl Fn(&str) -> Option<OsString>) -> anyhow::Res
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// Returns the header if it is printable ASCII; another byte, such as a line break, would split the request.
+/// Returns the header if it is printable ASCII; a line break would split the request.
 fn sendable(header: String) -> anyhow::Result<String> {
     if header.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         Ok(header)
     } else {
         // without the value, which is a secret
-        bail!(
-            "the credentials contain characters that an HTTP header cannot carry; check {KEY}, {USER} and {PASSWORD}"
-        )
+        bail!("{KEY} contains characters that an HTTP header cannot carry, such as a line break")
     }
 }
 

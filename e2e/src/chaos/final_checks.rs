@@ -19,8 +19,8 @@ const FINISH_TIMEOUT: Duration = Duration::from_mins(2);
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Interval between checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Connections of a process in addition to its pool: a worker's liveness lock and its spare, a server's
-/// leader lock.
+/// Connections of a process in addition to its pool: a worker's liveness connection and its
+/// spare, a server's leadership.
 const BESIDE_POOL: usize = 3;
 /// Connections of a process to Redis: commands, events, two overlapping ones for each of two pop loops, one
 /// being opened.

@@ -1,4 +1,4 @@
-//! Invariants that prevent double work: keys, fences, leases.
+//! Invariants that prevent double work: fences, claims, concurrent leaders, lost responses.
 
 use futures_util::future::join_all;
 use serde_json::json;

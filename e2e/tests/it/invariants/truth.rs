@@ -63,7 +63,7 @@ async fn invariant_02_what_was_accepted_is_committed_durably_though_its_push_fai
 }
 
 #[sqlx::test(migrations = false)]
-async fn invariant_03_of_many_who_want_to_change_a_state_one_does(db: PgPool) {
+async fn invariant_03_of_many_concurrent_changes_of_a_state_one_wins(db: PgPool) {
     let idle = Idle::start(&db).await;
     let other = idle.system.server(&[]).await;
     for action in ["cancel", "retry"] {
@@ -85,7 +85,7 @@ async fn invariant_03_of_many_who_want_to_change_a_state_one_does(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn invariant_06_a_run_of_a_worker_that_nobody_saw_die_is_handed_back(db: PgPool) {
+async fn invariant_06_a_run_of_a_worker_whose_death_was_missed_is_recovered(db: PgPool) {
     let idle = Idle::start(&db).await;
     let ids = submit_batch(&idle.server, 2).await;
     let both: Vec<Uuid> = ids.iter().map(|id| id.parse().expect("a UUID")).collect();
@@ -109,7 +109,7 @@ async fn invariant_06_a_run_of_a_worker_that_nobody_saw_die_is_handed_back(db: P
 }
 
 #[sqlx::test(migrations = false)]
-async fn invariant_07_a_crash_is_no_attempt_and_a_run_given_back_is_neither(db: PgPool) {
+async fn invariant_07_a_crash_is_not_an_attempt_and_a_released_run_is_neither(db: PgPool) {
     let system = System::new(&db)
         .with("HEARTBEAT_INTERVAL", "500ms")
         .with("WORKER_TIMEOUT", "2s")
