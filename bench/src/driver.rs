@@ -88,5 +88,5 @@ pub(crate) async fn batch(env: &Environment, url: &str, tasks: u64) -> anyhow::R
     measured
         .into_iter()
         .next()
-        .context("tasker bench measured nothing")
+        .context("tasker bench returned no results")
 }

@@ -46,7 +46,7 @@ async fn submit(env: &Environment) -> anyhow::Result<Vec<Figure>> {
     let stack = Stack::start(env).await?;
     let connections = [SUBMIT_CONNECTIONS];
     let measured = driver::submit(env, &stack.url, &connections, SUBMIT_SECONDS, SUBMIT_TASKS_MAX).await?;
-    let measured = measured.first().context("tasker bench measured nothing")?;
+    let measured = measured.first().context("tasker bench returned no results")?;
     let found = stack.open_tasks().await?;
     let accepted = measured.tasks;
     anyhow::ensure!(
@@ -96,7 +96,10 @@ async fn load(
 ) -> anyhow::Result<Done> {
     let since = rows::now(stack.pool()).await?;
     let measured = driver::submit(env, &stack.url, &[connections], SECONDS_MAX, tasks).await?;
-    let accepted = measured.first().context("tasker bench measured nothing")?.tasks;
+    let accepted = measured
+        .first()
+        .context("tasker bench returned no results")?
+        .tasks;
     let until = rows::now(stack.pool()).await?;
     if let Some(class) = workers {
         stack.add_workers(class)?;

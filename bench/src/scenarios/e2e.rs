@@ -30,7 +30,10 @@ pub(super) async fn load(env: &Environment, system: &mut System<'_>) -> anyhow::
     let tasks = env.arguments.tasks.div_ceil(2);
     let since = rows::now(&system.sandbox.pool).await?;
     let measured = driver::submit(env, &system.server.url, &[CONNECTIONS], SECONDS_MAX, tasks).await?;
-    let accepted = measured.first().context("tasker bench measured nothing")?.tasks;
+    let accepted = measured
+        .first()
+        .context("tasker bench returned no results")?
+        .tasks;
     let until = rows::now(&system.sandbox.pool).await?;
     system.until_idle().await?;
     Done::between(&system.sandbox.pool, (since, until), accepted).await

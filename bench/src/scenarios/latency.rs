@@ -29,7 +29,7 @@ pub(super) async fn latency(env: &Environment, scenario: Scenario, rate: u32) ->
     ];
     let measured = driver::bench(env, &system.server.url, &arguments).await?;
     system.stop().await?;
-    ensure!(!measured.is_empty(), "tasker bench measured nothing");
+    ensure!(!measured.is_empty(), "tasker bench returned no results");
     let figure = |measured: &Measured| Figure::new(scenario, measured.name.clone(), measured.value, "ms");
     let mut figures: Vec<_> = measured
         .iter()

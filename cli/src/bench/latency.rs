@@ -73,7 +73,7 @@ pub(crate) async fn latency(
 
 /// Returns start and completion of the tasks since the warm-up, read page by page.
 async fn times(client: &Client, warm_up: &[Sample], most: usize) -> anyhow::Result<HashMap<TaskId, Times>> {
-    let first = warm_up.first().context("nothing was sent")?;
+    let first = warm_up.first().context("no task was sent")?;
     let since = task(client, &first.id.to_string()).await?.created_at;
     let records = noops_since(client, since, (warm_up.len() + most) as u64).await?;
     // the records include those of the warm-up, which the lookup by id skips
@@ -86,7 +86,7 @@ async fn times(client: &Client, warm_up: &[Sample], most: usize) -> anyhow::Resu
 type Times = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 fn since(sample: &Sample, at: Option<DateTime<Utc>>) -> anyhow::Result<Duration> {
-    let at = at.with_context(|| format!("task {} has not ended", sample.id))?;
+    let at = at.with_context(|| format!("task {} has not finished", sample.id))?;
     let waited = at - sample.sent_at;
     ensure!(
         waited >= -CLAIM_BEGAN_BEFORE,
@@ -141,7 +141,7 @@ impl Sender {
             .pop_front()
             .context("a connection was lost")?;
         let head = connection.exchange(&self.request).await?;
-        ensure!(head.status == 202, "a submit was answered {}", head.status);
+        ensure!(head.status == 202, "a submit returned status {}", head.status);
         let submitted: Submitted = serde_json::from_slice(connection.body(head))?;
         self.idle.lock().await.push_back(connection);
         Ok(Sample {

@@ -188,7 +188,7 @@ async fn list(
     }
     let page: TaskPage = client.read(&answer)?;
     let rows: Vec<_> = page.tasks.iter().map(row).collect();
-    print_table(&["TASK", "TYPE", "QUEUE", "REASON", "DIED", "ERROR"], &rows)?;
+    print_table(&["TASK", "TYPE", "QUEUE", "REASON", "FAILED AT", "ERROR"], &rows)?;
     if let Some(cursor) = page.next_cursor {
         print_line(&format!("more: --cursor {cursor}"))?;
     }

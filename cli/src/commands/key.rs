@@ -153,7 +153,7 @@ fn minute(time: DateTime<Utc>) -> String {
 fn parse_expiry(text: &str) -> anyhow::Result<Duration> {
     let time = duration::parse(text)?;
     if time < Duration::from_secs(1) {
-        bail!("must be a second at least");
+        bail!("must be at least one second");
     }
     Ok(time)
 }

@@ -25,7 +25,7 @@ impl Traffic {
     /// Triggers every counted event.
     pub(crate) async fn drive(db: PgPool) -> Self {
         let mut traffic = Self::start(db).await;
-        traffic.doors().await;
+        traffic.connection_limits().await;
         traffic.submits().await;
         traffic.attempts().await;
         traffic.operators().await;
@@ -114,7 +114,7 @@ impl Traffic {
 
     /// Starts a server with one connection slot, taken by a client that never sends a TLS handshake. Its
     /// metrics port has its own slots.
-    async fn doors(&self) {
+    async fn connection_limits(&self) {
         let certificates = Certificates::make();
         let (certificate, key) = (certificates.certificate(), certificates.key());
         let metrics_port = free_port().to_string();
