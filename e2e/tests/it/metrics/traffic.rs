@@ -33,7 +33,7 @@ impl Traffic {
         traffic.ages().await;
         traffic.lost_hints().await;
         traffic.runs_of_others().await;
-        traffic.given_back().await;
+        traffic.released_runs().await;
         traffic.locks().await;
         traffic.redis_unavailable().await;
         traffic.deaths().await;
