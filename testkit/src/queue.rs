@@ -47,7 +47,7 @@ impl TestQueue {
         &self.config
     }
 
-    /// Returns a shared handle of the queue.
+    /// The same queue, to be shared.
     pub fn shared(&self) -> Arc<Queue> {
         Arc::clone(&self.queue)
     }

@@ -120,7 +120,7 @@ async fn a_collector_that_never_responds_slows_nothing_down_and_is_reported_once
         let ids = submit_batch(&small.server, 1_000).await;
         all_complete_once(&db, &ids).await;
     }
-    // the first export times out after five seconds
+    // the first export is given up after five seconds
     let said = |log: &str| log.matches("the collector does not take spans").count();
     tasker_testkit::eventually("the worker says so", SOON, async || {
         said(&small.worker.process.log()) > 0
