@@ -1,5 +1,5 @@
-//! A worker for the tests that registers the task types of the variable `TYPES`, a comma-separated list. Each returns after
-//! `{"seconds": n}`.
+//! A worker for tests that registers the task types of the variable `TYPES`, a comma-separated list. Each
+//! handler sleeps for its parameter `seconds`.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tasks reach the workers that register their type, and no others.
+//! Routing by task type: tasks reach only workers that register their type.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tasker_testkit::{Running, System, TestQueue, eventually};
 
 use crate::harness::{SOON, count};
 
-/// Before the leader has seen a new worker, and after.
+/// Time for the leader to detect a new or stopped worker.
 const ROUTED: Duration = Duration::from_secs(15);
 
 fn task(name: &str, seconds: f64) -> Value {
     json!({"task_name": name, "parameters": {"seconds": seconds}})
 }
 
-/// The number of parked hints of the default queue.
+/// Returns the number of parked hints of the default queue.
 async fn parked(queue: &TestQueue) -> u64 {
     let default = tasker_shared::task::QueueName::default_class();
     queue.unroutable(&[default]).await.expect("a length")[0]
@@ -29,7 +29,7 @@ async fn until_split(queue: &TestQueue, split: tasker_shared::queue::Split) {
     .await;
 }
 
-/// The value of a counter of a worker.
+/// Returns the value of a counter of a worker.
 async fn metric(worker: &Running, name: &str) -> f64 {
     let text = worker.http.get(format!("{}/metrics", worker.url)).send().await;
     let text = text.expect("an answer").text().await.expect("metrics");

@@ -1,4 +1,4 @@
-//! What must hold when everything is healed and the work is done.
+//! The invariants after all faults are healed and all tasks have finished.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,57 +7,59 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::fleet::{Fleet, POOL};
-use super::http::{Heard, ask};
-use super::judge::{Row, judge};
+use super::http::{Response, ask};
 use super::ledger::Ledger;
+use super::verifier::{self, Row};
 
-/// How long processes and stores may take to be there again.
-const HEALED: Duration = Duration::from_mins(1);
-/// How long all work may take after that.
-const DONE: Duration = Duration::from_mins(2);
-/// How long hints of what is done may stay, and closed connections.
-const CLEARED: Duration = Duration::from_secs(20);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
-/// Connections of a process beside its pool: a worker's liveness and its spare, a server's leadership.
+/// Time for processes and stores to become ready again.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time for all tasks to finish after that.
+const FINISH_TIMEOUT: Duration = Duration::from_mins(2);
+/// Time until hints of finished tasks and closed connections must be gone.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Interval between checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Connections of a process in addition to its pool: a worker's liveness connection and its
+/// spare, a server's leadership.
 const BESIDE_POOL: usize = 3;
-/// Connections of a process to Redis: commands, events, two loops of pops that each overlap, one being made.
+/// Connections of a process to Redis: commands, events, two overlapping ones for each of two pop loops, one
+/// being opened.
 const TO_REDIS: usize = 8;
-/// Tasks whose views over HTTP are held against their rows.
+/// Number of tasks whose HTTP responses are compared with their rows.
 const VIEWS: usize = 300;
 
-/// Waits until every process is ready and no task is left to run.
+/// Waits until every process is ready and every task has finished.
 pub(super) async fn settle(fleet: &Fleet) {
     let began = Instant::now();
     for member in &fleet.members {
-        if !within(HEALED, async || member.is_ready().await).await {
+        if !within(READY_TIMEOUT, async || member.is_ready().await).await {
             fleet
-                .journal
-                .wrong("every process is ready again", &member.name());
+                .log
+                .violation("every process is ready again", &member.name());
         }
     }
     fleet
-        .journal
-        .note(&format!("all are ready after {:?}", began.elapsed()));
-    if !within(DONE, async || {
+        .log
+        .note(&format!("all processes ready after {:?}", began.elapsed()));
+    if !within(FINISH_TIMEOUT, async || {
         unfinished(&fleet.db).await.is_ok_and(|left| left.is_empty())
     })
     .await
     {
         for left in unfinished(&fleet.db).await.unwrap_or_default() {
-            fleet.journal.wrong("every task ends", &left);
+            fleet.log.violation("every task finishes", &left);
         }
     }
     fleet
-        .journal
-        .note(&format!("all is done after {:?}", began.elapsed()));
+        .log
+        .note(&format!("all tasks finished after {:?}", began.elapsed()));
 }
 
-/// Holds rows, history, views, lists and connections against what they must be.
+/// Verifies rows, totals, history, HTTP responses, lists and connections.
 pub(super) async fn verify(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
     let rows = rows(&fleet.db).await?;
-    for (rule, seen) in judge(&ledger.entries(), &rows) {
-        fleet.journal.wrong(rule, &seen);
+    for (rule, seen) in verifier::verify(&ledger.entries(), &rows) {
+        fleet.log.violation(rule, &seen);
     }
     for row in &rows {
         let reason = row
@@ -65,16 +67,16 @@ pub(super) async fn verify(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
             .as_deref()
             .map(|reason| format!(" ({reason})"))
             .unwrap_or_default();
-        fleet.journal.count(&format!("tasks: {}{reason}", row.status));
+        fleet.log.count(&format!("tasks: {}{reason}", row.status));
     }
-    // what the faults cost: none of it may be zero in a long run
+    // effects of the faults, none of which may be zero in a long run
     let sum = |number: fn(&Row) -> i32| rows.iter().map(|row| u64::from(number(row).unsigned_abs())).sum();
-    fleet.journal.add("runs", sum(|row| row.runs));
+    fleet.log.add("runs", sum(|row| row.runs));
     fleet
-        .journal
-        .add("runs that a handler ended", sum(|row| row.attempts));
+        .log
+        .add("runs that a handler completed or failed", sum(|row| row.attempts));
     fleet
-        .journal
+        .log
         .add("runs lost with their worker", sum(|row| row.crash_count));
     totals(fleet).await?;
     history(fleet, ledger).await?;
@@ -103,7 +105,8 @@ async fn unfinished(db: &PgPool) -> sqlx::Result<Vec<String>> {
     .await
 }
 
-/// What each statement noted of itself adds up to the rows that there are, though processes were killed and Postgres crashed.
+/// Checks that the totals, which each statement updates in its own transaction, match the rows after all
+/// crashes.
 async fn totals(fleet: &Fleet) -> sqlx::Result<()> {
     let uneven: Vec<String> = sqlx::query_scalar(
         "WITH noted AS (
@@ -133,12 +136,12 @@ async fn totals(fleet: &Fleet) -> sqlx::Result<()> {
     .fetch_all(&fleet.db)
     .await?;
     for seen in uneven {
-        fleet.journal.wrong("the totals are what the rows say", &seen);
+        fleet.log.violation("the totals match the rows", &seen);
     }
     Ok(())
 }
 
-/// The history tells of one end at most, and of each lost run.
+/// Checks that the history of a task has at most one final state, and an event for each lost run.
 async fn history(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
     let twice: Vec<String> = sqlx::query_scalar(
         "SELECT concat_ws(' ', e.task_id, count(*), r.status)
@@ -151,8 +154,8 @@ async fn history(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
     .await?;
     for seen in twice {
         fleet
-            .journal
-            .wrong("a task that is completed has no other end in its history", &seen);
+            .log
+            .violation("a completed task has no other final state in its history", &seen);
     }
     let uneven: Vec<(Uuid, i32, i64)> = sqlx::query_as(
         "SELECT r.id, r.crash_count, count(e.task_id)
@@ -162,41 +165,43 @@ async fn history(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
     .fetch_all(&fleet.db)
     .await?;
     let entries = ledger.entries();
-    // an operator's retry forgets crashes, its history does not
-    for (id, crashes, told) in uneven
+    // an operator's retry resets the crash count, but not the history
+    for (id, crashes, recorded) in uneven
         .into_iter()
         .filter(|(id, ..)| !entries.retried.contains(id))
     {
-        fleet.journal.wrong(
-            "the history tells of each lost run",
-            &format!("{id}: {crashes} crashes, {told} told"),
+        fleet.log.violation(
+            "the history has an event for each lost run",
+            &format!("{id}: {crashes} crashes, {recorded} recorded"),
         );
     }
     Ok(())
 }
 
-/// What either server says of a task is what its row says.
+/// Checks that the responses of both servers about a task match its row.
 async fn views(fleet: &Fleet, rows: &[Row]) {
     let http = reqwest::Client::new();
     let step = rows.len().div_ceil(VIEWS).max(1);
     for (index, row) in rows.iter().step_by(step).enumerate() {
         let url = format!("{}/tasks/{}", fleet.server(index), row.id);
-        let seen = match ask(&fleet.journal, http.get(&url)).await {
-            Heard::Answer(200, task) if task["status"] == row.status && task["runs"] == row.runs => None,
+        let seen = match ask(&fleet.log, http.get(&url)).await {
+            Response::Complete(200, task) if task["status"] == row.status && task["runs"] == row.runs => None,
             other => Some(format!("{row:?}: {other:?}")),
         };
-        let ends = match ask(&fleet.journal, http.get(format!("{url}/history"))).await {
-            Heard::Answer(200, history) => history["events"].as_array().map_or(0, |events| {
+        let ends = match ask(&fleet.log, http.get(format!("{url}/history"))).await {
+            Response::Complete(200, history) => history["events"].as_array().map_or(0, |events| {
                 events.iter().filter(|event| event["to"] == "completed").count()
             }),
             _ => usize::MAX,
         };
         if let Some(seen) = seen {
-            fleet.journal.wrong("a task is seen as it is", &seen);
+            fleet
+                .log
+                .violation("a response about a task matches its row", &seen);
         }
         if ends != usize::from(row.status == "completed") {
-            fleet.journal.wrong(
-                "the history has one completion of what is completed",
+            fleet.log.violation(
+                "the history of a completed task has one completion",
                 &format!("{row:?}: {ends}"),
             );
         }
@@ -206,19 +211,19 @@ async fn views(fleet: &Fleet, rows: &[Row]) {
 async fn lists(fleet: &Fleet) {
     let queues = ["high_priority", "default", "low_priority"];
     let empty = async || queues.iter().all(|queue| fleet.system.queue().llen(queue) == 0);
-    if !within(CLEARED, empty).await {
+    if !within(CLEANUP_TIMEOUT, empty).await {
         let lengths = queues.map(|queue| format!("{queue}: {}", fleet.system.queue().llen(queue)));
-        fleet.journal.wrong("all lists are empty", &lengths.join(", "));
+        fleet.log.violation("all lists are empty", &lengths.join(", "));
     }
 }
 
-/// Nobody holds more connections than he may, and Postgres has no session that nobody holds.
+/// Checks that no process has more connections than its limit, and that Postgres has no other sessions.
 async fn sessions(fleet: &Fleet) {
     let sql = "SELECT count(*), count(*) FILTER (WHERE state LIKE 'idle in transaction%')
                  FROM pg_stat_activity WHERE application_name LIKE 'tasker%'";
     let mut last = String::new();
-    let sound = within(CLEARED, async || {
-        let held: BTreeMap<String, (usize, usize)> = fleet
+    let correct = within(CLEANUP_TIMEOUT, async || {
+        let connections: BTreeMap<String, (usize, usize)> = fleet
             .members
             .iter()
             .map(|member| {
@@ -232,24 +237,24 @@ async fn sessions(fleet: &Fleet) {
         else {
             return false;
         };
-        let sum: usize = held.values().map(|(postgres, _)| postgres).sum();
+        let sum: usize = connections.values().map(|(postgres, _)| postgres).sum();
         last = format!(
-            "{open} sessions, {in_transaction} idle in transaction, (to Postgres, to Redis) {held:?}"
+            "{open} sessions, {in_transaction} idle in transaction, (to Postgres, to Redis) {connections:?}"
         );
         usize::try_from(open).is_ok_and(|open| open <= sum)
             && in_transaction == 0
-            && held
+            && connections
                 .values()
                 .all(|(postgres, redis)| *postgres <= POOL + BESIDE_POOL && *redis <= TO_REDIS)
     })
     .await;
-    fleet.journal.note(&last);
-    if !sound {
-        fleet.journal.wrong("no connection is leaked", &last);
+    fleet.log.note(&last);
+    if !correct {
+        fleet.log.violation("no connection is leaked", &last);
     }
 }
 
-/// Whether `condition` holds before the time is over.
+/// Waits up to `time` for `condition`; returns false on timeout.
 pub(super) async fn within(time: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
     let began = Instant::now();
     loop {
@@ -259,6 +264,6 @@ pub(super) async fn within(time: Duration, mut condition: impl AsyncFnMut() -> b
         if began.elapsed() > time {
             return false;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,25 +1,25 @@
-//! Submit to start at a steady rate.
+//! Measures the time from submit to start at a constant rate.
 //!
-//! A row tells when its claim began, which is just before its handler, and when its completion was written, just after: the
-//! handler begins between the two, so both are told.
+//! A row has the time of the claim, just before its handler starts, and of the completion, just after it
+//! ends. The start of the handler lies between the two, so both are reported.
 
 use anyhow::{Context as _, ensure};
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::driver::{self, Measured};
 use crate::environment::Environment;
 use crate::figures::Figure;
-use crate::lines::POOL_SIZE;
+use crate::scenarios::POOL_SIZE;
 use crate::system::System;
 
-/// Submits per second that leave the system idle.
+/// Submits per second at which the system is almost idle.
 pub(super) const IDLE_RATE: u32 = 50;
 const SECONDS: u32 = 10;
-/// The most that `tasker bench latency` sends.
+/// Maximum rate of `tasker bench latency`.
 const RATE_MAX: f64 = 100_000.0;
 
-/// `rate` submits per second.
-pub(super) async fn latency(env: &Environment, line: Choice, rate: u32) -> anyhow::Result<Vec<Figure>> {
+/// Measures latencies at `rate` submits per second.
+pub(super) async fn latency(env: &Environment, scenario: Scenario, rate: u32) -> anyhow::Result<Vec<Figure>> {
     let mut system = System::start(env).await?;
     system.add_workers(1, POOL_SIZE).await?;
     let arguments = [
@@ -29,18 +29,18 @@ pub(super) async fn latency(env: &Environment, line: Choice, rate: u32) -> anyho
     ];
     let measured = driver::bench(env, &system.server.url, &arguments).await?;
     system.stop().await?;
-    ensure!(!measured.is_empty(), "tasker bench measured nothing");
-    let figure = |measured: &Measured| Figure::new(line, measured.name.clone(), measured.value, "ms");
+    ensure!(!measured.is_empty(), "tasker bench returned no results");
+    let figure = |measured: &Measured| Figure::new(scenario, measured.name.clone(), measured.value, "ms");
     let mut figures: Vec<_> = measured
         .iter()
         .filter(|measured| !measured.name.ends_with("p95"))
         .map(figure)
         .collect();
-    figures.push(Figure::new(line, "submits", f64::from(rate), "1/s"));
+    figures.push(Figure::new(scenario, "submits", f64::from(rate), "1/s"));
     Ok(figures)
 }
 
-/// Half of a rate, as one can send it.
+/// Returns half of `rate` as a valid `--rate`; fails if e2e was not measured.
 pub(super) fn half(rate: Option<f64>) -> anyhow::Result<u32> {
     let half = rate.context("e2e was not measured")? / 2.0;
     #[expect(

@@ -1,30 +1,32 @@
-//! The stack that many would build instead: `FastAPI`, RQ, a row per task in Postgres. Its files are in `bench/rq`.
+//! The comparison: a common Python stack of `FastAPI`, RQ and one row per task in Postgres. Its files are in
+//! `bench/rq`.
 //!
-//! The same driver submits, the same clock measures. Backlogs are small, so that each is done within half a minute.
+//! Load driver and clock are those of the other scenarios. Backlogs are small, so that each drains in half a
+//! minute.
 
 mod stack;
 mod venv;
 
 use anyhow::Context as _;
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::Figure;
-use crate::lines::progress;
 use crate::rows::{self, Done};
+use crate::scenarios::progress;
 use stack::{Stack, WorkerClass};
 
 const SUBMIT_CONNECTIONS: u32 = 32;
 const SUBMIT_SECONDS: u64 = 5;
-/// More than are sent in that time.
+/// No limit in practice: the time ends the load.
 const SUBMIT_TASKS_MAX: u64 = 10_000_000;
 const END_TO_END_CONNECTIONS: u32 = 64;
 const END_TO_END_TASKS: u64 = 4_000;
-/// Far longer than a bounded number of submits takes.
+/// No limit in practice: the number of tasks ends the load.
 const SECONDS_MAX: u64 = 600;
 
-/// Measures the stack once: submits, a backlog for either kind of worker, end to end.
+/// Measures submits, a backlog with each class of worker, and both at the same time.
 pub(crate) async fn rq(env: &Environment) -> anyhow::Result<Vec<Figure>> {
     venv::ensure(&env.arguments.venv).await?;
     let mut figures = submit(env).await?;
@@ -36,7 +38,7 @@ pub(crate) async fn rq(env: &Environment) -> anyhow::Result<Vec<Figure>> {
 }
 
 fn rate(name: impl Into<String>, value: f64) -> Figure {
-    Figure::new(Choice::Rq, name, value, "tasks/s")
+    Figure::new(Scenario::Rq, name, value, "tasks/s")
 }
 
 async fn submit(env: &Environment) -> anyhow::Result<Vec<Figure>> {
@@ -44,18 +46,18 @@ async fn submit(env: &Environment) -> anyhow::Result<Vec<Figure>> {
     let stack = Stack::start(env).await?;
     let connections = [SUBMIT_CONNECTIONS];
     let measured = driver::submit(env, &stack.url, &connections, SUBMIT_SECONDS, SUBMIT_TASKS_MAX).await?;
-    let measured = measured.first().context("tasker bench measured nothing")?;
+    let measured = measured.first().context("tasker bench returned no results")?;
     let found = stack.open_tasks().await?;
     let accepted = measured.tasks;
     anyhow::ensure!(
         found == accepted,
-        "{accepted} tasks were accepted, {found} are there"
+        "{accepted} tasks were accepted, {found} found in Postgres"
     );
     stack.stop().await?;
     let name = format!("submit, {SUBMIT_CONNECTIONS} connections");
     let percentiles = [("p50", measured.p50_ms), ("p99", measured.p99_ms)];
     let percentile = |(percent, ms): (&str, Option<f64>)| {
-        Some(Figure::new(Choice::Rq, format!("{name}, {percent}"), ms?, "ms"))
+        Some(Figure::new(Scenario::Rq, format!("{name}, {percent}"), ms?, "ms"))
     };
     let mut figures = vec![rate(&name, measured.value)];
     figures.extend(percentiles.into_iter().filter_map(percentile));
@@ -84,7 +86,7 @@ async fn end_to_end(env: &Environment, tasks: u64) -> anyhow::Result<Figure> {
     Ok(rate(name, done.end_to_end_rate()?))
 }
 
-/// Submits `tasks`, starts workers if they are to start only then, and waits for the end of all.
+/// Submits `tasks`, then starts `workers` if there are any to start, and waits until all tasks are completed.
 async fn load(
     env: &Environment,
     stack: &mut Stack<'_>,
@@ -94,11 +96,14 @@ async fn load(
 ) -> anyhow::Result<Done> {
     let since = rows::now(stack.pool()).await?;
     let measured = driver::submit(env, &stack.url, &[connections], SECONDS_MAX, tasks).await?;
-    let accepted = measured.first().context("tasker bench measured nothing")?.tasks;
+    let accepted = measured
+        .first()
+        .context("tasker bench returned no results")?
+        .tasks;
     let until = rows::now(stack.pool()).await?;
     if let Some(class) = workers {
         stack.add_workers(class)?;
     }
     stack.until_idle().await?;
-    Done::of_peer(stack.pool(), (since, until), accepted).await
+    Done::of_comparison(stack.pool(), (since, until), accepted).await
 }

@@ -1,4 +1,4 @@
-//! The stack's Python packages, in a virtual environment of their own.
+//! Installs the Python packages of the comparison into a virtual environment.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,15 +6,15 @@ use std::process::Stdio;
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
 
-use crate::lines::progress;
+use crate::scenarios::progress;
 
 const REQUIREMENTS: &str = include_str!("../../rq/requirements.txt");
-/// In the environment, once all is installed: what was.
-const MARK: &str = "installed-requirements.txt";
+/// File in the environment with the installed requirements, written after a complete installation.
+const MARKER: &str = "installed-requirements.txt";
 
-/// Makes the environment in `folder`, unless it is there with just these packages.
+/// Creates the environment in `folder`, unless it exists with exactly these packages.
 pub(super) async fn ensure(folder: &Path) -> anyhow::Result<()> {
-    let mark = folder.join(MARK);
+    let mark = folder.join(MARKER);
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == REQUIREMENTS) {
         return Ok(());
     }
@@ -22,7 +22,7 @@ pub(super) async fn ensure(folder: &Path) -> anyhow::Result<()> {
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv", "--clear"]).arg(folder);
     run(venv).await.context(
-        "cannot make a virtual environment: Python 3 with its module venv is needed (Debian: apt-get install python3-venv)",
+        "cannot create a virtual environment: Python 3 with its module venv is needed (Debian: apt-get install python3-venv)",
     )?;
     let wanted = folder.join("requirements.txt");
     std::fs::write(&wanted, REQUIREMENTS).with_context(|| format!("cannot write {}", wanted.display()))?;
@@ -43,7 +43,7 @@ async fn run(mut command: Command) -> anyhow::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    // python tells on either
+    // venv and pip write errors to stdout or stderr
     let said = [output.stdout, output.stderr].concat();
     bail!("{}", String::from_utf8_lossy(&said).trim());
 }
@@ -55,7 +55,7 @@ mod tests {
     #[tokio::test]
     async fn an_environment_that_is_complete_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join(MARK), REQUIREMENTS).expect("written");
+        std::fs::write(folder.path().join(MARKER), REQUIREMENTS).expect("written");
         ensure(folder.path()).await.expect("nothing to do");
         assert!(!folder.path().join("bin").exists());
     }

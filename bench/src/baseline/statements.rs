@@ -1,16 +1,16 @@
-//! The statements, written out bare.
+//! The SQL statements of the baseline: simplified copies of Tasker's own.
 
 use sqlx::PgConnection;
 use tasker_shared::task::TaskId;
 
-/// JSON parameters of so many bytes, at least 8.
+/// Returns JSON parameters of `bytes` bytes, at least 8.
 pub(super) fn parameters(bytes: u32) -> String {
     const EMPTY: &str = r#"{"x":""}"#;
     let filler = (bytes as usize).saturating_sub(EMPTY.len());
     format!(r#"{{"x":"{}"}}"#, ".".repeat(filler))
 }
 
-/// Writes `count` new tasks, durably, and returns their ids.
+/// Inserts `count` tasks with a durable commit and returns their ids.
 pub(super) async fn insert(
     db: &mut PgConnection,
     count: u64,
@@ -33,7 +33,7 @@ pub(super) async fn insert(
     Ok(ids)
 }
 
-/// Turns pending tasks into runs of `worker`, without waiting for the disk, and returns what it would need to run them.
+/// Claims pending tasks for `worker` with an asynchronous commit and returns what a worker needs to run them.
 pub(super) async fn claim(
     db: &mut PgConnection,
     worker: &str,
@@ -54,7 +54,7 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-/// A run.
+/// A claimed run.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Claimed {
     id: TaskId,
@@ -64,7 +64,7 @@ pub(super) struct Claimed {
     parameters: String,
 }
 
-/// Moves the runs of `worker` to the finished ones, each with a result, durably; returns how many there were.
+/// Moves the runs of `worker` to `finished_tasks` with a durable commit; returns their number.
 pub(super) async fn complete(
     db: &mut PgConnection,
     worker: &str,

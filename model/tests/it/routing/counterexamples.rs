@@ -1,4 +1,4 @@
-//! What goes wrong when a safeguard is removed.
+//! Counterexamples of searches with one safeguard removed.
 
 use tasker_model::routing::{
     A, Action, B, Config, Counterexample, Duty, Fault, Fleet, Safeguards, Start, System, Wrong, len, reaches,
@@ -47,14 +47,14 @@ fn a_push_that_fills_no_type_list_misses_a_split_queue() {
 }
 
 #[test]
-fn a_misroute_without_a_leader_or_a_pause_goes_round_in_a_circle() {
-    let events = finds(&mixed(Start::Plain).with(NO_REPAIR).leaders(0), Wrong::Circle);
+fn a_misroute_without_a_leader_or_a_pause_goes_round_in_a_cycle() {
+    let events = finds(&mixed(Start::Plain).with(NO_REPAIR).leaders(0), Wrong::Cycle);
     assert!(events.contains(&Action::Return { worker: 0 }), "{events:#?}");
     let safeguards = Safeguards {
         misroute_pauses: false,
         ..NO_POLLS
     };
-    // each turn adds a copy to the type list of a queue that is being opened
+    // each round adds a copy to the type list while the queue is opening
     let config = Config::new(&[B], &[up(A), up(B)]).start(Start::Plain);
     finds(&config.with(safeguards), Wrong::Grows);
 }
@@ -102,7 +102,7 @@ fn a_pop_that_trusts_the_state_of_its_last_reply_trims_the_main_list_of_a_closin
 }
 
 #[test]
-fn a_balance_that_does_not_ask_for_the_state_trims_the_main_list_of_a_closing_queue() {
+fn a_balance_that_does_not_read_the_state_trims_the_main_list_of_a_closing_queue() {
     let safeguards = Safeguards {
         balance_reads_state: false,
         ..NO_REPAIR
@@ -124,7 +124,7 @@ fn without_balance_the_main_list_of_a_split_queue_is_too_long() {
 }
 
 #[test]
-fn a_second_step_to_plain_that_does_not_ask_for_the_state_deletes_the_lists_of_an_open_queue() {
+fn a_second_step_to_plain_that_does_not_read_the_state_deletes_the_lists_of_an_open_queue() {
     let safeguards = Safeguards {
         merge_reads_state: false,
         ..NO_REPAIR
@@ -135,7 +135,7 @@ fn a_second_step_to_plain_that_does_not_ask_for_the_state_deletes_the_lists_of_a
 }
 
 #[test]
-fn a_leader_that_parks_without_asking_for_the_state_trims_the_main_list_of_a_closing_queue() {
+fn a_leader_that_parks_without_reading_the_state_trims_the_main_list_of_a_closing_queue() {
     let safeguards = Safeguards {
         park_reads_state: false,
         ..NO_REPAIR
@@ -165,7 +165,7 @@ fn without_parking_a_split_queue_counts_what_no_worker_can_run() {
 }
 
 #[test]
-fn parked_ids_that_are_looked_at_only_when_a_worker_starts_stay_behind() {
+fn parked_ids_that_are_checked_only_when_a_worker_starts_stay_behind() {
     let safeguards = Safeguards {
         sorts_by_state: false,
         ..NO_POLLS
@@ -203,13 +203,13 @@ fn a_removal_that_trusts_the_last_reply_leaves_the_hint_of_a_polled_task() {
     });
 }
 
-/// A search around a task that is claimed while its queue is split, without comparisons.
+/// Returns a search without comparisons in which a task is claimed while its queue is split.
 fn claimed_while_split() -> (Config, Safeguards) {
     let unrepaired = Safeguards {
         comparisons: false,
         ..NO_REPAIR
     };
-    // the other worker is full: a misrouted id on its way back would be left to comparisons
+    // the other worker is full, since a misrouted id on its way back would need a comparison
     let full = Fleet { slots: 0, ..up(A) };
     let config = Config::new(&[B], &[full, full_after_one(B)]).start(Start::Plain);
     (config.with(unrepaired), unrepaired)
@@ -228,7 +228,7 @@ fn without_a_sweep_after_a_split_a_hint_stays_whose_row_was_claimed_meanwhile() 
 }
 
 #[test]
-fn without_sweeps_a_removal_that_did_not_look_far_enough_leaves_its_hint() {
+fn without_sweeps_a_removal_that_scans_too_little_leaves_its_hint() {
     let unrepaired = Safeguards {
         comparisons: false,
         ..Safeguards::ALL
@@ -259,12 +259,12 @@ fn a_sweep_that_finds_nothing_and_makes_no_lists_leaves_them_too_long() {
         rebuild_empties: false,
         ..NO_POLLS
     };
-    finds(&config.clone().with(safeguards), Wrong::Circle);
+    finds(&config.clone().with(safeguards), Wrong::Cycle);
     assert!(search(&config.with(NO_POLLS)).counterexample.is_none());
 }
 
 #[test]
-fn a_fill_that_does_not_ask_for_the_state_splits_a_queue_without_what_was_pushed() {
+fn a_fill_that_does_not_read_the_state_splits_a_queue_without_what_was_pushed() {
     let safeguards = Safeguards {
         adopt_reads_state: false,
         ..NO_REPAIR
@@ -283,7 +283,7 @@ fn leaders_that_close_a_plain_queue_close_it_for_each_other_for_ever() {
         ..NO_POLLS
     };
     let config = Config::new(&[A], &[up(A)]).start(Start::Split).leaders(2);
-    finds(&config.with(safeguards), Wrong::Circle);
+    finds(&config.with(safeguards), Wrong::Cycle);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The running stack: an API and workers, on a database and a queue of their own.
+//! The running Python stack: an API and workers, with their own database and queue.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use tokio::time::{Instant, sleep};
 
 use crate::environment::{Environment, Sandbox};
 use crate::process::Process;
-use crate::system::{Watch, free_address, until_ready};
+use crate::system::{StallDetector, free_address, until_ready};
 
-/// Where the stack's files are.
+/// The folder of the stack's Python files.
 pub(super) const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rq");
 const SCHEMA: &str = include_str!("../../rq/schema.sql");
-/// A worker waits for two commits a task, and another can compute meanwhile.
+/// Two, since a worker waits for two commits per task, during which another can use the core.
 const WORKERS_PER_CORE: usize = 2;
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What RQ runs a job in.
+/// The worker class of RQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WorkerClass {
-    /// A process that is forked for it: RQ's default.
+    /// Forks a process for each job: RQ's default.
     Forking,
-    /// The worker's own process.
+    /// Runs jobs in the worker's own process.
     Simple,
 }
 
 impl WorkerClass {
-    /// Its name in RQ.
+    /// Returns the class name in RQ.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Forking => "Worker",
@@ -38,19 +38,19 @@ impl WorkerClass {
     }
 }
 
-/// The stack.
+/// The running processes with their database.
 #[derive(Debug)]
 pub(super) struct Stack<'e> {
     env: &'e Environment,
     sandbox: Sandbox,
     api: Process,
     workers: Vec<Process>,
-    /// Where the API listens.
+    /// URL of the API.
     pub(super) url: String,
 }
 
 impl<'e> Stack<'e> {
-    /// The API on an empty table, no worker.
+    /// Starts the API on an empty table, without a worker.
     pub(super) async fn start(env: &'e Environment) -> anyhow::Result<Self> {
         let sandbox = env.sandbox().await?;
         sqlx::raw_sql(SCHEMA).execute(&sandbox.pool).await?;
@@ -83,7 +83,7 @@ impl<'e> Stack<'e> {
         })
     }
 
-    /// Starts workers.
+    /// Starts two workers for each core.
     pub(super) fn add_workers(&mut self, class: WorkerClass) -> anyhow::Result<()> {
         let queue = self.sandbox.name();
         for number in 0..cores() * WORKERS_PER_CORE {
@@ -95,38 +95,38 @@ impl<'e> Stack<'e> {
         Ok(())
     }
 
-    /// Its database.
+    /// Returns the connections to its database.
     pub(super) fn pool(&self) -> &PgPool {
         &self.sandbox.pool
     }
 
-    /// Tasks that have not completed.
+    /// Returns the number of tasks that have not completed.
     pub(super) async fn open_tasks(&self) -> anyhow::Result<u64> {
         let sql = "SELECT count(*) FROM tasks WHERE status <> 'completed'";
         let open: i64 = sqlx::query_scalar(sql).fetch_one(self.pool()).await?;
         Ok(open.unsigned_abs())
     }
 
-    /// Waits until all have.
+    /// Waits until all tasks have completed.
     pub(super) async fn until_idle(&mut self) -> anyhow::Result<()> {
-        let mut watch = Watch::new(Instant::now());
+        let mut stalls = StallDetector::new(Instant::now());
         loop {
             let open = self.open_tasks().await?;
             if open == 0 {
                 return Ok(());
             }
-            watch.ensure_moving(open, Instant::now())?;
+            stalls.ensure_progress(open, Instant::now())?;
             self.api.ensure_alive()?;
             self.workers.iter_mut().try_for_each(Process::ensure_alive)?;
-            sleep(LOOK_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Ends it all and drops its database.
+    /// Stops the processes and drops the database.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         try_join_all(self.workers.into_iter().map(Process::terminate)).await?;
         self.api.terminate().await?;
-        // RQ's set of queues outlives them
+        // RQ never removes a queue from its set of queues
         let _: u64 = redis::cmd("SREM")
             .arg("rq:queues")
             .arg(format!("rq:queue:{}", self.sandbox.name()))
@@ -136,7 +136,7 @@ impl<'e> Stack<'e> {
     }
 }
 
-/// A program of the virtual environment.
+/// Builds the command of a program in the virtual environment.
 fn program(env: &Environment, sandbox: &Sandbox, name: &str) -> Command {
     let mut command = Command::new(env.arguments.venv.join("bin").join(name));
     command

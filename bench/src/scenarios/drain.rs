@@ -1,19 +1,19 @@
-//! How fast a backlog is worked off.
+//! Measures the rate at which workers drain a backlog.
 //!
-//! The backlog is submitted while no worker runs, so that it stands whole before the first of it is taken.
+//! The backlog is submitted while no worker runs, so that it is complete before the first task is claimed.
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::{Figure, RATE};
-use crate::lines::memory_figures;
 use crate::rows::{self, Done};
+use crate::scenarios::memory_figures;
 use crate::system::System;
 
-/// Drains `tasks` with so many workers of so many slots.
+/// Drains `tasks` with `workers` workers of `pool_size` slots.
 pub(super) async fn drain(
     env: &Environment,
-    line: Choice,
+    scenario: Scenario,
     (workers, pool_size): (usize, u32),
     tasks: u64,
 ) -> anyhow::Result<Vec<Figure>> {
@@ -24,8 +24,8 @@ pub(super) async fn drain(
     system.add_workers(workers, pool_size).await?;
     system.until_idle().await?;
     let done = Done::between(&system.sandbox.pool, (since, until), accepted).await?;
-    let mut figures = vec![Figure::new(line, RATE, done.drain_rate()?, "tasks/s")];
-    figures.extend(memory_figures(line, system.peaks()?));
+    let mut figures = vec![Figure::new(scenario, RATE, done.drain_rate()?, "tasks/s")];
+    figures.extend(memory_figures(scenario, system.peaks()?));
     system.stop().await?;
     Ok(figures)
 }

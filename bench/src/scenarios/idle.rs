@@ -1,33 +1,33 @@
-//! What a system costs that has nothing to do.
+//! Measures the CPU time and the Postgres statements of an idle system.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::environment::Environment;
 use crate::figures::Figure;
-use crate::lines::{POOL_SIZE, progress};
+use crate::scenarios::{POOL_SIZE, progress};
 use crate::stats::count;
 use crate::system::System;
 use crate::usage;
 
-/// What a start leaves to be done is done by then.
-const CALM: Duration = Duration::from_secs(5);
-const WATCHED: Duration = Duration::from_secs(20);
+/// Time for the work of the start to finish.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+const MEASURED_TIME: Duration = Duration::from_secs(20);
 
 pub(super) async fn idle(env: &Environment) -> anyhow::Result<Vec<Figure>> {
-    let line = Choice::Idle;
+    let scenario = Scenario::Idle;
     let mut system = System::start(env).await?;
     system.add_workers(1, POOL_SIZE).await?;
     let database = system.sandbox.url.path().trim_start_matches('/').to_owned();
     let statements = has_statements(&env.admin).await;
-    progress(&format!("  {} s of nothing", WATCHED.as_secs()));
-    sleep(CALM).await;
-    let before = Look::take(&system, &env.admin, &database, statements).await?;
-    sleep(WATCHED).await;
-    let after = Look::take(&system, &env.admin, &database, statements).await?;
+    progress(&format!("  {} s idle", MEASURED_TIME.as_secs()));
+    sleep(SETTLE_TIME).await;
+    let before = Snapshot::take(&system, &env.admin, &database, statements).await?;
+    sleep(MEASURED_TIME).await;
+    let after = Snapshot::take(&system, &env.admin, &database, statements).await?;
     system.stop().await?;
     let seconds = (after.at - before.at).as_secs_f64();
     let share =
@@ -38,22 +38,38 @@ pub(super) async fn idle(env: &Environment) -> anyhow::Result<Vec<Figure>> {
         "Postgres transactions"
     };
     Ok(vec![
-        Figure::new(line, "server, of a core", share(before.server, after.server), "%"),
-        Figure::new(line, "worker, of a core", share(before.worker, after.worker), "%"),
-        Figure::new(line, called, count(after.calls - before.calls) / seconds, "1/s"),
+        Figure::new(
+            scenario,
+            "server, of a core",
+            share(before.server, after.server),
+            "%",
+        ),
+        Figure::new(
+            scenario,
+            "worker, of a core",
+            share(before.worker, after.worker),
+            "%",
+        ),
+        Figure::new(
+            scenario,
+            called,
+            count(after.calls - before.calls) / seconds,
+            "1/s",
+        ),
     ])
 }
 
-/// What had been used at one time.
-struct Look {
+/// The resources used up to one time.
+struct Snapshot {
     at: Instant,
     server: Duration,
     worker: Duration,
-    /// Statements or, where those are not counted, transactions; nearly every statement is one of its own.
+    /// Statements or, without `pg_stat_statements`, transactions; nearly every statement is its own
+    /// transaction.
     calls: i64,
 }
 
-impl Look {
+impl Snapshot {
     async fn take(
         system: &System<'_>,
         admin: &PgPool,
@@ -66,7 +82,7 @@ impl Look {
         } else {
             "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1"
         };
-        // asked through another database, so that the question is not counted
+        // sent through the admin database, so that this query is not counted itself
         let calls = sqlx::query_scalar(sql).bind(database).fetch_one(admin).await?;
         let mut worker = Duration::ZERO;
         for service in &system.workers {
@@ -81,7 +97,7 @@ impl Look {
     }
 }
 
-/// Whether Postgres counts statements.
+/// Returns true if Postgres counts statements (`pg_stat_statements` is loaded).
 async fn has_statements(admin: &PgPool) -> bool {
     let made = sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         .execute(admin)

@@ -1,4 +1,4 @@
-//! Holds the rows at the end against what was asked for and answered. Pure.
+//! Verifies the final rows against the requests and responses in the ledger. Pure functions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::ledger::{Answer, CancelAnswer, Entries, Kind, Submit};
 
-/// A task as it is at the end.
+/// The final row of a task.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct Row {
     pub(super) id: Uuid,
@@ -20,54 +20,54 @@ pub(super) struct Row {
     pub(super) crash_count: i32,
 }
 
-/// A sentence that does not hold, and where.
-pub(super) type Wrong = (&'static str, String);
+/// A violated invariant, with details.
+pub(super) type Violation = (&'static str, String);
 
-/// Everything that is wrong.
-pub(super) fn judge(entries: &Entries, rows: &[Row]) -> Vec<Wrong> {
-    let mut court = Court {
+/// Returns all violated invariants.
+pub(super) fn verify(entries: &Entries, rows: &[Row]) -> Vec<Violation> {
+    let mut verifier = Verifier {
         entries,
         rows: HashMap::new(),
         tags: HashMap::new(),
-        wrongs: Vec::new(),
+        violations: Vec::new(),
     };
     for row in rows {
-        court
+        verifier
             .tags
             .entry(request_of(&row.correlation_id))
             .or_default()
             .push(row);
-        if court.rows.insert(row.id, row).is_some() {
-            court.say("a task has one row", row.id.to_string());
+        if verifier.rows.insert(row.id, row).is_some() {
+            verifier.report("a task has one row", row.id.to_string());
         }
     }
-    court.requests();
-    court.keys(rows);
-    court.strangers(rows);
-    court.ends();
-    court.cancellations();
-    court.numbers(rows);
-    court.wrongs
+    verifier.requests();
+    verifier.keys(rows);
+    verifier.unknown_rows(rows);
+    verifier.final_states();
+    verifier.cancellations();
+    verifier.counters(rows);
+    verifier.violations
 }
 
-/// The request that a task came with.
+/// Returns the tag of the request that created a task.
 fn request_of(correlation_id: &str) -> &str {
     correlation_id.split('/').next().unwrap_or_default()
 }
 
-struct Court<'a> {
+struct Verifier<'a> {
     entries: &'a Entries,
     rows: HashMap<Uuid, &'a Row>,
     tags: HashMap<&'a str, Vec<&'a Row>>,
-    wrongs: Vec<Wrong>,
+    violations: Vec<Violation>,
 }
 
-impl Court<'_> {
-    fn say(&mut self, rule: &'static str, seen: String) {
-        self.wrongs.push((rule, seen));
+impl Verifier<'_> {
+    fn report(&mut self, rule: &'static str, seen: String) {
+        self.violations.push((rule, seen));
     }
 
-    /// What a request made is what its answer says.
+    /// Compares the rows of each request with its response.
     fn requests(&mut self) {
         for submit in &self.entries.submits {
             let made = self.tags.get(submit.tag.as_str()).cloned().unwrap_or_default();
@@ -75,60 +75,63 @@ impl Court<'_> {
             match &submit.answer {
                 Answer::New(ids) => {
                     let made: HashSet<Uuid> = made.iter().map(|row| row.id).collect();
-                    let told: HashSet<Uuid> = ids.iter().copied().collect();
-                    if told.len() != submit.size || made != told {
-                        self.say("what was acknowledged is there, and nothing else", seen());
+                    let acknowledged: HashSet<Uuid> = ids.iter().copied().collect();
+                    if acknowledged.len() != submit.size || made != acknowledged {
+                        self.report("exactly the acknowledged tasks of a request exist", seen());
                     }
                 }
                 Answer::Known(id) => {
                     if !self.rows.contains_key(id) {
-                        self.say(
-                            "a key that is known names a task that is there",
+                        self.report(
+                            "a deduplicated submit names an existing task",
                             format!("{}: {id}", submit.tag),
                         );
                     }
                     if !made.is_empty() {
-                        self.say("a key that is known makes no task", seen());
+                        self.report("a deduplicated submit creates no task", seen());
                     }
                 }
                 Answer::NothingDone => {
                     if !made.is_empty() {
-                        self.say("where nothing was done, nothing is there", seen());
+                        self.report("a rejected submit creates no task", seen());
                     }
                 }
                 Answer::Unknown => {
                     if !made.is_empty() && made.len() != submit.size {
-                        self.say("a request is there as a whole or not at all", seen());
+                        self.report("a batch is stored as a whole or not at all", seen());
                     }
                 }
             }
         }
     }
 
-    /// One key, one task, and each answer names it.
+    /// Checks that each key has one task and that all responses name it.
     fn keys(&mut self, rows: &[Row]) {
         let mut of_key: HashMap<&str, Uuid> = HashMap::new();
         for row in rows {
             if let Some(key) = &row.idempotency_key
                 && of_key.insert(key, row.id).is_some()
             {
-                self.say("a key has one row", key.clone());
+                self.report("a key has one row", key.clone());
             }
         }
         for submit in &self.entries.submits {
             let Some(key) = &submit.key else { continue };
-            let told = match &submit.answer {
+            let named = match &submit.answer {
                 Answer::New(ids) => ids.first(),
                 Answer::Known(id) => Some(id),
                 _ => None,
             };
-            if told.is_some() && told != of_key.get(key.as_str()) {
-                self.say("every answer to a key names its task", format!("{key}: {told:?}"));
+            if named.is_some() && named != of_key.get(key.as_str()) {
+                self.report(
+                    "every response to a key names its task",
+                    format!("{key}: {named:?}"),
+                );
             }
         }
     }
 
-    fn strangers(&mut self, rows: &[Row]) {
+    fn unknown_rows(&mut self, rows: &[Row]) {
         let known: HashSet<&str> = self
             .entries
             .submits
@@ -137,16 +140,16 @@ impl Court<'_> {
             .collect();
         for row in rows {
             if !known.contains(request_of(&row.correlation_id)) {
-                self.say(
-                    "every task was asked for",
+                self.report(
+                    "every task belongs to a request",
                     format!("{} {}", row.id, row.correlation_id),
                 );
             }
         }
     }
 
-    /// Every task ended as its kind must.
-    fn ends(&mut self) {
+    /// Checks that the final status of each task fits its kind.
+    fn final_states(&mut self) {
         let may_be_cancelled: HashSet<Uuid> = self
             .entries
             .cancels
@@ -157,9 +160,9 @@ impl Court<'_> {
         for submit in &self.entries.submits {
             for row in self.tags.get(submit.tag.as_str()).cloned().unwrap_or_default() {
                 let cancelled = row.status == "cancelled" && may_be_cancelled.contains(&row.id);
-                if !cancelled && !ended_as_it_must(submit, row) {
-                    self.say(
-                        "every task ends as its kind must",
+                if !cancelled && !has_expected_status(submit, row) {
+                    self.report(
+                        "every task ends with the status of its kind",
                         format!("{:?}: {row:?}", submit.kind),
                     );
                 }
@@ -175,30 +178,30 @@ impl Court<'_> {
                 && !self.entries.retried.contains(id)
             {
                 let seen = format!("{row:?}");
-                self.say("a cancellation that was accepted holds", seen);
+                self.report("an accepted cancellation takes effect", seen);
             }
         }
     }
 
-    fn numbers(&mut self, rows: &[Row]) {
+    fn counters(&mut self, rows: &[Row]) {
         for row in rows {
-            // an operator's retry forgets attempts and crashes, never runs
+            // an operator's retry resets attempts and crashes, but never runs
             if row.runs < row.attempts + row.crash_count {
-                self.say("each attempt and each crash was a run", format!("{row:?}"));
+                self.report("each attempt and each crash was a run", format!("{row:?}"));
             }
             if row.attempts > row.max_attempts {
-                self.say("nothing is tried more often than allowed", format!("{row:?}"));
+                self.report("no task has more attempts than allowed", format!("{row:?}"));
             }
         }
     }
 }
 
-fn ended_as_it_must(submit: &Submit, row: &Row) -> bool {
+fn has_expected_status(submit: &Submit, row: &Row) -> bool {
     match (submit.kind, row.status.as_str(), row.reason.as_deref()) {
-        // what was running on three workers that died is suspected of having killed them
+        // a task that was running on three workers that died is quarantined, whatever its kind
         (_, "dead_letter", Some("crash_loop")) => row.crash_count >= 3,
-        (Kind::Sound, "completed", _) => row.attempts == 1,
-        // a process that was paused may find its handler done before it sees that the time is over
+        (Kind::Succeeding, "completed", _) => row.attempts == 1,
+        // a paused process may find its handler finished before it notices the timeout
         (Kind::Overlong, "completed", _) => row.attempts >= 1,
         (Kind::Failing, "dead_letter", Some("exhausted"))
         | (Kind::Overlong, "dead_letter", Some("timeout")) => row.attempts == row.max_attempts,
@@ -207,5 +210,5 @@ fn ended_as_it_must(submit: &Submit, row: &Row) -> bool {
 }
 
 #[cfg(test)]
-#[path = "judge_tests.rs"]
+#[path = "verifier_tests.rs"]
 mod tests;

@@ -1,10 +1,10 @@
-//! What a path cost.
+//! The cost report of a code path: statements, commands and round trips.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The statements of the hot paths: a name, and a phrase that is in no other statement, with single spaces. One that is not
-/// here goes by its text.
+/// Names of the statements of the hot paths, each with a phrase that no other statement contains, with single
+/// spaces. Other statements are reported by their text.
 const STATEMENTS: [(&str, &str); 12] = [
     ("submit", "WITH durable AS MATERIALIZED"),
     ("claim", "WHERE t.id = ANY ($4::uuid[]) AND t.status::text ="),
@@ -28,7 +28,7 @@ const STATEMENTS: [(&str, &str); 12] = [
         "SELECT status AS \"status!: TaskStatus\" FROM task_records",
     ),
 ];
-/// What no duty ever asks: on the bill however few they are.
+/// Statements and commands that no duty sends, reported even if there are few.
 const NEVER_A_DUTY: [&str; 10] = [
     "submit",
     "claim",
@@ -41,30 +41,30 @@ const NEVER_A_DUTY: [&str; 10] = [
     "rpush",
     "publish",
 ];
-/// How often the duties of the background repeat one statement or command in a second: twice what they do.
+/// Maximum rate at which background duties repeat a statement or command: twice the actual one.
 const DUTY_PER_SECOND: f64 = 2.0;
-/// How often they may ask one in any time, however short: the start of a worker, and what each connection asks when it is new.
+/// Maximum number of repetitions in any short time: the start of a worker, and the setup of new connections.
 const DUTY_ONCE: f64 = 20.0;
-/// Those that go over connections that are kept for them: one round trip each.
-const OVER_KEPT: [&str; 5] = ["submit", "holders of keys", "claim", "complete", "end runs"];
-/// Round trips to Postgres for any other statement: itself, and two pings before its connection is back in the pool. One is
-/// the store's and bounded in time, the other sqlx's and not.
+/// Statements over the connection cache: one round trip each.
+const OVER_CACHE: [&str; 5] = ["submit", "holders of keys", "claim", "complete", "end runs"];
+/// Round trips to Postgres of any other statement: itself, and two pings before its connection returns to the
+/// pool, one by the store with a timeout and one by sqlx without.
 const TRIPS_OVER_POOL: u64 = 3;
-/// Round trips that carry no statement: connections are made, and pinged when they have been idle. Batches, whose statements go
-/// over the pool, ping as well.
+/// Round trips without a statement: opening connections, and pings of idle ones. Batches use the pool, which
+/// pings as well.
 const TRIPS_WITHOUT: u64 = 200;
-/// Commands that scripts carry out: they take no round trip of their own.
+/// Commands that scripts run, without a round trip of their own.
 const IN_SCRIPTS: [&str; 10] = [
     "exists", "get", "lindex", "llen", "lpop", "lpos", "lpush", "lrange", "lrem", "rpush",
 ];
 
-/// How much of a statement without a name is shown.
+/// Maximum number of characters shown of a statement without a name.
 const TEXT_SHOWN: usize = 200;
 
-/// Calls by name.
+/// Number of calls by name.
 pub(super) type Calls = BTreeMap<String, u64>;
 
-/// What was counted while some work was done, duties of the background included.
+/// The raw counts during some work, including those of background duties.
 pub(super) struct Counts {
     /// Statements by their text.
     pub(super) statements: Vec<(String, u64)>,
@@ -76,45 +76,45 @@ pub(super) struct Counts {
     pub(super) redis_trips: u64,
     /// Bytes of WAL.
     pub(super) wal: u64,
-    /// How long it took.
+    /// Elapsed time.
     pub(super) elapsed: Duration,
 }
 
-/// The cost of some work.
-pub(super) struct Bill {
-    /// Statements that Postgres carried out, without those of duties.
+/// The cost of some work, without background duties.
+pub(super) struct CostReport {
+    /// Statements, without those of duties.
     pub(super) statements: Calls,
-    /// Commands that Redis carried out, without those of duties.
+    /// Redis commands, without those of duties.
     pub(super) commands: Calls,
-    /// Everything that was counted.
+    /// The raw counts.
     pub(super) all: Counts,
 }
 
-impl Bill {
-    /// The bill for what was counted.
+impl CostReport {
+    /// Computes the cost report of raw counts.
     ///
     /// # Panics
-    /// If it took more round trips than its statements and commands are worth.
+    /// If there were more round trips than the statements and commands explain.
     pub(super) fn new(all: Counts) -> Self {
         let mut statements = Calls::new();
         for (text, calls) in &all.statements {
             *statements.entry(name_of(text)).or_default() += calls;
         }
-        let bill = Self {
+        let cost = Self {
             statements: without_duties(statements, all.elapsed),
             commands: without_duties(all.commands.clone(), all.elapsed),
             all,
         };
-        bill.assert_round_trips();
-        bill
+        cost.assert_round_trips();
+        cost
     }
 
-    /// How often a statement was carried out.
+    /// Returns the number of calls of a statement.
     pub(super) fn statement(&self, name: &str) -> u64 {
         self.statements.get(name).copied().unwrap_or_default()
     }
 
-    /// The same, with those that are few enough to be a duty's.
+    /// Returns the number of calls of a statement in the raw counts.
     pub(super) fn statement_in_all(&self, name: &str) -> u64 {
         let of_that_name = self
             .all
@@ -124,17 +124,17 @@ impl Bill {
         of_that_name.map(|(_, calls)| calls).sum()
     }
 
-    /// How often a command was carried out.
+    /// Returns the number of calls of a command.
     pub(super) fn command(&self, name: &str) -> u64 {
         self.commands.get(name).copied().unwrap_or_default()
     }
 
-    /// How often statements were carried out, duties' among them.
+    /// Returns the number of calls of all statements, including those of duties.
     pub(super) fn statements_in_all(&self) -> u64 {
         self.all.statements.iter().map(|(_, calls)| calls).sum()
     }
 
-    /// Asserts that nothing but these is on the bill.
+    /// Asserts that the report contains only these statements and commands.
     pub(super) fn assert_only(&self, statements: &[&str], commands: &[&str]) {
         for (calls, expected) in [(&self.statements, statements), (&self.commands, commands)] {
             let mut others = calls.keys().filter(|name| !expected.contains(&name.as_str()));
@@ -142,8 +142,8 @@ impl Bill {
         }
     }
 
-    /// Asserts that this many pushes are on the bill, and nothing else of Redis: a push is one script, which asks whether the queue
-    /// is split and pushes.
+    /// Asserts that the report contains this number of pushes and no other commands. A push is one script,
+    /// which checks whether the queue is split and pushes.
     pub(super) fn assert_pushes(&self, pushes: u64) {
         self.assert_commands(&["eval", "exists", "rpush"]);
         assert_eq!(self.command("rpush"), pushes, "{self:#?}");
@@ -151,12 +151,12 @@ impl Bill {
         assert!(self.command("eval") <= pushes + self.of_duties(), "{self:#?}");
     }
 
-    /// The number of calls of one statement or command that duties may have made.
+    /// Returns the maximum number of calls of one statement or command by duties.
     pub(super) fn of_duties(&self) -> u64 {
         20 + 2 * self.all.elapsed.as_secs()
     }
 
-    /// Asserts that no commands but these are on the bill.
+    /// Asserts that the report contains only these commands.
     pub(super) fn assert_commands(&self, expected: &[&str]) {
         let mut others = self
             .commands
@@ -166,24 +166,24 @@ impl Bill {
     }
 
     fn assert_round_trips(&self) {
-        let over_kept: u64 = OVER_KEPT.iter().map(|name| self.statement(name)).sum();
-        let over_pool = self.statements_in_all() - over_kept;
-        let most = over_kept + over_pool * TRIPS_OVER_POOL + TRIPS_WITHOUT;
-        assert!(self.all.postgres_trips <= most, "to Postgres: {self:#?}");
-        // the states of queues ride along with a pop
+        let over_cache: u64 = OVER_CACHE.iter().map(|name| self.statement(name)).sum();
+        let over_pool = self.statements_in_all() - over_cache;
+        let max = over_cache + over_pool * TRIPS_OVER_POOL + TRIPS_WITHOUT;
+        assert!(self.all.postgres_trips <= max, "to Postgres: {self:#?}");
+        // `mget` of queue states shares the round trip of a pop
         let commands = self
             .all
             .commands
             .iter()
             .filter(|(name, _)| name.as_str() != "mget" && !IN_SCRIPTS.contains(&name.as_str()));
-        let most = commands.map(|(_, calls)| calls).sum::<u64>() + TRIPS_WITHOUT;
-        assert!(self.all.redis_trips <= most, "to Redis: {self:#?}");
+        let max = commands.map(|(_, calls)| calls).sum::<u64>() + TRIPS_WITHOUT;
+        assert!(self.all.redis_trips <= max, "to Redis: {self:#?}");
     }
 }
 
-impl std::fmt::Debug for Bill {
+impl std::fmt::Debug for CostReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bill")
+        f.debug_struct("CostReport")
             .field("statements", &shortened(&self.statements))
             .field("commands", &self.commands)
             .field("statements_in_all", &self.statements_in_all())
@@ -196,13 +196,13 @@ impl std::fmt::Debug for Bill {
     }
 }
 
-/// The beginnings of texts that are long.
+/// Truncates long texts.
 fn shortened(calls: &Calls) -> Vec<(String, u64)> {
     let short = |(text, calls): (&String, &u64)| (text.chars().take(TEXT_SHOWN).collect(), *calls);
     calls.iter().map(short).collect()
 }
 
-/// Calls as a test expects them.
+/// Builds the calls that a test expects.
 pub(super) fn calls<const N: usize>(expected: [(&str, u64); N]) -> Calls {
     expected
         .into_iter()
@@ -217,7 +217,8 @@ fn name_of(text: &str) -> String {
     known.map_or(text, |(name, _)| (*name).to_owned())
 }
 
-/// What comes too often for a duty, or is none. So what is done for each task is on the bill, whether its name is known or not.
+/// Removes calls that are rare enough for background duties. Everything done for each task stays, even under
+/// an unknown name.
 fn without_duties(mut calls: Calls, elapsed: Duration) -> Calls {
     #[expect(clippy::cast_precision_loss, reason = "counts of a test are far below 2^52")]
     calls.retain(|name, calls| {

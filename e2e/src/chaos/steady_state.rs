@@ -1,7 +1,7 @@
-//! After the faults: every worker works, and the counters say what the rows say.
+//! The steady state after the faults: every worker runs tasks, and the counters match the rows.
 //!
-//! Counters live in processes, and most of those were killed. What they counted before is held against the rows as a lower
-//! bound; what they count while nothing goes wrong must be exact.
+//! Counters live in processes, most of which were killed. So their values after the faults are only lower
+//! bounds of the rows; what they count in the steady state must be exact.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,23 +9,24 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::final_checks::within;
 use super::fleet::{Fleet, Member, RARE_TYPE, SLOTS};
-use super::http::{Heard, ask};
+use super::http::{Response, ask};
 use super::ledger::{Answer, Kind, Ledger, Submit};
 use super::plan::SERVERS;
-use super::verify::within;
 
-/// How long the work of this part may take; far more than it needs.
-const SOON: Duration = Duration::from_mins(1);
-/// How long one task takes: so long that no worker can do the work of the others.
+/// Time for the tasks of this part, far more than they need.
+const COMPLETION_TIMEOUT: Duration = Duration::from_mins(1);
+/// Duration of one task, so long that no worker can run the others' share.
 const EACH_SECONDS: f64 = 0.3;
-/// A priority for each of the three queues.
+/// One priority for each of the three queues.
 const PRIORITIES: [i32; 3] = [10, 0, -10];
 
-/// Submits more work than there are slots until each worker has done some, then compares.
+/// Submits more tasks than there are slots until each worker has completed some, then compares counters and
+/// rows.
 ///
 /// # Errors
-/// When Postgres does not answer.
+/// If Postgres does not respond.
 pub(super) async fn check(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
     lower_bounds(fleet).await?;
     let before = Counters::read(fleet).await;
@@ -35,9 +36,13 @@ pub(super) async fn check(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
     for round in 0.. {
         let ids = submit_round(fleet, ledger, round).await;
         submitted += ids.len();
-        if !within(SOON, async || all_completed(fleet, &ids).await.unwrap_or(false)).await {
-            fleet.journal.wrong(
-                "what is submitted in calm is done at once",
+        if !within(COMPLETION_TIMEOUT, async || {
+            all_completed(fleet, &ids).await.unwrap_or(false)
+        })
+        .await
+        {
+            fleet.log.violation(
+                "tasks submitted in the steady state complete in time",
                 &format!("round {round}"),
             );
             break;
@@ -45,12 +50,12 @@ pub(super) async fn check(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
         for name in workers_of(fleet, &ids).await? {
             idle.retain(|worker| !name.starts_with(&format!("{worker}-")));
         }
-        if idle.is_empty() || began.elapsed() > SOON {
+        if idle.is_empty() || began.elapsed() > COMPLETION_TIMEOUT {
             break;
         }
     }
     for worker in idle {
-        fleet.journal.wrong("no worker is stuck", &worker);
+        fleet.log.violation("every worker completes tasks", &worker);
     }
     equal(fleet, &before, submitted).await;
     registered(fleet).await
@@ -60,7 +65,7 @@ async fn submit_round(fleet: &Fleet, ledger: &Ledger, round: usize) -> Vec<Uuid>
     let http = reqwest::Client::new();
     let mut ids = Vec::new();
     for (number, priority) in PRIORITIES.into_iter().enumerate() {
-        let tag = format!("calm{round}-{number}");
+        let tag = format!("steady{round}-{number}");
         let size = fleet.workers().len() * SLOTS;
         let tasks: Vec<Value> = (0..size)
             .map(|index| {
@@ -75,11 +80,12 @@ async fn submit_round(fleet: &Fleet, ledger: &Ledger, round: usize) -> Vec<Uuid>
             })
             .collect();
         let url = format!("{}/tasks/submit/batch", fleet.server(number % SERVERS));
-        let heard = ask(&fleet.journal, http.post(url).json(&json!({"tasks": tasks}))).await;
-        let Heard::Answer(202, body) = heard else {
-            fleet
-                .journal
-                .wrong("what is submitted in calm is accepted", &format!("{heard:?}"));
+        let response = ask(&fleet.log, http.post(url).json(&json!({"tasks": tasks}))).await;
+        let Response::Complete(202, body) = response else {
+            fleet.log.violation(
+                "tasks submitted in the steady state are accepted",
+                &format!("{response:?}"),
+            );
             continue;
         };
         let new: Vec<Uuid> = body["tasks"]
@@ -91,7 +97,7 @@ async fn submit_round(fleet: &Fleet, ledger: &Ledger, round: usize) -> Vec<Uuid>
         ids.extend(&new);
         ledger.submitted(Submit {
             tag,
-            kind: Kind::Sound,
+            kind: Kind::Succeeding,
             size,
             key: None,
             answer: Answer::New(new),
@@ -111,7 +117,7 @@ async fn workers_of(fleet: &Fleet, ids: &[Uuid]) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(sql).bind(ids).fetch_all(&fleet.db).await
 }
 
-/// What the processes have counted, summed up.
+/// Sums of the counters of all processes.
 #[derive(Debug, PartialEq)]
 struct Counters {
     enqueued: u64,
@@ -137,7 +143,7 @@ impl Counters {
     }
 }
 
-/// The sum over the lines of a metric that have a label.
+/// Returns the sum of the samples of a metric with a label.
 fn sum(text: &str, metric: &str, label: &str) -> u64 {
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(metric)?.strip_prefix('{')?;
@@ -156,7 +162,7 @@ async fn lower_bounds(fleet: &Fleet) -> sqlx::Result<()> {
     let at_most = |count: u64, rows: i64| i64::try_from(count).is_ok_and(|count| count <= rows);
     if !at_most(counted.enqueued, tasks) || !at_most(counted.succeeded, completed) {
         let seen = format!("{counted:?}, rows: {tasks}, completed: {completed}");
-        fleet.journal.wrong("counters never exceed rows", &seen);
+        fleet.log.violation("counters never exceed rows", &seen);
     }
     Ok(())
 }
@@ -173,18 +179,18 @@ async fn equal(fleet: &Fleet, before: &Counters, submitted: usize) {
     })
     .await;
     if !same {
-        fleet.journal.wrong(
-            "in calm, counters equal rows",
+        fleet.log.violation(
+            "in the steady state, counters equal rows",
             &format!("{last:?} instead of {wanted:?}"),
         );
     }
 }
 
-/// The processes that run, and no others, count as alive; none holds a run.
+/// Checks that exactly the running workers are alive in the table, and that none has a run in flight.
 async fn registered(fleet: &Fleet) -> sqlx::Result<()> {
     let sql = "SELECT id, active FROM workers WHERE status = 'alive' ORDER BY id";
     let mut seen: Vec<(String, i32)> = Vec::new();
-    let sound = within(Duration::from_secs(20), async || {
+    let correct = within(Duration::from_secs(20), async || {
         seen = sqlx::query_as(sql).fetch_all(&fleet.db).await.unwrap_or_default();
         let names = seen
             .iter()
@@ -192,9 +198,9 @@ async fn registered(fleet: &Fleet) -> sqlx::Result<()> {
         names.count() == fleet.workers().len() && seen.len() == fleet.workers().len()
     })
     .await;
-    if !sound {
-        fleet.journal.wrong(
-            "the workers that run count as alive and idle, and no others",
+    if !correct {
+        fleet.log.violation(
+            "exactly the running workers are alive, and all are idle",
             &format!("{seen:?}"),
         );
     }

@@ -1,4 +1,4 @@
-//! What happened when, and what should not have happened.
+//! The log of a chaos run: events, counts and violated invariants.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// More of one wrong thing than this many are only counted.
+/// Maximum number of occurrences of a violation that are shown.
 const SHOWN_MAX: usize = 10;
 
-/// The log of a run itself, beside those of its processes.
+/// The log of a chaos run, in addition to those of its processes.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct RunLog {
     began: Instant,
     inner: Mutex<Inner>,
 }
@@ -21,63 +21,63 @@ pub(super) struct Journal {
 struct Inner {
     file: File,
     counts: BTreeMap<String, u64>,
-    wrong: BTreeMap<String, Vec<String>>,
+    violations: BTreeMap<String, Vec<String>>,
 }
 
-impl Journal {
-    /// Begins; the lines go to `chaos.log` in `folder`.
+impl RunLog {
+    /// Creates the log file `chaos.log` in `folder`.
     ///
     /// # Panics
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub(super) fn begin(folder: &Path) -> Self {
         Self {
             began: Instant::now(),
             inner: Mutex::new(Inner {
                 file: File::create(folder.join("chaos.log")).expect("the folder takes a file"),
                 counts: BTreeMap::new(),
-                wrong: BTreeMap::new(),
+                violations: BTreeMap::new(),
             }),
         }
     }
 
-    /// Writes a line.
+    /// Writes a line with the elapsed seconds.
     ///
     /// # Panics
-    /// If the file takes no more.
+    /// If the file cannot be written.
     pub(super) fn note(&self, line: &str) {
         let at = self.began.elapsed().as_secs_f64();
         writeln!(self.inner().file, "{at:9.3} {line}").expect("the file takes a line");
     }
 
-    /// Counts something.
+    /// Counts one occurrence of `what`.
     pub(super) fn count(&self, what: &str) {
         self.add(what, 1);
     }
 
-    /// Counts so many of something.
+    /// Counts `count` occurrences of `what`.
     pub(super) fn add(&self, what: &str, count: u64) {
         *self.inner().counts.entry(what.to_owned()).or_default() += count;
     }
 
-    /// Writes down that the sentence `rule` does not hold, and where it was seen.
-    pub(super) fn wrong(&self, rule: &str, seen: &str) {
-        self.note(&format!("WRONG: {rule}: {seen}"));
+    /// Records a violation of the invariant `rule`, with details in `seen`.
+    pub(super) fn violation(&self, rule: &str, seen: &str) {
+        self.note(&format!("VIOLATION: {rule}: {seen}"));
         self.inner()
-            .wrong
+            .violations
             .entry(rule.to_owned())
             .or_default()
             .push(seen.to_owned());
     }
 
-    /// Everything that was counted, in the order of names.
+    /// Returns the counts in order of their names.
     pub(super) fn counts(&self) -> Vec<(String, u64)> {
         self.inner().counts.clone().into_iter().collect()
     }
 
-    /// The sentences that do not hold, each with what was seen.
-    pub(super) fn wrongs(&self) -> Vec<String> {
+    /// Returns the violated invariants with their details.
+    pub(super) fn violations(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for (rule, seen) in &self.inner().wrong {
+        for (rule, seen) in &self.inner().violations {
             lines.push(format!("{rule}: {} times", seen.len()));
             lines.extend(seen.iter().take(SHOWN_MAX).map(|seen| format!("    {seen}")));
         }

@@ -1,8 +1,8 @@
-//! The bare statements of submitting and working, without the product around them: what this machine's Postgres and Redis
-//! can do with this schema. The product is held against it.
+//! The baseline: the SQL statements and Redis commands of submit, claim and completion without Tasker, which
+//! shows the limit of this machine's Postgres and Redis with this schema.
 //!
-//! No validation, no keys, no handlers, no fences, no heartbeats: two to four loops, each with a connection to either,
-//! batches of 256, one statement and one command each.
+//! There are no validation, idempotency keys, handlers, fences or heartbeats: two or four loops, each with
+//! its own connections, send batches of 256 with one statement and one command each.
 
 mod statements;
 
@@ -14,20 +14,20 @@ use deadpool_redis::redis;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::environment::{Environment, Sandbox};
-use crate::figures::{Figure, SKETCH_SUBMIT, SKETCH_WORK};
+use crate::figures::{BASELINE_SUBMIT, BASELINE_WORK, Figure};
 use crate::rows;
 use crate::stats::count;
 use crate::system::migrate;
 
-/// Loops at once. Which of them is best depends on the machine, so each is tried.
+/// Numbers of concurrent loops to measure; the best one depends on the machine.
 const LOOPS: [usize; 2] = [2, 4];
 const BATCH_TASKS: u64 = 256;
 
-/// Runs the statements over a backlog, with each number of loops; the best of them is what others are compared with.
-pub(crate) async fn sketch(env: &Environment) -> anyhow::Result<Vec<Figure>> {
-    let line = Choice::Sketch;
+/// Measures the statements over a backlog with each number of loops; the best rate is the baseline.
+pub(crate) async fn baseline(env: &Environment) -> anyhow::Result<Vec<Figure>> {
+    let scenario = Scenario::Baseline;
     let mut figures = Vec::new();
     let (mut best_submit, mut best_work) = (0.0_f64, 0.0_f64);
     for loops in LOOPS {
@@ -39,26 +39,26 @@ pub(crate) async fn sketch(env: &Environment) -> anyhow::Result<Vec<Figure>> {
         let working = rate(work_all(env, &sandbox, loops).await?);
         env.discard(sandbox).await?;
         figures.push(Figure::new(
-            line,
-            format!("{SKETCH_SUBMIT}, {loops} loops"),
+            scenario,
+            format!("{BASELINE_SUBMIT}, {loops} loops"),
             submitting,
             "tasks/s",
         ));
         figures.push(Figure::new(
-            line,
-            format!("{SKETCH_WORK}, {loops} loops"),
+            scenario,
+            format!("{BASELINE_WORK}, {loops} loops"),
             working,
             "tasks/s",
         ));
         best_submit = best_submit.max(submitting);
         best_work = best_work.max(working);
     }
-    figures.push(Figure::new(line, SKETCH_SUBMIT, best_submit, "tasks/s"));
-    figures.push(Figure::new(line, SKETCH_WORK, best_work, "tasks/s"));
+    figures.push(Figure::new(scenario, BASELINE_SUBMIT, best_submit, "tasks/s"));
+    figures.push(Figure::new(scenario, BASELINE_WORK, best_work, "tasks/s"));
     Ok(figures)
 }
 
-/// Inserts and pushes the backlog; how long that took.
+/// Inserts and pushes the backlog; returns the elapsed time.
 async fn submit_all(env: &Environment, sandbox: &Sandbox, loops: usize) -> anyhow::Result<Duration> {
     let left = AtomicU64::new(env.arguments.tasks);
     let submit = async || {
@@ -80,11 +80,11 @@ async fn submit_all(env: &Environment, sandbox: &Sandbox, loops: usize) -> anyho
     Ok(start.elapsed())
 }
 
-/// Pops, claims and completes the backlog; how long that took.
+/// Pops, claims and completes the backlog; returns the elapsed time.
 async fn work_all(env: &Environment, sandbox: &Sandbox, loops: usize) -> anyhow::Result<Duration> {
     let work = async |worker: usize| {
         let (mut db, mut redis) = (sandbox.pool.acquire().await?, env.redis().await?);
-        let worker = format!("sketch-{worker}");
+        let worker = format!("baseline-{worker}");
         let mut done = 0;
         loop {
             let mut pop = redis::cmd("LMPOP");
@@ -115,7 +115,7 @@ async fn work_all(env: &Environment, sandbox: &Sandbox, loops: usize) -> anyhow:
     Ok(elapsed)
 }
 
-/// The size of the next batch; 0 when nothing is left.
+/// Takes the next batch from `left` and returns its size, 0 at the end.
 fn take(left: &AtomicU64) -> u64 {
     let taken = |left: u64| left.saturating_sub(BATCH_TASKS);
     let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(taken(left)));

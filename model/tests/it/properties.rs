@@ -1,4 +1,4 @@
-//! Every property holds in every state, whatever goes wrong.
+//! Searches in which every invariant holds in every state under injected faults.
 
 use stateright::{Checker, Model};
 use tasker_model::{Config, Fault, Fence, Phase, ProcessState, Protections, Status, System, reaches};
@@ -43,10 +43,10 @@ fn all_holds_for_three_workers_whatever_fault_strikes() {
 }
 
 #[test]
-fn all_holds_when_runs_are_claimed_again_under_numbers_that_postgres_forgot() {
+fn all_holds_when_runs_are_claimed_again_with_run_numbers_that_postgres_lost() {
     let faults = [
         Fault::LoseReply,
-        Fault::GiveBack,
+        Fault::Release,
         Fault::CrashOfPostgres,
         Fault::Haste,
     ];
@@ -59,21 +59,21 @@ fn all_holds_for_a_task_that_is_quarantined_or_fails_for_good() {
 }
 
 #[test]
-fn one_worker_that_lives_is_enough() {
+fn one_live_worker_is_enough() {
     let faults = [Fault::Crash, Fault::Pause, Fault::Flush];
-    holds(Config::new(1, &faults, 2).processes(3).for_good());
+    holds(Config::new(1, &faults, 2).processes(3).without_restarts());
 }
 
 #[test]
-fn the_net_needs_no_rebuild_and_the_rebuild_no_net() {
+fn fallback_polls_work_without_the_rebuild_and_the_rebuild_without_them() {
     let faults = [Fault::Flush, Fault::LosePush, Fault::Crash, Fault::LoseReply];
-    let net_alone = Protections {
+    let polls_alone = Protections {
         rebuild: false,
         ..Protections::ALL
     };
-    holds(Config::new(1, &faults, 3).with(net_alone));
+    holds(Config::new(1, &faults, 3).with(polls_alone));
     let event_driven_only = Protections {
-        net: false,
+        polling_fallback: false,
         ..Protections::ALL
     };
     holds(Config::new(1, &faults, 3).with(event_driven_only).leaders(2));
@@ -81,7 +81,7 @@ fn the_net_needs_no_rebuild_and_the_rebuild_no_net() {
 
 #[test]
 fn without_a_crash_of_postgres_the_run_number_alone_would_do_as_a_fence() {
-    let faults = [Fault::Crash, Fault::Pause, Fault::LoseReply, Fault::GiveBack];
+    let faults = [Fault::Crash, Fault::Pause, Fault::LoseReply, Fault::Release];
     let number_alone = Protections {
         fence: Fence::WithoutWorker,
         ..Protections::ALL
@@ -89,7 +89,7 @@ fn without_a_crash_of_postgres_the_run_number_alone_would_do_as_a_fence() {
     holds(Config::new(1, &faults, 2).with(number_alone));
 }
 
-/// Whether a handler runs whose run the table gives to nobody, or to another.
+/// Returns true if a handler runs although its run has no worker or another one in the table.
 fn has_a_late_writer(system: &System) -> bool {
     let named: Vec<_> = system.running().collect();
     (0..system.processes.len()).any(|process| {
@@ -101,7 +101,7 @@ fn has_a_late_writer(system: &System) -> bool {
 }
 
 #[test]
-fn the_searches_come_by_what_they_are_about() {
+fn the_searches_reach_the_states_they_are_about() {
     assert!(reaches(&Config::new(1, &[Fault::Pause], 1), has_a_late_writer));
     let number_comes_twice = |system: &System| {
         let handlers = |process: usize| {
@@ -147,8 +147,10 @@ fn the_searches_come_by_what_they_are_about() {
 }
 
 #[test]
-fn a_heartbeat_that_overtakes_the_answer_to_a_claim_wastes_a_run_and_harms_nothing() {
+fn a_heartbeat_that_overtakes_the_response_to_a_claim_wastes_a_run_without_harm() {
     let config = Config::new(1, &[Fault::Haste], 2);
-    assert!(reaches(&config, |system| system.wrongs.taken_from_the_living));
+    assert!(reaches(&config, |system| system
+        .violations
+        .taken_from_live_worker));
     holds(config);
 }

@@ -1,4 +1,4 @@
-//! Every order of events ends with every task claimed or parked, and with right lengths.
+//! Searches in which every order of events ends with every task claimed or parked, and with correct lengths.
 
 use tasker_model::routing::{A, At, B, Config, Fault, Flag, Safeguards, Start, len, reaches, search};
 
@@ -140,7 +140,7 @@ fn queues_settle_whatever_two_faults_are_injected_around_two_tasks() {
 }
 
 #[test]
-fn the_searches_come_by_what_they_are_about() {
+fn the_searches_reach_the_states_they_are_about() {
     let config = growing(Start::Plain)
         .faults(&CHANGES, 2)
         .with(Safeguards::NO_POLLS);

@@ -1,28 +1,30 @@
-//! Many tasks through a system, to see whether anything grows: an hour of a busy day, compressed.
+//! Runs millions of tasks through a system, to detect memory, tables or dead rows that grow and rates that
+//! fall.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::{Figure, RATE};
-use crate::lines::{MEBIBYTE, POOL_SIZE, progress};
 use crate::rows::{self, Done};
+use crate::scenarios::{MEBIBYTE, POOL_SIZE, progress};
 use crate::stats::{count, slope};
-use crate::system::{System, Watch};
+use crate::system::{StallDetector, System};
 
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
-/// So many more are submitted at a time, and only while fewer than that wait: the backlog stays bounded.
+/// Number of tasks submitted at a time, while fewer than this are unfinished, so that the backlog stays
+/// bounded.
 const STEP: u64 = 50_000;
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const HOUR: f64 = 3_600.0;
-/// What comes before is the way to the steady state: dead rows gather until vacuum first looks, memory is touched for the first
-/// time. It does not count for what changes in an hour.
+/// Samples before this are excluded from the change per hour: dead rows accumulate until the first vacuum,
+/// and memory grows until every buffer has been used once.
 const STEADY_AFTER_HOURS: f64 = 60.0 / HOUR;
 
-/// The system at one time.
+/// Measured state of the system at one time.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     hours: f64,
@@ -41,7 +43,7 @@ pub(super) async fn churn(env: &Environment) -> anyhow::Result<Vec<Figure>> {
     let mut samples = Vec::new();
     tokio::select! {
         fed = feed(env, &system, &submitted) => fed?,
-        error = watch(&system, &submitted, &mut samples) => return Err(error),
+        error = take_samples(&system, &submitted, &mut samples) => return Err(error),
     }
     let until = rows::now(&system.sandbox.pool).await?;
     system.until_idle().await?;
@@ -51,18 +53,18 @@ pub(super) async fn churn(env: &Environment) -> anyhow::Result<Vec<Figure>> {
     Ok(figures(rate, &samples))
 }
 
-/// Submits all of it, as fast as it is worked off.
+/// Submits all tasks, as fast as the worker finishes them.
 async fn feed(
     env: &Environment,
     system: &System<'_>,
     submitted: &std::cell::Cell<u64>,
 ) -> anyhow::Result<()> {
-    let mut watch = Watch::new(Instant::now());
+    let mut stalls = StallDetector::new(Instant::now());
     while submitted.get() < env.arguments.churn_tasks {
         let alive = rows::alive(&system.sandbox.pool).await?;
-        watch.ensure_moving(alive, Instant::now())?;
+        stalls.ensure_progress(alive, Instant::now())?;
         if alive >= STEP {
-            sleep(LOOK_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
             continue;
         }
         let left = env.arguments.churn_tasks - submitted.get();
@@ -72,8 +74,8 @@ async fn feed(
     Ok(())
 }
 
-/// Takes samples until it is dropped, or fails.
-async fn watch(
+/// Takes samples until it is dropped; returns only on an error.
+async fn take_samples(
     system: &System<'_>,
     submitted: &std::cell::Cell<u64>,
     samples: &mut Vec<Sample>,
@@ -111,7 +113,7 @@ async fn sample(system: &System<'_>, submitted: u64, start: Instant) -> anyhow::
     let (server, worker) = system.memory()?;
     Ok(Sample {
         hours: start.elapsed().as_secs_f64() / HOUR,
-        // a step that is being submitted counts as nothing yet
+        // during a step `alive` already contains tasks that `submitted` does not
         done: count(submitted.saturating_sub(alive)),
         dead_tuples: count(dead_tuples),
         table_bytes: count(table_bytes),
@@ -122,9 +124,9 @@ async fn sample(system: &System<'_>, submitted: u64, start: Instant) -> anyhow::
 
 type Reading = fn(&Sample) -> f64;
 
-/// The rate, and for each thing that was watched how it stood at last and by how much it grew in an hour.
+/// Returns the rate, and for each sampled quantity its last value and its change per hour.
 fn figures(rate: f64, samples: &[Sample]) -> Vec<Figure> {
-    let line = Choice::Churn;
+    let scenario = Scenario::Churn;
     let steady = samples.partition_point(|sample| sample.hours < STEADY_AFTER_HOURS);
     let samples = &samples[steady..];
     let rates: Vec<(f64, f64)> = samples
@@ -134,8 +136,10 @@ fn figures(rate: f64, samples: &[Sample]) -> Vec<Figure> {
             (pair[1].hours, (pair[1].done - pair[0].done) / (hours * HOUR))
         })
         .collect();
-    let mut figures = vec![Figure::new(line, RATE, rate, "tasks/s")];
-    figures.extend(slope(&rates).map(|slope| Figure::new(line, "rate, change in an hour", slope, "tasks/s")));
+    let mut figures = vec![Figure::new(scenario, RATE, rate, "tasks/s")];
+    figures.extend(
+        slope(&rates).map(|slope| Figure::new(scenario, "rate, change in an hour", slope, "tasks/s")),
+    );
     let watched: [(_, _, Reading); 4] = [
         ("dead rows of tasks", "rows", |sample| sample.dead_tuples),
         ("size of tasks", "MiB", |sample| sample.table_bytes / MEBIBYTE),
@@ -144,10 +148,15 @@ fn figures(rate: f64, samples: &[Sample]) -> Vec<Figure> {
     ];
     for (name, unit, of) in watched {
         let points: Vec<_> = samples.iter().map(|sample| (sample.hours, of(sample))).collect();
-        figures.extend(samples.last().map(|last| Figure::new(line, name, of(last), unit)));
+        figures.extend(
+            samples
+                .last()
+                .map(|last| Figure::new(scenario, name, of(last), unit)),
+        );
         let change = slope(&points);
-        figures
-            .extend(change.map(|slope| Figure::new(line, format!("{name}, change in an hour"), slope, unit)));
+        figures.extend(
+            change.map(|slope| Figure::new(scenario, format!("{name}, change in an hour"), slope, unit)),
+        );
     }
     figures
 }
@@ -178,7 +187,7 @@ mod tests {
         ];
         let figures = figures(1.5, &samples);
         let near = |name: &str, wanted: f64| {
-            let found = value(&figures, Choice::Churn, name);
+            let found = value(&figures, Scenario::Churn, name);
             assert!(
                 found.is_some_and(|found| (found - wanted).abs() < 1e-9),
                 "{name}: {found:?}"

@@ -17,7 +17,7 @@ fn row(number: u128, tag: &str) -> Row {
 fn submit(tag: &str, size: usize, answer: Answer) -> Submit {
     Submit {
         tag: tag.to_owned(),
-        kind: Kind::Sound,
+        kind: Kind::Succeeding,
         size,
         key: None,
         answer,
@@ -33,11 +33,11 @@ fn rules(submits: Vec<Submit>, rows: &[Row]) -> Vec<&'static str> {
         submits,
         ..Entries::default()
     };
-    judge(&entries, rows).into_iter().map(|(rule, _)| rule).collect()
+    verify(&entries, rows).into_iter().map(|(rule, _)| rule).collect()
 }
 
 #[test]
-fn a_run_in_which_all_went_well_has_nothing_wrong() {
+fn a_correct_run_has_no_violations() {
     let submits = vec![
         submit("a", 1, new(&[1])),
         submit("b", 2, new(&[2, 3])),
@@ -56,32 +56,32 @@ fn a_run_in_which_all_went_well_has_nothing_wrong() {
 }
 
 #[test]
-fn a_lost_a_doubled_and_an_unasked_task_are_seen() {
+fn a_lost_a_doubled_and_an_unknown_task_are_reported() {
     assert_eq!(
         rules(vec![submit("a", 1, new(&[1]))], &[]),
-        ["what was acknowledged is there, and nothing else"]
+        ["exactly the acknowledged tasks of a request exist"]
     );
     assert_eq!(
         rules(vec![submit("a", 1, new(&[1]))], &[row(1, "a"), row(1, "a")]),
         ["a task has one row"]
     );
-    assert_eq!(rules(vec![], &[row(1, "z")]), ["every task was asked for"]);
+    assert_eq!(rules(vec![], &[row(1, "z")]), ["every task belongs to a request"]);
 }
 
 #[test]
-fn half_a_batch_and_a_task_that_was_refused_are_seen() {
+fn half_a_batch_and_a_rejected_task_are_reported() {
     assert_eq!(
         rules(vec![submit("a", 2, Answer::Unknown)], &[row(1, "a/0")]),
-        ["a request is there as a whole or not at all"]
+        ["a batch is stored as a whole or not at all"]
     );
     assert_eq!(
         rules(vec![submit("a", 1, Answer::NothingDone)], &[row(1, "a")]),
-        ["where nothing was done, nothing is there"]
+        ["a rejected submit creates no task"]
     );
 }
 
 #[test]
-fn a_key_with_two_tasks_is_seen() {
+fn a_key_with_two_tasks_is_reported() {
     let keyed = |number, tag| Row {
         idempotency_key: Some("k".to_owned()),
         ..row(number, tag)
@@ -96,19 +96,19 @@ fn a_key_with_two_tasks_is_seen() {
     );
     assert_eq!(
         seen,
-        ["a key has one row", "every answer to a key names its task"]
+        ["a key has one row", "every response to a key names its task"]
     );
 }
 
 #[test]
-fn a_task_that_has_not_ended_and_a_crash_that_was_no_run_are_seen() {
+fn an_unfinished_task_and_a_crash_without_a_run_are_reported() {
     let running = Row {
         status: "running".to_owned(),
         ..row(1, "a")
     };
     assert_eq!(
         rules(vec![submit("a", 1, new(&[1]))], &[running]),
-        ["every task ends as its kind must"]
+        ["every task ends with the status of its kind"]
     );
     let crashed = Row {
         crash_count: 1,
@@ -121,12 +121,12 @@ fn a_task_that_has_not_ended_and_a_crash_that_was_no_run_are_seen() {
 }
 
 #[test]
-fn a_cancellation_that_was_accepted_and_forgotten_is_seen() {
+fn an_accepted_cancellation_without_effect_is_reported() {
     let entries = Entries {
         submits: vec![submit("a", 1, new(&[1]))],
         cancels: vec![(Uuid::from_u128(1), CancelAnswer::Accepted)],
         ..Entries::default()
     };
-    let wrongs = judge(&entries, &[row(1, "a")]);
-    assert_eq!(wrongs[0].0, "a cancellation that was accepted holds");
+    let violations = verify(&entries, &[row(1, "a")]);
+    assert_eq!(violations[0].0, "an accepted cancellation takes effect");
 }

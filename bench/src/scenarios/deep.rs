@@ -1,27 +1,29 @@
-//! Draining with millions of finished tasks behind and a million waiting ahead, against a system that is new.
+//! Measures a drain with millions of finished and a million pending tasks in the database, compared with an
+//! empty one.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::{self, Figure, RATE};
-use crate::lines::{POOL_SIZE, drain, memory_figures, progress};
 use crate::rows::{self, Done};
+use crate::scenarios::{POOL_SIZE, drain, memory_figures, progress};
 use crate::stats::count;
 use crate::system::System;
 
-/// Rows of one statement that makes history.
+/// Number of finished tasks inserted by one statement.
 const ROWS_AT_ONCE: u32 = 500_000;
-/// When the measured tasks have left the list and so many of those behind them, they have ended as well.
+/// Number of tasks behind the measured ones that must have left the list too: by then the measured ones have
+/// finished.
 const OVERRUN: u64 = 20_000;
 
 pub(super) async fn drain_deep(env: &Environment) -> anyhow::Result<Vec<Figure>> {
-    let line = Choice::DrainDeep;
+    let scenario = Scenario::DrainDeep;
     let tasks = env.arguments.tasks;
-    let new = drain::drain(env, line, (1, POOL_SIZE), tasks).await?;
-    let new_rate = figures::value(&new, line, RATE).unwrap_or_default();
+    let new = drain::drain(env, scenario, (1, POOL_SIZE), tasks).await?;
+    let new_rate = figures::value(&new, scenario, RATE).unwrap_or_default();
     let mut system = System::start(env).await?;
     make_history(&system.sandbox.pool, env.arguments.finished).await?;
     let since = rows::now(&system.sandbox.pool).await?;
@@ -37,17 +39,22 @@ pub(super) async fn drain_deep(env: &Environment) -> anyhow::Result<Vec<Figure>>
     let done = Done::between(&system.sandbox.pool, (since, until), accepted).await?;
     system.stop().await?;
     let mut figures = vec![
-        Figure::new(line, "new system", new_rate, "tasks/s"),
-        Figure::new(line, RATE, done.drain_rate()?, "tasks/s"),
-        Figure::new(line, "to the new system", done.drain_rate()? / new_rate, "×"),
-        Figure::new(line, "finished before", count(env.arguments.finished), "tasks"),
-        Figure::new(line, "waiting behind", count(env.arguments.backlog), "tasks"),
+        Figure::new(scenario, "new system", new_rate, "tasks/s"),
+        Figure::new(scenario, RATE, done.drain_rate()?, "tasks/s"),
+        Figure::new(scenario, "to the new system", done.drain_rate()? / new_rate, "×"),
+        Figure::new(
+            scenario,
+            "finished before",
+            count(env.arguments.finished),
+            "tasks",
+        ),
+        Figure::new(scenario, "waiting behind", count(env.arguments.backlog), "tasks"),
     ];
-    figures.extend(memory_figures(line, peaks));
+    figures.extend(memory_figures(scenario, peaks));
     Ok(figures)
 }
 
-/// Tasks that ended over the last hours, as if they had been run.
+/// Inserts finished tasks with completion times in the last six hours.
 async fn make_history(db: &PgPool, rows: u32) -> anyhow::Result<()> {
     let mut made = 0;
     while made < rows {
@@ -75,7 +82,7 @@ async fn make_history(db: &PgPool, rows: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tasks that wait behind those submitted before `since`, with their hints.
+/// Inserts pending tasks behind those submitted before `since`, and pushes their hints.
 async fn make_backlog(system: &mut System<'_>, since: DateTime<Utc>, rows: u32) -> anyhow::Result<()> {
     progress(&format!("  {rows} waiting rows"));
     sqlx::query(
@@ -91,11 +98,14 @@ async fn make_backlog(system: &mut System<'_>, since: DateTime<Utc>, rows: u32) 
     .execute(&system.sandbox.pool)
     .await?;
     let pushed = system.sandbox.push_pending(since).await?;
-    anyhow::ensure!(pushed == u64::from(rows), "{rows} rows were made, {pushed} found");
+    anyhow::ensure!(
+        pushed == u64::from(rows),
+        "{rows} rows were inserted, {pushed} found"
+    );
     Ok(())
 }
 
-/// What happened over hours in a real system happened in seconds here: vacuum and checkpoint have not followed yet.
+/// Runs vacuum and a checkpoint, which in production follow while such a history grows over hours.
 async fn settle(env: &Environment, db: &PgPool) -> anyhow::Result<()> {
     progress("  vacuum and checkpoint");
     for table in ["VACUUM ANALYZE finished_tasks", "VACUUM ANALYZE tasks"] {

@@ -1,11 +1,11 @@
-//! The most memory that a server and a worker had, after both kinds of load.
+//! Measures the peak memory of a server and a worker after single submits and a backlog.
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::Figure;
-use crate::lines::{POOL_SIZE, e2e, memory_figures};
 use crate::rows::{self, Done};
+use crate::scenarios::{POOL_SIZE, e2e, memory_figures};
 use crate::system::System;
 
 pub(super) async fn memory(env: &Environment) -> anyhow::Result<Vec<Figure>> {
@@ -19,7 +19,7 @@ pub(super) async fn memory(env: &Environment) -> anyhow::Result<Vec<Figure>> {
     let until = rows::now(&system.sandbox.pool).await?;
     system.until_idle().await?;
     Done::between(&system.sandbox.pool, (since, until), accepted).await?;
-    let figures = memory_figures(Choice::Memory, system.peaks()?);
+    let figures = memory_figures(Scenario::Memory, system.peaks()?);
     system.stop().await?;
     Ok(figures)
 }
