@@ -132,7 +132,7 @@ fn steps_of_worker(config: &Config, system: &System, process: usize, actions: &m
             Phase::GivenBack => actions.push(Action::Release { process, handler }),
         }
     }
-    if config.protections.take_back_unheld {
+    if config.protections.reclaim_lost_claims {
         for (run, _) in system.running().filter(|(_, runner)| *runner == worker) {
             let handlers = &system.processes[process].handlers;
             let held = handlers.iter().any(|handler| handler.held && handler.run == run);
@@ -214,7 +214,7 @@ impl Step<'_> {
         let worker = self.now.id(process);
         let found = self.now.running().find(|(run, _)| run.task == task);
         if let Some((run, _)) = found {
-            self.take_back_unheld(worker, run);
+            self.reclaim_lost_claims(worker, run);
         }
     }
 }

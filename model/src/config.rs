@@ -95,8 +95,8 @@ pub struct Protections {
     /// The leader makes a list anew that lacks hints.
     pub rebuild: bool,
     /// A heartbeat returns what its worker runs in the table and does not hold.
-    pub take_back_unheld: bool,
-    /// `take_back_unheld`: `started_at < last_heartbeat`, so that a claim whose answer is on its way is left alone.
+    pub reclaim_lost_claims: bool,
+    /// `reclaim_lost_claims`: `started_at < last_heartbeat`, so that a claim whose answer is on its way is left alone.
     pub take_back_spares_the_young: bool,
     /// `recover` decides in the statement that writes. Without it a leader reads, decides and then writes.
     pub recover_is_conditional: bool,
@@ -116,7 +116,7 @@ impl Protections {
         claim_asks_if_alive: true,
         net: true,
         rebuild: true,
-        take_back_unheld: true,
+        reclaim_lost_claims: true,
         take_back_spares_the_young: true,
         recover_is_conditional: true,
         recover_looks_at_states: true,

@@ -76,7 +76,7 @@ pub enum Strike {
     Fail { process: usize, handler: Handler },
     /// `claim` of a worker that was declared dead since the snapshot.
     ClaimOnOldSnapshot { worker: WorkerId, task: TaskNo },
-    /// `take_back_unheld` while the answer to the claim is on its way.
+    /// `reclaim_lost_claims` while the answer to the claim is on its way.
     HastyTakeBack { process: usize, task: TaskNo },
     /// `claim_oldest` of a task of which this worker holds an earlier run.
     HastyLook { process: usize, task: TaskNo },
@@ -164,7 +164,7 @@ fn hasty(config: &Config, system: &System, add: &mut impl FnMut(Strike)) {
         if system
             .process_of(worker)
             .is_some_and(|found| found.state == ProcessState::Up)
-            && config.protections.take_back_unheld
+            && config.protections.reclaim_lost_claims
             && system.is_told(worker, run)
         {
             let task = run.task;

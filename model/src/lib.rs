@@ -12,7 +12,7 @@
 //! - **Servers**: `insert`, the push of the hint, `promote`.
 //! - **Workers**: `pop` (destructive, dropping hints of held tasks), `claim` (on its way, carried out, answered: three
 //!   moments), `claim_oldest` (the net), `complete` and `end_runs` (fenced by task, run number and worker), `Held`,
-//!   which lets go of a run only when its end is answered, `take_back_unheld`, the heartbeat that tells a worker that
+//!   which lets go of a run only when its end is answered, `reclaim_lost_claims`, the heartbeat that tells a worker that
 //!   it is dead.
 //! - **Leaders**, one or two at once: `declare_dead`, `recover`, `rebuild` (read, then RENAME).
 //! - **Faults**, any mixture of a bounded number at any moment: lost pushes and answers, FLUSHALL, `kill -9` (also with

@@ -107,8 +107,8 @@ impl Step<'_> {
         self.commit_durably();
     }
 
-    /// `take_back_unheld`, once it has found its row.
-    pub(crate) fn take_back_unheld(&mut self, worker: WorkerId, run: Run) {
+    /// `reclaim_lost_claims`, once it has found its row.
+    pub(crate) fn reclaim_lost_claims(&mut self, worker: WorkerId, run: Run) {
         if self.now.is_told(worker, run) {
             self.now.wrongs.taken_from_the_living = true;
         }

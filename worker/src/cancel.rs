@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use tasker_shared::store;
-use tasker_shared::store::cancel::told_to_stop;
+use tasker_shared::store::cancel::cancel_requested;
 use tracing::{debug, warn};
 
 use crate::gate::STATEMENT_MAX;
@@ -55,7 +55,7 @@ pub(crate) async fn look(parts: Arc<Parts>) {
         if parts.held.len() == 0 || !parts.gate.is_open() {
             continue;
         }
-        match store::bounded(STATEMENT_MAX, told_to_stop(&parts.db, &parts.worker_id)).await {
+        match store::bounded(STATEMENT_MAX, cancel_requested(&parts.db, &parts.worker_id)).await {
             Ok(runs) => {
                 heard("poll", runs.len());
                 for run in runs {

@@ -65,7 +65,7 @@ impl Finished {
 
     /// Whether an attempt took place and is over.
     pub(crate) fn is_end(&self) -> bool {
-        !matches!(&self.ending, Ending::Other(ended) if matches!(ended.verdict, Verdict::GivenBack))
+        !matches!(&self.ending, Ending::Other(ended) if matches!(ended.verdict, Verdict::Released))
     }
 
     fn bytes(&self) -> usize {

@@ -192,7 +192,7 @@ fn judge(
         Outcome::GivenBack => {
             return Ending::Other(EndedRun {
                 run: claimed.run,
-                verdict: Verdict::GivenBack,
+                verdict: Verdict::Released,
                 reason: "released",
                 error: None,
             });

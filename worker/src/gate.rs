@@ -121,7 +121,7 @@ async fn until_redis_answers(parts: &Parts) {
     let mut reminder = Reminder::default();
     while !parts.redis.is_open() {
         tokio::time::sleep(wait).await;
-        match parts.queue.gives().await {
+        match parts.queue.allows_pops().await {
             Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.open(),
             Ok(()) => parts.redis.close(),
             Err(error) => {

@@ -35,8 +35,8 @@ impl Heartbeat {
 }
 
 /// Runs of this worker that it does not hold go back: the replies to their claims were lost. To be called before the heartbeat.
-pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
-    match recover::take_back_unheld(session.executor(), &parts.worker_id, &parts.held.all()).await {
+pub(crate) async fn reclaim_lost_claims(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
+    match recover::reclaim_lost_claims(session.executor(), &parts.worker_id, &parts.held.all()).await {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             warn!(runs = ended.len(), "runs whose claims were not heard of go back");

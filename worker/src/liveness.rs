@@ -172,7 +172,7 @@ impl Keeper {
             if let Some(last) = self.answered.take()
                 && self.parts.held.knows_claims_before(last)
             {
-                heartbeat::take_back_unheld(&self.parts, &mut open, &self.main).await;
+                heartbeat::reclaim_lost_claims(&self.parts, &mut open, &self.main).await;
             }
             let answer = heartbeat::beat(&self.parts, &mut open).await?;
             self.answered.set(Some(Instant::now()));

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::queues;
 use tasker_shared::task::QueueName;
 use tasker_shared::wire::{QueueInfo, Queues};

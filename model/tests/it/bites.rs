@@ -93,7 +93,7 @@ fn without_net_and_rebuild_a_flush_leaves_a_task_behind() {
 #[test]
 fn without_take_back_unheld_a_lost_answer_leaves_a_task_running_for_ever() {
     let protections = Protections {
-        take_back_unheld: false,
+        reclaim_lost_claims: false,
         ..ALL
     };
     let config = Config::new(1, &[Fault::LoseReply], 1).with(protections);

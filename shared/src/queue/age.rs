@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result};
+use super::{RedisQueues, Result};
 use crate::task::QueueName;
 
 /// Returns for each of `queues` the place, from 1, of the queue whose starved heads may go before it: the first of the class
@@ -23,12 +23,12 @@ pub(super) fn starved_before(queues: &[QueueName]) -> Vec<usize> {
     (0..queues.len()).map(below).collect()
 }
 
-impl Queue {
+impl RedisQueues {
     /// Publishes how many heads of these lists are aged. After `ttl` none are, unless it is published again.
-    pub async fn publish_aged(&self, heads: &[(QueueName, u64)], ttl: Duration) -> Result<()> {
+    pub async fn publish_starved(&self, heads: &[(QueueName, u64)], ttl: Duration) -> Result<()> {
         let mut commands = Pipeline::new();
         for (queue, count) in heads {
-            let key = self.keys().aged_heads(queue);
+            let key = self.keys().starved_heads(queue);
             match count {
                 0 => commands.cmd("DEL").arg(key).ignore(),
                 _ => commands

@@ -8,7 +8,7 @@ use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use metrics::{counter, histogram};
 use secrecy::ExposeSecret;
 
-use super::{Error, Keys, Result};
+use super::{Error, KeyNames, Result};
 use crate::config::RedisConfig;
 use crate::tls;
 
@@ -22,8 +22,8 @@ const POOL_SIZE: usize = 8;
 /// Redis, as the server and the workers use it. Commands of one process share one connection, so that those sent at the
 /// same time travel together; blocking pops have connections of their own.
 #[derive(Debug)]
-pub struct Queue {
-    keys: Keys,
+pub struct RedisQueues {
+    keys: KeyNames,
     pool: Pool,
     client: Client,
     shared: Mutex<Option<Shared>>,
@@ -44,11 +44,11 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-impl Queue {
+impl RedisQueues {
     /// Prepares connections. Does not connect yet, so it succeeds while Redis is away.
     pub fn new(config: &RedisConfig) -> Result<Self> {
         Ok(Self {
-            keys: Keys::new(config.key_prefix.clone()),
+            keys: KeyNames::new(config.key_prefix.clone()),
             pool: pool(config, COMMAND_TIMEOUT)?,
             client: client(config)?,
             shared: Mutex::new(None),
@@ -57,7 +57,7 @@ impl Queue {
     }
 
     /// The names that this deployment uses.
-    pub fn keys(&self) -> &Keys {
+    pub fn keys(&self) -> &KeyNames {
         &self.keys
     }
 
@@ -81,14 +81,14 @@ impl Queue {
     pub async fn takes_writes(&self) -> Result<()> {
         let mut push = Pipeline::new();
         // to a list that is not there this does nothing
-        push.cmd("RPUSHX").arg(self.keys().never_made()).arg("").ignore();
+        push.cmd("RPUSHX").arg(self.keys().probe_list()).arg("").ignore();
         self.run::<()>(&push).await
     }
 
     /// Asks Redis whether it would give what is popped: a replica answers a ping all the same. One without memory still gives.
-    pub async fn gives(&self) -> Result<()> {
+    pub async fn allows_pops(&self) -> Result<()> {
         let mut pop = Pipeline::new();
-        pop.cmd("LPOP").arg(self.keys().never_made()).ignore();
+        pop.cmd("LPOP").arg(self.keys().probe_list()).ignore();
         self.run::<()>(&pop).await
     }
 
@@ -126,7 +126,7 @@ impl Queue {
 
 impl Error {
     /// Whether Redis knows the command and does not let this user send it.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(super) fn is_rejected(&self) -> bool {
         let Self::Command(error) = self else {
             return false;
         };
@@ -139,7 +139,7 @@ impl Error {
 
     /// Whether it says that Redis is away, or not able to take anybody's commands: what a circuit breaker counts. A key of
     /// another type is somebody's mistake.
-    pub fn is_away(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Connect(_) => true,
             Self::Command(error) => match error.clone().into_server_errors() {

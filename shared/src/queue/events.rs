@@ -5,7 +5,7 @@ use deadpool_redis::redis::aio::PubSubStream;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{Error, Queue, Result};
+use super::{Error, RedisQueues, Result};
 use crate::task::TaskId;
 
 /// How long it may take to connect and subscribe. A Redis that accepts and never answers counts as away after it.
@@ -16,7 +16,7 @@ pub struct Cancellations {
     messages: PubSubStream,
 }
 
-impl Queue {
+impl RedisQueues {
     /// Spreads the word that a running task was cancelled. Workers that miss it see it in Postgres a second later.
     pub async fn publish_cancellation(&self, id: TaskId) -> Result<()> {
         let mut command = Pipeline::new();

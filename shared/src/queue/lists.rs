@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result, scripts};
+use super::{RedisQueues, Result, scripts};
 use crate::task::{Hint, QueueName};
 
 /// The maximum number of ids in one push command, so that no command occupies Redis for long.
@@ -10,7 +10,7 @@ const IDS_PER_COMMAND: usize = 5_000;
 /// The maximum number of ids in one call that removes them.
 const IDS_PER_REMOVAL: usize = 256;
 
-impl Queue {
+impl RedisQueues {
     /// Puts ids on the tails of their lists, in the order given, and urgent ones on the heads, in one round trip.
     pub async fn push_back(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();

@@ -11,7 +11,7 @@
 mod age;
 mod connection;
 mod events;
-pub mod keys;
+pub mod key_names;
 mod lists;
 mod pop;
 mod pop_order;
@@ -22,9 +22,9 @@ mod server_check;
 mod sweep;
 
 pub use crate::task::Hint;
-pub use connection::Queue;
+pub use connection::RedisQueues;
 pub use events::Cancellations;
-pub use keys::Keys;
+pub use key_names::KeyNames;
 pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
 pub use rebuild::{Adopted, Rebuild};
 pub use routing::{Routing, Split};

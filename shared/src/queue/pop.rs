@@ -18,7 +18,7 @@ use tracing::{error, warn};
 
 use super::connection::{pool, take_connection};
 use super::pop_order::PopOrder;
-use super::{Error, Queue, Result};
+use super::{Error, RedisQueues, Result};
 use crate::config::RedisConfig;
 use crate::task::{QueueName, TaskId};
 
@@ -61,7 +61,7 @@ enum Pop {
 
 /// A connection of its own for blocking pops.
 pub struct Popper {
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     pool: Pool,
     /// The queues that were asked for.
     serving: Vec<QueueName>,
@@ -75,14 +75,14 @@ pub struct Popper {
 /// Ends a pop that blocks.
 #[derive(Debug, Clone)]
 pub struct Unblocker {
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     client_id: Arc<AtomicI64>,
 }
 
 impl Popper {
     /// Prepares pops from `queues`, strictly in this order, for a worker that registers `task_names`.
     pub fn new(
-        queue: Arc<Queue>,
+        queue: Arc<RedisQueues>,
         config: &RedisConfig,
         queues: &[QueueName],
         task_names: &[String],
@@ -150,8 +150,8 @@ impl Popper {
     }
 
     /// Whether a list is served whose starved heads can be taken before those of another.
-    pub fn can_raise(&self) -> bool {
-        self.order.can_raise()
+    pub fn applies_aging(&self) -> bool {
+        self.order.applies_aging()
     }
 
     async fn carry_out(&mut self, pop: Pop, count: usize, count_left: bool) -> Result<Popped> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deadpool_redis::redis::Pipeline;
 
 use super::age::starved_before;
-use super::{Keys, scripts};
+use super::{KeyNames, scripts};
 use crate::task::QueueName;
 
 /// The value of a queue's state while its type lists are popped.
@@ -35,7 +35,7 @@ pub(super) struct PopOrder {
 }
 
 impl PopOrder {
-    pub(super) fn new(keys: &Keys, queues: &[QueueName], task_names: &[String]) -> Self {
+    pub(super) fn new(keys: &KeyNames, queues: &[QueueName], task_names: &[String]) -> Self {
         let mut order = Self {
             queues: Vec::new(),
             before: Vec::new(),
@@ -46,7 +46,7 @@ impl PopOrder {
     }
 
     /// Changes the queues; what is known of their states is kept.
-    pub(super) fn serve(&mut self, keys: &Keys, queues: &[QueueName]) {
+    pub(super) fn serve(&mut self, keys: &KeyNames, queues: &[QueueName]) {
         let split: Vec<&QueueName> = self
             .queues
             .iter()
@@ -58,7 +58,7 @@ impl PopOrder {
             list: keys.list(name),
             state: keys.split(name),
             split_lists: keys.split_lists(name),
-            starved: keys.aged_heads(name),
+            starved: keys.starved_heads(name),
             type_lists: keys.type_lists(name),
             is_split: split.contains(&name),
         };
@@ -79,7 +79,7 @@ impl PopOrder {
     }
 
     /// Whether starved heads of one queue may go before another.
-    pub(super) fn can_raise(&self) -> bool {
+    pub(super) fn applies_aging(&self) -> bool {
         self.before.iter().any(|place| *place > 0)
     }
 

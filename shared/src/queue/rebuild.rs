@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{List, Queue, Result, scripts};
+use super::{List, RedisQueues, Result, scripts};
 use crate::task::{QueueName, TaskId};
 
 /// How long an unfinished list is kept: its maker is gone by then.
@@ -14,7 +14,7 @@ const UNFINISHED: Duration = Duration::from_mins(10);
 /// New lists of a queue.
 #[derive(Debug)]
 pub struct Rebuild<'a> {
-    redis: &'a Queue,
+    redis: &'a RedisQueues,
     queue: &'a QueueName,
     maker: &'a str,
     /// The lists in use that are to be replaced, and the task types that have one among them.
@@ -31,7 +31,7 @@ pub struct Adopted {
     pub lost: bool,
 }
 
-impl Queue {
+impl RedisQueues {
     /// Begins new lists for `queue`; `maker` distinguishes them from what others make at the same time.
     pub fn begin_rebuild<'a>(&'a self, queue: &'a QueueName, maker: &'a str) -> Rebuild<'a> {
         Rebuild {

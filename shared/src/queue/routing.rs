@@ -3,7 +3,7 @@
 use deadpool_redis::redis::Pipeline;
 
 use super::pop_order::SPLIT;
-use super::{Queue, Result, scripts};
+use super::{RedisQueues, Result, scripts};
 use crate::task::QueueName;
 
 /// The longest that type lists may be together to be merged in one step.
@@ -42,7 +42,7 @@ pub struct Routing {
     pub unremoved: u64,
 }
 
-impl Queue {
+impl RedisQueues {
     /// Returns the state of the lists of each of `queues`, in their order, and resets the numbers of unremoved hints. Where all is
     /// well this is two commands.
     pub async fn routing(&self, queues: &[QueueName]) -> Result<Vec<Routing>> {

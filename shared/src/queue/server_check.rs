@@ -7,7 +7,7 @@ use deadpool_redis::redis::Pipeline;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Queue, Result};
+use super::{RedisQueues, Result};
 
 /// The oldest major version of Redis that Tasker works with: the first with `BLMPOP`.
 const VERSION_MIN: u32 = 7;
@@ -66,14 +66,14 @@ impl ServerReport {
     }
 }
 
-impl Queue {
+impl RedisQueues {
     /// Asks Redis what it is like. One that does not let this user ask counts as in order.
     pub async fn server_report(&self) -> Result<ServerReport> {
         let mut ask = Pipeline::new();
         ask.cmd("INFO");
         match self.run::<(String,)>(&ask).await {
             Ok((info,)) => Ok(ServerReport::of(&info)),
-            Err(error) if error.is_refusal() => Ok(ServerReport::default()),
+            Err(error) if error.is_rejected() => Ok(ServerReport::default()),
             Err(error) => Err(error),
         }
     }
@@ -114,7 +114,7 @@ impl ServerCheck {
     }
 
     /// Asks Redis at each new connection of `queue`, and now and then, until `stop`.
-    pub async fn keep(&self, queue: &Queue, stop: &CancellationToken) {
+    pub async fn keep(&self, queue: &RedisQueues, stop: &CancellationToken) {
         let mut asked = None;
         while !stop.is_cancelled() {
             let connections = queue.connections_made();

@@ -3,7 +3,7 @@
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result, scripts};
+use super::{RedisQueues, Result, scripts};
 use crate::task::{QueueName, TaskId};
 
 /// The number of entries of a page. A lookup of more ids by `= ANY` is planned as a scan.
@@ -32,7 +32,7 @@ pub struct Page {
     pub is_first: bool,
 }
 
-impl Queue {
+impl RedisQueues {
     /// Reads the page before `after`, or the last page.
     pub async fn page_before(&self, list: List<'_>, after: Option<&Page>) -> Result<Page> {
         let list = self.key_of(list);

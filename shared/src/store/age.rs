@@ -7,7 +7,7 @@ use crate::task::QueueName;
 
 /// How many pending tasks of each of `names` became pending more than `limit_seconds` ago, counted up to `most`. Paused queues
 /// are left out.
-pub async fn aged(
+pub async fn starved(
     db: impl PgExecutor<'_>,
     names: &[QueueName],
     limit_seconds: f64,

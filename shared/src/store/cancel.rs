@@ -11,7 +11,7 @@ pub enum Cancelled {
     /// It waited, and is cancelled now. If it was pending, its hint is the caller's to remove.
     Now(Option<Hint>),
     /// It runs, and is told to stop; it ends cancelled whatever its handler returns.
-    ToldToStop,
+    Requested,
     /// It had already ended, in this state.
     AlreadyOver(TaskStatus),
     /// There is no such task.
@@ -82,7 +82,7 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
     .fetch_optional(db)
     .await?;
     Ok(alive.map(|row| match row.status {
-        TaskStatus::Running => Cancelled::ToldToStop,
+        TaskStatus::Running => Cancelled::Requested,
         status if status.is_terminal() => Cancelled::AlreadyOver(status),
         TaskStatus::Pending => Cancelled::Now(Some(Hint::new(id, row.queue, row.task_name))),
         _ => Cancelled::Now(None),
@@ -90,7 +90,7 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
 }
 
 /// The runs of `worker_id` that have been told to stop.
-pub async fn told_to_stop(db: impl PgExecutor<'_>, worker_id: &str) -> Result<Vec<Run>> {
+pub async fn cancel_requested(db: impl PgExecutor<'_>, worker_id: &str) -> Result<Vec<Run>> {
     let rows = sqlx::query!(
         r#"SELECT id AS "id: TaskId", runs FROM tasks WHERE worker_id = $1 AND cancel_requested_at IS NOT NULL"#,
         worker_id,

@@ -25,7 +25,7 @@ pub struct Claimant<'a> {
     /// The task types it has registered.
     pub task_names: &'a [String],
     /// Whether it runs a suspect now: a worker runs one at a time, so that a crash can be attributed to it.
-    pub holds_suspect: bool,
+    pub runs_suspect: bool,
 }
 
 /// A task that is now this worker's to run.
@@ -190,7 +190,7 @@ macro_rules! claim_rows {
             $claimant.queues as _,
             $claimant.task_names,
             SUSPECT_CRASHES,
-            $claimant.holds_suspect,
+            $claimant.runs_suspect,
             $($source),+
         )
     };

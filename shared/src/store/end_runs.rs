@@ -17,7 +17,7 @@ pub enum Verdict {
     /// The attempt failed for good.
     DeadLetter(DeadLetterReason),
     /// The run did not take place: back to the front, counting as nothing.
-    GivenBack,
+    Released,
 }
 
 impl From<Decision> for Verdict {
@@ -169,6 +169,6 @@ fn columns(verdict: Verdict) -> (&'static str, Option<f64>, Option<&'static str>
     match verdict {
         Verdict::RetryIn(delay) => ("retry_scheduled", Some(delay.as_secs_f64()), None),
         Verdict::DeadLetter(reason) => ("dead_letter", None, Some(reason.as_str())),
-        Verdict::GivenBack => ("pending", None, None),
+        Verdict::Released => ("pending", None, None),
     }
 }

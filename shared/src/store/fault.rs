@@ -29,9 +29,9 @@ pub fn fault(error: &sqlx::Error) -> Fault {
 
 /// Whether `error` says that Postgres is away, or not able to work for anybody: what a circuit breaker counts. A row that
 /// cannot be stored, a conflict, or a statement that was cancelled says nothing of the kind.
-pub fn is_away(error: &sqlx::Error) -> bool {
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(answer) => is_away_by_code(answer.code().as_deref().unwrap_or_default()),
+        sqlx::Error::Database(answer) => is_unavailable_by_code(answer.code().as_deref().unwrap_or_default()),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -42,7 +42,7 @@ pub fn is_away(error: &sqlx::Error) -> bool {
     }
 }
 
-fn is_away_by_code(code: &str) -> bool {
+fn is_unavailable_by_code(code: &str) -> bool {
     match code {
         // cancelled: it took too long, or somebody asked for that
         "57014" => false,
@@ -87,17 +87,17 @@ mod tests {
     #[test]
     fn a_shutdown_a_full_disk_and_a_standby_mean_that_postgres_is_away() {
         for code in ["57P01", "57P03", "53100", "53300", "25006", "08006"] {
-            assert!(is_away_by_code(code), "{code}");
+            assert!(is_unavailable_by_code(code), "{code}");
         }
-        assert!(is_away(&sqlx::Error::PoolTimedOut));
+        assert!(is_unavailable(&sqlx::Error::PoolTimedOut));
     }
 
     #[test]
     fn bad_rows_conflicts_and_cancelled_statements_do_not() {
         for code in ["22003", "23505", "40P01", "57014", "42P01", "55P03", ""] {
-            assert!(!is_away_by_code(code), "{code}");
+            assert!(!is_unavailable_by_code(code), "{code}");
         }
-        assert!(!is_away(&sqlx::Error::RowNotFound));
+        assert!(!is_unavailable(&sqlx::Error::RowNotFound));
     }
 
     #[test]

@@ -119,37 +119,37 @@ fn options(db: &PgPool, application_name: &str) -> PgConnectOptions {
 
 /// The leader's own session. What it saw counts only as long as it lasts.
 #[derive(Debug)]
-pub struct Lookout {
+pub struct FleetObserver {
     connection: PgConnection,
 }
 
 /// What the leader sees of the fleet at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Look {
+pub struct FleetCheck {
     /// When, in seconds by Postgres's clock.
     pub at: f64,
     /// Whether workers die for other reasons than the tasks that they run.
     pub fleet_is_unhealthy: bool,
     /// The workers that count as alive.
-    pub workers: Vec<Sighting>,
+    pub workers: Vec<WorkerCheck>,
 }
 
 /// What the leader sees of one worker.
 #[derive(Debug, Clone)]
-pub struct Sighting {
+pub struct WorkerCheck {
     /// Which worker.
     pub id: String,
     /// Its last heartbeat.
     pub last_heartbeat: DateTime<Utc>,
     /// Whether that is longer ago than workers may be silent.
-    pub silent: bool,
+    pub unresponsive: bool,
     /// Whether its lock is held.
     pub holds_lock: bool,
     /// Whether it has a session.
     pub has_session: bool,
 }
 
-impl Lookout {
+impl FleetObserver {
     /// Opens a session to the Postgres of `db`.
     pub async fn open(db: &PgPool) -> Result<Self> {
         let connection = options(db, "tasker-leader").connect().await?;
@@ -157,7 +157,7 @@ impl Lookout {
     }
 
     /// Looks at all workers that count as alive. They may be silent for `timeout_seconds`.
-    pub async fn look(&mut self, timeout_seconds: f64) -> Result<Look> {
+    pub async fn check(&mut self, timeout_seconds: f64) -> Result<FleetCheck> {
         let rows = sqlx::query!(
             r#"
             WITH locks AS MATERIALIZED (
@@ -182,7 +182,7 @@ impl Lookout {
         )
         .fetch_all(&mut self.connection)
         .await?;
-        let mut look = Look::default();
+        let mut look = FleetCheck::default();
         for row in rows {
             look.at = row.at;
             look.fleet_is_unhealthy = row.fleet_is_unhealthy;
@@ -190,10 +190,10 @@ impl Lookout {
             let (Some(id), Some(last_heartbeat)) = (row.id, row.last_heartbeat) else {
                 continue;
             };
-            look.workers.push(Sighting {
+            look.workers.push(WorkerCheck {
                 id,
                 last_heartbeat,
-                silent: row.silent.unwrap_or_default(),
+                unresponsive: row.silent.unwrap_or_default(),
                 holds_lock: row.holds_lock.unwrap_or_default(),
                 has_session: row.has_session.unwrap_or_default(),
             });

@@ -8,7 +8,7 @@ pub use sqlx::migrate::MigrateError;
 use sqlx::migrate::{Migrate as _, Migration, Migrator};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
-use super::{Fault, Result, bounded, fault, is_away};
+use super::{Fault, Result, bounded, fault, is_unavailable};
 
 /// How long it may take to open the session of the migrations.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ impl MigrationState {
     }
 
     /// Whether it keeps others from being applied.
-    pub fn is_in_the_way(self) -> bool {
+    pub fn blocks_migrations(self) -> bool {
         matches!(self, Self::Changed | Self::Unfinished)
     }
 }
@@ -115,15 +115,15 @@ async fn apply(
 
 /// Whether migrations that failed so may succeed when they are tried again: the connection was lost, or another session
 /// was in the way.
-pub fn may_pass(error: &MigrateError) -> bool {
-    answer_to(error).is_some_and(|error| {
+pub fn is_transient(error: &MigrateError) -> bool {
+    underlying_error(error).is_some_and(|error| {
         let is_refused = code(error).is_some_and(|code| code == READ_ONLY);
-        (is_away(error) && !is_refused) || fault(error) == Fault::RolledBack
+        (is_unavailable(error) && !is_refused) || fault(error) == Fault::RolledBack
     })
 }
 
 /// The error of Postgres, or of the way to it, that a failed migration had.
-pub fn answer_to(error: &MigrateError) -> Option<&sqlx::Error> {
+pub fn underlying_error(error: &MigrateError) -> Option<&sqlx::Error> {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
         _ => None,

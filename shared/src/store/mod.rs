@@ -25,6 +25,7 @@ pub mod claim;
 pub mod claim_ready;
 pub mod complete;
 mod connect;
+mod connection_cache;
 pub mod dead_letters;
 pub mod end_runs;
 pub mod explain;
@@ -32,9 +33,8 @@ mod fault;
 pub mod fleet;
 pub mod gauges;
 pub mod history;
+pub mod idempotency_keys;
 pub mod insert;
-mod kept;
-pub mod keys;
 pub mod leader;
 pub mod liveness;
 pub mod migrations;
@@ -59,8 +59,8 @@ pub use connect::{
     begin, bounded, connect, connection_takes_writes, is_up, server_version, takes_writes,
     unsupported_postgres,
 };
-pub use fault::{Fault, fault, is_away};
-pub use kept::{Kept, KeptConnection};
+pub use connection_cache::{CachedConnection, ConnectionCache};
+pub use fault::{Fault, fault, is_unavailable};
 pub use sqlx::error::DatabaseError;
 pub use sqlx::{PgConnection, PgPool};
 

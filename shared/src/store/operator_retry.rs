@@ -102,12 +102,12 @@ pub async fn retry(
     .await?;
     match revived {
         Some(row) => Ok(Retried::Pending(Hint::new(id, row.queue, row.task_name))),
-        None => why_not(db, id).await,
+        None => rejection(db, id).await,
     }
 }
 
 /// Why a retry changed nothing.
-async fn why_not(db: impl PgExecutor<'_> + Copy, id: TaskId) -> Result<Retried> {
+async fn rejection(db: impl PgExecutor<'_> + Copy, id: TaskId) -> Result<Retried> {
     match status_of(db, id).await? {
         None => Ok(Retried::NotFound),
         Some(TaskStatus::DeadLetter | TaskStatus::Cancelled) => {

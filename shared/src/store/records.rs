@@ -102,7 +102,7 @@ pub async fn queue_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Queu
 }
 
 /// Which of `ids` have ended or do not exist.
-pub async fn over(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Result<Vec<TaskId>> {
+pub async fn finished_or_missing(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Result<Vec<TaskId>> {
     sqlx::query_scalar!(
         r#"
         SELECT asked.id AS "id!: TaskId"

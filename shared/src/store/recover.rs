@@ -87,7 +87,11 @@ pub async fn forget_dead(db: impl PgExecutor<'_>, age_seconds: f64) -> Result<u6
 /// claim of this moment may still be on its way. The hints of those that are pending are the caller's to push.
 ///
 /// To be called before the heartbeat, which moves that moment.
-pub async fn take_back_unheld(db: impl PgExecutor<'_>, worker_id: &str, held: &[Run]) -> Result<Vec<Ended>> {
+pub async fn reclaim_lost_claims(
+    db: impl PgExecutor<'_>,
+    worker_id: &str,
+    held: &[Run],
+) -> Result<Vec<Ended>> {
     let ids: Vec<TaskId> = held.iter().map(|run| run.task).collect();
     let numbers: Vec<i32> = held.iter().map(|run| run.number).collect();
     ended_rows!(

@@ -163,7 +163,7 @@ pub async fn days_ago(db: impl PgExecutor<'_>, days: u32) -> Result<DateTime<Utc
 
 /// A stretch of the list of dead letters.
 #[derive(Debug, Clone, Copy)]
-pub struct Stretch {
+pub struct IdRange {
     /// Where it is, and by when its dead letters must have died.
     pub position: Position,
     /// Whether none comes after it.
@@ -179,7 +179,7 @@ pub async fn dead_letters(
     above: TaskId,
     as_of: DateTime<Utc>,
     count: i64,
-) -> Result<Stretch> {
+) -> Result<IdRange> {
     const DAY_MILLIS: i64 = 24 * 3600 * 1000;
     // the time in an id is the server's clock: a day between it and Postgres's is allowed for
     let ceiling = TaskId::first_at(as_of.timestamp_millis() + DAY_MILLIS);
@@ -194,7 +194,7 @@ pub async fn dead_letters(
     )
     .fetch_optional(db)
     .await?;
-    Ok(Stretch {
+    Ok(IdRange {
         position: Position {
             above,
             up_to: end.unwrap_or(ceiling),

@@ -24,7 +24,7 @@ async fn aged_heads_come_before_the_class_above_and_no_more_of_them_than_publish
         queue.push_back(hints).await.expect("pushed");
     }
     queue
-        .publish_aged(&[(default.clone(), 1), (low.clone(), 3)], LONG)
+        .publish_starved(&[(default.clone(), 1), (low.clone(), 3)], LONG)
         .await
         .expect("published");
     let mut popper = queue.popper(&[high, default, low]);
@@ -46,11 +46,11 @@ async fn whoever_does_not_serve_both_classes_raises_nothing() {
         queue.push_back(hints).await.expect("pushed");
     }
     queue
-        .publish_aged(&[(default.clone(), 2), (low.clone(), 2)], LONG)
+        .publish_starved(&[(default.clone(), 2), (low.clone(), 2)], LONG)
         .await
         .expect("published");
     let mut dedicated = queue.popper(std::slice::from_ref(&high));
-    assert!(!dedicated.can_raise());
+    assert!(!dedicated.applies_aging());
     assert_eq!(pop(&mut dedicated, 9).await, (Vec::new(), false));
     let mut without_default = queue.popper(&[high, low]);
     let got = without_default.pop(1, BLOCK_MAX, false).await.expect("popped");
@@ -76,7 +76,7 @@ async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
     assert!(!aged_left(&mut popper).await);
     let publish = async |count, ttl| {
         let heads = [(default.clone(), count)];
-        queue.publish_aged(&heads, ttl).await.expect("published");
+        queue.publish_starved(&heads, ttl).await.expect("published");
     };
     publish(2, LONG).await;
     assert!(aged_left(&mut popper).await);
@@ -98,7 +98,7 @@ async fn aged_heads_that_are_gone_raise_nothing_that_comes_later() {
     let [high, default, low] = QueueName::classes();
     let (usual, young) = (hints(&default, 2), hints(&low, 1));
     queue
-        .publish_aged(&[(low.clone(), 5)], LONG)
+        .publish_starved(&[(low.clone(), 5)], LONG)
         .await
         .expect("published");
     queue.push_back(&usual).await.expect("pushed");
@@ -118,7 +118,7 @@ async fn a_class_whose_heads_are_all_aged_does_not_keep_the_one_below_from_its_t
         queue.push_back(hints).await.expect("pushed");
     }
     queue
-        .publish_aged(&[(default.clone(), 2), (low.clone(), 1)], LONG)
+        .publish_starved(&[(default.clone(), 2), (low.clone(), 1)], LONG)
         .await
         .expect("published");
     let mut popper = queue.popper(&[high, default, low]);

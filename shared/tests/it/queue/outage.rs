@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tasker_shared::config::RedisConfig;
-use tasker_shared::queue::{BLOCK_MAX, Queue};
+use tasker_shared::queue::{BLOCK_MAX, RedisQueues};
 use tasker_shared::task::QueueName;
 use tasker_testkit::{Proxy, RedisServer, TestQueue, eventually, free_port};
 use tokio::io::AsyncReadExt;
@@ -144,9 +144,15 @@ async fn a_redis_without_memory_answers_and_gives_but_takes_no_pushes() {
     queue.takes_writes().await.expect("it takes pushes");
     queue.raw("CONFIG", &["SET", "maxmemory", "1"]);
     queue.is_up().await.expect("it answers");
-    queue.gives().await.expect("it gives");
-    assert!(queue.takes_writes().await.expect_err("refused").is_away());
-    assert!(queue.push_back(&hint).await.expect_err("refused").is_away());
+    queue.allows_pops().await.expect("it gives");
+    assert!(queue.takes_writes().await.expect_err("refused").is_unavailable());
+    assert!(
+        queue
+            .push_back(&hint)
+            .await
+            .expect_err("refused")
+            .is_unavailable()
+    );
     queue.raw("CONFIG", &["SET", "maxmemory", "0"]);
     queue.takes_writes().await.expect("it takes pushes");
     assert_eq!(queue.depths(&[QueueName::low()]).await.expect("depths"), [0]);
@@ -158,8 +164,8 @@ async fn a_replica_answers_and_neither_takes_nor_gives() {
     let queue = TestQueue::at(&redis.url());
     queue.raw("REPLICAOF", &["127.0.0.1", "1"]);
     queue.is_up().await.expect("it answers");
-    assert!(queue.takes_writes().await.expect_err("refused").is_away());
-    assert!(queue.gives().await.expect_err("refused").is_away());
+    assert!(queue.takes_writes().await.expect_err("refused").is_unavailable());
+    assert!(queue.allows_pops().await.expect_err("refused").is_unavailable());
 }
 
 #[tokio::test]
@@ -168,7 +174,7 @@ async fn a_key_of_another_type_does_not_mean_that_redis_is_away() {
     let low = QueueName::low();
     queue.raw("SET", &[&queue.keys().list(&low), "text"]);
     let error = queue.push_back(&hints(&low, 1)).await.expect_err("refused");
-    assert!(!error.is_away());
+    assert!(!error.is_unavailable());
 }
 
 #[tokio::test]
@@ -203,7 +209,7 @@ async fn a_redis_at_another_address_is_found_by_the_commands_that_follow() {
         .push_back(&hints(&QueueName::low(), 1))
         .await
         .expect("pushed");
-    let second = Queue::new(&RedisConfig {
+    let second = RedisQueues::new(&RedisConfig {
         url: second.url().into(),
         authority: None,
         key_prefix: queue.config().key_prefix.clone(),

@@ -240,7 +240,7 @@ async fn starved_heads_of_a_split_class_come_before_the_class_above() {
     push(&queue, &urgent).await;
     let starved = [(default(), 2)];
     queue
-        .publish_aged(&starved, Duration::from_mins(1))
+        .publish_starved(&starved, Duration::from_mins(1))
         .await
         .expect("published");
     let mut popper = queue.popper_of_types(&[QueueName::high(), default()], &["a"]);

@@ -332,7 +332,7 @@ async fn a_worker_that_runs_a_suspect_gets_no_other(db: PgPool) {
     execute(&db, "UPDATE tasks SET crash_count = 2").await;
     let names = ["echo".to_owned()];
     let busy = Claimant {
-        holds_suspect: true,
+        runs_suspect: true,
         ..claimant("w", &[], &names)
     };
     let answer = claim(&db, &busy, &[suspect]).await.expect("an answer");
@@ -360,7 +360,7 @@ async fn runs_rise_with_every_claim_and_a_row_that_is_locked_is_skipped(db: PgPo
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let run = run_of(&db, "w", id).await;
-    let back = end_runs(&db, "w", &[ended(run, Verdict::GivenBack)]).await;
+    let back = end_runs(&db, "w", &[ended(run, Verdict::Released)]).await;
     assert_eq!(back.expect("an answer").len(), 1);
 
     let mut holder = db.begin().await.expect("a transaction");

@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tasker_shared::store::age::aged;
-use tasker_shared::store::cancel::told_to_stop;
+use tasker_shared::store::age::starved;
+use tasker_shared::store::cancel::cancel_requested;
 use tasker_shared::store::claim::{Poll, claim, claim_oldest};
 use tasker_shared::store::complete::complete;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::explain::facts;
 use tasker_shared::store::promote::{next_due_in, promote};
 use tasker_shared::store::rebuild::{compare, pending_after};
-use tasker_shared::store::recover::{declare_dead, end_overdue, forget_dead, recover, take_back_unheld};
+use tasker_shared::store::recover::{declare_dead, end_overdue, forget_dead, reclaim_lost_claims, recover};
 use tasker_shared::store::{Result, dead_letters, gauges, keys, queues, records, retention};
 use tasker_shared::task::{QueueName, Run, TaskId, TaskStatus};
 
@@ -116,8 +116,8 @@ async fn tasks_run_without_reading_a_dead_letter(db: PgPool) {
     reads_at_most!(FEW, session, claim_and_end(session, None));
     reads_at_most!(FEW, session, promote(session, 1_000));
     reads_at_most!(FEW, session, next_due_in(session));
-    reads_at_most!(FEW, session, told_to_stop(session, "w"));
-    reads_at_most!(FEW, session, take_back_unheld(session, "w", &[]));
+    reads_at_most!(FEW, session, cancel_requested(session, "w"));
+    reads_at_most!(FEW, session, reclaim_lost_claims(session, "w", &[]));
     session.close().await;
 }
 
@@ -129,7 +129,7 @@ async fn duties_read_no_more_dead_letters_than_a_batch(db: PgPool) {
     reads_at_most!(FEW, session, end_overdue(session, WORKER_TIMEOUT, 1_000));
     reads_at_most!(FEW, session, declare_dead(session, WORKER_TIMEOUT));
     reads_at_most!(FEW, session, forget_dead(session, WORKER_TIMEOUT));
-    reads_at_most!(FEW, session, aged(session, &QueueName::classes(), 0.0, 1_000));
+    reads_at_most!(FEW, session, starved(session, &QueueName::classes(), 0.0, 1_000));
     reads_at_most!(
         FEW,
         session,

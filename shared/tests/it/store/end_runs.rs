@@ -64,7 +64,7 @@ async fn a_run_given_back_keeps_its_place_and_counts_nothing(db: PgPool) {
     let run = run_of(&db, "w", id).await;
     let back = EndedRun {
         run,
-        verdict: Verdict::GivenBack,
+        verdict: Verdict::Released,
         reason: "released",
         error: None,
     };
@@ -83,7 +83,7 @@ async fn a_cancel_wins_over_every_verdict(db: PgPool) {
     let verdicts = [
         RETRY,
         Verdict::DeadLetter(DeadLetterReason::Failed),
-        Verdict::GivenBack,
+        Verdict::Released,
     ];
     for (verdict, attempts) in verdicts.into_iter().zip([1, 1, 0]) {
         let id = submit_one(&db, a_task("echo")).await;
@@ -140,7 +140,7 @@ async fn many_runs_end_each_in_its_own_way_oldest_first(db: PgPool) {
     let verdicts = [
         RETRY,
         Verdict::DeadLetter(DeadLetterReason::Timeout),
-        Verdict::GivenBack,
+        Verdict::Released,
         RETRY,
     ];
     let mut all: Vec<EndedRun> = runs
@@ -171,7 +171,7 @@ async fn every_ended_run_leaves_an_event_that_tells_how_and_when(db: PgPool) {
     let running = record(&db, id).await;
     let back = EndedRun {
         run: first,
-        verdict: Verdict::GivenBack,
+        verdict: Verdict::Released,
         reason: "released",
         error: None,
     };

@@ -3,7 +3,7 @@ use std::time::Duration;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, PgPool};
 use tasker_shared::store::liveness::{
-    LivenessKey, Lookout, Session, Sighting, behind_pooler, declare_vanished,
+    FleetObserver, LivenessKey, Session, WorkerCheck, behind_pooler, declare_vanished,
 };
 use tasker_shared::store::workers::{self, NewWorker, Work, heartbeat};
 use tasker_testkit::{Pooler, a_worker, eventually};
@@ -33,14 +33,14 @@ async fn beat(session: &mut Session, id: &str) -> workers::Heartbeat {
 }
 
 /// What the leader sees of the only worker.
-async fn seen(lookout: &mut Lookout) -> Sighting {
-    let look = lookout.look(WORKER_TIMEOUT).await.expect("a look");
+async fn seen(lookout: &mut FleetObserver) -> WorkerCheck {
+    let look = lookout.check(WORKER_TIMEOUT).await.expect("a look");
     look.workers.into_iter().next().expect("a worker")
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_heartbeat_takes_the_lock_and_the_end_of_its_session_frees_it(db: PgPool) {
-    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let mut lookout = FleetObserver::open(&db).await.expect("a session");
     let mut session = enter_with_session(&db, "w").await;
     let before = seen(&mut lookout).await;
     assert_eq!((before.holds_lock, before.has_session), (false, true));
@@ -48,7 +48,7 @@ async fn a_heartbeat_takes_the_lock_and_the_end_of_its_session_frees_it(db: PgPo
         assert!(beat(&mut session, "w").await.holds_lock);
     }
     let held = seen(&mut lookout).await;
-    assert!(held.holds_lock && held.has_session && !held.silent);
+    assert!(held.holds_lock && held.has_session && !held.unresponsive);
     drop(session);
     eventually("lock and session are gone", SOON, async || {
         let after = seen(&mut lookout).await;
@@ -101,19 +101,19 @@ async fn a_worker_without_a_key_holds_no_lock_and_beats_all_the_same(db: PgPool)
         .await
         .expect("an answer");
     assert!(answer.alive && answer.holds_lock);
-    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let mut lookout = FleetObserver::open(&db).await.expect("a session");
     let sighting = seen(&mut lookout).await;
     assert_eq!((sighting.holds_lock, sighting.has_session), (false, false));
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_vanished_worker_is_declared_dead_unless_it_has_sent_a_heartbeat_since(db: PgPool) {
-    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let mut lookout = FleetObserver::open(&db).await.expect("a session");
     let mut session = enter_with_session(&db, "w").await;
     beat(&mut session, "w").await;
     let missed = seen(&mut lookout).await;
     beat(&mut session, "w").await;
-    let vanished = |sighting: Sighting| vec![(sighting.id, sighting.last_heartbeat)];
+    let vanished = |sighting: WorkerCheck| vec![(sighting.id, sighting.last_heartbeat)];
     let dead = declare_vanished(&db, &vanished(missed)).await.expect("an answer");
     assert!(dead.is_empty(), "it has sent a heartbeat since");
     let missed = seen(&mut lookout).await;

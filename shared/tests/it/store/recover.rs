@@ -3,7 +3,7 @@ use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::history::events;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::recover::{
-    declare_dead, end_overdue, fleet_is_unhealthy, forget_dead, recover, take_back_unheld,
+    declare_dead, end_overdue, fleet_is_unhealthy, forget_dead, reclaim_lost_claims, recover,
 };
 use tasker_shared::store::workers::{Work, heartbeat};
 use tasker_shared::task::retry::Backoff;
@@ -150,7 +150,9 @@ async fn what_a_worker_runs_and_does_not_hold_goes_back_after_its_next_heartbeat
     let held_run = run_of(&db, "w", held).await;
     run_of(&db, "w", lost).await;
     let unheld = async || {
-        let ended = take_back_unheld(&db, "w", &[held_run]).await.expect("an answer");
+        let ended = reclaim_lost_claims(&db, "w", &[held_run])
+            .await
+            .expect("an answer");
         ended
             .into_iter()
             .map(|ended| (ended.id, ended.status))

@@ -69,7 +69,7 @@ pub(crate) fn claimant<'a>(
         worker_id,
         queues,
         task_names,
-        holds_suspect: false,
+        runs_suspect: false,
     }
 }
 

@@ -116,7 +116,7 @@ async fn attempts_that_fail_are_noted_and_what_is_given_back_is_not(db: PgPool) 
     let verdicts = [
         Verdict::RetryIn(std::time::Duration::from_secs(5)),
         Verdict::DeadLetter(DeadLetterReason::Failed),
-        Verdict::GivenBack,
+        Verdict::Released,
     ];
     for verdict in verdicts {
         let id = submit_one(&db, a_task("echo")).await;

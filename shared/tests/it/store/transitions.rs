@@ -109,7 +109,7 @@ impl Actor<'_> {
             worker_id: &self.worker,
             queues: &QueueName::classes(),
             task_names: &names,
-            holds_suspect: self.rng.random_bool(0.5),
+            runs_suspect: self.rng.random_bool(0.5),
         };
         let mut tasks = claim_ready(self.db, &claimant, ids).await?.tasks;
         // a worker makes a full claim of what the fast path left
@@ -150,7 +150,7 @@ impl Actor<'_> {
             Verdict::RetryIn(Duration::ZERO),
             Verdict::RetryIn(Duration::from_millis(30)),
             Verdict::DeadLetter(DeadLetterReason::Failed),
-            Verdict::GivenBack,
+            Verdict::Released,
         ];
         let runs = self.some_held();
         let ended: Vec<EndedRun> = runs

@@ -89,7 +89,7 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_
     finish(&worker, "w", claimed.tasks[0].run).await;
     for (id, verdict) in [
         (ids[1], Verdict::DeadLetter(DeadLetterReason::Failed)),
-        (ids[2], Verdict::GivenBack),
+        (ids[2], Verdict::Released),
     ] {
         let run = claim_as(&worker, "w", &[id]).await.tasks[0].run;
         end_runs(&worker, "w", &[ended(run, verdict)])

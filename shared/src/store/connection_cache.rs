@@ -18,39 +18,39 @@ const KEPT_MAX: Duration = Duration::from_mins(5);
 
 /// Connections of a pool, kept for statements that follow each other closely.
 #[derive(Debug)]
-pub struct Kept {
+pub struct ConnectionCache {
     db: PgPool,
     max: usize,
-    resting: Mutex<Vec<Resting>>,
+    idle: Mutex<Vec<Idle>>,
 }
 
 #[derive(Debug)]
-struct Resting {
-    connection: KeptConnection,
+struct Idle {
+    connection: CachedConnection,
     since: Instant,
 }
 
 /// A connection out of [`Kept`]. Give it back if it is sound; dropped, it goes to the pool, which finds out.
 #[derive(Debug)]
-pub struct KeptConnection {
+pub struct CachedConnection {
     connection: PooledConnection,
     taken: Instant,
 }
 
-impl Kept {
+impl ConnectionCache {
     /// Keeps up to a quarter of the connections of `db`.
     pub fn new(db: PgPool) -> Self {
         let max = (db.options().get_max_connections() / SHARE) as usize;
         Self {
             db,
             max,
-            resting: Mutex::default(),
+            idle: Mutex::default(),
         }
     }
 
     /// A connection: the one that was used last, or one from the pool.
-    pub async fn take(&self) -> Result<KeptConnection> {
-        if let Some(Resting {
+    pub async fn take(&self) -> Result<CachedConnection> {
+        if let Some(Idle {
             mut connection,
             since,
         }) = self.wake()
@@ -60,44 +60,44 @@ impl Kept {
             }
             // the others rested longer, and the pool knows better who is there
             connection.discard();
-            self.resting().clear();
+            self.idle().clear();
         }
         let began = Instant::now();
         let connection = self.db.acquire().await?;
         histogram!("tasker_db_acquire_seconds").record(began.elapsed());
         let taken = Instant::now();
-        Ok(KeptConnection { connection, taken })
+        Ok(CachedConnection { connection, taken })
     }
 
     /// Keeps a connection on which nothing is open for the next who takes one.
-    pub fn give_back(&self, connection: KeptConnection) {
-        let mut resting = self.resting();
+    pub fn release(&self, connection: CachedConnection) {
+        let mut idle = self.idle();
         // those at the bottom are left over from busier times
-        let worn = |connection: &KeptConnection| connection.taken.elapsed() > KEPT_MAX;
-        resting.retain(|resting| !worn(&resting.connection));
-        if resting.len() < self.max && !worn(&connection) {
+        let is_expired = |connection: &CachedConnection| connection.taken.elapsed() > KEPT_MAX;
+        idle.retain(|idle| !is_expired(&idle.connection));
+        if idle.len() < self.max && !is_expired(&connection) {
             let since = Instant::now();
-            resting.push(Resting { connection, since });
+            idle.push(Idle { connection, since });
         }
     }
 
-    fn wake(&self) -> Option<Resting> {
-        self.resting().pop()
+    fn wake(&self) -> Option<Idle> {
+        self.idle().pop()
     }
 
-    fn resting(&self) -> std::sync::MutexGuard<'_, Vec<Resting>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl KeptConnection {
+impl CachedConnection {
     /// Closes it at once, whatever it is about to answer.
     pub fn discard(self) {
         drop(self.connection.detach());
     }
 }
 
-impl Deref for KeptConnection {
+impl Deref for CachedConnection {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -105,7 +105,7 @@ impl Deref for KeptConnection {
     }
 }
 
-impl DerefMut for KeptConnection {
+impl DerefMut for CachedConnection {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }

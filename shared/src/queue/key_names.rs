@@ -4,11 +4,11 @@ use crate::task::QueueName;
 
 /// Makes the keys of one deployment.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct KeyNames {
     prefix: String,
 }
 
-impl Keys {
+impl KeyNames {
     /// `prefix` is `QUEUE_KEY_PREFIX`, `rq:queue:` by default: two deployments on one Redis differ in it.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Keys {
     }
 
     /// STRING: how many heads of the list of `queue` have waited so long that they are taken out of turn.
-    pub fn aged_heads(&self, queue: &QueueName) -> String {
+    pub fn starved_heads(&self, queue: &QueueName) -> String {
         format!("{}aged:{queue}", self.prefix)
     }
 
@@ -78,7 +78,7 @@ impl Keys {
     }
 
     /// LIST that nobody ever makes: what is pushed to it only if it exists shows whether Redis takes pushes.
-    pub fn never_made(&self) -> String {
+    pub fn probe_list(&self) -> String {
         format!("{}probe:none", self.prefix)
     }
 
@@ -99,14 +99,14 @@ mod tests {
     #[test]
     fn the_default_prefix_gives_the_names_that_operators_know() {
         assert_eq!(
-            Keys::new("rq:queue:").list(&QueueName::high()),
+            KeyNames::new("rq:queue:").list(&QueueName::high()),
             "rq:queue:high_priority"
         );
     }
 
     #[test]
     fn a_queue_and_a_task_type_are_found_by_their_list() {
-        let keys = Keys::new("a:");
+        let keys = KeyNames::new("a:");
         let low = QueueName::low();
         assert_eq!(keys.read_list(&keys.list(&low)), Some((low.clone(), None)));
         assert_eq!(
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_list_of_parked_hints_follows_the_prefix() {
-        let name = |prefix: &str| Keys::new(prefix).unroutable(&QueueName::low());
+        let name = |prefix: &str| KeyNames::new(prefix).unroutable(&QueueName::low());
         assert_eq!(name("rq:queue:"), "rq:unroutable:low_priority");
         assert_eq!(name("staging:queue:"), "staging:unroutable:low_priority");
         assert_eq!(name("staging:"), "staging:unroutable:low_priority");

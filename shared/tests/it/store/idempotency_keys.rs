@@ -1,6 +1,6 @@
 use sqlx::PgPool;
+use tasker_shared::store::idempotency_keys::{Holder, Tidied, holders, tidy};
 use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::keys::{Holder, Tidied, holders, tidy};
 use tasker_shared::task::TaskStatus;
 use tasker_testkit::{a_key, a_task};
 

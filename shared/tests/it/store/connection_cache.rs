@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{PgPool, query_scalar};
-use tasker_shared::store::Kept;
+use tasker_shared::store::ConnectionCache;
 use tasker_testkit::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -22,10 +22,10 @@ async fn backend(connection: &mut PgConnection) -> sqlx::Result<i32> {
 
 #[sqlx::test(migrations = false)]
 async fn what_is_given_back_is_taken_again_and_never_by_two(db: PgPool) {
-    let kept = Kept::new(pool_of_eight(&db));
+    let kept = ConnectionCache::new(pool_of_eight(&db));
     let mut one = kept.take().await.expect("a connection");
     let first = backend(&mut one).await.expect("an answer");
-    kept.give_back(one);
+    kept.release(one);
     let mut again = kept.take().await.expect("a connection");
     let mut other = kept.take().await.expect("a connection");
     assert_eq!(backend(&mut again).await.expect("an answer"), first);
@@ -35,13 +35,13 @@ async fn what_is_given_back_is_taken_again_and_never_by_two(db: PgPool) {
 #[sqlx::test(migrations = false)]
 async fn a_quarter_of_the_pool_is_kept_and_the_rest_stays_for_everybody(db: PgPool) {
     let pool = pool_of_eight(&db);
-    let kept = Kept::new(pool.clone());
+    let kept = ConnectionCache::new(pool.clone());
     let mut taken = Vec::new();
     for _ in 0..4 {
         taken.push(kept.take().await.expect("a connection"));
     }
     for connection in taken {
-        kept.give_back(connection);
+        kept.release(connection);
     }
     eventually("two are back in the pool", SOON, async || pool.num_idle() == 2).await;
     let mut everybody = Vec::new();
@@ -55,7 +55,7 @@ async fn a_quarter_of_the_pool_is_kept_and_the_rest_stays_for_everybody(db: PgPo
 
 #[sqlx::test(migrations = false)]
 async fn a_connection_that_broke_or_was_discarded_is_not_kept(db: PgPool) {
-    let kept = Kept::new(pool_of_eight(&db));
+    let kept = ConnectionCache::new(pool_of_eight(&db));
     let mut connection = kept.take().await.expect("a connection");
     let broken = backend(&mut connection).await.expect("an answer");
     let ended: bool = query_scalar("SELECT pg_terminate_backend($1, 10000)")
