@@ -1,9 +1,10 @@
-//! Priority aging: tasks at the head of a list that have waited too long are popped before those of the class above, and stay
-//! in their own list until then.
+//! Priority aging: starved tasks, those at the head of a list that have waited longer than the limit, are
+//! popped before the tasks of the class above. They stay in their own list until then.
 //!
-//! The leader publishes the number of such heads of each list. A pop that takes them first subtracts what it popped, in one
-//! step, so between two publications no more are taken than were published. Heads that are popped by an ordinary pop are not
-//! subtracted: as many younger ones may follow until the next publication.
+//! The leader publishes the number of starved heads of each list. A pop that takes them first subtracts what
+//! it popped, in the same script, so between two publications no more are taken than were published. Ordinary
+//! pops do not subtract: the next publication corrects the number, and until then as many younger heads may
+//! be taken early.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use deadpool_redis::redis::Pipeline;
 use super::{RedisQueues, Result};
 use crate::task::QueueName;
 
-/// Returns for each of `queues` the place, from 1, of the queue whose starved heads may go before it: the first of the class
-/// below that is served as well, and later. 0 where there is none.
+/// Returns for each of `queues` the position, from 1, of the queue whose starved heads may go before it: the
+/// first queue of the class below that is served after it. 0 if there is none.
 pub(super) fn starved_before(queues: &[QueueName]) -> Vec<usize> {
     let below = |place: usize| {
         let later = queues.iter().enumerate().skip(place + 1);
@@ -24,12 +25,14 @@ pub(super) fn starved_before(queues: &[QueueName]) -> Vec<usize> {
 }
 
 impl RedisQueues {
-    /// Publishes how many heads of these lists are aged. After `ttl` none are, unless it is published again.
+    /// Publishes the numbers of starved heads of these lists. They expire after `ttl` unless they are
+    /// published again.
     pub async fn publish_starved(&self, heads: &[(QueueName, u64)], ttl: Duration) -> Result<()> {
         let mut commands = Pipeline::new();
         for (queue, count) in heads {
             let key = self.keys().starved_heads(queue);
             match count {
+                // 0 is deleted, not stored: a pop reads a missing key as 0, and most queues have none
                 0 => commands.cmd("DEL").arg(key).ignore(),
                 _ => commands
                     .cmd("SET")
@@ -51,7 +54,7 @@ impl RedisQueues {
 mod tests {
     use super::*;
 
-    /// For each queue the one whose starved heads go before it.
+    /// Returns for each queue the one whose starved heads go before it.
     fn before(queues: &[&str]) -> Vec<Option<String>> {
         let names: Vec<QueueName> = queues
             .iter()

@@ -1,38 +1,40 @@
-//! Every name that Tasker uses in Redis.
+//! The names of all keys that Tasker uses in Redis.
 
 use crate::task::QueueName;
 
-/// Makes the keys of one deployment.
+/// The key names of one deployment.
 #[derive(Debug, Clone)]
 pub struct KeyNames {
     prefix: String,
 }
 
 impl KeyNames {
-    /// `prefix` is `QUEUE_KEY_PREFIX`, `rq:queue:` by default: two deployments on one Redis differ in it.
+    /// Creates the names. `prefix` is `QUEUE_KEY_PREFIX`, `rq:queue:` by default; deployments that share a
+    /// Redis need different ones.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
         }
     }
 
-    /// LIST of task ids as text: pushed at the tail, popped from the head; its length is the waiting depth.
+    /// LIST of task ids as text: pushed at the tail, popped from the head; its length is the number of
+    /// pending tasks.
     pub fn list(&self, queue: &QueueName) -> String {
         format!("{}{queue}", self.prefix)
     }
 
-    /// Channel on which the id of a running task is published when somebody cancels it. Queue names hold no `:`, so no list
-    /// can have this name.
+    /// Channel to which the id of a running task is published when it is cancelled. Queue names contain no
+    /// `:`, so no list can have this name.
     pub fn cancellations(&self) -> String {
         format!("{}events:cancel", self.prefix)
     }
 
-    /// LIST that is being made to replace the list of `queue`, by `maker`.
+    /// LIST that `maker` is building to replace the list of `queue`.
     pub fn unfinished_list(&self, queue: &QueueName, maker: &str) -> String {
         format!("{}rebuild:{queue}:{maker}", self.prefix)
     }
 
-    /// STRING: how many heads of the list of `queue` have waited so long that they are taken out of turn.
+    /// STRING: the number of starved heads of the list of `queue`.
     pub fn starved_heads(&self, queue: &QueueName) -> String {
         format!("{}aged:{queue}", self.prefix)
     }
@@ -43,7 +45,7 @@ impl KeyNames {
         format!("{}{task_name}", self.type_lists(queue))
     }
 
-    /// The beginning of the names of all type lists of `queue`.
+    /// The common prefix of the names of all type lists of `queue`.
     pub fn type_lists(&self, queue: &QueueName) -> String {
         format!("{}type:{queue}:", self.prefix)
     }
@@ -72,17 +74,18 @@ impl KeyNames {
         format!("{}unremoved:{queue}", self.prefix)
     }
 
-    /// STRING: which start of Redis the lists were right on; gone when Redis lost its data.
+    /// STRING: the run id of the Redis server on which the lists were last known to be complete; missing
+    /// after Redis lost its data.
     pub fn mark(&self) -> String {
         format!("{}rebuild:mark", self.prefix)
     }
 
-    /// LIST that nobody ever makes: what is pushed to it only if it exists shows whether Redis takes pushes.
+    /// LIST that never exists, for pushes and pops that only test whether Redis accepts them.
     pub fn probe_list(&self) -> String {
         format!("{}probe:none", self.prefix)
     }
 
-    /// The queue that a list belongs to, and the task type if it is a type list.
+    /// Returns the queue that a list belongs to, and the task type if it is a type list.
     pub fn read_list<'a>(&self, list: &'a str) -> Option<(QueueName, Option<&'a str>)> {
         let name = list.strip_prefix(&self.prefix)?;
         match name.strip_prefix("type:").and_then(|rest| rest.split_once(':')) {

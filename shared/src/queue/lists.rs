@@ -11,7 +11,8 @@ const IDS_PER_COMMAND: usize = 5_000;
 const IDS_PER_REMOVAL: usize = 256;
 
 impl RedisQueues {
-    /// Puts ids on the tails of their lists, in the order given, and urgent ones on the heads, in one round trip.
+    /// Pushes ids to the tails of their lists, in the order given, and urgent ones to the heads, in one round
+    /// trip.
     pub async fn push_back(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();
         self.add_pushes(&mut commands, "RPUSH", hints.iter().filter(|hint| !hint.urgent));
@@ -23,14 +24,14 @@ impl RedisQueues {
         self.run_any(&commands).await
     }
 
-    /// Puts ids on the heads of their lists, so that the first given is popped first, in one round trip.
+    /// Pushes ids to the heads of their lists, so that the first given is popped first, in one round trip.
     pub async fn push_front(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();
         self.add_pushes(&mut commands, "LPUSH", hints.iter().rev());
         self.run_any(&commands).await
     }
 
-    /// Sends commands, if there are any.
+    /// Sends commands, unless there are none.
     async fn run_any(&self, commands: &Pipeline) -> Result<()> {
         if commands.is_empty() {
             return Ok(());
@@ -53,6 +54,7 @@ impl RedisQueues {
     /// Adds one push of hints of `queue`.
     fn add_push(&self, commands: &mut Pipeline, command: &str, queue: &QueueName, hints: &[&Hint]) {
         let keys = self.keys();
+        // one name per run of equal types, not per id
         let runs: Vec<_> = hints
             .chunk_by(|a, b| a.task_name == b.task_name)
             .map(|run| (run[0].task_name.as_deref().unwrap_or_default(), run.len()))
@@ -76,8 +78,8 @@ impl RedisQueues {
         script.ignore();
     }
 
-    /// Removes hints whose tasks no longer wait, in one round trip. It looks near the ends of the lists; the leader finds the
-    /// rest. Hints without a type are left to it as well where their queue is split.
+    /// Removes hints of tasks that are no longer pending, in one round trip. Only searches near the ends of
+    /// the lists; the leader's sweep finds the rest, and hints without a type where their queue is split.
     pub async fn remove(&self, hints: &[Hint]) -> Result<()> {
         let mut lists: BTreeMap<(&QueueName, &str), Vec<String>> = BTreeMap::new();
         for hint in hints {
@@ -90,6 +92,7 @@ impl RedisQueues {
         let keys = self.keys();
         let mut commands = Pipeline::new();
         for ((queue, task_name), mut ids) in lists {
+            // the script stops when it has found as many as it was given, which needs distinct ids
             ids.sort_unstable();
             ids.dedup();
             for chunk in ids.chunks(IDS_PER_REMOVAL) {
@@ -110,10 +113,11 @@ impl RedisQueues {
         self.run_any(&commands).await
     }
 
-    /// Puts hints, which were popped by a worker that does not register their types, on the heads of the lists that are popped; the
-    /// first of a type is popped first. Those without a type are left out.
+    /// Pushes hints that were popped by a worker which does not register their types to the heads of the
+    /// lists that are popped now; the first of a type is popped first. Hints without a type are left out.
     pub async fn reroute(&self, hints: &[Hint]) -> Result<()> {
         let mut lists: BTreeMap<(&QueueName, &str), Vec<String>> = BTreeMap::new();
+        // reversed, since the script pushes one by one to the head
         for hint in hints.iter().rev() {
             if let Some(task_name) = &hint.task_name {
                 let ids = lists.entry((&hint.queue, task_name)).or_default();

@@ -1,5 +1,5 @@
-//! The order in which a worker pops its queues, and the keys that this takes: those of plain queues, and those of queues that
-//! are split by task type.
+//! The order in which a worker pops its queues, and the keys of these pops, for plain queues and for queues
+//! that are split by task type.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ struct QueueKeys {
     split_lists: String,
     starved: String,
     type_lists: String,
-    /// Whether it was split when Redis was last asked.
+    /// Whether it was split at the last read of its state.
     is_split: bool,
 }
 
@@ -29,7 +29,7 @@ struct QueueKeys {
 #[derive(Debug)]
 pub(super) struct PopOrder {
     queues: Vec<QueueKeys>,
-    /// For each queue the place, from 1, of the one whose starved heads may go before it; 0 for none.
+    /// For each queue the position, from 1, of the one whose starved heads may go before it; 0 for none.
     before: Vec<usize>,
     task_names: Vec<String>,
 }
@@ -45,7 +45,7 @@ impl PopOrder {
         order
     }
 
-    /// Changes the queues; what is known of their states is kept.
+    /// Changes the queues; their known states are kept.
     pub(super) fn serve(&mut self, keys: &KeyNames, queues: &[QueueName]) {
         let split: Vec<&QueueName> = self
             .queues
@@ -78,7 +78,7 @@ impl PopOrder {
         self.queues.iter().any(|queue| queue.is_split)
     }
 
-    /// Whether starved heads of one queue may go before another.
+    /// Returns whether starved heads of one queue may go before another.
     pub(super) fn applies_aging(&self) -> bool {
         self.before.iter().any(|place| *place > 0)
     }
@@ -96,8 +96,9 @@ impl PopOrder {
         lists
     }
 
-    /// Adds a pop that waits up to `block` for an id: on the main lists of plain queues, on the own type lists of split ones.
-    /// Afterwards the main lists of split queues are given the length of their type lists again.
+    /// Adds a pop that waits up to `block` for an id: on the main lists of plain queues, on the worker's own
+    /// type lists of split ones. Afterwards the main lists of split queues are adjusted to the length of
+    /// their type lists.
     pub(super) fn add_blocking_pop(&self, commands: &mut Pipeline, block: Duration, count: usize) {
         let mut lists = Vec::new();
         for queue in &self.queues {
@@ -119,6 +120,7 @@ impl PopOrder {
             .arg("LEFT")
             .arg("COUNT")
             .arg(count);
+        // `BLMPOP` took from type lists alone, so their main lists count too many until this
         let split = self.queues.iter().filter(|queue| queue.is_split);
         let keys: Vec<&str> = split
             .flat_map(|queue| [&*queue.list, &*queue.state, &*queue.split_lists])
@@ -162,17 +164,18 @@ impl PopOrder {
         script.arg(&self.task_names);
     }
 
-    /// Adds a read of what [`Self::note`] takes in.
+    /// Adds a read of the states that [`Self::note`] takes.
     pub(super) fn add_states(&self, commands: &mut Pipeline) {
         let states = self.queues.iter().map(|queue| &*queue.state);
         let keys: Vec<&str> = states.chain(self.starved_keys()).collect();
         commands.cmd("MGET").arg(keys);
     }
 
-    /// Takes in the states of the queues; returns whether there are starved heads that could be taken first.
+    /// Stores the states of the queues; returns whether there are starved heads that could be taken first.
     pub(super) fn note(&mut self, told: &[Option<String>]) -> bool {
         let (states, starved) = told.split_at(self.queues.len().min(told.len()));
         for (queue, state) in self.queues.iter_mut().zip(states) {
+            // a worker without task types has no type lists to pop: it pops the main list
             queue.is_split = state.as_deref() == Some(SPLIT) && !self.task_names.is_empty();
         }
         let counts = starved
@@ -182,7 +185,7 @@ impl PopOrder {
         counts.max() > Some(0)
     }
 
-    /// The numbers of starved heads that matter: none where nothing can be raised.
+    /// Returns the keys of the numbers of starved heads that can be taken first.
     fn starved_keys(&self) -> impl Iterator<Item = &str> {
         let places = self.before.iter().filter_map(|place| place.checked_sub(1));
         places

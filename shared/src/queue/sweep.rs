@@ -1,12 +1,13 @@
-//! Removes entries from anywhere in a list, page by page from its tail, while pops and pushes go on: pops at the head do not
-//! move places counted from the tail, and pushes at the tail only make a page repeat entries.
+//! Removal of entries from anywhere in a list, page by page from its tail, while pops and pushes go on: pops
+//! at the head do not change positions counted from the tail, and pushes at the tail only make a page repeat
+//! entries.
 
 use deadpool_redis::redis::Pipeline;
 
 use super::{RedisQueues, Result, scripts};
 use crate::task::{QueueName, TaskId};
 
-/// The number of entries of a page. A lookup of more ids by `= ANY` is planned as a scan.
+/// The number of entries of a page. The planner would choose a scan for a lookup of more ids by `= ANY`.
 const PAGE: isize = 2_000;
 
 /// A list of a queue.
@@ -14,7 +15,7 @@ const PAGE: isize = 2_000;
 pub enum List<'a> {
     /// The main list, whose length is the depth.
     Main(&'a QueueName),
-    /// The list of a task type, while the queue is split.
+    /// The list of a task type of a split queue.
     Type(&'a QueueName, &'a str),
     /// The parked hints.
     Unroutable(&'a QueueName),
@@ -24,11 +25,11 @@ pub enum List<'a> {
 #[derive(Debug)]
 pub struct Page {
     list: String,
-    /// The places of its first and last entry, counted from the tail, where -1 is the last of the list.
+    /// The positions of its first and last entry, counted from the tail, where -1 is the last of the list.
     places: (isize, isize),
     /// Its ids, in the order of the list.
     pub ids: Vec<TaskId>,
-    /// Whether there is nothing before it.
+    /// Whether it is the first page of the list.
     pub is_first: bool,
 }
 
@@ -49,7 +50,8 @@ impl RedisQueues {
         })
     }
 
-    /// Marks ids of a page for removal, and of each that is `repeated` all copies but one; returns how many were marked.
+    /// Marks the ids `gone` of a page for removal, and of each id in `repeated` all copies but one; returns
+    /// the number of marked entries.
     pub async fn mark(&self, page: &Page, gone: &[TaskId], repeated: &[TaskId]) -> Result<u64> {
         if gone.is_empty() && repeated.is_empty() {
             return Ok(0);
@@ -69,7 +71,7 @@ impl RedisQueues {
         Ok(marked)
     }
 
-    /// Removes what was marked.
+    /// Removes the marked entries.
     pub async fn remove_marked(&self, list: List<'_>) -> Result<()> {
         let mut command = Pipeline::new();
         command

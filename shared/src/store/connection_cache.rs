@@ -1,5 +1,5 @@
-//! Connections that a hot path keeps between its statements. The pool asks each connection that comes back whether it is sound,
-//! which costs two round trips; these are asked only after a rest.
+//! A cache of connections for the hot paths. The pool pings each connection that is returned to it, which
+//! costs round trips; a cached one is pinged only after it was idle.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
@@ -11,12 +11,13 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::connect::{PING_BEFORE_USE, TRUSTED_IDLE};
 use super::{PooledConnection, Result, bounded};
 
-/// The part of a pool that may be kept: the rest stays for everybody else.
+/// The cache may hold one connection in this many of the pool; the rest stays available to other users of the
+/// pool.
 const SHARE: u32 = 4;
-/// After this long a connection goes back to the pool, which closes those that have become old.
+/// Maximum time in the cache; then a connection returns to the pool, which closes it at its maximum lifetime.
 const KEPT_MAX: Duration = Duration::from_mins(5);
 
-/// Connections of a pool, kept for statements that follow each other closely.
+/// Connections of a pool, cached for statements that follow each other closely.
 #[derive(Debug)]
 pub struct ConnectionCache {
     db: PgPool,
@@ -30,7 +31,8 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection out of [`Kept`]. Give it back if it is sound; dropped, it goes to the pool, which finds out.
+/// A connection taken from a [`ConnectionCache`]. Release it if no statement is in progress; if dropped, it
+/// returns to the pool, which pings it.
 #[derive(Debug)]
 pub struct CachedConnection {
     connection: PooledConnection,
@@ -38,7 +40,7 @@ pub struct CachedConnection {
 }
 
 impl ConnectionCache {
-    /// Keeps up to a quarter of the connections of `db`.
+    /// Caches up to a quarter of the connections of `db`.
     pub fn new(db: PgPool) -> Self {
         let max = (db.options().get_max_connections() / SHARE) as usize;
         Self {
@@ -48,7 +50,7 @@ impl ConnectionCache {
         }
     }
 
-    /// A connection: the one that was used last, or one from the pool.
+    /// Returns the connection that was used last, or one from the pool.
     pub async fn take(&self) -> Result<CachedConnection> {
         if let Some(Idle {
             mut connection,
@@ -58,7 +60,7 @@ impl ConnectionCache {
             if since.elapsed() <= TRUSTED_IDLE || bounded(PING_BEFORE_USE, connection.ping()).await.is_ok() {
                 return Ok(connection);
             }
-            // the others rested longer, and the pool knows better who is there
+            // the other connections were idle for longer, so they may be dead too; the pool pings each as it returns
             connection.discard();
             self.idle().clear();
         }
@@ -69,10 +71,10 @@ impl ConnectionCache {
         Ok(CachedConnection { connection, taken })
     }
 
-    /// Keeps a connection on which nothing is open for the next who takes one.
+    /// Caches a connection that has no open transaction for the next [`take`](Self::take).
     pub fn release(&self, connection: CachedConnection) {
         let mut idle = self.idle();
-        // those at the bottom are left over from busier times
+        // a stack: connections at the bottom were last used when more were needed at once
         let is_expired = |connection: &CachedConnection| connection.taken.elapsed() > KEPT_MAX;
         idle.retain(|idle| !is_expired(&idle.connection));
         if idle.len() < self.max && !is_expired(&connection) {
@@ -91,7 +93,7 @@ impl ConnectionCache {
 }
 
 impl CachedConnection {
-    /// Closes it at once, whatever it is about to answer.
+    /// Closes it at once, without waiting for a pending answer.
     pub fn discard(self) {
         drop(self.connection.detach());
     }

@@ -6,21 +6,22 @@ use super::Result;
 use super::records::{earliest_end, status_of};
 use crate::task::{Hint, QueueName, TaskId, TaskStatus};
 
-/// What a request to retry met.
+/// The result of a retry request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retried {
-    /// It is pending again; its hint is the caller's to push.
+    /// The task is pending again; the caller pushes its hint.
     Pending(Hint),
-    /// It is in a state from which there is no retry.
+    /// A task in this state cannot be retried.
     WrongState(TaskStatus),
-    /// Another live task holds its idempotency key; which one, unless it ended this very moment.
+    /// Another live task holds its idempotency key: its id, or `None` if that task has just ended.
     KeyTaken(Option<TaskId>),
-    /// There is no such task.
+    /// The task does not exist.
     NotFound,
 }
 
-/// Makes a dead letter or a cancelled task pending again: `attempts` and `crash_count` become 0, `runs` stays. Its
-/// idempotency key is taken again in the same statement. `actor` is who asked, for the history.
+/// Makes a dead letter or a cancelled task pending again: `attempts` and `crash_count` become 0, `runs` is
+/// kept, since it fences writes of earlier runs. The same statement takes its idempotency key again. `actor`
+/// is the user who asked, for the history.
 pub async fn retry(
     db: impl PgExecutor<'_> + Copy,
     id: TaskId,
@@ -106,7 +107,7 @@ pub async fn retry(
     }
 }
 
-/// Why a retry changed nothing.
+/// Returns the reason why a retry changed no rows.
 async fn rejection(db: impl PgExecutor<'_> + Copy, id: TaskId) -> Result<Retried> {
     match status_of(db, id).await? {
         None => Ok(Retried::NotFound),
