@@ -39,8 +39,8 @@ impl KeyNames {
         format!("{}aged:{queue}", self.prefix)
     }
 
-    /// LIST of the waiting ids of one task type, filled and popped while `queue` is split. Queue names contain no `:`, so the
-    /// name is unambiguous whatever the task type is called.
+    /// LIST of the waiting ids of one task type, filled and popped while `queue` is split. Queue names
+    /// contain no `:`, so the name is unambiguous whatever the task type is called.
     pub fn type_list(&self, queue: &QueueName, task_name: &str) -> String {
         format!("{}{task_name}", self.type_lists(queue))
     }
@@ -60,8 +60,8 @@ impl KeyNames {
         format!("{}split-lists:{queue}", self.prefix)
     }
 
-    /// LIST of parked ids: tasks of `queue` whose type no live worker registers. `rq:unroutable:{queue}` with the default
-    /// prefix.
+    /// LIST of parked ids: tasks of `queue` whose type no live worker registers. `rq:unroutable:{queue}` with
+    /// the default prefix.
     pub fn unroutable(&self, queue: &QueueName) -> String {
         match self.prefix.strip_suffix("queue:") {
             Some(before) => format!("{before}unroutable:{queue}"),
@@ -69,7 +69,8 @@ impl KeyNames {
         }
     }
 
-    /// STRING: the number of hints of `queue` that should have been removed from its lists and were not found near their ends.
+    /// STRING: the number of hints of `queue` that should have been removed from its lists and were not found
+    /// near their ends.
     pub fn unremoved(&self, queue: &QueueName) -> String {
         format!("{}unremoved:{queue}", self.prefix)
     }

@@ -19,6 +19,7 @@ impl RedisQueues {
         self.add_pushes(
             &mut commands,
             "LPUSH",
+            // reversed, because LPUSH puts each id before the one pushed last
             hints.iter().rev().filter(|hint| hint.urgent),
         );
         self.run_any(&commands).await
@@ -27,6 +28,7 @@ impl RedisQueues {
     /// Pushes ids to the heads of their lists, so that the first given is popped first, in one round trip.
     pub async fn push_front(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();
+        // reversed, because LPUSH puts each id before the one pushed last
         self.add_pushes(&mut commands, "LPUSH", hints.iter().rev());
         self.run_any(&commands).await
     }

@@ -107,6 +107,7 @@ impl Popper {
             return;
         }
         self.serving = queues.to_vec();
+        // all are tried again at once: one whose key is still not a list is skipped by the next pop
         if expired {
             self.left_out.clear();
         }
@@ -159,6 +160,7 @@ impl Popper {
     }
 
     async fn carry_out(&mut self, pop: Pop, count: usize, count_left: bool) -> Result<Popped> {
+        // one key that is not a list fails the pop of all queues, so it is tried again without such keys
         let mut answer = self.try_pop(pop, count, count_left).await;
         if let Err(error) = &answer
             && error.is_wrong_type()
@@ -308,6 +310,7 @@ impl Popper {
 
 /// Reads the entries of a list. An entry that was pushed to the head of a type list begins with `!`.
 fn read_ids(list: &str, entries: &[String]) -> Vec<TaskId> {
+    // a sweep has marked these entries for removal
     let known = entries.iter().filter(|entry| *entry != REMOVED);
     let ids: Vec<TaskId> = known.clone().filter_map(|entry| super::read_id(entry)).collect();
     let skipped = known.count() - ids.len();

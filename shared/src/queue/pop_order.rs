@@ -156,6 +156,7 @@ impl PopOrder {
             .arg(keys)
             .arg(count);
         for place in &self.before {
+            // 0 for each queue turns aging off, so that one script serves both ways
             script.arg(if starved_first { *place } else { 0 });
         }
         for queue in &self.queues {

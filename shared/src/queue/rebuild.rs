@@ -100,6 +100,7 @@ impl Rebuild<'_> {
             commands.cmd("DEL").arg(&new).ignore();
         }
         commands.cmd("RPUSH").arg(&new).arg(texts).ignore();
+        // an expiry instead of a cleanup: a maker that dies leaves no list behind
         commands
             .cmd("EXPIRE")
             .arg(&new)
@@ -138,7 +139,7 @@ impl Rebuild<'_> {
     }
 
     /// Replaces the type lists and the list of parked hints by the new ones; the queue is split from now on.
-    /// `None` if it is no longer being opened: no list was changed.
+    /// `None`, with all lists unchanged, if the queue is not being opened any more.
     pub async fn adopt(&self) -> Result<Option<Adopted>> {
         let keys = self.redis.keys();
         let parked = keys.unroutable(self.queue);
@@ -185,6 +186,7 @@ impl Rebuild<'_> {
     }
 
     fn unfinished(&self, in_use: &str) -> String {
+        // the maker is part of the name, so two makers never write to the same unfinished list
         let kind = in_use
             .strip_prefix(&self.redis.keys().type_lists(self.queue))
             .unwrap_or(in_use);

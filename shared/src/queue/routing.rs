@@ -60,6 +60,7 @@ impl RedisQueues {
         commands.cmd("EXISTS").arg(lists);
         let (texts, any_parked): (Vec<Option<String>>, u64) = self.run(&commands).await?;
         let (states, counts) = texts.split_at(queues.len());
+        // one EXISTS over all queues saves the lengths, which are 0 nearly always
         let parked = if any_parked > 0 {
             self.unroutable(queues).await?
         } else {
@@ -146,6 +147,7 @@ impl RedisQueues {
                 .arg(keys.unroutable(queue));
             let (moved,): (u64,) = self.run(&command).await?;
             parked += moved;
+            // the list is empty, or the queue is not split any more
             if moved == 0 {
                 return Ok(parked);
             }

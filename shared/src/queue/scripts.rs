@@ -416,6 +416,7 @@ return #entries
 macro_rules! scripts {
     ($($name:ident = $body:ident),* $(,)?) => {
         $(pub(super) fn $name() -> &'static str {
+            // joined once per process: the text of a script is part of each call
             static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| [SHARED, KEEP_PARKED, $body].concat());
             &TEXT
         })*

@@ -98,6 +98,7 @@ impl ServerCheck {
     /// Stores a report, and logs changes.
     fn note(&self, report: &ServerReport) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // replaced and released before the log call, so that a slow log does not block readers
         let before = std::mem::replace(&mut *known, report.clone());
         drop(known);
         if before == *report {

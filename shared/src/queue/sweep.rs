@@ -37,12 +37,14 @@ impl RedisQueues {
     /// Reads the page before `after`, or the last page.
     pub async fn page_before(&self, list: List<'_>, after: Option<&Page>) -> Result<Page> {
         let list = self.key_of(list);
+        // negative positions: those counted from the tail do not move when heads are popped
         let tail_end = after.map_or(-1, |page| page.places.0 - 1);
         let head_end = tail_end - PAGE + 1;
         let mut command = Pipeline::new();
         command.cmd("LRANGE").arg(&list).arg(head_end).arg(tail_end);
         let (entries,): (Vec<String>,) = self.run(&command).await?;
         Ok(Page {
+            // LRANGE cuts a range at the head of the list, so a short page has reached it
             is_first: entries.len() < PAGE.unsigned_abs(),
             ids: entries.iter().filter_map(|entry| super::read_id(entry)).collect(),
             places: (head_end, tail_end),
@@ -73,6 +75,7 @@ impl RedisQueues {
 
     /// Removes the marked entries.
     pub async fn remove_marked(&self, list: List<'_>) -> Result<()> {
+        // one pass over the list for all marks: an LREM per id would take one pass each
         let mut command = Pipeline::new();
         command
             .cmd("LREM")

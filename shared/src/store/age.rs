@@ -13,6 +13,7 @@ pub async fn starved(
     limit_seconds: f64,
     most: i64,
 ) -> Result<Vec<(QueueName, i64)>> {
+    // the inner LIMIT stops the count, so that a long backlog costs no more than `most` rows
     let rows = sqlx::query!(
         r#"
         SELECT q.name AS "name!: QueueName", aged.count AS "count!"

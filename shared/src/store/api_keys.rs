@@ -75,6 +75,8 @@ pub enum Created {
 
 /// Stores a key, unless its name is taken or there are too many.
 pub async fn create(db: impl PgExecutor<'_>, key: &NewApiKey) -> Result<Created> {
+    // The count takes no lock: requests at the same time may exceed the limit by one each, which is harmless.
+    // The name is decided by a unique index, and so cannot be taken twice.
     let stored = sqlx::query_as!(
         ApiKeyRecord,
         r#"
@@ -98,6 +100,7 @@ pub async fn create(db: impl PgExecutor<'_>, key: &NewApiKey) -> Result<Created>
     match stored {
         Ok(Some(record)) => Ok(Created::Stored(record)),
         Ok(None) => Ok(Created::TooMany),
+        // the partial unique index of keys that are not revoked
         Err(sqlx::Error::Database(error)) if error.constraint() == Some("api_keys_name") => {
             Ok(Created::NameTaken)
         }

@@ -35,6 +35,8 @@ pub async fn cancel(db: impl PgExecutor<'_> + Copy, id: TaskId, actor: &str) -> 
 
 /// Cancels a task in `tasks`; `None` if the table has no such row.
 async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Result<Option<Cancelled>> {
+    // the row is locked first, and its state read from the lock: a claim, completion or failure that commits
+    // meanwhile is seen, and one that comes later finds the request or no row
     let alive = sqlx::query!(
         r#"
         WITH found AS MATERIALIZED (

@@ -25,7 +25,7 @@ pub struct Claimant<'a> {
     pub queues: &'a [QueueName],
     /// The task types it has registered.
     pub task_names: &'a [String],
-    /// Whether it runs a suspect now: a worker runs one at a time, so that a crash can be attributed to it.
+    /// True while it runs a suspect: a worker runs one at a time, so that a crash can be attributed to it.
     pub runs_suspect: bool,
 }
 
@@ -46,7 +46,7 @@ pub struct Claimed {
     pub attempts: i32,
     /// The maximum number of attempts.
     pub max_attempts: i32,
-    /// Whether it is a suspect: it has crashed so many workers that it runs alone.
+    /// Whether it is a suspect, which has crashed several workers and runs without another suspect beside it.
     pub suspect: bool,
     /// Limit of this attempt.
     pub timeout_seconds: f64,
@@ -141,6 +141,8 @@ struct Row {
 ///
 /// Commits asynchronously (CTE `lazy`): losing a claim in a crash of Postgres only leaves its task pending.
 macro_rules! claim_rows {
+    // `me` reads from `lazy`, since Postgres does not execute a CTE that is not referenced. Rows that the
+    // worker cannot run are neither claimed nor deferred, only reported.
     ($locked:tt, $claimant:expr, $($source:expr),+) => {
         sqlx::query_as!(
             Row,

@@ -49,6 +49,8 @@ pub async fn complete(
         .map(|success| success.progress.as_deref())
         .collect();
     let results: Vec<&str> = successes.iter().map(|success| success.result.as_str()).collect();
+    // `synchronous_commit` is not turned off, unlike in a claim: the worker forgets a result once it is
+    // answered, so a result that is lost later could not be sent again
     let rows = sqlx::query!(
         r#"
         WITH ended AS (

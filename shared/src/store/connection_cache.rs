@@ -60,7 +60,8 @@ impl ConnectionCache {
             if since.elapsed() <= TRUSTED_IDLE || bounded(PING_BEFORE_USE, connection.ping()).await.is_ok() {
                 return Ok(connection);
             }
-            // the other connections were idle for longer, so they may be dead too; the pool pings each as it returns
+            // the other connections were idle for longer, so they may be dead too; the pool pings each as it
+            // returns
             connection.discard();
             self.idle().clear();
         }

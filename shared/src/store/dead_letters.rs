@@ -111,6 +111,7 @@ pub async fn list(
     before: Option<TaskId>,
     limit: i64,
 ) -> Result<Page> {
+    // without a cursor the list begins at the newest id
     let below = before.unwrap_or(TaskId::MAX);
     // The end of the scan is fixed before the page is read, as in the list of all tasks: rows that come or go
     // between the two statements are then neither skipped nor repeated.
@@ -188,6 +189,7 @@ pub async fn retry_batch(
     actor: &str,
     key_ttl_seconds: f64,
 ) -> Result<Vec<Taken>> {
+    // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
     over_batch!(
         (filter, position, limit),
         r#"
@@ -251,6 +253,7 @@ pub async fn purge_batch(
     limit: i64,
     actor: &str,
 ) -> Result<Vec<Taken>> {
+    // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
     over_batch!(
         (filter, position, limit),
         r#"

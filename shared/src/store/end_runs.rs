@@ -128,6 +128,7 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
     runs.dedup_by_key(|ended| ended.run.task);
     let ids: Vec<TaskId> = runs.iter().map(|ended| ended.run.task).collect();
     let numbers: Vec<i32> = runs.iter().map(|ended| ended.run.number).collect();
+    // a released run is the one whose next state is `pending`; the statement counts no attempt for it
     let (next, retry_seconds, dead_reasons): (Vec<&str>, Vec<Option<f64>>, Vec<Option<&str>>) =
         runs.iter().map(|ended| columns(ended.verdict)).collect();
     let reasons: Vec<&str> = runs.iter().map(|ended| ended.reason).collect();

@@ -89,6 +89,7 @@ pub struct Facts {
 /// The pace of a queue is measured from the finished tasks whose ids come right before this one's: a list is
 /// popped from its head, so those are the most recently finished.
 pub async fn facts(db: impl PgExecutor<'_>, id: TaskId, timeout_seconds: f64) -> Result<Option<Facts>> {
+    // one statement, and so one snapshot: facts from several could contradict each other
     sqlx::query_as!(
         Facts,
         r#"

@@ -7,7 +7,8 @@ pub enum Fault {
     RolledBack,
     /// The statement had no effect, and cannot succeed until Postgres recovers.
     Outage,
-    /// The connection broke after the statement was sent: it may have happened, and must not be sent again blindly.
+    /// The connection broke after the statement was sent: it may have happened, and must not be sent again
+    /// blindly.
     Unknown,
 }
 

@@ -42,6 +42,7 @@ pub struct Reading {
 impl Reading {
     /// Returns the number of queues that have pending tasks and are served by no live worker.
     pub fn queues_without_workers(&self) -> usize {
+        // an age below 0 stands for a queue without pending tasks
         let queues = self.queue_ages_seconds.iter().zip(&self.queue_workers);
         queues
             .filter(|(age, workers)| **age >= 0.0 && **workers == 0)

@@ -25,6 +25,8 @@ pub struct Holder {
 /// Returns the holders of `keys`, given as (task name, key). A key that has expired and whose task is
 /// terminal, or whose task was purged, is deleted here and reported as free; the caller inserts once more.
 pub async fn holders(db: impl PgExecutor<'_>, keys: &[(&str, &str)]) -> Result<Vec<Holder>> {
+    // The DELETE sees the snapshot of the read, so it repeats the task id and the expiry: a key that another
+    // task has taken since is left alone.
     let (names, keys): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
     sqlx::query_as!(
         Holder,

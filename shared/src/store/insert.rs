@@ -62,6 +62,7 @@ pub struct NewTask {
 impl NewTask {
     /// Returns whether the task is certainly pending after the insert.
     fn is_plain(&self) -> bool {
+        // a time in the past also means pending, but Postgres's clock decides about it
         self.due == Due::Now && self.key.is_none()
     }
 }
@@ -108,6 +109,8 @@ macro_rules! durably {
 /// Inserts `tasks` and their keys. A task whose key is taken is left out; two of `tasks` must not have the
 /// same key. `key_ttl_seconds` is the minimum time for which a key is valid.
 pub async fn insert(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Inserted> {
+    // one task with a key sends the whole batch the slower way: a second statement would cost a second
+    // commit
     if tasks.iter().all(NewTask::is_plain) {
         insert_plain(db, tasks).await?;
         return Ok(Inserted::default());
@@ -162,6 +165,7 @@ async fn insert_plain(db: impl PgExecutor<'_>, tasks: &[NewTask]) -> Result<()> 
 
 /// Returns the number of `tasks` of each type and queue.
 fn counts(tasks: &[NewTask]) -> (Vec<&str>, Vec<&str>, Vec<i64>) {
+    // unordered: deltas are only appended, so that no row is locked
     let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
     for task in tasks {
         *counts.entry((&task.task_name, task.queue.as_str())).or_default() += 1;

@@ -45,6 +45,8 @@ pub async fn renew(db: impl PgExecutor<'_>, holder: &str, term: i64, seconds: f6
     )
     .execute(db)
     .await?;
+    // an expired lease is not renewed even if it is still free: its holder has stopped its duties by then,
+    // and campaigns again
     Ok(done.rows_affected() == 1)
 }
 

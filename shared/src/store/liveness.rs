@@ -53,11 +53,13 @@ impl Session {
         let connection = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(OPEN_LIMIT)
+            // the pool must never close this connection: that would release the lock
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(options(db, &key.session_name()));
         // a listener without channels: sqlx offers no other way to wait for the end of a connection
         let mut listener = PgListener::connect_with(&connection).await?;
+        // a new connection would not hold the lock, so the loss has to be reported
         listener.eager_reconnect(false);
         Ok(Self { listener, connection })
     }
@@ -165,6 +167,8 @@ impl FleetObserver {
 
     /// Checks all workers that are not declared dead. A heartbeat is overdue after `timeout_seconds`.
     pub async fn check(&mut self, timeout_seconds: f64) -> Result<FleetCheck> {
+        // the two views are read once each, not once per worker: reading `pg_locks` blocks the lock manager
+        // for a moment
         let rows = sqlx::query!(
             r#"
             WITH locks AS MATERIALIZED (

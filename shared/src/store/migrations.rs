@@ -123,6 +123,7 @@ async fn apply(
 /// session was in the way.
 pub fn is_transient(error: &MigrateError) -> bool {
     underlying_error(error).is_some_and(|error| {
+        // a read-only server counts as unavailable, but waiting does not make it writable
         let is_refused = code(error).is_some_and(|code| code == READ_ONLY);
         (is_unavailable(error) && !is_refused) || fault(error) == Fault::RolledBack
     })
@@ -199,6 +200,7 @@ pub async fn current_version(db: &PgPool) -> Result<i64> {
 
 /// Returns every migration of this build and of the database, oldest first.
 pub async fn status(db: &PgPool) -> Result<Vec<MigrationStatus>> {
+    // rows that are left in the map after this are of other builds
     let mut found: BTreeMap<i64, Found> = recorded(db)
         .await?
         .into_iter()

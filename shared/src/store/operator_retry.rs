@@ -28,6 +28,9 @@ pub async fn retry(
     actor: &str,
     key_ttl_seconds: f64,
 ) -> Result<Retried> {
+    // The snapshot's key (`seen`) is compared with the one that `ON CONFLICT` locks, which is the newest: the
+    // check that its holder is over is made on the snapshot, and holds only for a key that is the same in
+    // both
     let revived = sqlx::query!(
         r#"
         WITH dead AS MATERIALIZED (

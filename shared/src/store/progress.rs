@@ -13,6 +13,7 @@ pub async fn report(db: impl PgExecutor<'_>, worker_id: &str, reports: &[(Run, S
     let ids: Vec<TaskId> = reports.iter().map(|(run, _)| run.task).collect();
     let runs: Vec<i32> = reports.iter().map(|(run, _)| run.number).collect();
     let values: Vec<&str> = reports.iter().map(|(_, value)| value.as_str()).collect();
+    // `synchronous_commit` is turned off in the statement itself, before any row is changed
     let done = sqlx::query!(
         r#"
         WITH lazy AS MATERIALIZED (

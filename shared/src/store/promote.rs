@@ -11,6 +11,8 @@ use crate::task::{Hint, QueueName, TaskId};
 ///
 /// Safe to run on two servers at once: rows that the other one promotes are skipped.
 pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Hint>> {
+    // rows are locked by due time, not by id: a statement that skips locked rows never waits, so the order of
+    // its locks cannot lead to a deadlock
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (

@@ -69,6 +69,7 @@ pub async fn create(db: impl PgExecutor<'_>, name: &QueueName) -> Result<Declare
     )
     .fetch_optional(db)
     .await?;
+    // `xmax` is 0 in a row that was inserted, not updated
     Ok(match created {
         Some(true) => Declared::Created,
         Some(false) => Declared::Existed,

@@ -109,6 +109,7 @@ pub async fn pending_after(
     until: Option<DateTime<Utc>>,
     limit: i64,
 ) -> Result<Vec<Pending>> {
+    // without a place the range begins at the smallest one, which keeps one statement for both cases
     let (time, id) = after.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, TaskId::MIN));
     sqlx::query_as!(
         Pending,

@@ -186,8 +186,8 @@ pub async fn list(
     let floor = filter.created_after.map_or(TaskId::MIN, |time| {
         TaskId::first_at(time.timestamp_millis() - DAY_MILLIS)
     });
-    // The end of the scan is settled first: were it looked up after the page, tasks that come or go between the two statements
-    // would be left out or listed twice.
+    // The end of the scan is settled first: were it looked up after the page, tasks that come or go between
+    // the two statements would be left out or listed twice.
     let scan_end = scan_end(db, below, floor, filter.finished(), scanned).await?;
     let scan_end = scan_end.map(first_of_its_time);
     let tasks = select_records!(

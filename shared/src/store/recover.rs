@@ -95,6 +95,7 @@ pub async fn reclaim_lost_claims(
     worker_id: &str,
     in_flight: &[Run],
 ) -> Result<Vec<Ended>> {
+    // by id and run: a later run of the same task may be in flight on this worker
     let ids: Vec<TaskId> = in_flight.iter().map(|run| run.task).collect();
     let numbers: Vec<i32> = in_flight.iter().map(|run| run.number).collect();
     ended_rows!(
@@ -124,6 +125,7 @@ pub async fn reclaim_lost_claims(
 /// have ended them and did not, so the attempt counts as timed out. Returns the new states of the tasks; none
 /// is pending. Retries use the default backoff, since only workers know the backoff of a task type.
 pub async fn end_overdue(db: impl PgExecutor<'_>, grace_seconds: f64, limit: i64) -> Result<Vec<Ended>> {
+    // a run of a dead worker is not overdue: recovery requeues it without counting an attempt
     let Backoff { base, cap } = Backoff::default();
     ended_rows!(
         r#"

@@ -111,12 +111,14 @@ pub async fn mark(db: impl PgExecutor<'_>, partition: &Partition) -> Result<()> 
 pub async fn detach(db: &PgPool, partition: &Partition) -> Result<()> {
     let Partition { parent, name, .. } = partition;
     let statement = format!("ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY");
+    // sent alone and unprepared: `CONCURRENTLY` fails inside a transaction
     let mut detached = pin!(sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(db));
     if let Ok(result) = tokio::time::timeout(DETACH_MAX, &mut detached).await {
         return result.map(drop);
     }
     // dropping the future would only abandon the answer; Postgres would go on waiting
     cancel(db, &statement).await?;
+    // still awaited: it fails as cancelled, or succeeds if it was done just before
     detached.await.map(drop)
 }
 
@@ -147,7 +149,7 @@ pub async fn drop_table(db: impl PgExecutor<'_>, partition: &Partition) -> Resul
 
 /// Runs a statement with a lock timeout. Both go in one message, which is one transaction.
 async fn run_with_lock_timeout(db: impl PgExecutor<'_>, statement: String) -> Result<()> {
-    // names are quoted by Postgres's catalog query; there is no user input
+    // the names come from Postgres's catalog, quoted there; no part is user input
     sqlx::raw_sql(AssertSqlSafe(format!("{LOCK_TIMEOUT}; {statement}")))
         .execute(db)
         .await
@@ -175,7 +177,7 @@ pub struct IdRange {
 
 /// Returns the range of the next `count` dead letters that may have died by `as_of`, above the id `above`.
 ///
-/// There is no index on the time of death: one on `updated_at` would make every progress report of a running
+/// The time of death has no index: one on `updated_at` would make every progress report of a running
 /// task more expensive. But a task created later cannot have died earlier, so all that died by then are at
 /// the beginning of the list, with few others among them.
 pub async fn dead_letters(

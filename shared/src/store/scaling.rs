@@ -216,6 +216,7 @@ pub async fn facts(
     )
     .fetch_all(db)
     .await?;
+    // the arrays of a queue are sorted alike, so an index is one sample
     let facts = rows.into_iter().map(|row| {
         let samples = (0..row.ages.len()).filter_map(|place| {
             Some(Sample {
@@ -247,8 +248,8 @@ pub async fn facts(
 /// The current state of some task types of a queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TypesFacts {
-    /// Pending tasks of these types, whether or not a live worker registers them, counted no further than [`BACKLOG_MAX`] and
-    /// among the oldest [`TYPES_READ_MAX`] of the queue.
+    /// Pending tasks of these types, whether or not a live worker registers them, counted no further than
+    /// [`BACKLOG_MAX`] and among the oldest [`TYPES_READ_MAX`] of the queue.
     pub pending: i64,
     /// The age of the oldest of them in seconds.
     pub oldest_age_seconds: Option<f64>,

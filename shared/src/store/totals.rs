@@ -115,6 +115,7 @@ pub async fn fold(db: impl PgExecutor<'_>, from: i64, to: i64) -> Result<i64> {
         )
         SELECT count(*) AS "folded!" FROM folded
         "#,
+        // a range of `ctid` reads these blocks only, however many deltas wait behind them
         format!("({from},0)"),
         format!("({to},0)"),
     )

@@ -95,6 +95,7 @@ pub async fn heartbeat(
     work: Work<'_>,
     timeout_seconds: f64,
 ) -> Result<Heartbeat> {
+    // a dead worker's row does not match, so a late heartbeat cannot bring it back to life
     let row = sqlx::query!(
         r#"
         WITH me AS (

@@ -119,7 +119,8 @@ async fn twenty_who_claim_the_same_thousand_share_them_without_overlap(db: PgPoo
     );
     assert!(taken.iter().flat_map(|(_, runs)| runs).all(|run| run.number == 1));
 
-    // rows that were skipped because somebody else had them locked are pending or taken by that one, never lost
+    // rows that were skipped because somebody else had them locked are pending or taken by that one, never
+    // lost
     let rows: Vec<(TaskId, TaskStatus, Option<String>)> =
         sqlx::query_as("SELECT id, status, worker_id FROM tasks")
             .fetch_all(&db)

@@ -1,5 +1,5 @@
-//! Many dead letters are beside what lives, and nothing that lives pays for them: each statement reads what it is about, by its
-//! partial index.
+//! Many dead letters are beside what lives, and nothing that lives pays for them: each statement reads what
+//! it is about, by its partial index.
 
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ const FEW: i64 = 2_000;
 /// What looks at dead letters or at the list of all tasks is bounded to 10,000 rows, read once or twice.
 const BOUNDED: i64 = 25_000;
 
-/// Writes dead letters that were created 100 days ago and died lately, so that none is past its retention and all may be.
+/// Writes dead letters that were created 100 days ago and died lately, so that none is past its retention and
+/// all may be.
 async fn many_dead_letters(db: &PgPool) {
     sqlx::query(
         "INSERT INTO tasks (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts,
@@ -53,7 +54,8 @@ async fn session_beside_dead_letters(db: &PgPool) -> PgPool {
     wide_pool(db, 1).await
 }
 
-/// Holds a statement to a number of rows and index entries of `tasks`, once the session has settled for a plan.
+/// Holds a statement to a number of rows and index entries of `tasks`, once the session has settled for a
+/// plan.
 macro_rules! reads_at_most {
     ($most:expr, $session:expr, $statement:expr) => {{
         for _ in 0..UNTIL_PLANNED {

@@ -51,7 +51,8 @@ fn keyed(key: &str) -> NewTask {
     }
 }
 
-/// Dead letters of three kinds by SQL, oldest first: they died one, two, three … days ago, the first one longest ago.
+/// Dead letters of three kinds by SQL, oldest first: they died one, two, three … days ago, the first one
+/// longest ago.
 async fn some_dead_letters(db: &PgPool) -> Vec<TaskId> {
     enter_worker(db, "w").await;
     let mut ids = Vec::new();

@@ -1,5 +1,6 @@
-//! The statements of the hot path look rows up by key whatever Postgres believes about the table when it plans them: a plan
-//! made while the table was empty serves a connection for long, and must not read a backlog from end to end.
+//! The statements of the hot path look rows up by key whatever Postgres believes about the table when it
+//! plans them: a plan made while the table was empty serves a connection for long, and must not read a
+//! backlog from end to end.
 
 use sqlx::{PgConnection, PgPool};
 use tasker_shared::store::claim::claim;

@@ -172,7 +172,8 @@ async fn what_a_worker_runs_and_does_not_hold_goes_back_after_its_next_heartbeat
     assert_eq!(finish(&db, "w", held_run).await.len(), 1);
 }
 
-/// A worker claims what waits and dies if `poison` is among it, or else completes it all. Answers whether it claimed anything.
+/// A worker claims what waits and dies if `poison` is among it, or else completes it all. Answers whether it
+/// claimed anything.
 async fn a_life(db: &PgPool, worker: &str, tasks: &[TaskId], poison: TaskId) -> bool {
     enter_worker(db, worker).await;
     // what was put off is due again

@@ -176,7 +176,8 @@ async fn names_that_need_quotes_are_quoted(db: PgPool) {
     assert!(!exists(&db, name).await);
 }
 
-/// Submits, runs, reads and lists tasks until `stop`, counting each round. No statement of it waits long for a lock.
+/// Submits, runs, reads and lists tasks until `stop`, counting each round. No statement of it waits long for
+/// a lock.
 async fn work(db: PgPool, stop: CancellationToken, rounds: Arc<AtomicUsize>) {
     while !stop.is_cancelled() {
         let ids = submit_many(&db, 2).await;

@@ -123,7 +123,8 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_
     role.drop().await;
 }
 
-/// The rights that a role of before a migration has on a table of it, out of SELECT, INSERT, UPDATE and DELETE.
+/// The rights that a role of before a migration has on a table of it, out of SELECT, INSERT, UPDATE and
+/// DELETE.
 async fn rights_after(db: &PgPool, migration: &str, had: &str, table: &str) -> Vec<String> {
     let migrator = &tasker_testkit::MIGRATOR;
     let new = migrator
