@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn aged_heads_go_before_the_class_above() {
+    fn starved_heads_go_before_the_class_above() {
         let name = |text: &str| Some(text.to_owned());
         assert_eq!(
             before(&["high", "default", "low"]),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_raised_where_the_class_above_is_not_served_or_not_served_first() {
+    fn no_aging_applies_where_the_class_above_is_not_served_or_not_served_first() {
         for queues in [&["high", "low"], &["low", "default"], &["default", "team"]] {
             assert_eq!(before(queues), [None, None], "{queues:?}");
         }

@@ -59,8 +59,8 @@ return lengths
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists
-/// ARGV: RPUSH or LPUSH, beginning of the names of type lists, number of runs,
-///       for each run: task type ('' when unknown) and number of ids; then all ids
+/// ARGV: RPUSH or LPUSH, beginning of the names of type lists, number of runs, for each run: task type (''
+///       when unknown) and number of ids; then all ids
 /// ```
 pub(super) const PUSH: &str = r"
 local command, prefix, runs = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -82,15 +82,17 @@ end
 ";
 
 /// Pops from the first queue that has hints for the caller; does not wait. In a split queue only the lists of
-/// the caller's types count: the oldest head first, up to an eighth of the wanted ids at a time. Atomic, so that two workers do not take the same starved
-/// heads beyond the published number, and the main list is never popped of a queue that was just split.
+/// the caller's types count: the oldest head first, up to an eighth of the wanted ids at a time. Atomic, so
+/// that two workers do not take the same starved heads beyond the published number, and the main list is
+/// never popped of a queue that was just split.
 ///
 /// ```text
 /// KEYS: for each queue: main list, state, set of type lists, number of starved heads
-/// ARGV: ids wanted, for each queue: the queue whose starved heads go before it (0: none); for each queue: beginning of the
-///       names of its type lists; then the caller's task types
-/// Reply: states ('1' for each queue that is split), then, if anything was popped: main list, entries, number of entries left
-///        in the lists that were popped, task types of the entries as (type, count) runs, 1 if they were starved
+/// ARGV: ids wanted, for each queue: the queue whose starved heads go before it (0: none); for each queue:
+///       beginning of the names of its type lists; then the caller's task types
+/// Reply: states ('1' for each queue that is split), then, if anything was popped: main list, entries, number
+///       of entries left in the lists that were popped, task types of the entries as (type, count) runs, 1 if
+///       they were starved
 /// ```
 const POP: &str = r"
 local want, queues, states = tonumber(ARGV[1]), #KEYS / 4, ''
@@ -160,16 +162,17 @@ for q = 1, #KEYS, 3 do
 end
 ";
 
-/// Removes ids of one task type from the lists of a queue, looking near their ends only.
+/// Removes ids of one task type from the lists of a queue; searches near their ends only.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists, type list, list of parked ids, number of unremoved ids
 /// ARGV: distinct ids, 256 at most
-/// Reply: how many were found
+/// Reply: number of removed entries
 /// ```
 ///
-/// Most calls remove exactly the head of the list, so that is tried first. An id that is older than the head has been popped
-/// by another worker already; any other that is not found is counted, and the leader then sweeps the whole list.
+/// Most calls remove exactly the head of the list, so that is tried first. An id that is older than the head
+/// was popped by another worker; any other id that is not found is counted, and the leader then sweeps the
+/// whole list. Atomic: a pop between the `LPOP` and the `LPUSH` of the heads would miss them.
 const REMOVE: &str = r"
 local gone, left, found = {}, #ARGV, 0
 for i = 1, #ARGV do gone[ARGV[i]] = true end
@@ -249,13 +252,13 @@ end
 if state == 'split' then balance(KEYS[1], KEYS[3]) end
 ";
 
-/// Marks entries of one page of a list for removal.
+/// Marks entries of one page of a list for removal. Atomic, because it marks by position.
 ///
 /// ```text
 /// KEYS: list
-/// ARGV: first and last place of the page, counted from the tail; number of ids to be removed; those, then repeated ids, of
-///       which one copy stays: the page may have been changed since it was read
-/// Reply: how many were marked
+/// ARGV: first and last position of the page, counted from the tail; number of ids to be removed; those, then
+///       repeated ids, of which one copy stays: the page may have changed since it was read
+/// Reply: number of marked entries
 /// ```
 const MARK: &str = r"
 local gone, copies, marked = {}, {}, 0
@@ -323,8 +326,10 @@ end
 /// because workers start to pop the type lists with the state that is set here.
 ///
 /// ```text
-/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, then for each type: new list, type list
-/// Reply: how many ids were kept that the new lists lacked, 1 if a list in use was too long for that, 1 if it was done
+/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, then for each type:
+///       new list, type list
+/// Reply: number of ids that were kept and that the new lists lacked, 1 if a list in use was too long for
+///       that, 1 if it was done
 /// ```
 const ADOPT: &str = r"
 local state = redis.call('GET', KEYS[2])
@@ -359,11 +364,15 @@ balance(KEYS[1], KEYS[3])
 return {merged, lost, 1}
 ";
 
-/// Takes a step from split to plain. From `split` it merges the type lists into the main list, if they are short enough; in `opening` the main list is complete already. The state becomes `closing`: the main list is popped again, and pushes still go to type lists, which wakes workers that block on them. From `closing` it deletes the state, and the queue is plain. Two steps, because a blocked worker reads the state only when its pop returns. Type lists are deleted in each step, since every id is in the main list.
+/// Takes a step from split to plain. From `split` it merges the type lists into the main list, if they are
+/// short enough; in `opening` the main list is complete already. The state becomes `closing`: the main list
+/// is popped again, and pushes still go to type lists, which wakes workers that block on them. From `closing`
+/// it deletes the state, and the queue is plain. Two steps, because a blocked worker reads the state only
+/// when its pop returns. Type lists are deleted in each step, since every id is in the main list.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists
-/// ARGV: the longest that the type lists may be together
+/// ARGV: maximum total length of the type lists
 /// ```
 const MERGE: &str = r"
 local names, sum, front, back = redis.call('SMEMBERS', KEYS[3]), 0, {}, {}
@@ -396,11 +405,12 @@ for _, list in ipairs(names) do redis.call('UNLINK', list) end
 pub(super) const OPEN: &str =
     "if redis.call('GET', KEYS[1]) ~= 'split' then redis.call('SET', KEYS[1], 'opening') end";
 
-/// Moves up to 5,000 ids of a type list of a split queue to the list of parked ids; Lua cannot unpack many more at once.
+/// Moves up to 5,000 ids of a type list of a split queue to the list of parked ids; Lua cannot unpack many
+/// more at once.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists, type list, list of parked ids
-/// Reply: how many were moved
+/// Reply: number of moved ids
 /// ```
 const PARK: &str = r"
 if redis.call('GET', KEYS[2]) ~= 'split' then return 0 end

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_a_full_disk_and_a_standby_mean_that_postgres_is_away() {
+    fn a_shutdown_a_full_disk_and_a_standby_mean_that_postgres_is_unavailable() {
         for code in ["57P01", "57P03", "53100", "53300", "25006", "08006"] {
             assert!(is_unavailable_by_code(code), "{code}");
         }

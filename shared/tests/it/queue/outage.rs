@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use super::lists::{hints, ids};
 
-/// An error comes no later.
+/// The maximum time until an error.
 const AWAY: Duration = Duration::from_secs(3);
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// Every command fails in time.
-async fn assert_away(queue: &TestQueue) {
+/// Asserts that every command fails in time.
+async fn assert_unavailable(queue: &TestQueue) {
     let low = [QueueName::low()];
     let hint = hints(&low[0], 1);
     let mut popper = queue.popper(&low);
@@ -58,7 +58,7 @@ async fn a_redis_that_goes_is_an_error_at_once_and_its_return_is_noticed_without
     );
 
     redis.stop().await;
-    assert_away(&queue).await;
+    assert_unavailable(&queue).await;
     assert!(
         timeout(AWAY, popper.pop(1, BLOCK_MAX, false))
             .await
@@ -104,7 +104,7 @@ async fn a_redis_that_stops_answering_is_an_error_in_time_and_comes_back() {
             .expect("in time")
             .is_err()
     );
-    assert_away(&queue).await;
+    assert_unavailable(&queue).await;
 
     redis.process().signal("CONT");
     eventually("the queue is up again", RECOVERY, async || {
@@ -118,7 +118,7 @@ async fn a_redis_that_stops_answering_is_an_error_in_time_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_never_answers_counts_as_away() {
+async fn a_server_that_accepts_and_never_answers_counts_as_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let silent = tokio::spawn(async move {
@@ -127,24 +127,24 @@ async fn a_server_that_accepts_and_never_answers_counts_as_away() {
             connections.spawn(async move { while stream.read_u8().await.is_ok() {} });
         }
     });
-    assert_away(&TestQueue::at(&format!("redis://127.0.0.1:{port}"))).await;
+    assert_unavailable(&TestQueue::at(&format!("redis://127.0.0.1:{port}"))).await;
     silent.abort();
 }
 
 #[tokio::test]
-async fn a_port_that_nobody_serves_is_an_error_at_once() {
-    assert_away(&TestQueue::at(&format!("redis://127.0.0.1:{}", free_port()))).await;
+async fn a_closed_port_is_an_error_at_once() {
+    assert_unavailable(&TestQueue::at(&format!("redis://127.0.0.1:{}", free_port()))).await;
 }
 
 #[tokio::test]
-async fn a_redis_without_memory_answers_and_gives_but_takes_no_pushes() {
+async fn a_redis_out_of_memory_answers_and_accepts_pops_but_no_pushes() {
     let redis = RedisServer::start().await;
     let queue = TestQueue::at(&redis.url());
     let hint = hints(&QueueName::low(), 1);
     queue.takes_writes().await.expect("it takes pushes");
     queue.raw("CONFIG", &["SET", "maxmemory", "1"]);
     queue.is_up().await.expect("it answers");
-    queue.allows_pops().await.expect("it gives");
+    queue.allows_pops().await.expect("it accepts pops");
     assert!(queue.takes_writes().await.expect_err("refused").is_unavailable());
     assert!(
         queue
@@ -159,7 +159,7 @@ async fn a_redis_without_memory_answers_and_gives_but_takes_no_pushes() {
 }
 
 #[tokio::test]
-async fn a_replica_answers_and_neither_takes_nor_gives() {
+async fn a_replica_answers_and_accepts_neither_pushes_nor_pops() {
     let redis = RedisServer::start().await;
     let queue = TestQueue::at(&redis.url());
     queue.raw("REPLICAOF", &["127.0.0.1", "1"]);
@@ -169,7 +169,7 @@ async fn a_replica_answers_and_neither_takes_nor_gives() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_does_not_mean_that_redis_is_away() {
+async fn a_key_of_another_type_does_not_mean_that_redis_is_unavailable() {
     let queue = TestQueue::new();
     let low = QueueName::low();
     queue.raw("SET", &[&queue.keys().list(&low), "text"]);

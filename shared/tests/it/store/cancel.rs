@@ -63,7 +63,7 @@ async fn a_task_that_waits_is_cancelled_at_once(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_running_task_is_told_to_stop_once(db: PgPool) {
+async fn a_running_task_gets_one_request_to_cancel(db: PgPool) {
     enter_worker(&db, "w").await;
     let ids = submit_many(&db, 2).await;
     let runs = [run_of(&db, "w", ids[0]).await, run_of(&db, "w", ids[1]).await];
@@ -88,7 +88,7 @@ async fn a_running_task_is_told_to_stop_once(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn what_is_over_or_unknown_cannot_be_cancelled(db: PgPool) {
+async fn a_terminal_or_unknown_task_cannot_be_cancelled(db: PgPool) {
     enter_worker(&db, "w").await;
     let done = submit_one(&db, a_task("echo")).await;
     finish(&db, "w", run_of(&db, "w", done).await).await;
@@ -123,7 +123,9 @@ async fn of_a_cancel_and_a_claim_at_once_neither_loses_the_task(db: PgPool) {
                 .map(|task| task.run);
             match answer {
                 Cancelled::Now(_) => assert_eq!(run, None, "it was cancelled and ran"),
-                Cancelled::Requested => assert!(told.contains(&run.expect("it ran")), "it was not told"),
+                Cancelled::Requested => {
+                    assert!(told.contains(&run.expect("it ran")), "no request was reported")
+                }
                 other => panic!("{other:?}"),
             }
             if let Some(run) = run {

@@ -35,7 +35,7 @@ async fn a_completed_task_moves_with_its_result(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_late_run_or_another_worker_changes_nothing_and_is_not_returned(db: PgPool) {
+async fn a_late_run_or_another_worker_changes_no_rows_and_is_not_returned(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let late = run_of(&db, "w", id).await;

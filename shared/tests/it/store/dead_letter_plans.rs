@@ -1,5 +1,5 @@
-//! Many dead letters are beside what lives, and nothing that lives pays for them: each statement reads what
-//! it is about, by its partial index.
+//! With many dead letters in `tasks`, statements about other tasks cost no more: each reads only the rows
+//! that it is about, by its partial index.
 
 use std::time::Duration;
 
@@ -22,13 +22,14 @@ use super::support::{
 };
 
 const DEAD_LETTERS: i64 = 40_000;
-/// A few hundred tasks live, and statements read some of them several times, as row and as entry of an index.
+/// A few hundred tasks are alive, and statements read some of them several times, as row and as entry of an
+/// index.
 const FEW: i64 = 2_000;
-/// What looks at dead letters or at the list of all tasks is bounded to 10,000 rows, read once or twice.
+/// Statements about dead letters or the list of all tasks read at most 10,000 rows, once or twice.
 const BOUNDED: i64 = 25_000;
 
-/// Writes dead letters that were created 100 days ago and died lately, so that none is past its retention and
-/// all may be.
+/// Inserts dead letters that were created 100 days ago and died recently, so that none is past its retention
+/// and all have to be considered.
 async fn many_dead_letters(db: &PgPool) {
     sqlx::query(
         "INSERT INTO tasks (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts,
@@ -45,7 +46,7 @@ async fn many_dead_letters(db: &PgPool) {
     .expect("dead letters");
 }
 
-/// The pool of one session whose plans are tried, on a database full of dead letters.
+/// A pool of one session, whose plans are tested, on a database full of dead letters.
 async fn session_beside_dead_letters(db: &PgPool) -> PgPool {
     many_dead_letters(db).await;
     enter_worker(db, "w").await;
@@ -54,8 +55,8 @@ async fn session_beside_dead_letters(db: &PgPool) -> PgPool {
     wide_pool(db, 1).await
 }
 
-/// Holds a statement to a number of rows and index entries of `tasks`, once the session has settled for a
-/// plan.
+/// Asserts a maximum number of rows and index entries of `tasks` read by a statement, once the session has
+/// settled for a plan.
 macro_rules! reads_at_most {
     ($most:expr, $session:expr, $statement:expr) => {{
         for _ in 0..UNTIL_PLANNED {
@@ -77,7 +78,7 @@ async fn rows_read_by(session: &PgPool) -> i64 {
     rows_read(&mut connection).await
 }
 
-/// Claims, and ends what it claimed: half well, half with another try, which is due at once.
+/// Claims tasks, completes half of them and fails the others with a retry that is due at once.
 async fn claim_and_end(db: &PgPool, ids: Option<&[TaskId]>) -> Result<()> {
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
     let worker = claimant("w", &queues, &names);
@@ -150,7 +151,7 @@ async fn duties_read_no_more_dead_letters_than_a_batch(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn readers_look_at_a_bounded_number_of_dead_letters(db: PgPool) {
+async fn readers_read_a_bounded_number_of_dead_letters(db: PgPool) {
     let session = &session_beside_dead_letters(&db).await;
     let waits = submit_many(session, 1).await[0];
     let other = records::Filter {

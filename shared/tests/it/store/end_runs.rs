@@ -57,7 +57,7 @@ async fn a_dead_letter_stays_alive_with_its_reason(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_run_given_back_keeps_its_place_and_counts_nothing(db: PgPool) {
+async fn a_released_run_keeps_its_place_and_counts_no_attempt(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let before = record(&db, id).await;
@@ -111,7 +111,7 @@ async fn a_cancel_wins_over_every_verdict(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_late_run_or_another_worker_ends_nothing_and_writes_no_event(db: PgPool) {
+async fn a_late_run_or_another_worker_ends_no_task_and_writes_no_event(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let run = run_of(&db, "w", id).await;
@@ -164,7 +164,7 @@ async fn many_runs_end_each_in_its_own_way_oldest_first(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn every_ended_run_leaves_an_event_that_tells_how_and_when(db: PgPool) {
+async fn every_ended_run_leaves_an_event_with_its_reason_and_times(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let first = run_of(&db, "w", id).await;

@@ -15,7 +15,7 @@ use super::support::{
     submit_one, wide_pool,
 };
 
-/// The ids of every page, in order, and how many pages there were.
+/// Returns the ids of every page, in order, and the number of pages.
 async fn walk(db: &PgPool, filter: &Filter, limit: i64) -> (Vec<TaskId>, usize) {
     let (mut ids, mut pages, mut before) = (Vec::new(), 0, None);
     loop {
@@ -53,7 +53,7 @@ async fn a_task_is_found_wherever_it_is(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn over_names_what_ended_and_what_does_not_exist(db: PgPool) {
+async fn finished_and_missing_tasks_are_named(db: PgPool) {
     enter_worker(&db, "w").await;
     let pending = submit_one(&db, a_task("echo")).await;
     let done = submit_one(&db, a_task("echo")).await;
@@ -225,7 +225,7 @@ async fn a_list_that_is_read_while_tasks_come_and_go_repeats_none_and_leaves_non
         tags: vec!["t".to_owned()],
         ..a_task("echo")
     };
-    // of the tasks that stay pending, every hundredth matches; those between come and go
+    // of the tasks that stay pending, one in a hundred matches; those between come and go
     let mut stay = Vec::new();
     let mut go = Vec::new();
     for _ in 0..130 {
