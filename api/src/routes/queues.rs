@@ -68,7 +68,7 @@ async fn lengths(state: &AppState, names: &[QueueName]) -> Option<(Vec<u64>, Vec
     if !state.mode.uses_redis() {
         return None;
     }
-    let ask = async |queue: &Queue| Ok((queue.depths(names).await?, queue.unroutable(names).await?));
+    let ask = async |queue: &RedisQueues| Ok((queue.depths(names).await?, queue.unroutable(names).await?));
     state.redis.ask(ask).await
 }
 

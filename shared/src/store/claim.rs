@@ -238,6 +238,7 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
 /// queues, the oldest first within each. Reads at most 1,000 rows of each queue. Otherwise the same as
 /// [`claim`].
 pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, poll: Poll<'_>) -> Result<Claim> {
+    // two steps: the window of each queue is read without locks, then as many rows are locked as are claimed
     let place = |place: &Option<Place>| place.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, TaskId::MIN));
     // `None` becomes the smallest possible place, so that one comparison serves both cases
     let (times, ids): (Vec<DateTime<Utc>>, Vec<TaskId>) = poll.after.iter().map(place).unzip();

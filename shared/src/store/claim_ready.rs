@@ -24,8 +24,8 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// ends such a wait, and the claim then takes no tasks. A claim without tasks reports neither the worker's
 /// state nor paused queues. Commits asynchronously, as the full claim does.
 pub async fn claim_ready(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[TaskId]) -> Result<Claim> {
-    // no CTE that locks the rows first: the missing one is what makes this path cheaper. A row that another
-    // session changes meanwhile is checked again by Postgres
+    // locking the rows in a CTE first is what makes the full claim more expensive; a row that another session
+    // changes meanwhile is checked again by Postgres
     let rows = sqlx::query_as!(
         Taken,
         r#"

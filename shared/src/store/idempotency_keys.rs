@@ -70,6 +70,7 @@ pub struct Tidied {
 /// Checks up to `limit` expired keys, the longest expired first. A key is valid for at least its time to
 /// live, and as long as its task is not terminal.
 pub async fn tidy(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Result<Tidied> {
+    // locked keys are skipped: the submit or retry that holds one is changing its expiry
     sqlx::query_as!(
         Tidied,
         r#"

@@ -16,6 +16,8 @@ const CRASHES_MAX: i32 = 10;
 /// Declares workers dead whose last heartbeat is older than `timeout_seconds`, and returns their ids. A dead
 /// worker can only come back under a new id; later writes under the old one change no rows.
 pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<String>> {
+    // `ran_suspect` is stored now: recovery takes the running tasks away from the worker, and `fleet_health` reads
+    // it later
     sqlx::query_scalar!(
         r#"
         UPDATE workers w
@@ -36,6 +38,7 @@ pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Resu
 /// first: `pending` at the front of their queues, `cancelled` if that was requested, or `dead_letter`
 /// (`crash_loop`) for a poison task. The caller pushes the hints of those that are pending.
 pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> {
+    // a row that is locked, by a late completion for example, is left for the next run
     ended_rows!(
         r#"
                 SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
