@@ -16,8 +16,8 @@ const CRASHES_MAX: i32 = 10;
 /// Declares workers dead whose last heartbeat is older than `timeout_seconds`, and returns their ids. A dead
 /// worker can only come back under a new id; later writes under the old one change no rows.
 pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<String>> {
-    // `ran_suspect` is stored now: recovery takes the running tasks away from the worker, and `fleet_health` reads
-    // it later
+    // `ran_suspect` is stored now: recovery takes the running tasks away from the worker, and `fleet_health`
+    // reads it later
     sqlx::query_scalar!(
         r#"
         UPDATE workers w
