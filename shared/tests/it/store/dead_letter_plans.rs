@@ -13,7 +13,7 @@ use tasker_shared::store::explain::facts;
 use tasker_shared::store::promote::{next_due_in, promote};
 use tasker_shared::store::rebuild::{compare, pending_after};
 use tasker_shared::store::recover::{declare_dead, end_overdue, forget_dead, reclaim_lost_claims, recover};
-use tasker_shared::store::{Result, dead_letters, gauges, keys, queues, records, retention};
+use tasker_shared::store::{Result, dead_letters, gauges, idempotency_keys, queues, records, retention};
 use tasker_shared::task::{QueueName, Run, TaskId, TaskStatus};
 
 use super::plans::{UNTIL_PLANNED, rows_read};
@@ -139,7 +139,7 @@ async fn duties_read_no_more_dead_letters_than_a_batch(db: PgPool) {
         compare(session, std::slice::from_ref(&default), &[200])
     );
     reads_at_most!(FEW, session, pending_after(session, &default, None, None, 5_000));
-    reads_at_most!(FEW, session, keys::tidy(session, KEY_TTL, 1_000));
+    reads_at_most!(FEW, session, idempotency_keys::tidy(session, KEY_TTL, 1_000));
     reads_at_most!(BOUNDED, session, gauges::read(session, WORKER_TIMEOUT));
     let as_of = retention::days_ago(session, 90).await.expect("the time");
     reads_at_most!(BOUNDED, session, async {

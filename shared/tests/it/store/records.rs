@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::operator_retry::retry;
-use tasker_shared::store::records::{Filter, get, list, over, status_of};
+use tasker_shared::store::records::{Filter, finished_or_missing, get, list, status_of};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
@@ -60,7 +60,7 @@ async fn finished_and_missing_tasks_are_named(db: PgPool) {
     finish(&db, "w", run_of(&db, "w", done).await).await;
     let dead = a_dead_letter(&db, "w", a_task("echo")).await;
     let unknown = TaskId::generate();
-    let over = over(&db, &[pending, done, dead, unknown])
+    let over = finished_or_missing(&db, &[pending, done, dead, unknown])
         .await
         .expect("an answer");
     assert_eq!(HashSet::from_iter(over), HashSet::from([done, dead, unknown]));
