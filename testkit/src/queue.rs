@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use deadpool_redis::redis::{Client, Commands, Connection, RedisResult};
 use tasker_shared::config::RedisConfig;
-use tasker_shared::queue::{Popper, Queue};
+use tasker_shared::queue::{Popper, RedisQueues};
 use tasker_shared::task::{QueueName, TaskId};
 
 /// Redis with its own key prefix; the keys are deleted on drop.
 #[derive(Debug)]
 pub struct TestQueue {
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     config: RedisConfig,
     url: String,
 }
@@ -36,7 +36,7 @@ impl TestQueue {
             key_prefix: format!("test:{}:", TaskId::generate()),
         };
         Self {
-            queue: Arc::new(Queue::new(&config).expect("the URL of a Redis")),
+            queue: Arc::new(RedisQueues::new(&config).expect("the URL of a Redis")),
             config,
             url: url.to_owned(),
         }
@@ -48,7 +48,7 @@ impl TestQueue {
     }
 
     /// The same queue, to be shared.
-    pub fn shared(&self) -> Arc<Queue> {
+    pub fn shared(&self) -> Arc<RedisQueues> {
         Arc::clone(&self.queue)
     }
 
@@ -103,9 +103,9 @@ impl TestQueue {
 }
 
 impl Deref for TestQueue {
-    type Target = Queue;
+    type Target = RedisQueues;
 
-    fn deref(&self) -> &Queue {
+    fn deref(&self) -> &RedisQueues {
         &self.queue
     }
 }

@@ -124,7 +124,7 @@ async fn until_redis_answers(parts: &Parts) {
     let mut reminder = Reminder::default();
     while !parts.redis.is_available() {
         tokio::time::sleep(wait).await;
-        match parts.queue.gives().await {
+        match parts.queue.allows_pops().await {
             // a Redis that answers but cannot be used (a version or setting is unsupported) stays unavailable
             Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.mark_available(),
             Ok(()) => parts.redis.mark_unavailable(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use tasker_shared::store;
-use tasker_shared::store::cancel::told_to_stop;
+use tasker_shared::store::cancel::cancel_requested;
 use tracing::{debug, warn};
 
 use crate::availability::STATEMENT_MAX;
@@ -56,7 +56,7 @@ pub(crate) async fn poll(parts: Arc<Parts>) {
         if parts.in_flight.len() == 0 || !parts.postgres.is_available() {
             continue;
         }
-        match store::bounded(STATEMENT_MAX, told_to_stop(&parts.db, &parts.worker_id)).await {
+        match store::bounded(STATEMENT_MAX, cancel_requested(&parts.db, &parts.worker_id)).await {
             Ok(runs) => {
                 count_notices("poll", runs.len());
                 for run in runs {

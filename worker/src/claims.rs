@@ -273,7 +273,7 @@ impl Claimer {
             worker_id: &self.parts.worker_id,
             queues: &self.queues,
             task_names: self.parts.registry.names(),
-            holds_suspect: !may_take_suspect || self.parts.in_flight.has_suspect(),
+            runs_suspect: !may_take_suspect || self.parts.in_flight.has_suspect(),
         }
     }
 
@@ -312,7 +312,7 @@ impl Claimer {
         let limit = half.clamp(*CLAIM_LIMIT.start(), *CLAIM_LIMIT.end());
         if let Ok(answer) = tokio::time::timeout(limit, sent).await {
             if answer.is_ok() {
-                self.parts.kept.give_back(connection);
+                self.parts.kept.release(connection);
                 histogram!("task_claim_duration_seconds").record(began.elapsed());
             }
             return answer;

@@ -67,7 +67,7 @@ async fn write_successes(
         let written = until_written(parts, async || {
             let mut connection = parts.kept.take().await?;
             let ended = complete(&mut *connection, &parts.worker_id, &chunk).await?;
-            parts.kept.give_back(connection);
+            parts.kept.release(connection);
             Ok(ended)
         });
         let written = written.await;
@@ -124,7 +124,7 @@ async fn write_others(parts: &Parts, finished_runs: &CompletionMetrics, others: 
     let written = until_written(parts, async || {
         let mut connection = parts.kept.take().await?;
         let ended = end_runs(&mut *connection, &parts.worker_id, others).await?;
-        parts.kept.give_back(connection);
+        parts.kept.release(connection);
         Ok(ended)
     });
     match written.await {
@@ -156,7 +156,7 @@ async fn write_others(parts: &Parts, finished_runs: &CompletionMetrics, others: 
 /// process.
 fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
     for ended in others {
-        if written.contains(&ended.run.task) && !matches!(ended.verdict, Verdict::GivenBack) {
+        if written.contains(&ended.run.task) && !matches!(ended.verdict, Verdict::Released) {
             counter!("tasker_failed_runs_total", "reason" => ended.reason).increment(1);
         }
     }
@@ -261,7 +261,7 @@ mod tests {
             error: None,
         };
         let failed = || ended(Verdict::DeadLetter(DeadLetterReason::Failed), "failed");
-        let others = [failed(), failed(), ended(Verdict::GivenBack, "released")];
+        let others = [failed(), failed(), ended(Verdict::Released, "released")];
         let written = HashSet::from([others[0].run.task, others[2].run.task]);
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || count_failures(&others, &written));

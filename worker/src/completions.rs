@@ -67,7 +67,7 @@ impl Completion {
 
     /// Returns true if the run counts as an attempt: a released run does not.
     pub(crate) fn counts_as_attempt(&self) -> bool {
-        !matches!(&self.record, Record::Other(ended) if matches!(ended.verdict, Verdict::GivenBack))
+        !matches!(&self.record, Record::Other(ended) if matches!(ended.verdict, Verdict::Released))
     }
 
     fn bytes(&self) -> usize {

@@ -225,7 +225,7 @@ impl ClaimLoop {
 
     /// Returns true if this loop serves a class and the one above it, and aging is on.
     fn applies_aging(&self) -> bool {
-        self.parts.config.queues.age_limit.is_some() && self.popper.can_raise()
+        self.parts.config.queues.age_limit.is_some() && self.popper.applies_aging()
     }
 
     async fn fill_from_table(&mut self, free: FreeSlots, rows: usize, min_age: Duration) {

@@ -200,7 +200,7 @@ fn record_of(
         Outcome::Released => {
             return Record::Other(EndedRun {
                 run: claimed.run,
-                verdict: Verdict::GivenBack,
+                verdict: Verdict::Released,
                 reason: "released",
                 error: None,
             });

@@ -37,7 +37,7 @@ impl Heartbeat {
 /// Requeues runs of this worker that are not in flight: the responses to their claims were lost. To be called
 /// before the heartbeat, which moves the time up to which claims count as lost.
 pub(crate) async fn requeue_lost_claims(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
-    match recover::take_back_unheld(session.executor(), &parts.worker_id, &parts.in_flight.all()).await {
+    match recover::reclaim_lost_claims(session.executor(), &parts.worker_id, &parts.in_flight.all()).await {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             warn!(runs = ended.len(), "requeued runs whose claim response was lost");

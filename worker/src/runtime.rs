@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use metrics::counter;
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::{self, Hint, Queue, ServerCheck};
+use tasker_shared::queue::{self, Hint, RedisQueues, ServerCheck};
 use tasker_shared::store::end_runs::Ended;
-use tasker_shared::store::{self, Kept, PgPool, workers};
+use tasker_shared::store::{self, ConnectionCache, PgPool, workers};
 use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_shared::telemetry::Metrics;
 use tokio::sync::Mutex;
@@ -72,8 +72,8 @@ pub(crate) struct Parts {
     pub(crate) registry: Arc<Registry>,
     pub(crate) db: PgPool,
     /// Connections for claims and completions.
-    pub(crate) kept: Kept,
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) kept: ConnectionCache,
+    pub(crate) queue: Arc<RedisQueues>,
     pub(crate) shutdown: Shutdown,
     pub(crate) runs: TaskTracker,
     /// Cancelled when the worker may claim no more.
@@ -159,14 +159,14 @@ pub(crate) async fn run(
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
     let db = store::connect(&config.database, "tasker-worker").map_err(RunError::Database)?;
-    let queue = Arc::new(Queue::new(&config.redis).map_err(RunError::Redis)?);
+    let queue = Arc::new(RedisQueues::new(&config.redis).map_err(RunError::Redis)?);
     let worker_id = start::worker_id(&config);
     let (completer, completions) = Completer::new(config.pool_size as usize);
     let parts = Arc::new(Parts {
         no_more_claims: shutdown.soft().child_token(),
         worker_id,
         registry,
-        kept: Kept::new(db.clone()),
+        kept: ConnectionCache::new(db.clone()),
         db,
         queue,
         shutdown,

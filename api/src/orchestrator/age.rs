@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::{PgPool, age};
 use tasker_shared::task::QueueName;
 use tokio::time::sleep;
@@ -25,7 +25,7 @@ const HEADS_MAX: i64 = 10_000;
 #[derive(Debug)]
 pub struct Ager {
     db: PgPool,
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     limit: Duration,
     interval: Duration,
     /// Whether the last pass published something: while nothing is aged, Redis is not asked.
@@ -35,7 +35,7 @@ pub struct Ager {
 
 impl Ager {
     /// An ager that calls a task aged when it has waited longer than `limit`.
-    pub fn new(db: PgPool, queue: Arc<Queue>, limit: Duration) -> Self {
+    pub fn new(db: PgPool, queue: Arc<RedisQueues>, limit: Duration) -> Self {
         Self {
             db,
             queue,
@@ -61,7 +61,13 @@ impl Ager {
             .into_iter()
             .filter(|class| class.class_above().is_some())
             .collect();
-        let counted = asked(age::aged(&self.db, &ageing, self.limit.as_secs_f64(), HEADS_MAX)).await?;
+        let counted = asked(age::starved(
+            &self.db,
+            &ageing,
+            self.limit.as_secs_f64(),
+            HEADS_MAX,
+        ))
+        .await?;
         let heads: Vec<(QueueName, u64)> = ageing
             .into_iter()
             .map(|name| {
@@ -72,7 +78,7 @@ impl Ager {
         let any = heads.iter().any(|(_, count)| *count > 0);
         if any || self.published {
             self.queue
-                .publish_aged(&heads, self.interval * PASSES_KEPT)
+                .publish_starved(&heads, self.interval * PASSES_KEPT)
                 .await?;
         }
         self.published = any;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::fleet::{Group, groups};
 use tasker_shared::store::gauges::{PendingType, Reading, pending_types, read};
 use tasker_shared::store::{self, PgPool, partitions};
@@ -32,7 +32,7 @@ const PARTITIONS_INTERVAL: Duration = Duration::from_mins(5);
 pub struct GaugeKeeper {
     db: PgPool,
     /// Redis, where there is one.
-    queue: Option<Arc<Queue>>,
+    queue: Option<Arc<RedisQueues>>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
     gauges: LeaderGauges,
@@ -46,7 +46,7 @@ impl GaugeKeeper {
     /// A keeper over the lists of `queues` and the table. A worker silent for `worker_timeout` does not count as live.
     pub fn new(
         db: PgPool,
-        queue: Option<Arc<Queue>>,
+        queue: Option<Arc<RedisQueues>>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_shared::store::end_runs::Ended;
-use tasker_shared::store::liveness::{self, Look, Lookout};
+use tasker_shared::store::liveness::{self, FleetCheck, FleetObserver};
 use tasker_shared::store::{self, PgPool, recover};
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{Hint, TaskStatus};
@@ -47,7 +47,7 @@ pub struct Recoverer {
 /// A session of this leader, and what follows from what it saw.
 #[derive(Debug)]
 struct Post {
-    lookout: Lookout,
+    lookout: FleetObserver,
     watch: Watch,
     roster: Roster,
     /// Since when it has looked: heartbeats that did not come while Postgres was away accuse nobody.
@@ -119,24 +119,24 @@ impl Recoverer {
     }
 
     /// Looks at the fleet, from a new post if there is none.
-    async fn look(&mut self, now: Instant) -> store::Result<(Post, Look)> {
+    async fn look(&mut self, now: Instant) -> store::Result<(Post, FleetCheck)> {
         let mut post = match self.post.take() {
             Some(post) => post,
             None => Post {
-                lookout: Lookout::open(&self.db).await?,
+                lookout: FleetObserver::open(&self.db).await?,
                 watch: Watch::default(),
                 roster: Roster::default(),
                 steady_since: now,
                 ended_overdue: None,
             },
         };
-        let look = post.lookout.look(self.worker_timeout.as_secs_f64()).await?;
+        let look = post.lookout.check(self.worker_timeout.as_secs_f64()).await?;
         Ok((post, look))
     }
 
     /// Declares workers dead that have vanished or are silent, and returns how many. The silent are judged only when this post
     /// has seen Postgres answer for as long as they may be.
-    async fn bury(&mut self, post: &mut Post, look: &Look, now: Instant) -> store::Result<usize> {
+    async fn bury(&mut self, post: &mut Post, look: &FleetCheck, now: Instant) -> store::Result<usize> {
         let mut dead = 0;
         let verdict = post.watch.judge(look);
         #[expect(clippy::cast_precision_loss, reason = "a fleet is far below 2^52")]
@@ -159,7 +159,7 @@ impl Recoverer {
             ),
         }
         let steady = now.duration_since(post.steady_since) >= self.worker_timeout;
-        if steady && look.workers.iter().any(|worker| worker.silent) {
+        if steady && look.workers.iter().any(|worker| worker.unresponsive) {
             for worker in asked(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
                 post.roster.died(&worker, "unresponsive");
                 info!(

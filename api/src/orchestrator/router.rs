@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::queue::{Queue, Routing, Split};
+use tasker_shared::queue::{RedisQueues, Routing, Split};
 use tasker_shared::store::PgPool;
 use tasker_shared::store::fleet::{Group, groups};
 use tasker_shared::task::{QueueName, TaskId};
@@ -127,7 +127,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Router {
     db: PgPool,
-    redis: Arc<Queue>,
+    redis: Arc<RedisQueues>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
     /// Distinguishes the lists that this router makes from those of others.
@@ -140,7 +140,7 @@ impl Router {
     /// Makes a router of `queues`. A worker silent for `worker_timeout` does not count as live.
     pub fn new(
         db: PgPool,
-        redis: Arc<Queue>,
+        redis: Arc<RedisQueues>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use tasker_shared::store::liveness::{Look, Sighting};
+use tasker_shared::store::liveness::{FleetCheck, WorkerCheck};
 
 /// Seconds between the two looks that must miss a worker.
 const MISSED_FOR_SECONDS: f64 = 1.0;
@@ -40,7 +40,7 @@ impl Watch {
     }
 
     /// Takes in one look and judges by all of them.
-    pub(crate) fn judge(&mut self, look: &Look) -> Verdict {
+    pub(crate) fn judge(&mut self, look: &FleetCheck) -> Verdict {
         let before = std::mem::take(&mut self.workers);
         for worker in &look.workers {
             let known = before.get(&worker.id);
@@ -64,7 +64,7 @@ impl Watch {
 }
 
 /// Since when a worker is missed, if it is.
-fn missed(worker: &Sighting, at: f64, before: Option<Missed>) -> Option<Missed> {
+fn missed(worker: &WorkerCheck, at: f64, before: Option<Missed>) -> Option<Missed> {
     if worker.holds_lock || worker.has_session {
         return None;
     }
@@ -83,15 +83,15 @@ mod tests {
     const GONE: (bool, bool) = (false, false);
 
     /// A look at second `at`: each worker by name, and whether its lock and a session of it were seen.
-    fn look(at: f64, workers: &[(&str, (bool, bool))]) -> Look {
-        let sighting = |(id, (holds_lock, has_session)): &(&str, (bool, bool))| Sighting {
+    fn look(at: f64, workers: &[(&str, (bool, bool))]) -> FleetCheck {
+        let sighting = |(id, (holds_lock, has_session)): &(&str, (bool, bool))| WorkerCheck {
             id: (*id).to_owned(),
             last_heartbeat: DateTime::UNIX_EPOCH,
-            silent: false,
+            unresponsive: false,
             holds_lock: *holds_lock,
             has_session: *has_session,
         };
-        Look {
+        FleetCheck {
             at,
             fleet_is_unhealthy: false,
             workers: workers.iter().map(sighting).collect(),

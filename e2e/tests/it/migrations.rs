@@ -218,7 +218,10 @@ async fn migrations_of_another_owner_and_a_read_only_postgres_are_reported_with_
     sqlx::raw_sql(set).execute(&db).await.expect("set");
     let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
     assert_eq!(process.wait().await.code(), Some(1), "{}", process.log());
-    for words in ["read-only transaction", "connect to a Postgres that takes writes"] {
+    for words in [
+        "read-only transaction",
+        "connect to a Postgres server that accepts writes",
+    ] {
         assert!(
             process.log().contains(words),
             "{words} is missing in {}",

@@ -39,7 +39,7 @@ async fn submit(system: &System, queue: QueueName, count: usize) -> Vec<TaskId> 
 
 /// Publishes the number of starved tasks at the head of the list, as the leader does.
 async fn publish(system: &System, queue: QueueName, count: u64) {
-    let published = system.queue.publish_aged(&[(queue, count)], LONG).await;
+    let published = system.queue.publish_starved(&[(queue, count)], LONG).await;
     published.expect("Redis answers");
 }
 

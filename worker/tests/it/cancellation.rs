@@ -26,7 +26,7 @@ async fn a_running_handler_is_told_over_redis_and_its_task_ends_cancelled(db: Pg
     system.until(id, TaskStatus::Running).await;
     assert_eq!(
         cancel(&system.db, id, "test").await.expect("it can be cancelled"),
-        Cancelled::ToldToStop
+        Cancelled::Requested
     );
     system
         .queue

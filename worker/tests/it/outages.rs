@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, PgPool};
 use tasker_shared::config::RedisConfig;
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port};
@@ -51,7 +51,7 @@ async fn submit_unannounced(system: &System) -> TaskId {
 }
 
 /// Both ways to work are open again: what is announced is popped, and everything ends.
-async fn assert_lists_are_drained(system: &System, queue: &Queue) {
+async fn assert_lists_are_drained(system: &System, queue: &RedisQueues) {
     let task = a_task("noop");
     let id = task.id;
     insert(&system.db, &[task], 60.0).await.expect("inserted");
@@ -120,7 +120,7 @@ async fn a_redis_at_another_address_is_found(db: PgPool) {
     system.until(id, TaskStatus::Completed).await;
     let address = second.url().trim_start_matches("redis://").parse();
     proxy.lead_to(address.expect("an address"));
-    let behind = Queue::new(&RedisConfig {
+    let behind = RedisQueues::new(&RedisConfig {
         url: second.url().into(),
         authority: None,
         key_prefix: system.queue.config().key_prefix.clone(),

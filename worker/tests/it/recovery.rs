@@ -79,7 +79,7 @@ async fn a_claim_whose_reply_was_lost_comes_back_by_the_workers_own_heartbeat(db
         worker_id: &worker_id,
         queues: &QueueName::classes(),
         task_names: &["echo".to_owned()],
-        holds_suspect: false,
+        runs_suspect: false,
     };
     let claim = claim(&system.db, &claimant, &[id]).await.expect("an answer");
     assert_eq!(claim.tasks.len(), 1);

@@ -20,7 +20,7 @@ async fn run_as(db: &PgPool, worker_id: &str, id: TaskId) -> Run {
         worker_id,
         queues: &queues,
         task_names: &names,
-        holds_suspect: false,
+        runs_suspect: false,
     };
     let claimed = claim(db, &claimant, &[id]).await.expect("a claim");
     claimed.tasks.first().expect("it was pending").run

@@ -1,4 +1,4 @@
-//! Idempotency keys that were already taken.
+//! Idempotency keys that are already in use.
 
 use sqlx::PgExecutor;
 
@@ -22,9 +22,11 @@ pub struct Holder {
     pub queue: QueueName,
 }
 
-/// Looks up who holds each of `keys`, given as (task name, key). A key that expired while its task is over, or whose task
-/// was purged, is let go here and reported as held by nobody: whoever asked inserts once more.
+/// Returns the holders of `keys`, given as (task name, key). A key that has expired and whose task is
+/// terminal, or whose task was purged, is deleted here and reported as free; the caller inserts once more.
 pub async fn holders(db: impl PgExecutor<'_>, keys: &[(&str, &str)]) -> Result<Vec<Holder>> {
+    // The DELETE sees the snapshot of the read, so it repeats the task id and the expiry: a key that another
+    // task has taken since is left alone.
     let (names, keys): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
     sqlx::query_as!(
         Holder,
@@ -56,18 +58,19 @@ pub async fn holders(db: impl PgExecutor<'_>, keys: &[(&str, &str)]) -> Result<V
     .await
 }
 
-/// What a [`tidy`] did.
+/// The result of [`tidy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tidied {
-    /// Keys that had expired and whose tasks are over: deleted.
+    /// Expired keys of terminal tasks: deleted.
     pub deleted: i64,
-    /// Keys that had expired and whose tasks are not: pushed ahead.
+    /// Expired keys of tasks that are not terminal: extended.
     pub prolonged: i64,
 }
 
-/// Goes through up to `limit` keys that have expired, the longest expired first. A key holds at least for its time, and for as
-/// long as its task is not over.
+/// Checks up to `limit` expired keys, the longest expired first. A key is valid for at least its time to
+/// live, and as long as its task is not terminal.
 pub async fn tidy(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Result<Tidied> {
+    // locked keys are skipped: the submit or retry that holds one is changing its expiry
     sqlx::query_as!(
         Tidied,
         r#"

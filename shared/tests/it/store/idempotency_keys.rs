@@ -1,6 +1,6 @@
 use sqlx::PgPool;
+use tasker_shared::store::idempotency_keys::{Holder, Tidied, holders, tidy};
 use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::keys::{Holder, Tidied, holders, tidy};
 use tasker_shared::task::TaskStatus;
 use tasker_testkit::{a_key, a_task};
 
@@ -22,7 +22,7 @@ fn keyed() -> NewTask {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_taken_key_tells_its_task_with_state_queue_and_fingerprint(db: PgPool) {
+async fn a_taken_key_returns_its_task_with_state_queue_and_fingerprint(db: PgPool) {
     let id = submit_one(&db, keyed()).await;
     let found = holder(&db).await.expect("a holder");
     assert_eq!(
@@ -37,7 +37,7 @@ async fn a_taken_key_tells_its_task_with_state_queue_and_fingerprint(db: PgPool)
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn an_expired_key_of_a_finished_task_is_let_go_and_can_be_taken(db: PgPool) {
+async fn an_expired_key_of_a_finished_task_is_deleted_and_can_be_taken(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, keyed()).await;
     finish(&db, "w", run_of(&db, "w", id).await).await;
@@ -55,7 +55,7 @@ async fn an_expired_key_of_a_finished_task_is_let_go_and_can_be_taken(db: PgPool
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn an_expired_key_of_a_live_task_is_never_let_go(db: PgPool) {
+async fn an_expired_key_of_a_live_task_is_never_deleted(db: PgPool) {
     enter_worker(&db, "w").await;
     let first = keyed();
     insert(&db, std::slice::from_ref(&first), -1.0)
@@ -88,7 +88,7 @@ async fn a_dead_letter_holds_its_key_until_it_expires(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn the_key_of_a_task_that_was_purged_is_let_go(db: PgPool) {
+async fn the_key_of_a_task_that_was_purged_is_deleted(db: PgPool) {
     submit_one(&db, keyed()).await;
     execute(&db, "DELETE FROM tasks").await;
     assert!(holder(&db).await.is_none());
@@ -102,7 +102,7 @@ async fn the_key_of_a_task_that_was_purged_is_let_go(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn expired_keys_go_when_their_tasks_are_over_and_stay_while_they_are_not(db: PgPool) {
+async fn expired_keys_are_deleted_when_their_tasks_are_terminal_and_extended_while_they_are_not(db: PgPool) {
     enter_worker(&db, "w").await;
     let keyed = |key: &str| NewTask {
         key: a_key(key),

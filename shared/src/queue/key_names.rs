@@ -1,49 +1,51 @@
-//! Every name that Tasker uses in Redis.
+//! The names of all keys that Tasker uses in Redis.
 
 use crate::task::QueueName;
 
-/// Makes the keys of one deployment.
+/// The key names of one deployment.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct KeyNames {
     prefix: String,
 }
 
-impl Keys {
-    /// `prefix` is `QUEUE_KEY_PREFIX`, `rq:queue:` by default: two deployments on one Redis differ in it.
+impl KeyNames {
+    /// Creates the names. `prefix` is `QUEUE_KEY_PREFIX`, `rq:queue:` by default; deployments that share a
+    /// Redis need different ones.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
         }
     }
 
-    /// LIST of task ids as text: pushed at the tail, popped from the head; its length is the waiting depth.
+    /// LIST of task ids as text: pushed at the tail, popped from the head; its length is the number of
+    /// pending tasks.
     pub fn list(&self, queue: &QueueName) -> String {
         format!("{}{queue}", self.prefix)
     }
 
-    /// Channel on which the id of a running task is published when somebody cancels it. Queue names hold no `:`, so no list
-    /// can have this name.
+    /// Channel to which the id of a running task is published when it is cancelled. Queue names contain no
+    /// `:`, so no list can have this name.
     pub fn cancellations(&self) -> String {
         format!("{}events:cancel", self.prefix)
     }
 
-    /// LIST that is being made to replace the list of `queue`, by `maker`.
+    /// LIST that `maker` is building to replace the list of `queue`.
     pub fn unfinished_list(&self, queue: &QueueName, maker: &str) -> String {
         format!("{}rebuild:{queue}:{maker}", self.prefix)
     }
 
-    /// STRING: how many heads of the list of `queue` have waited so long that they are taken out of turn.
-    pub fn aged_heads(&self, queue: &QueueName) -> String {
+    /// STRING: the number of starved heads of the list of `queue`.
+    pub fn starved_heads(&self, queue: &QueueName) -> String {
         format!("{}aged:{queue}", self.prefix)
     }
 
-    /// LIST of the waiting ids of one task type, filled and popped while `queue` is split. Queue names contain no `:`, so the
-    /// name is unambiguous whatever the task type is called.
+    /// LIST of the waiting ids of one task type, filled and popped while `queue` is split. Queue names
+    /// contain no `:`, so the name is unambiguous whatever the task type is called.
     pub fn type_list(&self, queue: &QueueName, task_name: &str) -> String {
         format!("{}{task_name}", self.type_lists(queue))
     }
 
-    /// The beginning of the names of all type lists of `queue`.
+    /// The common prefix of the names of all type lists of `queue`.
     pub fn type_lists(&self, queue: &QueueName) -> String {
         format!("{}type:{queue}:", self.prefix)
     }
@@ -58,8 +60,8 @@ impl Keys {
         format!("{}split-lists:{queue}", self.prefix)
     }
 
-    /// LIST of parked ids: tasks of `queue` whose type no live worker registers. `rq:unroutable:{queue}` with the default
-    /// prefix.
+    /// LIST of parked ids: tasks of `queue` whose type no live worker registers. `rq:unroutable:{queue}` with
+    /// the default prefix.
     pub fn unroutable(&self, queue: &QueueName) -> String {
         match self.prefix.strip_suffix("queue:") {
             Some(before) => format!("{before}unroutable:{queue}"),
@@ -67,22 +69,24 @@ impl Keys {
         }
     }
 
-    /// STRING: the number of hints of `queue` that should have been removed from its lists and were not found near their ends.
+    /// STRING: the number of hints of `queue` that should have been removed from its lists and were not found
+    /// near their ends.
     pub fn unremoved(&self, queue: &QueueName) -> String {
         format!("{}unremoved:{queue}", self.prefix)
     }
 
-    /// STRING: which start of Redis the lists were right on; gone when Redis lost its data.
+    /// STRING: the run id of the Redis server on which the lists were last known to be complete; missing
+    /// after Redis lost its data.
     pub fn mark(&self) -> String {
         format!("{}rebuild:mark", self.prefix)
     }
 
-    /// LIST that nobody ever makes: what is pushed to it only if it exists shows whether Redis takes pushes.
-    pub fn never_made(&self) -> String {
+    /// LIST that never exists, for pushes and pops that only test whether Redis accepts them.
+    pub fn probe_list(&self) -> String {
         format!("{}probe:none", self.prefix)
     }
 
-    /// The queue that a list belongs to, and the task type if it is a type list.
+    /// Returns the queue that a list belongs to, and the task type if it is a type list.
     pub fn read_list<'a>(&self, list: &'a str) -> Option<(QueueName, Option<&'a str>)> {
         let name = list.strip_prefix(&self.prefix)?;
         match name.strip_prefix("type:").and_then(|rest| rest.split_once(':')) {
@@ -99,14 +103,14 @@ mod tests {
     #[test]
     fn the_default_prefix_gives_the_names_that_operators_know() {
         assert_eq!(
-            Keys::new("rq:queue:").list(&QueueName::high()),
+            KeyNames::new("rq:queue:").list(&QueueName::high()),
             "rq:queue:high_priority"
         );
     }
 
     #[test]
     fn a_queue_and_a_task_type_are_found_by_their_list() {
-        let keys = Keys::new("a:");
+        let keys = KeyNames::new("a:");
         let low = QueueName::low();
         assert_eq!(keys.read_list(&keys.list(&low)), Some((low.clone(), None)));
         assert_eq!(
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_list_of_parked_hints_follows_the_prefix() {
-        let name = |prefix: &str| Keys::new(prefix).unroutable(&QueueName::low());
+        let name = |prefix: &str| KeyNames::new(prefix).unroutable(&QueueName::low());
         assert_eq!(name("rq:queue:"), "rq:unroutable:low_priority");
         assert_eq!(name("staging:queue:"), "staging:unroutable:low_priority");
         assert_eq!(name("staging:"), "staging:unroutable:low_priority");

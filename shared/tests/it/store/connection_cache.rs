@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{PgPool, query_scalar};
-use tasker_shared::store::Kept;
+use tasker_shared::store::ConnectionCache;
 use tasker_testkit::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A pool of eight connections, so that two may be kept.
+/// A pool of eight connections, so that two may be cached.
 fn pool_of_eight(db: &PgPool) -> PgPool {
     PgPoolOptions::new()
         .max_connections(8)
@@ -21,27 +21,27 @@ async fn backend(connection: &mut PgConnection) -> sqlx::Result<i32> {
 }
 
 #[sqlx::test(migrations = false)]
-async fn what_is_given_back_is_taken_again_and_never_by_two(db: PgPool) {
-    let kept = Kept::new(pool_of_eight(&db));
-    let mut one = kept.take().await.expect("a connection");
+async fn a_released_connection_is_used_again_and_never_by_two(db: PgPool) {
+    let cache = ConnectionCache::new(pool_of_eight(&db));
+    let mut one = cache.take().await.expect("a connection");
     let first = backend(&mut one).await.expect("an answer");
-    kept.give_back(one);
-    let mut again = kept.take().await.expect("a connection");
-    let mut other = kept.take().await.expect("a connection");
+    cache.release(one);
+    let mut again = cache.take().await.expect("a connection");
+    let mut other = cache.take().await.expect("a connection");
     assert_eq!(backend(&mut again).await.expect("an answer"), first);
     assert_ne!(backend(&mut other).await.expect("an answer"), first);
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_quarter_of_the_pool_is_kept_and_the_rest_stays_for_everybody(db: PgPool) {
+async fn a_quarter_of_the_pool_is_cached_and_the_rest_stays_available(db: PgPool) {
     let pool = pool_of_eight(&db);
-    let kept = Kept::new(pool.clone());
+    let cache = ConnectionCache::new(pool.clone());
     let mut taken = Vec::new();
     for _ in 0..4 {
-        taken.push(kept.take().await.expect("a connection"));
+        taken.push(cache.take().await.expect("a connection"));
     }
     for connection in taken {
-        kept.give_back(connection);
+        cache.release(connection);
     }
     eventually("two are back in the pool", SOON, async || pool.num_idle() == 2).await;
     let mut everybody = Vec::new();
@@ -49,14 +49,14 @@ async fn a_quarter_of_the_pool_is_kept_and_the_rest_stays_for_everybody(db: PgPo
         everybody.push(pool.acquire().await.expect("a connection"));
     }
     for _ in 0..2 {
-        kept.take().await.expect("a connection that was kept");
+        cache.take().await.expect("a connection that was kept");
     }
 }
 
 #[sqlx::test(migrations = false)]
 async fn a_connection_that_broke_or_was_discarded_is_not_kept(db: PgPool) {
-    let kept = Kept::new(pool_of_eight(&db));
-    let mut connection = kept.take().await.expect("a connection");
+    let cache = ConnectionCache::new(pool_of_eight(&db));
+    let mut connection = cache.take().await.expect("a connection");
     let broken = backend(&mut connection).await.expect("an answer");
     let ended: bool = query_scalar("SELECT pg_terminate_backend($1, 10000)")
         .bind(broken)
@@ -66,10 +66,10 @@ async fn a_connection_that_broke_or_was_discarded_is_not_kept(db: PgPool) {
     assert!(ended);
     assert!(backend(&mut connection).await.is_err());
     drop(connection);
-    let mut next = kept.take().await.expect("a connection");
+    let mut next = cache.take().await.expect("a connection");
     let sound = backend(&mut next).await.expect("an answer");
     assert_ne!(sound, broken);
     next.discard();
-    let mut last = kept.take().await.expect("a connection");
+    let mut last = cache.take().await.expect("a connection");
     assert_ne!(backend(&mut last).await.expect("an answer"), sound);
 }
