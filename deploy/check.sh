@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Checks everything in deploy/, from nothing but Rust: installs what is missing (Debian's prometheus and kubernetes-client).
-#   deploy/check.sh            the rules and their tests, the manifests, the queries on a real Prometheus
-#   deploy/check.sh --quick    without the last, which builds Tasker and takes a minute more
+# Checks everything in deploy/. Needs only Rust; installs Debian's prometheus and kubernetes-client if
+# missing.
+#   deploy/check.sh            alert rules and their tests, manifests, and all queries on a real Prometheus
+#   deploy/check.sh --quick    skips the queries, which build Tasker and take a minute longer
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 install_packages() {
   local sudo=()
-  command -v apt-get >/dev/null || { printf 'check: missing: %s (Debian'\''s names)\n' "$*" >&2; exit 1; }
+  command -v apt-get >/dev/null || { printf 'check: missing packages: %s (Debian names)\n' "$*" >&2; exit 1; }
   [ "$(id -u)" = 0 ] || sudo=(sudo -n)
-  # a service that nobody asked for is not started
+  # keep the package from starting a service
   # shellcheck disable=SC2016
   "${sudo[@]}" sh -euc '
     policy=/usr/sbin/policy-rc.d made=

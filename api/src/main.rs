@@ -15,7 +15,7 @@ use tasker_shared::config::{
     DeploymentMode, EXIT_CONFIG, EXIT_FAILURE, EXIT_MIGRATION_TIMEOUT, ServerCommand, ServerConfig,
 };
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::{self, PgPool, migrations, queues};
 use tasker_shared::telemetry::{Component, Metrics, init_logging};
 use tracing::{error, info, warn};
@@ -87,7 +87,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
     queues::declare(&db, &config.queues.known)
         .await
         .context("cannot declare the queues")?;
-    let queue = Arc::new(Queue::new(&config.redis).context("cannot use REDIS_URL")?);
+    let queue = Arc::new(RedisQueues::new(&config.redis).context("cannot use REDIS_URL")?);
     if config.mode.uses_redis()
         // one that does not answer is checked when it does
         && let Ok(report) = queue.server_report().await
@@ -186,7 +186,9 @@ async fn print_status(db: &PgPool) -> anyhow::Result<i32> {
 async fn print_plan(db: &PgPool) -> anyhow::Result<i32> {
     let migrations = migrations::status(db).await.context("cannot ask Postgres")?;
     print!("{}", migrate::plan(&migrations));
-    let in_the_way = migrations.iter().any(|migration| migration.state.is_in_the_way());
+    let in_the_way = migrations
+        .iter()
+        .any(|migration| migration.state.blocks_migrations());
     Ok(if in_the_way { EXIT_FAILURE } else { 0 })
 }
 

@@ -132,7 +132,7 @@ async fn patiently(db: &PgPool, retries: u32, progress: &Progress) -> Result<(),
     for tries_left in (0..=retries).rev() {
         match apply(db, progress).await {
             Ok(()) => break,
-            Err(error) if tries_left > 0 && migrations::may_pass(&error) => {
+            Err(error) if tries_left > 0 && migrations::is_transient(&error) => {
                 warn!(%error, tries_left, "a migration failed and is tried again");
                 pause.sleep().await;
                 wait_for_postgres(db, progress).await?;
@@ -163,7 +163,7 @@ async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrateError> {
 
 /// What Postgres says of a failed migration, and what helps.
 async fn explain(db: &PgPool, error: &MigrateError) -> String {
-    let Some(cause) = migrations::answer_to(error) else {
+    let Some(cause) = migrations::underlying_error(error) else {
         return format!("the migrations cannot be applied: {error}");
     };
     let mut text = match error {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tasker_shared::circuit_breaker::{Breaker, Limits};
-use tasker_shared::store::{self, PgPool, is_away, takes_writes};
+use tasker_shared::store::{self, PgPool, is_unavailable, takes_writes};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -133,10 +133,10 @@ impl Postgres {
     pub fn failed(&self, error: &store::Error) {
         let saturated =
             matches!(error, store::Error::PoolTimedOut) && self.alive_at().elapsed() < QUIET_MAX + ANSWER_MAX;
-        if is_away(error) && !saturated {
+        if is_unavailable(error) && !saturated {
             self.breaker.failed();
         }
-        if error.as_database_error().is_some() && !is_away(error) {
+        if error.as_database_error().is_some() && !is_unavailable(error) {
             self.sign_of_life();
         }
     }

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use tasker_shared::circuit_breaker::{Breaker, Limits};
-use tasker_shared::queue::{self, Queue, ServerCheck};
+use tasker_shared::queue::{self, RedisQueues, ServerCheck};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// What this server knows of Redis being there.
 #[derive(Debug)]
 pub struct Redis {
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     breaker: Breaker,
     check: ServerCheck,
 }
 
 impl Redis {
     /// Believes at first that it is there.
-    pub fn new(queue: Arc<Queue>, limits: Limits) -> Self {
+    pub fn new(queue: Arc<RedisQueues>, limits: Limits) -> Self {
         Self {
             queue,
             breaker: Breaker::new("redis", limits),
@@ -41,7 +41,7 @@ impl Redis {
     }
 
     /// Carries out a command that can as well be left out; nothing if it was, or failed.
-    pub async fn ask<T>(&self, command: impl AsyncFnOnce(&Queue) -> queue::Result<T>) -> Option<T> {
+    pub async fn ask<T>(&self, command: impl AsyncFnOnce(&RedisQueues) -> queue::Result<T>) -> Option<T> {
         if !self.is_usable() {
             self.breaker.refused();
             return None;
@@ -54,7 +54,7 @@ impl Redis {
                     error = error as &dyn std::error::Error,
                     "Redis did not carry out a command"
                 );
-                if error.is_away() {
+                if error.is_unavailable() {
                     self.breaker.failed();
                 }
             }

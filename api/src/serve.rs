@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use tasker_shared::config::{ServerConfig, ServerTls};
-use tasker_shared::http::{Door, Limits, fitting};
+use tasker_shared::http::{HttpServer, Limits, fitting};
 use tasker_shared::lifecycle::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -33,21 +33,21 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 
 /// What the addresses of this server share, as far as the system has files for it; and the same with places of its own for
 /// health and metrics.
-pub fn doors(config: &ServerConfig) -> (Door, Door) {
+pub fn doors(config: &ServerConfig) -> (HttpServer, HttpServer) {
     let others = config.database.pool_size as usize + OPERATIONS_CONNECTIONS;
     let limits = Limits {
         connections: fitting(config.max_connections, others),
         ..Limits::default()
     };
-    let door =
-        Door::new(limits, config.tls.as_ref().map(ServerTls::config)).behind(&config.sign_in.trusted_proxies);
-    let operations = door.with_places(OPERATIONS_CONNECTIONS);
+    let door = HttpServer::new(limits, config.tls.as_ref().map(ServerTls::config))
+        .behind(&config.sign_in.trusted_proxies);
+    let operations = door.with_connections(OPERATIONS_CONNECTIONS);
     (door, operations)
 }
 
 /// Serves `router` on `listener` as a task of the process. After the soft stop no connection is accepted any more, and
 /// the task ends when the requests in progress have been answered.
-pub fn serve(listener: TcpListener, router: Router, door: Door, shutdown: &Shutdown) -> JoinHandle<()> {
+pub fn serve(listener: TcpListener, router: Router, door: HttpServer, shutdown: &Shutdown) -> JoinHandle<()> {
     let stop = shutdown.soft().clone();
     shutdown.spawn_named("http server", door.serve(listener, router, stop))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tasker_shared::config::{DispatchMode, ServerConfig};
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::PgPool;
 use tasker_shared::telemetry::Metrics;
 use tokio::sync::Semaphore;
@@ -40,7 +40,7 @@ pub struct Connections {
     /// Postgres.
     pub db: PgPool,
     /// Redis; used unless the mode is `PollingOnly`.
-    pub queue: Arc<Queue>,
+    pub queue: Arc<RedisQueues>,
 }
 
 /// What the routes share. Cheap to clone.
@@ -53,7 +53,7 @@ pub struct Parts {
     /// Postgres.
     pub db: PgPool,
     /// Redis.
-    pub queue: Arc<Queue>,
+    pub queue: Arc<RedisQueues>,
     /// Whether Postgres is there.
     pub postgres: Arc<Postgres>,
     /// Whether Redis is there.

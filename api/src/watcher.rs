@@ -92,7 +92,11 @@ impl Watcher {
         if ids.is_empty() {
             return None;
         }
-        match self.postgres.call(records::over(&self.db, &ids)).await {
+        match self
+            .postgres
+            .call(records::finished_or_missing(&self.db, &ids))
+            .await
+        {
             Ok(over) => {
                 let mut waiting = self.lock();
                 for id in over {

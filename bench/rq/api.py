@@ -1,4 +1,4 @@
-"""The API: a row in Postgres, then a job in RQ, then 202."""
+"""The API: inserts a row into Postgres, enqueues a job in RQ, and returns 202."""
 
 import json
 import os
@@ -18,7 +18,7 @@ QUEUE = os.environ["RQ_QUEUE"]
 @asynccontextmanager
 async def lifespan(app: FastAPI):
     app.state.redis = Redis.from_url(os.environ["REDIS_URL"])
-    # the result is in Postgres, so RQ need not keep the job once it is done
+    # the result is in Postgres, so RQ drops finished jobs at once (result_ttl=0)
     app.state.queue = Queue(QUEUE, connection=app.state.redis, default_timeout=3600)
     async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=4, max_size=16) as pool:
         app.state.pool = pool
@@ -43,7 +43,7 @@ async def submit(task: Submit, request: Request):
         task.task_name,
         json.dumps(task.parameters),
     )
-    # RQ's client blocks, which the event loop must not
+    # RQ's client is synchronous and would block the event loop
     await run_in_threadpool(
         state.queue.enqueue_call,
         "tasks.run",

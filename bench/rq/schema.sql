@@ -1,4 +1,4 @@
--- A row per task, which the API and the workers keep up to date.
+-- One row for each task, inserted by the API and updated by the workers.
 CREATE TABLE tasks (
     id           uuid        PRIMARY KEY,
     task_name    text        NOT NULL,
@@ -11,5 +11,5 @@ CREATE TABLE tasks (
     completed_at timestamptz
 );
 
--- what a list of open tasks would be read from
+-- for listing open tasks, as a real service would
 CREATE INDEX tasks_open ON tasks (created_at) WHERE status <> 'completed';

@@ -1,4 +1,4 @@
-"""The worker's side: the row says when a task started and how it ended."""
+"""The job: records start and result of a task in its row."""
 
 import os
 
@@ -9,7 +9,7 @@ _connection = (None, None)
 
 
 def _postgres():
-    """This process's connection: SimpleWorker keeps it, each process that Worker forks opens its own."""
+    """Returns the connection of this process: SimpleWorker reuses it, each process that Worker forks opens its own."""
     global _connection
     pid, connection = _connection
     if pid != os.getpid() or connection.closed:

@@ -1,4 +1,4 @@
-"""One worker: `worker.py Worker|SimpleWorker NAME`."""
+"""Runs one RQ worker: `worker.py Worker|SimpleWorker NAME`."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import sys
 import rq
 from redis import Redis
 
-import tasks  # noqa: F401 -- imported before the fork, so that it is not imported again for every job
+import tasks  # noqa: F401 -- imported before the fork, so that jobs need not import it again
 
 
 def main():

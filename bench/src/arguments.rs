@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line of `tasker-bench` and the list of scenarios.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -6,113 +6,115 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum, value_parser};
 use url::Url;
 
-/// Measures Tasker: starts the binaries with the settings of each line, drives them over HTTP, reads the rows.
+/// Benchmarks Tasker: starts the binaries, applies load over HTTP, and computes the figures from the rows in
+/// Postgres.
 ///
-/// Needs a Postgres whose user may create databases and a Redis, both for itself. Progress goes to stderr, the figures to
-/// stdout: the median of all rounds and how far they spread.
+/// Needs a Redis and a Postgres whose user may create databases, both without other load. Progress goes to
+/// stderr, the figures to stdout: median, minimum and maximum of all rounds.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tasker-bench", version)]
 pub(crate) struct Arguments {
-    /// What to measure.
-    #[arg(value_enum, value_name = "LINE", default_value = "all")]
-    pub(crate) lines: Vec<Choice>,
-    /// `all` includes the lines that take an hour.
+    /// Scenarios to measure.
+    #[arg(value_enum, value_name = "SCENARIO", default_value = "all")]
+    pub(crate) scenarios: Vec<Scenario>,
+    /// Include the scenarios that take an hour in `all`.
     #[arg(long)]
     pub(crate) long: bool,
-    /// Print one JSON document.
+    /// Print the figures as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
-    /// How often each line is measured; the rounds take turns. Long lines are measured once.
+    /// Number of rounds; each measures every scenario once. Long scenarios are measured in the first only.
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) repeat: u32,
-    /// Tasks in a backlog.
+    /// Number of tasks in a backlog.
     #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u64).range(1..=10_000_000))]
     pub(crate) tasks: u64,
-    /// Bytes of JSON that each task has for parameters.
+    /// Bytes of JSON parameters of each task.
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(8..=100_000))]
     pub(crate) parameter_bytes: u32,
-    /// `drain-deep`: finished rows that the system has gathered before.
+    /// `drain-deep`: number of finished tasks in the database.
     #[arg(long, default_value_t = 10_000_000)]
     pub(crate) finished: u32,
-    /// `drain-deep`: tasks that wait behind those that are measured.
+    /// `drain-deep`: number of pending tasks behind the measured ones.
     #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u32).range(50_000..))]
     pub(crate) backlog: u32,
-    /// `churn`: tasks that go through.
+    /// `churn`: number of tasks.
     #[arg(long, default_value_t = 20_000_000)]
     pub(crate) churn_tasks: u64,
-    /// Folder of tasker-server, tasker-worker and tasker; that of this program when not given.
+    /// Folder of tasker-server, tasker-worker and tasker; by default the folder of this program.
     #[arg(long, value_name = "DIR")]
     pub(crate) binaries: Option<PathBuf>,
-    /// Postgres; its user may create databases.
+    /// URL of Postgres; its user must be allowed to create databases.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Url,
-    /// Redis.
+    /// URL of Redis.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: String,
-    /// `rq`: the virtual environment, made when it is not there.
+    /// `rq`: folder of the Python virtual environment, created if missing.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.dev/bench-venv"))]
     pub(crate) venv: PathBuf,
 }
 
-/// What can be asked for.
+/// A benchmark scenario, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Choice {
-    /// Every line that is not long, but rq
+pub(crate) enum Scenario {
+    /// Every scenario except rq and the long ones
     All,
-    /// One worker of 256 slots works off a backlog; beside it the bare statements
+    /// One worker with 256 slots drains a backlog; compared with the baseline
     Drain,
-    /// The same with 10 slots, half the backlog
+    /// Drain half the backlog with 10 slots
     #[value(name = "drain-10")]
     Drain10,
-    /// The same with two workers of 256 slots
+    /// Drain with two workers of 256 slots
     #[value(name = "drain-2")]
     Drain2,
-    /// The same with four
+    /// Drain with four workers of 256 slots
     #[value(name = "drain-4")]
     Drain4,
-    /// Single submits over 256, 32 and 1 connections, no worker
+    /// Single submits over 256, 32 and 1 connections, without a worker
     Submit,
-    /// Batches of 1,000, no worker
+    /// Batches of 1,000, without a worker
     Batch,
-    /// 64 connections submit and a worker works
+    /// 64 connections submit while a worker runs the tasks
     E2e,
-    /// Submit to start, 50 a second
+    /// Time from submit to start at 50 submits per second
     Latency,
-    /// Submit to start at half the rate of e2e
+    /// Time from submit to start at half the rate of e2e
     LatencyHalf,
-    /// Most memory of server and worker, under e2e and a backlog
+    /// Peak memory of server and worker, under e2e and a backlog
     Memory,
-    /// What an idle system costs
+    /// CPU and Postgres statements of an idle system
     Idle,
-    /// Spawn to ready
+    /// Time from process start to ready
     Start,
-    /// The bare statements, without the product
-    Sketch,
-    /// Long: a backlog and a history of millions
+    /// Baseline: the bare SQL statements and Redis commands, without Tasker
+    #[value(name = "sketch")]
+    Baseline,
+    /// Long: drain with millions of finished and pending tasks in the database
     DrainDeep,
-    /// Long: 20 million tasks through
+    /// Long: 20 million tasks, to detect growth and slowdown
     Churn,
-    /// The stack of fastapi, rq and Postgres; needs Python
+    /// Comparison: the same tasks with FastAPI, RQ and Postgres; needs Python
     Rq,
 }
 
-impl Choice {
-    /// The name on the command line.
+impl Scenario {
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
             .unwrap_or_default()
     }
 
-    /// Whether it takes so long that it is measured once, and only when asked for.
+    /// Returns true for scenarios that take about an hour: measured once, and only on request.
     pub(crate) fn is_long(self) -> bool {
         matches!(self, Self::DrainDeep | Self::Churn)
     }
 
-    /// The line whose figures it is compared with.
+    /// Returns the scenario whose figures this one is compared with.
     fn needs(self) -> Option<Self> {
         match self {
-            Self::Drain => Some(Self::Sketch),
+            Self::Drain => Some(Self::Baseline),
             Self::Drain10 | Self::Drain2 | Self::Drain4 => Some(Self::Drain),
             Self::LatencyHalf => Some(Self::E2e),
             _ => None,
@@ -121,13 +123,13 @@ impl Choice {
 }
 
 impl Arguments {
-    /// The lines to measure, in the order in which they are measured: what a line is compared with comes before it.
-    pub(crate) fn plan(&self) -> Vec<Choice> {
+    /// Returns the scenarios to measure in order; each comes after the one it is compared with.
+    pub(crate) fn plan(&self) -> Vec<Scenario> {
         let mut wanted: BTreeSet<usize> = BTreeSet::new();
-        for choice in &self.lines {
+        for choice in &self.scenarios {
             match choice {
-                Choice::All => wanted.extend(ORDER.iter().enumerate().filter_map(|(at, line)| {
-                    let part = *line != Choice::Rq && (self.long || !line.is_long());
+                Scenario::All => wanted.extend(ORDER.iter().enumerate().filter_map(|(at, line)| {
+                    let part = *line != Scenario::Rq && (self.long || !line.is_long());
                     part.then_some(at)
                 })),
                 choice => {
@@ -141,24 +143,24 @@ impl Arguments {
     }
 }
 
-/// Every line after what it needs.
-const ORDER: [Choice; 16] = [
-    Choice::Start,
-    Choice::Idle,
-    Choice::Sketch,
-    Choice::Drain,
-    Choice::Drain10,
-    Choice::Drain2,
-    Choice::Drain4,
-    Choice::Submit,
-    Choice::Batch,
-    Choice::E2e,
-    Choice::Latency,
-    Choice::LatencyHalf,
-    Choice::Memory,
-    Choice::Rq,
-    Choice::DrainDeep,
-    Choice::Churn,
+/// All scenarios, each after the one that it needs.
+const ORDER: [Scenario; 16] = [
+    Scenario::Start,
+    Scenario::Idle,
+    Scenario::Baseline,
+    Scenario::Drain,
+    Scenario::Drain10,
+    Scenario::Drain2,
+    Scenario::Drain4,
+    Scenario::Submit,
+    Scenario::Batch,
+    Scenario::E2e,
+    Scenario::Latency,
+    Scenario::LatencyHalf,
+    Scenario::Memory,
+    Scenario::Rq,
+    Scenario::DrainDeep,
+    Scenario::Churn,
 ];
 
 #[cfg(test)]
@@ -173,7 +175,7 @@ mod tests {
             .chain(urls)
             .chain(line.split_whitespace());
         let arguments = Arguments::try_parse_from(words).expect("understood");
-        arguments.plan().into_iter().map(Choice::name).collect()
+        arguments.plan().into_iter().map(Scenario::name).collect()
     }
 
     #[test]
@@ -206,9 +208,9 @@ mod tests {
 
     #[test]
     fn every_line_is_in_the_order() {
-        let lines = Choice::value_variants()
+        let lines = Scenario::value_variants()
             .iter()
-            .filter(|choice| **choice != Choice::All);
+            .filter(|choice| **choice != Scenario::All);
         assert!(lines.clone().all(|line| ORDER.contains(line)));
         assert_eq!(lines.count(), ORDER.len());
     }

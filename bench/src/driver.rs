@@ -1,4 +1,4 @@
-//! The load: `tasker bench`, which is what users measure with.
+//! The load driver: runs `tasker bench`, the tool that users measure with.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::environment::Environment;
 
-/// A line of `tasker bench --json`.
+/// One row of `tasker bench --json`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) name: String,
@@ -19,7 +19,7 @@ pub(crate) struct Measured {
     pub(crate) p99_ms: Option<f64>,
 }
 
-/// Runs `tasker bench` against `url`. A load of which a part was refused is no measurement.
+/// Runs `tasker bench` against `url`; fails if any request was rejected, since the rate would then be wrong.
 pub(crate) async fn bench(
     env: &Environment,
     url: &str,
@@ -42,12 +42,12 @@ pub(crate) async fn bench(
             said.lines().next_back().unwrap_or("failed")
         );
     }
-    let measured: Vec<Measured> =
-        serde_json::from_slice(&output.stdout).context("tasker bench printed something else")?;
+    let measured: Vec<Measured> = serde_json::from_slice(&output.stdout)
+        .context("the output of tasker bench is not the expected JSON")?;
     for line in &measured {
         ensure!(
             line.refused == 0,
-            "{}: {} requests were refused",
+            "{}: {} requests were rejected",
             line.name,
             line.refused
         );
@@ -55,7 +55,7 @@ pub(crate) async fn bench(
     Ok(measured)
 }
 
-/// Single submits over so many connections, one after the other, each bounded by `seconds` and `tasks`.
+/// Measures single submits over each number of connections in turn, bounded by `seconds` and `tasks`.
 pub(crate) async fn submit(
     env: &Environment,
     url: &str,
@@ -74,7 +74,7 @@ pub(crate) async fn submit(
     bench(env, url, &arguments).await
 }
 
-/// At least `tasks` tasks in batches over one connection.
+/// Submits at least `tasks` tasks in batches over one connection.
 pub(crate) async fn batch(env: &Environment, url: &str, tasks: u64) -> anyhow::Result<Measured> {
     const BATCH_TASKS: u64 = 1_000;
     let arguments = [
@@ -88,5 +88,5 @@ pub(crate) async fn batch(env: &Environment, url: &str, tasks: u64) -> anyhow::R
     measured
         .into_iter()
         .next()
-        .context("tasker bench measured nothing")
+        .context("tasker bench returned no results")
 }

@@ -1,4 +1,4 @@
-//! What all lines share: the binaries, Postgres, Redis; and a database and a key prefix for each run.
+//! The resources of all scenarios: binaries, Postgres and Redis, and a database and key prefix for each run.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,46 +18,46 @@ use url::Url;
 
 use crate::arguments::Arguments;
 
-/// The programs that are measured.
+/// The measured programs.
 const PROGRAMS: [&str; 3] = ["tasker-server", "tasker-worker", "tasker"];
-/// Longer than any command here takes, millions of keys deleted among them.
+/// Response timeout of Redis, longer than the deletion of millions of keys takes.
 const REDIS_ANSWER: Duration = Duration::from_mins(1);
-/// Connections of this program to a database that is measured.
+/// Number of this program's connections to a measured database.
 const POOL_SIZE: u32 = 8;
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// What all lines share.
+/// The resources of all scenarios.
 #[derive(Debug)]
 pub(crate) struct Environment {
     pub(crate) arguments: Arguments,
     pub(crate) binaries: PathBuf,
-    /// The database that the URL names: it only makes and drops others.
+    /// Connections to the database of the URL, used to create and drop the others.
     pub(crate) admin: PgPool,
     pub(crate) http: reqwest::Client,
     redis: redis::Client,
     folder: TempDir,
-    /// The names of those that were made and not dropped yet.
+    /// Names of the sandboxes that have not been dropped yet.
     sandboxes: Mutex<BTreeSet<String>>,
 }
 
-/// A database and a Redis key prefix of one run's own.
+/// The database and the Redis key prefix of one run.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     name: String,
-    /// Its database.
+    /// URL of the database.
     pub(crate) url: Url,
-    /// Begins the names of its keys.
+    /// Prefix of the Redis keys.
     pub(crate) prefix: String,
-    /// Connections to its database.
+    /// Connections to the database.
     pub(crate) pool: PgPool,
     /// A connection to Redis.
     pub(crate) redis: MultiplexedConnection,
 }
 
 impl Environment {
-    /// Finds the binaries and reaches the services.
+    /// Finds the binaries and connects to Postgres and Redis.
     pub(crate) async fn new(mut arguments: Arguments) -> anyhow::Result<Self> {
-        // processes are started in other folders than this one
+        // absolute, since processes start in other working directories
         let binaries = match &arguments.binaries {
             Some(folder) => std::path::absolute(folder)?,
             None => own_folder()?,
@@ -83,14 +83,14 @@ impl Environment {
         Ok(environment)
     }
 
-    /// A connection to Redis.
+    /// Opens a connection to Redis.
     pub(crate) async fn redis(&self) -> anyhow::Result<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_ANSWER));
         let connection = self.redis.get_multiplexed_async_connection_with_config(&config);
         connection.await.context("cannot use Redis (REDIS_URL)")
     }
 
-    /// The version of Redis.
+    /// Returns the version of Redis.
     pub(crate) async fn redis_version(&self) -> anyhow::Result<String> {
         let mut connection = self.redis().await?;
         let info: String = redis::cmd("INFO")
@@ -101,7 +101,8 @@ impl Environment {
         Ok(version.unwrap_or("unknown").to_owned())
     }
 
-    /// One of the programs, with no variables but those that every process needs, away from the checkout's configuration.
+    /// Builds the command of a program with only PATH in its environment, run outside the checkout, whose
+    /// configuration must not apply.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.join(name));
         command
@@ -111,14 +112,14 @@ impl Environment {
         command
     }
 
-    /// A new file for the log of a process.
+    /// Returns the path of a new log file.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.folder
             .path()
             .join(format!("{name}-{}.log", TaskId::generate()))
     }
 
-    /// An empty database and a prefix that no key has.
+    /// Creates an empty database with an unused key prefix.
     pub(crate) async fn sandbox(&self) -> anyhow::Result<Sandbox> {
         let name = format!("tasker_bench_{}", TaskId::generate().to_string().replace('-', ""));
         let prefix = format!("{name}:");
@@ -143,13 +144,13 @@ impl Environment {
         })
     }
 
-    /// Drops what a run leaves behind. Nothing of it may run any more.
+    /// Drops the database and keys of a run, whose processes must have ended.
     pub(crate) async fn discard(&self, sandbox: Sandbox) -> anyhow::Result<()> {
         sandbox.pool.close().await;
         self.drop_sandbox(&sandbox.name).await
     }
 
-    /// Drops what runs left behind that did not come to their end.
+    /// Drops the databases and keys of failed runs.
     pub(crate) async fn clean(&self) -> anyhow::Result<()> {
         let left = self.known().clone();
         for name in left {
@@ -166,6 +167,7 @@ impl Environment {
         .await
         .with_context(|| format!("cannot drop the database {name}"))?;
         let mut connection = self.redis().await?;
+        // RQ's keys have the name in the middle, so that a pattern for a prefix would miss them
         let mut cursor = 0_u64;
         loop {
             let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
@@ -177,6 +179,7 @@ impl Environment {
                 .query_async(&mut connection)
                 .await?;
             if !keys.is_empty() {
+                // UNLINK frees large lists in the background; DEL would block Redis for the next scenario
                 let _: u64 = redis::cmd("UNLINK")
                     .arg(&keys)
                     .query_async(&mut connection)
@@ -197,23 +200,23 @@ impl Environment {
 }
 
 impl Sandbox {
-    /// The name of its database, which nothing else has.
+    /// Returns the name of the database, which is unique.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Key of the list that the load waits in.
+    /// Returns the Redis key of the load's queue.
     pub(crate) fn list(&self) -> String {
         format!("{}default", self.prefix)
     }
 
-    /// How many ids wait in it.
+    /// Returns the length of the load's queue.
     pub(crate) async fn depth(&mut self) -> anyhow::Result<u64> {
         let list = self.list();
         Ok(redis::cmd("LLEN").arg(list).query_async(&mut self.redis).await?)
     }
 
-    /// Puts the ids of all pending tasks that were created since `since` on the tail of the list, in order.
+    /// Pushes the ids of all pending tasks created since `since` to the tail of the queue, in order.
     pub(crate) async fn push_pending(&mut self, since: chrono::DateTime<chrono::Utc>) -> anyhow::Result<u64> {
         const AT_ONCE: usize = 5_000;
         let list = self.list();
@@ -221,6 +224,7 @@ impl Sandbox {
             "SELECT id FROM tasks WHERE status = 'pending' AND created_at >= $1 ORDER BY enqueued_at, id",
         )
         .bind(since)
+        // streamed: a backlog of millions of ids must not be in memory at once
         .fetch(&self.pool);
         let mut chunks = std::pin::pin!(ids.try_chunks(AT_ONCE));
         let mut pushed = 0;
@@ -238,7 +242,7 @@ impl Sandbox {
 }
 
 fn own_folder() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("where is this program?")?;
+    let program = std::env::current_exe().context("cannot determine the path of this program")?;
     let folder = program.parent().context("this program is in no folder")?;
     Ok(folder.to_owned())
 }
@@ -251,7 +255,7 @@ fn ensure_programs(folder: &Path) -> anyhow::Result<()> {
     match missing.as_slice() {
         [] => {}
         [name, ..] => bail!(
-            "{} is not there: run `cargo build --release --workspace --bins`, or name another folder with --binaries",
+            "{} is missing: run `cargo build --release --workspace --bins`, or name another folder with --binaries",
             folder.join(name).display()
         ),
     }
@@ -270,7 +274,7 @@ mod tests {
             .expect_err("two are missing")
             .to_string();
         assert!(
-            error.contains("tasker-worker is not there") && error.contains("--binaries"),
+            error.contains("tasker-worker is missing") && error.contains("--binaries"),
             "{error}"
         );
     }

@@ -1,20 +1,20 @@
-//! What a line measured in a round, and what follows from comparing lines. Pure.
+//! The figures of the scenarios in one round, and ratios between scenarios. Pure functions.
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 
-/// The figure of a line by which others are compared with it.
+/// The name of the figure by which scenarios are compared.
 pub(crate) const RATE: &str = "rate";
-/// The bare statements of a submit, at their best.
-pub(crate) const SKETCH_SUBMIT: &str = "insert and push";
-/// The bare statements of work, at their best.
-pub(crate) const SKETCH_WORK: &str = "pop, claim and complete";
+/// The best rate of the baseline's submit.
+pub(crate) const BASELINE_SUBMIT: &str = "insert and push";
+/// The best rate of the baseline's claim and completion.
+pub(crate) const BASELINE_WORK: &str = "pop, claim and complete";
 
-/// One number.
+/// One measured number.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
-    /// The line it belongs to.
-    pub(crate) line: Choice,
-    /// What it is, within the line.
+    /// The measured scenario.
+    pub(crate) scenario: Scenario,
+    /// Its name, unique in the scenario.
     pub(crate) name: String,
     /// Its value.
     pub(crate) value: f64,
@@ -23,11 +23,11 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// A figure of `line`.
-    pub(crate) fn new(line: Choice, name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    /// Creates a figure of `scenario`.
+    pub(crate) fn new(scenario: Scenario, name: impl Into<String>, value: f64, unit: &'static str) -> Self {
         let name = name.into();
         Self {
-            line,
+            scenario,
             name,
             value,
             unit,
@@ -35,41 +35,58 @@ impl Figure {
     }
 }
 
-/// The value of a figure among `figures`.
-pub(crate) fn value(figures: &[Figure], line: Choice, name: &str) -> Option<f64> {
+/// Returns the value of a figure; `None` if it was not measured.
+pub(crate) fn value(figures: &[Figure], scenario: Scenario, name: &str) -> Option<f64> {
     let found = figures
         .iter()
-        .find(|figure| figure.line == line && figure.name == name);
+        .find(|figure| figure.scenario == scenario && figure.name == name);
     found.map(|figure| figure.value)
 }
 
-/// The name of a figure of `submit`.
+/// Returns the name of the figure of `submit` with this number of connections.
 pub(crate) fn submit_rate(connections: u32) -> String {
     let plural = if connections == 1 { "" } else { "s" };
     format!("{connections} connection{plural}")
 }
 
-/// What follows from a round's figures: the product's share of the bare statements, more workers against one.
+/// Computes the ratios of one round: Tasker to the baseline, and several workers to one.
 pub(crate) fn compared(figures: &[Figure]) -> Vec<Figure> {
-    use Choice::{Batch, Drain, Drain2, Drain4, Drain10, Sketch, Submit};
-    let crowd = submit_rate(256);
+    use Scenario::{Baseline, Batch, Drain, Drain2, Drain4, Drain10, Submit};
+    let most_connections = submit_rate(256);
     let pairs = [
-        (Drain, RATE, Sketch, SKETCH_WORK, "share of the bare statements"),
+        (
+            Drain,
+            RATE,
+            Baseline,
+            BASELINE_WORK,
+            "share of the bare statements",
+        ),
         (
             Submit,
-            crowd.as_str(),
-            Sketch,
-            SKETCH_SUBMIT,
+            most_connections.as_str(),
+            Baseline,
+            BASELINE_SUBMIT,
             "256 connections, share of the bare statements",
         ),
-        (Batch, RATE, Sketch, SKETCH_SUBMIT, "share of the bare statements"),
+        (
+            Batch,
+            RATE,
+            Baseline,
+            BASELINE_SUBMIT,
+            "share of the bare statements",
+        ),
         (Drain10, RATE, Drain, RATE, "to drain"),
         (Drain2, RATE, Drain, RATE, "to drain"),
         (Drain4, RATE, Drain, RATE, "to drain"),
     ];
-    let ratio = |(line, name, base, base_name, called)| {
+    let ratio = |(scenario, name, base, base_name, called)| {
         let base = value(figures, base, base_name).filter(|base| *base > 0.0)?;
-        Some(Figure::new(line, called, value(figures, line, name)? / base, "×"))
+        Some(Figure::new(
+            scenario,
+            called,
+            value(figures, scenario, name)? / base,
+            "×",
+        ))
     };
     pairs.into_iter().filter_map(ratio).collect()
 }
@@ -79,25 +96,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_compared_where_both_were_measured() {
+    fn scenarios_are_compared_where_both_were_measured() {
         let mut figures = vec![
-            Figure::new(Choice::Drain, RATE, 60.0, "tasks/s"),
-            Figure::new(Choice::Drain2, RATE, 90.0, "tasks/s"),
+            Figure::new(Scenario::Drain, RATE, 60.0, "tasks/s"),
+            Figure::new(Scenario::Drain2, RATE, 90.0, "tasks/s"),
         ];
         let found = compared(&figures);
-        assert_eq!(found, [Figure::new(Choice::Drain2, "to drain", 1.5, "×")]);
-        figures.push(Figure::new(Choice::Sketch, SKETCH_WORK, 80.0, "tasks/s"));
+        assert_eq!(found, [Figure::new(Scenario::Drain2, "to drain", 1.5, "×")]);
+        figures.push(Figure::new(Scenario::Baseline, BASELINE_WORK, 80.0, "tasks/s"));
         assert_eq!(
             compared(&figures)[0],
-            Figure::new(Choice::Drain, "share of the bare statements", 0.75, "×")
+            Figure::new(Scenario::Drain, "share of the bare statements", 0.75, "×")
         );
     }
 
     #[test]
-    fn nothing_is_compared_with_nothing() {
+    fn scenarios_without_a_rate_are_not_compared() {
         let figures = [
-            Figure::new(Choice::Drain, RATE, 0.0, "tasks/s"),
-            Figure::new(Choice::Drain4, RATE, 1.0, "tasks/s"),
+            Figure::new(Scenario::Drain, RATE, 0.0, "tasks/s"),
+            Figure::new(Scenario::Drain4, RATE, 1.0, "tasks/s"),
         ];
         assert_eq!(compared(&figures), []);
     }

@@ -1,4 +1,4 @@
-//! What the figures were measured on: the machine, the versions, the settings.
+//! Machine, versions and settings of a measurement, for the report.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,9 +9,9 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use crate::arguments::Arguments;
-use crate::lines::{POOL_SIZE, POOL_SIZE_SMALL};
+use crate::scenarios::{POOL_SIZE, POOL_SIZE_SMALL};
 
-/// Settings of Postgres that decide how fast it is.
+/// Settings of Postgres that affect its speed.
 const POSTGRES_SETTINGS: [&str; 6] = [
     "autovacuum",
     "fsync",
@@ -22,10 +22,10 @@ const POSTGRES_SETTINGS: [&str; 6] = [
 ];
 const UNKNOWN: &str = "unknown";
 
-/// Names and values, as they are shown.
+/// Names and values for display.
 type Table = BTreeMap<&'static str, String>;
 
-/// What a reader must know to compare figures.
+/// The conditions of a measurement, without which figures cannot be compared.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Facts {
     machine: Table,
@@ -34,7 +34,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Asks the system, the services and the binaries. What cannot be told is unknown, which is no reason to fail.
+    /// Queries the system, the services and the binaries; a value that cannot be read is `unknown`.
     pub(crate) async fn gather(arguments: &Arguments, binaries: &Path, db: &PgPool, redis: &str) -> Self {
         Self {
             machine: machine(),
@@ -48,13 +48,13 @@ impl Facts {
         }
     }
 
-    /// Adds what part of its time the machine did not have: nobody can tell a slow program from a busy host without it.
+    /// Adds the CPU steal time in percent, which distinguishes a slow program from a busy host.
     pub(crate) fn note_stolen(&mut self, percent: f64) {
         let value = format!("{percent:.1} % of the time");
         self.machine.insert("taken by the host", value);
     }
 
-    /// Three paragraphs, a line a fact.
+    /// Formats the facts as one line for each table.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for (title, table) in [
@@ -107,14 +107,14 @@ fn machine() -> Table {
     ])
 }
 
-/// The first `name : value` of a file of /proc.
+/// Returns the value of the first `name : value` line in a file of /proc.
 fn field(text: &str, name: &str) -> String {
     let fields = text.lines().filter_map(|line| line.split_once(':'));
     let found = fields.into_iter().find(|(found, _)| found.trim() == name);
     found.map_or_else(|| UNKNOWN.to_owned(), |(_, value)| value.trim().to_owned())
 }
 
-/// What a program says of its version.
+/// Returns the output of `program --version`.
 fn output(program: &Path) -> String {
     let output = Command::new(program).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_are_a_line_each() {
+    fn a_table_of_facts_is_one_line() {
         let facts = Facts {
             versions: Table::from([("redis", "7".to_owned()), ("postgres", "15".to_owned())]),
             ..Facts::default()

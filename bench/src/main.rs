@@ -1,22 +1,23 @@
-//! `tasker-bench`: measures Tasker. It starts the binaries itself, each line on a database and a key prefix of its own.
+//! `tasker-bench`: runs benchmark scenarios against Tasker binaries that it starts itself, each with its own
+//! database and Redis key prefix.
 //!
-//! - `arguments`: which lines there are; `run`: in which order.
-//! - `lines`: how each is measured; `sketch`: the bare statements beside the product; `peer`: another stack.
-//! - `environment`, `system`, `process`: what runs meanwhile; `driver`: the load.
-//! - `rows`, `usage`: where figures are read; `figures`, `stats`, `report`: what they come to.
+//! - `arguments`: the list of scenarios; `run`: their order.
+//! - `scenarios`: one measurement each; `baseline`: bare SQL and Redis commands; `comparison`: another stack.
+//! - `environment`, `system`, `process`: the running system; `driver`: the load.
+//! - `rows`, `usage`: sources of the figures; `figures`, `stats`, `report`: their evaluation.
 
 mod arguments;
+mod baseline;
+mod comparison;
 mod driver;
 mod environment;
 mod figures;
-mod lines;
 mod machine;
-mod peer;
 mod process;
 mod report;
 mod rows;
 mod run;
-mod sketch;
+mod scenarios;
 mod stats;
 mod system;
 mod usage;
@@ -45,13 +46,13 @@ async fn main() -> ExitCode {
 async fn measure(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut terminated = signal(SignalKind::terminate())?;
     let env = Environment::new(arguments).await?;
-    // what runs is stopped when the run is dropped
+    // on a signal the run is dropped, which stops its processes
     let report = tokio::select! {
         report = run::run(&env) => report,
         _ = tokio::signal::ctrl_c() => return stopped(&env, 130).await,
         _ = terminated.recv() => return stopped(&env, 143).await,
     };
-    // also what an error left behind
+    // before `?`: a failed run leaves databases and keys behind
     env.clean().await?;
     let report = report?;
     print(&report, env.arguments.json)?;
@@ -63,7 +64,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn stopped(env: &Environment, code: u8) -> anyhow::Result<ExitCode> {
-    lines::progress("stopped");
+    scenarios::progress("stopped");
     env.clean().await?;
     Ok(ExitCode::from(code))
 }

@@ -1,4 +1,4 @@
-//! Processes that a line started: their logs, and their end with the line, however that ends.
+//! Child processes of a scenario, with their logs; they end with the scenario even if it fails.
 
 use std::fs::File;
 use std::io;
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use tokio::time::sleep;
 
-/// How long a process may take to end after it was asked to.
-const END: Duration = Duration::from_secs(40);
-/// The same when nobody waits for what it still has to do.
-const END_IN_A_HURRY: Duration = Duration::from_secs(5);
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// Lines of a log that an error shows.
+/// Time for a process to end after SIGTERM: longer than the shutdown timeout of a worker.
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
+/// Time for a process to end after SIGTERM when its handle is dropped; then it is killed.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Number of log lines in an error.
 const LOG_LINES: usize = 12;
 
-/// A child process whose output goes to a file. Dropped, it is asked to end and then killed.
+/// A child process that logs to a file; on drop it gets SIGTERM, then SIGKILL.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
@@ -26,7 +26,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; `log` is where its output goes.
+    /// Starts `command` with stdout and stderr written to `log`.
     pub(crate) fn start(name: &str, mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = command
@@ -39,17 +39,17 @@ impl Process {
         Ok(Self { name, child, log })
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status, `None` while the process runs.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Fails if it has ended, with the end of its log.
+    /// Fails with the end of the log if the process has ended.
     pub(crate) fn ensure_alive(&mut self) -> anyhow::Result<()> {
         let ended = self.ended()?;
         ensure!(
@@ -61,7 +61,7 @@ impl Process {
         Ok(())
     }
 
-    /// The last lines of its log.
+    /// Returns the last lines of the log.
     pub(crate) fn log_end(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
@@ -69,25 +69,26 @@ impl Process {
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
-    /// Asks it to end and waits until it has.
+    /// Sends SIGTERM and waits for the process to end.
     pub(crate) async fn terminate(mut self) -> anyhow::Result<()> {
         self.signal("TERM");
-        let deadline = Instant::now() + END;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while self.ended()?.is_none() {
             ensure!(
                 Instant::now() < deadline,
                 "{} did not end within {} s",
                 self.name,
-                END.as_secs()
+                STOP_TIMEOUT.as_secs()
             );
-            sleep(LOOK_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 
     fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
-        // one that has ended meanwhile is no mistake, and what does not heed it is killed in the end
+        // failure is ignored: the process may have ended already, and one that ignores the signal is killed
+        // on drop
         let _ = Command::new("kill")
             .args(["-s", signal, &pid])
             .stderr(Stdio::null())
@@ -101,14 +102,14 @@ impl Drop for Process {
             return;
         }
         self.signal("TERM");
-        let deadline = Instant::now() + END_IN_A_HURRY;
+        let deadline = Instant::now() + DROP_TIMEOUT;
         while matches!(self.ended(), Ok(None)) {
             if Instant::now() > deadline {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return;
             }
-            std::thread::sleep(LOOK_INTERVAL);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -127,8 +128,8 @@ mod tests {
     async fn a_process_that_ended_says_why() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut process = shell("echo address already in use >&2", folder.path());
-        while process.ended().expect("told").is_none() {
-            sleep(LOOK_INTERVAL).await;
+        while process.ended().expect("a status").is_none() {
+            sleep(POLL_INTERVAL).await;
         }
         let error = process.ensure_alive().expect_err("it has ended").to_string();
         assert!(

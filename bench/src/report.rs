@@ -1,23 +1,23 @@
-//! The figures of all rounds, as a table or as one JSON document. Pure.
+//! Formats the figures of all rounds as a table or a JSON document. Pure functions.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::figures::Figure;
 use crate::machine::Facts;
 use crate::stats::Spread;
 
-/// Everything that was measured, and on what.
+/// All figures, with the conditions of the measurement.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
-    /// The machine, the versions, the settings.
+    /// Machine, versions and settings.
     #[serde(flatten)]
     pub(crate) facts: Facts,
-    /// In the order in which they were first measured, line by line.
+    /// The figures, grouped by scenario in order of measurement.
     pub(crate) figures: Vec<Row>,
-    /// Lines that failed, and why.
+    /// Scenarios that failed, with their errors.
     pub(crate) failures: Vec<Failure>,
 }
 
@@ -29,26 +29,26 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     #[serde(flatten)]
     pub(crate) spread: Spread,
-    /// By round.
+    /// The values by round.
     pub(crate) samples: Vec<f64>,
 }
 
-/// A line that could not be measured.
+/// A scenario that could not be measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Failure {
     pub(crate) line: String,
     pub(crate) error: String,
 }
 
-/// One row a figure: the figures of a line stand together, in the order of `lines`.
-pub(crate) fn rows(lines: &[Choice], figures: &[Figure]) -> Vec<Row> {
+/// Aggregates `figures` over the rounds into one row each, grouped in the order of `scenarios`.
+pub(crate) fn rows(scenarios: &[Scenario], figures: &[Figure]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for line in lines {
-        let name_of_line = line.name();
-        for figure in figures.iter().filter(|figure| figure.line == *line) {
+    for scenario in scenarios {
+        let scenario_name = scenario.name();
+        for figure in figures.iter().filter(|figure| figure.scenario == *scenario) {
             let known = rows
                 .iter_mut()
-                .find(|row| row.line == name_of_line && row.name == figure.name);
+                .find(|row| row.line == scenario_name && row.name == figure.name);
             if let Some(row) = known {
                 row.samples.push(figure.value);
                 row.spread = Spread::of(&row.samples).unwrap_or(row.spread);
@@ -56,7 +56,7 @@ pub(crate) fn rows(lines: &[Choice], figures: &[Figure]) -> Vec<Row> {
             }
             let value = figure.value;
             rows.push(Row {
-                line: name_of_line.clone(),
+                line: scenario_name.clone(),
                 name: figure.name.clone(),
                 unit: figure.unit,
                 spread: Spread {
@@ -72,7 +72,7 @@ pub(crate) fn rows(lines: &[Choice], figures: &[Figure]) -> Vec<Row> {
 }
 
 impl Report {
-    /// For people: the facts, a row a figure, the failures.
+    /// Formats the report as text: facts, a table of figures, failures.
     pub(crate) fn text(&self) -> String {
         let mut text = self.facts.text();
         if !self.figures.is_empty() {
@@ -85,13 +85,13 @@ impl Report {
         text
     }
 
-    /// For programs.
+    /// Formats the report as JSON.
     pub(crate) fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
 }
 
-const HEADS: [&str; 5] = ["line", "figure", "median", "spread", "unit"];
+const HEADS: [&str; 5] = ["scenario", "figure", "median", "spread", "unit"];
 
 fn table(rows: &[Row]) -> String {
     let cells = rows.iter().map(|row| {
@@ -124,7 +124,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Three digits or so, thousands apart.
+/// Formats a number with about three digits and thousands separators.
 fn number(value: f64) -> String {
     let decimals = match value.abs() {
         size if size < 0.001 && size > 0.0 => return format!("{value:.1e}"),
@@ -152,16 +152,16 @@ mod tests {
 
     fn figures() -> Vec<Figure> {
         vec![
-            Figure::new(Choice::Drain, "rate", 70_000.0, "tasks/s"),
-            Figure::new(Choice::Start, "server", 0.25, "s"),
-            Figure::new(Choice::Drain, "rate", 60_000.0, "tasks/s"),
-            Figure::new(Choice::Drain, "rate", 65_000.4, "tasks/s"),
+            Figure::new(Scenario::Drain, "rate", 70_000.0, "tasks/s"),
+            Figure::new(Scenario::Start, "server", 0.25, "s"),
+            Figure::new(Scenario::Drain, "rate", 60_000.0, "tasks/s"),
+            Figure::new(Scenario::Drain, "rate", 65_000.4, "tasks/s"),
         ]
     }
 
     #[test]
-    fn figures_are_gathered_by_line_over_the_rounds() {
-        let rows = rows(&[Choice::Start, Choice::Drain], &figures());
+    fn figures_are_grouped_by_scenario_over_the_rounds() {
+        let rows = rows(&[Scenario::Start, Scenario::Drain], &figures());
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].line.as_str(), rows[1].line.as_str()), ("start", "drain"));
         assert_eq!(rows[1].samples.len(), 3);
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned() {
-        let rows = rows(&[Choice::Drain, Choice::Start], &figures());
+        let rows = rows(&[Scenario::Drain, Scenario::Start], &figures());
         let text = table(&rows);
         let wanted = "\
-line   figure  median           spread  unit
-drain  rate    65,000  60,000 … 70,000  tasks/s
-start  server   0.250                   s
+scenario  figure  median           spread  unit
+drain     rate    65,000  60,000 … 70,000  tasks/s
+start     server   0.250                   s
 ";
         assert_eq!(text, wanted);
     }
@@ -214,7 +214,7 @@ start  server   0.250                   s
     fn the_document_holds_facts_figures_and_failures() {
         let report = Report {
             facts: Facts::default(),
-            figures: rows(&[Choice::Start], &figures()),
+            figures: rows(&[Scenario::Start], &figures()),
             failures: vec![Failure {
                 line: "churn".into(),
                 error: "lost".into(),

@@ -1,4 +1,5 @@
-//! What the rows say: their timestamps are all of Postgres's clock, so that looking does not disturb what is looked at.
+//! Results read from the task rows: all timestamps come from Postgres's clock, so no polling disturbs the
+//! measurement.
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
@@ -6,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::stats::count;
 
-/// From the first moment until just before the second.
+/// A span of time: the start included, the end excluded.
 pub(crate) type Span = (DateTime<Utc>, DateTime<Utc>);
 
 macro_rules! done_sql {
@@ -22,7 +23,7 @@ macro_rules! done_sql {
     };
 }
 
-/// Tasks that completed, and the time that they took together.
+/// The number of completed tasks and their time in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
 pub(crate) struct Done {
     pub(crate) tasks: i64,
@@ -33,13 +34,13 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// What became of the tasks created in a span of time: all `expected` must have completed, and none twice.
+    /// Reads the tasks created in `created`; fails unless exactly `expected` have completed.
     pub(crate) async fn between(db: &PgPool, created: Span, expected: u64) -> anyhow::Result<Self> {
         Self::read(db, done_sql!("finished_tasks"), created, expected).await
     }
 
-    /// The same in the table of the other stack.
-    pub(crate) async fn of_peer(db: &PgPool, created: Span, expected: u64) -> anyhow::Result<Self> {
+    /// Reads the tasks of the comparison stack; fails unless exactly `expected` have completed.
+    pub(crate) async fn of_comparison(db: &PgPool, created: Span, expected: u64) -> anyhow::Result<Self> {
         Self::read(db, done_sql!("tasks"), created, expected).await
     }
 
@@ -63,30 +64,30 @@ impl Done {
         Ok(())
     }
 
-    /// Tasks per second of work.
+    /// Returns tasks per second from the first start to the last completion.
     pub(crate) fn drain_rate(self) -> anyhow::Result<f64> {
         self.rate(self.working)
     }
 
-    /// Tasks per second from submit to end.
+    /// Returns tasks per second from the first submit to the last completion.
     pub(crate) fn end_to_end_rate(self) -> anyhow::Result<f64> {
         self.rate(self.end_to_end)
     }
 
     fn rate(self, seconds: Option<f64>) -> anyhow::Result<f64> {
         let seconds = seconds.filter(|seconds| *seconds > 0.0);
-        Ok(count(self.tasks) / seconds.context("the tasks took no time at all")?)
+        Ok(count(self.tasks) / seconds.context("the elapsed time is zero")?)
     }
 }
 
-/// Postgres's clock.
+/// Returns the time of Postgres's clock.
 pub(crate) async fn now(db: &PgPool) -> anyhow::Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar("SELECT clock_timestamp()")
         .fetch_one(db)
         .await?)
 }
 
-/// Tasks that have not ended.
+/// Returns the number of unfinished tasks.
 pub(crate) async fn alive(db: &PgPool) -> anyhow::Result<u64> {
     let alive: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks")
         .fetch_one(db)
@@ -94,7 +95,7 @@ pub(crate) async fn alive(db: &PgPool) -> anyhow::Result<u64> {
     Ok(alive.unsigned_abs())
 }
 
-/// Tasks of which there is a row, finished or not.
+/// Returns the number of tasks created since `since`, finished or not.
 pub(crate) async fn all(db: &PgPool, since: DateTime<Utc>) -> anyhow::Result<u64> {
     let sql = "SELECT count(*) FROM task_records WHERE created_at >= $1";
     let rows: i64 = sqlx::query_scalar(sql).bind(since).fetch_one(db).await?;

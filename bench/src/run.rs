@@ -1,14 +1,15 @@
-//! All lines, round by round. A round measures every line once, so that what is compared was measured close together.
+//! Runs the scenarios in rounds. Each round measures every scenario once, so that compared figures were
+//! measured close together in time.
 
-use crate::arguments::Choice;
+use crate::arguments::Scenario;
 use crate::environment::Environment;
 use crate::figures::{Figure, compared};
-use crate::lines::{self, progress};
 use crate::machine::Facts;
 use crate::report::{Failure, Report, rows};
+use crate::scenarios::{self, progress};
 use crate::usage::MachineTime;
 
-/// Measures what the arguments ask for. A line that fails is not measured again; the others are.
+/// Measures the planned scenarios. One that fails is not measured in later rounds; the others are.
 pub(crate) async fn run(env: &Environment) -> anyhow::Result<Report> {
     let plan = env.arguments.plan();
     let redis = env.redis_version().await?;
@@ -18,18 +19,18 @@ pub(crate) async fn run(env: &Environment) -> anyhow::Result<Report> {
     let mut failures: Vec<Failure> = Vec::new();
     for round in 1..=env.arguments.repeat {
         let mut measured: Vec<Figure> = Vec::new();
-        for line in &plan {
-            let name = line.name();
+        for scenario in &plan {
+            let name = scenario.name();
             let failed = failures.iter().any(|failure| failure.line == name);
-            if failed || (line.is_long() && round > 1) {
+            if failed || (scenario.is_long() && round > 1) {
                 continue;
             }
             progress(&format!("round {round} of {}: {name}", env.arguments.repeat));
-            match lines::measure(*line, env, &measured).await {
+            match scenarios::measure(*scenario, env, &measured).await {
                 Ok(found) => measured.extend(found),
-                Err(error) => failures.push(failure(*line, &error)),
+                Err(error) => failures.push(failure(*scenario, &error)),
             }
-            // what a line that failed left running has ended by now
+            // the processes of a failed scenario ended when it was dropped, so its database can be dropped
             env.clean().await?;
         }
         measured.extend(compared(&measured));
@@ -46,9 +47,9 @@ pub(crate) async fn run(env: &Environment) -> anyhow::Result<Report> {
     })
 }
 
-fn failure(line: Choice, error: &anyhow::Error) -> Failure {
+fn failure(scenario: Scenario, error: &anyhow::Error) -> Failure {
     let failure = Failure {
-        line: line.name(),
+        line: scenario.name(),
         error: format!("{error:#}"),
     };
     progress(&format!("FAILED {}: {}", failure.line, failure.error));

@@ -1,20 +1,20 @@
-//! Medians, spreads and slopes. Pure.
+//! Medians, spreads and slopes. Pure functions.
 
 use serde::Serialize;
 
-/// What the rounds came to.
+/// Median and range of the samples of all rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Spread {
-    /// The middle one, or the mean of the two in the middle.
+    /// The middle sample, or the mean of the two middle ones.
     pub(crate) median: f64,
-    /// The least.
+    /// The smallest sample.
     pub(crate) min: f64,
-    /// The most.
+    /// The largest sample.
     pub(crate) max: f64,
 }
 
 impl Spread {
-    /// The spread of `samples`; nothing when there are none.
+    /// Computes the spread of `samples`; `None` if there are none.
     pub(crate) fn of(samples: &[f64]) -> Option<Self> {
         let mut sorted = samples.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -29,7 +29,7 @@ impl Spread {
     }
 }
 
-/// The slope of the line nearest to `points` by least squares, in y per x; nothing unless two of them differ in x.
+/// Computes the least-squares slope of `points` in y per x; `None` unless two of them differ in x.
 pub(crate) fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let count = count(points.len());
     let mean_x = points.iter().map(|point| point.0).sum::<f64>() / count;
@@ -42,7 +42,7 @@ pub(crate) fn slope(points: &[(f64, f64)]) -> Option<f64> {
     (below > 0.0).then(|| above / below)
 }
 
-/// A number of things as a number to reckon with.
+/// Converts a count to `f64`.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 pub(crate) fn count(things: impl TryInto<u64>) -> f64 {
     things.try_into().unwrap_or(u64::MAX) as f64

@@ -1,4 +1,4 @@
-//! The system that a line measures: a server and workers, on a database and a key prefix of their own.
+//! The measured system: a server and workers, with their own database and key prefix.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -12,18 +12,18 @@ use crate::process::Process;
 use crate::rows;
 use crate::usage::{self, Memory};
 
-/// How long a process may take until it is ready.
+/// Time for a process to become ready.
 const START: Duration = Duration::from_mins(1);
-/// Starting is measured, so looks are close.
-const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
-/// How often a start is tried when somebody else took the port meanwhile.
+/// Interval of readiness polls, short because the start time is a figure.
+const START_POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Number of attempts to start a process if another one takes its port.
 const PORT_TRIES: usize = 5;
-/// Between looks at how far a load has come: rare enough not to disturb it.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// A load of which nothing is done for so long is stuck.
+/// Interval of progress polls, long enough not to disturb the load.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Time without progress after which a load counts as stuck.
 const STUCK: Duration = Duration::from_mins(1);
 
-/// A server, and workers as they are wanted.
+/// A server and any number of workers.
 #[derive(Debug)]
 pub(crate) struct System<'e> {
     pub(crate) env: &'e Environment,
@@ -32,25 +32,25 @@ pub(crate) struct System<'e> {
     pub(crate) workers: Vec<Service>,
 }
 
-/// A process that serves HTTP.
+/// A running process with an HTTP port.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) process: Process,
     pub(crate) url: String,
-    /// From its start until it was ready.
+    /// Time from its start to ready.
     pub(crate) started_in: Duration,
 }
 
-/// The most memory that the processes of a system had.
+/// Peak memory of the processes of a system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peaks {
     pub(crate) server: u64,
-    /// Of the worker that had most.
+    /// Of the worker with the highest peak, 0 without workers.
     pub(crate) worker: u64,
 }
 
 impl<'e> System<'e> {
-    /// A server on an empty database, which it migrates.
+    /// Starts a server on an empty database, which it migrates.
     pub(crate) async fn bare(env: &'e Environment) -> anyhow::Result<Self> {
         let sandbox = env.sandbox().await?;
         let server = start(env, &sandbox, "tasker-server", &[]).await?;
@@ -62,7 +62,7 @@ impl<'e> System<'e> {
         })
     }
 
-    /// A server that knows the task types and has done a task: a worker was there and is gone.
+    /// Starts a server and warms it up: a worker registers the task types, runs one task and stops.
     pub(crate) async fn start(env: &'e Environment) -> anyhow::Result<Self> {
         let mut system = Self::bare(env).await?;
         system.add_workers(1, 1).await?;
@@ -71,12 +71,12 @@ impl<'e> System<'e> {
         let answer = answer.header("content-type", "application/json").send().await?;
         ensure!(
             answer.status() == 202,
-            "the first task was answered {}",
+            "the submit of the first task returned {}",
             answer.status()
         );
         system.until_idle().await?;
         system.stop_workers().await?;
-        // what the start left to be written would be written during the measurement
+        // otherwise dirty pages of the start would be written during the measurement
         sqlx::query("CHECKPOINT")
             .execute(&env.admin)
             .await
@@ -84,7 +84,7 @@ impl<'e> System<'e> {
         Ok(system)
     }
 
-    /// Starts workers at once and waits until all are ready.
+    /// Starts `count` workers concurrently and waits until all are ready.
     pub(crate) async fn add_workers(&mut self, count: usize, pool_size: u32) -> anyhow::Result<()> {
         let pool_size = pool_size.to_string();
         let settings = [("WORKER_POOL_SIZE", pool_size.as_str())];
@@ -94,42 +94,42 @@ impl<'e> System<'e> {
         Ok(())
     }
 
-    /// Lets the workers finish what they run, and end.
+    /// Stops the workers gracefully.
     pub(crate) async fn stop_workers(&mut self) -> anyhow::Result<()> {
         let ends = self.workers.drain(..).map(|worker| worker.process.terminate());
         try_join_all(ends).await?;
         Ok(())
     }
 
-    /// Waits until no task is alive.
+    /// Waits until every task has finished.
     pub(crate) async fn until_idle(&mut self) -> anyhow::Result<()> {
         self.until_depth(0).await?;
-        let mut watch = Watch::new(Instant::now());
+        let mut stalls = StallDetector::new(Instant::now());
         loop {
             let alive = rows::alive(&self.sandbox.pool).await?;
             if alive == 0 {
                 return Ok(());
             }
-            self.look(&mut watch, alive).await?;
+            self.poll(&mut stalls, alive).await?;
         }
     }
 
-    /// Waits until at most `depth` ids wait in the list.
+    /// Waits until the queue has at most `depth` ids.
     pub(crate) async fn until_depth(&mut self, depth: u64) -> anyhow::Result<()> {
-        let mut watch = Watch::new(Instant::now());
+        let mut stalls = StallDetector::new(Instant::now());
         loop {
             let waiting = self.sandbox.depth().await?;
             if waiting <= depth {
                 return Ok(());
             }
-            self.look(&mut watch, waiting).await?;
+            self.poll(&mut stalls, waiting).await?;
         }
     }
 
-    async fn look(&mut self, watch: &mut Watch, left: u64) -> anyhow::Result<()> {
-        watch.ensure_moving(left, Instant::now())?;
+    async fn poll(&mut self, stalls: &mut StallDetector, left: u64) -> anyhow::Result<()> {
+        stalls.ensure_progress(left, Instant::now())?;
         self.ensure_alive()?;
-        sleep(LOOK_INTERVAL).await;
+        sleep(POLL_INTERVAL).await;
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl<'e> System<'e> {
             .try_for_each(|worker| worker.process.ensure_alive())
     }
 
-    /// The memory of the server, and of the worker that has most.
+    /// Returns the memory of the server and of the worker with the highest peak.
     pub(crate) fn memory(&self) -> anyhow::Result<(Memory, Option<Memory>)> {
         let server = usage::memory(self.server.process.pid())?;
         let mut workers = Vec::new();
@@ -151,7 +151,7 @@ impl<'e> System<'e> {
         Ok((server, workers.into_iter().max_by_key(|memory| memory.peak)))
     }
 
-    /// The most memory so far.
+    /// Returns the peak memory so far.
     pub(crate) fn peaks(&self) -> anyhow::Result<Peaks> {
         let (server, worker) = self.memory()?;
         Ok(Peaks {
@@ -160,7 +160,7 @@ impl<'e> System<'e> {
         })
     }
 
-    /// Ends it all and drops its database.
+    /// Stops the processes and drops the database.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.stop_workers().await?;
         self.server.process.terminate().await?;
@@ -168,14 +168,14 @@ impl<'e> System<'e> {
     }
 }
 
-/// Whether what is left still changes.
-pub(crate) struct Watch {
+/// Detects a load that no longer makes progress.
+pub(crate) struct StallDetector {
     left: u64,
     since: Instant,
 }
 
-impl Watch {
-    /// Nothing has been seen yet.
+impl StallDetector {
+    /// Creates a detector without observations.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             left: u64::MAX,
@@ -183,21 +183,21 @@ impl Watch {
         }
     }
 
-    /// Fails when `left` has been the same for too long.
-    pub(crate) fn ensure_moving(&mut self, left: u64, now: Instant) -> anyhow::Result<()> {
+    /// Fails if `left` has not changed for a minute.
+    pub(crate) fn ensure_progress(&mut self, left: u64, now: Instant) -> anyhow::Result<()> {
         if left != self.left {
             (self.left, self.since) = (left, now);
         }
         ensure!(
             now.duration_since(self.since) < STUCK,
-            "nothing happened for {} s, and {left} tasks are left",
+            "no progress for {} s, {left} tasks left",
             STUCK.as_secs()
         );
         Ok(())
     }
 }
 
-/// Makes the schema in an empty database, as a server does, and leaves no server.
+/// Migrates an empty database without leaving a server running.
 pub(crate) async fn migrate(env: &Environment, sandbox: &Sandbox) -> anyhow::Result<()> {
     let mut command = env.program("tasker-server");
     command.args(["migrate", "run"]).envs(variables(env, sandbox));
@@ -206,7 +206,7 @@ pub(crate) async fn migrate(env: &Environment, sandbox: &Sandbox) -> anyhow::Res
         .output()
         .await?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the migrations do not run: {said}");
+    ensure!(output.status.success(), "the migrations failed: {said}");
     Ok(())
 }
 
@@ -238,6 +238,7 @@ async fn start(
                 started_in,
             });
         }
+        // another process may have bound the port since it was found free; other failures are final
         if !process
             .log_end()
             .to_lowercase()
@@ -246,10 +247,10 @@ async fn start(
             process.ensure_alive()?;
         }
     }
-    bail!("{program} found no free port in {PORT_TRIES} tries")
+    bail!("{program} found no free port in {PORT_TRIES} attempts")
 }
 
-/// Waits until the process is ready; answers whether it is, or ended instead.
+/// Waits until the process is ready; returns false if it ends first.
 pub(crate) async fn until_ready(env: &Environment, process: &mut Process, url: &str) -> anyhow::Result<bool> {
     let url = format!("{url}/health/ready");
     let deadline = Instant::now() + START;
@@ -267,7 +268,7 @@ pub(crate) async fn until_ready(env: &Environment, process: &mut Process, url: &
             START.as_secs(),
             process.log_end()
         );
-        sleep(START_LOOK_INTERVAL).await;
+        sleep(START_POLL_INTERVAL).await;
     }
 }
 
@@ -280,9 +281,9 @@ fn variables<'a>(env: &'a Environment, sandbox: &'a Sandbox) -> [(&'static str, 
     ]
 }
 
-/// A loopback address that nobody uses at this moment.
+/// Returns a loopback address that is free at this moment.
 pub(crate) fn free_address() -> anyhow::Result<String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a free port")?;
     Ok(listener.local_addr()?.to_string())
 }
 
@@ -293,12 +294,12 @@ mod tests {
     #[test]
     fn a_load_is_stuck_when_nothing_happens_for_a_minute() {
         let mut now = Instant::now();
-        let mut watch = Watch::new(now);
+        let mut stalls = StallDetector::new(now);
         for left in [9, 8, 8, 7, 7] {
-            assert!(watch.ensure_moving(left, now).is_ok());
+            assert!(stalls.ensure_progress(left, now).is_ok());
             now += STUCK / 2;
         }
-        let error = watch.ensure_moving(7, now).expect_err("stuck").to_string();
-        assert_eq!(error, "nothing happened for 60 s, and 7 tasks are left");
+        let error = stalls.ensure_progress(7, now).expect_err("stuck").to_string();
+        assert_eq!(error, "no progress for 60 s, 7 tasks left");
     }
 }

@@ -1,47 +1,47 @@
-//! What a process uses, and what the machine had, as /proc tells it.
+//! Memory and CPU time of processes and of the machine, read from /proc.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// /proc counts processor time in these, whatever the kernel's own clock.
+/// The unit of CPU time in /proc, independent of the kernel's timer frequency.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// Resident now.
+    /// Resident memory now.
     pub(crate) resident: u64,
-    /// The most that was ever resident.
+    /// Maximum resident memory so far.
     pub(crate) peak: u64,
 }
 
-/// The memory of a process.
+/// Returns the memory of a process.
 pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-    parse_memory(&status).with_context(|| format!("{path} tells no memory"))
+    parse_memory(&status).with_context(|| format!("{path} does not contain the memory"))
 }
 
-/// Processor time that a process has used since it began.
+/// Returns the CPU time of a process since its start.
 pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-    let ticks = parse_ticks(&stat).with_context(|| format!("{path} tells no processor time"))?;
+    let ticks = parse_ticks(&stat).with_context(|| format!("{path} does not contain the CPU time"))?;
     Ok(TICK * ticks)
 }
 
-/// Processor time of the whole machine since it booted, in ticks.
+/// CPU time of the whole machine since boot, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MachineTime {
-    /// All of it.
+    /// Total time.
     all: u64,
-    /// What the host of a virtual machine gave to others while this one had work to do.
+    /// Steal time: the host ran other virtual machines while this one was runnable.
     stolen: u64,
 }
 
 impl MachineTime {
-    /// Until now.
+    /// Reads the current counters; `None` without /proc/stat.
     pub(crate) fn now() -> Option<Self> {
         Self::parse(&std::fs::read_to_string("/proc/stat").ok()?)
     }
@@ -49,14 +49,14 @@ impl MachineTime {
     fn parse(stat: &str) -> Option<Self> {
         let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
         let ticks: Option<Vec<u64>> = line.split_whitespace().map(|field| field.parse().ok()).collect();
-        // user, nice, system, idle, iowait, irq, softirq, steal; guests' time is in the first two already
+        // user, nice, system, idle, iowait, irq, softirq, steal; guest times are contained in the first two
         let ticks = ticks?;
         let stolen = *ticks.get(7)?;
         let all = ticks.iter().take(8).sum();
         Some(Self { all, stolen })
     }
 
-    /// The share of what was stolen between two moments, in percent.
+    /// Returns the share of steal time since `before`, in percent.
     #[expect(clippy::cast_precision_loss, reason = "ticks of years are far below 2^52")]
     pub(crate) fn stolen_since(self, before: Self) -> f64 {
         let all = self.all.saturating_sub(before.all).max(1);
@@ -77,7 +77,8 @@ fn parse_memory(status: &str) -> Option<Memory> {
 }
 
 fn parse_ticks(stat: &str) -> Option<u32> {
-    // the name in parentheses may hold anything; utime and stime are the 12th and 13th field after it
+    // the name in parentheses may contain spaces and parentheses; utime and stime are the 12th and 13th field
+    // after it
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields
         .split_whitespace()
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_told_in_bytes() {
+    fn memory_is_reported_in_bytes() {
         let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t     512 kB\n";
         let memory = parse_memory(status).expect("memory");
         assert_eq!((memory.peak, memory.resident), (2_097_152, 524_288));

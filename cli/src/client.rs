@@ -1,4 +1,4 @@
-//! The HTTP client: answers as text, problems as errors.
+//! The HTTP client: returns response bodies as text and problem documents as errors.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the longest `?wait`, which is 60 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Talks to one server.
+/// A client of one Tasker server.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -23,18 +23,18 @@ pub(crate) struct Client {
     authorization: Option<String>,
 }
 
-/// Why a call brought no answer that can be used.
+/// The error of a failed request: no connection, a problem document, or an unexpected response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    #[error("{base} cannot be reached: {}", innermost(cause))]
+    #[error("cannot reach {base}: {}", innermost(cause))]
     Unreachable { base: Url, cause: reqwest::Error },
     #[error("{}", problem_text(.0))]
-    Refused(Box<Problem>),
-    #[error("{base} did not answer as Tasker would: {reason}")]
-    Strange { base: Url, reason: String },
+    Rejected(Box<Problem>),
+    #[error("{base} did not respond like a Tasker server: {reason}")]
+    Unexpected { base: Url, reason: String },
 }
 
-/// A problem for people: its title and detail, then each pointer in a line of its own.
+/// Formats a problem document: title, status and detail, then one line for each JSON pointer.
 fn problem_text(problem: &Problem) -> String {
     let mut text = format!("{} ({}): {}", problem.title, problem.status, problem.detail);
     for error in &problem.errors {
@@ -45,6 +45,7 @@ fn problem_text(problem: &Problem) -> String {
         };
         let _ = write!(text, "\n  {place}: {}", error.detail);
     }
+    // an operator finds the cause of a server error in the server's log by this id
     if problem.status >= 500 {
         let _ = write!(text, "\n  request id: {}", problem.request_id);
     }
@@ -52,11 +53,12 @@ fn problem_text(problem: &Problem) -> String {
 }
 
 impl Client {
-    /// Talks to the server at `base`, signed in by that header.
+    /// Creates a client of the server at `base` that sends `authorization` with each request.
     pub(crate) fn new(base: Url, authorization: Option<String>) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
         if let Some(text) = &authorization {
             let mut value = HeaderValue::from_str(text).context("the credentials cannot be sent")?;
+            // keeps the credentials out of debug output
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -66,7 +68,7 @@ impl Client {
             .default_headers(headers)
             .user_agent(concat!("tasker/", env!("CARGO_PKG_VERSION")));
         if is_loopback(&base) {
-            // A proxy set for the outside world would look for the server on itself.
+            // a proxy of HTTP_PROXY would resolve a loopback URL to its own host
             builder = builder.no_proxy();
         }
         Ok(Self {
@@ -76,7 +78,7 @@ impl Client {
         })
     }
 
-    /// What it sends as `Authorization`.
+    /// Returns the value of the `Authorization` header, `None` without credentials.
     pub(crate) fn authorization(&self) -> Option<&str> {
         self.authorization.as_deref()
     }
@@ -85,19 +87,19 @@ impl Client {
         &self.base
     }
 
-    /// GET, as the text of a 2xx answer.
+    /// Sends a GET and returns the body of a 2xx response.
     pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ApiError> {
         let url = self.url_with(path, query);
         let (status, text) = self.call(self.http.request(Method::GET, url)).await?;
         self.accept(status, text)
     }
 
-    /// POST of `body` as JSON, as the text of a 2xx answer.
+    /// Posts `body` as JSON and returns the body of a 2xx response.
     pub(crate) async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<String, ApiError> {
         self.post_with(path, &[], body).await
     }
 
-    /// The same with a query.
+    /// Posts `body` as JSON with a query string and returns the body of a 2xx response.
     pub(crate) async fn post_with(
         &self,
         path: &[&str],
@@ -110,7 +112,7 @@ impl Client {
         self.accept(status, text)
     }
 
-    /// DELETE, as the text of a 2xx answer.
+    /// Sends a DELETE and returns the body of a 2xx response.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<String, ApiError> {
         let (status, text) = self
             .call(self.http.request(Method::DELETE, self.url(path)))
@@ -118,22 +120,24 @@ impl Client {
         self.accept(status, text)
     }
 
-    /// GET of a route that says what it has to say with a 503 too.
+    /// Sends a GET to a health route, whose 503 has the same body as its 200.
     pub(crate) async fn get_even_if_unavailable(&self, path: &[&str]) -> Result<String, ApiError> {
         let (status, text) = self.call(self.http.request(Method::GET, self.url(path))).await?;
+        // a 503 of a proxy before the server has no JSON body
         if status == StatusCode::SERVICE_UNAVAILABLE && text.starts_with('{') {
             return Ok(text);
         }
         self.accept(status, text)
     }
 
-    /// Reads an answer.
+    /// Parses a response body; fails with [`ApiError::Unexpected`].
     pub(crate) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ApiError> {
-        serde_json::from_str(text).map_err(|error| self.strange(error.to_string()))
+        serde_json::from_str(text).map_err(|error| self.unexpected(error.to_string()))
     }
 
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
+        // the trailing slash of a base path would add an empty segment; `extend` escapes slashes in names
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
@@ -142,6 +146,7 @@ impl Client {
 
     fn url_with(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.url(path);
+        // without pairs `query_pairs_mut` would still append a `?`
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -163,20 +168,21 @@ impl Client {
             return Ok(text);
         }
         match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => Err(ApiError::Refused(Box::new(problem))),
-            Err(_) => Err(self.strange(format!("status {status} without a problem document"))),
+            Ok(problem) => Err(ApiError::Rejected(Box::new(problem))),
+            // a proxy, or another program on this port
+            Err(_) => Err(self.unexpected(format!("status {status} without a problem document"))),
         }
     }
 
-    fn strange(&self, reason: String) -> ApiError {
-        ApiError::Strange {
+    fn unexpected(&self, reason: String) -> ApiError {
+        ApiError::Unexpected {
             base: self.base.clone(),
             reason,
         }
     }
 }
 
-/// Reads `--url`.
+/// Parses the value of `--url`.
 pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
@@ -193,7 +199,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The last cause, which is what tells a refused connection from a name that does not resolve.
+/// Returns the root cause as text, which distinguishes a refused connection from an unknown host name.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {

@@ -1,6 +1,6 @@
-//! `tasker`: Tasker on the command line, over HTTP only.
+//! `tasker`: the command line of Tasker, which uses only the HTTP API.
 //!
-//! Exit codes: 0 ok, 1 a failure while running, 2 a command line that cannot be understood.
+//! Exit codes: 0 ok, 1 a failure while running, 2 an invalid command line.
 
 mod bench;
 mod client;
@@ -17,17 +17,17 @@ use url::Url;
 use client::Client;
 use output::Output;
 
-/// Tasker on the command line.
+/// Submit and inspect tasks, and operate a Tasker deployment.
 #[derive(Debug, Parser)]
 #[command(
     name = "tasker",
     version,
     propagate_version = true,
-    after_help = "It signs in with TASKER_API_KEY, else with EXECUTION_BACKEND_API_USER and \
-                  EXECUTION_BACKEND_API_PASSWORD; NAME_FILE reads the value of NAME from a file."
+    after_help = "Credentials: TASKER_API_KEY, or EXECUTION_BACKEND_API_USER and EXECUTION_BACKEND_API_PASSWORD. \
+                  NAME_FILE reads the value of NAME from a file."
 )]
 struct Cli {
-    /// Where the server listens.
+    /// URL of the server.
     #[arg(
         long,
         global = true,
@@ -45,48 +45,48 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Submit tasks and look at them.
+    /// Submit and inspect tasks.
     #[command(subcommand)]
     Task(commands::task::TaskCommand),
     /// List, create, pause and resume queues.
     #[command(subcommand)]
     Queue(commands::queue::QueueCommand),
-    /// Look at the dead letters, run them again, delete them.
+    /// List, retry and purge dead letters.
     #[command(subcommand)]
     Dlq(commands::dlq::DlqCommand),
-    /// Make, list and revoke API keys.
+    /// Create, list and revoke API keys.
     #[command(subcommand)]
     Key(commands::key::KeyCommand),
-    /// Look at the workers.
+    /// Show the status of workers, queues and services.
     #[command(subcommand)]
     Worker(commands::worker::WorkerCommand),
-    /// Look at the templates of workflows.
+    /// List and show workflow templates.
     #[command(subcommand)]
     Template(commands::template::TemplateCommand),
-    /// Write a project with a worker of your own: two example tasks, a test, a Dockerfile.
+    /// Create a worker project: two example tasks, a test, a Dockerfile.
     New(commands::new::NewArgs),
     /// Measure a running system.
     #[command(subcommand)]
     Bench(commands::bench::BenchCommand),
 }
 
-// One thread is enough to wait for answers, and leaves a small machine's other cores to the
-// system under measurement.
+// one thread: `tasker bench` runs beside the system that it measures and must leave it the other cores
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli).await {
         Ok(code) => code,
+        // `tasker … | head` closes the pipe early
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error);
+            output::print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // `new` talks to no server
+    // built on demand: `new` needs neither a server nor credentials
     let client = || anyhow::Ok(Client::new(cli.url.clone(), credentials::authorization()?)?);
     let output = Output::new(cli.json);
     match cli.command {

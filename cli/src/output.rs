@@ -1,9 +1,9 @@
-//! What goes to the terminal: aligned tables, records, or JSON as the server wrote it.
+//! Terminal output: aligned tables, records, or the server's JSON unchanged.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-/// How results are shown.
+/// The output format of results: tables or JSON.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -14,25 +14,26 @@ impl Output {
         Self { json }
     }
 
-    /// Whether JSON was asked for.
+    /// Returns true if `--json` was given.
     pub(crate) fn is_json(self) -> bool {
         self.json
     }
 }
 
-/// Writes `text` to stdout and ends the line.
+/// Writes `text` and a line break to stdout.
 pub(crate) fn print_line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
+    // tables end with a line break already, JSON of the server does not
     stdout.write_all(text.trim_end().as_bytes())?;
     stdout.write_all(b"\n")
 }
 
-/// Writes rows below their heads, the columns aligned.
+/// Prints `rows` as a table with column headings.
 pub(crate) fn print_table(heads: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     print_line(&table(heads, rows))
 }
 
-/// Rows below their heads, the columns aligned; numbers to the right.
+/// Formats a table with aligned columns; columns of numbers are right-aligned.
 fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows
         .iter()
@@ -43,6 +44,7 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
         .iter()
         .enumerate()
         .map(|(column, head)| {
+            // characters, not bytes: names may contain letters outside ASCII
             let width = cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
             (
                 width.max(head.chars().count()),
@@ -66,36 +68,38 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 fn is_number(cell: &str) -> bool {
+    // a lone `-` is a missing value, which must not change the alignment of a column of numbers
     cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')
         && cell.chars().all(|c| c.is_ascii_digit() || "-.,".contains(c))
 }
 
-/// `text` without control characters, which could play tricks on a terminal.
+/// Replaces control characters by spaces, since escape sequences in server data could control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// The same for text of several lines.
+/// Replaces control characters except line breaks by spaces.
 pub(crate) fn printable_lines(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
         .collect()
 }
 
-/// Says on stderr what a long command is doing.
+/// Prints the progress of a long command to stderr.
 pub(crate) fn progress(text: &str) {
-    // Progress is a courtesy: a closed stderr does not end the work.
+    // a closed stderr must not fail a command whose work goes on
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Says on stderr why the command failed.
-pub(crate) fn complain(error: &anyhow::Error) {
+/// Prints the error of a failed command, with its causes, to stderr.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    // ignored: a closed stderr cannot be reported anywhere
     let _ = writeln!(io::stderr(), "tasker: {error:#}");
 }
 
-/// Whether the reader of stdout went away, as `head` does.
+/// Returns true if the error is a write to a closed stdout, as under `| head`.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()

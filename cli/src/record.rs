@@ -1,4 +1,4 @@
-//! Any JSON object as the server wrote it, for showing.
+//! JSON objects of the server, kept verbatim for display.
 
 use std::fmt;
 
@@ -6,13 +6,14 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A JSON object as text per field, in the server's order: nothing in it is read or rounded.
+/// A JSON object as raw text per field, in the server's order: values are neither parsed nor rounded.
 #[derive(Debug, Default)]
 pub(crate) struct Record(pub(crate) Vec<(String, Box<RawValue>)>);
 
 impl Record {
-    /// The fields as text: strings without quotes, nulls left out.
+    /// Returns name and text of each field that is not null; strings lose their quotes.
     pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        // null means `not yet` or `does not apply`
         self.0
             .iter()
             .filter(|(_, value)| value.get() != "null")
@@ -21,7 +22,7 @@ impl Record {
     }
 }
 
-/// A value for people: a string without its quotes, all else as JSON.
+/// Formats a value for display: a string without its quotes, other values as JSON.
 pub(crate) fn plain(value: &RawValue) -> String {
     serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
@@ -37,6 +38,7 @@ impl<'de> Deserialize<'de> for Record {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+                // a list and not a map, to keep the order of the server
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);

@@ -1,7 +1,7 @@
-"""Renders every overlay with `kubectl kustomize` and checks the result; validate.sh makes the environment that this needs.
+"""Renders every overlay with `kubectl kustomize` and checks the result; validate.sh creates the environment for this.
 
-Built-in kinds are held against the schemas of Kubernetes; custom ones only have to name what is there. What no schema sees is
-checked for all: selectors, ports, keys of secrets, and that every container is locked down.
+Built-in kinds are validated against the schemas of Kubernetes; custom kinds are checked for dangling references only.
+For all kinds it checks what no schema covers: selectors, ports, keys of secrets, and the hardening of containers.
 """
 
 import copy
@@ -26,7 +26,7 @@ WORKLOADS = ("Deployment", "StatefulSet", "Job")
 def main():
     problems = check_secrets_sample() + check_rules()
     overlays = sorted(path.parent for path in HERE.glob("overlays/*/kustomization.yaml"))
-    assert overlays, "there is nothing to check"
+    assert overlays, "no overlays found"
     with tempfile.TemporaryDirectory() as folder:
         root = legible(Path(folder))
         for overlay in overlays:
@@ -43,7 +43,7 @@ def main():
 
 
 def legible(folder):
-    """The manifests, or a copy that the kubectl here can read: before 1.21 it knew older names of two fields."""
+    """Returns the manifests' folder, or a converted copy for kubectl before 1.21, which uses older names of two fields."""
     answer = subprocess.run(
         ["kubectl", "version", "--client", "-o", "json"], capture_output=True, check=True, text=True
     )
@@ -98,7 +98,7 @@ def check_references(objects):
     names = {(each["kind"], each["metadata"]["name"]) for each in objects}
     problems = []
     if len(names) != len(objects):
-        problems.append("two objects of one kind have one name")
+        problems.append("two objects of the same kind have the same name")
     for each in objects:
         namespace = each["metadata"].get("namespace")
         if each["kind"] != "Namespace" and namespace != "tasker":
@@ -116,27 +116,27 @@ def check_workload(workload, objects):
         yield "does not select its own pods"
     for constraint in spec.get("topologySpreadConstraints", []):
         if not selects(constraint["labelSelector"], template["metadata"]["labels"]):
-            yield "spreads the pods of others"
+            yield "has a topology spread constraint for other pods"
     account = spec.get("serviceAccountName")
     if account and not find(objects, "ServiceAccount", account):
-        yield f"there is no service account {account}"
+        yield f"references the missing service account {account}"
     for volume in spec.get("volumes", []):
         yield from check_secrets(volume)
     for container in spec["containers"]:
         for source in container.get("envFrom", []):
             if not find(objects, "ConfigMap", source["configMapRef"]["name"]):
-                yield f"there is no {source}"
+                yield f"references the missing {source}"
         mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
         templates = workload["spec"].get("volumeClaimTemplates", [])
         if mounts != {each["name"] for each in spec.get("volumes", []) + [t["metadata"] for t in templates]}:
-            yield "mounts other volumes than it has"
+            yield "mounts volumes that it does not define, or defines volumes that it does not mount"
         yield from check_files(workload, container, spec, objects)
         yield from check_probes(container)
         yield from check_metrics_port(container)
         if container["image"].partition(":")[2] in ("", "latest"):
             yield f"the image {container['image']} has no version"
     if grace_needed(workload) >= spec.get("terminationGracePeriodSeconds", 30):
-        yield "is killed before SHUTDOWN_TIMEOUT is over"
+        yield "is killed before SHUTDOWN_TIMEOUT has passed"
 
 
 def check_secrets(volume):
@@ -150,7 +150,7 @@ def check_secrets(volume):
 
 
 def check_files(workload, container, spec, objects):
-    """Each NAME_FILE of a container is a file that a volume brings."""
+    """Checks that each NAME_FILE of a container names a file in a mounted volume."""
     values = {each["name"]: each["value"] for each in container.get("env", [])}
     for source in container.get("envFrom", []):
         values.update(find(objects, "ConfigMap", source["configMapRef"]["name"])["data"])
@@ -162,7 +162,7 @@ def check_files(workload, container, spec, objects):
             brought |= {f"{mount['mountPath']}/{item['path']}" for item in source.get("items", [])}
     for name, value in values.items():
         if name.endswith("_FILE") and value not in brought:
-            yield f"{name} names {value}, which no volume brings"
+            yield f"{name} names {value}, which no volume provides"
 
 
 def check_probes(container):
@@ -171,18 +171,18 @@ def check_probes(container):
         for way in ("httpGet", "tcpSocket"):
             port = container.get(probe, {}).get(way, {}).get("port")
             if port is not None and port not in ports:
-                yield f"{probe} asks the port {port}, which it does not have"
+                yield f"{probe} uses the port {port}, which the container does not have"
 
 
 def check_metrics_port(container):
     values = {each["name"]: each["value"] for each in container.get("env", [])}
     ports = {port["name"]: str(port["containerPort"]) for port in container.get("ports", [])}
     if "METRICS_PORT" in values and ports.get("metrics") != values["METRICS_PORT"]:
-        yield f"METRICS_PORT is {values['METRICS_PORT']}, and the port metrics is {ports.get('metrics')}"
+        yield f"METRICS_PORT is {values['METRICS_PORT']}, but the port metrics is {ports.get('metrics')}"
 
 
 def grace_needed(workload):
-    """Seconds from the wish to stop until the process has ended by itself."""
+    """Returns the maximum number of seconds from the stop of a pod until its process exits by itself."""
     container = workload["spec"]["template"]["spec"]["containers"][0]
     values = {each["name"]: each["value"] for each in container.get("env", [])}
     timeout = int(values.get("SHUTDOWN_TIMEOUT", "0s").removesuffix("s"))
@@ -203,7 +203,7 @@ def check_service(service, objects):
 
 
 def check_selector(each, objects):
-    """A budget or a policy that selects nothing protects nothing."""
+    """Checks that a budget or policy selects pods; otherwise it has no effect."""
     selector = each["spec"].get("selector", each["spec"].get("podSelector"))
     if not any(selects(selector, pods(workload)) for workload in workloads(objects)):
         yield "selects no pods"
@@ -213,10 +213,10 @@ def check_scaled(scaled, objects):
     target = scaled["spec"]["scaleTargetRef"]["name"]
     workload = find(objects, "Deployment", target)
     if not workload:
-        yield f"there is no Deployment {target}"
+        yield f"references the missing Deployment {target}"
         return
     if "replicas" in workload["spec"]:
-        yield f"{target} has a fixed number of replicas, which each apply would bring back"
+        yield f"{target} has a fixed number of replicas, which each apply would restore"
     values = {each["name"]: each["value"] for each in workload["spec"]["template"]["spec"]["containers"][0]["env"]}
     lists = []
     for trigger in scaled["spec"]["triggers"]:
@@ -224,13 +224,13 @@ def check_scaled(scaled, objects):
             lists.append(trigger["metadata"]["listName"])
             name = trigger["authenticationRef"]["name"]
             if not find(objects, "TriggerAuthentication", name):
-                yield f"there is no TriggerAuthentication {name}"
+                yield f"references the missing TriggerAuthentication {name}"
         elif f'job="{target}"' not in trigger["metadata"]["query"]:
-            yield "asks for the slots of others"
+            yield "queries the slots of other workers"
     if lists != [f"rq:queue:{queue}" for queue in values["TASK_QUEUES"].split(",")]:
-        yield "does not look at the queues that its workers serve"
+        yield "does not scale on exactly the queues that its workers serve"
     if not 0 < scaled["spec"]["minReplicaCount"] <= scaled["spec"]["fallback"]["replicas"]:
-        yield "falls back to fewer workers than there always are"
+        yield "has a fallback below its minimum number of workers"
 
 
 def check_authentication(authentication, objects):
@@ -253,10 +253,10 @@ def check_monitor(monitor, objects):
         targets = {name: name for each in chosen for name in container_ports(each)}
         labels = [pods(each) for each in chosen]
     if not chosen or any(spec["jobLabel"] not in each for each in labels):
-        yield "selects nothing, or what has no name for its job"
+        yield "selects no objects, or objects without the job label"
     for endpoint in spec.get("endpoints", spec.get("podMetricsEndpoints")):
         if endpoint["port"] not in targets:
-            yield f"there is no port {endpoint['port']}"
+            yield f"references the missing port {endpoint['port']}"
             continue
         for workload in scraped:
             number = container_ports(workload).get(targets[endpoint["port"]])
@@ -265,7 +265,7 @@ def check_monitor(monitor, objects):
 
 
 def let_in(workload, namespace, objects):
-    """The ports at which network policies let pods of a namespace reach those of a workload."""
+    """Returns the ports of a workload that network policies open to pods of a namespace."""
     ports = set()
     for policy in objects:
         if policy["kind"] == "NetworkPolicy" and selects(policy["spec"]["podSelector"], pods(workload)):
@@ -290,7 +290,7 @@ CHECKS = {
 }
 
 
-# ---- what every pod must be like -------------------------------------------------------------------------------------
+# ---- hardening of every pod ------------------------------------------------------------------------------------------
 
 
 def check_hardening(objects):
@@ -300,9 +300,9 @@ def check_hardening(objects):
         pod = spec.get("securityContext", {})
         wrong = []
         if spec.get("automountServiceAccountToken") is not False:
-            wrong.append("gets a token")
+            wrong.append("mounts a service account token")
         if spec.get("enableServiceLinks") is not False:
-            wrong.append("gets variables from services")
+            wrong.append("gets variables from Services")
         if pod.get("runAsNonRoot") is not True or not pod.get("runAsUser"):
             wrong.append("may run as root")
         if pod.get("seccompProfile") != {"type": "RuntimeDefault"}:
@@ -310,12 +310,12 @@ def check_hardening(objects):
         for container in spec["containers"]:
             context = container.get("securityContext", {})
             if context.get("readOnlyRootFilesystem") is not True:
-                wrong.append("can write to its image")
+                wrong.append("has a writable root file system")
             if context.get("allowPrivilegeEscalation") is not False or context.get("capabilities") != {"drop": ["ALL"]}:
                 wrong.append("keeps privileges")
             resources = container.get("resources", {})
             if not {"cpu", "memory"} <= resources.get("requests", {}).keys() or "memory" not in resources.get("limits", {}):
-                wrong.append("has no bound on memory or asks for nothing")
+                wrong.append("has no memory limit, or no CPU and memory requests")
         if workload["kind"] == "Deployment" and "readinessProbe" not in spec["containers"][0]:
             wrong.append("has no readiness probe")
         problems += [f"{label(workload)}: {each}" for each in wrong]
@@ -335,9 +335,9 @@ SECRETS = {name: each["stringData"] for name, each in SAMPLE.items()}
 
 
 def check_secrets_sample():
-    """Applied as it is, it would bring known passwords into a cluster."""
+    """Checks that the sample cannot be applied unchanged, which would set known passwords in a cluster."""
     return [
-        f"secrets.sample.yaml: {name} could be applied as it is"
+        f"secrets.sample.yaml: {name} could be applied unchanged"
         for name, each in SAMPLE.items()
         if "<" not in each["metadata"].get("namespace", "")
         or not all("<" in value for value in each["stringData"].values())
@@ -347,7 +347,7 @@ def check_secrets_sample():
 def check_rules():
     custom = yaml.safe_load((HERE / "extras" / "monitoring" / "rules.yaml").read_text())
     if custom["spec"] != yaml.safe_load(RULES.read_text()):
-        return ["extras/monitoring/rules.yaml is not what prometheus/rules/tasker.yml says: run update-rules.sh"]
+        return ["extras/monitoring/rules.yaml differs from prometheus/rules/tasker.yml: run update-rules.sh"]
     return []
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Renders every overlay and checks what comes out. Needs no cluster, and installs what is missing: Debian's kubernetes-client
-# where there is no kubectl, kubernetes-validate (PyPI) in a folder of its own.
+# Renders every overlay and checks the result. Needs no cluster. Installs Debian's kubernetes-client if
+# kubectl is missing, and kubernetes-validate (PyPI) in its own folder.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state=$here/../../.dev
@@ -9,7 +9,7 @@ VALIDATE=1.37.0
 die() { printf 'validate: %s\n' "$*" >&2; exit 1; }
 install_packages() {
   local sudo=()
-  command -v apt-get >/dev/null || die "missing: $* (Debian's names)"
+  command -v apt-get >/dev/null || die "missing packages: $* (Debian names)"
   [ "$(id -u)" = 0 ] || sudo=(sudo -n)
   if ! "${sudo[@]}" sh -euc 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"' \
     sh "$@" >/dev/null; then

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts Redis with its settings as arguments and its password from REDIS_PASSWORD_FILE, which so appears neither among the
-# arguments nor in the environment of any process.
+# Starts Redis with its settings as arguments and the password from REDIS_PASSWORD_FILE. The password is passed on
+# standard input, so it does not appear in the arguments or the environment of any process.
 set -eu
 fail() { echo "REDIS_PASSWORD_FILE: $REDIS_PASSWORD_FILE $1" >&2; exit 78; }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the images that Tasker's are built on and run beside, where they cannot be pulled: an offline machine, a closed network.
-# Debian by debootstrap; the Rust one from the toolchain that is installed here; Postgres, Redis and Prometheus from
-# Debian's packages. What is there, or can be pulled, is left alone. Stand-ins for trying things out: in production, use the
+# Builds substitutes for the base and service images where these cannot be pulled (offline machines, closed
+# networks): Debian with debootstrap, Rust from the installed toolchain, Postgres, Redis and Prometheus from
+# Debian's packages. Images that exist or can be pulled are kept. For tests only: in production, use the
 # official images.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,14 +10,14 @@ usage() {
   cat <<'END'
 usage: docker/scripts/base-images.sh [--network NAME] [--mirror URL] [--no-pull] [NAME...]
 
-  --network NAME  the network of builds: host, where containers have no way out of their own
-  --mirror URL    where Debian's packages are (http://deb.debian.org/debian)
-  --no-pull       do not even try
+  --network NAME  network for builds; `host` if containers have no internet access
+  --mirror URL    mirror of Debian's packages (http://deb.debian.org/debian)
+  --no-pull       do not try to pull images
 
-NAME: debian, rust, postgres, redis, prometheus; all of them when none is given. Needs root, and debootstrap for debian.
+NAME: debian, rust, postgres, redis, prometheus; default: all. Needs root, and debootstrap for debian.
 
-The Prometheus of Debian is an older one than the compose files name: export PROMETHEUS_IMAGE=prom/prometheus:v2.42.0 for them and
-for validate.sh.
+Debian's Prometheus is older than the version in the compose files: for these and for validate.sh, set
+PROMETHEUS_IMAGE=prom/prometheus:v2.42.0.
 END
 }
 
@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
     --no-pull) PULL= ;;
     -h | --help) usage; exit ;;
     -*) usage >&2; exit 2 ;;
-    *) [ -n "${IMAGE[$1]:-}" ] || die "no image is called $1"; NAMES+=("$1") ;;
+    *) [ -n "${IMAGE[$1]:-}" ] || die "unknown image: $1"; NAMES+=("$1") ;;
   esac
   shift
 done
@@ -53,10 +53,10 @@ trap 'rm -rf --one-file-system "$WORK"' EXIT
 
 there() { docker image inspect "$1" >/dev/null 2>&1 || { [ -n "$PULL" ] && timeout 120 docker pull -q "$1" >/dev/null 2>&1; }; }
 
-# build NAME FOLDER: from the Dockerfile on standard input.
+# build NAME FOLDER: builds an image from the Dockerfile on standard input.
 build() { docker build -q "${NETWORK[@]}" -t "${IMAGE[$1]}" -f - "$2" >/dev/null; }
 
-# What the official image also leaves out: documents, translations, lists of packages.
+# Excludes documents, translations and package lists, as the official image does.
 make_debian() {
   [ "$(id -u)" = 0 ] || die "debootstrap needs root"
   command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
@@ -77,11 +77,11 @@ END
   tar -C "$root" --numeric-owner --sort=name -c . | docker import --change 'CMD ["bash"]' - "${IMAGE[debian]}" >/dev/null
 }
 
-# The toolchain, less its documentation. The certificates of this machine come along: where its way out is watched by a proxy
-# with a certificate of its own, cargo needs that too.
+# The toolchain without its documentation. The certificates of this machine are included, since cargo needs
+# them behind a TLS-intercepting proxy.
 make_rust() {
   local sysroot; sysroot=$(rustc "+$RUST_VERSION" --print sysroot 2>/dev/null || rustc --print sysroot)
-  [[ $("$sysroot/bin/rustc" --version) == "rustc $RUST_VERSION"* ]] || die "no Rust $RUST_VERSION is installed here"
+  [[ $("$sysroot/bin/rustc" --version) == "rustc $RUST_VERSION"* ]] || die "Rust $RUST_VERSION is not installed"
   mkdir -p "$WORK/rust/toolchain"
   cp -al "$sysroot"/{bin,lib,libexec} "$WORK/rust/toolchain/" 2>/dev/null ||
     cp -a "$sysroot"/{bin,lib,libexec} "$WORK/rust/toolchain/"
@@ -149,10 +149,10 @@ END
 
 for name in "${NAMES[@]}"; do
   if there "${IMAGE[$name]}"; then
-    say "${IMAGE[$name]} is there"
+    say "${IMAGE[$name]} is available"
   else
-    say "${IMAGE[$name]} cannot be had: making a stand-in"
+    say "${IMAGE[$name]} cannot be pulled; building a substitute"
     "make_$name"
   fi
 done
-docker image inspect grafana/grafana >/dev/null 2>&1 || say "there is no stand-in for Grafana: Debian has no package of it"
+docker image inspect grafana/grafana >/dev/null 2>&1 || say "no substitute for Grafana: Debian has no package"

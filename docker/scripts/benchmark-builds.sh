@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures how long the images take to build: with nothing changed, after a change of code, and with --cold from nothing. It
-# builds a copy of the last commit, under names of its own.
+# Measures the build time of the images: unchanged, after a code change, and with --cold from an empty cache.
+# Builds a copy of the last commit under separate image names.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
@@ -9,10 +9,10 @@ usage() {
   cat <<'END2'
 usage: docker/scripts/benchmark-builds.sh [--network NAME] [--cold]
 
-  --network NAME  the network of the builds: host, where containers have no way out of their own
-  --cold          begins with an empty cache: throws away what this Docker engine keeps of ALL builds
+  --network NAME  network for builds; `host` if containers have no internet access
+  --cold          start with an empty cache: deletes the build cache of this Docker engine for ALL builds
 
-CHEF_IMAGE names an image with cargo-chef that was made before.
+CHEF_IMAGE names a prebuilt image with cargo-chef.
 END2
 }
 
@@ -53,10 +53,10 @@ measure() { # TEXT
 
 if [ -n "$COLD" ]; then
   docker builder prune --all --force >/dev/null
-  measure 'from nothing'
+  measure 'empty cache'
 else
-  measure 'first, with what the cache has'
+  measure 'first build, existing cache'
 fi
-measure 'nothing changed'
+measure 'unchanged'
 echo "// changed at $(date +%s)" >>"$COPY/shared/src/lib.rs"
 measure 'code changed (shared/src/lib.rs)'

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts that check something: what they say, and how they count it.
+# Sourced by the validation scripts: output and counting of checks.
 STARTED=$SECONDS CHECKS=0
 say() { printf '==> [%ss] %s\n' $((SECONDS - STARTED)) "$*"; }
 fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# reload.sh BINARY: compiles the workspace's binaries and runs BINARY. Compiles again whenever a source changes, and starts
-# BINARY anew when that gave another one; while a change does not compile, the one before it goes on.
-# Several containers may share the sources and the target folder: cargo's own lock lets one of them compile.
+# reload.sh BINARY: compiles the workspace and runs BINARY. Recompiles when a source changes, and restarts
+# BINARY if it changed; if a change does not compile, the previous binary keeps running. Several containers
+# may share the sources and the target folder: cargo's lock serializes their builds.
 set -eu
 stamp=/tmp/compiled
 
@@ -13,7 +13,7 @@ fi
 
 binary=$CARGO_TARGET_DIR/debug/$1
 
-# entr ends with 2 when a file was added to a folder: then the list is made anew.
+# entr exits with 2 when a file was added to a folder; keep_compiling then calls this again with the new list.
 watch() {
   find .cargo .sqlx Cargo.lock Cargo.toml api cli migrations shared worker -type f |
     entr -dn "$@" "$0" --compile "$binary"
@@ -30,7 +30,7 @@ until cargo build --locked; do
   watch -pz || true
 done
 date >$stamp
-(keep_compiling &) # no child of entr's, which waits for all of its children
+(keep_compiling &) # not a child of entr, which would wait for it
 exec entr -nr "$binary" <<END
 $stamp
 END

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images and checks them, and the Dockerfiles, for what docker/OPTIMIZATION-GUIDE.md says of them. It leaves tasker-server:latest,
-# tasker-server:tools and task-worker:latest.
+# Builds the images and checks them and the Dockerfiles against docker/OPTIMIZATION-GUIDE.md. The images
+# tasker-server:latest, tasker-server:tools and task-worker:latest remain.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
@@ -11,10 +11,10 @@ usage() {
   cat <<'END'
 usage: docker/scripts/validate-optimized-builds.sh [--network NAME] [--full]
 
-  --network NAME  the network of the builds: host, where containers have no way out of their own
-  --full          then proves the running stack too: validate.sh --skip-build
+  --network NAME  network for builds; `host` if containers have no internet access
+  --full          also validate the running stack: validate.sh --skip-build
 
-CHEF_IMAGE names an image with cargo-chef that was made before.
+CHEF_IMAGE names a prebuilt image with cargo-chef.
 END
 }
 
@@ -46,17 +46,17 @@ stages() { grep -c '^FROM ' "$1"; }
 check_dockerfiles() {
   local file
   diff <(above_the_mark docker/api/Dockerfile) <(above_the_mark docker/task-worker/Dockerfile) ||
-    fail "the Dockerfiles differ above their mark, so that each compiles for itself"
+    fail "the Dockerfiles differ above their mark, so each image compiles separately"
   ok "the Dockerfiles are the same above their mark: one compilation serves both images"
   [ Dockerfile -ef docker/api/Dockerfile ] || fail "Dockerfile is not a link to docker/api/Dockerfile"
   for file in docker/api/Dockerfile docker/task-worker/Dockerfile; do
-    ! grep -qi '^# *syntax *=' "$file" || fail "$file has a syntax line, for which an image is pulled at each build"
+    ! grep -qi '^# *syntax *=' "$file" || fail "$file has a syntax line, which pulls an image at each build"
     [ "$(stages "$file")" -gt 5 ] || fail "$file does not build in stages"
-    grep -q '^COPY --from=build ' "$file" || fail "$file takes nothing from the stage that compiles"
+    grep -q '^COPY --from=build ' "$file" || fail "$file copies no binary from the build stage"
     ! sed '1,/^# ---- the image itself/d' "$file" | grep '^FROM ' | grep -qv '^FROM \(debian:bookworm-slim\|base\) ' ||
-      fail "what $file ships is based on something else than Debian"
-    grep -q 'cargo chef cook ' "$file" || fail "$file does not keep dependencies in a layer of their own"
-    [ "$(grep -c -- '--mount=type=cache,' "$file")" -ge 4 ] || fail "$file does without cache mounts"
+      fail "the final image of $file is not based on Debian"
+    grep -q 'cargo chef cook ' "$file" || fail "$file has no separate layer for dependencies"
+    [ "$(grep -c -- '--mount=type=cache,' "$file")" -ge 4 ] || fail "$file uses no cache mounts"
     ok "$file: $(stages "$file") stages, cache mounts, no syntax line"
   done
 }
@@ -76,7 +76,8 @@ build_image() { # TAG DOCKERFILE [OPTION...]
   say "$1 was built in $((SECONDS - began)) s"
 }
 
-# steps CACHED|ALL: the numbers of the steps in the last log that took their result from the cache, or of all that make something
+# steps CACHED|ALL: prints the numbers of the cached steps, or of all steps that produce a layer, in the last
+# build log
 steps() {
   case $1 in
     CACHED) sed -n 's/^#\([0-9]*\) CACHED$/\1/p' "$WORK/log" ;;
@@ -87,9 +88,9 @@ steps() {
 check_second_build() { # TAG DOCKERFILE
   local began=$SECONDS made
   build "$@"
-  [ "$(steps ALL | wc -l)" -gt 3 ] || fail "the log of docker build is not understood"
+  [ "$(steps ALL | wc -l)" -gt 3 ] || fail "the log of docker build has an unknown format"
   made=$(comm -13 <(steps CACHED) <(steps ALL))
-  [ -z "$made" ] || fail "with nothing changed, $2 does again: $(grep "^#$(head -1 <<<"$made") \[" "$WORK/log" | head -1)"
+  [ -z "$made" ] || fail "an unchanged build of $2 repeats: $(grep "^#$(head -1 <<<"$made") \[" "$WORK/log" | head -1)"
   ok "$1: with nothing changed, all $(steps ALL | wc -l) steps come from the cache, in $((SECONDS - began)) s"
 }
 
@@ -113,7 +114,7 @@ check_image() { # NAME USER PROGRAM...
   for label in title version revision created; do
     grep -q "\"org.opencontainers.image.$label\"" "$WORK/config" || fail "$image lacks the label $label"
   done
-  grep -q '"Healthcheck":{"Test":\["CMD",' "$WORK/config" || fail "$image has no health check, or one by a shell"
+  grep -q '"Healthcheck":{"Test":\["CMD",' "$WORK/config" || fail "$image has no health check, or one that uses a shell"
   [[ $(docker image inspect -f '{{.Config.User}}' "$image") =~ ^[1-9][0-9]*: ]] || fail "$image runs as root"
   [ "$(docker run --rm --network none --entrypoint id "$image" -un)" = "$user" ] || fail "$image does not run as $user"
   for program in "$@"; do
@@ -122,26 +123,26 @@ check_image() { # NAME USER PROGRAM...
     in_image "$image" "! grep -q '\.symtab' /usr/local/bin/$program" || fail "$program is not stripped"
   done
   ok "$image: user $user, labels, health check, stripped: $*"
-  lacks "$image" cargo rustc cc gcc ld sqlx git || fail "$image holds tools of the build"
+  lacks "$image" cargo rustc cc gcc ld sqlx git || fail "$image contains build tools"
   check_without_shell "$image"
 }
 
-# With nothing where the shells are, the program starts all the same.
+# Masks all shells and checks that the program still starts.
 check_without_shell() { # IMAGE
   local masked=(docker run --rm --network none --read-only)
   local shell; for shell in $(in_image "$1" 'readlink -f /bin/sh /bin/bash'); do masked+=(-v "/dev/null:$shell:ro"); done
-  ! "${masked[@]}" --entrypoint sh "$1" -c true 2>/dev/null || fail "the shell of $1 cannot be taken away"
+  ! "${masked[@]}" --entrypoint sh "$1" -c true 2>/dev/null || fail "the shell of $1 could not be masked"
   "${masked[@]}" "$1" --help >/dev/null || fail "$1 does not start without a shell"
-  ok "$1: no tools of the build, starts without a shell"
+  ok "$1: no build tools, starts without a shell"
 }
 
 check_worker_lacks_migrations() {
   lacks task-worker:latest tasker-server tasker psql pg_dump sqlx || fail "task-worker:latest can migrate"
   [ -z "$(in_image task-worker:latest 'find / -xdev -name "*.sql" -print -o -name migrations -print 2>/dev/null || true')" ] ||
-    fail "task-worker holds migrations"
-  in_image task-worker:latest '! grep -q "CREATE TABLE tasks" /usr/local/bin/tasker-worker' || fail "tasker-worker holds migrations"
-  in_image tasker-server:latest 'grep -q "CREATE TABLE tasks" /usr/local/bin/tasker-server' || fail "tasker-server holds no migrations"
-  ok "task-worker:latest: neither migrations nor what could run them"
+    fail "task-worker contains migrations"
+  in_image task-worker:latest '! grep -q "CREATE TABLE tasks" /usr/local/bin/tasker-worker' || fail "tasker-worker contains migrations"
+  in_image tasker-server:latest 'grep -q "CREATE TABLE tasks" /usr/local/bin/tasker-server' || fail "tasker-server contains no migrations"
+  ok "task-worker:latest: contains no migrations and no tools to run them"
 }
 
 check_tools() {
@@ -162,5 +163,5 @@ check_image tasker-server tasker tasker-server tasker
 check_image task-worker taskworker tasker-worker
 check_worker_lacks_migrations
 check_tools
-say "all of $CHECKS checks of builds and images held"
+say "all $CHECKS checks of builds and images passed"
 [ -z "$FULL" ] || docker/scripts/validate.sh --skip-build

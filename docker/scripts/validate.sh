@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Proves the images (by validate-optimized-builds.sh) and docker-compose-prod.yaml against a real Docker engine: builds, starts, submits,
-# scales, kills, stops, and checks after each step that nothing was lost. Everything is its own: project, secrets, volumes, port; all of it
-# is removed.
+# Validates the images (with validate-optimized-builds.sh) and docker-compose-prod.yaml on a real Docker
+# engine: builds, starts, submits, scales, kills and stops, and checks after each step that no task was lost.
+# It uses its own project, secrets, volumes and port, and removes all of them.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
@@ -12,11 +12,11 @@ usage() {
   cat <<'END'
 usage: docker/scripts/validate.sh [--skip-build] [--network NAME] [--keep]
 
-  --skip-build    with the images tasker-server:latest, tasker-server:tools and task-worker:latest as they are
-  --network NAME  the network of the builds: host, where containers have no way out of their own
-  --keep          leave everything running at the end, and say how to reach it
+  --skip-build    use the existing images tasker-server:latest, tasker-server:tools and task-worker:latest
+  --network NAME  network for builds; `host` if containers have no internet access
+  --keep          leave the stack running at the end, and print how to reach it
 
-POSTGRES_IMAGE, REDIS_IMAGE, PROMETHEUS_IMAGE and GRAFANA_IMAGE name others. Where images cannot be pulled, run
+POSTGRES_IMAGE, REDIS_IMAGE, PROMETHEUS_IMAGE and GRAFANA_IMAGE select other images. If images cannot be pulled, run
 docker/scripts/base-images.sh first.
 END
 }
@@ -33,11 +33,11 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-# until_true SECONDS TEXT COMMAND...: asks again until it succeeds.
+# until_true SECONDS TEXT COMMAND...: retries the command until it succeeds; fails after SECONDS.
 until_true() {
   local deadline=$((SECONDS + $1)) text=$2; shift 2
   until "$@"; do
-    [ "$SECONDS" -lt "$deadline" ] || fail "not within its time: $text"
+    [ "$SECONDS" -lt "$deadline" ] || fail "timed out: $text"
     sleep 0.5
   done
   ok "$text"
@@ -108,25 +108,25 @@ answers() { api -o /dev/null "$API/health/ready" 2>/dev/null; }
 
 check_refusals() {
   local out name
-  out=$(docker run --rm -e TASKER_ENV=production -e DATABASE_URL=postgres://a@b/c tasker-server:latest 2>&1) && fail "no secrets, and it starts"
+  out=$(docker run --rm -e TASKER_ENV=production -e DATABASE_URL=postgres://a@b/c tasker-server:latest 2>&1) && fail "the server starts without secrets"
   for name in EXECUTION_BACKEND_API_USER EXECUTION_BACKEND_API_PASSWORD TOKEN_SECRET; do
     [[ $out == *"$name"* ]] || fail "without secrets: $name is not named: $out"
   done
-  ok "production without secrets is refused, by their names"
+  ok "production does not start without secrets and names them"
   out=$(docker run --rm -e TASKER_ENV=production -e DATABASE_URL=postgres://a@b/c -e EXECUTION_BACKEND_API_USER=tasker \
     -e EXECUTION_BACKEND_API_PASSWORD=tasker-development -e TOKEN_SECRET=a-sample-for-development-that-production-refuses \
-    tasker-server:latest 2>&1) && fail "the samples of development start in production"
+    tasker-server:latest 2>&1) && fail "production starts with the sample secrets of development"
   [[ $out == *EXECUTION_BACKEND_API_PASSWORD* && $out == *TOKEN_SECRET* ]] || fail "samples: not named: $out"
-  ok "the sample secrets of development are refused in production, by their names"
+  ok "production rejects the sample secrets of development and names them"
   mv "$WORK/secrets/token_secret" "$WORK/"
-  out=$(compose up -d --no-build 2>&1) && fail "it starts without secrets/token_secret"
+  out=$(compose up -d --no-build 2>&1) && fail "the stack starts without secrets/token_secret"
   [[ $out == *token_secret* ]] || fail "the missing secret is not named: $out"
   mv "$WORK/token_secret" "$WORK/secrets/"
   compose down -v >/dev/null 2>&1
-  ok "a missing secret stops the start with its name"
+  ok "a missing secret file stops the start and is named"
 }
 
-# The limit of CPU that a container sees, in thousandths: cgroup version 2, or 1.
+# Prints the CPU limit of a container in thousandths of a CPU (cgroup v2 or v1).
 cpu_millis() {
   local limit=() files='/sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us'
   mapfile -t limit < <(docker exec "$1" sh -c "cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat $files" | tr ' ' '\n')
@@ -157,21 +157,21 @@ check_commands() {
   ok "migrate status, worker status, template list, redis-cli llen, psql and the tags in the logs"
   id=$(first redis)
   [[ $(docker exec "$id" redis-cli config get maxmemory-policy) == *noeviction ]] || fail "Redis evicts"
-  [[ $(docker exec "$id" redis-cli config get appendonly) == *yes ]] || fail "Redis keeps no file"
+  [[ $(docker exec "$id" redis-cli config get appendonly) == *yes ]] || fail "Redis does not persist"
   ! docker exec "$id" sh -c 'tr "\0" "\n" </proc/1/cmdline; tr "\0" "\n" </proc/1/environ' | grep -f "$WORK/secrets/redis_password" >/dev/null ||
     fail "the password of Redis is among its arguments"
   [ "$(docker port "$(first server)" | wc -l)" = 1 ] || fail "the server publishes more than one port"
   for service in postgres redis task-worker-high task-worker-default; do
     [ -z "$(docker port "$(first $service)")" ] || fail "$service is published"
   done
-  ok "only the API is published; Redis asks for a password, evicts nothing, keeps a file"
+  ok "only the API is published; Redis requires a password, does not evict, and persists"
   ! curl -fsS -o /dev/null "$API/tasks" 2>/dev/null || fail "the API answers without a password"
-  ok "without a password the API refuses"
+  ok "the API rejects requests without a password"
 }
 
-# With the target `tools` the server's container has psql, which signs in as the server does.
+# With the target `tools`, the server's container has psql, which signs in with the server's password.
 check_tools() {
-  docker image inspect tasker-server:tools >/dev/null 2>&1 || { say "left out: no image tasker-server:tools"; return; }
+  docker image inspect tasker-server:tools >/dev/null 2>&1 || { say "skipped: no image tasker-server:tools"; return; }
   echo TASKER_SERVER_IMAGE=tasker-server:tools >>"$WORK/env"
   compose up -d --no-build >/dev/null 2>&1
   until_true 120 "healthy with the image tasker-server:tools" all_healthy
@@ -208,7 +208,8 @@ batch() { # TAG NUMBER: 40 tasks with keys of their own, of which some take a se
   printf ']}'
 }
 
-# Submits until it is told to stop. What was not accepted is asked again with the same keys, so that each batch counts once.
+# Submits batches until $WORK/stop exists. A rejected batch is retried with the same idempotency keys, so it
+# counts once.
 keep_submitting() { # TAG
   local number=0
   echo 0 >"$WORK/$1"
@@ -227,12 +228,13 @@ keep_submitting() { # TAG
 left() { sql "SELECT count(*) FROM tasks WHERE '$1' = ANY(tags)" 2>/dev/null || echo unknown; }
 nothing_left() { [ "$(left "$1")" = 0 ]; }
 
-# kill_under_load SERVICE...: one container of each dies at the same time; one of several workers stays away until all is done.
+# kill_under_load SERVICE...: kills one container of each service at the same time. A killed
+# task-worker-default is not restarted before all tasks have finished.
 kill_under_load() {
   local tag=kill-$1 id ids=() service before submitter sent done_ doubled
   rm -f "$WORK/stop"
   keep_submitting "$tag" & submitter=$!
-  until_true 60 "under load: tasks come in and end" \
+  until_true 60 "under load: tasks are accepted and finish" \
     sql_is t "SELECT count(*) > 20 FROM finished_tasks WHERE '$tag' = ANY(tags)"
   for service in "$@"; do id=$(first "$service"); ids+=("$id"); done
   docker kill "${ids[@]}" >/dev/null
@@ -240,11 +242,11 @@ kill_under_load() {
   before=$(cat "$WORK/$tag")
   sleep 5
   [[ $1 == task-worker-default ]] || docker start "${ids[@]}" >/dev/null
-  until_true 120 "submits go on" beyond "$tag" "$before"
+  until_true 120 "submits continue" beyond "$tag" "$before"
   touch "$WORK/stop"
   wait $submitter
   sent=$(cat "$WORK/$tag")
-  until_true 180 "all of it ended" nothing_left "$tag"
+  until_true 180 "all tasks finished" nothing_left "$tag"
   done_=$(sql "SELECT count(*) FROM finished_tasks WHERE status = 'completed' AND '$tag' = ANY(tags)")
   doubled=$(sql "SELECT count(*) - count(DISTINCT idempotency_key) FROM finished_tasks WHERE '$tag' = ANY(tags)")
   [ "$done_ $doubled" = "$sent 0" ] || fail "$sent were accepted, $done_ completed, $doubled twice"
@@ -253,19 +255,19 @@ kill_under_load() {
   until_true 120 "healthy again" all_healthy
 }
 
-# A crash, unlike docker kill, leaves the restart to Docker.
+# Docker restarts a container after a crash, but not after docker kill.
 check_restart() {
   local id pid; id=$(first task-worker-high)
   pid=$(docker inspect -f '{{.State.Pid}}' "$id")
-  if ! kill -KILL "$pid" 2>/dev/null; then say "left out: no right to crash a process of a container"; return; fi
-  until_true 60 "a worker that crashed was started again" state_is 1 "$id" '{{.RestartCount}}'
+  if ! kill -KILL "$pid" 2>/dev/null; then say "skipped: no permission to kill a process in a container"; return; fi
+  until_true 60 "a crashed worker was restarted" state_is 1 "$id" '{{.RestartCount}}'
   until_true 60 "and is healthy" all_healthy
 }
 
 clean_stop() { # SERVICE CONTAINER
   local began=$SECONDS
   docker stop -t 60 "$2" >/dev/null
-  [ "$(docker inspect -f '{{.State.ExitCode}}' "$2")" = 0 ] || fail "$1 ended with $(docker inspect -f '{{.State.ExitCode}}' "$2")"
+  [ "$(docker inspect -f '{{.State.ExitCode}}' "$2")" = 0 ] || fail "$1 exited with $(docker inspect -f '{{.State.ExitCode}}' "$2")"
   ok "docker stop of $1: exit code 0, after $((SECONDS - began)) s"
 }
 
@@ -280,10 +282,10 @@ check_stops() {
     [[ $worker != *"${container:0:12}"* ]] || clean_stop "a worker with running tasks" "$container"
   done
   burnt=$(sql "SELECT coalesce(sum(attempts + crash_count), 0) FROM tasks WHERE 'stop' = ANY(tags)")
-  [ "$burnt" = 0 ] || fail "the stop burnt $burnt attempts"
+  [ "$burnt" = 0 ] || fail "the stop used $burnt attempts"
   [ "$(left stop)" = 4 ] || fail "the stop lost a task"
-  ok "its tasks were given back, no attempt was burnt"
-  until_true 30 "others took them" sql_is 4 "$running AND worker_id <> '$worker'"
+  ok "its tasks were requeued, and no attempt was used"
+  until_true 30 "other workers claimed them" sql_is 4 "$running AND worker_id <> '$worker'"
   ids=$(sql "SELECT id FROM tasks WHERE 'stop' = ANY(tags)")
   for id in $ids; do api -o /dev/null -X POST "$API/tasks/$id/cancel"; done
   until_true 30 "cancelled" nothing_left stop
@@ -297,7 +299,7 @@ check_stops() {
 check_migration_only() {
   compose -f docker-compose-migrate.yaml up -d --no-build >/dev/null 2>&1
   local id; id=$(compose -f docker-compose-migrate.yaml ps -aq migration 2>/dev/null || compose -f docker-compose-migrate.yaml ps -q migration)
-  until_true 60 "the migration ended with 0" state_is "exited 0" "$id" '{{.State.Status}} {{.State.ExitCode}}'
+  until_true 60 "the migration exited with 0" state_is "exited 0" "$id" '{{.State.Status}} {{.State.ExitCode}}'
   docker inspect -f '{{json .Config.Env}}' "$(first server)" | grep DEPLOYMENT_MODE=no-migrate >/dev/null || fail "the server migrates too"
   until_true 60 "the server answers, without migrating" answers
 }
@@ -305,7 +307,7 @@ check_migration_only() {
 check_monitoring() {
   local up
   docker image inspect "${PROMETHEUS_IMAGE:-$(compose --profile monitoring config | sed -n 's/.*image: \(.*prometheus.*\)/\1/p')}" >/dev/null 2>&1 ||
-    { say "left out: no image of Prometheus"; return; }
+    { say "skipped: no image of Prometheus"; return; }
   compose --profile monitoring up -d --no-build prometheus >/dev/null 2>&1
   all_up() {
     up=$(curl -fsS "http://$(sed -n 's/^PROMETHEUS_PUBLISH=//p' "$WORK/env")/api/v1/query?query=up" 2>/dev/null) || return 1
@@ -320,7 +322,7 @@ check_monitoring() {
 prepare
 check_refusals
 say "starting docker-compose-prod.yaml with ${DC[*]}"
-compose up -d --no-build >"$WORK/up.log" 2>&1 || { cat "$WORK/up.log" >&2; fail "it does not start"; }
+compose up -d --no-build >"$WORK/up.log" 2>&1 || { cat "$WORK/up.log" >&2; fail "the stack does not start"; }
 until_true 180 "every container is healthy" all_healthy
 check_container server tasker-server 4000
 check_container task-worker-high tasker-worker 8000
@@ -347,4 +349,4 @@ check_restart
 check_stops
 check_migration_only
 check_monitoring
-say "all of $CHECKS checks held"
+say "all $CHECKS checks passed"

@@ -1,4 +1,4 @@
-//! A long run of chaos, for `./dev chaos`: it needs Postgres and Redis installed and starts instances of its own.
+//! `./dev chaos`: a long chaos run with private instances of Postgres and Redis, which must be installed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,16 +8,17 @@ use clap::Parser;
 use tasker_e2e::chaos::{self, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs servers, workers, Postgres and Redis under faults at random, and checks that nothing is lost and nothing is done twice
+/// Runs servers, workers, Postgres and Redis under random faults, and checks that every task completes
+/// exactly once
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How long faults go on
+    /// Minutes of fault injection
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
-    /// Decides the faults; random when not given
+    /// Seed of the random faults; random by default
     #[arg(long)]
     seed: Option<u64>,
-    /// Where the logs of a failed run are kept, in a folder named after its seed
+    /// Folder for the logs of a failed run, which go to a subfolder named after its seed
     #[arg(long, default_value = ".")]
     logs: PathBuf,
 }
@@ -40,14 +41,14 @@ async fn main() -> ExitCode {
         settings.logs.display()
     );
     let mut terminated = signal(SignalKind::terminate()).expect("signals can be listened to");
-    // what runs is stopped when the run is dropped
+    // on a signal the run is dropped, which stops its processes
     let report = tokio::select! {
         report = chaos::run(&settings) => report,
         _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
         _ = terminated.recv() => return ExitCode::from(143),
     };
     println!("{report}");
-    if report.wrongs.is_empty() {
+    if report.violations.is_empty() {
         println!("clean: seed {seed}, {:?}", settings.length);
         return ExitCode::SUCCESS;
     }

@@ -1,16 +1,16 @@
-//! A worker for the tests, built on the library: one of its tasks computes without end, one panics, one logs a lot.
+//! A worker for tests with misbehaving handlers: one never returns, one panics, one logs a lot.
 
 use std::process::ExitCode;
 
 use serde_json::Value;
-use tasker_worker::{Context, Task, TaskError, Worker};
+use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     Worker::builder()
-        .register(Task::blocking("stuck", stuck))
-        .register(Task::new("panics", panics))
-        .register(Task::new("talks", talks))
+        .register(TaskType::blocking("stuck", stuck))
+        .register(TaskType::new("panics", panics))
+        .register(TaskType::new("talks", talks))
         .run()
         .await
 }
@@ -21,12 +21,12 @@ fn stuck(_: Context, _: Value) -> Result<(), TaskError> {
     }
 }
 
-/// Panics with its parameters, as a careless handler does.
+/// Panics with its parameters in the message, like a careless handler.
 async fn panics(_: Context, parameters: Value) -> Result<(), TaskError> {
     panic!("cannot use {parameters}")
 }
 
-/// Logs as many lines as its parameter says.
+/// Logs as many lines as its parameter `lines` asks for.
 async fn talks(_: Context, lines: Value) -> Result<(), TaskError> {
     for line in 0..lines["lines"].as_u64().unwrap_or_default() {
         tracing::info!(line, "a handler that talks");

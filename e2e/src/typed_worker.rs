@@ -1,16 +1,16 @@
-//! A worker for the tests that registers the task types of the variable `TYPES`, a comma-separated list. Each returns after
-//! `{"seconds": n}`.
+//! A worker for tests that registers the task types of the variable `TYPES`, a comma-separated list. Each
+//! handler sleeps for its parameter `seconds`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
-use tasker_worker::{Context, Task, TaskError, Worker};
+use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let types = std::env::var("TYPES").unwrap_or_default();
-    let tasks = types.split(',').map(|name| Task::new(name, wait));
+    let tasks = types.split(',').map(|name| TaskType::new(name, wait));
     Worker::builder().register_all(tasks).run().await
 }
 

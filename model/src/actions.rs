@@ -1,57 +1,57 @@
-//! What can happen, named as the functions of the code are named, and when.
+//! The actions of servers, workers and leaders, named like the functions of the code, and their conditions.
 
 use crate::config::Config;
-use crate::faults::{self, Strike, for_each_run, tasks_of};
+use crate::faults::{self, InjectedFault, for_each_run, tasks_of};
 use crate::state::{Claim, ClaimAt, Handler, Phase, ProcessState, Status, System, TaskNo, WorkerId};
 use crate::statements::Step;
 
-/// One step of one of those who take part.
+/// One step of a server, worker or leader, or a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the fields are what the state calls them")]
+#[expect(missing_docs, reason = "the fields are named as in the state")]
 pub enum Action {
-    /// A server writes a task and answers its client.
+    /// A server inserts a task and responds to its client.
     Insert { task: TaskNo },
-    /// A hint reaches its list: after a submit, a recovery or a return.
+    /// A hint reaches its list, after a submit, a recovery or a release.
     Push { task: TaskNo },
-    /// A server makes a due row pending.
+    /// A server promotes a due row to pending.
     Promote { task: TaskNo },
-    /// A worker takes a hint off the list and sends a claim for it.
+    /// A worker pops a hint and sends a claim for it.
     Pop { process: usize, task: TaskNo },
-    /// The claim for a hint takes place.
+    /// Postgres executes the claim for a hint.
     Claim { worker: WorkerId, task: TaskNo },
-    /// The net: a claim without a hint takes place.
+    /// A fallback poll claims a task without a hint.
     ClaimOldest { process: usize, task: TaskNo },
-    /// The answer to a claim reaches its worker.
+    /// The response to a claim reaches its worker.
     ReceiveClaim { claim: Claim },
     /// A worker writes a result.
     Complete { process: usize, handler: Handler },
-    /// A worker gives a run back that it could not begin.
+    /// A worker releases a run that it could not start.
     EndRuns { process: usize, handler: Handler },
-    /// A worker learns that what it gave back is written.
-    Release { process: usize, handler: Handler },
-    /// A worker returns what it runs in the table and does not hold.
-    TakeBackUnheld { process: usize, task: TaskNo },
-    /// A worker learns from its heartbeat that it is dead, and comes back under a new id.
+    /// A worker receives the response to a release.
+    RemoveInFlight { process: usize, handler: Handler },
+    /// A worker requeues a run that the table gives to it and that is not in flight.
+    ReclaimLostClaims { process: usize, task: TaskNo },
+    /// A worker learns from its heartbeat that it was declared dead, and registers with a new id.
     Heartbeat { process: usize },
-    /// A killed process starts again.
+    /// A killed process restarts.
     Register { process: usize },
-    /// A stopped process goes on.
+    /// A stopped process resumes.
     Wake { process: usize },
-    /// A leader declares a silent worker dead.
+    /// A leader declares an unresponsive worker dead.
     DeclareDead { worker: WorkerId },
-    /// A leader that does not decide in its statement reads what is to be recovered.
-    Look { leader: usize },
-    /// A leader hands a dead worker's run back.
+    /// A leader that does not decide in its statement reads the runs to recover.
+    ReadRuns { leader: usize },
+    /// A leader requeues the run of a dead worker.
     Recover { leader: usize, task: TaskNo },
     /// A leader reads the rows for a list that lacks hints.
     Rebuild { leader: usize },
-    /// It puts the new list into the place of the old one.
+    /// It replaces the old list by the new one.
     Replace { leader: usize },
-    /// Something goes wrong.
-    Strike(Strike),
+    /// A fault is injected.
+    Inject(InjectedFault),
 }
 
-/// Adds everything that happens by itself, sooner or later: all but faults.
+/// Adds all possible actions except faults: those that happen eventually.
 pub(crate) fn steps(config: &Config, system: &System, actions: &mut Vec<Action>) {
     steps_of_servers(system, actions);
     for claim in &system.claims {
@@ -68,8 +68,8 @@ pub(crate) fn steps(config: &Config, system: &System, actions: &mut Vec<Action>)
     for (process, found) in system.processes.iter().enumerate() {
         match found.state {
             ProcessState::Up => steps_of_worker(config, system, process, actions),
-            ProcessState::Frozen if config.processes_return => actions.push(Action::Wake { process }),
-            ProcessState::Down if config.processes_return => actions.push(Action::Register { process }),
+            ProcessState::Frozen if config.processes_restart => actions.push(Action::Wake { process }),
+            ProcessState::Down if config.processes_restart => actions.push(Action::Register { process }),
             ProcessState::Frozen | ProcessState::Down => {}
         }
     }
@@ -89,7 +89,7 @@ fn steps_of_servers(system: &System, actions: &mut Vec<Action>) {
     }
     actions.extend(tasks_of(&system.pushes).map(|task| Action::Push { task }));
     for (process, found) in system.processes.iter().enumerate() {
-        // an earlier id is silent, and so is a process that does not run
+        // earlier ids of a process are unresponsive, and so is the current one if the process does not run
         let silent = if found.state == ProcessState::Up {
             found.life
         } else {
@@ -111,10 +111,10 @@ fn steps_of_worker(config: &Config, system: &System, process: usize, actions: &m
     }
     if system.claim_of(worker).is_none() {
         actions.extend(tasks_of(&system.list).map(|task| Action::Pop { process, task }));
-        let may_look =
-            config.protections.net && !(config.protections.claim_asks_if_alive && system.is_dead(worker));
+        let may_poll = config.protections.polling_fallback
+            && !(config.protections.claim_checks_liveness && system.is_dead(worker));
         for (task, found) in system.tasks.iter().enumerate() {
-            if may_look && found.is_pending() && !system.holds(process, task) {
+            if may_poll && found.is_pending() && !system.has_in_flight(process, task) {
                 actions.push(Action::ClaimOldest { process, task });
             }
         }
@@ -129,17 +129,20 @@ fn steps_of_worker(config: &Config, system: &System, process: usize, actions: &m
         match handler.phase {
             Phase::Runs => {}
             Phase::Refused => actions.push(Action::EndRuns { process, handler }),
-            Phase::GivenBack => actions.push(Action::Release { process, handler }),
+            Phase::Released => actions.push(Action::RemoveInFlight { process, handler }),
         }
     }
-    if config.protections.take_back_unheld {
+    if config.protections.reclaim_lost_claims {
         for (run, _) in system.running().filter(|(_, runner)| *runner == worker) {
             let handlers = &system.processes[process].handlers;
-            let held = handlers.iter().any(|handler| handler.held && handler.run == run);
-            let young = config.protections.take_back_spares_the_young && system.is_told(worker, run);
-            if !held && !young {
+            let in_flight = handlers
+                .iter()
+                .any(|handler| handler.in_flight && handler.run == run);
+            let recent =
+                config.protections.reclaim_spares_recent_claims && system.has_claim_response(worker, run);
+            if !in_flight && !recent {
                 let task = run.task;
-                actions.push(Action::TakeBackUnheld { process, task });
+                actions.push(Action::ReclaimLostClaims { process, task });
             }
         }
     }
@@ -156,26 +159,26 @@ fn steps_of_leader(config: &Config, system: &System, leader: usize, actions: &mu
         .running()
         .filter(|(_, worker)| system.is_dead(*worker))
         .map(|(run, _)| run.task);
-    if !config.protections.recover_looks_at_states {
-        // what `declare_dead` did not take is nobody's
+    if !config.protections.recover_checks_states {
+        // without this protection only `declare_dead` recovers runs
     } else if config.protections.recover_is_conditional {
         actions.extend(lost.map(|task| Action::Recover { leader, task }));
     } else if found.has_seen() {
         let seen = found.seen.iter().enumerate().filter(|(_, seen)| **seen);
         actions.extend(seen.map(|(task, _)| Action::Recover { leader, task }));
     } else if lost.count() > 0 {
-        actions.push(Action::Look { leader });
+        actions.push(Action::ReadRuns { leader });
     }
 }
 
-/// Adds everything that can happen.
+/// Adds all possible actions, faults included.
 pub(crate) fn all(config: &Config, system: &System, actions: &mut Vec<Action>) {
     steps(config, system, actions);
-    faults::strikes(config, system, actions);
+    faults::injectable(config, system, actions);
 }
 
 impl Step<'_> {
-    /// Takes one step.
+    /// Applies one action.
     pub(crate) fn take(&mut self, action: Action) {
         match action {
             Action::Insert { task } => self.insert(task),
@@ -190,31 +193,31 @@ impl Step<'_> {
             Action::ReceiveClaim { claim } => self.receive_claim(claim),
             Action::Complete { process, handler } => {
                 self.complete(self.now.id(process), handler.run);
-                self.release(process, handler);
+                self.remove_in_flight(process, handler);
             }
-            Action::EndRuns { process, handler } => self.give_back(process, handler),
-            Action::Release { process, handler } => self.release(process, handler),
-            Action::TakeBackUnheld { process, task } => self.take_back_of(process, task),
-            Action::Heartbeat { process } | Action::Register { process } => self.be_reborn(process),
+            Action::EndRuns { process, handler } => self.release_run(process, handler),
+            Action::RemoveInFlight { process, handler } => self.remove_in_flight(process, handler),
+            Action::ReclaimLostClaims { process, task } => self.reclaim(process, task),
+            Action::Heartbeat { process } | Action::Register { process } => self.re_register(process),
             Action::Wake { process } => self.now.processes[process].state = ProcessState::Up,
             Action::DeclareDead { worker } => self.declare_dead(worker),
-            Action::Look { leader } => self.look(leader),
+            Action::ReadRuns { leader } => self.read_runs(leader),
             Action::Recover { leader, task } => {
                 self.now.leaders[leader].seen[task] = false;
                 self.recover(task);
             }
             Action::Rebuild { leader } => self.rebuild(leader),
             Action::Replace { leader } => self.replace(leader),
-            Action::Strike(strike) => self.strike(strike),
+            Action::Inject(fault) => self.inject(fault),
         }
         self.now.leaders.sort_unstable();
     }
 
-    pub(crate) fn take_back_of(&mut self, process: usize, task: TaskNo) {
+    pub(crate) fn reclaim(&mut self, process: usize, task: TaskNo) {
         let worker = self.now.id(process);
         let found = self.now.running().find(|(run, _)| run.task == task);
         if let Some((run, _)) = found {
-            self.take_back_unheld(worker, run);
+            self.reclaim_lost_claims(worker, run);
         }
     }
 }

@@ -1,32 +1,34 @@
-//! What a search is about: how many there are of each, which faults strike, and which protections are in place.
+//! The parameters of a search: numbers of tasks, workers and leaders, injected faults, and protections in
+//! place.
 
 use crate::faults::Fault;
 
-/// One search.
+/// The parameters of one search.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Tasks that clients submit.
+    /// Number of tasks that clients submit.
     pub tasks: usize,
-    /// Worker processes. Each has one worker id at a time and never the same twice.
+    /// Number of worker processes. Each has one worker id at a time, and never the same twice.
     pub processes: usize,
-    /// Servers that believe they lead.
+    /// Number of servers that act as leader.
     pub leaders: usize,
-    /// Kinds of fault that may strike.
+    /// Kinds of faults to inject.
     pub faults: Vec<Fault>,
-    /// How many faults strike at most, of those kinds in any mixture, at any moment.
+    /// Maximum number of injected faults, in any mixture and at any moment.
     pub fault_count: u8,
-    /// Whether killed processes start again and stopped ones go on, some time. Otherwise those that are left must do.
-    pub processes_return: bool,
-    /// Runs lost with their worker at which a task is quarantined.
+    /// True if killed processes restart and stopped ones resume eventually. Otherwise the remaining ones must
+    /// suffice.
+    pub processes_restart: bool,
+    /// Number of crashes at which a task is quarantined.
     pub crashes_max: u8,
-    /// Attempts in all.
+    /// Maximum number of attempts of a task.
     pub max_attempts: u8,
-    /// What keeps the faults from doing harm.
+    /// The protections in place.
     pub protections: Protections,
 }
 
 impl Config {
-    /// A search with every protection in place, one leader and two worker processes.
+    /// Returns a search with every protection, one leader and two worker processes.
     pub fn new(tasks: usize, faults: &[Fault], fault_count: u8) -> Self {
         Self {
             tasks,
@@ -34,42 +36,42 @@ impl Config {
             leaders: 1,
             faults: faults.to_vec(),
             fault_count,
-            processes_return: true,
+            processes_restart: true,
             crashes_max: 3,
             max_attempts: 2,
             protections: Protections::ALL,
         }
     }
 
-    /// The same with other protections.
+    /// Returns the same search with other protections.
     #[must_use]
     pub fn with(mut self, protections: Protections) -> Self {
         self.protections = protections;
         self
     }
 
-    /// The same with so many leaders.
+    /// Returns the same search with this number of leaders.
     #[must_use]
     pub fn leaders(mut self, leaders: usize) -> Self {
         self.leaders = leaders;
         self
     }
 
-    /// The same with so many worker processes.
+    /// Returns the same search with this number of worker processes.
     #[must_use]
     pub fn processes(mut self, processes: usize) -> Self {
         self.processes = processes;
         self
     }
 
-    /// The same with processes that never come back.
+    /// Returns the same search with processes that neither restart nor resume.
     #[must_use]
-    pub fn for_good(mut self) -> Self {
-        self.processes_return = false;
+    pub fn without_restarts(mut self) -> Self {
+        self.processes_restart = false;
         self
     }
 
-    /// The same with a quarantine after so many crashes.
+    /// Returns the same search with a quarantine after this number of crashes.
     #[must_use]
     pub fn crashes_max(mut self, crashes: u8) -> Self {
         self.crashes_max = crashes;
@@ -77,31 +79,33 @@ impl Config {
     }
 }
 
-/// What keeps faults from doing harm. Each can be taken away, and the tests show what happens then.
+/// The protections against faults. Tests remove each of them and show the resulting counterexample.
 #[derive(Debug, Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is one clause of one statement, there or not there"
+    reason = "each is one clause of one statement, present or absent"
 )]
 pub struct Protections {
-    /// What a worker's write about a run says of that run.
+    /// The condition of a worker's writes about a run.
     pub fence: Fence,
     /// `claim`: `status = 'pending'`.
     pub claim_is_conditional: bool,
     /// `claim`: `EXISTS (… id = $1 AND status = 'alive')`.
-    pub claim_asks_if_alive: bool,
-    /// `claim_oldest`: rows are found without a hint (Hybrid). Without it the deployment is `EventDrivenOnly`.
-    pub net: bool,
-    /// The leader makes a list anew that lacks hints.
+    pub claim_checks_liveness: bool,
+    /// `claim_oldest`: fallback polls find rows without a hint (Hybrid). Without it the deployment is
+    /// `EventDrivenOnly`.
+    pub polling_fallback: bool,
+    /// The leader rebuilds a list that lacks hints.
     pub rebuild: bool,
-    /// A heartbeat returns what its worker runs in the table and does not hold.
-    pub take_back_unheld: bool,
-    /// `take_back_unheld`: `started_at < last_heartbeat`, so that a claim whose answer is on its way is left alone.
-    pub take_back_spares_the_young: bool,
-    /// `recover` decides in the statement that writes. Without it a leader reads, decides and then writes.
+    /// A heartbeat requeues runs that the table gives to its worker and that are not in flight there.
+    pub reclaim_lost_claims: bool,
+    /// `reclaim_lost_claims`: `started_at < last_heartbeat`, which excludes claims whose response is still in
+    /// flight.
+    pub reclaim_spares_recent_claims: bool,
+    /// `recover` decides in the statement that writes. Without it a leader reads first and writes later.
     pub recover_is_conditional: bool,
-    /// `recover` looks at states in every pass. Without it only at what a worker ran when it was declared dead.
-    pub recover_looks_at_states: bool,
+    /// Each run of `recover` checks all running rows. Without it only those of the worker just declared dead.
+    pub recover_checks_states: bool,
     /// `insert` commits synchronously.
     pub insert_is_durable: bool,
     /// `complete` commits synchronously.
@@ -113,27 +117,27 @@ impl Protections {
     pub const ALL: Self = Self {
         fence: Fence::Full,
         claim_is_conditional: true,
-        claim_asks_if_alive: true,
-        net: true,
+        claim_checks_liveness: true,
+        polling_fallback: true,
         rebuild: true,
-        take_back_unheld: true,
-        take_back_spares_the_young: true,
+        reclaim_lost_claims: true,
+        reclaim_spares_recent_claims: true,
         recover_is_conditional: true,
-        recover_looks_at_states: true,
+        recover_checks_states: true,
         insert_is_durable: true,
         complete_is_durable: true,
     };
 }
 
-/// What a worker's write about a run says of that run.
+/// The condition that a worker's write about a run must meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {
     /// The row's task id, its run number and its worker id, as in Tasker.
     Full,
-    /// Task id and run number: enough, were it not that a crash of Postgres makes a number come twice.
+    /// Task id and run number; insufficient, since a crash of Postgres can repeat a run number.
     WithoutWorker,
     /// The task id of a running row.
     TaskOnly,
-    /// Nothing: the result is stored whatever the table says.
+    /// No condition: the result is stored in any case.
     Absent,
 }

@@ -1,4 +1,4 @@
-//! What goes wrong. A search lets a bounded number of faults strike, at any moment and in any mixture.
+//! Injected faults. A search injects a bounded number of them, at any moment and in any mixture.
 
 use crate::actions::Action;
 use crate::config::Config;
@@ -12,7 +12,7 @@ use crate::statements::{Step, Verdict};
 pub enum Fault {
     /// A push to Redis fails, or its server dies before it.
     LosePush,
-    /// The answer to a claim or a completion is lost; the statement took effect.
+    /// The response to a claim or a completion is lost; the statement took effect.
     LoseReply,
     /// `FLUSHALL`.
     Flush,
@@ -22,14 +22,14 @@ pub enum Fault {
     Pause,
     /// Postgres crashes: asynchronous commits since the last durable one may be lost, the latest first.
     CrashOfPostgres,
-    /// A worker gives a run back.
-    GiveBack,
+    /// A worker releases a run.
+    Release,
     /// A handler fails.
     Fail,
-    /// A claim read that its worker is alive just before it was declared dead.
+    /// A claim whose snapshot is older than the death of its worker.
     OldSnapshot,
-    /// A timer fires before what it waits for: a heartbeat while the answer to a claim is on its way, the net while an
-    /// earlier run is held, a rebuild while hints are on their way.
+    /// A timer fires too early: a heartbeat while the response to a claim is in flight, a fallback poll while
+    /// an earlier run is in flight, a rebuild while pushes are in flight.
     Haste,
 }
 
@@ -42,114 +42,117 @@ impl Fault {
         Self::Crash,
         Self::Pause,
         Self::CrashOfPostgres,
-        Self::GiveBack,
+        Self::Release,
         Self::Fail,
         Self::OldSnapshot,
         Self::Haste,
     ];
 }
 
-/// A fault, and where it strikes.
+/// A fault at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
     missing_docs,
-    reason = "the fields are what the state calls them; the variants are explained at `Fault`"
+    reason = "the fields are named as in the state; the variants are explained at `Fault`"
 )]
-pub enum Strike {
-    /// The hint is lost on its way.
+pub enum InjectedFault {
+    /// The push of a hint is lost.
     LosePush { task: TaskNo },
-    /// The worker never learns what it claimed.
+    /// The worker does not receive the response to its claim.
     LoseReplyOfClaim { claim: Claim },
-    /// The worker completes, does not learn it, and will write it again.
+    /// The worker completes a run without receiving the response, and will write the completion again.
     LoseReplyOfComplete { process: usize, handler: Handler },
-    /// All lists are gone.
+    /// All lists are deleted.
     Flush,
-    /// The process is gone; with `mid_claim` its last statement is not.
+    /// The process is killed; with `mid_claim` the claim that it sent still takes effect.
     Crash { process: usize, mid_claim: bool },
     /// The process is stopped.
     Pause { process: usize },
-    /// So many commits are undone. Answers on their way arrive or not.
+    /// The last `lost` commits are undone. Responses in flight arrive or not.
     CrashOfPostgres { lost: usize, with_answers: bool },
-    /// `end_runs`, as a worker that stops sends it.
-    GiveBack { process: usize, handler: Handler },
+    /// `end_runs` with a release, as a stopping worker sends it.
+    Release { process: usize, handler: Handler },
     /// `end_runs` of a failed attempt.
     Fail { process: usize, handler: Handler },
-    /// `claim` of a worker that was declared dead since the snapshot.
+    /// `claim` of a worker that was declared dead after the snapshot.
     ClaimOnOldSnapshot { worker: WorkerId, task: TaskNo },
-    /// `take_back_unheld` while the answer to the claim is on its way.
-    HastyTakeBack { process: usize, task: TaskNo },
-    /// `claim_oldest` of a task of which this worker holds an earlier run.
-    HastyLook { process: usize, task: TaskNo },
-    /// `rebuild` while hints are on their way.
+    /// `reclaim_lost_claims` while the response to the claim is in flight.
+    HastyReclaim { process: usize, task: TaskNo },
+    /// `claim_oldest` of a task of which this worker has an earlier run in flight.
+    HastyPoll { process: usize, task: TaskNo },
+    /// `rebuild` while pushes are in flight.
     HastyRebuild { leader: usize },
 }
 
-/// Adds the faults that can strike now.
-pub(crate) fn strikes(config: &Config, system: &System, actions: &mut Vec<Action>) {
+/// Adds the faults that are possible now.
+pub(crate) fn injectable(config: &Config, system: &System, actions: &mut Vec<Action>) {
     if system.faults_left == 0 {
         return;
     }
     for fault in &config.faults {
-        strikes_of(*fault, config, system, &mut |strike| {
-            actions.push(Action::Strike(strike));
+        injectable_of_kind(*fault, config, system, &mut |injected| {
+            actions.push(Action::Inject(injected));
         });
     }
 }
 
-fn strikes_of(fault: Fault, config: &Config, system: &System, add: &mut impl FnMut(Strike)) {
+fn injectable_of_kind(fault: Fault, config: &Config, system: &System, add: &mut impl FnMut(InjectedFault)) {
     match fault {
-        Fault::LosePush => tasks_of(&system.pushes).for_each(|task| add(Strike::LosePush { task })),
-        Fault::Flush if system.list.iter().any(|hints| *hints > 0) => add(Strike::Flush),
+        Fault::LosePush => tasks_of(&system.pushes).for_each(|task| add(InjectedFault::LosePush { task })),
+        Fault::Flush if system.list.iter().any(|hints| *hints > 0) => add(InjectedFault::Flush),
         Fault::Flush => {}
         Fault::LoseReply => {
             let answered = |claim: &&Claim| matches!(claim.at, ClaimAt::Took(_));
             for claim in system.claims.iter().filter(answered) {
-                add(Strike::LoseReplyOfClaim { claim: *claim });
+                add(InjectedFault::LoseReplyOfClaim { claim: *claim });
             }
             for_each_run(system, |process, handler| {
-                add(Strike::LoseReplyOfComplete { process, handler });
+                add(InjectedFault::LoseReplyOfComplete { process, handler });
             });
         }
-        Fault::GiveBack => for_each_run(system, |process, handler| {
-            add(Strike::GiveBack { process, handler });
+        Fault::Release => for_each_run(system, |process, handler| {
+            add(InjectedFault::Release { process, handler });
         }),
-        Fault::Fail => for_each_run(system, |process, handler| add(Strike::Fail { process, handler })),
-        Fault::Crash | Fault::Pause => strikes_of_processes(fault, system, add),
+        Fault::Fail => for_each_run(system, |process, handler| {
+            add(InjectedFault::Fail { process, handler })
+        }),
+        Fault::Crash | Fault::Pause => injectable_in_processes(fault, system, add),
         Fault::CrashOfPostgres => {
+            // with claims in flight a crash has an effect even if it undoes no commit: it loses them
             let least = usize::from(system.claims.is_empty());
             for lost in least..=system.unflushed.len() {
                 for with_answers in [false, true] {
-                    add(Strike::CrashOfPostgres { lost, with_answers });
+                    add(InjectedFault::CrashOfPostgres { lost, with_answers });
                 }
             }
         }
         Fault::OldSnapshot => {
             for claim in system.claims.iter().filter(|claim| claim.at == ClaimAt::Sent) {
                 if system.is_dead(claim.worker) {
-                    add(Strike::ClaimOnOldSnapshot {
+                    add(InjectedFault::ClaimOnOldSnapshot {
                         worker: claim.worker,
                         task: claim.task,
                     });
                 }
             }
         }
-        Fault::Haste => hasty(config, system, add),
+        Fault::Haste => early_timers(config, system, add),
     }
 }
 
-fn strikes_of_processes(fault: Fault, system: &System, add: &mut impl FnMut(Strike)) {
+fn injectable_in_processes(fault: Fault, system: &System, add: &mut impl FnMut(InjectedFault)) {
     for (process, found) in system.processes.iter().enumerate() {
         if fault == Fault::Pause && found.state == ProcessState::Up {
-            add(Strike::Pause { process });
+            add(InjectedFault::Pause { process });
         }
         if fault == Fault::Crash && found.state != ProcessState::Down {
-            add(Strike::Crash {
+            add(InjectedFault::Crash {
                 process,
                 mid_claim: false,
             });
             let sent = system.claim_of(system.id(process));
             if sent.is_some_and(|claim| claim.at == ClaimAt::Sent) {
-                add(Strike::Crash {
+                add(InjectedFault::Crash {
                     process,
                     mid_claim: true,
                 });
@@ -158,36 +161,40 @@ fn strikes_of_processes(fault: Fault, system: &System, add: &mut impl FnMut(Stri
     }
 }
 
-fn hasty(config: &Config, system: &System, add: &mut impl FnMut(Strike)) {
+fn early_timers(config: &Config, system: &System, add: &mut impl FnMut(InjectedFault)) {
     for (run, worker) in system.running() {
         let process = worker.process;
         if system
             .process_of(worker)
             .is_some_and(|found| found.state == ProcessState::Up)
-            && config.protections.take_back_unheld
-            && system.is_told(worker, run)
+            && config.protections.reclaim_lost_claims
+            && system.has_claim_response(worker, run)
         {
             let task = run.task;
-            add(Strike::HastyTakeBack { process, task });
+            add(InjectedFault::HastyReclaim { process, task });
         }
     }
     for process in 0..system.processes.len() {
         let worker = system.id(process);
         let idle = system.processes[process].state == ProcessState::Up && system.claim_of(worker).is_none();
         for (task, found) in system.tasks.iter().enumerate() {
-            if config.protections.net && idle && found.is_pending() && system.holds(process, task) {
-                add(Strike::HastyLook { process, task });
+            if config.protections.polling_fallback
+                && idle
+                && found.is_pending()
+                && system.has_in_flight(process, task)
+            {
+                add(InjectedFault::HastyPoll { process, task });
             }
         }
     }
     for (leader, found) in system.leaders.iter().enumerate() {
         if config.protections.rebuild && found.list.is_none() && system.list_lacks_hints() {
-            add(Strike::HastyRebuild { leader });
+            add(InjectedFault::HastyRebuild { leader });
         }
     }
 }
 
-/// The tasks that have hints here.
+/// Returns the tasks with at least one hint.
 pub(crate) fn tasks_of(hints: &[u8]) -> impl Iterator<Item = TaskNo> + '_ {
     hints
         .iter()
@@ -195,7 +202,7 @@ pub(crate) fn tasks_of(hints: &[u8]) -> impl Iterator<Item = TaskNo> + '_ {
         .filter_map(|(task, hints)| (*hints > 0).then_some(task))
 }
 
-/// Every handler that runs in a process that runs.
+/// Calls `each` with every running handler of running processes.
 pub(crate) fn for_each_run(system: &System, mut each: impl FnMut(usize, Handler)) {
     for (process, found) in system.processes.iter().enumerate() {
         let runs = found
@@ -209,18 +216,18 @@ pub(crate) fn for_each_run(system: &System, mut each: impl FnMut(usize, Handler)
 }
 
 impl Step<'_> {
-    /// Lets a fault strike.
-    pub(crate) fn strike(&mut self, strike: Strike) {
+    /// Applies a fault.
+    pub(crate) fn inject(&mut self, fault: InjectedFault) {
         self.now.faults_left -= 1;
-        match strike {
-            Strike::LosePush { task } => self.now.pushes[task] -= 1,
-            Strike::LoseReplyOfClaim { claim } => self.now.claims.retain(|other| *other != claim),
-            Strike::LoseReplyOfComplete { process, handler } => {
+        match fault {
+            InjectedFault::LosePush { task } => self.now.pushes[task] -= 1,
+            InjectedFault::LoseReplyOfClaim { claim } => self.now.claims.retain(|other| *other != claim),
+            InjectedFault::LoseReplyOfComplete { process, handler } => {
                 let worker = self.now.id(process);
                 self.complete(worker, handler.run);
             }
-            Strike::Flush => self.now.list.fill(0),
-            Strike::Crash { process, mid_claim } => {
+            InjectedFault::Flush => self.now.list.fill(0),
+            InjectedFault::Crash { process, mid_claim } => {
                 self.forget(process);
                 let worker = self.now.id(process);
                 self.now
@@ -228,18 +235,18 @@ impl Step<'_> {
                     .retain(|claim| mid_claim || claim.worker != worker);
                 self.now.processes[process].state = ProcessState::Down;
             }
-            Strike::Pause { process } => self.now.processes[process].state = ProcessState::Frozen,
-            Strike::CrashOfPostgres { lost, with_answers } => self.crash_postgres(lost, with_answers),
-            Strike::GiveBack { process, handler } => self.give_back(process, handler),
-            Strike::Fail { process, handler } => {
+            InjectedFault::Pause { process } => self.now.processes[process].state = ProcessState::Frozen,
+            InjectedFault::CrashOfPostgres { lost, with_answers } => self.crash_postgres(lost, with_answers),
+            InjectedFault::Release { process, handler } => self.release_run(process, handler),
+            InjectedFault::Fail { process, handler } => {
                 let worker = self.now.id(process);
                 self.end_runs(worker, handler.run, Verdict::Failed);
-                self.release(process, handler);
+                self.remove_in_flight(process, handler);
             }
-            Strike::ClaimOnOldSnapshot { worker, task } => self.claim(worker, task, true),
-            Strike::HastyTakeBack { process, task } => self.take_back_of(process, task),
-            Strike::HastyLook { process, task } => self.claim(self.now.id(process), task, false),
-            Strike::HastyRebuild { leader } => self.rebuild(leader),
+            InjectedFault::ClaimOnOldSnapshot { worker, task } => self.claim(worker, task, true),
+            InjectedFault::HastyReclaim { process, task } => self.reclaim(process, task),
+            InjectedFault::HastyPoll { process, task } => self.claim(self.now.id(process), task, false),
+            InjectedFault::HastyRebuild { leader } => self.rebuild(leader),
         }
     }
 
@@ -249,7 +256,7 @@ impl Step<'_> {
                 self.undo(commit);
             }
         }
-        // what was not undone is on the disk: recovery ends with a checkpoint
+        // the remaining commits are on disk now: crash recovery ends with a checkpoint
         self.now.unflushed.clear();
         self.now
             .claims

@@ -1,61 +1,64 @@
-//! The dispatch protocol as a model, in which every order of events is tried out.
+//! A model of the dispatch protocol, checked in every order of events.
 //!
-//! Tests over the real programs try some orders of events; chaos tests try some more. This crate tries all of them, for
-//! few tasks, workers and faults: it describes who does what in which atomic steps, and [`stateright`] walks through
-//! every state that any interleaving of those steps leads to. `cargo test -p tasker-model` searches close to a million
-//! states in half a minute, in a debug build.
+//! End-to-end and chaos tests cover some orders of events. This crate covers all of them, for a few tasks,
+//! workers and faults: it describes the atomic steps of servers, workers and leaders, and [`stateright`]
+//! explores every state that any interleaving of those steps reaches. `cargo test -p tasker-model` searches
+//! close to a million states in half a minute, in a debug build.
 //!
-//! # What is modelled
+//! # Scope
 //!
-//! Actions bear the names of the functions that they stand for (see [`Action`]):
+//! Actions have the names of the functions that they stand for (see [`Action`]):
 //!
 //! - **Servers**: `insert`, the push of the hint, `promote`.
-//! - **Workers**: `pop` (destructive, dropping hints of held tasks), `claim` (on its way, carried out, answered: three
-//!   moments), `claim_oldest` (the net), `complete` and `end_runs` (fenced by task, run number and worker), `Held`,
-//!   which lets go of a run only when its end is answered, `take_back_unheld`, the heartbeat that tells a worker that
-//!   it is dead.
+//! - **Workers**: `pop` (destructive, dropping hints of tasks in flight), `claim` (sent, executed, answered:
+//!   three events), `claim_oldest` (a fallback poll), `complete` and `end_runs` (fenced by task, run number
+//!   and worker), `InFlight`, which removes a run only after the response to its completion,
+//!   `reclaim_lost_claims`, and the heartbeat by which a worker learns that it was declared dead.
 //! - **Leaders**, one or two at once: `declare_dead`, `recover`, `rebuild` (read, then RENAME).
-//! - **Faults**, any mixture of a bounded number at any moment: lost pushes and answers, FLUSHALL, `kill -9` (also with
-//!   a claim on its way), SIGSTOP and SIGCONT, a crash of Postgres that undoes the last asynchronous commits, runs
-//!   given back, failing handlers, snapshots older than a death, timers that fire early (see [`Fault`]).
+//! - **Faults**, any mixture of a bounded number at any moment: lost pushes and responses, FLUSHALL, `kill
+//!   -9` (also with a claim in flight), SIGSTOP and SIGCONT, a crash of Postgres that undoes the last
+//!   asynchronous commits, released runs, failing handlers, snapshots older than a death, timers that fire
+//!   early (see [`Fault`]).
 //!
-//! A statement is one atomic step, as Postgres makes it: a row that changed while the statement waited for its lock is
-//! judged anew. The list is a bag: a pop takes any hint, so no property rests on order.
+//! A statement is one atomic step, as in Postgres: a row that changed while the statement waited for its lock
+//! is checked again. The list is a bag: a pop takes any hint, so no property depends on order.
 //!
-//! What must hold is in `properties.rs`; [`sure_to_end`] shows besides that whatever happened, once faults cease every
-//! order of events ends every task: no state is stuck, and no circle can be gone round for ever.
+//! The invariants are in `properties.rs`. In addition [`always_terminates`] checks that once faults cease
+//! every order of events finishes every task: no state is stuck, and no cycle can repeat for ever.
 //!
-//! # What is not
+//! # Out of scope
 //!
-//! - Time. What waits for silence or an interval may happen at any moment at which it could. Three things wait for each
-//!   other in reality and therefore here: the second heartbeat after a claim for its answer, the net's next look for
-//!   the end of a handler whose task it would take once more, the rebuild for hints on their way. [`Fault::Haste`] lets
-//!   them not wait.
-//! - Batches: a statement concerns one task. Each row of a batch is judged on its own.
-//! - Several queues, order and age; paused queues; slots; suspects (a task is quarantined after a number of crashes).
+//! - Time. An event that waits for a timeout or an interval may happen at any moment at which it is possible.
+//!   Three events wait for others in reality and therefore here: the second heartbeat after a claim for the
+//!   claim's response, a fallback poll for the end of a handler whose task it would claim again, the rebuild
+//!   for hints in flight. [`Fault::Haste`] removes these waits.
+//! - Batches: a statement concerns one task, since each row of a batch is decided independently.
+//! - Several queues, order and age; paused queues; slots; suspects (a task is quarantined after a number of
+//!   crashes).
 //! - Task types, split queues and parked hints: [`routing`] is a model of these.
-//! - Cancellation, idempotency keys, workflows, operators' retries, retention, a worker that leaves in peace.
-//! - A second claim of the same worker on its way; two workers show the same.
-//! - The catching up of a new list with hints that were pushed while it was made: they count as lost.
-//! - The liveness lock: how a death is noticed makes no difference here, a frozen worker may be declared dead at any
-//!   moment.
+//! - Cancellation, idempotency keys, workflows, operators' retries, retention, graceful shutdown of a worker.
+//! - Two claims of one worker in flight: two workers show the same.
+//! - The catch-up of a rebuilt list with hints pushed during the rebuild: they count as lost.
+//! - The liveness lock: the way a death is detected makes no difference here, since a frozen worker may be
+//!   declared dead at any moment.
 //!
-//! # That it bites
+//! # Counterexamples
 //!
-//! Each protection can be taken away ([`Protections`]); `tests/it/bites.rs` shows what then goes wrong. Without these
-//! tests a model in which nothing can happen would pass as well.
+//! Each protection can be removed ([`Protections`]); `tests/it/counterexamples.rs` shows the counterexample
+//! that the search then finds. Without these tests a model without any events would pass as well.
 //!
-//! Some of it is worth knowing. What keeps a task from being *completed twice* is that completing moves its row: that
-//! holds with no more of a fence than the task's id. The run number keeps a late writer from ending a run that is
-//! another's, and the worker id does so where a crash of Postgres undid a claim and the number came twice.
+//! Three results are worth knowing. A task is never *completed twice* because the completion moves its row;
+//! for that the task id alone is a sufficient fence. The run number prevents that a late writer ends a newer
+//! run. The worker id does so where a crash of Postgres undid a claim and the same run number was given out
+//! again.
 //!
-//! # How large the searches are
+//! # Size of the searches
 //!
 //! | tasks | faults | states | debug build, one thread |
 //! |---|---|---|---|
 //! | 1 | any 1 | 2,000 | 0.1 s |
 //! | 1 | any 2 | 60,000 | 2 s |
-//! | 1 | any 3 of lost answers, stops, crashes of Postgres | 230,000 | 7 s |
+//! | 1 | any 3 of lost responses, stops, crashes of Postgres | 230,000 | 7 s |
 //! | 1 | any 3 | 1,120,000 | 35 s (`-- --ignored`) |
 //! | 2 | any 1 | 260,000 | 11 s |
 
@@ -71,7 +74,7 @@ mod workers;
 
 pub use actions::Action;
 pub use config::{Config, Fence, Protections};
-pub use faults::{Fault, Strike};
+pub use faults::{Fault, InjectedFault};
 pub use properties::*;
-pub use search::{Ends, reaches, sure_to_end};
+pub use search::{Termination, always_terminates, reaches};
 pub use state::*;

@@ -1,4 +1,4 @@
-//! What must hold, whatever goes wrong.
+//! The invariants of the protocol, which hold under any injected faults.
 
 use stateright::{Model, Property};
 
@@ -8,21 +8,21 @@ use crate::faults::Fault;
 use crate::state::{Row, Status, System, Task};
 use crate::statements::Step;
 
-/// No task is completed twice.
+/// A task has at most one visible completion.
 pub const COMPLETED_ONCE: &str = "no task is completed twice";
-/// What is in `finished_tasks` is not in `tasks`.
+/// A task in `finished_tasks` is not in `tasks`.
 pub const IN_ONE_TABLE: &str = "a completed task is in no other state";
-/// An acknowledged task is found.
+/// An acknowledged task has a row.
 pub const NEVER_LOST: &str = "an acknowledged task is in one of the tables";
-/// Each run ended once, in one way.
+/// The counters of a row add up to its number of runs.
 pub const ACCOUNTED: &str = "every run is accounted for";
-/// Late writes change nothing.
+/// A write about one run never ends another.
 pub const OWN_RUN: &str = "a worker's write ends its own run only";
-/// Recovery and returns leave healthy runs alone.
-pub const LEFT_ALONE: &str = "no run is taken from a worker that lives";
-/// Quarantine hits whom it should.
-pub const ACCUSED_ONCE: &str = "a worker's death counts once against a task";
-/// Nothing is stuck.
+/// Recovery and reclaims do not take runs from live workers.
+pub const LIVE_RUNS_KEPT: &str = "no run is taken from a live worker";
+/// A crash is attributed to a task at most once.
+pub const CRASH_COUNTED_ONCE: &str = "a worker's death counts once in the crash count of a task";
+/// No task is stuck.
 pub const ALL_OVER: &str = "when nothing more happens, every task is over";
 
 impl Model for Config {
@@ -68,19 +68,19 @@ impl Model for Config {
                     task.row.iter().chain(&task.finished).all(is_accounted)
                 })
             }),
-            Property::always(OWN_RUN, |_, system: &System| !system.wrongs.another_run_ended),
+            Property::always(OWN_RUN, |_, system: &System| !system.violations.another_run_ended),
             Property::always(ALL_OVER, |config: &Self, system| {
                 system.tasks.iter().all(Task::is_over) || config.goes_on(system)
             }),
         ];
-        // what these exclude is what these faults are
+        // these faults are violations of these properties by definition
         if !self.faults.contains(&Fault::Haste) {
-            properties.push(Property::always(LEFT_ALONE, |_, system: &System| {
-                !system.wrongs.taken_from_the_living
+            properties.push(Property::always(LIVE_RUNS_KEPT, |_, system: &System| {
+                !system.violations.taken_from_live_worker
             }));
         }
         if !self.faults.contains(&Fault::OldSnapshot) {
-            properties.push(Property::always(ACCUSED_ONCE, |_, system: &System| {
+            properties.push(Property::always(CRASH_COUNTED_ONCE, |_, system: &System| {
                 let deaths: u32 = system.processes.iter().map(|found| found.dead.count_ones()).sum();
                 every(system, |task| {
                     task.row
@@ -95,7 +95,7 @@ impl Model for Config {
 }
 
 impl Config {
-    /// What can happen without a fault, and where it leads.
+    /// Returns the states after each possible action except faults.
     pub fn steps(&self, system: &System) -> Vec<System> {
         let mut actions = Vec::new();
         actions::steps(self, system, &mut actions);

@@ -1,5 +1,4 @@
-//! Searches that a checker of invariants does not make: whether every task is *sure* to end, and whether the model can do
-//! what it is meant to show.
+//! Searches that the invariant checker does not make: termination of every task, and reachability of states.
 
 use std::collections::HashMap;
 
@@ -8,20 +7,21 @@ use stateright::Model;
 use crate::config::Config;
 use crate::state::{System, Task};
 
-/// What [`sure_to_end`] looked at.
+/// The result of [`always_terminates`].
 #[derive(Debug)]
-pub struct Ends {
-    /// Reachable states.
+pub struct Termination {
+    /// Number of reachable states.
     pub states: usize,
-    /// One from which faults need not strike again for some task never to end, if there is any.
-    pub endless: Option<System>,
+    /// A state from which, without further faults, some task may never finish; `None` if there is none.
+    pub counterexample: Option<System>,
 }
 
-/// Whether from every reachable state, once no more faults strike, *every* order of events leads to the end of all tasks.
+/// Checks that from every reachable state, without further faults, *every* order of events finishes all
+/// tasks.
 ///
-/// A state is good if all tasks are over in it, or if something goes on and leads to good states only. Both a state in which
-/// nothing goes on and a circle of states that can be gone round for ever are thus not good. No fairness is assumed.
-pub fn sure_to_end(config: &Config) -> Ends {
+/// A state is good if all its tasks are finished, or if it has possible actions and all of them lead to good
+/// states. So neither a stuck state nor a cycle is good. No fairness is assumed.
+pub fn always_terminates(config: &Config) -> Termination {
     let mut graph = Graph::of(config);
     let mut next = 0;
     while next < graph.states.len() {
@@ -43,14 +43,15 @@ pub fn sure_to_end(config: &Config) -> Ends {
         next += 1;
     }
     let good = graph.good();
-    let endless = good.iter().position(|good| !good);
-    Ends {
+    let counterexample = good.iter().position(|good| !good);
+    Termination {
         states: graph.states.len(),
-        endless: endless.map(|place| graph.states[place].clone()),
+        counterexample: counterexample.map(|place| graph.states[place].clone()),
     }
 }
 
-/// Whether some reachable state is like this: a model in which nothing happens keeps every promise.
+/// Returns true if some reachable state fulfils `like`. Guards against models without events, where every
+/// invariant holds.
 pub fn reaches(config: &Config, like: impl Fn(&System) -> bool) -> bool {
     let mut graph = Graph::of(config);
     let mut next = 0;
@@ -71,14 +72,14 @@ pub fn reaches(config: &Config, like: impl Fn(&System) -> bool) -> bool {
 struct Graph {
     places: HashMap<System, usize>,
     states: Vec<System>,
-    /// From where a step leads here.
+    /// The states from which an action leads here.
     comes_from: Vec<Vec<usize>>,
-    /// Steps that do not yet lead to a good state.
+    /// Number of actions not yet known to lead to a good state.
     waits_for: Vec<usize>,
 }
 
 impl Graph {
-    /// The initial states of a search.
+    /// Returns a graph of the initial states.
     fn of(config: &Config) -> Self {
         let mut graph = Self::default();
         for initial in config.init_states() {
@@ -98,7 +99,7 @@ impl Graph {
         place
     }
 
-    /// Which states are good: from the ends backwards.
+    /// Returns for each state whether it is good, computed backwards from the final states.
     fn good(&mut self) -> Vec<bool> {
         let mut good: Vec<bool> = self.states.iter().map(is_over).collect();
         let mut found: Vec<usize> = (0..good.len()).filter(|place| good[*place]).collect();
@@ -115,7 +116,7 @@ impl Graph {
     }
 }
 
-/// Whether all tasks are over.
+/// Returns true if all tasks are finished.
 fn is_over(system: &System) -> bool {
     system.tasks.iter().all(Task::is_over)
 }
@@ -126,7 +127,7 @@ mod tests {
     use crate::state::Row;
 
     #[test]
-    fn neither_a_circle_nor_a_state_at_rest_is_sure_to_end() {
+    fn neither_a_cycle_nor_a_stuck_state_always_terminates() {
         let mut graph = Graph::default();
         for number in 0..6 {
             let mut system = System::new(1, 0, 0, number);
@@ -135,7 +136,7 @@ mod tests {
             }
             graph.place(system);
         }
-        // 0 and 1 go round and may leave; 2 rests; 3 may come to rest; 4 ends
+        // 0 and 1 form a cycle with an exit; 2 is stuck; 3 may get stuck; 4 terminates
         graph.comes_from = vec![vec![1], vec![0], vec![3], vec![], vec![], vec![1, 3, 4]];
         graph.waits_for = vec![1, 2, 0, 2, 1, 0];
         assert_eq!(graph.good(), [false, false, false, false, true, true]);

@@ -1,18 +1,18 @@
-//! What there is at one moment: both tables, the list, every process, and what is on its way between them.
+//! The state of the model: both tables, the list, every process, and the messages in flight between them.
 
-/// A task, by its place in [`System::tasks`].
+/// A task, by its position in [`System::tasks`].
 pub type TaskNo = usize;
 
-/// A worker id. A process that starts again, or that was declared dead, has a new one: never used before.
+/// A worker id. A process gets a new, never used one when it restarts or was declared dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId {
-    /// Its process, by its place in [`System::processes`].
+    /// Its process, by its position in [`System::processes`].
     pub process: usize,
-    /// Which of the ids that the process has had.
+    /// The number of ids that the process had before.
     pub life: u8,
 }
 
-/// A run, as a worker names it. Together with the worker's id it is what fences a write.
+/// A run as a worker identifies it. With the worker id it is the fence of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Run {
     /// The task.
@@ -26,35 +26,35 @@ pub struct Run {
 pub enum Status {
     /// Waits for a claim.
     Pending,
-    /// Is run by a worker.
+    /// Claimed by a worker.
     Running,
-    /// Failed and is due for another try.
+    /// Failed, and due for another attempt.
     RetryScheduled,
-    /// Ended without success.
+    /// Failed finally, or quarantined.
     DeadLetter,
-    /// Ended well: only in `finished_tasks`.
+    /// Completed: only in `finished_tasks`.
     Completed,
 }
 
-/// A row of `tasks`, and what `task_events` says of it.
+/// A row of `tasks`, with one count from `task_events`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Row {
     /// Its state.
     pub status: Status,
-    /// Claims so far.
+    /// Number of claims.
     pub runs: u8,
-    /// Runs that the handler ended.
+    /// Number of runs that the handler completed or failed.
     pub attempts: u8,
-    /// Runs lost with their worker.
+    /// Number of runs lost with their worker.
     pub crash_count: u8,
-    /// Runs that were given or taken back, from the history.
+    /// Number of released and reclaimed runs, from the history.
     pub returned: u8,
-    /// Who runs it.
+    /// The worker that runs it.
     pub worker: Option<WorkerId>,
 }
 
 impl Row {
-    /// A row as `insert` writes it.
+    /// The row that `insert` writes.
     pub const NEW: Self = Self {
         status: Status::Pending,
         runs: 0,
@@ -64,7 +64,7 @@ impl Row {
         worker: None,
     };
 
-    /// Ends its run: a state other than `running` has no worker.
+    /// Termination its run: clears the worker, which only running rows have.
     pub fn leave(&mut self, status: Status) {
         self.status = status;
         self.worker = None;
@@ -74,18 +74,18 @@ impl Row {
 /// A task in both tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Task {
-    /// Whether its client was told that it is accepted.
+    /// True after the client received the acceptance.
     pub acknowledged: bool,
     /// Its row in `tasks`.
     pub row: Option<Row>,
-    /// Its rows in `finished_tasks`; the rules allow one.
+    /// Its rows in `finished_tasks`; more than one violates an invariant.
     pub finished: Vec<Row>,
-    /// How often somebody could see it become completed, also if that was lost again.
+    /// Number of completions that were visible, including those that a crash of Postgres undid.
     pub completions: u8,
 }
 
 impl Task {
-    /// Whether nothing more is to happen to it.
+    /// Returns true in a final state.
     pub fn is_over(&self) -> bool {
         match self.row {
             Some(row) => row.status == Status::DeadLetter,
@@ -93,7 +93,7 @@ impl Task {
         }
     }
 
-    /// Whether it waits for a claim.
+    /// Returns true while it waits for a claim.
     pub fn is_pending(&self) -> bool {
         self.row.is_some_and(|row| row.status == Status::Pending)
     }
@@ -102,125 +102,125 @@ impl Task {
 /// A worker's process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Process {
-    /// Whether it runs.
+    /// The state of the process.
     pub state: ProcessState,
-    /// Which id it has.
+    /// The number of its current id.
     pub life: u8,
-    /// Which of its ids are `dead` in `workers`, a bit each. All others are `alive`.
+    /// A bit for each of its ids that is `dead` in `workers`; the others are `alive`.
     pub dead: u8,
-    /// The handlers that run, and the ends that are being written.
+    /// Running handlers, and completions that are being written.
     pub handlers: Vec<Handler>,
 }
 
-/// Whether a process runs.
+/// The state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProcessState {
-    /// It runs.
+    /// Running.
     Up,
-    /// It was stopped (SIGSTOP) and will go on some time as if nothing had been.
+    /// Stopped (SIGSTOP); it may resume with its old memory.
     Frozen,
-    /// It was killed.
+    /// Killed.
     Down,
 }
 
 /// A run in a worker's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Handler {
-    /// Which run.
+    /// The run.
     pub run: Run,
-    /// Whether `Held` names it. It need not: `Held` knows a task once.
-    pub held: bool,
-    /// How far it is.
+    /// True if `InFlight` contains this run; it contains at most one run of a task.
+    pub in_flight: bool,
+    /// Its phase.
     pub phase: Phase,
 }
 
-/// How far a run in a worker's memory is.
+/// The phase of a run in a worker's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
     /// The handler runs.
     Runs,
-    /// It never began, since an earlier run of the same task is held: it is to be given back.
+    /// It did not start, since an earlier run of the task is in flight; it must be released.
     Refused,
-    /// It was given back; `Held` has not let go of it yet.
-    GivenBack,
+    /// It was released; `InFlight` has not removed it yet.
+    Released,
 }
 
-/// A claim on its way: to Postgres, or back. A worker has one at a time.
+/// A claim in flight, to Postgres or back. A worker has at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Claim {
-    /// Who claims.
+    /// The claiming worker.
     pub worker: WorkerId,
-    /// What.
+    /// The task.
     pub task: TaskNo,
-    /// Where it is.
+    /// Its position.
     pub at: ClaimAt,
 }
 
-/// Where a claim is.
+/// The position of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClaimAt {
-    /// On its way to Postgres.
+    /// Sent to Postgres.
     Sent,
-    /// On its way back: the task is the worker's, with this run number.
+    /// Response in flight: the worker has the task, with this run number.
     Took(u8),
-    /// On its way back: the worker is not alive.
+    /// Response in flight: the worker is not alive.
     NotAlive,
 }
 
-/// What a leader has read and not yet written.
+/// Data that a leader has read and not yet written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Leader {
-    /// The list that it makes, to take the place of the present one.
+    /// The rebuilt list that will replace the current one.
     pub list: Option<Vec<u8>>,
-    /// What it means to recover, one a task. Used only by a leader that reads, decides and then writes.
+    /// The tasks to recover, one flag each. Used only by a leader that reads first and writes later.
     pub seen: Vec<bool>,
 }
 
-/// A commit that did not wait for the disk: a crash of Postgres may undo it, and every later one with it.
+/// An asynchronous commit: a crash of Postgres may undo it together with all later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unflushed {
     /// A claim.
     Claim(TaskNo),
-    /// A submit, if it did not demand to be durable.
+    /// A submit without the protection of a durable commit.
     Insert(TaskNo),
-    /// A completion, if it did not demand to be durable, and the worker that wrote it.
+    /// A completion without a durable commit, and the worker that wrote it.
     Complete(TaskNo, Option<WorkerId>),
 }
 
-/// What must not happen and cannot be seen from a state alone.
+/// Violations that are not visible in a single state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Wrongs {
+pub struct Violations {
     /// A write about one run ended another.
     pub another_run_ended: bool,
-    /// A run was taken from a worker that lives, holds it or is about to.
-    pub taken_from_the_living: bool,
+    /// A run was taken from a live worker that has it in flight or is about to receive it.
+    pub taken_from_live_worker: bool,
 }
 
-/// Everything at one moment.
+/// The complete state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct System {
     /// The tasks.
     pub tasks: Vec<Task>,
-    /// Hints in the list, by task. How many, not in which order: a pop takes any of them.
+    /// Number of hints in the list by task; without order, since a pop takes any of them.
     pub list: Vec<u8>,
-    /// Hints on their way to the list, by task.
+    /// Number of pushes in flight by task.
     pub pushes: Vec<u8>,
     /// The worker processes.
     pub processes: Vec<Process>,
-    /// Claims on their way, in order of their worker.
+    /// Claims in flight, ordered by worker.
     pub claims: Vec<Claim>,
-    /// The leaders, in no order: nothing names one.
+    /// The leaders, sorted: they are interchangeable, so their order must not distinguish states.
     pub leaders: Vec<Leader>,
-    /// Commits that are not on the disk yet, in their order.
+    /// Commits not yet on disk, in order.
     pub unflushed: Vec<Unflushed>,
-    /// Faults that may still strike.
+    /// Number of faults that may still be injected.
     pub faults_left: u8,
-    /// What must not happen.
-    pub wrongs: Wrongs,
+    /// The violations so far.
+    pub violations: Violations,
 }
 
 impl System {
-    /// The beginning: nothing is submitted, all workers are registered.
+    /// Returns the initial state: no task submitted, all workers registered.
     pub fn new(tasks: usize, processes: usize, leaders: usize, faults: u8) -> Self {
         let process = Process {
             state: ProcessState::Up,
@@ -241,11 +241,11 @@ impl System {
             leaders: vec![leader; leaders],
             unflushed: Vec::new(),
             faults_left: faults,
-            wrongs: Wrongs::default(),
+            violations: Violations::default(),
         }
     }
 
-    /// The id that a process has now.
+    /// Returns the current id of a process.
     pub fn id(&self, process: usize) -> WorkerId {
         WorkerId {
             process,
@@ -253,38 +253,38 @@ impl System {
         }
     }
 
-    /// What `workers` says of an id.
+    /// Returns true if the id is `dead` in `workers`.
     pub fn is_dead(&self, worker: WorkerId) -> bool {
         self.processes[worker.process].dead & (1 << worker.life) != 0
     }
 
-    /// The process of an id, unless it has another by now or was killed.
+    /// Returns the process of an id; `None` if it was killed or has a newer id.
     pub fn process_of(&self, worker: WorkerId) -> Option<&Process> {
         let process = &self.processes[worker.process];
         (process.life == worker.life && process.state != ProcessState::Down).then_some(process)
     }
 
-    /// Whether a process holds a run of this task.
-    pub fn holds(&self, process: usize, task: TaskNo) -> bool {
+    /// Returns true if a process has a run of this task in flight.
+    pub fn has_in_flight(&self, process: usize, task: TaskNo) -> bool {
         let handlers = &self.processes[process].handlers;
         handlers
             .iter()
-            .any(|handler| handler.held && handler.run.task == task)
+            .any(|handler| handler.in_flight && handler.run.task == task)
     }
 
-    /// The claim of a worker that is on its way.
+    /// Returns the claim of a worker that is in flight.
     pub fn claim_of(&self, worker: WorkerId) -> Option<Claim> {
         self.claims.iter().find(|claim| claim.worker == worker).copied()
     }
 
-    /// Whether an answer on its way gives this run to this worker.
-    pub fn is_told(&self, worker: WorkerId, run: Run) -> bool {
+    /// Returns true if a response in flight gives this run to this worker.
+    pub fn has_claim_response(&self, worker: WorkerId, run: Run) -> bool {
         let answer = ClaimAt::Took(run.number);
         self.claim_of(worker)
             .is_some_and(|claim| claim.task == run.task && claim.at == answer)
     }
 
-    /// The running rows, with their runs and workers.
+    /// Returns the runs and workers of the running rows.
     pub fn running(&self) -> impl Iterator<Item = (Run, WorkerId)> + '_ {
         self.tasks.iter().enumerate().filter_map(|(task, found)| {
             let row = found.row?;

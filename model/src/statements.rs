@@ -1,26 +1,26 @@
-//! Postgres: each function is one statement of `shared/src/store/`, and one atomic step.
+//! The SQL statements of `shared/src/store/`: each function is one statement and one atomic step.
 
 use crate::config::{Config, Fence};
 use crate::faults::Fault;
 use crate::state::{ClaimAt, Row, Run, Status, System, TaskNo, Unflushed, WorkerId};
 
-/// What follows a run that ended without a result.
+/// The outcome of a run without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The attempt failed.
     Failed,
-    /// Back to the list, counting as nothing.
-    GivenBack,
+    /// Back to the queue, without counting as an attempt or a crash.
+    Released,
 }
 
-/// One step: the state that it changes, under the rules of a search.
+/// One step in progress: the search parameters and the state that it changes.
 pub(crate) struct Step<'a> {
     pub(crate) config: &'a Config,
     pub(crate) now: &'a mut System,
 }
 
 impl Step<'_> {
-    /// `insert`. The client is answered at once, whatever becomes of the push.
+    /// `insert`. The client gets its response even if the push is lost.
     pub(crate) fn insert(&mut self, task: TaskNo) {
         let submitted = &mut self.now.tasks[task];
         submitted.row = Some(Row::NEW);
@@ -29,7 +29,7 @@ impl Step<'_> {
         self.commit(self.config.protections.insert_is_durable, Unflushed::Insert(task));
     }
 
-    /// `promote`: a row whose time has come.
+    /// `promote` of a due row.
     pub(crate) fn promote(&mut self, task: TaskNo) {
         if let Some(row) = &mut self.now.tasks[task].row {
             row.leave(Status::Pending);
@@ -38,8 +38,8 @@ impl Step<'_> {
         self.commit_durably();
     }
 
-    /// `claim_ready`, `claim` and `claim_oldest`, once they have found their row. Nothing is answered if there is nothing to claim.
-    /// `saw_itself_alive` if the statement's snapshot is older than the worker's death.
+    /// `claim_ready`, `claim` and `claim_oldest` of one row; `None` if it cannot be claimed.
+    /// `saw_itself_alive` means that the statement's snapshot is older than the worker's death.
     pub(crate) fn claim_row(
         &mut self,
         worker: WorkerId,
@@ -47,14 +47,14 @@ impl Step<'_> {
         saw_itself_alive: bool,
     ) -> Option<ClaimAt> {
         let protections = self.config.protections;
-        if protections.claim_asks_if_alive && self.now.is_dead(worker) && !saw_itself_alive {
+        if protections.claim_checks_liveness && self.now.is_dead(worker) && !saw_itself_alive {
             return Some(ClaimAt::NotAlive);
         }
         let row = self.now.tasks[task].row?;
         if protections.claim_is_conditional && row.status != Status::Pending {
             return None;
         }
-        self.note_taking_from(row.worker);
+        self.note_taken_from(row.worker);
         let claimed = Row {
             status: Status::Running,
             runs: row.runs + 1,
@@ -66,7 +66,7 @@ impl Step<'_> {
         Some(ClaimAt::Took(claimed.runs))
     }
 
-    /// `complete`: the move to `finished_tasks`, for the run that the row names.
+    /// `complete`: moves the row to `finished_tasks` if the fence matches.
     pub(crate) fn complete(&mut self, worker: WorkerId, run: Run) {
         let unfenced = self.config.protections.fence == Fence::Absent;
         let Some(row) = self.row_of(worker, run).or(unfenced.then_some(Row::NEW)) else {
@@ -87,13 +87,13 @@ impl Step<'_> {
         );
     }
 
-    /// `end_runs`, for the run that the row names.
+    /// `end_runs` if the fence matches.
     pub(crate) fn end_runs(&mut self, worker: WorkerId, run: Run, verdict: Verdict) {
         let Some(mut row) = self.row_of(worker, run) else {
             return;
         };
         match verdict {
-            Verdict::GivenBack => return self.take_back(run.task),
+            Verdict::Released => return self.requeue(run.task),
             Verdict::Failed => {
                 row.attempts += 1;
                 row.leave(if row.attempts < self.config.max_attempts {
@@ -107,15 +107,15 @@ impl Step<'_> {
         self.commit_durably();
     }
 
-    /// `take_back_unheld`, once it has found its row.
-    pub(crate) fn take_back_unheld(&mut self, worker: WorkerId, run: Run) {
-        if self.now.is_told(worker, run) {
-            self.now.wrongs.taken_from_the_living = true;
+    /// `reclaim_lost_claims` of one row.
+    pub(crate) fn reclaim_lost_claims(&mut self, worker: WorkerId, run: Run) {
+        if self.now.has_claim_response(worker, run) {
+            self.now.violations.taken_from_live_worker = true;
         }
-        self.take_back(run.task);
+        self.requeue(run.task);
     }
 
-    fn take_back(&mut self, task: TaskNo) {
+    fn requeue(&mut self, task: TaskNo) {
         if let Some(row) = &mut self.now.tasks[task].row {
             row.returned += 1;
             row.leave(Status::Pending);
@@ -128,7 +128,7 @@ impl Step<'_> {
     pub(crate) fn declare_dead(&mut self, worker: WorkerId) {
         self.now.processes[worker.process].dead |= 1 << worker.life;
         self.commit_durably();
-        if !self.config.protections.recover_looks_at_states {
+        if !self.config.protections.recover_checks_states {
             for task in 0..self.now.tasks.len() {
                 if self.now.tasks[task].row.and_then(|row| row.worker) == Some(worker) {
                     self.recover(task);
@@ -137,12 +137,12 @@ impl Step<'_> {
         }
     }
 
-    /// `recover`, once it has found its row: its run was lost with its worker.
+    /// `recover` of one row, whose run was lost with its worker.
     pub(crate) fn recover(&mut self, task: TaskNo) {
         let Some(mut row) = self.now.tasks[task].row else {
             return;
         };
-        self.note_taking_from(row.worker);
+        self.note_taken_from(row.worker);
         row.crash_count += 1;
         if row.crash_count < self.config.crashes_max {
             row.leave(Status::Pending);
@@ -154,7 +154,7 @@ impl Step<'_> {
         self.commit_durably();
     }
 
-    /// The row that a worker's write about a run may change.
+    /// Returns the row that a worker's write about a run may change; `None` if the fence does not match.
     fn row_of(&mut self, worker: WorkerId, run: Run) -> Option<Row> {
         let row = self.now.tasks[run.task].row?;
         let same_number = row.runs == run.number;
@@ -166,14 +166,14 @@ impl Step<'_> {
             Fence::Absent => true,
         };
         if passes && !(same_number && same_worker) {
-            self.now.wrongs.another_run_ended = true;
+            self.now.violations.another_run_ended = true;
         }
         passes.then_some(row)
     }
 
-    fn note_taking_from(&mut self, worker: Option<WorkerId>) {
+    fn note_taken_from(&mut self, worker: Option<WorkerId>) {
         if worker.is_some_and(|worker| !self.now.is_dead(worker)) {
-            self.now.wrongs.taken_from_the_living = true;
+            self.now.violations.taken_from_live_worker = true;
         }
     }
 
@@ -185,7 +185,7 @@ impl Step<'_> {
         }
     }
 
-    /// The log is one sequence: whoever waits for the disk waits for all that was written before.
+    /// The WAL is sequential, so a synchronous commit also makes all earlier commits durable.
     fn commit_durably(&mut self) {
         self.now.unflushed.clear();
     }

@@ -1,13 +1,14 @@
-//! Workers and leaders: what they do between their statements, in `worker/src/` and `api/src/orchestrator/`.
+//! The steps of workers and leaders between their SQL statements (`worker/src/` and the server's maintenance
+//! duties).
 
 use crate::state::{Claim, ClaimAt, Handler, Leader, Phase, ProcessState, Run, System, TaskNo, WorkerId};
 use crate::statements::{Step, Verdict};
 
 impl Step<'_> {
-    /// `Popper::pop`, and what `claim_popped` does before it claims: hints of held tasks are dropped.
+    /// `Popper::pop` and the begin of `claim_popped`, which drops hints of tasks in flight.
     pub(crate) fn pop(&mut self, process: usize, task: TaskNo) {
         self.now.list[task] -= 1;
-        if !self.now.holds(process, task) {
+        if !self.now.has_in_flight(process, task) {
             let worker = self.now.id(process);
             self.note(Claim {
                 worker,
@@ -17,7 +18,8 @@ impl Step<'_> {
         }
     }
 
-    /// `claim` of what was popped. The statement needs no living process any more, only the answer does.
+    /// `claim` of a popped task. It takes effect even if the process has died since; only the response needs
+    /// it.
     pub(crate) fn claim(&mut self, worker: WorkerId, task: TaskNo, saw_itself_alive: bool) {
         self.now.claims.retain(|claim| claim.worker != worker);
         let outcome = self.claim_row(worker, task, saw_itself_alive);
@@ -28,7 +30,7 @@ impl Step<'_> {
         }
     }
 
-    /// `Claimer::start`, or the end of a worker that learns that it is dead.
+    /// `Claimer::start`, or a new registration of a worker that learns that it was declared dead.
     pub(crate) fn receive_claim(&mut self, claim: Claim) {
         self.now.claims.retain(|other| *other != claim);
         let process = claim.worker.process;
@@ -36,7 +38,7 @@ impl Step<'_> {
             ClaimAt::Sent => {}
             ClaimAt::NotAlive => {
                 self.now.pushes[claim.task] += 1;
-                self.be_reborn(process);
+                self.re_register(process);
             }
             ClaimAt::Took(number) => self.start(
                 process,
@@ -48,50 +50,58 @@ impl Step<'_> {
         }
     }
 
-    /// `execute::spawn`: a new run runs, one that is held already goes on, one of a task whose earlier run is held goes back.
+    /// `execute::spawn`: starts a new run, ignores one already in flight, releases one whose task has an
+    /// earlier run in flight.
     fn start(&mut self, process: usize, run: Run) {
         let handlers = &self.now.processes[process].handlers;
-        if handlers.iter().any(|other| other.held && other.run == run) {
+        if handlers.iter().any(|other| other.in_flight && other.run == run) {
             return;
         }
-        let held = !self.now.holds(process, run.task);
-        let phase = if held { Phase::Runs } else { Phase::Refused };
-        self.add(process, Handler { run, held, phase });
+        let in_flight = !self.now.has_in_flight(process, run.task);
+        let phase = if in_flight { Phase::Runs } else { Phase::Refused };
+        self.add(
+            process,
+            Handler {
+                run,
+                in_flight,
+                phase,
+            },
+        );
     }
 
-    /// Writes the end of a run that is given back. `Held` lets go of it later, by [`Step::release`].
-    pub(crate) fn give_back(&mut self, process: usize, handler: Handler) {
+    /// Writes the release of a run. `InFlight` removes it later, by [`Step::remove_in_flight`].
+    pub(crate) fn release_run(&mut self, process: usize, handler: Handler) {
         let worker = self.now.id(process);
-        self.end_runs(worker, handler.run, Verdict::GivenBack);
+        self.end_runs(worker, handler.run, Verdict::Released);
         self.drop_handler(process, handler);
         self.add(
             process,
             Handler {
-                phase: Phase::GivenBack,
+                phase: Phase::Released,
                 ..handler
             },
         );
     }
 
-    /// `Held::remove`: by the run, which need not be the one that ended.
-    pub(crate) fn release(&mut self, process: usize, handler: Handler) {
+    /// `InFlight::remove`: by run number, so that it may also remove another handler of the same run.
+    pub(crate) fn remove_in_flight(&mut self, process: usize, handler: Handler) {
         self.drop_handler(process, handler);
         let handlers = &mut self.now.processes[process].handlers;
         for other in handlers.iter_mut().filter(|other| other.run == handler.run) {
-            other.held = false;
+            other.in_flight = false;
         }
         handlers.sort_unstable();
     }
 
-    /// A process that begins: with a new id, holding nothing. Also the way of one that finds itself declared dead.
-    pub(crate) fn be_reborn(&mut self, process: usize) {
+    /// A process registers with a new id and no runs in flight, at its start or after it was declared dead.
+    pub(crate) fn re_register(&mut self, process: usize) {
         self.forget(process);
-        let reborn = &mut self.now.processes[process];
-        reborn.state = ProcessState::Up;
-        reborn.life += 1;
+        let restarted = &mut self.now.processes[process];
+        restarted.state = ProcessState::Up;
+        restarted.life += 1;
     }
 
-    /// Memory is gone, and so is whoever waited for answers. What was sent goes on.
+    /// The process loses its memory and pending responses. Requests already sent still take effect.
     pub(crate) fn forget(&mut self, process: usize) {
         self.now
             .claims
@@ -105,15 +115,15 @@ impl Step<'_> {
         self.now.leaders[leader].list = Some(pending.collect());
     }
 
-    /// The second half: RENAME. What was pushed meanwhile is lost.
+    /// The second half: RENAME, which loses hints pushed since the read.
     pub(crate) fn replace(&mut self, leader: usize) {
         if let Some(list) = self.now.leaders[leader].list.take() {
             self.now.list = list;
         }
     }
 
-    /// What a leader does that reads first and decides then.
-    pub(crate) fn look(&mut self, leader: usize) {
+    /// The read of a leader that reads first and writes later.
+    pub(crate) fn read_runs(&mut self, leader: usize) {
         for (run, worker) in self.now.running().collect::<Vec<_>>() {
             self.now.leaders[leader].seen[run.task] = self.now.is_dead(worker);
         }
@@ -139,33 +149,34 @@ impl Step<'_> {
 }
 
 impl System {
-    /// Whether more rows are pending than the list has entries (`has_more_than`).
+    /// Returns true if more rows are pending than the list has entries (`has_more_than`).
     pub(crate) fn list_lacks_hints(&self) -> bool {
         let pending = self.tasks.iter().filter(|task| task.is_pending()).count();
         pending > self.list.iter().map(|hints| usize::from(*hints)).sum()
     }
 
-    /// Whether the list has lacked hints for so long that all else has come to rest: nothing is on its way, and no handler
-    /// runs whose worker would drop the hint.
+    /// Returns true if the list lacks hints although no message is in flight and no worker would drop the
+    /// hint, as after a second comparison some seconds later.
     pub(crate) fn list_still_lacks_hints(&self) -> bool {
         let on_the_way = self.claims.iter().any(|claim| claim.at == ClaimAt::Sent)
             || self.pushes.iter().any(|hints| *hints > 0)
             || self.leaders.iter().any(|leader| leader.list.is_some());
-        let held = |task: TaskNo| {
-            (0..self.processes.len())
-                .any(|process| self.processes[process].state == ProcessState::Up && self.holds(process, task))
+        let in_flight = |task: TaskNo| {
+            (0..self.processes.len()).any(|process| {
+                self.processes[process].state == ProcessState::Up && self.has_in_flight(process, task)
+            })
         };
         let dropped = self
             .tasks
             .iter()
             .enumerate()
-            .any(|(task, found)| found.is_pending() && held(task));
+            .any(|(task, found)| found.is_pending() && in_flight(task));
         self.list_lacks_hints() && !on_the_way && !dropped
     }
 }
 
 impl Leader {
-    /// Whether it means to recover something that it saw.
+    /// Returns true if it has read runs that it has not recovered yet.
     pub(crate) fn has_seen(&self) -> bool {
         self.seen.contains(&true)
     }

@@ -1,6 +1,7 @@
-//! `--healthcheck`: asks the instance on this machine that runs with the same configuration whether it is ready.
+//! `--healthcheck`: queries the readiness of the instance on this machine that runs with the same
+//! configuration.
 //!
-//! Without a runtime and without a client library: an image's health check runs every few seconds.
+//! Uses neither an async runtime nor an HTTP client: the health check of an image runs every few seconds.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -11,44 +12,45 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::tls;
 
-/// How long everything may take.
-const PATIENCE: Duration = Duration::from_secs(4);
-/// What is read of an answer.
+/// Maximum time of the whole check.
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// Maximum number of bytes that are read of an answer.
 const ANSWER_BYTES_MAX: u64 = 4_096;
 
-/// Where to ask.
+/// A health check of one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Healthcheck {
     address: SocketAddr,
     tls: bool,
 }
 
-/// Why the instance does not count as healthy.
+/// The reason why an instance is not healthy.
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
-    /// Port 0 is any port.
+    /// The configured port is 0, which is any free port.
     #[error("port 0 is any free port; set a fixed one to check the health of an instance")]
     AnyPort,
-    /// Nobody answers.
+    /// The instance does not answer.
     #[error("{address} does not answer: {source}")]
-    Silent {
-        /// Who was asked.
+    Unresponsive {
+        /// The queried address.
         address: SocketAddr,
-        /// Why there is no answer.
+        /// The cause.
         source: io::Error,
     },
-    /// It answers that it is not ready.
+    /// The instance answers that it is not ready.
     #[error("{address} is not ready: {answer}")]
     NotReady {
-        /// Who was asked.
+        /// The queried address.
         address: SocketAddr,
-        /// The first line and the body of what it answered.
+        /// The first line and the body of its answer.
         answer: String,
     },
 }
 
 impl Healthcheck {
-    /// Asks who listens on `listen`: an instance that listens on every address is asked on the loopback one.
+    /// Creates a check of the instance that listens on `listen`, with the loopback address for an unspecified
+    /// one.
     pub fn new(listen: SocketAddr, tls: bool) -> Self {
         let ip = match listen.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -59,28 +61,30 @@ impl Healthcheck {
         Self { address, tls }
     }
 
-    /// Asks once, for a few seconds at most.
+    /// Queries the instance once, for at most a few seconds.
     pub fn run(&self) -> Result<(), Unhealthy> {
         let address = self.address;
         if address.port() == 0 {
             return Err(Unhealthy::AnyPort);
         }
         let answer = self
-            .ask(Instant::now() + PATIENCE)
-            .map_err(|source| Unhealthy::Silent { address, source })?;
+            .ask(Instant::now() + TIMEOUT)
+            .map_err(|source| Unhealthy::Unresponsive { address, source })?;
         let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&*answer, ""));
         let first = head.lines().next().unwrap_or_default();
         if first.split(' ').nth(1) == Some("200") {
             return Ok(());
         }
+        // the answer is printed to a terminal, which control characters could manipulate
         let printable = |text: &str| text.chars().filter(|sign| !sign.is_control()).collect::<String>();
         let answer = format!("{} {}", printable(first), printable(body));
         Err(Unhealthy::NotReady { address, answer })
     }
 
     fn ask(&self, deadline: Instant) -> io::Result<Vec<u8>> {
-        let stream = TcpStream::connect_timeout(&self.address, left(deadline)?)?;
+        let stream = TcpStream::connect_timeout(&self.address, remaining(deadline)?)?;
+        // one deadline for every read and write: a timeout for each would let a slow peer add them up
         let timed = Timed { stream, deadline };
         if !self.tls {
             return self.exchange(timed);
@@ -100,14 +104,14 @@ impl Healthcheck {
         stream.flush()?;
         let mut answer = Vec::new();
         match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer) {
-            // a close without TLS's goodbye takes nothing from what was read
+            // a close without TLS close_notify; the bytes read so far are complete enough
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
             _ => Ok(answer),
         }
     }
 }
 
-/// A stream whose reads and writes end at a deadline.
+/// A stream whose reads and writes fail after a deadline.
 struct Timed {
     stream: TcpStream,
     deadline: Instant,
@@ -115,15 +119,15 @@ struct Timed {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        self.stream.read(buffer).map_err(named)
+        self.stream.set_read_timeout(Some(remaining(self.deadline)?))?;
+        self.stream.read(buffer).map_err(as_timeout)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        self.stream.write(buffer).map_err(named)
+        self.stream.set_write_timeout(Some(remaining(self.deadline)?))?;
+        self.stream.write(buffer).map_err(as_timeout)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -131,17 +135,17 @@ impl Write for Timed {
     }
 }
 
-/// The time until `deadline`.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
+/// Returns the time until `deadline`, or an error after it.
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    if remaining.is_zero() {
         return Err(io::ErrorKind::TimedOut.into());
     }
-    Ok(left)
+    Ok(remaining)
 }
 
-/// The system calls a read that took too long one that would block.
-fn named(error: io::Error) -> io::Error {
+/// Returns a timeout as such: the system reports a timed-out read as one that would block.
+fn as_timeout(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
         _ => error,
@@ -154,12 +158,12 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request with `answer` and tells what was asked.
+    /// Answers one request with `answer` and returns the request.
     fn once(answer: &'static str) -> (Healthcheck, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let asked = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("somebody asks");
+            let (mut stream, _) = listener.accept().expect("a connection");
             let mut request = [0; 1_024];
             let read = stream.read(&mut request).expect("a request");
             stream.write_all(answer.as_bytes()).expect("an answer");
@@ -192,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_listens_nobody_is_healthy() {
+    fn an_address_without_a_listener_is_unhealthy() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        let why = Healthcheck::new(address, false).run().expect_err("nobody");
-        assert!(matches!(why, Unhealthy::Silent { .. }), "{why}");
+        let why = Healthcheck::new(address, false).run().expect_err("unhealthy");
+        assert!(matches!(why, Unhealthy::Unresponsive { .. }), "{why}");
         let why = Healthcheck::new(([127, 0, 0, 1], 0).into(), false)
             .run()
             .expect_err("no port");
@@ -205,12 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_accepts_and_says_nothing_is_given_up() {
+    fn one_that_accepts_and_does_not_answer_times_out() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let check = Healthcheck::new(listener.local_addr().expect("an address"), true);
         let why = check
             .ask(Instant::now() + Duration::from_millis(50))
-            .expect_err("no word");
+            .expect_err("no answer");
         assert_eq!(why.kind(), io::ErrorKind::TimedOut);
     }
 }

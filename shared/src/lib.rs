@@ -1,17 +1,22 @@
-//! What Tasker's server and workers share.
+//! The library shared by Tasker's server and workers.
 //!
-//! - [`task`]: the pure core: ids, states and their transitions, retry decisions, priority classes. No I/O.
-//! - [`workflow`]: the pure core of workflows: templates and their graphs. No I/O.
-//! - [`store`]: Postgres, one function per statement. Nothing else in Tasker knows SQL.
-//! - [`queue`]: Redis, every key and command. Nothing else in Tasker knows Redis.
-//! - [`config`], [`lifecycle`], [`telemetry`]: what every process needs to start, stop and be watched.
-//! - [`role`]: what somebody who signed in may do.
+//! - [`task`]: the core types and rules: ids, states and their transitions, retry decisions, priority
+//!   classes. No I/O.
+//! - [`workflow`]: workflow templates and their graphs. No I/O.
+//! - [`store`]: Postgres, one function per statement; the only module with SQL.
+//! - [`queue`]: Redis, every key and command; the only module with Redis commands.
+//! - [`config`], [`lifecycle`], [`telemetry`]: configuration, startup and shutdown, logs and metrics of every
+//!   process.
+//! - [`role`]: the roles of users and API keys.
 //! - [`circuit_breaker`]: circuit breakers around Postgres and Redis.
-//! - [`shares`]: how much of something bounded each holder has.
-//! - [`http`]: serving HTTP within bounds; [`tls`]: certificates and keys; [`healthcheck`]: the question of `--healthcheck`.
-//! - [`wire`]: the JSON that travels over HTTP; [`json`]: checks on raw JSON text.
+//! - [`quota`]: limits on how much of a bounded resource one holder takes.
+//! - [`http`]: an HTTP server with connection limits and timeouts; [`tls`]: certificates and keys;
+//!   [`healthcheck`]: the client of `--healthcheck`.
+//! - [`wire`]: the JSON bodies of the HTTP API; [`json`]: checks on raw JSON text.
 //!
-//! Arrows go one way: `task` depends on nothing, `workflow` on `task` and [`json`], `queue` on `task`, `store` on all of them but `queue`.
+//! Dependencies go one way: `task` and `json` depend on no other module, `workflow` on these two. `store` and
+//! `queue` depend on `task`, `config` and `tls`, `store` also on `workflow` and `role`, and neither on the
+//! other.
 
 pub mod circuit_breaker;
 pub mod config;
@@ -20,8 +25,8 @@ pub mod http;
 pub mod json;
 pub mod lifecycle;
 pub mod queue;
+pub mod quota;
 pub mod role;
-pub mod shares;
 pub mod store;
 pub mod task;
 pub mod telemetry;

@@ -1,13 +1,13 @@
-//! Starting and stopping: four tokens, one tracker, the signals.
+//! Graceful shutdown: four cancellation tokens, a task tracker and the signals.
 //!
-//! The tokens of a process stand in a row, and each one is a child of the next: *quiet* asks to claim no more work, *soft* to begin nothing
-//! new and to let what runs end, *urgent* to release what runs within moments, *hard* to end at once. So a part that waits
-//! for one of them also stops at every later one. Everything that a process spawns is owned by the tracker: a stop that
-//! returned has left nothing behind.
+//! The tokens are four stages of a stop, and each one is a child of the next: *quiet* asks to claim no more
+//! work, *soft* to start no new work and finish the current, *urgent* to release running work within moments,
+//! *hard* to end at once. So a part that waits for one stage also stops at every later one. The tracker owns
+//! every task that a process spawns: when a stop returns, all of them have ended.
 //!
 //! | signal | server | worker |
 //! |---|---|---|
-//! | SIGTERM, SIGINT, SIGQUIT | the first is soft, the second hard | the first is soft, the second urgent, the third hard |
+//! | SIGTERM, SIGINT, SIGQUIT | 1st: soft, 2nd: hard | 1st: soft, 2nd: urgent, 3rd: hard |
 //! | SIGUSR1 | ignored | quiet |
 //! | SIGHUP, SIGUSR2 | ignored | ignored |
 
@@ -28,10 +28,10 @@ use tracing::{error, info, warn};
 
 use crate::telemetry::Component;
 
-/// Time from the urgent stop of a worker to the hard one.
+/// Time from the urgent stop of a worker to the hard stop.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
-/// The stop of a process, shared by all of its parts.
+/// The shutdown of a process, shared by all of its parts.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     hard: CancellationToken,
@@ -42,14 +42,14 @@ pub struct Shutdown {
     panicked: Arc<AtomicBool>,
 }
 
-/// Keeps listening for signals until dropped.
+/// The task that handles signals, until it is dropped.
 #[derive(Debug)]
 pub struct SignalListener {
     _task: AbortOnDropHandle<()>,
 }
 
 impl Shutdown {
-    /// A stop that nobody has asked for yet.
+    /// Creates a shutdown that has not been requested.
     pub fn new() -> Self {
         let hard = CancellationToken::new();
         let urgent = hard.child_token();
@@ -63,8 +63,9 @@ impl Shutdown {
         }
     }
 
-    /// The stop of a part that can end and start again within the process: it stops with the process, and can be stopped by
-    /// itself. It owns its own tasks. Each of its tokens is a child of the process's token alone.
+    /// Returns the shutdown of a part that can stop and start again within the process: it stops with the
+    /// process and can be stopped alone. It tracks its own tasks. Each of its tokens is a child only of the
+    /// same token of the process.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
@@ -72,38 +73,40 @@ impl Shutdown {
             urgent: self.urgent.child_token(),
             soft: self.soft.child_token(),
             quiet: self.quiet.child_token(),
+            // a tracker of its own, so that `drained` of the part does not wait for the rest of the process
             tracker: TaskTracker::new(),
             panicked: Arc::clone(&self.panicked),
         }
     }
 
-    /// Cancelled when a worker claims no more work; it goes on serving and finishes what it runs.
+    /// Returns the token that is cancelled when a worker must claim no more work; it still finishes what it
+    /// runs.
     pub fn quiet(&self) -> &CancellationToken {
         &self.quiet
     }
 
-    /// Cancelled when nothing new may begin.
+    /// Returns the token that is cancelled when no new work may start.
     pub fn soft(&self) -> &CancellationToken {
         &self.soft
     }
 
-    /// Cancelled when what runs must be released, within moments.
+    /// Returns the token that is cancelled when running work must be released within moments.
     pub fn urgent(&self) -> &CancellationToken {
         &self.urgent
     }
 
-    /// Cancelled when everything ends at once.
+    /// Returns the token that is cancelled when everything must end at once.
     pub fn hard(&self) -> &CancellationToken {
         &self.hard
     }
 
-    /// Whether an owned task panicked, so that `main` ends with a failure.
+    /// Returns whether a tracked task panicked, in which case `main` exits with a failure.
     pub fn panicked(&self) -> bool {
         self.panicked.load(Ordering::Relaxed)
     }
 
-    /// Spawns a task that the process owns. A panic in it is logged under `name`, and begins the
-    /// soft stop: a process that lost one of its duties must not look healthy.
+    /// Spawns a tracked background task. A panic in it is logged under `name` and starts the soft stop: a
+    /// process that lost one of its duties must not appear healthy.
     pub fn spawn_named<F>(&self, name: &'static str, future: F) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -114,36 +117,38 @@ impl Shutdown {
                 error!(
                     task = name,
                     panic = panic_text(&*panic),
-                    "a task of the process panicked"
+                    "background task panicked; shutting down"
                 );
+                // set first: `main` reads it once the soft stop below has drained the process
                 this.panicked.store(true, Ordering::Relaxed);
                 this.soft.cancel();
             }
         })
     }
 
-    /// The tracker, for spawns whose panics are handled by their owner.
+    /// Returns the tracker, for tasks whose panics are handled by their owner.
     pub fn tracker(&self) -> &TaskTracker {
         &self.tracker
     }
 
-    /// Handles the signals of a process of this kind until the listener is dropped, as the table of this module has it. On
-    /// hard, `main` ends the process with [`EXIT_FAILURE`](crate::config::EXIT_FAILURE).
+    /// Handles signals until the returned listener is dropped, as the table of this module says. After the
+    /// hard stop, `main` exits with [`EXIT_FAILURE`](crate::config::EXIT_FAILURE).
     pub fn listen(&self, component: Component) -> io::Result<SignalListener> {
         let signals = Signals::new()?;
-        // Not on the tracker: a second signal must be handled while the tracker drains.
+        // not tracked: a second signal must be handled while the tracker drains
         let task = tokio::spawn(self.clone().handle(signals, component));
         Ok(SignalListener {
             _task: AbortOnDropHandle::new(task),
         })
     }
 
-    /// Waits until soft was cancelled and every owned task has ended, or until hard is cancelled.
-    /// Answers whether all of them ended.
+    /// Waits until the soft stop was requested and every tracked task has ended, or until the hard stop.
+    /// Returns whether all tasks ended.
     pub async fn drained(&self) -> bool {
         self.soft.cancelled().await;
         self.tracker.close();
         tokio::select! {
+            // if both are ready, all tasks have ended
             biased;
             () = self.tracker.wait() => true,
             () = self.hard.cancelled() => false,
@@ -152,26 +157,29 @@ impl Shutdown {
 
     async fn handle(self, mut signals: Signals, component: Component) {
         let signal = self.stop_signal(&mut signals, component).await;
-        info!(signal, "stopping; a second signal stops at once");
+        info!(
+            signal,
+            "received a stop signal; shutting down, a second signal stops at once"
+        );
         self.soft.cancel();
         let signal = self.stop_signal(&mut signals, component).await;
         if component == Component::Worker {
-            warn!(signal, "stopping at once; running tasks are released");
+            warn!(signal, "received a second stop signal; releasing running tasks");
             self.urgent.cancel();
             // a third signal does not wait for that
             let _ = tokio::time::timeout(LAST_MOMENTS, self.stop_signal(&mut signals, component)).await;
         }
-        warn!(signal, "ending at once");
+        warn!(signal, "stopping without waiting for work in progress");
         self.hard.cancel();
     }
 
-    /// Waits for a signal that stops, and handles the others.
+    /// Waits for a stop signal and returns its name; handles the others.
     async fn stop_signal(&self, signals: &mut Signals, component: Component) -> &'static str {
         loop {
             match (signals.next().await, component) {
                 (Received::Stop(name), _) => return name,
                 (Received::Quiet, Component::Worker) => {
-                    info!(signal = "SIGUSR1", "quiet: claiming no more tasks");
+                    info!(signal = "SIGUSR1", "stopped claiming tasks");
                     self.quiet.cancel();
                 }
                 (Received::Quiet, Component::Orchestration) => info!(signal = "SIGUSR1", "ignored a signal"),
@@ -181,7 +189,7 @@ impl Shutdown {
     }
 }
 
-/// The signals that would end the process by themselves and that it handles instead.
+/// The handled signals, each of which would end the process by default.
 #[derive(Debug)]
 struct Signals {
     terminate: Signal,
@@ -192,7 +200,7 @@ struct Signals {
     user2: Signal,
 }
 
-/// The meaning of a signal.
+/// The effect of a received signal.
 #[derive(Debug, Clone, Copy)]
 enum Received {
     Stop(&'static str),
@@ -224,7 +232,7 @@ impl Signals {
     }
 }
 
-/// The message of a caught panic, where it has one.
+/// Returns the message of a caught panic, or `no message`.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))

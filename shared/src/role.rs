@@ -1,33 +1,33 @@
-//! What somebody who signed in may do. Each role may do all that the one before it may.
+//! Roles. Each one includes the permissions of the one before it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A role, from the least to the most.
+/// A role, ordered by its permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Looks at everything but keys.
+    /// Reads everything but keys.
     Viewer,
-    /// Submits tasks too.
+    /// Also submits tasks.
     Submitter,
-    /// Acts on tasks and queues too: cancels, retries, pauses, purges.
+    /// Also operates tasks and queues: cancels, retries, pauses, purges.
     Operator,
-    /// Makes and revokes keys too.
+    /// Also creates and revokes keys.
     Admin,
 }
 
 impl Role {
-    /// All of them, the least first.
+    /// All roles, in ascending order.
     pub const ALL: [Self; 4] = [Self::Viewer, Self::Submitter, Self::Operator, Self::Admin];
 
-    /// The role of that name.
+    /// Returns the role of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",

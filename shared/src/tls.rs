@@ -1,4 +1,4 @@
-//! TLS, by rustls with the cryptography of ring, which the connections to Postgres use too.
+//! TLS with rustls and the cryptography of ring, which the connections to Postgres use too.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 
-/// Why a certificate and its key cannot be served.
+/// The reason why a certificate and its key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
-    /// The text of the certificate is none.
+    /// The certificate is not valid PEM.
     #[error("holds no certificate in PEM")]
     Certificate,
-    /// The text of the key is none.
+    /// The key is not valid PEM.
     #[error("holds no private key in PEM")]
     Key,
     /// The key is of a kind that ring cannot use, or belongs to another certificate.
@@ -23,7 +23,8 @@ pub enum TlsError {
     Mismatch,
 }
 
-/// Settings to serve HTTPS with a chain of certificates, its own first, and its key, both in PEM.
+/// Returns the settings to serve HTTPS with a certificate chain, the server's own first, and its key, both in
+/// PEM.
 pub fn server(certificates: &str, key: &str) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = self::certificates(certificates).ok_or(TlsError::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::Key)?;
@@ -34,23 +35,26 @@ pub fn server(certificates: &str, key: &str) -> Result<Arc<ServerConfig>, TlsErr
             rustls::Error::InvalidCertificate(_) => TlsError::Certificate,
             _ => TlsError::Mismatch,
         })?;
+    // the server speaks HTTP/1.1 only
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// The certificates in a text in PEM; nothing if there is none or one of them is broken.
+/// Returns the certificates in a PEM text; `None` if there are none or one is invalid.
 pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     certificates.ok().filter(|certificates| !certificates.is_empty())
 }
 
-/// Makes ring the process's choice where nobody has chosen: a client that asks rustls for a default gets none while several
-/// providers are compiled in.
+/// Makes ring the default provider of the process, unless one is set: with several providers compiled in,
+/// rustls has no default.
 pub(crate) fn choose_provider() {
+    // fails if a provider is set already, which then stays
     let _ = ring::default_provider().install_default();
 }
 
-/// Settings of a client that talks to itself: it takes any certificate, since its own may be made out to another name.
+/// Returns the settings of a client for loopback, which accepts any certificate: that of the server may be
+/// issued for another name.
 pub(crate) fn loopback_client() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = provider();
     let verifier = AnyCertificate(provider.signature_verification_algorithms);
@@ -66,6 +70,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
+/// A verifier that accepts every certificate, but still checks the signatures of the handshake.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

@@ -1,12 +1,12 @@
-//! Sound values with defaults.
+//! Builders of valid values with defaults.
 
 use tasker_shared::store::insert::{Due, NewKey, NewTask};
 use tasker_shared::store::workers::NewWorker;
 use tasker_shared::task::{QueueName, TaskId};
 use tasker_shared::workflow::Template;
 
-/// A task of the type `name` in the default queue, due now, with 3 attempts, without a key.
-/// What a test is about is set by struct update: `NewTask { priority: 9, ..a_task("echo") }`.
+/// Returns a task of type `name` in the default queue, due now, with 3 attempts and no idempotency key.
+/// Tests set other fields by struct update: `NewTask { priority: 9, ..a_task("echo") }`.
 pub fn a_task(name: &str) -> NewTask {
     NewTask {
         id: TaskId::generate(),
@@ -25,7 +25,7 @@ pub fn a_task(name: &str) -> NewTask {
     }
 }
 
-/// The idempotency key `key`, for a request that is the same each time.
+/// Returns the idempotency key `key` with a constant request fingerprint.
 pub fn a_key(key: &str) -> Option<NewKey> {
     Some(NewKey {
         key: key.to_owned(),
@@ -33,7 +33,7 @@ pub fn a_key(key: &str) -> Option<NewKey> {
     })
 }
 
-/// A worker that serves the three classes, knows `echo`, and runs 10 tasks at once.
+/// Returns a worker that serves the three priority classes, registers `echo`, and has 10 slots.
 pub fn a_worker(id: &str) -> NewWorker {
     NewWorker {
         id: id.to_owned(),
@@ -47,15 +47,15 @@ pub fn a_worker(id: &str) -> NewWorker {
     }
 }
 
-/// A version of the template `shapes/line`, which has two steps.
+/// Returns a version of the template `shapes/line`, which has two steps.
 ///
 /// # Panics
-/// When `version` is none.
+/// If `version` is not a valid version.
 pub fn a_template(version: &str) -> Template {
     let text = format!(
         "{{name: line, namespace: shapes, version: {version}, description: Two steps, steps: [
             {{name: first, handler: {{callable: echo}}}},
             {{name: second, handler: {{callable: echo}}, dependencies: [first]}}]}}"
     );
-    Template::parse(&text).expect("a sound template")
+    Template::parse(&text).expect("a valid template")
 }

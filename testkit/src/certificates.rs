@@ -1,21 +1,21 @@
-//! Certificates for servers on loopback, signed by an authority that nobody else knows.
+//! Certificates for servers on loopback, signed by a private certificate authority.
 
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// An authority, and a certificate of it for `localhost` and 127.0.0.1, as files in PEM.
+/// A certificate authority and its certificate for `localhost` and 127.0.0.1, as PEM files.
 #[derive(Debug)]
 pub struct Certificates {
     folder: TempDir,
 }
 
 impl Certificates {
-    /// Makes an authority and a certificate.
+    /// Creates an authority and a server certificate.
     ///
     /// # Panics
-    /// If the folder for them cannot be made.
+    /// If the folder for the files cannot be created.
     pub fn make() -> Self {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -23,7 +23,7 @@ impl Certificates {
         let authority_certificate = authority.self_signed(&authority_key).expect("a certificate");
         let issuer = Issuer::new(authority, authority_key);
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let server = CertificateParams::new(names).expect("sound names");
+        let server = CertificateParams::new(names).expect("valid names");
         let key = KeyPair::generate().expect("a key");
         let certificate = server.signed_by(&key, &issuer).expect("a certificate");
 
@@ -40,17 +40,17 @@ impl Certificates {
         made
     }
 
-    /// The certificate of the authority.
+    /// Returns the path of the authority's certificate.
     pub fn authority(&self) -> PathBuf {
         self.file("authority.pem")
     }
 
-    /// The certificate of the server.
+    /// Returns the path of the server's certificate.
     pub fn certificate(&self) -> PathBuf {
         self.file("server.pem")
     }
 
-    /// The key of that certificate.
+    /// Returns the path of the server's private key.
     pub fn key(&self) -> PathBuf {
         self.file("server.key")
     }

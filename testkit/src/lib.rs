@@ -1,16 +1,18 @@
-//! What the tests of all crates share. Never part of a product.
+//! Test utilities of all crates: builders, private servers, fault injection. Not part of any product binary.
 //!
 //! - [`MIGRATOR`] gives each `#[sqlx::test]` a database of its own.
-//! - [`a_task`], [`a_worker`], [`a_key`] build sound values; a test says only what it is about, by struct update.
-//! - [`TestQueue`] is Redis under a key prefix of its own, [`RedisServer`] a Redis and [`PostgresServer`] a Postgres that a
-//!   test may stop.
-//! - [`Proxy`] is a link to either of them that a test may cut, slow down or make lose answers.
+//! - [`a_task`], [`a_worker`], [`a_key`] build valid values; a test sets only the fields it is about, by
+//!   struct update.
+//! - [`TestQueue`] is Redis with its own key prefix; [`RedisServer`] and [`PostgresServer`] are private
+//!   servers that a test may stop.
+//! - [`Proxy`] is a TCP proxy before either of them that a test may cut, slow down or make lose responses.
 //! - [`Pooler`] is a transaction pooler before Postgres.
-//! - [`Certificates`] are those of an authority of the test's own.
+//! - [`Certificates`] is a private certificate authority with a server certificate.
 //! - [`System`] runs the built binaries.
 //! - [`eventually()`] waits for a condition instead of sleeping.
 //!
-//! `tasker-shared` uses this crate in its integration tests only: its unit tests would see two of every type.
+//! `tasker-shared` uses this crate in its integration tests only: in its unit tests every type would exist
+//! twice.
 
 mod builders;
 mod certificates;
@@ -37,10 +39,10 @@ pub use redis_server::RedisServer;
 pub use system::{Running, System};
 pub use tasker_shared::store::migrations::MIGRATOR;
 
-/// The Redis that tests share, from `REDIS_URL`.
+/// Returns the URL of the Redis that tests share, from `REDIS_URL`.
 ///
 /// # Panics
-/// Without that variable.
+/// If the variable is not set.
 pub fn redis_url() -> String {
     std::env::var("REDIS_URL").expect("REDIS_URL names the Redis that tests use")
 }

@@ -1,17 +1,18 @@
-//! Loopback ports that no other test takes.
+//! Reservation of loopback ports across parallel tests.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 
-/// Below the ports that Linux gives to outgoing connections.
+/// Ports below the range that Linux assigns to outgoing connections.
 const PORTS: Range<u16> = 20_000..30_000;
 
-/// Returns a loopback port that is free and reserved for this process until it ends, so that a test may start, stop and
-/// restart a server on it, or rely on its being closed.
+/// Returns a loopback port that is free and reserved for this process until it ends, so that a test may
+/// start, stop and restart a server on it, or rely on its being closed.
 ///
-/// A port that is only probed can be taken by a test that runs in parallel before the server binds it. So each port has a
-/// lock file in the folder for temporary files, which the system unlocks when the process ends.
+/// A port that is only probed can be taken by a test that runs in parallel before the server binds it. So
+/// each port has a lock file in the folder for temporary files, which the system unlocks when the process
+/// ends.
 ///
 /// # Panics
 /// If no port is free or the lock files cannot be written.
@@ -27,7 +28,8 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Locks the port's file. The lock belongs to the opened file, so it also excludes other tests of the same process.
+/// Locks the port's file. The lock belongs to the opened file, so it also excludes other tests of the same
+/// process.
 fn reserve(port: u16) -> bool {
     let folder = std::env::temp_dir().join("tasker-test-ports");
     std::fs::create_dir_all(&folder).expect("a writable folder for temporary files");

@@ -10,18 +10,19 @@ use tempfile::TempDir;
 
 use crate::{Certificates, Process, eventually, free_port};
 
-/// How long Postgres may take to answer after its start, recovery from a crash included.
+/// Time for Postgres to accept connections after its start, including crash recovery.
 const START: Duration = Duration::from_mins(1);
-/// The oldest version that Tasker works with.
+/// The oldest version that Tasker supports.
 const VERSION_MIN: u32 = 14;
-/// Who owns the cluster.
+/// The superuser of the cluster.
 const USER: &str = "tasker";
-/// Who runs Postgres where the tests run as root, which Postgres refuses: the user that its package made.
+/// The system user that runs Postgres if the tests run as root, which Postgres rejects; created by its
+/// package.
 const SYSTEM_USER: &str = "postgres";
 
-/// A Postgres of the test's own, on a loopback port: it may crash, be stopped, paused and started again, and keeps its data.
+/// A private Postgres on a loopback port that a test may crash, stop, pause and restart; it keeps its data.
 ///
-/// Without fsync: a crash of Postgres loses only what was not written, for the system below it goes on.
+/// It runs without fsync: a crash of the process alone does not lose the kernel's page cache.
 #[derive(Debug)]
 pub struct PostgresServer {
     port: u16,
@@ -30,12 +31,12 @@ pub struct PostgresServer {
     settings: Vec<String>,
     process: Process,
     folder: TempDir,
-    /// The folder of its certificate.
+    /// Folder of the TLS certificate.
     tls: Option<TempDir>,
 }
 
 impl PostgresServer {
-    /// Makes an empty cluster, starts it, and waits until it answers.
+    /// Creates an empty cluster, starts it, and waits until it accepts connections.
     ///
     /// # Panics
     /// If Postgres is not installed or does not start.
@@ -43,7 +44,7 @@ impl PostgresServer {
         Self::start_with(&[]).await
     }
 
-    /// The same with further settings, such as `("autovacuum", "off")`.
+    /// Starts a cluster with additional settings, such as `("autovacuum", "off")`.
     ///
     /// # Panics
     /// If Postgres is not installed or does not start.
@@ -75,7 +76,7 @@ impl PostgresServer {
         server
     }
 
-    /// The same, and it takes TLS with a certificate of `certificates`; over TCP it takes nothing else.
+    /// Starts a cluster with a certificate of `certificates` that accepts only TLS over TCP.
     ///
     /// # Panics
     /// If Postgres is not installed or does not start.
@@ -83,7 +84,7 @@ impl PostgresServer {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let key = folder.path().join("server.key");
         std::fs::copy(certificates.key(), &key).expect("a copy");
-        // Postgres refuses a key that others can read
+        // Postgres rejects a key file that others can read
         std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("its own file");
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("its own folder");
         if is_root() {
@@ -106,7 +107,7 @@ impl PostgresServer {
         server
     }
 
-    /// The URL of its database, with the password.
+    /// Returns the URL of its database, with the password.
     pub fn url(&self) -> String {
         format!(
             "postgres://{USER}:{}@127.0.0.1:{}/postgres",
@@ -114,24 +115,24 @@ impl PostgresServer {
         )
     }
 
-    /// The process that all others of it come from, for signals: `INT` shuts down, `QUIT` is a crash.
+    /// Returns the postmaster process, for signals: `INT` is a fast shutdown, `QUIT` a crash.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// Shuts it down: sessions are ended, everything is written.
+    /// Shuts it down: ends the sessions and writes all data.
     pub async fn stop(&mut self) {
         self.process.signal("INT");
         self.process.wait().await;
     }
 
-    /// Ends all of its processes at once, as a crash does: the next start recovers.
+    /// Ends all its processes immediately, like a crash; the next start runs recovery.
     pub async fn crash(&mut self) {
         self.process.signal("QUIT");
         self.process.wait().await;
     }
 
-    /// Starts it again on the same data and port, and waits until it answers.
+    /// Starts it with the same data and port, and waits until it accepts connections.
     pub async fn restart(&mut self) {
         self.process.signal("QUIT");
         self.process.wait().await;
@@ -153,7 +154,7 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        // killed, it would leave its children and its shared memory behind
+        // SIGKILL would leave its child processes and shared memory behind
         self.process.signal("QUIT");
         self.process.signal("CONT");
         for _ in 0..500 {
@@ -253,7 +254,7 @@ fn system_user() -> (u32, u32) {
     (id("-u"), id("-g"))
 }
 
-/// The folder of the newest server programs: those in PATH, or where Debian puts them.
+/// Returns the folder of the newest server programs, from PATH or Debian's location.
 fn programs() -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -270,7 +271,7 @@ fn programs() -> PathBuf {
     found.expect("Postgres of version 14 or newer is installed").1
 }
 
-/// 15 of `postgres (PostgreSQL) 15.18 (Debian 15.18-0)`.
+/// Parses the major version: 15 of `postgres (PostgreSQL) 15.18 (Debian 15.18-0)`.
 fn version(postgres: &Path) -> Option<u32> {
     let answer = Command::new(postgres).arg("--version").output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;

@@ -1,4 +1,4 @@
-//! Processes that a test started: their logs, signals, and their end when the test ends.
+//! Child processes of a test, with their logs and signals; they are killed when the test ends.
 
 use std::fs::File;
 use std::io::PipeReader;
@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use crate::eventually;
 
-/// How long a process may take to end after a signal that ends it.
+/// Time for a process to end after a terminating signal.
 const END: Duration = Duration::from_mins(1);
 
-/// A child process. Its output goes to a file, which is printed when the test panics; it is killed when dropped.
+/// A child process that logs to a file. On drop it is killed, and the log is printed if the test panicked.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
     ended: Option<ExitStatus>,
-    /// The end of a pipe that is never read.
+    /// The read end of its output pipe, kept open but never read.
     _unread: Option<PipeReader>,
 }
 
 impl Process {
-    /// Starts `command`; its log is a new file in `folder`.
+    /// Starts `command` with a new log file in `folder`.
     ///
     /// # Panics
     /// If the program cannot be started.
@@ -45,7 +45,7 @@ impl Process {
         }
     }
 
-    /// Starts `command` with one pipe as standard output and error, which stays open and is never read. It has no log.
+    /// Starts `command` with stdout and stderr connected to a pipe that is never read, so it has no log.
     ///
     /// # Panics
     /// If the program cannot be started.
@@ -66,21 +66,21 @@ impl Process {
         }
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status, `None` while it runs.
     ///
     /// # Panics
-    /// If the system does not tell.
+    /// If the status cannot be read.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().expect("a child can be waited for");
@@ -88,7 +88,7 @@ impl Process {
         self.ended
     }
 
-    /// Sends a signal by its name, such as `TERM`, `STOP` or `CONT`. One that has ended gets none.
+    /// Sends a signal by name, such as `TERM`, `STOP` or `CONT`, unless the process has ended.
     ///
     /// # Panics
     /// If `kill` cannot be run.
@@ -103,7 +103,7 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended.
+    /// Waits for the process to end.
     ///
     /// # Panics
     /// If it does not end within a minute.
@@ -113,13 +113,13 @@ impl Process {
         self.ended.expect("it has just ended")
     }
 
-    /// Asks it to stop (SIGTERM) and waits for its end.
+    /// Sends SIGTERM and waits for the process to end.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait().await
     }
 
-    /// Kills it (SIGKILL) and waits for its end.
+    /// Sends SIGKILL and waits for the process to end.
     pub async fn kill(&mut self) -> ExitStatus {
         self.signal("KILL");
         self.wait().await

@@ -9,10 +9,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes that one direction of a connection passes on at once.
+/// Maximum number of bytes forwarded at once.
 const CHUNK: usize = 16 * 1024;
 
-/// A link to Postgres or Redis that a test may cut, slow down or make lose answers, and which counts. Ends with its last clone's drop.
+/// A TCP proxy before Postgres or Redis that injects network faults and counts round trips. Ends when its
+/// last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     address: SocketAddr,
@@ -22,29 +23,29 @@ pub struct Proxy {
     _accepting: Arc<AbortOnDropHandle<()>>,
 }
 
-/// How the link is.
+/// The current state of the link.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     upstream: SocketAddr,
     state: State,
-    /// Connections of an earlier generation are closed.
+    /// Incremented to close the connections opened before.
     generation: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Up,
-    /// Nobody is let in.
+    /// New connections are closed at once.
     Cut,
-    /// Connections are accepted and kept, and nothing passes.
+    /// Connections are accepted and stay open, and no bytes are forwarded.
     Hung,
-    /// What is asked arrives, what is answered is lost.
+    /// Requests are forwarded, responses are dropped.
     SwallowsReplies,
-    /// Each chunk waits so long.
+    /// Each chunk is delayed.
     Slow(Duration),
 }
 
-/// Which way bytes go.
+/// The direction of bytes through the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Request,
@@ -52,7 +53,7 @@ enum Direction {
 }
 
 impl Proxy {
-    /// Listens on a loopback port and passes everything on to `upstream`.
+    /// Listens on a loopback port and forwards all connections to `upstream`.
     ///
     /// # Panics
     /// If it cannot listen.
@@ -77,7 +78,7 @@ impl Proxy {
         }
     }
 
-    /// Stands before the server that `url` names, and returns the URL that leads through it.
+    /// Starts a proxy before the server of `url`; also returns the URL through the proxy.
     ///
     /// # Panics
     /// If the URL names no host and port that can be reached.
@@ -99,22 +100,23 @@ impl Proxy {
         (proxy, url.into())
     }
 
-    /// Where it listens.
+    /// Returns its listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Connections that are open through it.
+    /// Returns the number of open connections through it.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// How often something was asked over a connection and an answer began. What is asked in one go is one round trip.
+    /// Returns the number of round trips: requests followed by the begin of a response. A pipeline is one
+    /// round trip.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::SeqCst)
     }
 
-    /// Closes all connections and refuses new ones.
+    /// Closes all connections and rejects new ones.
     pub fn cut(&self) {
         self.change(|link| {
             link.state = State::Cut;
@@ -122,27 +124,27 @@ impl Proxy {
         });
     }
 
-    /// Closes all connections; new ones are welcome.
+    /// Closes all connections and accepts new ones.
     pub fn close_connections(&self) {
         self.change(|link| link.generation += 1);
     }
 
-    /// Lets nothing pass any more, without closing anything.
+    /// Stops forwarding without closing connections.
     pub fn hang(&self) {
         self.change(|link| link.state = State::Hung);
     }
 
-    /// Passes on what is asked and loses what is answered.
+    /// Forwards requests and drops responses.
     pub fn swallow_replies(&self) {
         self.change(|link| link.state = State::SwallowsReplies);
     }
 
-    /// Holds each chunk, in both directions, for `delay`.
+    /// Delays each chunk by `delay`, in both directions.
     pub fn slow_down(&self, delay: Duration) {
         self.change(|link| link.state = State::Slow(delay));
     }
 
-    /// Lets everything pass again. What was lost stays lost, and so do connections that lost something: they are closed.
+    /// Forwards everything again. Connections that lost bytes are closed, since their streams are incomplete.
     pub fn heal(&self) {
         self.change(|link| {
             if link.state == State::SwallowsReplies {
@@ -152,7 +154,7 @@ impl Proxy {
         });
     }
 
-    /// Leads new connections to another server, and closes those to the present one.
+    /// Forwards new connections to another server and closes those to the current one.
     pub fn lead_to(&self, upstream: SocketAddr) {
         self.change(|link| {
             link.upstream = upstream;
@@ -185,7 +187,7 @@ async fn accept(
     }
 }
 
-/// Counts a connection while it lives.
+/// Counts a connection as open until dropped.
 struct Open(Arc<AtomicUsize>);
 
 impl Open {
@@ -204,7 +206,7 @@ impl Drop for Open {
 /// Counts the round trips of one connection.
 struct Trips {
     total: Arc<AtomicU64>,
-    /// Whether something was asked since the last answer began.
+    /// True if a request was sent since the last response began.
     asked: AtomicBool,
 }
 
@@ -230,7 +232,7 @@ impl Trips {
 async fn pass_on(client: TcpStream, begun: Link, mut link: watch::Receiver<Link>, trips: &Trips) {
     let ended = link.clone();
     let passing = async {
-        // a hung server accepts, as its kernel does for it
+        // also while hung: the kernel of a hung server would accept the connection too
         let _ = link.wait_for(|link| link.state != State::Hung).await;
         let Ok(server) = TcpStream::connect(begun.upstream).await else {
             return;
@@ -249,7 +251,7 @@ async fn pass_on(client: TcpStream, begun: Link, mut link: watch::Receiver<Link>
     }
 }
 
-/// Ends when connections of `generation` are to be closed.
+/// Returns when the connections of `generation` must be closed.
 async fn superseded(mut link: watch::Receiver<Link>, generation: u64) {
     let _ = link.wait_for(|link| link.generation != generation).await;
 }

@@ -8,15 +8,15 @@ use tempfile::TempDir;
 use crate::queue::connect;
 use crate::{Certificates, Process, eventually, free_port};
 
-/// How long a Redis may take to answer after its start.
+/// Time for Redis to respond after its start.
 const START: Duration = Duration::from_secs(20);
 
-/// A Redis of the test's own, on a loopback port, without persistence: it may be stopped, paused and started again.
+/// A private Redis without persistence on a loopback port that a test may stop, pause and restart.
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
     password: Option<String>,
-    /// Its port and files for TLS.
+    /// Port and certificate files for TLS.
     tls: Option<Tls>,
     settings: Vec<String>,
     process: Process,
@@ -31,7 +31,7 @@ struct Tls {
 }
 
 impl RedisServer {
-    /// Starts `redis-server` and waits until it answers.
+    /// Starts `redis-server` and waits until it responds.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -39,7 +39,7 @@ impl RedisServer {
         Self::start_with(None, None, &[]).await
     }
 
-    /// The same with further settings, such as `("cluster-enabled", "yes")`.
+    /// Starts it with additional settings, such as `("cluster-enabled", "yes")`.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -47,7 +47,7 @@ impl RedisServer {
         Self::start_with(None, None, settings).await
     }
 
-    /// The same, and it takes TLS with a certificate of `certificates` at [`Self::tls_url`].
+    /// Starts it with a certificate of `certificates` for TLS at [`Self::tls_url`].
     ///
     /// # Panics
     /// If it cannot be started.
@@ -60,7 +60,7 @@ impl RedisServer {
         Self::start_with(None, Some(tls), &[]).await
     }
 
-    /// The same, and it asks for `password`, which a URL must be able to hold as it is.
+    /// Starts it with `password`, which must be valid in a URL without escapes.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -91,7 +91,7 @@ impl RedisServer {
         server
     }
 
-    /// Its URL, with its password.
+    /// Returns its URL, with the password.
     pub fn url(&self) -> String {
         match &self.password {
             Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
@@ -99,31 +99,31 @@ impl RedisServer {
         }
     }
 
-    /// Its URL over TLS.
+    /// Returns its URL for TLS.
     ///
     /// # Panics
-    /// If it was started without.
+    /// If it was started without TLS.
     pub fn tls_url(&self) -> String {
         let tls = self.tls.as_ref().expect("it was started with TLS");
         format!("rediss://127.0.0.1:{}", tls.port)
     }
 
-    /// Its URL without its password.
+    /// Returns its URL without the password.
     pub fn url_without_password(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its process, for signals.
+    /// Returns its process, for signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// Kills it, with all that it holds.
+    /// Kills it; all its data is lost.
     pub async fn stop(&mut self) {
         self.process.kill().await;
     }
 
-    /// Starts it again, empty, on the same port, and waits until it answers.
+    /// Starts it empty on the same port and waits until it responds.
     pub async fn restart(&mut self) {
         self.process.kill().await;
         self.process = run(
@@ -136,10 +136,10 @@ impl RedisServer {
         self.answers().await;
     }
 
-    /// How often it has carried out each command, by its name in lower case, those that scripts called included.
+    /// Returns the number of calls of each command by lower-case name, including calls from scripts.
     ///
     /// # Panics
-    /// If it does not tell.
+    /// If Redis returns an error.
     pub fn calls(&self) -> BTreeMap<String, u64> {
         let info: String = connect(&self.url())
             .and_then(|mut connection| {
@@ -147,7 +147,7 @@ impl RedisServer {
                     .arg("commandstats")
                     .query(&mut connection)
             })
-            .expect("Redis tells its statistics");
+            .expect("Redis returns its statistics");
         info.lines().filter_map(calls_in).collect()
     }
 
@@ -160,7 +160,7 @@ impl RedisServer {
     }
 }
 
-/// `cmdstat_rpush:calls=3,usec=12,…`
+/// Parses a line of `INFO commandstats`: `cmdstat_rpush:calls=3,usec=12,…`.
 fn calls_in(line: &str) -> Option<(String, u64)> {
     let (command, statistics) = line.strip_prefix("cmdstat_")?.split_once(':')?;
     let (calls, _) = statistics.strip_prefix("calls=")?.split_once(',')?;

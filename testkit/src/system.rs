@@ -1,4 +1,4 @@
-//! A running system: the built binaries against a database and a key prefix of the test's own.
+//! A running system: the built binaries with the test's own database and key prefix.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 
 use crate::{Process, TestQueue, eventually, free_port};
 
-/// How long a process may take until it is ready, many at once and on a busy machine.
+/// Time for a process to become ready, long enough for many at once on a busy machine.
 const START: Duration = Duration::from_mins(2);
-/// How often a start is tried when somebody else took the port meanwhile.
+/// Number of attempts to start a process if another one takes its port.
 const PORT_TRIES: usize = 5;
-/// How long one request may take.
+/// Timeout of one request, longer than the longest `?wait` of 60 s.
 const REQUEST: Duration = Duration::from_secs(70);
 
-/// What the processes of one test have in common.
+/// The common environment of the processes of one test.
 #[derive(Debug)]
 pub struct System {
     queue: TestQueue,
@@ -30,15 +30,15 @@ pub struct System {
 }
 
 impl System {
-    /// A system on the database of `db` and the Redis of `REDIS_URL`, with no process yet.
+    /// Creates a system on the database of `db` and the Redis of `REDIS_URL`, without processes.
     pub fn new(db: &PgPool) -> Self {
         Self::on(db.connect_options().to_url_lossy().as_str(), &crate::redis_url())
     }
 
-    /// A system on any database and Redis, with no process yet.
+    /// Creates a system on any database and Redis, without processes.
     ///
     /// # Panics
-    /// If the folder for its logs cannot be made.
+    /// If the folder for logs cannot be created.
     pub fn on(database_url: &str, redis_url: &str) -> Self {
         let queue = TestQueue::at(redis_url);
         let environment = [
@@ -62,54 +62,56 @@ impl System {
         }
     }
 
-    /// Sets a variable for every process that is started from now on.
+    /// Sets a variable for every process started from now on.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Takes a variable away from every process that is started from now on.
+    /// Removes a variable from every process started from now on.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
     }
 
-    /// The lists of this system.
+    /// Returns the Redis queues of this system.
     pub fn queue(&self) -> &TestQueue {
         &self.queue
     }
 
-    /// Starts a server, with further variables, and waits until it is ready.
+    /// Starts a server with additional variables and waits until it is ready.
     pub async fn server(&self, environment: &[(&str, &str)]) -> Running {
         self.start("tasker-server", "LISTEN_ADDRS", environment).await
     }
 
-    /// Starts `count` servers at once and waits until all are ready.
+    /// Starts `count` servers concurrently and waits until all are ready.
     pub async fn servers(&self, count: usize) -> Vec<Running> {
         join_all((0..count).map(|_| self.server(&[]))).await
     }
 
-    /// Starts a worker, with further variables, and waits until it is ready.
+    /// Starts a worker with additional variables and waits until it is ready.
     pub async fn worker(&self, environment: &[(&str, &str)]) -> Running {
         self.start("tasker-worker", "WORKER_LISTEN_ADDR", environment)
             .await
     }
 
-    /// Starts a worker that registers these task types, each of which returns after `{"seconds": n}`, and waits until it is ready.
+    /// Starts a worker with these task types, which sleep for their parameter `seconds`, and waits until it
+    /// is ready.
     pub async fn worker_of_types(&self, types: &str, environment: &[(&str, &str)]) -> Running {
         let environment = [&[("TYPES", types)], environment].concat();
         self.start("typed-worker", "WORKER_LISTEN_ADDR", &environment)
             .await
     }
 
-    /// Starts `count` workers at once and waits until all are ready.
+    /// Starts `count` workers concurrently and waits until all are ready.
     pub async fn workers(&self, count: usize) -> Vec<Running> {
         join_all((0..count).map(|_| self.worker(&[]))).await
     }
 
-    /// Starts a program once and waits for nothing: for starts that are meant to fail, and for those that wait themselves.
+    /// Starts a program once without waiting for readiness: for starts that should fail, and callers that
+    /// wait.
     pub fn spawn(&self, program: &str, address_variable: &str, environment: &[(&str, &str)]) -> Running {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = self.command(program);
@@ -123,14 +125,14 @@ impl System {
         }
     }
 
-    /// Starts a program with arguments and waits for nothing.
+    /// Starts a program with arguments, without waiting.
     pub fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Process {
         let mut command = self.command(program);
         command.args(arguments).envs(environment.iter().copied());
         Process::start(program, command, self.folder.path())
     }
 
-    /// What all processes of this system have printed, those that have ended too.
+    /// Returns the output of all processes of this system, including those that have ended.
     ///
     /// # Panics
     /// If the logs cannot be read.
@@ -143,19 +145,19 @@ impl System {
             .collect()
     }
 
-    /// A folder of the test's own, deleted with the system.
+    /// Returns the test's own folder, deleted with the system.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A program with the variables of this system and no others.
+    /// Builds the command of a program with only the variables of this system.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(binary(program));
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(&self.environment)
-            // away from the checkout, whose config folder would be read
+            // outside the checkout, whose config folder would be read
             .current_dir(self.folder.path());
         command
     }
@@ -172,11 +174,11 @@ impl System {
                 "{program} did not start"
             );
         }
-        panic!("{program} found no free port in {PORT_TRIES} tries");
+        panic!("{program} found no free port in {PORT_TRIES} attempts");
     }
 }
 
-/// The program of that name among those that were built with this test; `TASKER_BIN_DIR` names another folder.
+/// Returns the path of a program built with this test, or in the folder `TASKER_BIN_DIR`.
 fn binary(program: &str) -> PathBuf {
     let folder = std::env::var_os("TASKER_BIN_DIR").map_or_else(
         || {
@@ -191,25 +193,25 @@ fn binary(program: &str) -> PathBuf {
     let path = folder.join(program);
     assert!(
         path.exists(),
-        "{} is not there: run `cargo build --workspace`",
+        "{} is missing: run `cargo build --workspace`",
         path.display()
     );
     path
 }
 
-/// A running server or worker, and requests to it.
+/// A running server or worker that serves HTTP.
 #[derive(Debug)]
 pub struct Running {
-    /// Its process: signals, log, end.
+    /// The process, for signals and its log.
     pub process: Process,
-    /// Where it serves HTTP.
+    /// Base URL of its HTTP port.
     pub url: String,
-    /// The client that the requests go through.
+    /// HTTP client of the requests.
     pub http: reqwest::Client,
 }
 
 impl Running {
-    /// Waits until it is ready; answers whether it is, or ended instead.
+    /// Waits until it is ready; returns false if it ends first.
     ///
     /// # Panics
     /// If it neither becomes ready nor ends in time.
@@ -225,18 +227,18 @@ impl Running {
         ready
     }
 
-    /// GET: the status and the body, null when it is no JSON.
+    /// Sends a GET; returns status and body, null if the body is not JSON.
     ///
     /// # Panics
-    /// If there is no answer.
+    /// If the request fails.
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(self.http.get(format!("{}{path}", self.url))).await
     }
 
-    /// POST of a JSON body: the status and the body, null when it is no JSON.
+    /// Posts JSON; returns status and body, null if the body is not JSON.
     ///
     /// # Panics
-    /// If there is no answer.
+    /// If the request fails.
     pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         answer(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
@@ -244,17 +246,17 @@ impl Running {
     /// Submits a task and returns its id.
     ///
     /// # Panics
-    /// Unless it is accepted.
+    /// If it is not accepted.
     pub async fn submit(&self, body: &Value) -> String {
         let (status, answer) = self.post("/tasks/submit", body).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
         answer["task_id"].as_str().expect("the id of the task").to_owned()
     }
 
-    /// The record of a task.
+    /// Returns the record of a task.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the task does not exist.
     pub async fn task(&self, id: &str) -> Value {
         let (status, task) = self.get(&format!("/tasks/{id}")).await;
         assert_eq!(status, StatusCode::OK, "{task}");
@@ -264,7 +266,7 @@ impl Running {
     /// Waits until a task has `status`, and returns its record.
     ///
     /// # Panics
-    /// If it does not come to that within `deadline`.
+    /// If it does not reach `status` within `deadline`.
     pub async fn wait_for(&self, id: &str, status: &str, deadline: Duration) -> Value {
         let mut task = Value::Null;
         let what = format!("task {id} is {status}");

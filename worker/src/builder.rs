@@ -1,4 +1,4 @@
-//! How a worker is put together.
+//! Building and running a worker.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::http;
 use crate::panics::{self, Panics};
 use crate::registry::Registry;
 use crate::runtime::{self, RunError};
-use crate::task::Task;
+use crate::task_type::TaskType;
 
 /// A worker: task types, and the loops that run their tasks.
 #[derive(Debug)]
@@ -21,12 +21,12 @@ pub struct Worker;
 /// Collects the task types of a worker.
 #[derive(Debug, Default)]
 pub struct WorkerBuilder {
-    tasks: Vec<Task>,
+    tasks: Vec<TaskType>,
     panics: Panics,
 }
 
 impl Worker {
-    /// A worker without task types yet.
+    /// Returns a builder without task types.
     pub fn builder() -> WorkerBuilder {
         WorkerBuilder::default()
     }
@@ -35,32 +35,33 @@ impl Worker {
 impl WorkerBuilder {
     /// Adds a task type. A name that is registered twice is an error at start.
     #[must_use]
-    pub fn register(mut self, task: Task) -> Self {
+    pub fn register(mut self, task: TaskType) -> Self {
         self.tasks.push(task);
         self
     }
 
     /// Adds several task types.
     #[must_use]
-    pub fn register_all(mut self, tasks: impl IntoIterator<Item = Task>) -> Self {
+    pub fn register_all(mut self, tasks: impl IntoIterator<Item = TaskType>) -> Self {
         self.tasks.extend(tasks);
         self
     }
 
-    /// Calls the process's panic hook for panics of handlers, too: for error trackers, or for backtraces on standard error. Without
-    /// it such a panic is stored as the attempt's error and logged with its place only, since its message may hold parameters.
+    /// Calls the process's panic hook for panics of handlers, too: for error trackers, or for backtraces on
+    /// standard error. Without it such a panic is stored as the attempt's error and logged with its place
+    /// only, since its message may hold parameters.
     #[must_use]
     pub fn call_panic_hook(mut self) -> Self {
         self.panics = Panics::CallHook;
         self
     }
 
-    /// Runs the whole life of a worker process: reads its configuration from variables and files, sets up logs and metrics,
-    /// works until SIGTERM, SIGINT or SIGQUIT, and ends the process. It returns only if the configuration cannot be used, with
-    /// the exit code for that.
+    /// Runs the worker process from start to exit: reads its configuration from variables and files, sets up
+    /// logs and metrics, works until SIGTERM, SIGINT or SIGQUIT, and exits. It returns only if the
+    /// configuration cannot be used, with the exit code for that.
     ///
-    /// The program's own command line is not read. For a program that takes the flags of `tasker-worker`, read them with
-    /// [`WorkerConfig::load`] and call [`Self::run_with`].
+    /// It does not read the command line. A program that takes the flags of `tasker-worker` reads them with
+    /// [`WorkerConfig::load`] and calls [`Self::run_with`].
     pub async fn run(self) -> ExitCode {
         match WorkerConfig::from_env() {
             Ok(config) => self.run_with(config).await,
@@ -68,22 +69,23 @@ impl WorkerBuilder {
         }
     }
 
-    /// Does the same with a configuration that was read before; never returns.
+    /// Runs the worker process with a configuration that was read before, and exits; never returns.
     pub async fn run_with(self, config: WorkerConfig) -> ExitCode {
-        // boxed, so that the type of a user's `main` does not hold all of a worker
+        // boxed: the future of a user's `main` would otherwise embed all state of the worker
         let code = Box::pin(self.run_to_the_end(config)).await;
-        // A blocking handler that outlived its run would hold the runtime up, and with it the process, until it returns.
+        // Returning from `main` drops the runtime, which waits for threads of blocking handlers that outlived
+        // their runs.
         std::process::exit(code)
     }
 
     async fn run_to_the_end(self, config: WorkerConfig) -> i32 {
-        // its last lines are written wherever this function returns
+        // dropped last, so the final log lines are written whichever way this function returns
         let logging = match telemetry::init_logging(Component::Worker, &config.log) {
             Ok(logging) => logging,
             Err(error) => {
                 error!(
                     error = &error as &dyn std::error::Error,
-                    "logging cannot be set up"
+                    "failed to set up logging"
                 );
                 return EXIT_FAILURE;
             }
@@ -101,7 +103,7 @@ impl WorkerBuilder {
             Ok(()) if urgent.is_cancelled() => EXIT_FAILURE,
             Ok(()) => 0,
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "the worker ended");
+                error!(error = &error as &dyn std::error::Error, "worker failed");
                 match error {
                     RunError::UndeclaredQueues(_) | RunError::Unsupported(_) => EXIT_CONFIG,
                     _ => EXIT_FAILURE,
@@ -112,11 +114,13 @@ impl WorkerBuilder {
         code
     }
 
-    /// Runs inside a process that looks after logs and signals itself, until `shutdown`'s soft token is cancelled.
+    /// Runs the worker inside a process that sets up logs and signals itself, until `shutdown`'s soft token
+    /// is cancelled.
     ///
-    /// Dropped before that, it ends at once, and its tasks come back by recovery.
+    /// Dropping the future stops the worker at once, as a crash would; recovery requeues its tasks.
     ///
-    /// A worker that finds itself declared dead drops its runs, which are others' by then, and comes back under a new id.
+    /// A worker that was declared dead drops its runs, since its tasks were requeued, and registers again
+    /// under a new id.
     pub async fn run_until(self, config: WorkerConfig, shutdown: Shutdown) -> Result<(), RunError> {
         panics::install_hook();
         let registry = Arc::new(Registry::new(self.tasks)?);
@@ -132,7 +136,8 @@ impl WorkerBuilder {
             .await;
             match ended {
                 Err(RunError::DeclaredDead) if !shutdown.soft().is_cancelled() => {
-                    warn!("the worker comes back under a new id");
+                    // a new id, since the leader may still be requeueing the runs of the old one
+                    warn!("restarting the worker under a new id");
                 }
                 Err(RunError::DeclaredDead) => return Ok(()),
                 other => return other,

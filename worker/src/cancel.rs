@@ -1,75 +1,77 @@
-//! Cancellation: the word comes over Redis at once, or by a look into Postgres a second later.
+//! Cancellation of runs: notices arrive over Redis at once, or from a poll of Postgres within a second.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
 use tasker_shared::store;
-use tasker_shared::store::cancel::told_to_stop;
+use tasker_shared::store::cancel::cancel_requested;
 use tracing::{debug, warn};
 
-use crate::gate::STATEMENT_MAX;
+use crate::availability::STATEMENT_MAX;
 use crate::runtime::Parts;
 
-/// Time between looks at this worker's own cancelled runs, while it holds any.
-const LOOK: Duration = Duration::from_secs(1);
-/// Time between tries to listen.
+/// Time between polls for this worker's own cancelled runs, while any are in flight.
+const POLL: Duration = Duration::from_secs(1);
+/// Time between attempts to subscribe.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// Listens for cancellations and tells the runs that are held here.
+/// Receives cancellation notices from Redis and cancels the runs in flight here.
 pub(crate) async fn listen(parts: Arc<Parts>) {
     loop {
         tokio::select! {
             biased;
-            () = parts.no_more_ends.cancelled() => return,
-            () = heed(&parts) => {}
-            // the look below covers the time without a connection
+            () = parts.no_more_completions.cancelled() => return,
+            () = receive(&parts) => {}
+            // Redis does not keep notices for a subscriber that was disconnected: `poll` finds those
         }
         tokio::select! {
             biased;
-            () = parts.no_more_ends.cancelled() => return,
+            () = parts.no_more_completions.cancelled() => return,
             () = tokio::time::sleep(RETRY_WAIT) => {}
         }
     }
 }
 
-async fn heed(parts: &Parts) {
+async fn receive(parts: &Parts) {
     let mut cancellations = match parts.queue.cancellations().await {
         Ok(cancellations) => cancellations,
-        Err(error) => return debug!(%error, "cannot listen for cancellations"),
+        Err(error) => return debug!(%error, "failed to subscribe to cancellations"),
     };
     while let Some(task) = cancellations.next().await {
-        heard("redis", 1);
-        parts.held.cancel(task, None);
+        count_notices("redis", 1);
+        // a notice names the task only; every run of it that is in flight is to stop
+        parts.in_flight.cancel(task, None);
     }
 }
 
-/// Looks each second, while runs are held, which of them were cancelled.
-pub(crate) async fn look(parts: Arc<Parts>) {
+/// Polls Postgres each second, while runs are in flight, for those that were cancelled.
+pub(crate) async fn poll(parts: Arc<Parts>) {
     loop {
         tokio::select! {
             biased;
-            () = parts.no_more_ends.cancelled() => return,
-            () = async { parts.held.until(true).await; tokio::time::sleep(LOOK).await } => {}
+            () = parts.no_more_completions.cancelled() => return,
+            () = async { parts.in_flight.until(true).await; tokio::time::sleep(POLL).await } => {}
         }
-        if parts.held.len() == 0 || !parts.gate.is_open() {
+        if parts.in_flight.len() == 0 || !parts.postgres.is_available() {
             continue;
         }
-        match store::bounded(STATEMENT_MAX, told_to_stop(&parts.db, &parts.worker_id)).await {
+        match store::bounded(STATEMENT_MAX, cancel_requested(&parts.db, &parts.worker_id)).await {
             Ok(runs) => {
-                heard("poll", runs.len());
+                count_notices("poll", runs.len());
                 for run in runs {
-                    parts.held.cancel(run.task, Some(run.number));
+                    // by number: by now a later run of the task may be in flight, which was not cancelled
+                    parts.in_flight.cancel(run.task, Some(run.number));
                 }
             }
             Err(error) => {
-                parts.gate.close();
-                warn!(%error, "cannot see which runs were cancelled");
+                parts.postgres.mark_unavailable();
+                warn!(%error, "failed to poll for cancelled runs");
             }
         }
     }
 }
 
-fn heard(by: &'static str, words: usize) {
-    counter!("tasker_cancellation_notices_total", "by" => by).increment(words as u64);
+fn count_notices(by: &'static str, notices: usize) {
+    counter!("tasker_cancellation_notices_total", "by" => by).increment(notices as u64);
 }

@@ -1,8 +1,9 @@
-//! Claims: hints, or the oldest rows of the table, become runs in free slots.
+//! Claims: turns hints, or the oldest pending rows, into runs in free slots.
 //!
-//! Hints are never put back unless their rows certainly were not claimed. A claim whose outcome is unknown is not repeated:
-//! if it took place, the rows run under this worker without being held, and its heartbeat returns them. A claim
-//! on its way keeps the heartbeat from doing so, and is therefore given up after half a heartbeat interval.
+//! Hints are pushed again only if their rows were certainly not claimed. A claim with an unknown outcome is
+//! not repeated: if it committed, its rows are `running` under this worker without being in flight, and the
+//! heartbeat requeues them. The heartbeat cannot do so while a claim is pending, so a claim is abandoned
+//! after half a heartbeat interval.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,69 +19,69 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::execute;
-use crate::net::{Net, Seen};
+use crate::fallback::{Enqueued, Fallback};
 use crate::runtime::Parts;
 use crate::slots::FreeSlots;
 
-/// How long a claim may take: half a heartbeat interval, within these.
+/// Bounds of the time limit of a claim, which is half a heartbeat interval.
 const CLAIM_LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
 
-/// How long a claim loop leaves a list alone after it popped a task for another worker. Until the leader has split the queue, it
-/// would pop the same one again.
+/// Pause of a claim loop after it popped hints of other workers' task types. Until the leader has split the
+/// queue, it would pop the same ones again.
 const MISROUTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Claims for one group of slots.
 pub(crate) struct Claimer {
     parts: Arc<Parts>,
     queues: Vec<QueueName>,
-    net: Mutex<Net>,
-    /// Until when nothing is popped.
-    popping_again: watch::Sender<Option<Instant>>,
+    fallback: Mutex<Fallback>,
+    /// The end of the pause after misrouted hints.
+    pops_resume_at: watch::Sender<Option<Instant>>,
 }
 
-/// What a claim asks for.
+/// The kind of a claim, with the rows that it asks for.
 enum Wanted<'a> {
-    /// Those of the tasks whose hints were popped that are ready.
+    /// The fast-path claim of popped hints: takes the rows that are ready.
     Ready(&'a [TaskId]),
-    /// Tasks whose hints were popped.
+    /// The full claim of popped hints.
     Popped(&'a [TaskId]),
-    /// The oldest pending rows.
+    /// A fallback poll for the oldest pending rows.
     Oldest(Poll<'a>),
 }
 
-/// What a look into the table found.
+/// The result of a fallback poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// As many rows as it could take: there are more.
-    FoundAll,
-    /// Fewer: nothing else waits.
-    FoundLittle,
-    /// Nothing was answered.
+pub(crate) enum PollOutcome {
+    /// It took as many rows as it could: there are more.
+    Full,
+    /// It took fewer rows: no others are pending.
+    Partial,
+    /// It got no answer, or the worker was declared dead.
     Failed,
 }
 
 impl Claimer {
     pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>) -> Self {
-        let net = Mutex::new(Net::new(parts.config.mode, Instant::now()));
+        let fallback = Mutex::new(Fallback::new(parts.config.mode, Instant::now()));
         Self {
             parts,
             queues,
-            net,
-            popping_again: watch::Sender::new(None),
+            fallback,
+            pops_resume_at: watch::Sender::new(None),
         }
     }
 
-    /// The queues that are claimed from, in their order.
+    /// Returns the queues that are claimed from, in their order.
     pub(crate) fn queues(&self) -> &[QueueName] {
         &self.queues
     }
 
-    /// What decides where the next claim comes from.
-    pub(crate) fn net(&self) -> MutexGuard<'_, Net> {
-        self.net.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the state that decides whether the next claim pops or polls.
+    pub(crate) fn fallback(&self) -> MutexGuard<'_, Fallback> {
+        self.fallback.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims what was popped from `queue` and starts it in `free`.
+    /// Claims the tasks of hints popped from `queue` and starts them in `free`.
     pub(crate) async fn claim_popped(&self, queue: QueueName, popped: Popped, mut free: FreeSlots) {
         let Popped {
             mut ids, task_names, ..
@@ -93,16 +94,19 @@ impl Claimer {
             ids.iter().map(hint).collect()
         };
         if self.parts.no_more_claims.is_cancelled() {
-            return self.parts.put_back(&hints(&ids)).await;
+            return self.parts.return_hints(&hints(&ids)).await;
         }
-        ids.retain(|id| !self.parts.held.contains(*id));
+        // a task whose earlier run is still in flight here cannot start: its hint is dropped, and a fallback
+        // poll or the leader's rebuild finds the row if it is pending
+        ids.retain(|id| !self.parts.in_flight.contains(*id));
         if ids.is_empty() {
             return;
         }
         let claimed = match self.claim_ready(&mut ids, &mut free).await {
             Ok(()) if ids.is_empty() => Ok(()),
+            // the fast path left these rows as they were, so their hints may go back
             Ok(()) if self.parts.no_more_claims.is_cancelled() => {
-                return self.parts.put_back(&hints(&ids)).await;
+                return self.parts.return_hints(&hints(&ids)).await;
             }
             Ok(()) => self.claim_rest(&queue, &ids, &hints, &mut free).await,
             Err(error) => Err(error),
@@ -112,10 +116,14 @@ impl Claimer {
         }
     }
 
-    /// Claims and starts those of `ids` that need no second look, and takes them out of it.
+    /// Claims the tasks of `ids` that the fast path takes, starts them and removes them from `ids`.
     async fn claim_ready(&self, ids: &mut Vec<TaskId>, free: &mut FreeSlots) -> Result<(), store::Error> {
+        // the fast path takes no suspects, so it needs no turn for one
         let claimant = self.claimant(false);
-        let _on_its_way = self.parts.held.claiming();
+        // lives until the rows are in flight: meanwhile the heartbeat must not take them for lost
+        // (`knows_claims_before`)
+        let _claiming = self.parts.in_flight.claiming();
+        // `worker_is_alive` is not read: a fast-path claim that took no row reports it as false
         let Claim { paused, tasks, .. } = self.claim_in_time(&claimant, Wanted::Ready(ids)).await?;
         if tasks.len() == ids.len() {
             ids.clear();
@@ -125,12 +133,13 @@ impl Claimer {
         }
         self.parts.status.claimed();
         self.parts.paused.add(&paused);
-        self.net().claimed(seen(&tasks));
+        self.fallback().claimed(enqueued(&tasks));
         self.start(tasks, free).await;
         Ok(())
     }
 
-    /// Claims and starts what can be taken of hints that the plain claim left, and does what follows for the others.
+    /// Runs the full claim for hints that the fast path left: starts what it takes, reroutes or parks
+    /// misrouted hints, pushes hints of paused queues again, and drops the stale ones.
     async fn claim_rest(
         &self,
         queue: &QueueName,
@@ -138,30 +147,33 @@ impl Claimer {
         hints: &impl Fn(&[TaskId]) -> Vec<Hint>,
         free: &mut FreeSlots,
     ) -> Result<(), store::Error> {
-        // until what was claimed is held: two claims on their way could take a suspect each
+        // a worker runs one suspect at a time, and two concurrent claims could take one each. The turn lasts
+        // until the rows are in flight, from when on `has_suspect` is true. A claim without the turn defers
+        // suspects instead of waiting
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
-        let _on_its_way = self.parts.held.claiming();
+        let _claiming = self.parts.in_flight.claiming();
         let claim = self.claim_in_time(&claimant, Wanted::Popped(ids)).await?;
         let settled = claim.tasks.len() + claim.misrouted.len();
         counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(settled) as u64);
         if !claim.worker_is_alive {
-            self.parts.put_back(&hints(ids)).await;
+            self.parts.return_hints(&hints(ids)).await;
             self.parts.declared_dead();
             return Ok(());
         }
         self.parts.paused.add(&claim.paused);
+        // rows of a paused queue were not read, so all hints return to its list
         if claim.paused.contains(queue) {
-            self.parts.put_back(&hints(ids)).await;
+            self.parts.return_hints(&hints(ids)).await;
         }
         self.reroute(claim.misrouted).await;
-        self.net().claimed(seen(&claim.tasks));
+        self.fallback().claimed(enqueued(&claim.tasks));
         self.start(claim.tasks, free).await;
         Ok(())
     }
 
-    /// Passes on what was popped and cannot run here: to the workers that register its type, or, where none does, to the parked
-    /// hints.
+    /// Moves popped hints that cannot run here: to the list of the workers that register the type, or, if no
+    /// live worker does, to the parked hints.
     async fn reroute(&self, misrouted: Vec<Misrouted>) {
         if misrouted.is_empty() {
             return;
@@ -175,29 +187,34 @@ impl Claimer {
                 .collect()
         };
         if !routable.is_empty() {
-            self.popping_again
+            self.pops_resume_at
                 .send_replace(Some(Instant::now() + MISROUTED_PAUSE));
             if let Err(error) = self.parts.queue.reroute(&hints(routable)).await {
-                warn!(%error, "cannot pass tasks on to the workers that register their types; polling finds them");
+                warn!(%error, "failed to reroute hints to the workers that register their types; fallback polls find the tasks");
             }
         }
         if let Err(error) = self.parts.queue.park(&hints(unroutable)).await {
-            warn!(%error, "cannot park the hints of tasks whose type no live worker registers");
+            warn!(%error, "failed to park the hints of tasks whose type no live worker registers");
         }
     }
 
-    /// Waits while nothing is to be popped because tasks of other workers came.
-    pub(crate) async fn may_pop(&self) {
-        let until = *self.popping_again.borrow();
+    /// Waits until the pause after misrouted hints is over.
+    pub(crate) async fn misrouted_pause(&self) {
+        let until = *self.pops_resume_at.borrow();
         if let Some(until) = until {
             tokio::time::sleep_until(until.into()).await;
         }
     }
 
-    /// Claims up to `rows` of the oldest pending rows, whether they have hints or not, and starts them in `free`. The hints of what
-    /// it claimed are removed.
-    pub(crate) async fn claim_oldest(&self, rows: usize, min_age: Duration, mut free: FreeSlots) -> Look {
-        let after = self.net().begin_poll(Instant::now(), &self.queues);
+    /// Claims up to `rows` of the oldest pending rows, with or without hints, starts them in `free` and
+    /// removes their hints.
+    pub(crate) async fn claim_oldest(
+        &self,
+        rows: usize,
+        min_age: Duration,
+        mut free: FreeSlots,
+    ) -> PollOutcome {
+        let after = self.fallback().begin_poll(Instant::now(), &self.queues);
         let poll = Poll {
             limit: i64::try_from(rows).unwrap_or(i64::MAX),
             min_age_seconds: min_age.as_secs_f64(),
@@ -205,47 +222,48 @@ impl Claimer {
         };
         let turn = self.parts.suspect_turn.try_lock().ok();
         let claimant = self.claimant(turn.is_some());
-        let _on_its_way = self.parts.held.claiming();
+        let _claiming = self.parts.in_flight.claiming();
         let claimed = self.claim_in_time(&claimant, Wanted::Oldest(poll)).await;
         let claim = match claimed {
             Ok(claim) => claim,
             Err(error) => {
                 self.claim_failed(&error, &[]).await;
-                return Look::Failed;
+                return PollOutcome::Failed;
             }
         };
         let found = claim.tasks.len();
         self.parts.status.claimed();
         let more = !claim.stopped_at.is_empty();
-        self.net()
-            .polled(Instant::now(), seen(&claim.tasks), claim.stopped_at);
+        self.fallback()
+            .polled(Instant::now(), enqueued(&claim.tasks), claim.stopped_at);
         counter!("tasker_fallback_polls_total").increment(1);
         counter!("tasker_fallback_claims_total").increment(found as u64);
         if !claim.worker_is_alive {
             self.parts.declared_dead();
-            return Look::Failed;
+            return PollOutcome::Failed;
         }
         self.parts.paused.add(&claim.paused);
         self.remove_hints(&claim.tasks);
         self.start(claim.tasks, &mut free).await;
         if found < rows && !more {
-            Look::FoundLittle
+            PollOutcome::Partial
         } else {
-            Look::FoundAll
+            PollOutcome::Full
         }
     }
 
-    /// Removes the hints of tasks that were claimed without them, if they have any.
+    /// Removes the hints, if any, of tasks that a poll claimed.
     fn remove_hints(&self, tasks: &[Claimed]) {
-        if tasks.is_empty() || !self.parts.config.mode.uses_redis() || !self.parts.redis.is_open() {
+        if tasks.is_empty() || !self.parts.config.mode.uses_redis() || !self.parts.redis.is_available() {
             return;
         }
         let hint = |task: &Claimed| Hint::new(task.run.task, task.queue.clone(), &*task.task_name);
         let hints: Vec<Hint> = tasks.iter().map(hint).collect();
         let queue = Arc::clone(&self.parts.queue);
+        // in the background: the runs need not wait for Redis
         self.parts.shutdown.spawn_named("removal of hints", async move {
             if let Err(error) = queue.remove(&hints).await {
-                warn!(%error, "cannot remove the hints of claimed tasks; the leader does");
+                warn!(%error, "failed to remove the hints of claimed tasks; the leader removes them");
             }
         });
     }
@@ -255,12 +273,12 @@ impl Claimer {
             worker_id: &self.parts.worker_id,
             queues: &self.queues,
             task_names: self.parts.registry.names(),
-            holds_suspect: !may_take_suspect || self.parts.held.has_suspect(),
+            runs_suspect: !may_take_suspect || self.parts.in_flight.has_suspect(),
         }
     }
 
     async fn start(&self, tasks: Vec<Claimed>, free: &mut FreeSlots) {
-        self.parts.throughput.waited(tasks.iter());
+        self.parts.queue_counters.waited(tasks.iter());
         if !tasks.is_empty() {
             #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
             histogram!("tasker_claim_batch_tasks").record(tasks.len() as f64);
@@ -273,8 +291,8 @@ impl Claimer {
         }
     }
 
-    /// Sends a claim, and once more if a deadlock rolled it back. One that is not answered in time has an unknown outcome, and
-    /// its connection is closed: the answer may still come.
+    /// Sends a claim, and repeats it once if a deadlock rolled it back. A claim that is not answered in time
+    /// has an unknown outcome; its connection is closed, since the answer may still arrive on it.
     async fn claim_in_time(
         &self,
         claimant: &Claimant<'_>,
@@ -294,7 +312,7 @@ impl Claimer {
         let limit = half.clamp(*CLAIM_LIMIT.start(), *CLAIM_LIMIT.end());
         if let Ok(answer) = tokio::time::timeout(limit, sent).await {
             if answer.is_ok() {
-                self.parts.kept.give_back(connection);
+                self.parts.kept.release(connection);
                 histogram!("task_claim_duration_seconds").record(began.elapsed());
             }
             return answer;
@@ -303,17 +321,19 @@ impl Claimer {
         Err(store::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
-    /// Puts hints back only if their rows certainly were not claimed.
+    /// Pushes hints again, unless the claim may have committed.
     async fn claim_failed(&self, error: &store::Error, hints: &[Hint]) {
-        self.parts.gate.close();
+        self.parts.postgres.mark_unavailable();
         let unknown = fault(error) == Fault::Unknown;
         let outcome = if unknown { "unknown" } else { "refused" };
         counter!("tasker_claim_failures_total", "outcome" => outcome).increment(1);
         if unknown {
-            error!(%error, hints = hints.len(), "the outcome of a claim is unknown");
+            // pushing them could start nothing twice, but would leave stale hints if the claim committed; a
+            // fallback poll or the leader's rebuild finds rows that are still pending
+            error!(%error, hints = hints.len(), "claim outcome unknown");
         } else {
-            warn!(%error, hints = hints.len(), "a claim failed");
-            self.parts.put_back(hints).await;
+            warn!(%error, hints = hints.len(), "claim failed");
+            self.parts.return_hints(hints).await;
         }
     }
 }
@@ -328,7 +348,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The claimed tasks as the net sees them.
-fn seen(tasks: &[Claimed]) -> impl Iterator<Item = Seen<'_>> {
+/// Returns the queue and the enqueue time of each claimed task.
+fn enqueued(tasks: &[Claimed]) -> impl Iterator<Item = Enqueued<'_>> {
     tasks.iter().map(|task| (&task.queue, task.enqueued_at))
 }

@@ -1,4 +1,4 @@
-//! What a handler knows of the run it is in.
+//! The context of a run, as its handler sees it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tracing::Span;
 
 use crate::progress::Reports;
 
-/// The run that a handler is in. Cheap to clone.
+/// The context of the run that a handler executes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Context {
     inner: Arc<Inner>,
@@ -28,7 +28,7 @@ struct Inner {
     span: Span,
 }
 
-/// What is known of a run when it begins.
+/// The facts about a run that are known when it begins.
 #[derive(Debug)]
 pub(crate) struct RunFacts {
     pub(crate) run: Run,
@@ -43,13 +43,13 @@ pub(crate) struct RunFacts {
 /// A progress report that cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgressError {
-    /// It has no JSON form.
-    #[error("the progress report has no JSON form")]
+    /// It cannot be encoded as JSON.
+    #[error("the progress report cannot be encoded as JSON")]
     Encode(#[source] serde_json::Error),
     /// It is longer than 16,384 bytes of JSON.
     #[error("the progress report has {0} bytes of JSON, the limit is {PROGRESS_BYTES}")]
     TooLong(usize),
-    /// It holds something that Postgres cannot store.
+    /// It contains text or nesting that Postgres cannot store.
     #[error("the progress report cannot be stored: {0}")]
     Unstorable(String),
 }
@@ -73,63 +73,66 @@ impl Context {
         }
     }
 
-    /// The task's id. The same in every attempt: a good idempotency key for what the handler calls.
+    /// Returns the task's id. It is the same in every attempt: a good idempotency key for calls to other
+    /// services.
     pub fn task_id(&self) -> TaskId {
         self.inner.facts.run.task
     }
 
-    /// Which attempt this is, counted from 1.
+    /// Returns the number of this attempt, counted from 1.
     pub fn attempt(&self) -> i32 {
         self.inner.facts.attempt
     }
 
-    /// How many attempts the task has in all.
+    /// Returns the maximum number of attempts of the task.
     pub fn max_attempts(&self) -> i32 {
         self.inner.facts.max_attempts
     }
 
-    /// How long this attempt may take.
+    /// Returns the time limit of this attempt.
     pub fn timeout(&self) -> Duration {
         self.inner.facts.timeout
     }
 
-    /// The text that ties together what belongs together, from the submit or made for it.
+    /// Returns the correlation id: from the submit, or generated when the task was submitted.
     pub fn correlation_id(&self) -> &str {
         &self.inner.facts.correlation_id
     }
 
-    /// The submitter's W3C trace context.
+    /// Returns the submitter's W3C trace context.
     pub fn traceparent(&self) -> Option<&str> {
         self.inner.facts.traceparent.as_deref()
     }
 
-    /// The task's metadata: JSON text of an object.
+    /// Returns the task's metadata: JSON text of an object.
     pub fn metadata(&self) -> &str {
         &self.inner.facts.metadata
     }
 
-    /// Cancelled when somebody cancels the task. A handler that sees it should return soon, with whatever it likes.
+    /// Returns a token that is cancelled when the task is cancelled, or when the run ends before its handler
+    /// (timeout, shutdown of the worker). The handler should then return soon; its return value is ignored.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.inner.cancelled
     }
 
-    /// Whether somebody cancelled the task.
+    /// Returns true if the token of [`Self::cancelled`] is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.inner.cancelled.is_cancelled()
     }
 
-    /// The span of this run's log lines; handlers run inside it.
+    /// Returns the span of this run's log lines, in which handlers run.
     pub fn span(&self) -> &Span {
         &self.inner.span
     }
 
-    /// Where a handler spawns what has to come to an end of its own when the handler was dropped: the worker waits for it.
+    /// Returns the tracker for tasks that must finish even if the handler is dropped: the worker waits for
+    /// them.
     pub(crate) fn tracker(&self) -> &TaskTracker {
         &self.inner.tracker
     }
 
-    /// Reports progress: any JSON of up to 16,384 bytes, shown by `GET /tasks/{id}`. The latest report is stored a moment later,
-    /// so this may be called as often as one likes.
+    /// Reports progress: any JSON of up to 16,384 bytes, shown by `GET /tasks/{id}`. Only the latest report
+    /// is stored, a moment later, so frequent calls are cheap.
     pub fn progress(&self, report: impl Serialize) -> Result<(), ProgressError> {
         let text = serde_json::to_string(&report).map_err(ProgressError::Encode)?;
         if text.len() > PROGRESS_BYTES {

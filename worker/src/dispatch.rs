@@ -1,12 +1,12 @@
-//! Dispatch: pops hints and has their rows claimed into free slots. Now and then, and always while Redis is away, it has the
-//! oldest pending rows claimed without a hint (see [`crate::net`]).
+//! Dispatch: pops hints and has their rows claimed into free slots. Every few seconds, and always while Redis
+//! is unavailable, it has the oldest pending rows claimed without hints (see [`crate::fallback`]).
 //!
-//! One loop serves all queues of the worker in strict order; each queue with reserved slots has a loop of its own beside it.
-//! Batches form by themselves: while a claim is on its way, slots become free, and the next pop fills all of them. A worker
-//! with few slots and long tasks never waits for a batch.
+//! One loop serves all queues of the worker in strict order; each queue with reserved slots has its own loop
+//! beside it. Batches need no timer: while a claim is pending, slots become free, and the next pop fills all
+//! of them. A worker with few slots and long tasks never waits for a batch.
 //!
-//! Strict order has one exception: tasks that waited longer than `PRIORITY_AGE_LIMIT` take turns with the class above theirs
-//! (see [`crate::age`]), in loops that serve both classes, the one above first.
+//! Strict order has one exception: starved tasks, which waited longer than `PRIORITY_AGE_LIMIT`, alternate
+//! with the class above theirs in loops that serve both classes, the higher one first (see [`crate::aging`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,45 +18,46 @@ use tasker_shared::task::QueueName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
-use crate::age::Age;
-use crate::claims::{Claimer, Look};
-use crate::net::Source;
+use crate::aging::Aging;
+use crate::claims::{Claimer, PollOutcome};
+use crate::fallback::Source;
 use crate::runtime::Parts;
 use crate::slots::{FreeSlots, Slots};
 
-/// Time between looks into the table that find little, while Redis is away.
-const LOOK_WITHOUT_REDIS: Duration = Duration::from_secs(1);
-/// The least that a worker may take of a list that it shares: below it, round trips cost more than fairness gains.
+/// Time between polls that find no more rows, while Redis is unavailable.
+const POLL_WITHOUT_REDIS: Duration = Duration::from_secs(1);
+/// The minimum that a worker may pop from a list that it shares: below it, round trips cost more than
+/// fairness gains.
 const FAIR_SHARE_MIN: usize = 16;
-/// Claims of one loop on their way at once: while one waits for Postgres, the next is popped. More of them would be smaller
-/// ones.
+/// Maximum number of concurrent claims of one loop: while one waits for Postgres, the next is popped. More of
+/// them would only be smaller.
 const CLAIMS_AT_ONCE: u32 = 2;
 
-/// A loop that fills one group of slots.
+/// The claim loop of one group of slots.
 pub(crate) struct ClaimLoop {
     parts: Arc<Parts>,
     claimer: Arc<Claimer>,
-    /// A permit for each claim that may be on its way.
+    /// One permit for each concurrent claim.
     claims: Arc<Semaphore>,
     popper: Popper,
-    age: Age,
-    meters: Meters,
+    aging: Aging,
+    counters: PopCounters,
     slots: Slots,
     /// Hints left in the lists after the last pop, when they are shared with other workers.
     left: Option<u64>,
-    /// How long to wait before the next look: the last one found less than it could have taken.
+    /// Time to wait before the next claim; `None` if the last poll left rows or the loop pops.
     pause: Option<Duration>,
 }
 
 /// Counters of pops, looked up once.
-struct Meters {
+struct PopCounters {
     with_hints: Counter,
     empty: Counter,
     failed: Counter,
     hints: Counter,
 }
 
-impl Meters {
+impl PopCounters {
     fn new() -> Self {
         Self {
             with_hints: counter!("tasker_pops_total", "outcome" => "hints"),
@@ -86,32 +87,34 @@ impl ClaimLoop {
             claims: Arc::new(Semaphore::new(CLAIMS_AT_ONCE as usize)),
             parts,
             popper,
-            age: Age::default(),
-            meters: Meters::new(),
+            aging: Aging::default(),
+            counters: PopCounters::new(),
             slots: Slots::new(slots),
             left: None,
             pause: None,
         })
     }
 
-    /// Claims until the soft stop.
+    /// Claims until the worker may claim no more, then waits for the pending claims.
     pub(crate) async fn run(mut self) {
         let stop = self.parts.no_more_claims.clone();
         let unblocker = self.popper.unblocker();
         let unblock = async {
             stop.cancelled().await;
             if let Err(error) = unblocker.unblock().await {
-                debug!(%error, "a pop could not be ended early");
+                debug!(%error, "failed to interrupt a blocking pop");
             }
             std::future::pending::<()>().await;
         };
-        // the loop itself is never dropped half-way: it looks at the stop where it holds nothing
+        // the loop is not cancelled from outside: dropped during a pop, it would lose hints that Redis has
+        // already removed. It checks for the stop where it has neither hints nor rows, and a blocking pop is
+        // ended through Redis
         tokio::select! {
             biased;
             () = self.claim_until_stopped() => {}
             () = unblock => {}
         }
-        // the last claims may still be on their way
+        // all permits are free once the last claims have started their runs
         let _ = self.claims.acquire_many(CLAIMS_AT_ONCE).await;
     }
 
@@ -128,14 +131,16 @@ impl ClaimLoop {
         }
     }
 
-    /// Waits until work may be taken and a slot is free. May be cancelled.
+    /// Waits until work may be claimed and a slot is free. `None` if all queues were paused or Postgres
+    /// became unavailable. Safe to cancel.
     async fn ready(&mut self) -> Option<(OwnedSemaphorePermit, FreeSlots)> {
         if let Some(pause) = self.pause {
             tokio::time::sleep(pause).await;
             self.pause = None;
         }
-        self.claimer.may_pop().await;
-        self.parts.gate.opened().await;
+        self.claimer.misrouted_pause().await;
+        self.parts.postgres.until_available().await;
+        // before the check: a queue that is resumed right after it still wakes this loop
         let resumed = self.parts.paused.resumed();
         let serving = self.parts.paused.leave_out(self.claimer.queues());
         if serving.is_empty() {
@@ -144,29 +149,30 @@ impl ClaimLoop {
         }
         self.popper.serve(&serving);
         if self.parts.config.mode == DispatchMode::EventDrivenOnly {
-            self.parts.redis.opened().await;
+            self.parts.redis.until_available().await;
         }
         let claim = Arc::clone(&self.claims)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        // while another claim is on its way, a small one gains nothing
+        // while another claim is pending, a small one gains nothing: wait for half of the slots, or for that
+        // claim
         tokio::select! {
             biased;
             () = self.slots.half_free() => {}
             _ = self.claims.acquire_many(CLAIMS_AT_ONCE - 1) => {}
         }
         let free = self.slots.take_free().await;
-        // what a claim meanwhile brought to light is looked at again
-        self.parts.gate.is_open().then_some((claim, free))
+        // the wait may have been long, and a claim may have failed meanwhile
+        self.parts.postgres.is_available().then_some((claim, free))
     }
 
-    /// One round: hints or a look into the table, a claim, the runs.
+    /// Pops or polls once, claims, and starts the runs.
     async fn fill(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots) {
-        let redis_answers = self.parts.redis.is_open();
+        let redis_answers = self.parts.redis.is_available();
         let source = self
             .claimer
-            .net()
+            .fallback()
             .next(Instant::now(), free.count(), redis_answers);
         match source {
             Source::Lists(block) => self.fill_from_lists(claim, free, block).await,
@@ -177,62 +183,64 @@ impl ClaimLoop {
     async fn fill_from_lists(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots, block: Duration) {
         let sharing = self.parts.heartbeat.sharing();
         let count = fair_share(free.count(), self.left, sharing);
-        let aged_first = self.raises_aged() && self.age.is_due(Instant::now());
-        let popped = if aged_first {
+        let starved_first = self.applies_aging() && self.aging.is_due(Instant::now());
+        let popped = if starved_first {
             self.popper.pop_starved_first(count, sharing > 1).await
         } else {
             self.popper.pop(count, block, sharing > 1).await
         };
         match popped {
             Ok(popped) => {
-                self.meters.popped(popped.ids.len());
-                // a turn that found nothing at all is over too: the next pop waits
-                let had_their_turn = aged_first && (popped.starved || popped.queue.is_none());
-                self.age
+                self.counters.popped(popped.ids.len());
+                // an empty pop ends the turn too: it did not block, so the next one has to
+                let had_their_turn = starved_first && (popped.starved || popped.queue.is_none());
+                self.aging
                     .popped(Instant::now(), had_their_turn, popped.starved_left);
                 if popped.starved {
                     counter!("tasker_priority_aging_hints_total").increment(popped.ids.len() as u64);
                 }
                 self.left = popped.left;
                 self.parts.status.popped();
-                self.claimer.net().popped(popped.queue.is_none());
+                self.claimer.fallback().popped(popped.queue.is_none());
                 let Some(queue) = popped.queue.clone() else {
                     return;
                 };
                 let claimer = Arc::clone(&self.claimer);
-                // on its own, so that the next pop need not wait for it
+                // spawned, so that the next pop overlaps with this claim; `claim` bounds how many there are
                 self.parts.shutdown.spawn_named("claim", async move {
                     claimer.claim_popped(queue, popped, free).await;
                     drop(claim);
                 });
             }
             Err(error) => {
-                self.meters.failed.increment(1);
-                debug!(error = &error as &dyn std::error::Error, "a pop failed");
-                // should it have failed for the aged heads' sake, the next does without them
-                self.age.popped(Instant::now(), true, false);
-                self.parts.redis.close();
+                self.counters.failed.increment(1);
+                debug!(error = &error as &dyn std::error::Error, "pop failed");
+                // recorded as a turn of starved tasks: if their command is what fails, the next pop works
+                // without it
+                self.aging.popped(Instant::now(), true, false);
+                self.parts.redis.mark_unavailable();
             }
         }
     }
 
-    /// Whether this loop serves a class and the one above it.
-    fn raises_aged(&self) -> bool {
-        self.parts.config.queues.age_limit.is_some() && self.popper.can_raise()
+    /// Returns true if this loop serves a class and the one above it, and aging is on.
+    fn applies_aging(&self) -> bool {
+        self.parts.config.queues.age_limit.is_some() && self.popper.applies_aging()
     }
 
     async fn fill_from_table(&mut self, free: FreeSlots, rows: usize, min_age: Duration) {
-        if self.claimer.claim_oldest(rows, min_age, free).await == Look::FoundLittle {
+        if self.claimer.claim_oldest(rows, min_age, free).await == PollOutcome::Partial {
             self.pause = match self.parts.config.mode {
                 DispatchMode::PollingOnly => Some(self.parts.config.claim_interval),
-                _ if !self.parts.redis.is_open() => Some(LOOK_WITHOUT_REDIS),
+                _ if !self.parts.redis.is_available() => Some(POLL_WITHOUT_REDIS),
                 _ => None,
             };
         }
     }
 }
 
-/// How many hints to pop into `free` slots: all of them, unless other workers share lists in which little is left.
+/// Returns the number of hints to pop into `free` slots: `free`, unless other workers share lists in which
+/// few are left.
 fn fair_share(free: usize, left: Option<u64>, sharing: usize) -> usize {
     let (Some(left), true) = (left, sharing > 1) else {
         return free;

@@ -1,4 +1,4 @@
-//! One run: the handler, its limits, and what its end means.
+//! Execution of one run: calls the handler within its limits and turns the outcome into a completion.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,31 +11,31 @@ use tasker_shared::task::retry::{Backoff, Failure, decide};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use crate::completions::{Completion, Record};
 use crate::context::{Context, RunFacts};
-use crate::ends::{Ending, Finished};
 use crate::handler::{Handler, TaskError};
-use crate::held::Added;
+use crate::in_flight::Added;
 use crate::panics::{self, Caught, Panics};
 use crate::runtime::Parts;
 use crate::slots::Slot;
 use crate::spans::RunSpans;
 
-/// How long a cancelled handler may go on before it is dropped.
+/// The time that a cancelled handler has to return before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// How a handler came to its end.
+/// The outcome of a handler.
 enum Outcome {
     Returned(Result<String, TaskError>),
     Panicked(Caught),
     TimedOut,
-    /// It was cancelled and did not heed it.
+    /// It was cancelled and did not return within the grace period.
     Dropped,
-    /// The worker stops and cannot wait.
-    GivenBack,
+    /// The worker is stopping, and the run is requeued.
+    Released,
 }
 
 impl Outcome {
-    /// The place of the handler's panic.
+    /// Returns the place of the handler's panic, as `file:line`.
     fn panicked_at(&self) -> Option<String> {
         match self {
             Self::Panicked(caught) => caught.place.clone(),
@@ -43,7 +43,7 @@ impl Outcome {
         }
     }
 
-    /// The word for an end without a result.
+    /// Returns the `error.type` of the span; `None` if there is a result.
     fn failure(&self) -> Option<&'static str> {
         match self {
             Self::Returned(Ok(_)) => None,
@@ -51,22 +51,23 @@ impl Outcome {
             Self::Panicked(_) => Some("panicked"),
             Self::TimedOut => Some("timeout"),
             Self::Dropped => Some("dropped"),
-            Self::GivenBack => Some("released"),
+            Self::Released => Some("released"),
         }
     }
 }
 
-/// Starts a run in its slot. The run owns itself: it ends by handing its end to the completer.
+/// Starts a run in its slot, in a task of its own that ends by handing its completion to the completer.
 pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
-    let cancelled = match parts.held.add(claimed.run, claimed.suspect) {
+    let cancelled = match parts.in_flight.add(claimed.run, claimed.suspect) {
         Added::New(cancelled) => cancelled,
-        // its handler is at work, and its end will count
+        // its handler is at work, and its completion will count
         Added::SameRun => return,
+        // two handlers of one task must not run side by side here: the new run is requeued at once
         Added::OtherRun => {
-            let ending = judge(&claimed, Outcome::GivenBack, None, Backoff::default(), 0.0);
+            let record = record_of(&claimed, Outcome::Released, None, Backoff::default(), 0.0);
             return parts
                 .completer
-                .send(Finished::new(claimed, Duration::ZERO, None, ending))
+                .send(Completion::new(claimed, Duration::ZERO, None, record))
                 .await;
         }
     };
@@ -75,26 +76,28 @@ pub(crate) async fn spawn(parts: &Arc<Parts>, claimed: Claimed, slot: Slot) {
         let mut claimed = claimed;
         let began = Instant::now();
         let outcome = run(&parts, &mut claimed, &slot, cancelled).await;
+        // written together with the completion: a report that the progress writer sends after it would be
+        // fenced
         let progress = parts.reports.last(claimed.run);
         let backoff = parts
             .registry
             .get(&claimed.task_name)
             .map_or_else(Backoff::default, |task| task.backoff);
         let panicked_at = outcome.panicked_at();
-        let ending = judge(&claimed, outcome, progress, backoff, rand::random());
+        let record = record_of(&claimed, outcome, progress, backoff, rand::random());
         parts
             .completer
-            .send(Finished::new(claimed, began.elapsed(), panicked_at, ending))
+            .send(Completion::new(claimed, began.elapsed(), panicked_at, record))
             .await;
-        // only now: what waits to be written is bounded by the slots
+        // only now: the slots bound the number of completions that wait for `send`
         drop(slot);
     });
 }
 
 async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: CancellationToken) -> Outcome {
     let Some(task) = parts.registry.get(&claimed.task_name) else {
-        // a claim takes registered types only
-        return Outcome::GivenBack;
+        // not reached: a claim takes registered types only
+        return Outcome::Released;
     };
     let spans = RunSpans::of(claimed);
     let span = spans.lines().clone();
@@ -110,11 +113,13 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
     );
     let limit = Duration::from_secs_f64(claimed.timeout_seconds);
     let outcome = tokio::select! {
+        // a handler that returned in the same moment as a limit was reached has its result stored
         biased;
         outcome = handler => outcome,
+        // the future of the handler is dropped; the token reaches a blocking handler, whose thread cannot be
         () = tokio::time::sleep(limit) => { cancelled.cancel(); Outcome::TimedOut }
         () = ignored(&cancelled) => Outcome::Dropped,
-        () = parts.give_back.cancelled() => { cancelled.cancel(); Outcome::GivenBack }
+        () = parts.release_runs.cancelled() => { cancelled.cancel(); Outcome::Released }
     };
     if let Some(how) = outcome.failure() {
         spans.failed(how);
@@ -122,7 +127,7 @@ async fn run(parts: &Parts, claimed: &mut Claimed, slot: &Slot, cancelled: Cance
     outcome
 }
 
-/// The handler as a future that cannot panic.
+/// Runs the handler and catches its panic.
 async fn start(
     panics: Panics,
     handler: &Handler,
@@ -139,21 +144,23 @@ async fn start(
         Handler::Blocking(handler) => {
             let handler = Arc::clone(handler);
             let thread = tokio::task::spawn_blocking(move || {
-                // the thread keeps its slot until it returns, whatever has become of its run
+                // the thread keeps its slot until it returns, also after its run has timed out or was
+                // cancelled
                 let _slot = slot;
                 let _entered = span.enter();
                 panics::catch_blocking(panics, || handler(context, parameters))
             });
             match thread.await {
                 Ok(caught) => caught,
-                Err(_) => return Outcome::GivenBack,
+                // the runtime shut down before the thread began: the handler did not run
+                Err(_) => return Outcome::Released,
             }
         }
     };
     caught.map_or_else(Outcome::Panicked, Outcome::Returned)
 }
 
-/// Ends when the run was cancelled and has not heeded it for the grace.
+/// Waits until the run is cancelled and its grace period is over.
 async fn ignored(cancelled: &CancellationToken) {
     cancelled.cancelled().await;
     tokio::time::sleep(CANCEL_GRACE).await;
@@ -173,26 +180,27 @@ fn context(parts: &Parts, claimed: &mut Claimed, cancelled: CancellationToken, s
     Context::new(facts, cancelled, parts.reports.clone(), tracker, span)
 }
 
-/// What the end of a handler means for its task. Pure; `jitter` is a random number of 0 to 1.
-fn judge(
+/// Returns the record of an outcome: the result, or the verdict on a failed attempt. Pure; `jitter` is a
+/// random number from 0 to 1.
+fn record_of(
     claimed: &Claimed,
     outcome: Outcome,
     progress: Option<String>,
     backoff: Backoff,
     jitter: f64,
-) -> Ending {
+) -> Record {
     let (failure, reason, text) = match outcome {
         Outcome::Returned(Ok(result)) => {
-            return Ending::Success(Success {
+            return Record::Success(Success {
                 run: claimed.run,
                 result,
                 progress,
             });
         }
-        Outcome::GivenBack => {
-            return Ending::Other(EndedRun {
+        Outcome::Released => {
+            return Record::Other(EndedRun {
                 run: claimed.run,
-                verdict: Verdict::GivenBack,
+                verdict: Verdict::Released,
                 reason: "released",
                 error: None,
             });
@@ -213,10 +221,13 @@ fn judge(
         Outcome::Dropped => (
             Failure::Retry,
             "dropped",
-            "the handler did not heed its cancellation".to_owned(),
+            format!(
+                "the handler did not return within {} s after it was cancelled",
+                CANCEL_GRACE.as_secs()
+            ),
         ),
     };
-    Ending::Other(EndedRun {
+    Record::Other(EndedRun {
         run: claimed.run,
         verdict: decide(
             failure,

@@ -1,4 +1,4 @@
-//! Handlers: what they return, and how the worker holds those of different types.
+//! Handlers: their error type, and their type-erased form.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -13,35 +13,35 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::results;
 
-/// Why an attempt failed, and what should follow. `?` makes a [`TaskError::Retry`] of any error, of `anyhow::Error`, of boxed
-/// errors and of texts.
+/// The error of a failed attempt, with the decision to retry. `?` turns any error, `anyhow::Error`, boxed
+/// errors and texts into [`TaskError::Retry`].
 #[derive(Debug)]
 pub enum TaskError {
-    /// Try again, after the type's backoff, while attempts are left.
+    /// Retry after the type's backoff, while attempts are left.
     Retry(Box<dyn Error + Send + Sync>),
-    /// Try again after this long, while attempts are left.
+    /// Retry after this delay, while attempts are left.
     RetryAfter(Duration, Box<dyn Error + Send + Sync>),
-    /// Do not try again.
+    /// Do not retry: the task becomes a dead letter.
     Fail(Box<dyn Error + Send + Sync>),
 }
 
 impl TaskError {
-    /// A failure that may pass.
+    /// Creates an error that is retried after the type's backoff.
     pub fn retry(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Retry(error.into())
     }
 
-    /// A failure that may pass, and when.
+    /// Creates an error that is retried after `delay`.
     pub fn retry_after(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::RetryAfter(delay, error.into())
     }
 
-    /// A failure that will not pass.
+    /// Creates an error that is not retried.
     pub fn fail(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Fail(error.into())
     }
 
-    /// The error and what caused it, in one line.
+    /// Returns the error and its causes, joined by colons.
     pub(crate) fn text(&self) -> String {
         let (Self::Retry(error) | Self::RetryAfter(_, error) | Self::Fail(error)) = self;
         let mut text = error.to_string();
@@ -63,7 +63,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for TaskError {
 
 type HandlerFuture = Pin<Box<dyn Future<Output = Result<String, TaskError>> + Send>>;
 
-/// A handler whose types are forgotten: JSON text in, JSON text out.
+/// A type-erased handler: JSON text in, JSON text out.
 #[derive(Clone)]
 pub(crate) enum Handler {
     /// Runs on the async runtime.
@@ -103,7 +103,7 @@ impl Handler {
     }
 }
 
-/// Reads parameters. What does not fit now will not fit later, so there is no other try.
+/// Parses parameters. An error is not retried: the same parameters would fail again.
 fn read<P: DeserializeOwned>(parameters: &str) -> Result<P, TaskError> {
     let mut reader = serde_json::Deserializer::from_str(parameters);
     // the depth was checked when the task was submitted, and its limit is above serde_json's own

@@ -1,5 +1,5 @@
-//! Heartbeat: says that this worker lives, learns how many share its queues, and takes back what it runs without knowing. When
-//! that happens is decided in [`crate::liveness`].
+//! Heartbeats: report this worker as alive, return the number of workers that share its queues, and requeue
+//! runs whose claim response was lost. [`crate::liveness`] schedules them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::runtime::Parts;
 
-/// What the last heartbeat brought back.
+/// The answer of the last heartbeat.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     sharing: AtomicUsize,
@@ -28,38 +28,40 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
-    /// Live workers that share a queue with this one, itself included.
+    /// Returns the number of live workers that share a queue with this one, itself included.
     pub(crate) fn sharing(&self) -> usize {
         self.sharing.load(Ordering::Relaxed).max(1)
     }
 }
 
-/// Runs of this worker that it does not hold go back: the replies to their claims were lost. To be called before the heartbeat.
-pub(crate) async fn take_back_unheld(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
-    match recover::take_back_unheld(session.executor(), &parts.worker_id, &parts.held.all()).await {
+/// Requeues runs of this worker that are not in flight: the responses to their claims were lost. To be called
+/// before the heartbeat, which moves the time up to which claims count as lost.
+pub(crate) async fn requeue_lost_claims(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
+    match recover::reclaim_lost_claims(session.executor(), &parts.worker_id, &parts.in_flight.all()).await {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
-            warn!(runs = ended.len(), "runs whose claims were not heard of go back");
+            warn!(runs = ended.len(), "requeued runs whose claim response was lost");
             counter!("tasker_lost_claim_runs_total").increment(ended.len() as u64);
             let parts = Arc::clone(parts);
-            // connections to Redis belong to the main runtime, which may be held up
+            // on the main runtime, where the Redis connections live; not awaited, since that runtime may be
+            // blocked
             parts.shutdown.tracker().clone().spawn_on(
                 async move {
-                    parts.put_back_pending(ended).await;
+                    parts.return_pending_hints(ended).await;
                 },
                 main,
             );
         }
-        // the next heartbeat looks again, and this one tells whether Postgres is well
-        Err(error) => warn!(%error, "cannot see which runs are not held"),
+        // the next heartbeat repeats this, and the one that follows now shows if Postgres is available
+        Err(error) => warn!(%error, "failed to requeue runs whose claim response was lost"),
     }
 }
 
-/// Says that this worker lives, and heeds what the fleet says to that.
+/// Writes one heartbeat and applies its answer: Postgres is available, or this worker was declared dead.
 pub(crate) async fn beat(parts: &Parts, session: &mut Session) -> store::Result<workers::Heartbeat> {
-    let totals = parts.throughput.totals();
+    let totals = parts.queue_counters.totals();
     let work = Work {
-        active: i32::try_from(parts.held.len()).unwrap_or(i32::MAX),
+        active: i32::try_from(parts.in_flight.len()).unwrap_or(i32::MAX),
         ended: &totals.ended,
         busy_seconds: &totals.busy_seconds,
     };
@@ -68,7 +70,7 @@ pub(crate) async fn beat(parts: &Parts, session: &mut Session) -> store::Result<
     if heartbeat.alive {
         let sharing = usize::try_from(heartbeat.sharing).unwrap_or(1);
         parts.heartbeat.sharing.store(sharing, Ordering::Relaxed);
-        parts.gate.open();
+        parts.postgres.mark_available();
     } else {
         parts.declared_dead();
     }

@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
 use serde_json::{Value, json};
-use tasker_shared::http::{Door, Limits};
+use tasker_shared::http::{HttpServer, Limits};
 use tasker_shared::telemetry::{Component, Metrics, show_pool};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
@@ -22,12 +22,12 @@ use crate::runtime::{Parts, RunError};
 
 /// A pop or a claim counts as recent for this long: ten times what an empty pop takes.
 const RECENT: Duration = Duration::from_secs(10);
-/// Probes and scrapers are few.
+/// Maximum number of connections: probes and scrapers are few.
 const CONNECTIONS_MAX: usize = 256;
-/// What stands for "never".
+/// The stored time that means "never".
 const NEVER: u64 = u64::MAX;
 
-/// What health is judged by.
+/// The facts that health and readiness are derived from.
 #[derive(Debug)]
 pub(crate) struct Status {
     began: Instant,
@@ -50,12 +50,12 @@ impl Status {
         }
     }
 
-    /// Notes that a pop was answered, be it empty.
+    /// Records that a pop was answered, also an empty one.
     pub(crate) fn popped(&self) {
         self.popped_at.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Notes that a claim was answered.
+    /// Records that a claim was answered.
     pub(crate) fn claimed(&self) {
         self.claimed_at.store(self.now(), Ordering::Relaxed);
     }
@@ -73,23 +73,24 @@ impl Status {
     }
 }
 
-/// Sets up the metrics of this process; nothing where another part of it has done so.
+/// Sets up the metrics of this process; `None` if another recorder is installed already.
 pub(crate) fn install_metrics() -> Option<Metrics> {
     Metrics::install(Component::Worker)
-        .inspect_err(|error| warn!(%error, "metrics are another's in this process and not served here"))
+        .inspect_err(|error| warn!(%error, "metrics recorder already installed in this process; metrics are not served"))
         .ok()
 }
 
-/// Listens on the addresses for health and metrics until the worker has ended.
+/// Serves health and metrics on the configured addresses until the worker has ended.
 pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
+    // all of it lives until the last completion is written, so that a draining worker can be scraped
     if let Some(metrics) = &parts.status.metrics {
         let upkeep = metrics.clone();
-        let stop = parts.no_more_ends.clone();
+        let stop = parts.no_more_completions.clone();
         parts
             .shutdown
             .spawn_named("metrics upkeep", async move { upkeep.upkeep(stop).await });
     }
-    let door = Door::new(
+    let door = HttpServer::new(
         Limits {
             connections: CONNECTIONS_MAX,
             ..Limits::default()
@@ -103,9 +104,11 @@ pub(crate) async fn serve(parts: &Arc<Parts>) -> Result<(), RunError> {
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving health and metrics");
         }
-        let served = door
-            .clone()
-            .serve(listener, router(Arc::clone(parts)), parts.no_more_ends.clone());
+        let served = door.clone().serve(
+            listener,
+            router(Arc::clone(parts)),
+            parts.no_more_completions.clone(),
+        );
         parts.shutdown.spawn_named("health server", served);
     }
     Ok(())
@@ -125,12 +128,12 @@ async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// That the process is alive, and what is known to be wrong with Redis.
+/// Returns that the process is alive, and the known problems with Redis.
 async fn health(State(parts): State<Arc<Parts>>) -> Json<Value> {
     let mut health = json!({"status": "ok"});
     if parts.config.mode.uses_redis() {
         let report = parts.redis_check.report();
-        let degraded = report.unsupported.is_some() || !parts.redis.is_open();
+        let degraded = report.unsupported.is_some() || !parts.redis.is_available();
         health["redis"] = json!(if degraded { "degraded" } else { "ok" });
         if degraded {
             health["status"] = json!("degraded");
@@ -146,13 +149,14 @@ async fn health(State(parts): State<Arc<Parts>>) -> Json<Value> {
 }
 
 fn is_ready(parts: &Parts) -> bool {
-    let saturated = parts.held.len() >= parts.config.pool_size as usize;
-    // so it is from the moment that it is quiet or stops
+    // with all slots taken the last pop or claim is as old as the tasks that run
+    let saturated = parts.in_flight.len() >= parts.config.pool_size as usize;
+    // false from the moment that the worker is quiet or stops
     let claims = !parts.no_more_claims.is_cancelled();
-    claims && parts.gate.is_open() && (parts.status.took_work_lately() || saturated)
+    claims && parts.postgres.is_available() && (parts.status.took_work_lately() || saturated)
 }
 
-/// Ready means that work is taken: a process that is up and cannot reach Redis is not.
+/// Returns 200 if the worker claims tasks: a process that is up but cannot reach Postgres is not ready.
 async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
     let ready = is_ready(&parts);
     let code = if ready {
@@ -160,12 +164,12 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let word = if ready { "ready" } else { "not_ready" };
+    let status = if ready { "ready" } else { "not_ready" };
     (
         code,
         Json(json!({
-            "status": word,
-            "postgres": parts.gate.is_open(),
+            "status": status,
+            "postgres": parts.postgres.is_available(),
             "quiet": parts.no_more_claims.is_cancelled(),
             "stopping": parts.shutdown.soft().is_cancelled(),
             "breakers": breakers(&parts),
@@ -173,11 +177,12 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, Json<Value>) {
     )
 }
 
-/// What the circuit breakers do: `closed`, `open` or `half_open`; that of Redis is `off` in `PollingOnly`.
+/// Returns the states of the circuit breakers: `closed`, `open` or `half_open`; that of Redis is `off` in
+/// `PollingOnly`.
 fn breakers(parts: &Parts) -> Value {
     let redis = parts.redis.breaker().as_str();
     json!({
-        "postgres": parts.gate.breaker().as_str(),
+        "postgres": parts.postgres.breaker().as_str(),
         "redis": if parts.config.mode.uses_redis() { redis } else { "off" },
     })
 }
@@ -189,7 +194,7 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
         "queues": parts.config.task_queues.iter().map(|slots| slots.queue.as_str()).collect::<Vec<_>>(),
         "task_types": parts.registry.names(),
         "pool_size": parts.config.pool_size,
-        "active": parts.held.len(),
+        "active": parts.in_flight.len(),
         "uptime_seconds": parts.status.began.elapsed().as_secs(),
         "quiet": parts.no_more_claims.is_cancelled(),
         "stopping": parts.shutdown.soft().is_cancelled(),
@@ -199,11 +204,13 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<Value> {
 
 #[expect(clippy::cast_precision_loss, reason = "slots are far below 2^52")]
 async fn metrics_text(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
+    // updates the gauges of the breakers
     let _ = breakers(&parts);
     show_pool(&parts.db);
-    // a run whose end waits to be written is held, and its slot may be another's already
+    // not the in-flight runs: one whose completion waits to be written is in flight, but its slot may be
+    // taken again
     gauge!("worker_pool_active").set((parts.runs.len() as f64).min(f64::from(parts.config.pool_size)));
-    gauge!("tasker_in_flight_runs").set(parts.held.len() as f64);
+    gauge!("tasker_in_flight_runs").set(parts.in_flight.len() as f64);
     gauge!("tasker_worker_ready").set(f64::from(u8::from(is_ready(&parts))));
     gauge!("tasker_worker_queues_paused").set(parts.paused.count() as f64);
     gauge!("worker_pool_capacity").set(f64::from(parts.config.pool_size));

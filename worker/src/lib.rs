@@ -1,11 +1,11 @@
-//! Write task handlers, run them as a worker.
+//! Library for Tasker workers: write task handlers and run them.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use tasker_worker::{Context, Task, TaskError, Worker};
+//! use tasker_worker::{Context, TaskError, TaskType, Worker};
 //!
-//! /// Parameters of the task; its JSON Schema is made from this type.
+//! /// Parameters of the task; its JSON Schema is derived from this type.
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! struct Greet {
 //!     name: String,
@@ -17,36 +17,40 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> ExitCode {
-//!     Worker::builder().register(Task::new("greet", greet)).run().await
+//!     Worker::builder().register(TaskType::new("greet", greet)).run().await
 //! }
 //! ```
 //!
-//! A handler may run more than once for a task (its worker may die, its result may not be stored in time): make it
-//! idempotent. What a worker promises, and how it is configured, is told in the project's documentation.
+//! A handler may run more than once for a task (its worker may crash, or its result may not be stored in
+//! time): make it idempotent. The guarantees of a worker and its configuration are described in the project's
+//! documentation.
 //!
-//! Inside, a task travels through one file a step: [`dispatch`](self) pops hints and claims rows into free slots,
-//! `execute` runs a handler, `complete` writes the ends, `held` knows every run in between.
+//! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free
+//! slots, `execute` runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has
+//! every run in between.
 
-mod age;
+mod aging;
+mod availability;
 mod builder;
 pub mod builtin;
 mod cancel;
 mod claims;
-mod complete;
+mod completion_metrics;
+mod completion_writer;
+mod completions;
 mod context;
 mod dispatch;
-mod ends;
 mod execute;
-mod gate;
+mod fallback;
 mod handler;
 mod heartbeat;
-mod held;
 mod http;
 mod identity;
+mod in_flight;
 mod liveness;
-mod net;
 mod panics;
 mod progress;
+mod queue_counters;
 mod registry;
 mod reminder;
 mod results;
@@ -55,16 +59,14 @@ mod serving;
 mod slots;
 mod spans;
 mod start;
-mod tally;
-mod task;
 mod task_log;
-mod throughput;
+mod task_type;
 
 pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};
 pub use handler::TaskError;
 pub use registry::RegistryError;
 pub use runtime::RunError;
-pub use task::Task;
+pub use task_type::TaskType;
 pub use tasker_shared::config::WorkerConfig;
 pub use tasker_shared::task::{Priority, QueueName, TaskId};

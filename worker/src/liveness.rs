@@ -1,11 +1,12 @@
-//! Liveness: shows the fleet that this process lives, on a thread and over connections of its own.
+//! Liveness: heartbeats and the advisory lock of this worker, on a thread and over connections of their own.
 //!
-//! Heartbeats go over a session that also holds this worker's lock. Postgres frees the lock when the session ends, which is how
-//! the leader sees a death within seconds. While runs are held a second session is kept, so that a connection that breaks
-//! looks like nothing but that; both are opened again at once.
+//! Heartbeats use a session that also holds this worker's advisory lock. Postgres releases the lock when the
+//! session ends, so the leader detects a dead worker within seconds. While runs are in flight a second
+//! session is open, so that one broken connection is not taken for a death; both are reopened at once.
 //!
-//! Handlers cannot stop the heartbeats by blocking the main runtime. Should that not move at all for `WORKER_TIMEOUT`, this worker
-//! is as good as dead: its sessions are closed, others take its tasks, and it learns of that when it moves again.
+//! Handlers cannot stop the heartbeats by blocking the main runtime. If that runtime makes no progress for
+//! `WORKER_TIMEOUT`, the worker counts as dead: its sessions are closed, its tasks are requeued, and it finds
+//! out when it makes progress again.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -24,20 +25,22 @@ use tracing::{debug, error, info, warn};
 use crate::heartbeat;
 use crate::runtime::Parts;
 
-/// Time between looks whether the main runtime moves.
+/// Time between checks of the main runtime.
 const PULSE: Duration = Duration::from_secs(1);
-/// The longest time that a heartbeat may take, its connection included.
+/// Time limit of a heartbeat, including the connection.
 const BEAT_MAX: Duration = Duration::from_secs(5);
-/// The first wait between tries that fail.
+/// The first wait between failed attempts.
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// The longest wait between tries, also to take the lock while an earlier session of this worker still has it.
+/// The maximum wait between attempts, also to take the lock while an earlier session of this worker still
+/// holds it.
 const RETRY_MAX: Duration = Duration::from_secs(1);
-/// After this long without a failure, the next one is a first one.
+/// Time without a failure after which the waits start from the first one again.
 const STEADY: Duration = Duration::from_secs(5);
-/// Time between looks whether the second session is still of use.
-const SPARE_LOOK: Duration = Duration::from_secs(30);
+/// Time between checks for in-flight runs, without which the second session is closed.
+const SPARE_CHECK: Duration = Duration::from_secs(30);
 
-/// Starts the thread. It ends when no run can hand in its end any more, or with the main runtime.
+/// Starts the liveness thread. It ends when no run can hand in a completion any more, or with the main
+/// runtime.
 pub(crate) fn start(parts: &Arc<Parts>, key: LivenessKey) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (ending, ended) = oneshot::channel();
@@ -46,9 +49,9 @@ pub(crate) fn start(parts: &Arc<Parts>, key: LivenessKey) -> io::Result<()> {
         .name("liveness".to_owned())
         .spawn(move || {
             runtime.block_on(keeper.run());
-            // what still closes connections, or looks a name up, is not waited for
+            // without waiting for connections that are closing or names that are being resolved
             runtime.shutdown_background();
-            // nobody waits for it any more if the process is torn down
+            // fails if the process is shutting down and the receiver is gone
             let _ = ending.send(());
         })?;
     parts.shutdown.spawn_named("liveness", async move {
@@ -57,16 +60,16 @@ pub(crate) fn start(parts: &Arc<Parts>, key: LivenessKey) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps this worker's sessions and heartbeats going.
+/// The owner of this worker's liveness sessions and heartbeats.
 struct Keeper {
     parts: Arc<Parts>,
     key: LivenessKey,
     main: Handle,
-    /// When the last heartbeat was answered; nothing if it was not.
+    /// The time at which the last heartbeat was answered; `None` if it failed.
     answered: Cell<Option<Instant>>,
 }
 
-/// The main runtime, as far as this thread can tell.
+/// A state of the main runtime in which this thread stops the heartbeats.
 #[derive(PartialEq, Eq)]
 enum Main {
     Stuck,
@@ -86,7 +89,7 @@ impl Keeper {
     async fn run(self) {
         let over = async {
             tokio::select! {
-                () = self.parts.no_more_ends.cancelled() => {}
+                () = self.parts.no_more_completions.cancelled() => {}
                 () = self.parts.shutdown.hard().cancelled() => {}
             }
         };
@@ -107,17 +110,18 @@ impl Keeper {
             if main == Main::Gone {
                 return;
             }
+            // the select dropped `beat` and `keep_spare`, and with them both sessions and the lock
             error!(
-                "no task of this worker has moved for WORKER_TIMEOUT; its sessions are closed until one does"
+                "async runtime made no progress for WORKER_TIMEOUT; closed the liveness sessions until it does"
             );
             if self.main.spawn(async {}).await.is_err() {
                 return;
             }
-            info!("the tasks of this worker move again");
+            info!("async runtime makes progress again; reopening the liveness sessions");
         }
     }
 
-    /// Ends when the main runtime has run nothing for `WORKER_TIMEOUT`, or is no more.
+    /// Waits until the main runtime has made no progress for `WORKER_TIMEOUT`, or has shut down.
     async fn watch_main(&self) -> Main {
         let config = &self.parts.config;
         loop {
@@ -131,7 +135,7 @@ impl Keeper {
         }
     }
 
-    /// Beats for ever, over a session that is opened again at once when it breaks.
+    /// Sends heartbeats for ever, over a session that is reopened at once when it breaks.
     async fn beat(&self) -> Infallible {
         let mut session = None;
         let mut retry = Retry::default();
@@ -143,39 +147,45 @@ impl Keeper {
             counter!("tasker_heartbeats_total", "outcome" => outcome).increment(1);
             match beat {
                 Ok(beat) => {
+                    // without the lock (an old session of this worker still holds it) the next heartbeat
+                    // tries again soon
                     let soon = if beat.holds_lock { Duration::MAX } else { RETRY_MAX };
                     tokio::select! {
                         biased;
-                        () = closed(&mut session) => lost("main", "the connection of the heartbeats was closed"),
-                        // while the gate is closed it beats faster: only a heartbeat opens it
-                        () = self.parts.gate.closed() => {}
+                        () = closed(&mut session) => lost("main", "heartbeat connection was closed"),
+                        // retry at once: after any failed statement, only a heartbeat makes Postgres
+                        // available again
+                        () = self.parts.postgres.until_unavailable() => {}
                         () = tokio::time::sleep(soon.min(self.parts.config.heartbeat_interval)) => continue,
                     }
                 }
                 Err(error) => {
-                    self.parts.gate.close();
-                    warn!(%error, "a heartbeat was not written");
+                    self.parts.postgres.mark_unavailable();
+                    warn!(%error, "heartbeat failed");
                 }
             }
             retry.pause().await;
         }
     }
 
-    /// One heartbeat. Without an answer in time, the session is given up.
+    /// Sends one heartbeat. Without an answer in time, the session is dropped.
     async fn beat_once(&self, session: &mut Option<Session>) -> store::Result<workers::Heartbeat> {
         let attempt = async {
             let mut open = match session.take() {
                 Some(open) => open,
                 None => Session::open(&self.parts.db, self.key).await?,
             };
-            // what was claimed before the last heartbeat and is not held was lost, unless its claim is still on its way
+            // a run that was claimed before the last heartbeat and is not in flight was lost, unless its
+            // claim is pending. `take`: skipped after a failed heartbeat, which may have been written and
+            // moved the time in Postgres past `last`
             if let Some(last) = self.answered.take()
-                && self.parts.held.knows_claims_before(last)
+                && self.parts.in_flight.knows_claims_before(last)
             {
-                heartbeat::take_back_unheld(&self.parts, &mut open, &self.main).await;
+                heartbeat::requeue_lost_claims(&self.parts, &mut open, &self.main).await;
             }
             let answer = heartbeat::beat(&self.parts, &mut open).await?;
             self.answered.set(Some(Instant::now()));
+            // only after success: on error or timeout the session is dropped, which also releases the lock
             *session = Some(open);
             Ok(answer)
         };
@@ -183,41 +193,41 @@ impl Keeper {
         store::bounded(limit, attempt).await
     }
 
-    /// Keeps a second session while runs are held.
+    /// Keeps a second session open while runs are in flight.
     async fn keep_spare(&self) -> Infallible {
         let mut retry = Retry::default();
         loop {
-            self.parts.held.until(true).await;
+            self.parts.in_flight.until(true).await;
             match Session::open(&self.parts.db, self.key).await {
                 Ok(mut spare) => tokio::select! {
                     biased;
-                    () = spare.closed() => lost("spare", "the spare connection was closed"),
-                    () = self.out_of_use() => {}
+                    () = spare.closed() => lost("spare", "spare connection was closed"),
+                    () = self.idle() => {}
                 },
-                Err(error) => debug!(%error, "the spare connection was not opened"),
+                Err(error) => debug!(%error, "failed to open the spare connection"),
             }
             retry.pause().await;
         }
     }
 
-    /// Ends when nothing is held. It looks now and then: to be told would wake this thread with each run.
-    async fn out_of_use(&self) {
+    /// Waits until no run is in flight. Polls: a notification would wake this thread with each run.
+    async fn idle(&self) {
         loop {
-            tokio::time::sleep(SPARE_LOOK).await;
-            if self.parts.held.len() == 0 {
+            tokio::time::sleep(SPARE_CHECK).await;
+            if self.parts.in_flight.len() == 0 {
                 return;
             }
         }
     }
 }
 
-/// Notes that a session was closed from outside.
+/// Counts and logs a session that was closed from outside.
 fn lost(session: &'static str, what: &'static str) {
     counter!("tasker_liveness_losses_total", "session" => session).increment(1);
     info!("{what}");
 }
 
-/// Ends, and forgets the session, when its connection is closed.
+/// Waits until the connection of the session is closed, and drops the session.
 async fn closed(session: &mut Option<Session>) {
     if let Some(open) = session {
         open.closed().await;
@@ -225,7 +235,8 @@ async fn closed(session: &mut Option<Session>) {
     *session = None;
 }
 
-/// The pauses between tries: none before the first, longer ones as long as tries follow each other closely.
+/// The pauses between attempts: none before the first, then doubling while attempts follow each other
+/// closely.
 #[derive(Debug, Default)]
 struct Retry {
     wait: Duration,

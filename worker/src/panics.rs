@@ -1,7 +1,8 @@
-//! Panics of handlers: their places, which a hook notes, and their texts.
+//! Panics of handlers: their places, which a panic hook records, and their error texts.
 //!
-//! A panic's message may hold parameters, and the hook of the process prints it on standard error. So that hook is not called
-//! for handlers, unless [`WorkerBuilder::call_panic_hook`](crate::WorkerBuilder::call_panic_hook) asks for it.
+//! The message of a panic may hold parameters, and the process's own hook prints it on standard error. That
+//! hook is therefore not called for handlers, unless
+//! [`WorkerBuilder::call_panic_hook`](crate::WorkerBuilder::call_panic_hook) asks for it.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -16,10 +17,10 @@ tokio::task_local! {
     static RUN: Watched;
 }
 
-/// Whether panics of handlers reach the hook of the process.
+/// The treatment of panics of handlers.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Panics {
-    /// They are the worker's alone.
+    /// The process's own hook is not called for them.
     #[default]
     Private,
     /// The hook is called for them, too.
@@ -28,7 +29,7 @@ pub(crate) enum Panics {
 
 struct Watched {
     panics: Panics,
-    /// Where it last panicked, as `file:line`.
+    /// The place of its last panic, as `file:line`.
     place: Cell<Option<String>>,
 }
 
@@ -48,7 +49,7 @@ impl Caught {
         }
     }
 
-    /// The error text of the attempt.
+    /// Returns the error text of the attempt.
     pub(crate) fn text(&self) -> String {
         match &self.place {
             Some(place) => format!("the handler panicked at {place}: {}", self.message),
@@ -57,7 +58,7 @@ impl Caught {
     }
 }
 
-/// Installs the hook that notes the places, before the one that is there.
+/// Installs a hook that records the places of panics of handlers, in front of the existing hook.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -69,6 +70,7 @@ pub(crate) fn install_hook() {
                     .set(place.map(|place| format!("{}:{}", place.file(), place.line())));
                 run.panics
             };
+            // outside of a run (an error) and in runs with `CallHook` the existing hook is called as usual
             if RUN.try_with(note) != Ok(Panics::Private) {
                 hook(info);
             }

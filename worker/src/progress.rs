@@ -1,4 +1,4 @@
-//! Progress reports: the latest of each run, written a moment later, many runs at once.
+//! Progress reports: the latest one of each run, written a moment later, those of many runs in one statement.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::gate::STATEMENT_MAX;
+use crate::availability::STATEMENT_MAX;
 
 /// Reports that come within this time of each other are written together.
 const GATHER: Duration = Duration::from_millis(200);
@@ -31,7 +31,7 @@ struct Inner {
 #[derive(Debug)]
 struct Report {
     text: String,
-    /// Whether it has not been written yet.
+    /// True until it is written.
     new: bool,
 }
 
@@ -41,7 +41,8 @@ impl Reports {
         self.inner.arrived.notify_one();
     }
 
-    /// The last report of a run that ends: it is written together with the end.
+    /// Removes and returns the last report of a run that ended, which is written together with its
+    /// completion.
     pub(crate) fn last(&self, run: Run) -> Option<String> {
         self.latest().remove(&run).map(|report| report.text)
     }
@@ -60,7 +61,8 @@ impl Reports {
         self.inner.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes reports until stopped. One that cannot be written is dropped: the next one says more.
+    /// Writes reports until stopped. A report that cannot be written is dropped, since the next one replaces
+    /// it.
     pub(crate) async fn write(self, db: PgPool, worker_id: Arc<str>, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -75,9 +77,9 @@ impl Reports {
             let report = store::progress::report(&db, &worker_id, &reports);
             match store::bounded(STATEMENT_MAX, report).await {
                 Ok(_) => counter!("tasker_progress_reports_total").increment(reports.len() as u64),
-                Err(error) => warn!(%error, reports = reports.len(), "progress was not stored"),
+                Err(error) => warn!(%error, reports = reports.len(), "failed to store progress reports"),
             }
-            // not a wait for something: it bounds how often a chatty handler makes the worker write
+            // bounds the number of writes per second that a handler with frequent reports can cause
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tasker_shared::store::task_types::TaskType;
+use tasker_shared::store::task_types;
 use tasker_shared::task::limits;
 
-use crate::task::Task;
+use crate::task_type::TaskType;
 
 /// A task type that cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,10 +19,10 @@ pub enum RegistryError {
     Invalid {
         /// The type's name.
         name: String,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         fault: &'static str,
     },
-    /// Nothing to run.
+    /// No task type was registered.
     #[error("no task type is registered")]
     Empty,
 }
@@ -30,12 +30,12 @@ pub enum RegistryError {
 /// The registered task types by name.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    tasks: BTreeMap<String, Task>,
+    tasks: BTreeMap<String, TaskType>,
     names: Vec<String>,
 }
 
 impl Registry {
-    pub(crate) fn new(tasks: Vec<Task>) -> Result<Self, RegistryError> {
+    pub(crate) fn new(tasks: Vec<TaskType>) -> Result<Self, RegistryError> {
         let mut known = BTreeMap::new();
         for task in tasks {
             check(&task)?;
@@ -52,22 +52,22 @@ impl Registry {
         })
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Task> {
+    pub(crate) fn get(&self, name: &str) -> Option<&TaskType> {
         self.tasks.get(name)
     }
 
-    /// All names, sorted.
+    /// Returns all names, sorted.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// All types as the server is told of them.
-    pub(crate) fn published(&self) -> Vec<TaskType> {
-        self.tasks.values().map(Task::published).collect()
+    /// Returns all types in the form in which they are published to the server.
+    pub(crate) fn published(&self) -> Vec<task_types::TaskType> {
+        self.tasks.values().map(TaskType::published).collect()
     }
 }
 
-fn check(task: &Task) -> Result<(), RegistryError> {
+fn check(task: &TaskType) -> Result<(), RegistryError> {
     let max_retries = limits::MAX_RETRIES.unsigned_abs();
     let fault = if task.name.is_empty() || task.name.chars().count() > limits::TASK_NAME_CHARS {
         "its name must have 1 to 255 characters"
@@ -76,7 +76,7 @@ fn check(task: &Task) -> Result<(), RegistryError> {
     } else if !(-100..=100).contains(&task.priority) {
         "its priority must lie between -100 and 100"
     } else if task.max_retries > max_retries {
-        "it can have 100 retries at most"
+        "its retries must lie between 0 and 100"
     } else if task.timeout == Duration::ZERO || task.timeout > limits::TIMEOUT {
         "its timeout must be more than 0 and at most 7 days"
     } else {
@@ -99,17 +99,18 @@ mod tests {
 
     #[test]
     fn registering_a_name_twice_is_an_error() {
-        let error = Registry::new(vec![Task::new("a", nothing), Task::new("a", nothing)]).expect_err("twice");
+        let error =
+            Registry::new(vec![TaskType::new("a", nothing), TaskType::new("a", nothing)]).expect_err("twice");
         assert_eq!(error, RegistryError::Twice("a".into()));
     }
 
     #[test]
     fn a_type_with_101_retries_or_no_timeout_or_no_name_is_refused() {
         for task in [
-            Task::new("a", nothing).max_retries(101),
-            Task::new("a", nothing).timeout(Duration::ZERO),
-            Task::new("a", nothing).priority(101),
-            Task::new("", nothing),
+            TaskType::new("a", nothing).max_retries(101),
+            TaskType::new("a", nothing).timeout(Duration::ZERO),
+            TaskType::new("a", nothing).priority(101),
+            TaskType::new("", nothing),
         ] {
             assert!(matches!(
                 Registry::new(vec![task]),

@@ -1,18 +1,19 @@
-//! Waits that are logged: at once, whenever their cause changes, and again each 10 seconds.
+//! Rate limit for log lines about waiting: logged at once, when the cause changes, and again every 10
+//! seconds.
 
 use std::time::{Duration, Instant};
 
 /// Time between two log lines with the same cause.
 const REMIND: Duration = Duration::from_secs(10);
 
-/// Decides whether a wait is logged.
+/// The log state of one wait.
 #[derive(Debug, Default)]
 pub(crate) struct Reminder {
     last: Option<(String, Instant)>,
 }
 
 impl Reminder {
-    /// Whether to log a wait for `cause` at the time `now`.
+    /// Returns true if a wait for `cause` is to be logged at the time `now`, and records that it was.
     pub(crate) fn is_due(&mut self, cause: &str, now: Instant) -> bool {
         let due = self
             .last

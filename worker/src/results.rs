@@ -1,4 +1,4 @@
-//! What a handler returns, made into JSON that can be stored.
+//! Results of handlers, encoded as JSON that can be stored.
 
 use serde::Serialize;
 use tasker_shared::json;
@@ -6,11 +6,13 @@ use tasker_shared::task::limits::RESULT_BYTES;
 
 use crate::handler::TaskError;
 
-/// Encodes a result. One that is too long or that cannot be stored fails the attempt for good: the same code would return
-/// the same again.
+/// Encodes a result. A result that is too long or cannot be stored fails the attempt without a retry: the
+/// same code would return the same result.
 pub(crate) fn encode(result: &impl Serialize) -> Result<String, TaskError> {
     let text = serde_json::to_string(result).map_err(|error| {
-        TaskError::fail(format!("result_unstorable: the result has no JSON form: {error}"))
+        TaskError::fail(format!(
+            "result_unstorable: the result cannot be encoded as JSON: {error}"
+        ))
     })?;
     if text.len() > RESULT_BYTES {
         return Err(TaskError::fail(format!(

@@ -1,4 +1,4 @@
-//! Which queues this worker serves right now: its own, less those that are paused.
+//! Paused queues of this worker: claims report them, and a check every second finds those that were resumed.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::gate::STATEMENT_MAX;
+use crate::availability::STATEMENT_MAX;
 
 /// Time between checks for resumed queues. There are none while no queue is paused.
 const CHECK: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub(crate) struct Paused {
 }
 
 impl Paused {
-    /// Takes note of what a claim reported.
+    /// Adds the paused queues that a claim reported.
     pub(crate) fn add(&self, names: &HashSet<QueueName>) {
         let mut known = self.names();
         for name in names {
@@ -36,12 +36,12 @@ impl Paused {
         }
     }
 
-    /// How many queues are paused.
+    /// Returns the number of paused queues.
     pub(crate) fn count(&self) -> usize {
         self.names().len()
     }
 
-    /// Those of `queues` that are not paused, in the same order.
+    /// Returns those of `queues` that are not paused, in the same order.
     pub(crate) fn leave_out(&self, queues: &[QueueName]) -> Vec<QueueName> {
         let paused = self.names();
         queues
@@ -51,12 +51,13 @@ impl Paused {
             .collect()
     }
 
-    /// Ends when a queue is resumed after this call, awaited or not: so a look at [`Self::leave_out`] in between misses nothing.
+    /// Waits until a queue is resumed after this call. The future counts from the call and not from its first
+    /// poll, so a caller that creates it before [`Self::leave_out`] and awaits it after misses no resume.
     pub(crate) fn resumed(&self) -> Notified<'_> {
         self.removed.notified()
     }
 
-    /// Checks each second, while a queue is paused, whether it was resumed.
+    /// Checks each second, while queues are paused, for those that were resumed.
     pub(crate) async fn watch(&self, db: &PgPool, stop: &CancellationToken) {
         loop {
             let wake = async {
@@ -70,11 +71,12 @@ impl Paused {
                 () = stop.cancelled() => return,
                 () = wake => {}
             }
-            // read after the wait: what is not asked about must not count as resumed
+            // read after the wait, and removed by name below: a queue that a claim adds during the statement
+            // was not asked about and must not count as resumed
             let asked: Vec<QueueName> = self.names().iter().cloned().collect();
             match store::bounded(STATEMENT_MAX, store::queues::paused(db, &asked)).await {
                 Ok(still) => self.remove(asked.iter().filter(|name| !still.contains(name))),
-                Err(error) => warn!(%error, "cannot check whether a paused queue was resumed"),
+                Err(error) => warn!(%error, "failed to check for resumed queues"),
             }
         }
     }
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_resume_between_the_look_and_the_wait_is_not_missed() {
+    async fn a_resume_between_the_check_and_the_wait_is_not_missed() {
         let paused = Paused::default();
         let queue = QueueName::default_class();
         paused.add(&HashSet::from([queue.clone()]));

@@ -1,10 +1,12 @@
-//! Slots: how many tasks run at once. Work is claimed into free slots only.
+//! Slots: the limit of concurrent runs. Tasks are claimed into free slots only.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// One claim may fill so many slots, or half of them: two claims that take turns keep Postgres busy while runs end.
+/// Number of slots that one claim may fill even if it is more than half of them. The limit is half of the
+/// slots, so that two claims alternate and keep Postgres busy while runs end; in small groups that would only
+/// make claims smaller.
 const SHARE_MIN: u32 = 128;
 
 /// A group of slots that one claim loop fills.
@@ -12,7 +14,7 @@ const SHARE_MIN: u32 = 128;
 pub(crate) struct Slots {
     semaphore: Arc<Semaphore>,
     half: u32,
-    /// The most that one claim fills.
+    /// The maximum number of slots that one claim fills.
     share: u32,
 }
 
@@ -27,21 +29,22 @@ impl Slots {
         }
     }
 
-    /// Waits for a free slot and takes it together with all others that are free, and with those that become free as long as
-    /// each turn of the scheduler frees some: short tasks that end together are followed by one batch, and none waits for
-    /// long ones.
+    /// Waits for a free slot and takes it with all others that are free, and with those that become free as
+    /// long as each turn of the scheduler frees some. Short tasks that end together are thus followed by one
+    /// batch, and no slot waits for a long task.
     pub(crate) async fn take_free(&self) -> FreeSlots {
         let mut permits = self.acquire(1).await;
         loop {
             let others = u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX);
-            let room = self.share - u32::try_from(permits.num_permits()).unwrap_or(u32::MAX);
-            let others = others.min(room);
+            let space = self.share - u32::try_from(permits.num_permits()).unwrap_or(u32::MAX);
+            let others = others.min(space);
             if let Ok(more) = Arc::clone(&self.semaphore).try_acquire_many_owned(others) {
                 permits.merge(more);
             }
             if permits.num_permits() >= self.share as usize {
                 return FreeSlots { permits };
             }
+            // lets runs that end at this moment release their slots
             tokio::task::yield_now().await;
             if self.semaphore.available_permits() == 0 {
                 return FreeSlots { permits };
@@ -69,12 +72,12 @@ pub(crate) struct FreeSlots {
 }
 
 impl FreeSlots {
-    /// How many there are.
+    /// Returns the number of free slots that are left.
     pub(crate) fn count(&self) -> usize {
         self.permits.num_permits()
     }
 
-    /// Takes one for a run. It is free again when it is dropped.
+    /// Takes one slot for a run; `None` if none is left. The slot is free again when it is dropped.
     pub(crate) fn take_one(&mut self) -> Option<Slot> {
         self.permits.split(1).map(|permit| Slot {
             _permit: Arc::new(permit),
@@ -82,7 +85,7 @@ impl FreeSlots {
     }
 }
 
-/// A slot that a run holds. A clone keeps it taken, so that a thread that outlives its run keeps its slot.
+/// A slot taken by a run. A clone keeps it taken, so that a thread that outlives its run keeps its slot.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     _permit: Arc<OwnedSemaphorePermit>,

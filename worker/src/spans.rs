@@ -1,5 +1,5 @@
-//! The spans of a run: one for log lines, and around it one for a collector, which continues the trace of the task's
-//! submitter. Each is built only where somebody reads it.
+//! The spans of a run: one for log lines, and around it one for a collector, which continues the trace of the
+//! task's submitter. Each is built only if log lines or traces are enabled.
 
 use tasker_shared::store::claim::Claimed;
 use tasker_shared::telemetry::traces::{self, LINES, SPANS};
@@ -44,12 +44,12 @@ impl RunSpans {
         Self { lines, trace }
     }
 
-    /// The span that handlers run in.
+    /// Returns the span that handlers run in.
     pub(crate) fn lines(&self) -> &Span {
         &self.lines
     }
 
-    /// Notes that the run ended otherwise than with a result.
+    /// Records in the trace that the run ended without a result, with the reason as `error.type`.
     pub(crate) fn failed(&self, how: &'static str) {
         self.trace.record("otel.status_code", "ERROR");
         self.trace.record("error.type", how);

@@ -1,4 +1,4 @@
-//! Starting: wait for what a worker cannot do without, then register.
+//! Startup: waits for the services that a worker needs, then registers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,18 +16,18 @@ use crate::reminder::Reminder;
 use crate::runtime::{Parts, RunError};
 use crate::{WorkerConfig, identity};
 
-/// Time between looks at what is not there yet.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a queue of `TASK_QUEUES` may take to be declared.
+/// Time between checks of a service that is not ready yet.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Time limit for the queues of `TASK_QUEUES` to be declared.
 const DECLARED_WAIT: Duration = Duration::from_secs(3);
-/// How long to wait for the API; work does not depend on it.
+/// Time limit of the wait for the API, which a worker does not depend on.
 const API_WAIT: Duration = Duration::from_secs(30);
-/// How long it may take to find the cause of a failure.
-const CAUSE_LOOK: Duration = Duration::from_secs(2);
-/// How long one look at the API may take.
-const API_LOOK: Duration = Duration::from_secs(2);
-/// How long it may take to tell whether there is a pooler.
-const POOLER_LOOK: Duration = Duration::from_secs(5);
+/// Time limit for finding the cause of a failure.
+const CAUSE_LIMIT: Duration = Duration::from_secs(2);
+/// Time limit of one request to the API.
+const API_REQUEST_LIMIT: Duration = Duration::from_secs(2);
+/// Time limit for the detection of a transaction pooler.
+const POOLER_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
     identity::worker_id(
@@ -38,11 +38,11 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
     )
 }
 
-/// Waits for Postgres at the right version, for Redis if nothing can be done without it, and for the API; then registers.
-/// `None` if the worker was stopped meanwhile.
+/// Waits for Postgres with the required schema, for Redis in `EventDrivenOnly`, and for the API; then
+/// registers. `None` if the worker was stopped meanwhile.
 ///
 /// # Errors
-/// If `TASK_QUEUES` names queues that are not declared.
+/// If Postgres or Redis is not supported, or `TASK_QUEUES` names queues that are not declared.
 pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunError> {
     tokio::select! {
         biased;
@@ -69,7 +69,7 @@ async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
         }
         match current_version(&parts.db).await {
             Ok(version) if version >= wanted => {
-                info!(wanted, "Postgres has the schema that this worker needs");
+                info!(wanted, "Postgres has the required schema");
                 return Ok(());
             }
             Ok(version) => {
@@ -83,16 +83,16 @@ async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
             Err(error) => {
                 let cause = cause(&parts.db, error).await;
                 if reminder.is_due(&cause.to_string(), Instant::now()) {
-                    warn!(error = %cause, "cannot use Postgres; trying again: {}", advice(&cause));
+                    warn!(error = %cause, "cannot use Postgres; retrying: {}", advice(&cause));
                 }
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-/// Declares the queues of the configuration and checks that those of `TASK_QUEUES` are declared, in Postgres or here. A server
-/// that starts at the same time gets a moment to declare its own.
+/// Declares the queues of the configuration and checks that those of `TASK_QUEUES` are declared, in Postgres
+/// or here. Waits a moment for a server that starts at the same time and declares its own.
 async fn check_queues(parts: &Parts) -> Result<(), RunError> {
     let give_up = Instant::now() + DECLARED_WAIT;
     let mut said = None;
@@ -104,12 +104,12 @@ async fn check_queues(parts: &Parts) -> Result<(), RunError> {
             Err(error) => {
                 let error = error.to_string();
                 if said.as_ref() != Some(&error) {
-                    warn!(%error, "could not read the declared queues yet");
+                    warn!(%error, "failed to read the declared queues; retrying");
                     said = Some(error);
                 }
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
@@ -124,29 +124,30 @@ async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
         .collect())
 }
 
-/// The cause of a failure: a pool that found no connection in time hides it, a connection of its own shows it.
+/// Returns the cause of a failure. A pool that found no connection in time hides it; a separate connection
+/// shows it.
 async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
     if !matches!(error, store::Error::PoolTimedOut) {
         return error;
     }
-    store::takes_writes(db, CAUSE_LOOK).await.err().unwrap_or(error)
+    store::takes_writes(db, CAUSE_LIMIT).await.err().unwrap_or(error)
 }
 
-/// The setting to check, by the SQLSTATE with which Postgres refused.
+/// Returns the setting to check, by the SQLSTATE with which Postgres refused.
 fn advice(error: &store::Error) -> &'static str {
     let code = error.as_database_error().and_then(store::DatabaseError::code);
     match code.as_deref() {
         Some("28P01" | "28000") => {
             "it rejects the user or the password; check DATABASE_URL, or POSTGRES_USER and POSTGRES_PASSWORD"
         }
-        Some("3D000") => "there is no such database; check DATABASE_URL, or POSTGRES_DB",
+        Some("3D000") => "the database does not exist; check DATABASE_URL, or POSTGRES_DB",
         Some("42501") => "the user lacks rights; see \"Users of the database\" in docs/security.md",
         Some(_) => "it refuses",
         None => "it does not answer; check host and port of DATABASE_URL, or POSTGRES_HOST and POSTGRES_PORT",
     }
 }
 
-/// Waits for Redis where it is the only way to work; the other modes have Postgres.
+/// Waits for Redis in `EventDrivenOnly`; in the other modes a worker can claim from Postgres.
 async fn wait_for_redis(parts: &Parts) {
     if parts.config.mode != DispatchMode::EventDrivenOnly {
         return;
@@ -159,11 +160,11 @@ async fn wait_for_redis(parts: &Parts) {
                 "waiting for Redis, which this mode needs"
             );
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-/// Refuses a Redis that can never be used. One that does not answer is checked when it does.
+/// Rejects a Redis that is not supported. One that does not answer is checked when it does.
 async fn check_redis(parts: &Parts) -> Result<(), RunError> {
     if !parts.config.mode.uses_redis() {
         return Ok(());
@@ -174,20 +175,20 @@ async fn check_redis(parts: &Parts) -> Result<(), RunError> {
     }
 }
 
-/// Waits until the API is healthy, if this worker was told where it is.
+/// Waits until the API is healthy, if its URL is configured.
 async fn wait_for_api(parts: &Parts) {
     let Some(api) = &parts.config.api else { return };
     let mut url = api.url.clone();
     url.set_path("/health");
     let client = reqwest::Client::builder()
-        .timeout(API_LOOK)
+        .timeout(API_REQUEST_LIMIT)
         .build()
         .unwrap_or_default();
     let healthy = async {
         loop {
             match client.get(url.clone()).send().await {
                 Ok(answer) if answer.status().is_success() => return,
-                _ => tokio::time::sleep(LOOK).await,
+                _ => tokio::time::sleep(CHECK_INTERVAL).await,
             }
         }
     };
@@ -207,27 +208,29 @@ async fn until_registered(parts: &Parts) -> LivenessKey {
     let mut reminder = Reminder::default();
     while let Err(error) = try_register(parts, key).await {
         if reminder.is_due(&error.to_string(), Instant::now()) {
-            warn!(%error, "could not register yet: {}", advice(&error));
+            warn!(%error, "failed to register; retrying: {}", advice(&error));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
-    info!(types = ?parts.registry.names(), "task types are registered");
+    info!(types = ?parts.registry.names(), "registered task types");
     if let Some(templates) = &parts.config.templates {
-        info!(templates = templates.len(), "workflow templates are published");
+        info!(templates = templates.len(), "published workflow templates");
     }
     key
 }
 
-/// Registers with `key`, unless locks mean nothing on the way to Postgres.
+/// Registers the worker with `key`, or without a key behind a transaction pooler, where a lock belongs to no
+/// client.
 async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Error> {
     let config = &parts.config;
-    let behind_pooler = store::bounded(POOLER_LOOK, behind_pooler(&parts.db)).await?;
+    let behind_pooler = store::bounded(POOLER_LIMIT, behind_pooler(&parts.db)).await?;
     if behind_pooler {
         warn!(
-            "Postgres is behind a transaction pooler, where no lock can be held: should this worker die, its tasks wait for \
-             WORKER_TIMEOUT"
+            "Postgres is behind a transaction pooler, where a worker cannot hold a lock: if this worker dies, its tasks wait \
+             for WORKER_TIMEOUT"
         );
     }
+    // types before the worker: it is never listed with types that submits do not know yet
     task_types::publish(&parts.db, &parts.registry.published()).await?;
     if let Some(found) = &config.templates {
         templates::publish(&parts.db, found).await?;

@@ -1,10 +1,11 @@
-//! Log lines about tasks: when their runs start, and how they ended (`TASK_LOG`).
+//! Log lines about tasks: starts and outcomes of runs (`TASK_LOG`).
 //!
-//! An end is logged once its write was confirmed, so that no line says what another worker decided. Lines show how an attempt
-//! failed and never its error text, which may hold parameters.
+//! An outcome is logged after its write was confirmed, so that no line contradicts the outcome in Postgres.
+//! Lines show the kind of a failure and never its error text, which may hold parameters.
 //!
-//! A worker may run tens of thousands of tasks a second. Each level writes 100 lines in a second, and then one with the number
-//! of those left out; whether a line is written is one atomic operation, before anything of it is made.
+//! A worker may run tens of thousands of tasks a second. Each level writes at most 100 lines a second, and
+//! then one line with the number of dropped ones; the limit is checked by one atomic operation before a line
+//! is formatted.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,13 +19,13 @@ use tasker_shared::telemetry::traces::LINES;
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, error, error_span, info, warn};
 
-use crate::tally::Summary;
+use crate::completion_metrics::Summary;
 
-/// Lines of one level in a second.
+/// Maximum number of lines of one level in a second.
 const LINES_PER_SECOND: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Writes log lines about tasks.
+/// The task log, with the limit of each level.
 #[derive(Debug)]
 pub(crate) struct TaskLog {
     mode: TaskLogMode,
@@ -33,17 +34,17 @@ pub(crate) struct TaskLog {
     error: Limit,
 }
 
-/// The lines of one level in the current second.
+/// The number of lines of one level in the current second.
 #[derive(Debug, Default)]
 struct Limit(AtomicU32);
 
 impl Limit {
-    /// Counts a line; answers whether it is written.
+    /// Counts a line and returns true if it is within the limit.
     fn admits(&self) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed) < LINES_PER_SECOND
     }
 
-    /// Begins the next second; returns the number of lines that the last one left out.
+    /// Begins the next second and returns the number of lines that were dropped in the last one.
     fn next_second(&self) -> u32 {
         self.0.swap(0, Ordering::Relaxed).saturating_sub(LINES_PER_SECOND)
     }
@@ -59,7 +60,7 @@ impl TaskLog {
         }
     }
 
-    /// Reports each second, until `stop`, the lines that were left out.
+    /// Logs each second, until `stop`, the number of dropped lines.
     pub(crate) async fn report(&self, stop: &CancellationToken) {
         while self.mode != TaskLogMode::Off && !stop.is_cancelled() {
             let _ = tokio::time::timeout(SECOND, stop.cancelled()).await;
@@ -99,24 +100,25 @@ impl TaskLog {
         }
     }
 
-    /// Whether the ends of successful runs are logged.
+    /// Returns true if the outcomes of successful runs are logged.
     pub(crate) fn logs_successes(&self) -> bool {
         self.mode == TaskLogMode::All
     }
 
-    /// Whether any ends are logged.
+    /// Returns true if the outcomes of failed runs are logged.
     pub(crate) fn logs_failures(&self) -> bool {
         self.mode != TaskLogMode::Off
     }
 
-    /// Logs the end of a run whose task is in the state `status` now. `ended` is what was written of a run without a result.
+    /// Logs the outcome of a run whose task is in the state `status` now. `ended` is the record of a run
+    /// without a result.
     pub(crate) fn ended(&self, run: &Summary, status: TaskStatus, ended: Option<&EndedRun>) {
         match status {
             TaskStatus::RetryScheduled => self.attempt_failed(run, ended),
             TaskStatus::DeadLetter => self.dead_letter(run, ended),
             TaskStatus::Completed => self.successful(run, "task completed"),
             TaskStatus::Cancelled => self.successful(run, "task cancelled"),
-            _ => self.successful(run, "run released; the task waits again"),
+            _ => self.successful(run, "run released; the task is pending again"),
         }
     }
 
@@ -167,20 +169,21 @@ impl TaskLog {
         );
     }
 
-    /// Logs that the completion of a run changed nothing.
+    /// Logs that the completion of a run was fenced.
     pub(crate) fn discarded(&self, run: &Summary) {
         if self.logs_failures() && self.warn.admits() {
             warn!(
                 parent: &span(run),
                 attempt = run.attempt,
                 seconds = seconds(run.elapsed),
-                "completion discarded: the run is no longer this worker's"
+                "completion discarded: the run is no longer this worker's" // words: ok
             );
         }
     }
 }
 
-/// The span of a run that is over. At the level of errors, so that no filter takes it from a line that is written.
+/// Returns the span of a finished run. Its level is `error`, so that a filter that lets a line through lets
+/// its span through.
 fn span(run: &Summary) -> Span {
     error_span!(
         target: LINES,
@@ -193,7 +196,7 @@ fn span(run: &Summary) -> Span {
     )
 }
 
-/// Seconds to the millisecond.
+/// Returns the seconds, rounded to milliseconds.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1_000.0).round() / 1_000.0
 }

@@ -39,7 +39,7 @@ pub fn checked_text(body: &[u8], depth_max: usize) -> Result<CheckedText<'_>, Ap
         depth_max,
         unique_keys: true,
     };
-    let faults = json::faults(body, limits)
+    let faults = json::errors(body, limits)
         .into_iter()
         .map(|fault| Fault::invalid(fault.pointer.clone(), fault.to_string()))
         .collect();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::{PgPool, age};
 use tasker_shared::task::QueueName;
 use tokio::time::sleep;
@@ -28,7 +28,7 @@ const HEADS_MAX: i64 = 10_000;
 #[derive(Debug)]
 pub struct Ager {
     db: PgPool,
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     limit: Duration,
     interval: Duration,
     /// True if the last run published a count above zero. While it is false, zero counts are not published.
@@ -38,7 +38,7 @@ pub struct Ager {
 
 impl Ager {
     /// Creates the duty. A task is starved once it has waited longer than `limit`.
-    pub fn new(db: PgPool, queue: Arc<Queue>, limit: Duration) -> Self {
+    pub fn new(db: PgPool, queue: Arc<RedisQueues>, limit: Duration) -> Self {
         Self {
             db,
             queue,
@@ -64,7 +64,13 @@ impl Ager {
             .into_iter()
             .filter(|class| class.class_above().is_some())
             .collect();
-        let counted = bounded(age::aged(&self.db, &ageing, self.limit.as_secs_f64(), HEADS_MAX)).await?;
+        let counted = bounded(age::starved(
+            &self.db,
+            &ageing,
+            self.limit.as_secs_f64(),
+            HEADS_MAX,
+        ))
+        .await?;
         let heads: Vec<(QueueName, u64)> = ageing
             .into_iter()
             .map(|name| {
@@ -74,7 +80,9 @@ impl Ager {
             .collect();
         let any = heads.iter().any(|(_, count)| *count > 0);
         if any || self.published {
-            self.queue.publish_aged(&heads, self.interval * RUNS_KEPT).await?;
+            self.queue
+                .publish_starved(&heads, self.interval * RUNS_KEPT)
+                .await?;
         }
         self.published = any;
         #[expect(clippy::cast_precision_loss, reason = "no more than HEADS_MAX")]

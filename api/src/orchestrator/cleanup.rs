@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tasker_shared::store::{self, PgPool, keys, recover};
+use tasker_shared::store::{self, PgPool, idempotency_keys, recover};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -63,7 +63,12 @@ impl Cleaner {
     pub async fn run_once(&self) -> store::Result<Cleaned> {
         let mut done = Cleaned::default();
         loop {
-            let tidied = bounded(keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH)).await?;
+            let tidied = bounded(idempotency_keys::tidy(
+                &self.db,
+                self.key_ttl.as_secs_f64(),
+                BATCH,
+            ))
+            .await?;
             done.keys += tidied.deleted;
             metrics::counter!("tasker_idempotency_keys_deleted_total")
                 .increment(tidied.deleted.unsigned_abs());

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use tasker_shared::store::liveness::{Look, Sighting};
+use tasker_shared::store::liveness::{FleetCheck, WorkerCheck};
 
 /// Minimum number of seconds between the two checks that must miss a worker.
 const MISSED_FOR_SECONDS: f64 = 1.0;
@@ -41,7 +41,7 @@ impl FailureDetector {
     }
 
     /// Adds one check; returns the verdict over all checks so far.
-    pub(crate) fn judge(&mut self, check: &Look) -> Verdict {
+    pub(crate) fn judge(&mut self, check: &FleetCheck) -> Verdict {
         let before = std::mem::take(&mut self.workers);
         for worker in &check.workers {
             let known = before.get(&worker.id);
@@ -66,7 +66,7 @@ impl FailureDetector {
 }
 
 /// Returns the check that first missed the worker; `None` if its lock or a session of it is there.
-fn missed(worker: &Sighting, at: f64, before: Option<Missed>) -> Option<Missed> {
+fn missed(worker: &WorkerCheck, at: f64, before: Option<Missed>) -> Option<Missed> {
     if worker.holds_lock || worker.has_session {
         return None;
     }
@@ -85,15 +85,15 @@ mod tests {
     const GONE: (bool, bool) = (false, false);
 
     /// Returns a check at second `at`: each worker by name, with the presence of its lock and of a session.
-    fn check(at: f64, workers: &[(&str, (bool, bool))]) -> Look {
-        let worker = |(id, (holds_lock, has_session)): &(&str, (bool, bool))| Sighting {
+    fn check(at: f64, workers: &[(&str, (bool, bool))]) -> FleetCheck {
+        let worker = |(id, (holds_lock, has_session)): &(&str, (bool, bool))| WorkerCheck {
             id: (*id).to_owned(),
             last_heartbeat: DateTime::UNIX_EPOCH,
-            silent: false,
+            unresponsive: false,
             holds_lock: *holds_lock,
             has_session: *has_session,
         };
-        Look {
+        FleetCheck {
             at,
             fleet_is_unhealthy: false,
             workers: workers.iter().map(worker).collect(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tasker_shared::queue::{List, Queue, Rebuild};
+use tasker_shared::queue::{List, Rebuild, RedisQueues};
 use tasker_shared::store::PgPool;
 use tasker_shared::store::rebuild::{Pending, Place, now, pending_after};
 use tasker_shared::task::{Hint, QueueName, TaskId};
@@ -25,7 +25,7 @@ const POPPED_MAX: usize = 50_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filling<'a> {
     pub(super) db: &'a PgPool,
-    pub(super) redis: &'a Queue,
+    pub(super) redis: &'a RedisQueues,
     pub(super) queue: &'a QueueName,
     /// A name that keeps the unfinished lists of this process apart from those of others.
     pub(super) maker: &'a str,

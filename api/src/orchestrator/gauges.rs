@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::fleet::{Group, groups};
 use tasker_shared::store::gauges::{PendingType, Reading, pending_types, read};
 use tasker_shared::store::{self, PgPool, partitions};
@@ -34,7 +34,7 @@ const PARTITIONS_INTERVAL: Duration = Duration::from_mins(5);
 pub struct GaugeKeeper {
     db: PgPool,
     /// Redis; `None` in `PollingOnly`.
-    queue: Option<Arc<Queue>>,
+    queue: Option<Arc<RedisQueues>>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
     gauges: LeaderGauges,
@@ -49,7 +49,7 @@ impl GaugeKeeper {
     /// live.
     pub fn new(
         db: PgPool,
-        queue: Option<Arc<Queue>>,
+        queue: Option<Arc<RedisQueues>>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {

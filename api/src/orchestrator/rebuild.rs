@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::queue::{Queue, Split};
+use tasker_shared::queue::{RedisQueues, Split};
 use tasker_shared::store::PgPool;
 use tasker_shared::store::fleet::groups;
 use tasker_shared::store::rebuild::compare;
@@ -35,7 +35,7 @@ const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Rebuilder {
     db: PgPool,
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     queues: DeclaredQueues,
     /// A name that keeps the unfinished lists of this process apart from those of others.
     maker: String,
@@ -61,7 +61,7 @@ impl Rebuilder {
     /// Creates the duty for `queues`.
     pub fn new(
         db: PgPool,
-        queue: Arc<Queue>,
+        queue: Arc<RedisQueues>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_shared::store::end_runs::Ended;
-use tasker_shared::store::liveness::{self, Look, Lookout};
+use tasker_shared::store::liveness::{self, FleetCheck, FleetObserver};
 use tasker_shared::store::{self, PgPool, recover};
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{Hint, TaskStatus};
@@ -48,7 +48,7 @@ pub struct Recoverer {
 /// A Postgres session of this leader, and the state derived from its checks.
 #[derive(Debug)]
 struct FleetSession {
-    observer: Lookout,
+    observer: FleetObserver,
     detector: FailureDetector,
     changes: FleetChanges,
     /// The time of its first check: heartbeats missing from before may be due to an outage of Postgres.
@@ -125,18 +125,18 @@ impl Recoverer {
     }
 
     /// Checks the fleet, in a new session if there is none.
-    async fn check(&mut self, now: Instant) -> store::Result<(FleetSession, Look)> {
+    async fn check(&mut self, now: Instant) -> store::Result<(FleetSession, FleetCheck)> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => FleetSession {
-                observer: Lookout::open(&self.db).await?,
+                observer: FleetObserver::open(&self.db).await?,
                 detector: FailureDetector::default(),
                 changes: FleetChanges::default(),
                 steady_since: now,
                 ended_overdue: None,
             },
         };
-        let check = session.observer.look(self.worker_timeout.as_secs_f64()).await?;
+        let check = session.observer.check(self.worker_timeout.as_secs_f64()).await?;
         Ok((session, check))
     }
 
@@ -145,7 +145,7 @@ impl Recoverer {
     async fn declare_dead(
         &mut self,
         session: &mut FleetSession,
-        check: &Look,
+        check: &FleetCheck,
         now: Instant,
     ) -> store::Result<usize> {
         let mut dead = 0;
@@ -168,7 +168,7 @@ impl Recoverer {
             ),
         }
         let steady = now.duration_since(session.steady_since) >= self.worker_timeout;
-        if steady && check.workers.iter().any(|worker| worker.silent) {
+        if steady && check.workers.iter().any(|worker| worker.unresponsive) {
             for worker in bounded(recover::declare_dead(&self.db, self.worker_timeout.as_secs_f64())).await? {
                 session.changes.died(&worker, "unresponsive");
                 info!(worker.id = worker, "declared an unresponsive worker dead");

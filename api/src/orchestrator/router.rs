@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::queue::{Queue, Routing, Split};
+use tasker_shared::queue::{RedisQueues, Routing, Split};
 use tasker_shared::store::PgPool;
 use tasker_shared::store::fleet::{Group, groups};
 use tasker_shared::task::{QueueName, TaskId};
@@ -132,7 +132,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Router {
     db: PgPool,
-    redis: Arc<Queue>,
+    redis: Arc<RedisQueues>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
     /// A name that keeps the unfinished lists of this process apart from those of others.
@@ -146,7 +146,7 @@ impl Router {
     /// live.
     pub fn new(
         db: PgPool,
-        redis: Arc<Queue>,
+        redis: Arc<RedisQueues>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {

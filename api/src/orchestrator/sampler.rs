@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::scaling::{QueueFacts, facts, sample};
 use tasker_shared::store::{self, PgPool};
 use tasker_shared::task::QueueName;
@@ -33,7 +33,7 @@ const GAUGES: [&str; 4] = [
 pub struct Sampler {
     db: PgPool,
     /// Redis; `None` in `PollingOnly`.
-    queue: Option<Arc<Queue>>,
+    queue: Option<Arc<RedisQueues>>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
     gauges: LeaderGauges,
@@ -44,7 +44,7 @@ impl Sampler {
     /// live.
     pub fn new(
         db: PgPool,
-        queue: Option<Arc<Queue>>,
+        queue: Option<Arc<RedisQueues>>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {

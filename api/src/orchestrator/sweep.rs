@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use tasker_shared::queue::{List, Queue, Split};
+use tasker_shared::queue::{List, RedisQueues, Split};
 use tasker_shared::store::PgPool;
 use tasker_shared::store::rebuild::still_pending;
 use tasker_shared::task::{Hint, QueueName, TaskId};
@@ -15,7 +15,7 @@ use super::duty_status::DutyError;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sweep<'a> {
     pub(super) db: &'a PgPool,
-    pub(super) redis: &'a Queue,
+    pub(super) redis: &'a RedisQueues,
     pub(super) queue: &'a QueueName,
 }
 

@@ -73,7 +73,7 @@ async fn carry_out(state: &AppState, id: TaskId, actor: &str) -> Result<(StatusC
             let acted = Acted::new(id, TaskStatus::Cancelled, "The task is cancelled");
             Ok((StatusCode::OK, Json(acted)))
         }
-        Cancelled::ToldToStop => {
+        Cancelled::Requested => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
             // the word is a hint: a worker that misses it sees the row a second later
             if state.mode.uses_redis() {

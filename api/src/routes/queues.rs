@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::queues;
 use tasker_shared::task::QueueName;
 use tasker_shared::wire::{QueueInfo, Queues};
@@ -68,7 +68,7 @@ async fn lengths(state: &AppState, names: &[QueueName]) -> Option<(Vec<u64>, Vec
     if !state.mode.uses_redis() {
         return None;
     }
-    let ask = async |queue: &Queue| Ok((queue.depths(names).await?, queue.unroutable(names).await?));
+    let ask = async |queue: &RedisQueues| Ok((queue.depths(names).await?, queue.unroutable(names).await?));
     state.redis.ask(ask).await
 }
 

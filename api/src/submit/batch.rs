@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_shared::lifecycle::Shutdown;
+use tasker_shared::store::idempotency_keys::holders;
 use tasker_shared::store::insert::{Inserted, NewTask, insert};
-use tasker_shared::store::keys::holders;
 use tasker_shared::store::{self, Fault, PgConnection, PgPool, begin, fault};
 use tasker_shared::task::{Hint, TaskStatus};
 use tokio::sync::Semaphore;

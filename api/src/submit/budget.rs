@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tasker_shared::shares::{Share, Shares};
+use tasker_shared::quota::{Quota, Quotas};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Counted;
@@ -17,14 +17,14 @@ const UNIT_BYTES: usize = 1024;
 pub struct MemoryBudget {
     available: Arc<Semaphore>,
     units: usize,
-    by_owner: Shares<Counted>,
+    by_owner: Quotas<Counted>,
 }
 
 /// The memory reserved by one request; released when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     permit: OwnedSemaphorePermit,
-    share: Option<Share<Counted>>,
+    share: Option<Quota<Counted>>,
     bytes: usize,
 }
 
@@ -35,7 +35,7 @@ impl MemoryBudget {
         Self {
             available: Arc::new(Semaphore::new(units)),
             units,
-            by_owner: Shares::new(units.div_ceil(2)),
+            by_owner: Quotas::new(units.div_ceil(2)),
         }
     }
 
@@ -58,7 +58,7 @@ impl MemoryBudget {
     fn take(
         &self,
         units: usize,
-        share: Option<&mut Share<Counted>>,
+        share: Option<&mut Quota<Counted>>,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
         // the quota first: a client over its quota must not use up the common budget, not even for a moment
         if !share.is_none_or(|share| share.grow(units)) {

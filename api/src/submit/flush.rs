@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tasker_shared::store::Kept;
+use tasker_shared::store::ConnectionCache;
+use tasker_shared::store::idempotency_keys::{Holder, holders};
 use tasker_shared::store::insert::NewTask;
-use tasker_shared::store::keys::{Holder, holders};
 use tasker_shared::task::{Hint, TaskStatus};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ const FLUSHES_MAX: u8 = 5;
 /// One of the loops that write waiting tasks.
 #[derive(Debug)]
 pub(super) struct Flusher {
-    pub(super) kept: Arc<Kept>,
+    pub(super) kept: Arc<ConnectionCache>,
     pub(super) postgres: Arc<Postgres>,
     pub(super) pusher: Arc<Pusher>,
     pub(super) key_ttl_seconds: f64,
@@ -165,7 +165,7 @@ impl Flusher {
         let lookup = async || {
             let mut connection = self.kept.take().await?;
             let found = holders(&mut *connection, &keys).await?;
-            self.kept.give_back(connection);
+            self.kept.release(connection);
             Ok(found)
         };
         let found = match retried(|| self.postgres.call(lookup())).await {

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tasker_shared::lifecycle::Shutdown;
 use tasker_shared::store::insert::NewTask;
-use tasker_shared::store::{Kept, PgPool};
+use tasker_shared::store::{ConnectionCache, PgPool};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -155,7 +155,7 @@ impl Submitter {
     ) -> Self {
         let (waiting, entries) = mpsc::channel(WAITING_MAX);
         let entries = Arc::new(Mutex::new(entries));
-        let kept = Arc::new(Kept::new(db.clone()));
+        let kept = Arc::new(ConnectionCache::new(db.clone()));
         // the flushers share one receiver: whichever is free takes all that waits, so the batches grow with
         // the load
         for _ in 0..FLUSHERS {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::{self, Fault, Kept, KeptConnection, fault};
+use tasker_shared::store::{self, CachedConnection, ConnectionCache, Fault, fault};
 use tasker_shared::task::TaskStatus;
 use tracing::warn;
 
@@ -31,13 +31,13 @@ pub(super) enum Written {
 
 /// The connection of one flush.
 pub(super) struct FlushConnection<'a> {
-    kept: &'a Kept,
+    kept: &'a ConnectionCache,
     postgres: &'a Postgres,
-    connection: Option<KeptConnection>,
+    connection: Option<CachedConnection>,
 }
 
 impl<'a> FlushConnection<'a> {
-    pub(super) fn new(kept: &'a Kept, postgres: &'a Postgres) -> Self {
+    pub(super) fn new(kept: &'a ConnectionCache, postgres: &'a Postgres) -> Self {
         Self {
             kept,
             postgres,
@@ -97,7 +97,7 @@ impl<'a> FlushConnection<'a> {
 impl Drop for FlushConnection<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.kept.give_back(connection);
+            self.kept.release(connection);
         }
     }
 }

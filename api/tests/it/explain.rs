@@ -41,12 +41,12 @@ async fn enter(db: &PgPool, id: &str, names: &[&str]) -> NewWorker {
 }
 
 /// Claims `id` for `worker`; returns true if it got it.
-async fn claims(db: &PgPool, worker: &NewWorker, id: TaskId, holds_suspect: bool) -> bool {
+async fn claims(db: &PgPool, worker: &NewWorker, id: TaskId, runs_suspect: bool) -> bool {
     let claimant = Claimant {
         worker_id: &worker.id,
         queues: &worker.queues,
         task_names: &worker.task_names,
-        holds_suspect,
+        runs_suspect,
     };
     let claim = claim(db, &claimant, &[id]).await.expect("a claim is answered");
     claim.tasks.len() == 1

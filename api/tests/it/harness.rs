@@ -19,7 +19,7 @@ use tasker_server::state::{AppState, Connections};
 use tasker_shared::config::ServerConfig;
 use tasker_shared::config::host::Host;
 use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::claim::{Claimant, claim};
 use tasker_shared::store::complete::{Success, complete};
 use tasker_shared::store::end_runs::{EndedRun, Verdict, end_runs};
@@ -118,7 +118,7 @@ impl Server {
             .expect("published");
         let config = config(extra);
         let shutdown = Shutdown::new();
-        let queue = Arc::new(Queue::new(&config.redis).expect("a sound URL"));
+        let queue = Arc::new(RedisQueues::new(&config.redis).expect("a sound URL"));
         let connections = Connections { db: link, queue };
         let state = AppState::start(&config, connections, Metrics::detached(), &shutdown);
         let server = Self {
@@ -202,7 +202,7 @@ impl Server {
             worker_id: &worker.id,
             queues: &worker.queues,
             task_names: &worker.task_names,
-            holds_suspect: false,
+            runs_suspect: false,
         };
         let claimed = claim(&self.db, &claimant, &[id]).await.expect("claimed");
         let run = claimed.tasks.first().expect("a claim").run;

@@ -70,7 +70,7 @@ async fn submits_go_on_while_a_queue_is_paused_and_claims_stop_at_once(db: PgPoo
         worker_id: "w",
         queues: &worker.queues,
         task_names: &["noop".to_owned()],
-        holds_suspect: false,
+        runs_suspect: false,
     };
     let claimed = claim(&server.db, &claimant, &[id]).await.expect("an answer");
     assert!(claimed.tasks.is_empty());

@@ -187,7 +187,7 @@ async fn run_tasks(db: PgPool, enough: impl Fn(usize) -> bool) -> (usize, Durati
         worker_id: "w",
         queues: &queues,
         task_names: &names,
-        holds_suspect: false,
+        runs_suspect: false,
     };
     let (mut done, mut slowest) = (0, Duration::ZERO);
     while !enough(done) {

@@ -1,5 +1,5 @@
-//! The binary itself, in small: that each kind of line still measures, and what happens when it cannot. It needs the other
-//! binaries beside it, as `cargo build --workspace` leaves them.
+//! Small runs of the binary: a drain with its baseline, and errors. It needs the other binaries in the same
+//! folder, where `cargo build --workspace` puts them.
 
 use std::process::{Command, Output};
 
@@ -48,10 +48,10 @@ fn a_folder_without_the_binaries_is_refused_by_name() {
     let output = bench(&["drain", "--binaries=/nonexistent"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(said.contains("/nonexistent/tasker-server is not there"), "{said}");
+    assert!(said.contains("/nonexistent/tasker-server is missing"), "{said}");
 }
 
 #[test]
-fn a_line_that_nobody_knows_is_refused() {
+fn an_unknown_scenario_is_rejected() {
     assert_eq!(bench(&["fast"]).status.code(), Some(2));
 }

@@ -1,7 +1,7 @@
-//! How fast a backlog is worked off.
+//! Measures the rate at which workers drain a backlog.
 //!
-//! The backlog must stand whole before the first of it runs, so the slots are held meanwhile.
-//! Submitting with a `run_at` ahead instead would measure the promotion of due tasks as well.
+//! The backlog must be complete before its first task runs, so the workers' slots are held until
+//! then. Submitting with a future `run_at` instead would also measure the promotion of due tasks.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
 use tasker_shared::wire::Task;
 
-use super::hold::{Held, while_held};
+use super::hold::{Blockers, while_held};
 use super::stats::Line;
 use super::submit::send_batches;
 use super::system::{Noop, idle, noops_since, queue, span, task, workers};
@@ -18,14 +18,15 @@ use crate::output::progress;
 
 const BATCH_TASKS: u64 = 1_000;
 
-/// Drains `tasks` `noop`s: tasks by the time from the first `started_at` to the last
-/// `completed_at`.
+/// Drains a backlog of `tasks` `noop`s and returns their rate from the first `started_at` to the
+/// last `completed_at`.
 pub(crate) async fn drain(client: &Client, noop: &Noop, tasks: u64, most: Duration) -> anyhow::Result<Line> {
     workers(client).await?;
     idle(client, most).await?;
     progress(&format!("drain: {tasks} tasks"));
-    let fill = async |held: &Held| fill(client, held, noop, tasks, most).await;
+    let fill = async |blockers: &Blockers| fill(client, blockers, noop, tasks, most).await;
     let (accepted, since) = while_held(client, most, fill).await?;
+    // the slots are free now, and the backlog drains
     idle(client, most).await?;
     let records = noops_since(client, since, accepted).await?;
     ensure!(
@@ -41,19 +42,20 @@ pub(crate) async fn drain(client: &Client, noop: &Noop, tasks: u64, most: Durati
     Ok(Line::rate(
         "drain of a backlog",
         accepted,
-        elapsed.context("no task was finished")?,
+        elapsed.context("no task finished")?,
     ))
 }
 
-/// Submits the backlog. Answers how many tasks it holds and a moment before the first of them.
+/// Submits the backlog. Returns its number of tasks and a time before the first was created.
 async fn fill(
     client: &Client,
-    held: &Held,
+    blockers: &Blockers,
     noop: &Noop,
     tasks: u64,
     most: Duration,
 ) -> anyhow::Result<(u64, DateTime<Utc>)> {
-    let first = held.first().context("the workers have no slots")?;
+    // the blockers were created before the load, on the same clock
+    let first = blockers.first().context("the workers have no slots")?;
     let since = task(client, &first.task_id.to_string()).await?.created_at;
     let outcome = send_batches(client, noop, BATCH_TASKS, tasks, most).await?;
     ensure!(
@@ -66,7 +68,7 @@ async fn fill(
     Ok((outcome.accepted * BATCH_TASKS, since))
 }
 
-/// A task that began before the last was submitted did not wait in a whole backlog.
+/// Warns of tasks that started before the last one was submitted, since the backlog was incomplete then.
 fn warn_of_early_starts(tasks: &[Task]) {
     let Some(whole) = tasks.iter().map(|task| task.created_at).max() else {
         return;
@@ -77,7 +79,7 @@ fn warn_of_early_starts(tasks: &[Task]) {
         .count();
     if early > 0 {
         progress(&format!(
-            "drain: {early} tasks began before the backlog was whole"
+            "drain: {early} tasks started before the backlog was complete"
         ));
     }
 }

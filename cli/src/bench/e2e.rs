@@ -1,4 +1,4 @@
-//! Submitting and working at the same time, until all is finished.
+//! Measures submits and workers at the same time, until every task has finished.
 
 use anyhow::{Context as _, ensure};
 
@@ -9,8 +9,8 @@ use super::system::{NOOP, Noop, idle, noops_since, span, submit_batch, task, wor
 use crate::client::Client;
 use crate::output::progress;
 
-/// Single submits within `bounds` while the workers run them: tasks by the time from
-/// the first `created_at` to the last `completed_at`.
+/// Submits single tasks within `bounds` while workers run them, and returns their rate from the
+/// first `created_at` to the last `completed_at`.
 pub(crate) async fn e2e(client: &Client, noop: &Noop, bounds: Bounds) -> anyhow::Result<Line> {
     let Bounds {
         connections,
@@ -35,12 +35,12 @@ pub(crate) async fn e2e(client: &Client, noop: &Noop, bounds: Bounds) -> anyhow:
         records.iter().map(|task| task.created_at),
         records.iter().filter_map(|task| task.completed_at),
     );
-    let elapsed = elapsed.context("no task was finished")?;
+    let elapsed = elapsed.context("no task finished")?;
     let name = format!("end to end, {connections} connections");
     Ok(Line::rate(name, outcome.accepted, elapsed).with_refused(outcome.refused))
 }
 
-/// A moment before everything that follows, by the server's clock: when a task was created.
+/// Submits one task and returns its `created_at`: a time on Postgres's clock before the load.
 async fn now_of_the_server(client: &Client) -> anyhow::Result<chrono::DateTime<chrono::Utc>> {
     let submitted = submit_batch(client, &serde_json::json!({"task_name": NOOP}), 1).await?;
     let id = submitted

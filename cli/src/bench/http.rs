@@ -1,9 +1,9 @@
-//! A lean HTTP/1.1 client for the load lines: one keep-alive connection, request bytes made once,
-//! answers read for their status and length only.
+//! A minimal HTTP/1.1 client for load: one keep-alive connection, prebuilt request bytes, and
+//! responses parsed only for status and length.
 //!
-//! Load generator and system share the machine, so each microsecond spent here is taken from
-//! what is measured. A full client costs several times as much per call as the server's own
-//! part of it. It reads what Tasker's server writes (`Content-Length`, no chunks), not all of HTTP.
+//! Load generator and system share the machine, so CPU time spent here is missing there. A full
+//! client costs several times as much per request as the server does. This one parses only what
+//! Tasker's server sends (`Content-Length`, no chunks).
 
 use std::io;
 
@@ -13,9 +13,9 @@ use url::Url;
 
 use crate::client::Client;
 
-/// No answer of a submit or batch has a longer head.
+/// Maximum length of a response head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// A batch of 10,000 is answered with far less.
+/// Maximum length of a response body; that of a batch of 10,000 is far smaller.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// One keep-alive connection.
@@ -25,7 +25,7 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
 }
 
-/// The head of an answer.
+/// The parsed head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: u16,
@@ -33,22 +33,24 @@ pub(crate) struct Head {
     body_bytes: usize,
 }
 
-/// Why bytes are no answer that this client reads.
+/// A response that this client cannot parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseError {
-    #[error("the answer does not begin with an HTTP/1.1 status line")]
+    #[error("the response does not start with an HTTP/1.1 status line")]
     StatusLine,
-    #[error("the answer has no usable Content-Length")]
+    #[error("the response has no valid Content-Length")]
     Length,
-    #[error("the head of the answer is too long")]
+    #[error("the response head is too long")]
     TooLong,
 }
 
 impl Connection {
     pub(crate) async fn open(url: &Url) -> io::Result<Self> {
+        // `connect` takes IPv6 addresses without the brackets of a URL
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_or_known_default().unwrap_or(80);
         let stream = TcpStream::connect((host, port)).await?;
+        // Nagle's algorithm would delay requests that do not fit into one segment
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
@@ -56,8 +58,9 @@ impl Connection {
         })
     }
 
-    /// Sends a whole request and answers with the head of its response.
+    /// Sends a whole request and returns the head of the response.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Head> {
+        // requests are not pipelined, so the last response has been read completely
         self.buffer.clear();
         self.stream.write_all(request).await?;
         let head = loop {
@@ -72,7 +75,7 @@ impl Connection {
         Ok(head)
     }
 
-    /// The body of the last answer.
+    /// Returns the body of the last response.
     pub(crate) fn body(&self, head: Head) -> &[u8] {
         self.buffer
             .get(head.body_at..head.body_at + head.body_bytes)
@@ -87,7 +90,7 @@ impl Connection {
     }
 }
 
-/// The bytes of a POST of JSON, signed in as `client` is.
+/// Builds the bytes of a JSON POST with the credentials of `client`.
 pub(crate) fn post(client: &Client, path: &str, body: &str) -> Vec<u8> {
     let url = client.base();
     let signed = client
@@ -105,7 +108,7 @@ pub(crate) fn post(client: &Client, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The head at the start of `bytes`, or `None` while it is not there as a whole.
+/// Parses the head at the start of `bytes`; `None` while it is incomplete.
 fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ParseError> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return if bytes.len() > HEAD_BYTES_MAX {
@@ -212,7 +215,7 @@ mod tests {
         }
         assert!(
             connection.exchange(b"ping").await.is_err(),
-            "the server went away"
+            "the server closed the connection"
         );
         server.await.expect("no panic");
     }

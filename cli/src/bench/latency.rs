@@ -1,10 +1,10 @@
-//! How long after a submit its task starts.
+//! Measures the time from a submit to the start of its task.
 //!
-//! Open loop: a submit is sent when it is due, whether or not the last was answered, so that a
-//! slow answer cannot hide the wait behind it. The start is the record's `started_at`, of
-//! Postgres's clock; the submit's time is this program's, so both must run on one machine. As
-//! `started_at` is when the claim began, the time to `completed_at` is told as well: the handler
-//! began somewhere in between.
+//! Open loop: each submit is sent when it is due, even if earlier ones have no response yet, so that
+//! a slow response does not hide the delay of the following submits. `started_at` comes from
+//! Postgres's clock and the time of the submit from this program's, so both must run on one machine.
+//! `started_at` is the begin of the claim; since the handler starts a little later, the time to
+//! `completed_at` is reported as well.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -23,23 +23,24 @@ use super::system::{Noop, idle, noops_since, task, workers};
 use crate::client::Client;
 use crate::output::progress;
 
-/// More than are ever in flight at sane latencies; beyond, submits wait for a connection.
+/// Maximum number of concurrent submits, more than ordinary latencies need; others wait for a connection.
 const CONNECTIONS: u32 = 64;
-/// Sent before the measurement, so that pools are filled and plans cached.
+/// Number of submits before the measurement, which fill connection pools and plan caches.
 const WARM_UP_SUBMITS: u32 = 20;
-/// A task that has not ended by then is not going to.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for the last tasks to finish.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A claim without hints takes what was committed until it saw the table, which on a busy machine is a while after it began.
+/// Maximum time by which `started_at` may precede the submit. A fallback poll also claims tasks that were
+/// committed after its transaction began (`started_at`) but before its snapshot was taken.
 const CLAIM_BEGAN_BEFORE: TimeDelta = TimeDelta::milliseconds(100);
 
-/// A submit and the task that it made.
+/// A submit and the id of its task.
 struct Sample {
     sent_at: DateTime<Utc>,
     id: TaskId,
 }
 
-/// `rate` submits a second for `duration`.
+/// Sends `rate` submits per second for `duration` and returns the percentiles of their delays.
 pub(crate) async fn latency(
     client: &Client,
     noop: &Noop,
@@ -47,7 +48,7 @@ pub(crate) async fn latency(
     duration: Duration,
 ) -> anyhow::Result<Vec<Line>> {
     workers(client).await?;
-    idle(client, PATIENCE).await?;
+    idle(client, DRAIN_TIMEOUT).await?;
     let sender = Sender::open(client, noop).await?;
     progress(&format!("latency: {rate}/s for {} s", duration.as_secs()));
     let interval = Duration::from_secs(1) / rate;
@@ -56,7 +57,7 @@ pub(crate) async fn latency(
     let count = rate.saturating_mul(u32::try_from(duration.as_secs()).unwrap_or(u32::MAX));
     let samples = sender.send(count, interval).await?;
     let elapsed = start.elapsed();
-    idle(client, PATIENCE).await?;
+    idle(client, DRAIN_TIMEOUT).await?;
     let times = times(client, &warm_up, samples.len()).await?;
     let mut starts = Vec::new();
     let mut ends = Vec::new();
@@ -70,11 +71,12 @@ pub(crate) async fn latency(
     Ok(lines)
 }
 
-/// When the tasks after the warm-up started and completed: read page by page, as they may be many.
+/// Returns start and completion of the tasks since the warm-up, read page by page.
 async fn times(client: &Client, warm_up: &[Sample], most: usize) -> anyhow::Result<HashMap<TaskId, Times>> {
-    let first = warm_up.first().context("nothing was sent")?;
+    let first = warm_up.first().context("no task was sent")?;
     let since = task(client, &first.id.to_string()).await?.created_at;
     let records = noops_since(client, since, (warm_up.len() + most) as u64).await?;
+    // the records include those of the warm-up, which the lookup by id skips
     let times = records
         .into_iter()
         .map(|task| (task.task_id, (task.started_at, task.completed_at)));
@@ -84,16 +86,17 @@ async fn times(client: &Client, warm_up: &[Sample], most: usize) -> anyhow::Resu
 type Times = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 fn since(sample: &Sample, at: Option<DateTime<Utc>>) -> anyhow::Result<Duration> {
-    let at = at.with_context(|| format!("task {} has not ended", sample.id))?;
+    let at = at.with_context(|| format!("task {} has not finished", sample.id))?;
     let waited = at - sample.sent_at;
     ensure!(
         waited >= -CLAIM_BEGAN_BEFORE,
-        "a task began before it was submitted: the clocks of two machines?"
+        "a task started before it was submitted; run this on the machine of Postgres, so that both use one clock"
     );
+    // a slightly negative delay, see `CLAIM_BEGAN_BEFORE`, counts as zero
     Ok(waited.to_std().unwrap_or_default())
 }
 
-/// A few connections and the request that they send.
+/// A pool of connections and the request that they send.
 struct Sender {
     idle: Mutex<VecDeque<Connection>>,
     free: tokio::sync::Semaphore,
@@ -105,7 +108,7 @@ impl Sender {
         let url = client.base();
         ensure!(
             url.scheme() == "http",
-            "the load lines speak plain HTTP only, not {}",
+            "`tasker bench` supports only http URLs, not {}",
             url.scheme()
         );
         let connections = try_join_all((0..CONNECTIONS).map(|_| Connection::open(url))).await?;
@@ -116,7 +119,7 @@ impl Sender {
         })
     }
 
-    /// Sends `count` submits, one each `interval`.
+    /// Sends `count` submits, one every `interval`.
     async fn send(&self, count: u32, interval: Duration) -> anyhow::Result<Vec<Sample>> {
         let start = Instant::now();
         try_join_all((0..count).map(|index| self.send_at(start + interval * index))).await
@@ -129,6 +132,7 @@ impl Sender {
             reason = "a measurement; the help says that both clocks must be one"
         )]
         let sent_at = DateTime::<Utc>::from(SystemTime::now());
+        // after the time was taken, so that waiting for a connection counts as latency
         let _permit = self.free.acquire().await?;
         let mut connection = self
             .idle
@@ -137,7 +141,7 @@ impl Sender {
             .pop_front()
             .context("a connection was lost")?;
         let head = connection.exchange(&self.request).await?;
-        ensure!(head.status == 202, "a submit was answered {}", head.status);
+        ensure!(head.status == 202, "a submit returned status {}", head.status);
         let submitted: Submitted = serde_json::from_slice(connection.body(head))?;
         self.idle.lock().await.push_back(connection);
         Ok(Sample {
@@ -152,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_that_had_begun_makes_no_wait_and_another_machines_clock_is_told() {
+    fn a_claim_that_began_earlier_is_no_delay_and_another_machines_clock_is_an_error() {
         let sample = Sample {
             sent_at: DateTime::UNIX_EPOCH,
             id: TaskId::MIN,

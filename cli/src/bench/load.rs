@@ -1,4 +1,4 @@
-//! Closed-loop load: so many connections, each sending its next request when the last is answered.
+//! Closed-loop load: a number of connections that each send the next request after a response.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use url::Url;
 
 use super::http::Connection;
 
-/// How long an answer may outlast the end of the load.
+/// Time for outstanding responses after the end of the load.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How much to send; whichever ends first.
+/// The limits of a load; it ends at the first that is reached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) connections: u32,
@@ -21,26 +21,27 @@ pub(crate) struct Bounds {
     pub(crate) duration: Duration,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Requests answered 202.
+    /// Number of requests with status 202.
     pub(crate) accepted: u64,
-    /// Requests answered otherwise.
+    /// Number of requests with another status.
     pub(crate) refused: u64,
-    /// From the first request, all connections being open, to the last answer.
+    /// Time from the first request to the last response, without connecting.
     pub(crate) elapsed: Duration,
-    /// How long each answer took.
+    /// Response time of each request.
     pub(crate) answers: Vec<Duration>,
 }
 
-/// Sends `request` again and again within `bounds`.
+/// Repeats `request` within `bounds`.
 pub(crate) async fn run(url: &Url, request: &[u8], bounds: Bounds) -> anyhow::Result<Outcome> {
     ensure!(
         url.scheme() == "http",
-        "the load lines speak plain HTTP only, not {}",
+        "`tasker bench` supports only http URLs, not {}",
         url.scheme()
     );
+    // before the clock starts: opening connections is not part of the measurement
     let opened = (0..bounds.connections).map(|_| Connection::open(url));
     let connections = try_join_all(opened)
         .await
@@ -51,9 +52,10 @@ pub(crate) async fn run(url: &Url, request: &[u8], bounds: Bounds) -> anyhow::Re
     let loops = connections
         .into_iter()
         .map(|connection| send(connection, request, &counts, end));
+    // a hung connection must not block the measurement for ever
     match timeout_at(end + GRACE, try_join_all(loops)).await {
         Ok(ended) => ended.context("a connection broke")?,
-        Err(_) => bail!("no answer within {} s", GRACE.as_secs()),
+        Err(_) => bail!("no response within {} s", GRACE.as_secs()),
     };
     let elapsed = start.elapsed();
     Ok(Outcome {
@@ -64,7 +66,7 @@ pub(crate) async fn run(url: &Url, request: &[u8], bounds: Bounds) -> anyhow::Re
     })
 }
 
-/// Shared by the loops, which run on one thread.
+/// The counters of a load, shared by its connections, which run on one thread.
 struct Counts {
     left: Cell<u64>,
     accepted: Cell<u64>,
@@ -100,6 +102,7 @@ async fn send(
         let head = connection.exchange(request).await?;
         let answered_at = Instant::now();
         counts.answers.borrow_mut().push(answered_at - sent_at);
+        // one reading of the clock for both: the next request follows at once
         sent_at = answered_at;
         let count = if head.status == 202 {
             &counts.accepted

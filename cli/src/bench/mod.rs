@@ -1,8 +1,8 @@
-//! Measuring a running system over HTTP, as a user would meet it.
+//! Measurements of a running system over HTTP, from a client's point of view.
 //!
-//! Each line is bounded in count and time and stops by itself. The load is `noop`, which does
-//! nothing: what is measured is Tasker. Rates of work done are taken from the records' own
-//! timestamps, all of Postgres's clock, so that looking does not disturb what is looked at.
+//! Each measurement is bounded in count and time. The load is `noop` tasks with an empty handler,
+//! so the cost is Tasker's own. Rates of completed work are computed from timestamps in the task
+//! records, which all come from Postgres's clock, so that no polling disturbs the measurement.
 
 mod drain;
 mod e2e;

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// One measured line.
+/// One row of results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Line {
-    /// What was measured.
+    /// Name of the measurement.
     pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
-    /// Tasks that the value rests on.
+    /// Number of tasks in the measurement.
     pub(crate) tasks: u64,
-    /// Time that the value rests on.
+    /// Duration of the measurement in seconds.
     pub(crate) seconds: f64,
-    /// Requests that were not answered 202.
+    /// Number of requests with a status other than 202.
     pub(crate) refused: u64,
-    /// How long a request took, where requests are what was measured.
+    /// Percentiles of the response time; `None` where requests are not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,7 +25,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Tasks per second.
+    /// Creates a row of tasks per second.
     pub(crate) fn rate(name: impl Into<String>, tasks: u64, elapsed: Duration) -> Self {
         let seconds = elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
@@ -46,7 +46,7 @@ impl Line {
         }
     }
 
-    /// With how long the answers took.
+    /// Adds the percentiles of the response times.
     pub(crate) fn with_answers(mut self, mut answers: Vec<Duration>) -> Self {
         answers.sort_unstable();
         self.p50_ms = percentile(&answers, 50).map(millis);
@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// The p50, p95 and p99 of `samples` as lines in milliseconds.
+/// Returns rows with the p50, p95 and p99 of `samples` in milliseconds.
 pub(crate) fn percentiles(name: &str, mut samples: Vec<Duration>, elapsed: Duration) -> Vec<Line> {
     samples.sort_unstable();
     let line = |percent: u32| {
@@ -85,8 +85,8 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-/// The nearest-rank percentile of sorted samples: the smallest that at least `percent` of a
-/// hundred do not exceed.
+/// Returns the nearest-rank percentile of sorted samples: the smallest sample that at least
+/// `percent` per cent of them do not exceed.
 fn percentile(sorted: &[Duration], percent: u32) -> Option<Duration> {
     let rank = (sorted.len() * percent as usize).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_how_long_its_answers_took() {
+    fn a_row_shows_the_percentiles_of_its_response_times() {
         let line = Line::rate("x", 3, Duration::from_secs(1)).with_answers(samples([30, 10, 20]));
         assert!(line.p50_ms.is_some_and(|ms| (ms - 20.0).abs() < 1e-9));
         assert!(line.p99_ms.is_some_and(|ms| (ms - 30.0).abs() < 1e-9));

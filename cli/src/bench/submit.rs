@@ -1,8 +1,8 @@
-//! Submits per second, one by one and in batches.
+//! Measures single and batch submits per second.
 //!
-//! Workers that ran the tasks meanwhile would take their share of the machine and of Postgres, and
-//! two things would be measured as one. So their slots are held until the load has ended; what it
-//! left is worked off before the next line.
+//! Workers that ran the tasks at the same time would compete for CPU and Postgres, and the result
+//! would mix two measurements. So their slots are held until the load has ended; the submitted tasks
+//! run before the next measurement.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use super::system::{Noop, settle};
 use crate::client::Client;
 use crate::output::progress;
 
-/// What becomes of the workers' slots meanwhile.
+/// The treatment of the workers' slots during a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slots {
-    /// They are held.
+    /// Sleeping tasks occupy the slots.
     Held,
-    /// Nothing but the load is sent: nobody works, or all are meant to.
+    /// The slots stay free: there are no workers, or they are meant to run.
     LeftAlone,
 }
 
-/// Single submits within `bounds`, each connection sending its next when the last was answered.
+/// Measures single submits within `bounds`; each connection sends the next after a response.
 pub(crate) async fn submit(
     client: &Client,
     noop: &Noop,
@@ -43,7 +43,7 @@ pub(crate) async fn submit(
     line(format!("submit, {connections} connections"), outcome, 1)
 }
 
-/// Batches of `size` over one connection, `tasks` in all.
+/// Measures batches of `size` over one connection, `tasks` in total.
 pub(crate) async fn batch(
     client: &Client,
     noop: &Noop,
@@ -59,7 +59,7 @@ pub(crate) async fn batch(
     line(format!("batches of {size}"), outcome, size)
 }
 
-/// Runs `load`, which takes `most` at the longest, with the workers out of its way.
+/// Runs `load`, which takes at most `most`, without running workers unless `slots` leaves them alone.
 async fn apart<T>(
     client: &Client,
     slots: Slots,
@@ -69,6 +69,7 @@ async fn apart<T>(
     if slots == Slots::LeftAlone {
         return load().await;
     }
+    // tasks of an earlier measurement would compete for the machine
     settle(client).await?;
     let done = while_held(client, most, async |_| load().await).await?;
     settle(client).await?;

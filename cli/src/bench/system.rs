@@ -1,4 +1,4 @@
-//! What a measurement asks of the system around its load: to be idle, and how tasks went.
+//! The state of the measured system: queue, live workers, records of finished tasks.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use tokio::time::{Instant, sleep};
 use crate::client::Client;
 use crate::output::progress;
 
-/// Between looks at the queues: each look counts rows, so it must stay rare.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Time for what the largest load leaves behind.
-const SETTLE: Duration = Duration::from_mins(5);
-/// The largest page of a list.
+/// Interval between polls of `/queues`: each poll counts rows in Postgres, so it must stay rare.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for workers to finish the backlog of the largest load.
+const SETTLE_TIMEOUT: Duration = Duration::from_mins(5);
+/// Maximum page size of `GET /tasks`.
 const PAGE_TASKS: &str = "1000";
-/// The task that does nothing.
+/// The built-in task type with an empty handler.
 pub(crate) const NOOP: &str = "noop";
-/// The queue of tasks without a priority, as all of the load is.
+/// The queue of the load, whose tasks have no priority.
 pub(crate) const QUEUE: &str = "default";
 
-/// The task that all load consists of.
+/// The task that every load submits.
 #[derive(Debug)]
 pub(crate) struct Noop {
     body: String,
 }
 
 impl Noop {
-    /// A `noop` whose parameters are `parameter_bytes` of JSON; none when that is too few for any.
+    /// Creates a `noop` with `parameter_bytes` of JSON parameters, without parameters below 8 bytes.
     pub(crate) fn new(parameter_bytes: u32) -> Self {
         const EMPTY: &str = r#"{"x":""}"#;
         let filler = (parameter_bytes as usize).checked_sub(EMPTY.len());
@@ -45,19 +45,19 @@ impl Noop {
         Self { body }
     }
 
-    /// The body that submits it.
+    /// Returns the body of a single submit.
     pub(crate) fn body(&self) -> &str {
         &self.body
     }
 
-    /// The body that submits `size` of it.
+    /// Returns the body of a batch of `size` tasks.
     pub(crate) fn batch_body(&self, size: u64) -> String {
         let tasks: Vec<_> = (0..size).map(|_| self.body()).collect();
         format!(r#"{{"tasks":[{}]}}"#, tasks.join(","))
     }
 }
 
-/// Submits `task` `count` times, as one batch.
+/// Submits `count` copies of `task` as one batch.
 pub(crate) async fn submit_batch(
     client: &Client,
     task: &serde_json::Value,
@@ -69,7 +69,7 @@ pub(crate) async fn submit_batch(
     Ok(client.read::<BatchSubmitted>(&answer)?.tasks)
 }
 
-/// The queue that the load goes to.
+/// Returns the state of the load's queue.
 pub(crate) async fn queue(client: &Client) -> anyhow::Result<QueueInfo> {
     let wanted = QueueName::default_class();
     let queues: Queues = client.read(&client.get(&["queues"], &[]).await?)?;
@@ -77,7 +77,7 @@ pub(crate) async fn queue(client: &Client) -> anyhow::Result<QueueInfo> {
     queue.ok_or_else(|| anyhow::anyhow!("the server has no queue `{QUEUE}`"))
 }
 
-/// Makes sure that a live worker serves the load's queue.
+/// Fails if no live worker serves the load's queue.
 pub(crate) async fn workers(client: &Client) -> anyhow::Result<()> {
     ensure!(
         !live_workers(client).await?.is_empty(),
@@ -86,13 +86,14 @@ pub(crate) async fn workers(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The live workers that serve the load's queue.
+/// Returns the live workers that serve the load's queue.
 pub(crate) async fn live_workers(client: &Client) -> anyhow::Result<Vec<Worker>> {
     let workers: Workers = client.read(&client.get(&["workers"], &[]).await?)?;
     let serves = |worker: &Worker| {
         worker
             .queues
             .iter()
+            // a worker reports its reserved slots with the queue, as in `default:2`
             .any(|queue| queue.split(':').next() == Some(QUEUE))
     };
     let live = workers
@@ -102,7 +103,7 @@ pub(crate) async fn live_workers(client: &Client) -> anyhow::Result<Vec<Worker>>
     Ok(live.collect())
 }
 
-/// Waits until nothing waits or runs in the load's queue.
+/// Waits up to `most` until the load's queue has no pending or running tasks.
 pub(crate) async fn idle(client: &Client, most: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + most;
     loop {
@@ -118,25 +119,25 @@ pub(crate) async fn idle(client: &Client, most: Duration) -> anyhow::Result<()> 
             );
         }
         progress(&format!("  {} pending, {} running", queue.pending, queue.running));
-        sleep(LOOK_INTERVAL).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Lets workers, where there are any, finish what waits.
+/// Waits until the workers, if there are any, have drained the load's queue.
 pub(crate) async fn settle(client: &Client) -> anyhow::Result<()> {
     if queue(client).await?.workers > 0 {
-        idle(client, SETTLE).await
+        idle(client, SETTLE_TIMEOUT).await
     } else {
         Ok(())
     }
 }
 
-/// The record of a task.
+/// Returns the record of a task.
 pub(crate) async fn task(client: &Client, id: &str) -> anyhow::Result<Task> {
     Ok(client.read(&client.get(&["tasks", id], &[]).await?)?)
 }
 
-/// The `noop`s created after `since`, at most `most` of them, newest first.
+/// Returns the `noop`s created after `since`, newest first, at most about `most` of them.
 pub(crate) async fn noops_since(
     client: &Client,
     since: DateTime<Utc>,
@@ -153,6 +154,7 @@ pub(crate) async fn noops_since(
         ];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let page: TaskPage = client.read(&client.get(&["tasks"], &query).await?)?;
+        // `created_after` includes the time itself, at which a task before the load was created
         tasks.extend(page.tasks.into_iter().filter(|task| task.created_at > since));
         cursor = page.next_cursor;
         if cursor.is_none() || tasks.len() as u64 >= most {
@@ -161,7 +163,7 @@ pub(crate) async fn noops_since(
     }
 }
 
-/// From the earliest of `starts` to the latest of `ends`.
+/// Returns the time from the earliest of `starts` to the latest of `ends`; `None` if either is empty.
 pub(crate) fn span(
     starts: impl Iterator<Item = DateTime<Utc>>,
     ends: impl Iterator<Item = DateTime<Utc>>,

@@ -1,4 +1,4 @@
-//! `tasker bench`: measure a running system.
+//! `tasker bench`: measures a running system.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,48 +11,48 @@ use crate::output::{Output, print_line, print_table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Single submits per second, answered 202 (the task is committed by then). Each connection
-    /// sends its next submit when the last was answered. The slots of live workers are held by waiting
-    /// tasks meanwhile, then let go to work off what was submitted; without workers it stays.
+    /// Single submits per second, answered 202 (the task is committed by then). Each connection sends
+    /// its next submit after the response to the last. Sleeping tasks hold the slots of live workers
+    /// meanwhile; then the workers run the submitted tasks. Without workers the tasks stay pending.
     Submit(SubmitArgs),
-    /// Tasks per second submitted in batches over one connection, one batch after the other, while
-    /// the slots of live workers are held as for `submit`.
+    /// Tasks per second submitted in sequential batches over one connection, while the slots of live
+    /// workers are held as for `submit`.
     Batch(BatchArgs),
-    /// Tasks per second out of a backlog. All slots are first held by waiting tasks, the backlog is
-    /// submitted behind them, then they are cancelled. From the first `started_at` to the last
-    /// `completed_at` of the backlog, as its records say. Needs a queue that nobody else uses.
+    /// Tasks per second drained from a backlog. Sleeping tasks hold all slots while the backlog is
+    /// submitted, then they are cancelled. Measured from the first `started_at` to the last
+    /// `completed_at` in the records of the backlog. Needs a queue without other traffic.
     Drain(DrainArgs),
-    /// Tasks per second while submitting and working at once: from the first `created_at` to the
-    /// last `completed_at`, as the records say. Needs a queue that nobody else uses.
+    /// Tasks per second while tasks are submitted and run at the same time, from the first `created_at`
+    /// to the last `completed_at` in their records. Needs a queue without other traffic.
     E2e(E2eArgs),
-    /// Time from submit to start at a steady rate (p50, p95, p99): from this program's clock before
-    /// the request to the record's `started_at`, so both must be on one machine. "submit to end"
-    /// goes on to `completed_at`.
+    /// Time from submit to start at a constant rate (p50, p95, p99): from this program's clock before
+    /// the request to the record's `started_at`, so both must be on one machine. "submit to end" is
+    /// measured to `completed_at`.
     Latency(LatencyArgs),
-    /// All of the above with their defaults, one after the other, the queue empty in between.
+    /// All of the above with their defaults, one after the other, with an empty queue in between.
     All,
 }
 
-/// What the load consists of.
+/// The size of the tasks of the load.
 #[derive(Debug, Args)]
 pub(crate) struct TaskArgs {
-    /// Bytes of JSON that each task has for parameters; fewer than 8: none.
+    /// Bytes of JSON parameters of each task; fewer than 8 means no parameters.
     #[arg(long, default_value_t = Self::default().parameter_bytes, value_parser = value_parser!(u32).range(0..=100_000))]
     parameter_bytes: u32,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
-    /// Numbers of connections, measured one after the other.
+    /// Numbers of connections to measure, one after the other.
     #[arg(long, value_delimiter = ',', default_values_t = Self::default().connections, value_parser = value_parser!(u32).range(1..=4096))]
     connections: Vec<u32>,
-    /// Most seconds for each.
+    /// Maximum seconds for each number of connections.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Most submits for each.
+    /// Maximum submits for each number of connections.
     #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
     tasks: u64,
-    /// Send nothing but the submits: for a target whose workers are none or shall work meanwhile.
+    /// Do not hold the workers' slots: for a target without workers, or whose workers run during the load.
     #[arg(long)]
     no_hold: bool,
     #[command(flatten)]
@@ -61,16 +61,16 @@ pub(crate) struct SubmitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BatchArgs {
-    /// Tasks in a batch.
+    /// Number of tasks in a batch.
     #[arg(long, default_value_t = Self::default().size, value_parser = value_parser!(u64).range(1..=10_000))]
     size: u64,
-    /// Tasks in all.
+    /// Total number of tasks.
     #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
     tasks: u64,
-    /// Most seconds.
+    /// Maximum seconds.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
     seconds: u64,
-    /// Send nothing but the batches: for a target whose workers are none or shall work meanwhile.
+    /// Do not hold the workers' slots: for a target without workers, or whose workers run during the load.
     #[arg(long)]
     no_hold: bool,
     #[command(flatten)]
@@ -79,10 +79,10 @@ pub(crate) struct BatchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
-    /// Tasks in the backlog, in steps of 1,000.
+    /// Number of tasks in the backlog, a multiple of 1,000.
     #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
     tasks: u64,
-    /// Most seconds for each of submitting and draining.
+    /// Maximum seconds for submitting, and again for draining.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
     seconds: u64,
     #[command(flatten)]
@@ -91,13 +91,13 @@ pub(crate) struct DrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct E2eArgs {
-    /// Connections that submit.
+    /// Number of connections that submit.
     #[arg(long, default_value_t = Self::default().connections, value_parser = value_parser!(u32).range(1..=4096))]
     connections: u32,
-    /// Tasks in all.
+    /// Total number of tasks.
     #[arg(long, default_value_t = Self::default().tasks, value_parser = value_parser!(u64).range(1..=10_000_000))]
     tasks: u64,
-    /// Most seconds for each of submitting and finishing.
+    /// Maximum seconds for submitting, and again for finishing.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=3_600))]
     seconds: u64,
     #[command(flatten)]
@@ -109,7 +109,7 @@ pub(crate) struct LatencyArgs {
     /// Submits per second.
     #[arg(long, default_value_t = Self::default().rate, value_parser = value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// Seconds.
+    /// Duration in seconds.
     #[arg(long, default_value_t = Self::default().seconds, value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `tasker dlq`: dead letters, many at once.
+//! `tasker dlq`: lists, retries and purges dead letters in bulk.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -11,11 +11,11 @@ use tasker_shared::wire::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetrie
 
 use super::task::parse_time;
 use crate::client::Client;
-use crate::output::{Output, complain, print_line, print_table};
+use crate::output::{Output, print_error, print_line, print_table};
 
-/// The exit code of a command line that is not carried out as it stands.
+/// The exit code of an incomplete command line.
 const USAGE: u8 = 2;
-/// Longest error text in a table.
+/// Maximum length of an error text in a table.
 const ERROR_CHARS_MAX: usize = 60;
 
 #[derive(Debug, Subcommand)]
@@ -24,16 +24,16 @@ pub(crate) enum DlqCommand {
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// How many.
+        /// Maximum number of dead letters.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
-        /// Begin where a page before ended.
+        /// Continue after an earlier page, with the cursor that it printed.
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Run dead letters again: those that match the filter, or --all.
+    /// Retry the dead letters that match the filter, or --all.
     Retry(ManyArgs),
-    /// Delete dead letters: those that match the filter, or --all. Asks first.
+    /// Delete the dead letters that match the filter, or --all. Asks for confirmation.
     Purge(ManyArgs),
 }
 
@@ -41,29 +41,29 @@ pub(crate) enum DlqCommand {
 pub(crate) struct ManyArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Every dead letter, without a filter.
+    /// All dead letters, without a filter.
     #[arg(long, conflicts_with_all = ["task_name", "queue", "reason", "before"])]
     all: bool,
-    /// Only count.
+    /// Only count the matching dead letters.
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask, as scripts need it.
+    /// Skip the confirmation, for scripts.
     #[arg(long)]
     yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// Only those of this type.
+    /// Only dead letters of this task type.
     #[arg(long)]
     task_name: Option<String>,
-    /// Only those of this queue.
+    /// Only dead letters of this queue.
     #[arg(long)]
     queue: Option<String>,
-    /// Only those that died for this reason.
+    /// Only dead letters with this reason.
     #[arg(long, value_parser = ["exhausted", "failed", "timeout", "crash_loop"])]
     reason: Option<String>,
-    /// Only those that died before this time (RFC 3339).
+    /// Only tasks dead-lettered before this time (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     before: Option<DateTime<Utc>>,
 }
@@ -87,7 +87,7 @@ impl FilterArgs {
     }
 }
 
-/// What is done to dead letters.
+/// A bulk action on dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     Retry,
@@ -105,22 +105,22 @@ impl Action {
     fn question(self, count: u64) -> String {
         let letters = if count == 1 { "dead letter" } else { "dead letters" };
         match self {
-            Self::Retry => format!("Run {count} {letters} again?"),
-            Self::Purge => format!("Delete {count} {letters} for good?"),
+            Self::Retry => format!("Retry {count} {letters}?"),
+            Self::Purge => format!("Permanently delete {count} {letters}?"),
         }
     }
 }
 
-/// Why a command is not carried out.
+/// The reason for rejecting a command line.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
-    /// It names neither a filter nor `--all`.
+enum Rejection {
+    /// Neither a filter nor `--all` is given.
     NoFilter,
-    /// It has to ask, which needs a terminal.
+    /// The action needs a confirmation, but stdin or stderr are not a terminal.
     NoTerminal,
 }
 
-impl Refusal {
+impl Rejection {
     fn text(&self, action: Action) -> String {
         let action = action.name();
         match self {
@@ -128,23 +128,23 @@ impl Refusal {
                 "`dlq {action}` needs --task-name, --queue, --reason or --before, or --all for every dead letter"
             ),
             Self::NoTerminal => {
-                format!("`dlq {action}` asks before it acts, which needs a terminal; add --yes to confirm")
+                format!("`dlq {action}` needs a terminal to ask for confirmation; add --yes to confirm")
             }
         }
     }
 }
 
-/// Decides whether `action` asks first: a purge always does, a retry only where it means every dead letter.
-fn asks_first(action: Action, args: &ManyArgs, terminal: bool) -> Result<bool, Refusal> {
+/// Returns true if `action` needs a confirmation: a purge always does, a retry only with `--all`.
+fn asks_first(action: Action, args: &ManyArgs, terminal: bool) -> Result<bool, Rejection> {
     if args.dry_run {
         return Ok(false);
     }
     if args.filter.is_empty() && !args.all {
-        return Err(Refusal::NoFilter);
+        return Err(Rejection::NoFilter);
     }
     let asks = !args.yes && (action == Action::Purge || args.all);
     if asks && !terminal {
-        return Err(Refusal::NoTerminal);
+        return Err(Rejection::NoTerminal);
     }
     Ok(asks)
 }
@@ -188,7 +188,7 @@ async fn list(
     }
     let page: TaskPage = client.read(&answer)?;
     let rows: Vec<_> = page.tasks.iter().map(row).collect();
-    print_table(&["TASK", "TYPE", "QUEUE", "REASON", "DIED", "ERROR"], &rows)?;
+    print_table(&["TASK", "TYPE", "QUEUE", "REASON", "FAILED AT", "ERROR"], &rows)?;
     if let Some(cursor) = page.next_cursor {
         print_line(&format!("more: --cursor {cursor}"))?;
     }
@@ -196,11 +196,12 @@ async fn list(
 }
 
 async fn many(action: Action, args: ManyArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    // stderr shows the question and stdin has the reply; stdout may be a pipe
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     let asks = match asks_first(action, &args, terminal) {
         Ok(asks) => asks,
-        Err(refusal) => {
-            complain(&anyhow::Error::msg(refusal.text(action)));
+        Err(rejection) => {
+            print_error(&anyhow::Error::msg(rejection.text(action)));
             return Ok(ExitCode::from(USAGE));
         }
     };
@@ -208,7 +209,7 @@ async fn many(action: Action, args: ManyArgs, client: &Client, output: Output) -
     let mut filter = args.filter.into_wire();
     filter.all = args.all;
     if asks && !confirmed(action, &filter, client).await? {
-        complain(&anyhow::Error::msg("nothing was done"));
+        print_error(&anyhow::Error::msg("aborted; no dead letters were changed"));
         return Ok(ExitCode::FAILURE);
     }
     let answer = send(action, &filter, dry_run, client).await?;
@@ -229,12 +230,13 @@ async fn many(action: Action, args: ManyArgs, client: &Client, output: Output) -
     Ok(ExitCode::SUCCESS)
 }
 
-/// Counts what would be done, and asks for it on the terminal.
+/// Counts the matching dead letters and asks for confirmation on the terminal.
 async fn confirmed(action: Action, filter: &DeadLetterFilter, client: &Client) -> anyhow::Result<bool> {
     #[derive(Deserialize)]
     struct Counted {
         matched: u64,
     }
+    // an estimate: the action evaluates the filter again
     let answer = send(action, filter, true, client).await?;
     let Counted { matched } = client.read(&answer)?;
     let mut stderr = io::stderr();
@@ -243,11 +245,12 @@ async fn confirmed(action: Action, filter: &DeadLetterFilter, client: &Client) -
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)
-        .context("the answer cannot be read")?;
+        .context("cannot read the confirmation")?;
     Ok(is_yes(&line))
 }
 
 fn is_yes(line: &str) -> bool {
+    // the end of stdin and an empty line mean no
     matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
@@ -304,7 +307,7 @@ mod tests {
             for yes in [false, true] {
                 assert_eq!(
                     asks_first(action, &args(false, false, yes), true),
-                    Err(Refusal::NoFilter)
+                    Err(Rejection::NoFilter)
                 );
             }
             let mut counts = args(false, false, false);
@@ -326,7 +329,11 @@ mod tests {
             let without_terminal = asks_first(action, &args(filter, all, false), false);
             assert_eq!(
                 without_terminal,
-                if asks { Err(Refusal::NoTerminal) } else { Ok(false) }
+                if asks {
+                    Err(Rejection::NoTerminal)
+                } else {
+                    Ok(false)
+                }
             );
         }
     }

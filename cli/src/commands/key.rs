@@ -1,4 +1,4 @@
-//! `tasker key`: the API keys by which programs sign in.
+//! `tasker key`: API keys, the credentials of programs.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use crate::output::{Output, print_line, print_table, printable, progress};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key. It is printed this once.
+    /// Create a key and print it; it cannot be shown again.
     Create(CreateArgs),
-    /// List the keys, those that are not revoked first.
+    /// List the keys, revoked ones last.
     List,
-    /// Revoke a key: within five seconds no server takes it any more.
+    /// Revoke a key; every server rejects it within five seconds.
     Revoke {
-        /// The key's id, or the name of one that is not revoked.
+        /// Id of the key, or name of a key that is not revoked.
         key: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Its name, by which the history tells of it.
+    /// Name of the key, shown as the actor in task histories.
     #[arg(long)]
     name: String,
-    /// What it may do.
+    /// Role of the key.
     #[arg(long, value_parser = ["viewer", "submitter", "operator", "admin"])]
     role: String,
-    /// A queue that it may see and use, once for each; every queue if left out.
+    /// Queue that the key may use; repeat for several, omit for all queues.
     #[arg(long, value_name = "QUEUE")]
     queue: Vec<String>,
-    /// How long it holds, like 12h or 90d; for ever if left out.
+    /// Time until the key expires, like 12h or 90d; omit for no expiry.
     #[arg(long, value_name = "DURATION", value_parser = parse_expiry)]
     expires: Option<Duration>,
 }
@@ -78,26 +78,27 @@ async fn create(args: CreateArgs, client: &Client, output: Output) -> anyhow::Re
         return Ok(print_line(&answer)?);
     }
     let created: ApiKeyCreated = client.read(&answer)?;
-    // alone on stdout, so that a script can take it as it stands
+    // only the key goes to stdout, so that a script can capture it
     print_line(&printable(&created.key))?;
     progress(&format!(
-        "This is the key {} ({}). It is not shown again.",
+        "Created key {} ({}). Store it now: it is not shown again.",
         created.record.name, created.record.id
     ));
     Ok(())
 }
 
-/// The id that was given, or that of the key of this name.
+/// Returns `key` if it is an id, else the id of the key of that name; fails if there is none.
 async fn id_of(key: &str, client: &Client) -> anyhow::Result<Uuid> {
     if let Ok(id) = key.parse() {
         return Ok(id);
     }
     let answer = client.get(&["auth", "keys"], &[]).await?;
     let keys = client.read::<ApiKeys>(&answer)?.keys;
+    // a name is unique only among keys that are not revoked
     let named = keys
         .iter()
         .find(|known| known.name == key && known.revoked_at.is_none());
-    let named = named.with_context(|| format!("no key that is not revoked has the name {key}"))?;
+    let named = named.with_context(|| format!("no active key has the name {key}"))?;
     Ok(named.id)
 }
 
@@ -152,7 +153,7 @@ fn minute(time: DateTime<Utc>) -> String {
 fn parse_expiry(text: &str) -> anyhow::Result<Duration> {
     let time = duration::parse(text)?;
     if time < Duration::from_secs(1) {
-        bail!("must be a second at least");
+        bail!("must be at least one second");
     }
     Ok(time)
 }

@@ -1,4 +1,4 @@
-//! The commands, one file per noun.
+//! The subcommands of `tasker`, one file for each noun.
 
 pub(crate) mod bench;
 pub(crate) mod dlq;

@@ -1,4 +1,4 @@
-//! `tasker new`: writes a worker project, which is `examples/custom-worker` under another name.
+//! `tasker new`: writes a worker project, a copy of `examples/custom-worker` under another name.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,9 +14,9 @@ use crate::output::{Output, print_line};
 
 /// The maximum length of a project's name.
 const NAME_CHARS_MAX: usize = 64;
-/// The checkout that this binary was built in.
+/// The path of the checkout that this binary was built in.
 const BUILT_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// The example's name, and how it refers to the checkout.
+/// The example's name, and the path by which it refers to the checkout.
 const EXAMPLE: &str = "custom-worker";
 const CHECKOUT: &str = "../..";
 
@@ -48,9 +48,9 @@ const FILES: [(&str, &str); 6] = [
     ),
 ];
 
-/// What a project of its own has beside the example, which the workspace of Tasker provides for.
+/// The end of the manifest: settings that the example inherits from the workspace of Tasker.
 const MANIFEST_END: &str = r#"
-# It stands alone, also inside the folder of another workspace.
+# A separate workspace, so that the project also builds inside the folder of another one.
 [workspace]
 
 # Smaller and faster builds; backtraces keep their lines.
@@ -61,7 +61,7 @@ debug = "line-tables-only"
 debug = false
 "#;
 
-/// Names that cargo does not take for a package or a binary.
+/// Names that cargo rejects for a package or a binary.
 const RESERVED: [&str; 12] = [
     "alloc",
     "build",
@@ -79,9 +79,9 @@ const RESERVED: [&str; 12] = [
 
 #[derive(Debug, Args)]
 pub(crate) struct NewArgs {
-    /// The folder to write, which must be new or empty; its last part is the name of the project.
+    /// The folder to write, new or empty; its last part is the name of the project.
     folder: PathBuf,
-    /// The checkout of Tasker that the project is built against; by default the one that this command was built in.
+    /// The checkout of Tasker that the project depends on; by default the one that this command was built in.
     #[arg(long, value_name = "PATH")]
     tasker: Option<PathBuf>,
 }
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &NewArgs, output: Output) -> anyhow::Result<ExitCode> {
     for (file, text) in FILES {
         write(&args.folder.join(file), &project.render(file, text))?;
     }
-    // the versions that Tasker is tested with; cargo takes out what the project does not use
+    // the dependency versions that Tasker is tested with; cargo removes those that the project does not use
     if let Ok(versions) = fs::read_to_string(Path::new(&checkout).join("Cargo.lock")) {
         write(&args.folder.join("Cargo.lock"), &versions)?;
     }
@@ -119,15 +119,15 @@ pub(crate) fn run(args: &NewArgs, output: Output) -> anyhow::Result<ExitCode> {
         print_line(&answer.to_string())?;
     } else {
         print_line(&format!(
-            "wrote {folder}, which is built against {checkout}\n\n  cd {folder}\n  cargo test\n\nREADME.md there says how to \
-             run it."
+            "wrote {folder}, which depends on the checkout {checkout}\n\n  cd {folder}\n  cargo test\n\nSee its README.md for \
+             how to run it."
         ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Project {
-    /// Returns a file of the example as it is in this project.
+    /// Returns a file of the example with the names and paths of this project.
     fn render(&self, file: &str, text: &str) -> String {
         let checkout = match file {
             "Cargo.toml" => in_toml(&self.checkout),
@@ -141,12 +141,12 @@ impl Project {
     }
 }
 
-/// Returns a path as it stands between the quotes of a TOML string.
+/// Returns a path escaped for a TOML string.
 fn in_toml(path: &str) -> String {
     path.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
-/// Returns a path as one word of a shell.
+/// Returns a path quoted as one shell word.
 fn in_shell(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
     if path.chars().all(plain) {
@@ -174,7 +174,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rejects a folder that has something in it.
+/// Rejects a folder that is not empty.
 fn check_folder(folder: &Path) -> anyhow::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(mut entries) => entries.next(),
@@ -190,7 +190,7 @@ fn check_folder(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the absolute path of the checkout that was given, or else of the one that this binary was built in.
+/// Returns the absolute path of the given checkout, or else of the one that this binary was built in.
 fn find_checkout(given: Option<&Path>) -> anyhow::Result<String> {
     let folder = given.unwrap_or(Path::new(BUILT_IN));
     let found = fs::canonicalize(folder)

@@ -11,21 +11,21 @@ use crate::output::{Output, print_line, print_table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
-    /// List the queues with what waits and runs in them.
+    /// List the queues with their numbers of pending and running tasks.
     List,
-    /// Declare a queue. Every server knows it within two seconds; declaring it again changes nothing.
+    /// Declare a queue. Every server knows it within two seconds; repeating it has no effect.
     Create {
-        /// Its name: 1 to 64 of a-z, 0-9, `_`, `.` and `-`, the first a letter or digit.
+        /// Name of the queue: 1 to 64 of a-z, 0-9, `_`, `.` and `-`, the first a letter or digit.
         name: String,
     },
-    /// Let no task of a queue begin until it is resumed; submits go on.
+    /// Stop claiming tasks from a queue until it is resumed; submits are still accepted.
     Pause {
-        /// The queue, by name or alias.
+        /// Name or alias of the queue.
         name: String,
     },
-    /// Let the tasks of a paused queue begin again.
+    /// Resume claiming tasks from a paused queue.
     Resume {
-        /// The queue, by name or alias.
+        /// Name or alias of the queue.
         name: String,
     },
 }
@@ -51,7 +51,7 @@ async fn act(client: &Client, name: &str, action: &str) -> anyhow::Result<String
     Ok(client.post(&["queues", name, action], &json!({})).await?)
 }
 
-/// Prints the queues as a table.
+/// Prints `queues` as a table.
 pub(super) fn print(queues: &[QueueInfo]) -> std::io::Result<()> {
     let heads = [
         "QUEUE",
@@ -70,6 +70,7 @@ pub(super) fn print(queues: &[QueueInfo]) -> std::io::Result<()> {
 }
 
 fn row(queue: &QueueInfo) -> Vec<String> {
+    // `None` while Redis is unavailable
     let length = |length: Option<u64>| length.map_or_else(|| "?".to_owned(), |length| length.to_string());
     vec![
         queue.name.to_string(),

@@ -1,4 +1,4 @@
-//! `tasker task`: submit tasks and look at them.
+//! `tasker task`: submits and inspects tasks.
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -17,67 +17,68 @@ use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
 use crate::record::Record;
 
-/// Half of the longest wait that the server grants, so that a lost connection is noticed.
+/// Seconds of one `?wait` request: half of the server's maximum, so that a lost connection is noticed
+/// earlier.
 const WAIT_STEP_SECONDS: &str = "30";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
-    /// Submit a task. With --wait, exits 1 when it ends in any other way than completed.
+    /// Submit a task. With --wait, exits 1 unless the task completes.
     Submit(Box<SubmitArgs>),
     /// Show a task.
     Get {
-        /// The id that submit printed.
+        /// Id of the task.
         id: TaskId,
-        /// Answer when it has ended, or after so many seconds.
+        /// Wait up to SECONDS for the task to finish.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=60))]
         wait: Option<u32>,
     },
-    /// Tell why a task is not running.
+    /// Show why a task is not running.
     Explain {
-        /// The id that submit printed.
+        /// Id of the task.
         id: TaskId,
     },
-    /// Tell how many tasks came and how they ended, by day and by type.
+    /// Show counts of submitted and finished tasks, by day and by type.
     Totals(TotalsArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
-    /// The registered type, as in `GET /tasks/types`.
+    /// Registered task type, as in `GET /tasks/types`.
     name: String,
-    /// Parameters: JSON, @file, or - for standard input.
+    /// Parameters of the task: JSON, @file, or - for standard input.
     #[arg(long, value_name = "JSON|@FILE|-", value_parser = parse_params)]
     params: Option<Params>,
-    /// From -100 to 100; higher is more urgent.
+    /// Priority from -100 to 100; higher is more urgent.
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<i32>,
-    /// A queue's name; without it the priority picks one.
+    /// Name or alias of the queue; by default the priority selects it.
     #[arg(long)]
     queue: Option<String>,
-    /// Begin so much later: 30s, 5m, 1h30m, or a number of seconds.
+    /// Start after this delay: 30s, 5m, 1h30m, or a number of seconds.
     #[arg(long, value_name = "DURATION", conflicts_with = "run_at", value_parser = parse_duration)]
     delay: Option<String>,
-    /// Begin at that time (RFC 3339).
+    /// Start at this time (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     run_at: Option<DateTime<Utc>>,
-    /// Idempotency key: the same key and request again give the same task.
+    /// Idempotency key: repeating the request with the same key returns the same task.
     #[arg(long)]
     key: Option<String>,
-    /// Tries after the first one.
+    /// Number of retries after the first attempt.
     #[arg(long)]
     max_retries: Option<u32>,
-    /// The most time for one try.
+    /// Maximum duration of one attempt.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<String>,
-    /// A tag; may be given several times.
+    /// Tag of the task; repeat for several.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Wait until it has ended, and show it.
+    /// Wait for the task to finish and show it.
     #[arg(long)]
     wait: bool,
 }
 
-/// Where parameters come from; files are read only when the command runs.
+/// The source of the parameters; files are read when the command runs, not when it is parsed.
 #[derive(Debug, Clone)]
 enum Params {
     Inline(Box<RawValue>),
@@ -149,6 +150,7 @@ async fn submit(args: SubmitArgs, client: &Client, output: Output) -> anyhow::Re
         return Ok(ExitCode::SUCCESS);
     }
     let id = client.read::<Submitted>(&answer)?.task_id.to_string();
+    // on timeout `?wait` returns the unfinished task, and the next request continues to wait
     loop {
         let answer = client
             .get(&["tasks", &id], &[("wait", WAIT_STEP_SECONDS)])
@@ -178,14 +180,15 @@ fn explain(answer: &str, client: &Client, output: Output) -> anyhow::Result<()> 
     if output.is_json() {
         return Ok(print_line(answer)?);
     }
-    let told: Explanation = client.read(answer)?;
-    let mut rows = vec![vec!["status".to_owned(), told.status.to_string()]];
+    let explanation: Explanation = client.read(answer)?;
+    let mut rows = vec![vec!["status".to_owned(), explanation.status.to_string()]];
     rows.extend(
-        told.reasons
+        explanation
+            .reasons
             .into_iter()
             .map(|reason| vec![reason.code, reason.detail]),
     );
-    if let Some(seconds) = told.estimated_wait_seconds {
+    if let Some(seconds) = explanation.estimated_wait_seconds {
         rows.push(vec!["estimated_wait".to_owned(), format!("about {seconds:.0} s")]);
     }
     Ok(print_table(&["CODE", "DETAIL"], &rows)?)
@@ -206,10 +209,11 @@ fn read_params(params: Params) -> anyhow::Result<Box<RawValue>> {
             (text, "standard input".to_owned())
         }
     };
-    RawValue::from_string(text).with_context(|| format!("{place} holds no JSON"))
+    RawValue::from_string(text).with_context(|| format!("{place} is not valid JSON"))
 }
 
 fn parse_params(text: &str) -> Result<Params, String> {
+    // unambiguous: JSON is never a lone `-` and never starts with `@`
     match (text, text.strip_prefix('@')) {
         ("-", _) => Ok(Params::Stdin),
         (_, Some(path)) => Ok(Params::File(path.to_owned())),
@@ -219,7 +223,7 @@ fn parse_params(text: &str) -> Result<Params, String> {
     }
 }
 
-/// Checks a duration here, so that a slip is a usage error, and hands on how it was written.
+/// Validates a duration before the request, so that a typo is a usage error, and returns it with a unit.
 fn parse_duration(text: &str) -> Result<String, String> {
     duration::parse(text)
         .map(duration::format)

@@ -1,4 +1,4 @@
-//! `tasker template`: look at the templates of workflows.
+//! `tasker template`: lists and shows workflow templates.
 
 use std::process::ExitCode;
 
@@ -12,17 +12,17 @@ use crate::record::Record;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TemplateCommand {
-    /// List the templates that workers have published, with all their versions.
+    /// List all versions of the templates that workers have published.
     List,
     /// Show a template.
-    // its --version says which one
+    // `--version` is an option of this command, so the program's own is switched off here
     #[command(disable_version_flag = true)]
     Show {
-        /// Whose it is.
+        /// Namespace of the template.
         namespace: String,
-        /// Its name.
+        /// Name of the template.
         name: String,
-        /// Its version; the newest if left out.
+        /// Version; the newest by default.
         #[arg(long)]
         version: Option<String>,
     },

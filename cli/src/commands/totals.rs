@@ -1,4 +1,4 @@
-//! `tasker task totals`: how many tasks came and how they ended.
+//! `tasker task totals`: counts of submitted and finished tasks by day and type.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::output::{Output, print_line, print_table};
 
 #[derive(Debug, Args)]
 pub(crate) struct TotalsArgs {
-    /// Of how many days (UTC), today included.
+    /// Number of days (UTC), including today.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=i64::from(TOTALS_DAYS)))]
     days: i32,
     /// Only tasks of this type.

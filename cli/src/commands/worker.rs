@@ -1,4 +1,4 @@
-//! `tasker worker`: what the workers have to do and who they are.
+//! `tasker worker`: the status of services, queues and live workers.
 
 use std::process::ExitCode;
 
@@ -63,7 +63,7 @@ pub(crate) async fn run(command: WorkerCommand, client: &Client, output: Output)
     Ok(ExitCode::SUCCESS)
 }
 
-/// The checks of a health answer: those under `checks` where there are such, else its own fields.
+/// Returns one row for each health check: the fields of `checks`, or of the whole document if it has none.
 fn health_rows(health: &Record) -> Vec<Vec<String>> {
     let checks = health.0.iter().find(|(name, _)| name == "checks");
     let checks = checks.and_then(|(_, value)| serde_json::from_str::<Record>(value.get()).ok());
@@ -75,7 +75,7 @@ fn health_rows(health: &Record) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// `healthy`, or `degraded: the message`, or the value as it stands.
+/// Formats a check as `healthy`, as `degraded: the message`, or verbatim if it has no status.
 fn check_text(value: &RawValue) -> String {
     let Ok(check) = serde_json::from_str::<Record>(value.get()) else {
         return plain(value);

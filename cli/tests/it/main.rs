@@ -1,11 +1,11 @@
-//! The binary itself. What it does with a server is tested in `e2e`, which needs it built: cargo builds the binaries of
-//! crates with tests like these.
+//! Tests of the binary without a server; those with one are in `e2e`. They need the binary, which cargo
+//! builds for crates with integration tests like this one.
 
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn it_tells_its_version_and_refuses_a_command_that_it_does_not_know() {
+fn it_prints_its_version_and_rejects_an_unknown_command() {
     let run = |argument: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_tasker")).arg(argument).output();
         output.expect("the binary runs")

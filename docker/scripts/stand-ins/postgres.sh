@@ -1,6 +1,7 @@
 #!/bin/bash
-# The part of the official image's entry point that the compose files use: a cluster made at the first start, for
-# POSTGRES_USER with POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE and POSTGRES_DB; as root, it changes to the user postgres.
+# Implements the part of the official image's entry point that the compose files use: on the first start,
+# creates a cluster for POSTGRES_USER with POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE, and POSTGRES_DB. As
+# root, it switches to the user postgres first.
 set -euo pipefail
 
 if [ "$(id -u)" = 0 ]; then

@@ -1,4 +1,4 @@
-//! Carries a fault out, and heals it.
+//! Injection and healing of faults.
 
 use std::process::Command;
 use std::time::Instant;
@@ -6,24 +6,22 @@ use std::time::Instant;
 use futures_util::future::join_all;
 
 use super::fleet::{Fleet, Member};
-use super::plan::{Event, Fault, Store, Trouble};
+use super::plan::{Event, Fault, LinkFault, Store};
 
-/// Carries out the whole plan, each fault at its time, and returns when all are healed.
+/// Injects the faults of the plan at their times, and returns when all are healed.
 ///
 /// # Panics
-/// When a fault cannot be carried out: `kill` fails, or a store does not come back.
-pub(super) async fn carry_out(fleet: &Fleet, events: &[Event]) {
+/// If a fault cannot be injected: `kill` fails, or a store does not restart.
+pub(super) async fn inject_all(fleet: &Fleet, events: &[Event]) {
     let begin = Instant::now();
     let faults = events.iter().map(async |event| {
         tokio::time::sleep((begin + event.at).saturating_duration_since(Instant::now())).await;
-        fleet
-            .journal
-            .note(&format!("{} for {:?}", event.fault, event.lasts));
+        fleet.log.note(&format!("{} for {:?}", event.fault, event.lasts));
         inject(fleet, event.fault).await;
-        fleet.journal.count(&format!("fault: {}", event.fault.kind()));
+        fleet.log.count(&format!("fault: {}", event.fault.kind()));
         tokio::time::sleep((begin + event.at + event.lasts).saturating_duration_since(Instant::now())).await;
         heal(fleet, event.fault).await;
-        fleet.journal.note(&format!("over: {}", event.fault));
+        fleet.log.note(&format!("healed: {}", event.fault));
     });
     join_all(faults).await;
 }
@@ -47,9 +45,9 @@ async fn inject(fleet: &Fleet, fault: Fault) {
             .running
             .process
             .signal("STOP"),
-        Fault::Link(member, store, trouble) => {
-            for member in reached(fleet, member) {
-                disturb(member, store, trouble);
+        Fault::Link(member, store, fault) => {
+            for member in affected(fleet, member) {
+                disturb(member, store, fault);
             }
         }
         Fault::FlushRedis => fleet.system.queue().raw("FLUSHALL", &[]),
@@ -77,7 +75,7 @@ async fn heal(fleet: &Fleet, fault: Fault) {
             .process
             .signal("CONT"),
         Fault::Link(member, store, _) => {
-            for member in reached(fleet, member) {
+            for member in affected(fleet, member) {
                 link(member, store).heal();
             }
         }
@@ -89,7 +87,7 @@ async fn heal(fleet: &Fleet, fault: Fault) {
     }
 }
 
-fn reached(fleet: &Fleet, member: Option<usize>) -> &[Member] {
+fn affected(fleet: &Fleet, member: Option<usize>) -> &[Member] {
     match member {
         Some(member) => std::slice::from_ref(&fleet.members[member]),
         None => &fleet.members,
@@ -103,21 +101,21 @@ fn link(member: &Member, store: Store) -> &tasker_testkit::Proxy {
     }
 }
 
-fn disturb(member: &Member, store: Store, trouble: Trouble) {
+fn disturb(member: &Member, store: Store, fault: LinkFault) {
     let link = link(member, store);
-    match trouble {
-        Trouble::Cut => link.cut(),
-        Trouble::Close => link.close_connections(),
-        Trouble::Hang => link.hang(),
-        Trouble::SwallowReplies => link.swallow_replies(),
-        Trouble::Slow(delay) => link.slow_down(delay),
+    match fault {
+        LinkFault::Cut => link.cut(),
+        LinkFault::Close => link.close_connections(),
+        LinkFault::Hang => link.hang(),
+        LinkFault::SwallowReplies => link.swallow_replies(),
+        LinkFault::Slow(delay) => link.slow_down(delay),
     }
 }
 
 async fn kill_backend(fleet: &Fleet) {
     let sql =
         "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'tasker%' ORDER BY random() LIMIT 1";
-    // nobody has a session while all links are cut
+    // no row while all links are cut: then there are no sessions
     if let Ok(Some(pid)) = sqlx::query_scalar::<_, i32>(sql).fetch_optional(&fleet.db).await {
         let _ = Command::new("kill")
             .args(["-s", "KILL", &pid.to_string()])

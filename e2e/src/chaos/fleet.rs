@@ -1,5 +1,5 @@
-//! The system under test: Postgres, Redis, servers and workers, each with links of its own, supervised like containers
-//! with a restart policy.
+//! The system under test: Postgres, Redis, servers and workers, each with its own proxies, supervised like
+//! containers with a restart policy.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -13,17 +13,17 @@ use tasker_testkit::{PostgresServer, Proxy, RedisServer, Running, System};
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::journal::Journal;
 use super::plan::{MEMBERS, SERVERS, name};
+use super::run_log::RunLog;
 
-/// How often the supervisor looks at each process.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long a stop that was asked for may take: `SHUTDOWN_TIMEOUT`, and what a server has for its last writes.
+/// Interval at which the supervisor checks each process.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum time of a graceful stop: `SHUTDOWN_TIMEOUT`, and the time for a server's last writes.
 const STOP: Duration = Duration::from_secs(40);
-/// How long a look at the health of a process may take.
+/// Timeout of a health request.
 const HEALTH: Duration = Duration::from_secs(2);
-/// What each worker serves: dedicated, mixed, everything, and in an order of its own. The last registers another task type than
-/// the others, on the same queues.
+/// The queues of each worker: one, two, all, and all in another order. The last worker registers another task
+/// type than the others, on the same queues.
 const QUEUES: [&str; MEMBERS - SERVERS] = [
     "high_priority",
     "default,low_priority",
@@ -31,42 +31,42 @@ const QUEUES: [&str; MEMBERS - SERVERS] = [
     "low_priority:2,default",
     "high_priority,default,low_priority",
 ];
-/// The task type that the last worker alone registers.
+/// The task type that only the last worker registers.
 pub(super) const RARE_TYPE: &str = "visit";
-/// Tasks at once in a worker.
+/// Number of slots of a worker.
 pub(super) const SLOTS: usize = 8;
 /// `DB_POOL_SIZE` of every process.
 pub(super) const POOL: usize = 5;
 
-/// Everything that runs.
+/// All running processes.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    /// Starts the processes and keeps their logs.
+    /// Starts the processes and collects their logs.
     pub(super) system: System,
     /// The private Postgres.
     pub(super) postgres: Mutex<PostgresServer>,
     /// The private Redis.
     pub(super) redis: Mutex<RedisServer>,
-    /// Sessions with Postgres that no fault of a link reaches.
+    /// Sessions with Postgres that bypass the proxies.
     pub(super) db: PgPool,
     /// Servers, then workers.
     pub(super) members: Vec<Member>,
-    /// Where it is written down.
-    pub(super) journal: Journal,
+    /// The log of the run.
+    pub(super) log: RunLog,
 }
 
-/// A server or a worker, whichever process it is at the moment.
+/// A server or a worker across restarts of its process.
 #[derive(Debug)]
 pub(super) struct Member {
     index: usize,
-    /// Its link to Postgres.
+    /// Proxy to Postgres.
     pub(super) to_postgres: Proxy,
-    /// Its link to Redis.
+    /// Proxy to Redis.
     pub(super) to_redis: Proxy,
     environment: Vec<(String, String)>,
     url: StdMutex<String>,
     http: reqwest::Client,
-    /// Its process.
+    /// Its current process.
     pub(super) life: Mutex<Life>,
 }
 
@@ -77,21 +77,21 @@ pub(super) struct Member {
     reason = "facts that do not depend on each other"
 )]
 pub(super) struct Life {
-    /// It.
+    /// The process.
     pub(super) running: Running,
-    /// Not to be started again for now.
+    /// True while it must not be restarted.
     pub(super) held_down: bool,
-    /// A fault killed it.
+    /// True if a fault killed it.
     pub(super) killed: bool,
-    /// When a fault asked it to stop.
+    /// The time at which a fault asked it to stop.
     pub(super) stopping: Option<Instant>,
-    /// Whether it was ever ready.
+    /// True if it was ever ready.
     pub(super) was_ready: bool,
     noted: bool,
 }
 
 impl Fleet {
-    /// Starts everything and waits until all of it is ready.
+    /// Starts all processes.
     pub(super) async fn start() -> Arc<Self> {
         let postgres = PostgresServer::start().await;
         let redis = RedisServer::start().await;
@@ -110,7 +110,7 @@ impl Fleet {
                 .max_connections(4)
                 .connect_lazy(&postgres.url())
                 .expect("a URL"),
-            journal: Journal::begin(system.folder()),
+            log: RunLog::begin(system.folder()),
             postgres: Mutex::new(postgres),
             redis: Mutex::new(redis),
             system,
@@ -119,32 +119,32 @@ impl Fleet {
         Arc::new(fleet)
     }
 
-    /// Starts again whatever has ended, until the answer is dropped.
+    /// Restarts ended processes until the returned handles are dropped.
     pub(super) fn supervise(self: &Arc<Self>) -> Vec<AbortOnDropHandle<()>> {
-        let watch = |index: usize| {
+        let supervise = |index: usize| {
             let fleet = Arc::clone(self);
-            let watching = async move {
+            let supervising = async move {
                 loop {
-                    tokio::time::sleep(LOOK).await;
-                    fleet.look_after(&fleet.members[index]).await;
+                    tokio::time::sleep(CHECK_INTERVAL).await;
+                    fleet.check(&fleet.members[index]).await;
                 }
             };
-            AbortOnDropHandle::new(tokio::spawn(watching))
+            AbortOnDropHandle::new(tokio::spawn(supervising))
         };
-        (0..MEMBERS).map(watch).collect()
+        (0..MEMBERS).map(supervise).collect()
     }
 
-    async fn look_after(&self, member: &Member) {
+    async fn check(&self, member: &Member) {
         let mut life = member.life.lock().await;
         if let Some(status) = life.running.process.ended() {
             if !life.noted {
                 life.noted = true;
-                self.judge_end(member, &life, status);
+                self.check_exit(member, &life, status);
             }
             if !life.held_down {
                 *life = member.begin(&self.system);
-                self.journal.note(&format!(
-                    "{} starts as {}",
+                self.log.note(&format!(
+                    "{} started with pid {}",
                     name(member.index),
                     life.running.process.pid()
                 ));
@@ -152,8 +152,8 @@ impl Fleet {
             return;
         }
         if life.stopping.is_some_and(|since| since.elapsed() > STOP) {
-            self.journal
-                .wrong("a process that is asked to stop ends", &name(member.index));
+            self.log
+                .violation("a process that gets SIGTERM ends", &name(member.index));
             life.killed = true;
             life.running.process.signal("KILL");
         }
@@ -164,9 +164,9 @@ impl Fleet {
         }
     }
 
-    fn judge_end(&self, member: &Member, life: &Life, status: ExitStatus) {
+    fn check_exit(&self, member: &Member, life: &Life, status: ExitStatus) {
         let who = name(member.index);
-        self.journal.note(&format!("{who} ended: {status}"));
+        self.log.note(&format!("{who} ended: {status}"));
         if life.killed {
             return;
         }
@@ -174,27 +174,27 @@ impl Fleet {
         let last = log.lines().rev().take(5).collect::<Vec<_>>().join(" / ");
         match (life.stopping.is_some(), status.code()) {
             (true, Some(0)) => {}
-            (true, _) => self.journal.wrong(
-                "a process that is asked to stop exits with 0",
+            (true, _) => self.log.violation(
+                "a process that gets SIGTERM exits with 0",
                 &format!("{who}: {status}: {last}"),
             ),
             (false, _) if life.was_ready || status.signal().is_some() => {
-                self.journal.wrong(
-                    "a process that was ready goes on",
+                self.log.violation(
+                    "a process that was ready does not exit by itself",
                     &format!("{who}: {status}: {last}"),
                 );
             }
-            // its stores may be away at its start; a restart policy makes up for it
-            (false, _) => self.journal.count("starts given up"),
+            // stores may be unavailable at its start; a restart policy retries
+            (false, _) => self.log.count("failed starts"),
         }
     }
 
-    /// The address of a server, of its present process.
+    /// Returns the URL of a server's current process.
     pub(super) fn server(&self, index: usize) -> String {
         self.members[index % SERVERS].url()
     }
 
-    /// The workers.
+    /// Returns the workers.
     pub(super) fn workers(&self) -> &[Member] {
         &self.members[SERVERS..]
     }
@@ -226,22 +226,22 @@ impl Member {
         }
     }
 
-    /// A new process.
+    /// Starts a new process.
     fn begin(&self, system: &System) -> Life {
         Life::of(spawn(self.index, system, &self.environment, &self.url))
     }
 
-    /// The address of its present process.
+    /// Returns the URL of its current process.
     pub(super) fn url(&self) -> String {
         self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it is called.
+    /// Returns its name.
     pub(super) fn name(&self) -> String {
         name(self.index)
     }
 
-    /// Whether its present process says that it can do its work.
+    /// Returns true if its current process is ready.
     pub(super) async fn is_ready(&self) -> bool {
         let answer = self
             .http

@@ -1,4 +1,4 @@
-//! Requests whose answers may not come.
+//! Requests whose responses may get lost.
 
 use std::time::Duration;
 
@@ -6,63 +6,63 @@ use reqwest::header::RETRY_AFTER;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::journal::Journal;
+use super::run_log::RunLog;
 
-/// Longer than a server that is not paused takes for an answer, also while its stores hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Response timeout, longer than a running server needs even while its stores hang.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What was heard.
+/// The result of a request.
 #[derive(Debug)]
-pub(super) enum Heard {
-    /// A whole answer: status and body.
-    Answer(u16, Value),
-    /// A 503 that says that nothing was done.
+pub(super) enum Response {
+    /// A complete response: status and body.
+    Complete(u16, Value),
+    /// A 503 that guarantees that the request had no effect, or a failed connection.
     NothingDone,
-    /// No whole answer, or a 503 that says that the outcome is unknown.
+    /// No complete response, or a 503 with an unknown outcome.
     Unknown,
 }
 
-/// Asks, and holds against the server whatever it must never answer.
-pub(super) async fn ask(journal: &Journal, request: reqwest::RequestBuilder) -> Heard {
-    let answer = match request.timeout(PATIENCE).send().await {
+/// Sends a request, and records responses that a server must never send.
+pub(super) async fn ask(log: &RunLog, request: reqwest::RequestBuilder) -> Response {
+    let answer = match request.timeout(RESPONSE_TIMEOUT).send().await {
         Ok(answer) => answer,
         Err(error) if error.is_connect() => {
-            journal.count("answers: not reached");
-            return Heard::NothingDone;
+            log.count("responses: not connected");
+            return Response::NothingDone;
         }
         Err(_) => {
-            journal.count("answers: none");
-            return Heard::Unknown;
+            log.count("responses: none");
+            return Response::Unknown;
         }
     };
     let status = answer.status().as_u16();
-    let says_when = answer.headers().contains_key(RETRY_AFTER);
+    let has_retry_after = answer.headers().contains_key(RETRY_AFTER);
     let path = answer.url().path().to_owned();
     let Ok(body) = answer.bytes().await else {
-        journal.count("answers: none");
-        return Heard::Unknown;
+        log.count("responses: none");
+        return Response::Unknown;
     };
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
-        journal.wrong("every answer is JSON", &format!("{path}: {status}"));
-        return Heard::Unknown;
+        log.violation("every response is JSON", &format!("{path}: {status}"));
+        return Response::Unknown;
     };
     let code = body["code"].as_str().unwrap_or_default();
-    journal.count(&format!("answers: {status} {code}"));
-    if status == 503 && !says_when {
-        journal.wrong("every 503 says when to come again", &path);
+    log.count(&format!("responses: {status} {code}"));
+    if status == 503 && !has_retry_after {
+        log.violation("every 503 has a Retry-After header", &path);
     }
     match (status, code) {
-        (503, "unavailable" | "overloaded") => Heard::NothingDone,
-        (503, _) => Heard::Unknown,
+        (503, "unavailable" | "overloaded") => Response::NothingDone,
+        (503, _) => Response::Unknown,
         (500.., _) => {
-            journal.wrong("no answer is a 500", &format!("{path}: {body}"));
-            Heard::Unknown
+            log.violation("no response is a 500", &format!("{path}: {body}"));
+            Response::Unknown
         }
-        _ => Heard::Answer(status, body),
+        _ => Response::Complete(status, body),
     }
 }
 
-/// The id in an answer to a submit.
+/// Returns the id in the response to a submit.
 ///
 /// # Panics
 /// If there is none.

@@ -1,83 +1,83 @@
-//! What was asked for and what was answered: what the end is held against.
+//! The requests of the clients and their responses, which the final state is verified against.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-/// What a task is meant to do.
+/// The behavior of a task's handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// Succeeds at its first attempt.
-    Sound,
+    Succeeding,
     /// Fails at every attempt.
     Failing,
     /// Takes longer than its timeout.
     Overlong,
 }
 
-/// What an answer says.
+/// The outcome of a submit by its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Accepted: these tasks are new.
+    /// Accepted as these new tasks.
     New(Vec<Uuid>),
-    /// The key is known: it is this task.
+    /// Deduplicated to this task by its key.
     Known(Uuid),
-    /// Nothing was done: the server says so, or could not be reached.
+    /// Without effect: the server said so or could not be reached.
     NothingDone,
-    /// No answer, or one that says that the outcome is unknown.
+    /// No response, or one with an unknown outcome.
     Unknown,
 }
 
-/// A request to submit.
+/// A submit request.
 #[derive(Debug, Clone)]
 pub(super) struct Submit {
-    /// The correlation id of its tasks; in a batch, what comes before `/`.
+    /// The correlation id of its tasks; in a batch, the part before `/`.
     pub(super) tag: String,
-    /// What its tasks do.
+    /// The behavior of its tasks.
     pub(super) kind: Kind,
-    /// How many tasks it has.
+    /// Number of tasks.
     pub(super) size: usize,
     /// Its idempotency key.
     pub(super) key: Option<String>,
-    /// What came back.
+    /// Its outcome.
     pub(super) answer: Answer,
 }
 
-/// What an answer to a request to cancel says.
+/// The outcome of a cancel request by its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CancelAnswer {
-    /// It is cancelled, or is told to stop and will end so.
+    /// Cancelled, or running with a cancellation that will take effect.
     Accepted,
-    /// It had ended.
+    /// The task had finished.
     TooLate,
-    /// Nothing was done.
+    /// Without effect.
     NothingDone,
-    /// No answer, or one that says that the outcome is unknown.
+    /// No response, or one with an unknown outcome.
     Unknown,
 }
 
-/// All of it.
+/// The shared record of all requests.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: Mutex<Entries>,
 }
 
-/// What the ledger holds.
+/// The contents of the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// Every request to submit, by when it was answered.
+    /// All submits, ordered by response time.
     pub(super) submits: Vec<Submit>,
-    /// Every request to cancel.
+    /// All cancel requests.
     pub(super) cancels: Vec<(Uuid, CancelAnswer)>,
-    /// Tasks that an operator may have made run again.
+    /// Tasks that an operator may have retried.
     pub(super) retried: HashSet<Uuid>,
-    /// Every task that was acknowledged.
+    /// All acknowledged tasks.
     pub(super) acknowledged: Vec<Uuid>,
 }
 
 impl Ledger {
-    /// Remembers a request to submit.
+    /// Records a submit.
     pub(super) fn submitted(&self, submit: Submit) {
         let mut entries = self.entries();
         if let Answer::New(ids) = &submit.answer {
@@ -86,17 +86,17 @@ impl Ledger {
         entries.submits.push(submit);
     }
 
-    /// Remembers a request to cancel.
+    /// Records a cancel request.
     pub(super) fn cancelled(&self, id: Uuid, answer: CancelAnswer) {
         self.entries().cancels.push((id, answer));
     }
 
-    /// Remembers that a task may run again.
+    /// Records that a task may have been retried.
     pub(super) fn retried(&self, id: Uuid) {
         self.entries().retried.insert(id);
     }
 
-    /// What it holds.
+    /// Returns the contents.
     pub(super) fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

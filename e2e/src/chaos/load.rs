@@ -1,4 +1,5 @@
-//! Clients that submit tasks of all kinds, cancel, retry and look, all the while, and remember what they were told.
+//! Clients that continuously submit, cancel, retry and read tasks of all kinds, and record the responses in
+//! the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +13,19 @@ use uuid::Uuid;
 
 use super::fleet::Fleet;
 use super::fleet::RARE_TYPE;
-use super::http::{Heard, ask, id_of};
+use super::http::{Response, ask, id_of};
 use super::ledger::{Answer, CancelAnswer, Kind, Ledger, Submit};
 use super::plan::SERVERS;
 
-/// Clients at once.
+/// Number of concurrent clients.
 const CLIENTS: u64 = 12;
-/// Between two actions of a client.
+/// Pause between two actions of a client.
 const PAUSE_MS: std::ops::Range<u64> = 20..250;
-/// How often a request with a key is sent again while its outcome is unknown.
+/// Maximum number of repetitions of a request with a key while its outcome is unknown.
 const TRIES: usize = 60;
-/// Between those.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
-/// Most tasks of a batch that goes with the others, and the size of one that has a lane of its own.
+/// Time between those.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Maximum size of an ordinary batch, and the size of one that takes the server's lane for big batches.
 const BATCH: (usize, usize) = (40, 1_200);
 
 /// One client.
@@ -36,14 +37,14 @@ struct Client {
     http: reqwest::Client,
     fleet: Arc<Fleet>,
     ledger: Arc<Ledger>,
-    /// Requests with keys that were acknowledged: what they asked for, and which task it is.
+    /// Acknowledged requests with keys: their bodies and task ids.
     keyed: Vec<(Value, Uuid)>,
 }
 
-/// Acts until `stop`, then finishes what is begun.
+/// Runs the clients until `stop`, then lets them finish their current action.
 ///
 /// # Panics
-/// When a client does.
+/// If a client panics.
 pub(super) async fn run(fleet: &Arc<Fleet>, ledger: &Arc<Ledger>, seed: u64, stop: &CancellationToken) {
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
@@ -79,7 +80,7 @@ impl Client {
             57..72 => self.submit_with_a_key().await,
             72..80 => self.submit_and_cancel().await,
             80..83 => self.retry_by_hand().await,
-            _ => self.look().await,
+            _ => self.read().await,
         }
     }
 
@@ -110,13 +111,13 @@ impl Client {
                 json!({"task_name": name, "priority": priority, "correlation_id": format!("{tag}/{index}")})
             })
             .collect();
-        let heard = ask(
-            &self.fleet.journal,
+        let response = ask(
+            &self.fleet.log,
             self.http.post(url).json(&json!({"tasks": tasks})),
         )
         .await;
-        let answer = match heard {
-            Heard::Answer(202, body) => Answer::New(
+        let answer = match response {
+            Response::Complete(202, body) => Answer::New(
                 body["tasks"]
                     .as_array()
                     .into_iter()
@@ -124,18 +125,18 @@ impl Client {
                     .map(id_of)
                     .collect(),
             ),
-            other => self.no_success(other, "a batch"),
+            other => self.rejection(other, "a batch"),
         };
         self.ledger.submitted(Submit {
             tag,
-            kind: Kind::Sound,
+            kind: Kind::Succeeding,
             size,
             key: None,
             answer,
         });
     }
 
-    /// Both servers get the same request at once; then it is asked again until somebody says which task it is.
+    /// Sends the same request to both servers at once, then repeats it until a response names the task.
     async fn submit_with_a_key(&mut self) {
         let old = !self.keyed.is_empty() && self.rng.random_bool(0.3);
         let (body, known) = if old {
@@ -148,19 +149,19 @@ impl Client {
         };
         let tag = self.tag();
         let (one, other) = tokio::join!(
-            self.submit(0, Kind::Sound, body.clone(), format!("{tag}-a")),
-            self.submit(1, Kind::Sound, body.clone(), format!("{tag}-b")),
+            self.submit(0, Kind::Succeeding, body.clone(), format!("{tag}-a")),
+            self.submit(1, Kind::Succeeding, body.clone(), format!("{tag}-b")),
         );
         let mut id = one.or(other);
         for attempt in 0..TRIES {
             if id.is_some() {
                 break;
             }
-            tokio::time::sleep(TRY_AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
             id = self
                 .submit(
                     attempt % SERVERS,
-                    Kind::Sound,
+                    Kind::Succeeding,
                     body.clone(),
                     format!("{tag}-{attempt}"),
                 )
@@ -170,8 +171,8 @@ impl Client {
             (Some(id), None) => self.keyed.push((body, id)),
             (Some(id), Some(known)) if id != known => {
                 self.fleet
-                    .journal
-                    .wrong("a key names one task", &format!("{body}: {known}, then {id}"));
+                    .log
+                    .violation("a key names one task", &format!("{body}: {known}, then {id}"));
             }
             _ => {}
         }
@@ -184,19 +185,19 @@ impl Client {
             json!({"task_name": "example_long_running", "parameters": {"duration": 3}, "priority": 10})
         };
         let server = self.any_server();
-        let Some(id) = self.submit(server, Kind::Sound, body, self.tag()).await else {
+        let Some(id) = self.submit(server, Kind::Succeeding, body, self.tag()).await else {
             return;
         };
         tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..2_000))).await;
         let url = self.url_of_any(&format!("/tasks/{id}/cancel"));
-        let answer = match ask(&self.fleet.journal, self.http.post(url)).await {
-            Heard::Answer(200 | 202, _) => CancelAnswer::Accepted,
-            Heard::Answer(409, _) => CancelAnswer::TooLate,
-            Heard::NothingDone => CancelAnswer::NothingDone,
-            Heard::Unknown => CancelAnswer::Unknown,
-            Heard::Answer(status, body) => {
-                self.fleet.journal.wrong(
-                    "a cancellation is answered 200, 202, 409 or 503",
+        let answer = match ask(&self.fleet.log, self.http.post(url)).await {
+            Response::Complete(200 | 202, _) => CancelAnswer::Accepted,
+            Response::Complete(409, _) => CancelAnswer::TooLate,
+            Response::NothingDone => CancelAnswer::NothingDone,
+            Response::Unknown => CancelAnswer::Unknown,
+            Response::Complete(status, body) => {
+                self.fleet.log.violation(
+                    "the status of a cancel is 200, 202, 409 or 503",
                     &format!("{id}: {status} {body}"),
                 );
                 CancelAnswer::Unknown
@@ -205,35 +206,35 @@ impl Client {
         self.ledger.cancelled(id, answer);
     }
 
-    /// An operator makes a task run again, if it is a dead letter or cancelled.
+    /// Retries a task as an operator, which succeeds for dead letters and cancelled tasks.
     async fn retry_by_hand(&mut self) {
         let Some(id) = self.any_acknowledged() else { return };
-        // before it is known what becomes of it: the end is judged by what may have happened
+        // recorded before the request: its response may get lost although it took effect
         self.ledger.retried(id);
         let url = self.url_of_any(&format!("/tasks/{id}/retry"));
-        if let Heard::Answer(status, body) = ask(&self.fleet.journal, self.http.post(url)).await
+        if let Response::Complete(status, body) = ask(&self.fleet.log, self.http.post(url)).await
             && !matches!(status, 200 | 409)
         {
-            self.fleet.journal.wrong(
-                "a retry is answered 200, 409 or 503",
+            self.fleet.log.violation(
+                "the status of a retry is 200, 409 or 503",
                 &format!("{id}: {status} {body}"),
             );
         }
     }
 
-    async fn look(&mut self) {
+    async fn read(&mut self) {
         let Some(id) = self.any_acknowledged() else { return };
         let url = self.url_of_any(&format!("/tasks/{id}"));
-        if let Heard::Answer(status, body) = ask(&self.fleet.journal, self.http.get(url)).await
+        if let Response::Complete(status, body) = ask(&self.fleet.log, self.http.get(url)).await
             && status != 200
         {
             self.fleet
-                .journal
-                .wrong("an acknowledged task is found", &format!("{id}: {status} {body}"));
+                .log
+                .violation("an acknowledged task is found", &format!("{id}: {status} {body}"));
         }
     }
 
-    /// The task that it is, if that was acknowledged.
+    /// Submits a task and returns its id if it was acknowledged.
     async fn submit(&self, server: usize, kind: Kind, mut body: Value, tag: String) -> Option<Uuid> {
         body["correlation_id"] = json!(tag);
         let key = body["idempotency_key"].as_str().map(str::to_owned);
@@ -241,10 +242,12 @@ impl Client {
             .http
             .post(format!("{}/tasks/submit", self.fleet.server(server)))
             .json(&body);
-        let (id, answer) = match ask(&self.fleet.journal, request).await {
-            Heard::Answer(202, task) => (Some(id_of(&task)), Answer::New(vec![id_of(&task)])),
-            Heard::Answer(200, task) if key.is_some() => (Some(id_of(&task)), Answer::Known(id_of(&task))),
-            other => (None, self.no_success(other, &body.to_string())),
+        let (id, answer) = match ask(&self.fleet.log, request).await {
+            Response::Complete(202, task) => (Some(id_of(&task)), Answer::New(vec![id_of(&task)])),
+            Response::Complete(200, task) if key.is_some() => {
+                (Some(id_of(&task)), Answer::Known(id_of(&task)))
+            }
+            other => (None, self.rejection(other, &body.to_string())),
         };
         self.ledger.submitted(Submit {
             tag,
@@ -256,22 +259,22 @@ impl Client {
         id
     }
 
-    fn no_success(&self, heard: Heard, what: &str) -> Answer {
-        match heard {
-            Heard::NothingDone => Answer::NothingDone,
-            Heard::Unknown => Answer::Unknown,
-            Heard::Answer(status, body) => {
+    fn rejection(&self, response: Response, what: &str) -> Answer {
+        match response {
+            Response::NothingDone => Answer::NothingDone,
+            Response::Unknown => Answer::Unknown,
+            Response::Complete(status, body) => {
                 let seen = format!("{what}: {status} {body}");
                 self.fleet
-                    .journal
-                    .wrong("a sound submit is accepted or answered 503", &seen);
+                    .log
+                    .violation("a valid submit is accepted or rejected with 503", &seen);
                 Answer::NothingDone
             }
         }
     }
 
     fn task(&mut self) -> (Kind, Value) {
-        let mut kind = Kind::Sound;
+        let mut kind = Kind::Succeeding;
         let mut body = match self.rng.random_range(0..100) {
             0..30 => {
                 json!({"task_name": "echo", "parameters": {"n": self.acts, "text": "x".repeat(self.rng.random_range(0..3_000))}})

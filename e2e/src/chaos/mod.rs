@@ -1,23 +1,23 @@
-//! Chaos: a real system, faults at random from a seed, tasks of all kinds all the while. In the end everything that was
-//! acknowledged has ended, once.
+//! Chaos runs: a real system under load with random faults from a seed. In the end every acknowledged task
+//! has finished, exactly once.
 //!
-//! - `plan`: which faults, and when. Pure.
-//! - `fleet`: the system, supervised; `faults` are done to it.
-//! - `load`: what clients do; `ledger`: what they were told.
-//! - `verify`, `judge`, `calm`: what must hold in the end.
+//! - `plan`: the faults and their times. Pure.
+//! - `fleet`: the supervised system; `faults`: their injection.
+//! - `load`: the clients; `ledger`: their requests and the responses.
+//! - `final_checks`, `verifier`, `steady_state`: the invariants at the end.
 //!
-//! "Completed once" is about rows: a handler may run twice, its result counts once.
+//! "Completed once" is about rows: a handler may run twice, but only one result is stored.
 
-mod calm;
 mod faults;
+mod final_checks;
 mod fleet;
 mod http;
-mod journal;
-mod judge;
 mod ledger;
 mod load;
 mod plan;
-mod verify;
+mod run_log;
+mod steady_state;
+mod verifier;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,27 +29,27 @@ use tokio_util::sync::CancellationToken;
 use fleet::Fleet;
 use ledger::Ledger;
 
-/// The first calm, in which clients submit and nothing goes wrong.
+/// Time with load and without faults at the start.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// What to run.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Decides the faults and what clients do.
+    /// Seed of the faults and of the clients' actions.
     pub seed: u64,
-    /// How long faults go on.
+    /// Duration of fault injection.
     pub length: Duration,
-    /// Where the logs of a failed run are kept.
+    /// Folder for the logs of a failed run.
     pub logs: PathBuf,
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What was counted: faults by kind, answers, tasks by their end.
+    /// Counts: faults by kind, responses, tasks by final status.
     pub counts: Vec<(String, u64)>,
-    /// The sentences that do not hold; none in a clean run.
-    pub wrongs: Vec<String>,
+    /// The violated invariants; empty in a clean run.
+    pub violations: Vec<String>,
 }
 
 impl fmt::Display for Report {
@@ -57,17 +57,17 @@ impl fmt::Display for Report {
         for (what, count) in &self.counts {
             writeln!(f, "{count:8}  {what}")?;
         }
-        for wrong in &self.wrongs {
-            writeln!(f, "WRONG {wrong}")?;
+        for violation in &self.violations {
+            writeln!(f, "VIOLATION {violation}")?;
         }
         Ok(())
     }
 }
 
-/// Runs it all: start, faults under load, healing, verification.
+/// Runs a chaos test: start, faults under load, healing, verification.
 ///
 /// # Panics
-/// When the system cannot be started, or a fault cannot be carried out.
+/// If the system cannot be started or a fault cannot be injected.
 pub async fn run(settings: &Settings) -> Report {
     let fleet = Fleet::start().await;
     let keeper = Keeper {
@@ -77,47 +77,47 @@ pub async fn run(settings: &Settings) -> Report {
     };
     let supervisors = fleet.supervise();
     for member in &fleet.members {
-        if !verify::within(Duration::from_mins(2), async || member.is_ready().await).await {
-            fleet.journal.wrong("everything starts", &member.name());
+        if !final_checks::within(Duration::from_mins(2), async || member.is_ready().await).await {
+            fleet.log.violation("every process becomes ready", &member.name());
         }
     }
     let ledger = Arc::new(Ledger::default());
-    if fleet.journal.wrongs().is_empty() {
-        trouble(&fleet, &ledger, settings).await;
-        verify::settle(&fleet).await;
-        let mut verified = calm::check(&fleet, &ledger).await;
+    if fleet.log.violations().is_empty() {
+        inject_faults(&fleet, &ledger, settings).await;
+        final_checks::settle(&fleet).await;
+        let mut verified = steady_state::check(&fleet, &ledger).await;
         if verified.is_ok() {
-            verified = verify::verify(&fleet, &ledger).await;
+            verified = final_checks::verify(&fleet, &ledger).await;
         }
         if let Err(error) = verified {
             fleet
-                .journal
-                .wrong("Postgres answers in the end", &error.to_string());
+                .log
+                .violation("Postgres responds in the end", &error.to_string());
         }
     }
     drop(supervisors);
     keeper.report()
 }
 
-async fn trouble(fleet: &Arc<Fleet>, ledger: &Arc<Ledger>, settings: &Settings) {
+async fn inject_faults(fleet: &Arc<Fleet>, ledger: &Arc<Ledger>, settings: &Settings) {
     let stop = CancellationToken::new();
     let events = plan::plan(settings.seed, settings.length);
     let faults = async {
         tokio::time::sleep(WARM_UP).await;
-        faults::carry_out(fleet, &events).await;
+        faults::inject_all(fleet, &events).await;
         stop.cancel();
     };
     tokio::join!(load::run(fleet, ledger, settings.seed, &stop), faults);
     let entries = ledger.entries();
     fleet
-        .journal
+        .log
         .add("tasks: acknowledged", entries.acknowledged.len() as u64);
     fleet
-        .journal
-        .note(&format!("{} tasks are acknowledged", entries.acknowledged.len()));
+        .log
+        .note(&format!("{} tasks acknowledged", entries.acknowledged.len()));
 }
 
-/// Keeps the logs of a run that is not clean, also when it panics.
+/// Copies the logs of a run that is not clean on drop, so also after a panic.
 struct Keeper {
     fleet: Arc<Fleet>,
     folder: PathBuf,
@@ -126,12 +126,12 @@ struct Keeper {
 
 impl Keeper {
     fn report(mut self) -> Report {
-        let journal = &self.fleet.journal;
+        let log = &self.fleet.log;
         let report = Report {
-            counts: journal.counts(),
-            wrongs: journal.wrongs(),
+            counts: log.counts(),
+            violations: log.violations(),
         };
-        self.clean = report.wrongs.is_empty();
+        self.clean = report.violations.is_empty();
         report
     }
 }

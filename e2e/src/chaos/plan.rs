@@ -1,4 +1,5 @@
-//! What goes wrong, and when: from a seed. Pure, so that a seed of a failed run makes the same faults again.
+//! The plan of faults and their times from a seed. Pure, so that the seed of a failed run reproduces its
+//! faults.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,87 +8,87 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-/// Servers that run.
+/// Number of servers.
 pub(super) const SERVERS: usize = 2;
-/// Servers and workers that run; the servers come first.
+/// Number of servers and workers; the servers come first.
 pub(super) const MEMBERS: usize = SERVERS + 5;
 
-/// Between the beginnings of two faults, so that about two are in force at a time.
+/// Time between the starts of two faults, so that about two are active at a time.
 const GAP_MS: std::ops::Range<u64> = 600..2_600;
-/// How long a fault lasts: up to longer than the time after which a silent worker counts as dead.
+/// Duration of a fault: up to longer than `WORKER_TIMEOUT`, so that some workers are declared dead.
 const LASTS_MS: std::ops::Range<u64> = 500..6_000;
-/// Nothing else is done to a target for so long after a fault: it has come back, or is about to.
+/// Time without a fault on the same target after it was healed, for its recovery.
 const REST: Duration = Duration::from_secs(1);
-/// How long each chunk of a slow link waits.
+/// Delay of each chunk on a slow link.
 const SLOW_MS: std::ops::Range<u64> = 20..300;
-/// How often another member is looked for when the first is busy with a fault.
+/// Number of attempts to draw a target without an active fault.
 const TRIES: usize = 10;
 
 /// A fault and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Event {
-    /// Since the beginning.
+    /// Time since the start of the run.
     pub(super) at: Duration,
-    /// Until it is healed.
+    /// Duration until it is healed.
     pub(super) lasts: Duration,
-    /// What.
+    /// The fault.
     pub(super) fault: Fault,
 }
 
-/// Something that goes wrong. Members are counted from 0, servers first.
+/// An injected fault. Members are counted from 0, servers first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// SIGKILL; started again when the fault is over.
+    /// SIGKILL; restarted when the fault is healed.
     Kill(usize),
-    /// SIGTERM; started again as soon as it has ended.
+    /// SIGTERM; restarted as soon as it has ended.
     Terminate(usize),
     /// SIGSTOP.
     Pause(usize),
     /// The links of one member, or of all, to a store.
-    Link(Option<usize>, Store, Trouble),
+    Link(Option<usize>, Store, LinkFault),
     /// `FLUSHALL`.
     FlushRedis,
-    /// Redis is killed and comes back empty.
+    /// Redis is killed and restarts empty.
     RestartRedis,
-    /// SIGSTOP of Redis: it accepts and never answers.
+    /// SIGSTOP of Redis: it accepts connections and never responds.
     PauseRedis,
-    /// All of Postgres ends at once and recovers at its next start.
+    /// All Postgres processes are killed; the next start runs crash recovery.
     CrashPostgres,
-    /// Postgres is shut down in order.
+    /// Postgres is shut down and restarted.
     RestartPostgres,
-    /// SIGKILL of the process behind one session: Postgres ends all others and recovers.
+    /// SIGKILL of the backend of one session: Postgres ends all others and runs crash recovery.
     KillBackend,
     /// `pg_terminate_backend` of every session.
     TerminateBackends,
-    /// SIGSTOP of the process that lets sessions in: old sessions go on, new ones wait.
+    /// SIGSTOP of the postmaster: open sessions continue, new ones wait.
     PausePostgres,
 }
 
-/// What a link leads to.
+/// The store that a link leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Store {
-    /// The truth.
+    /// Source of truth.
     Postgres,
-    /// The hints.
+    /// Wake-up hints.
     Redis,
 }
 
-/// What is wrong with a link.
+/// A fault of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// Connections are closed and refused.
+pub(super) enum LinkFault {
+    /// Connections are closed and rejected.
     Cut,
     /// Connections are closed once.
     Close,
-    /// Nothing passes, nothing is closed.
+    /// No bytes are forwarded, and connections stay open.
     Hang,
-    /// What is asked arrives, what is answered is lost.
+    /// Requests arrive, responses are lost.
     SwallowReplies,
-    /// Each chunk waits so long.
+    /// Each chunk is delayed.
     Slow(Duration),
 }
 
-/// One place that suffers one fault at a time.
+/// A part of the system that has at most one fault at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Member(usize),
@@ -96,7 +97,7 @@ enum Target {
     Postgres,
 }
 
-/// The faults of `seed` within `length`, in order of time. No target suffers two at once.
+/// Returns the faults of `seed` within `length` in order of time, at most one per target at a time.
 pub(super) fn plan(seed: u64, length: Duration) -> Vec<Event> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut events = Vec::new();
@@ -110,7 +111,7 @@ pub(super) fn plan(seed: u64, length: Duration) -> Vec<Event> {
             return events;
         }
         if deck.is_empty() {
-            // each kind comes once before any comes twice
+            // a shuffled deck, so that each kind occurs once before any repeats and short runs have them all
             deck = CARDS.to_vec();
             deck.shuffle(&mut rng);
         }
@@ -136,7 +137,7 @@ pub(super) fn plan(seed: u64, length: Duration) -> Vec<Event> {
     }
 }
 
-/// A kind of fault, before it is known whom it hits.
+/// A kind of fault without its target.
 #[derive(Debug, Clone, Copy)]
 enum Card {
     Server(fn(usize) -> Fault),
@@ -204,13 +205,13 @@ impl Card {
 }
 
 impl Kind {
-    fn draw(self, rng: &mut StdRng) -> Trouble {
+    fn draw(self, rng: &mut StdRng) -> LinkFault {
         match self {
-            Self::Cut => Trouble::Cut,
-            Self::Close => Trouble::Close,
-            Self::Hang => Trouble::Hang,
-            Self::SwallowReplies => Trouble::SwallowReplies,
-            Self::Slow => Trouble::Slow(Duration::from_millis(rng.random_range(SLOW_MS))),
+            Self::Cut => LinkFault::Cut,
+            Self::Close => LinkFault::Close,
+            Self::Hang => LinkFault::Hang,
+            Self::SwallowReplies => LinkFault::SwallowReplies,
+            Self::Slow => LinkFault::Slow(Duration::from_millis(rng.random_range(SLOW_MS))),
         }
     }
 }
@@ -232,21 +233,21 @@ impl Fault {
         }
     }
 
-    /// What it is, whomever it hits: for counts.
+    /// Returns the kind of fault without its target, for counts.
     pub(super) fn kind(&self) -> String {
         let of = |member: usize| if member < SERVERS { "a server" } else { "a worker" };
         match self {
             Self::Kill(member) => format!("kill -9 of {}", of(*member)),
             Self::Terminate(member) => format!("SIGTERM to {}", of(*member)),
             Self::Pause(member) => format!("SIGSTOP of {}", of(*member)),
-            Self::Link(member, store, trouble) => {
+            Self::Link(member, store, fault) => {
                 let links = if member.is_some() { "a link" } else { "all links" };
-                let word = match trouble {
-                    Trouble::Cut => "cut",
-                    Trouble::Close => "closed once",
-                    Trouble::Hang => "hung",
-                    Trouble::SwallowReplies => "without replies",
-                    Trouble::Slow(_) => "slow",
+                let word = match fault {
+                    LinkFault::Cut => "cut",
+                    LinkFault::Close => "closed once",
+                    LinkFault::Hang => "hung",
+                    LinkFault::SwallowReplies => "without replies",
+                    LinkFault::Slow(_) => "slow",
                 };
                 format!("{links} to {store:?} {word}")
             }
@@ -275,7 +276,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a member is called in the journal.
+/// Returns the name of a member in the log of the run.
 pub(super) fn name(member: usize) -> String {
     match member.checked_sub(SERVERS) {
         None => format!("server-{}", member + 1),

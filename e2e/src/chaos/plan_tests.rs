@@ -18,7 +18,7 @@ fn a_shorter_run_begins_like_a_longer_one() {
 }
 
 #[test]
-fn every_fault_ends_in_time_and_no_target_suffers_two_at_once() {
+fn every_fault_ends_in_time_and_no_target_has_two_at_once() {
     for seed in 0..50 {
         let events = plan(seed, LONG);
         assert!(events.iter().all(|event| event.at + event.lasts <= LONG));

@@ -1,4 +1,4 @@
-//! A task that waited too long is not starved by a flood of more urgent ones.
+//! Priority aging: a task that waited too long is not starved by a flood of more urgent ones.
 
 use serde_json::json;
 use sqlx::PgPool;
@@ -6,7 +6,7 @@ use tasker_testkit::System;
 
 use crate::harness::{Idle, SOON, count, echo};
 
-/// More than one slot runs in the time that it takes to age and to be taken.
+/// Number of urgent tasks, more than one slot runs before the waiting task has aged and been claimed.
 const FLOOD: usize = 600;
 
 #[sqlx::test(migrations = false)]

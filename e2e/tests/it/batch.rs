@@ -1,4 +1,4 @@
-//! Many tasks at once.
+//! Batch submits end to end.
 
 use sqlx::PgPool;
 

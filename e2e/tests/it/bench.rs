@@ -1,4 +1,4 @@
-//! `tasker bench`: what holds the slots, and that they are given back.
+//! `tasker bench`: holding the workers' slots and releasing them.
 
 use serde_json::Value;
 use sqlx::PgPool;
@@ -6,7 +6,7 @@ use tasker_testkit::System;
 
 use crate::harness::{Idle, SOON, Small, count, echo};
 
-/// The lines that a measurement printed, and what it said meanwhile.
+/// Runs a measurement; returns its rows and its output.
 async fn bench(system: &System, url: &str, arguments: &[&str]) -> (Vec<Value>, String) {
     let arguments = [&["bench"], arguments, &["--json"]].concat();
     let mut process = system.run("tasker", &arguments, &[("TASKER_URL", url)]);
@@ -32,7 +32,7 @@ async fn submits_are_measured_while_the_slots_are_held_and_worked_off_then(db: P
             "{log}"
         );
         assert!(
-            log.contains("holding 10 slots") && log.contains("letting go"),
+            log.contains("holding 10 slots") && log.contains("releasing the slots"),
             "{log}"
         );
         let early = "SELECT count(*) FROM finished_tasks

@@ -1,4 +1,4 @@
-//! Cancelling what waits, what is due later and what runs; and changing one's mind.
+//! Cancellation of pending, scheduled and running tasks, and retries of cancelled ones.
 
 use serde_json::json;
 use sqlx::{ConnectOptions, PgPool};
@@ -24,7 +24,7 @@ async fn what_waits_is_cancelled_at_once_and_never_runs(db: PgPool) {
         let (status, _) = server.post(&format!("/tasks/{id}/cancel"), &json!({})).await;
         assert_eq!(status, 409);
     }
-    // the hint of the cancelled one is still there, and skipped
+    // the hint of the cancelled task may still be in the list and is skipped
     let _worker = idle.system.worker(&[]).await;
     let after = server.submit(&echo(3)).await;
     server.wait_for(&after, "completed", SOON).await;
@@ -38,7 +38,7 @@ async fn what_waits_is_cancelled_at_once_and_never_runs(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_running_task_is_told_to_stop_and_ends_cancelled(db: PgPool) {
+async fn a_running_task_is_notified_and_ends_cancelled(db: PgPool) {
     let small = Small::start(&db).await;
     let id = small.server.submit(&long_running(600.0)).await;
     small.server.wait_for(&id, "running", SOON).await;
@@ -53,7 +53,7 @@ async fn a_running_task_is_told_to_stop_and_ends_cancelled(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn without_redis_the_word_still_reaches_a_running_task(db: PgPool) {
+async fn without_redis_a_cancellation_still_reaches_a_running_task(db: PgPool) {
     let mut redis = RedisServer::start().await;
     let database = db.connect_options().to_url_lossy();
     let small = Small::on(System::on(database.as_str(), &redis.url())).await;

@@ -1,17 +1,18 @@
-//! A short run of chaos. `TASKER_CHAOS_SEED` and `TASKER_CHAOS_SECONDS` change it; `./dev chaos` makes long ones.
+//! A short chaos run. `TASKER_CHAOS_SEED` and `TASKER_CHAOS_SECONDS` change it; `./dev chaos` makes long
+//! ones.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tasker_e2e::chaos::{self, Settings};
 
-/// Long enough for every kind of fault to come once.
+/// Long enough to inject every kind of fault once.
 const SECONDS: u64 = 55;
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stdout,
-    reason = "the counts, and the seed of a failure, belong into its output"
+    reason = "the counts, and the seed of a failure, belong in its output"
 )]
 async fn nothing_is_lost_and_nothing_is_done_twice_while_everything_breaks() {
     let number = |name: &str| {
@@ -31,5 +32,8 @@ async fn nothing_is_lost_and_nothing_is_done_twice_while_everything_breaks() {
     );
     let report = chaos::run(&settings).await;
     println!("{report}");
-    assert!(report.wrongs.is_empty(), "TASKER_CHAOS_SEED={seed} is not clean");
+    assert!(
+        report.violations.is_empty(),
+        "TASKER_CHAOS_SEED={seed} is not clean"
+    );
 }

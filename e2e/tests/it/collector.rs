@@ -1,4 +1,4 @@
-//! A collector of spans: OTLP over HTTP, as far as tests need it.
+//! A minimal span collector for tests: OTLP over HTTP.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A span, and the service that it came from.
+/// A span and its service.
 #[derive(Debug, Clone)]
 pub(crate) struct Collected {
     pub(crate) service: String,
@@ -22,13 +22,13 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
-    /// An attribute as text.
+    /// Returns an attribute as text.
     pub(crate) fn attribute(&self, key: &str) -> Option<String> {
         text_of(&self.span.attributes, key)
     }
 }
 
-/// Takes spans until it is dropped.
+/// A collector that receives spans until it is dropped.
 pub(crate) struct Collector {
     pub(crate) url: String,
     spans: Arc<Mutex<Vec<Collected>>>,
@@ -51,7 +51,7 @@ impl Collector {
         }
     }
 
-    /// What has come so far.
+    /// Returns the spans received so far.
     pub(crate) fn spans(&self) -> Vec<Collected> {
         self.spans.lock().expect("no panic holds it").clone()
     }

@@ -1,4 +1,4 @@
-//! `tasker`, the command line.
+//! The command line `tasker` against a running server.
 
 use serde_json::Value;
 use sqlx::PgPool;
@@ -6,7 +6,7 @@ use tasker_testkit::{System, free_port};
 
 use crate::harness::{SOON, Small};
 
-/// The exit code and the output of `tasker` with these arguments.
+/// Runs `tasker` with these arguments; returns exit code and output.
 async fn tasker(system: &System, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = system.run("tasker", arguments, &[("TASKER_URL", url)]);
     (process.wait().await.code(), process.log())
@@ -101,7 +101,7 @@ async fn templates_that_a_worker_brings_along_are_listed_and_shown(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn the_exit_code_tells_what_went_wrong(db: PgPool) {
+async fn the_exit_code_shows_what_went_wrong(db: PgPool) {
     let small = Small::start(&db).await;
     let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
     let (code, text) = run(&[
@@ -115,16 +115,16 @@ async fn the_exit_code_tells_what_went_wrong(db: PgPool) {
     .await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("dead_letter"), "{text}");
-    let (code, text) = run(&["task", "submit", "nobody_knows"]).await;
+    let (code, text) = run(&["task", "submit", "unknown_type"]).await;
     assert_eq!(code, Some(1), "{text}");
     let (code, text) = run(&["task", "get", "0190a5f0-0000-7000-8000-000000000000"]).await;
     assert_eq!(code, Some(1), "{text}");
     let (code, text) = run(&["task", "get", "no-uuid"]).await;
     assert_eq!(code, Some(2), "{text}");
-    let nobody = format!("http://127.0.0.1:{}", free_port());
-    let (code, text) = tasker(&small.system, &nobody, &["queue", "list"]).await;
+    let closed = format!("http://127.0.0.1:{}", free_port());
+    let (code, text) = tasker(&small.system, &closed, &["queue", "list"]).await;
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains(&nobody), "{text}");
+    assert!(text.contains(&closed), "{text}");
 }
 
 #[sqlx::test(migrations = false)]
@@ -164,7 +164,7 @@ async fn queues_are_paused_and_resumed(db: PgPool) {
         assert_eq!(code, Some(0), "{text}");
         assert!(text.contains("low_priority"), "{text}");
     }
-    let (code, text) = run(&["queue", "pause", "nobody"]).await;
+    let (code, text) = run(&["queue", "pause", "unknown"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("high_priority"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! What a process is told by its environment.
+//! Configuration by environment variables.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tasker_testkit::{PostgresServer, Process, RedisServer, Running, System, even
 
 use crate::harness::{SOON, Small, echo};
 
-/// The exit code and the output of a program that refuses its configuration.
+/// Runs a program with an invalid configuration; returns exit code and output.
 async fn refused(system: &System, program: &str, environment: &[(&str, &str)]) -> String {
     let mut process = system.run(program, &[], environment);
     assert_eq!(process.wait().await.code(), Some(78), "{}", process.log());
@@ -110,7 +110,7 @@ async fn secrets_may_come_from_files_and_the_password_of_redis_apart_from_its_ur
 }
 
 #[sqlx::test(migrations = false)]
-async fn queues_of_ones_own_are_declared_and_others_refused(db: PgPool) {
+async fn extra_queues_are_declared_and_others_rejected(db: PgPool) {
     let small = Small::on(
         System::new(&db)
             .with("EXTRA_QUEUES", "mail")
@@ -130,7 +130,7 @@ async fn queues_of_ones_own_are_declared_and_others_refused(db: PgPool) {
     }
 }
 
-/// The address that a worker logs.
+/// Returns the listening address that a worker logged.
 async fn logged_address(worker: &Process) -> String {
     let mut address = None;
     eventually("the worker logs its address", SOON, async || {

@@ -1,4 +1,4 @@
-//! Workers die with their tasks, or only seem to.
+//! Recovery from dead workers, and from workers that only seem dead.
 
 use std::time::Duration;
 
@@ -8,14 +8,15 @@ use tasker_testkit::{Running, System, eventually};
 
 use crate::harness::{SOON, count, long_running};
 
-/// Within this a killed worker's task runs again: about two seconds, and room for a busy machine. Far below `WORKER_TIMEOUT`.
+/// Time until a killed worker's task runs again: about two seconds, with a margin. Far below
+/// `WORKER_TIMEOUT`.
 const AT_ONCE: Duration = Duration::from_secs(8);
-/// The locks that workers hold.
+/// The number of liveness locks that workers hold.
 const LOCKS: &str = "SELECT count(*) FROM pg_locks
                       WHERE locktype = 'advisory' AND objsubid = 1
                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Waits until the leader would notice the loss of this many workers.
+/// Waits until the leader has seen the locks of this many workers, so that it would detect their loss.
 async fn until_watched(server: &Running, workers: usize) {
     let gauge = format!("tasker_workers_watched {workers}");
     eventually("the leader has seen the locks", SOON, async || {
@@ -26,14 +27,14 @@ async fn until_watched(server: &Running, workers: usize) {
     .await;
 }
 
-/// The process that a worker's id tells.
+/// Returns the process id in a worker's id.
 fn pid_of(id: &Value) -> u32 {
     let pid = id.as_str().and_then(|id| id.rsplit('-').nth(1));
     pid.and_then(|pid| pid.parse().ok())
         .expect("an id with a process id")
 }
 
-/// The one of `workers` that runs the task, and the others.
+/// Returns the worker that runs the task, and the others.
 fn split_by_holder(task: &Value, workers: Vec<Running>) -> (Running, Vec<Running>) {
     let pid = pid_of(&task["worker_id"]);
     let (mut holder, others): (Vec<_>, Vec<_>) = workers
@@ -42,7 +43,7 @@ fn split_by_holder(task: &Value, workers: Vec<Running>) -> (Running, Vec<Running
     (holder.remove(0), others)
 }
 
-/// Ends connections whose names begin like this.
+/// Terminates connections whose application name has this prefix.
 async fn cut(db: &PgPool, name: &str) {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name LIKE $1";

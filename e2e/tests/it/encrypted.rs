@@ -1,4 +1,4 @@
-//! Postgres and Redis reached over TLS, checked against a private authority.
+//! TLS to Postgres and Redis with a private certificate authority.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn text(path: &Path) -> String {
     path.to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// A system that reaches both by TLS alone, and trusts `authority`.
+/// Returns a system that uses only TLS and trusts `authority`.
 fn system(postgres: &PostgresServer, redis: &RedisServer, authority: &Path) -> System {
     let authority = text(authority);
     let url = format!("{}?sslmode=verify-full&sslrootcert={authority}", postgres.url());
@@ -26,14 +26,14 @@ async fn every_connection_to_postgres_and_redis_is_encrypted_and_work_gets_done(
         PostgresServer::start_with_tls(&certificates),
         RedisServer::start_with_tls(&certificates)
     );
-    // without a net, hints that do not arrive would leave their tasks where they are
+    // without fallback polls a task runs only if its hint arrives over Redis
     let system = system(&postgres, &redis, &certificates.authority())
         .with("TASKER_DEPLOYMENT_MODE", "EventDrivenOnly");
     let server = system.server(&[]).await;
     let worker = system.worker(&[]).await;
     let id = server.submit(&echo(1)).await;
     server.wait_for(&id, "completed", SOON).await;
-    // the word of a cancellation has a connection of its own
+    // cancellation notices use their own connection
     let long = server.submit(&long_running(60.0)).await;
     server.wait_for(&long, "running", SOON).await;
     let (status, _) = server.post(&format!("/tasks/{long}/cancel"), &json!({})).await;
@@ -63,7 +63,7 @@ async fn every_connection_to_postgres_and_redis_is_encrypted_and_work_gets_done(
 }
 
 #[tokio::test]
-async fn a_server_that_another_authority_vouches_for_is_not_talked_to() {
+async fn a_server_with_a_certificate_of_another_authority_is_rejected() {
     let certificates = Certificates::make();
     let strangers = Certificates::make();
     let (postgres, redis) = tokio::join!(
@@ -102,7 +102,7 @@ async fn a_postgres_that_takes_tls_alone_is_reached_by_default_and_not_without_i
     .await;
 }
 
-/// The exit code and the output of `migrate status`.
+/// Runs `migrate status`; returns exit code and output.
 async fn status_over(url: &str, program: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let system = System::on(url, &tasker_testkit::redis_url());
     let mut process = system.run(program, arguments, &[]);
@@ -160,7 +160,7 @@ async fn server_and_worker_work_over_verify_ca() {
 }
 
 #[tokio::test]
-async fn faults_of_tls_options_end_the_start_with_their_names() {
+async fn invalid_tls_options_end_the_start_with_their_names() {
     let nowhere = "postgres://tasker@127.0.0.1:1/t";
     for program in ["tasker-server", "tasker-worker"] {
         for (options, words) in [

@@ -1,11 +1,11 @@
-//! Attempts that fail.
+//! Failing attempts, retries and dead letters.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::harness::{SOON, Small};
 
-/// What happened to a task, as `(to, reason)`.
+/// Returns the history of a task as `(to, reason)`.
 async fn story(small: &Small, id: &str) -> Vec<Value> {
     let (_, history) = small.server.get(&format!("/tasks/{id}/history")).await;
     history["events"].as_array().expect("events").clone()
@@ -61,7 +61,7 @@ async fn a_task_that_keeps_failing_is_retried_then_kept_as_a_dead_letter_with_it
     assert_eq!(states(&events), [&once[..], &once[..]].concat());
     assert!(
         events.iter().any(|event| !event["actor"].is_null()),
-        "somebody asked for it: {events:?}"
+        "retried by an operator: {events:?}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Everything starts at once, or in the wrong order.
+//! Starts of many processes at once, or in the wrong order.
 
 use sqlx::PgPool;
 use tasker_testkit::{System, eventually};

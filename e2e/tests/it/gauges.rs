@@ -1,4 +1,4 @@
-//! What the leader shows of the whole system.
+//! Gauges of the whole system, exported by the leader.
 
 use sqlx::PgPool;
 use tasker_testkit::{Running, eventually};
@@ -12,7 +12,7 @@ async fn shows(server: &Running, line: &str) -> bool {
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_queue_that_nobody_serves_is_shown_until_a_worker_comes(db: PgPool) {
+async fn a_queue_without_workers_is_reported_until_one_starts(db: PgPool) {
     let idle = Idle::start(&db).await;
     idle.server.submit(&echo(0)).await;
     for line in [

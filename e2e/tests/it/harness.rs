@@ -1,4 +1,4 @@
-//! What most tests here begin with, and what they look at.
+//! Common setup and queries of the end-to-end tests.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use sqlx::PgPool;
 use tasker_testkit::{Running, System, eventually};
 use uuid::Uuid;
 
-/// Longer than anything here takes on a busy machine.
+/// Timeout of most waits, longer than they take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 
-/// The built-in task types.
+/// Names of the built-in task types.
 pub(crate) const BUILT_IN: [&str; 6] = [
     "echo",
     "example_data_processing",
@@ -43,7 +43,7 @@ impl Small {
     }
 }
 
-/// A server, and a worker that makes the built-in types known and takes no work: it serves a queue of its own.
+/// A server, and a worker that registers the built-in types but serves only another queue.
 pub(crate) struct Idle {
     pub(crate) system: System,
     pub(crate) server: Running,
@@ -67,12 +67,12 @@ impl Idle {
     }
 }
 
-/// A task that returns its parameters.
+/// Returns a task that returns its parameters.
 pub(crate) fn echo(number: usize) -> Value {
     json!({"task_name": "echo", "parameters": {"n": number}})
 }
 
-/// A task that takes so many seconds.
+/// Returns a task that runs for `seconds`.
 pub(crate) fn long_running(seconds: f64) -> Value {
     json!({"task_name": "example_long_running", "parameters": {"duration": seconds}})
 }
@@ -86,24 +86,24 @@ pub(crate) async fn submit_batch(server: &Running, count: usize) -> Vec<String> 
     tasks.iter().map(id_of).collect()
 }
 
-/// The id in a record or in the answer to a submit.
+/// Returns the id in a record or in the response to a submit.
 pub(crate) fn id_of(task: &Value) -> String {
     task["task_id"].as_str().expect("the id of a task").to_owned()
 }
 
-/// A count, by SQL.
+/// Returns the result of a counting SQL query.
 pub(crate) async fn count(db: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(db).await.expect("a count")
 }
 
-/// How many of these ids exist, alive or finished; each counts once for each row.
+/// Returns the number of rows with these ids, alive or finished.
 pub(crate) async fn rows_of(db: &PgPool, ids: &[String]) -> usize {
     let sql = "SELECT (SELECT count(*) FROM tasks WHERE id = ANY($1))
                     + (SELECT count(*) FROM finished_tasks WHERE id = ANY($1))";
     rows(db, sql, ids).await
 }
 
-/// Waits until each of these tasks is completed, by exactly one attempt, in exactly one row.
+/// Waits until each of these tasks is completed, with exactly one attempt and exactly one row.
 pub(crate) async fn all_complete_once(db: &PgPool, ids: &[String]) {
     let sql =
         "SELECT count(*) FROM finished_tasks WHERE id = ANY($1) AND status = 'completed' AND attempts = 1";

@@ -1,4 +1,4 @@
-//! `http_request` reaches what is private only when the operator says so.
+//! The task type `http_request`: private addresses need the operator's permission.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -15,12 +15,12 @@ use tokio::net::TcpListener;
 
 use crate::harness::{SOON, Small};
 
-/// A service on a loopback port that answers every request with `hello`, and counts them.
+/// Starts a loopback service that counts requests and responds with `hello`.
 async fn service() -> (String, Arc<AtomicUsize>) {
     answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello".to_vec()).await
 }
 
-/// A service that answers every request with these bytes.
+/// Starts a service that responds with these bytes.
 async fn answering(answer: Vec<u8>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
@@ -75,7 +75,7 @@ async fn a_private_address_that_is_allowed_is_called(db: PgPool) {
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
-/// An answer with further headers and a body of that length.
+/// Builds a response with additional headers and a body of this length.
 fn ok(headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
@@ -97,7 +97,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     output
 }
 
-/// Calls a service that answers so, and waits until the task has that status.
+/// Runs a task that calls a service with this response, and waits until the task has `status`.
 async fn call(small: &Small, answer: Vec<u8>, method: &str, status: &str) -> Value {
     let (url, _) = answering(answer).await;
     let task = json!({
@@ -170,7 +170,7 @@ async fn an_answer_that_is_cut_short_fails_its_attempt(db: PgPool) {
 #[sqlx::test(migrations = false)]
 async fn a_date_in_retry_after_is_when_the_next_try_is_due(db: PgPool) {
     let small = Small::on(System::new(&db).with("HTTP_REQUEST_ALLOW", "127.0.0.1")).await;
-    // a server whose clock is years behind
+    // a service whose clock is years behind
     for status in ["429 Too Many Requests", "503 Service Unavailable"] {
         let answer = format!(
             "HTTP/1.1 {status}\r\ndate: Wed, 21 Oct 2015 07:28:00 GMT\r\nretry-after: Wed, 21 Oct 2015 07:30:00 GMT\r\n\

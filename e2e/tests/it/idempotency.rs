@@ -1,11 +1,11 @@
-//! One key, one task, whichever server is asked.
+//! Idempotency keys: one key is one task across servers.
 
 use serde_json::json;
 use sqlx::PgPool;
 
 use crate::harness::{SOON, Small, count, id_of};
 
-/// So many ask for the same at once.
+/// Number of concurrent submits with one key.
 const SUBMITS: usize = 500;
 
 #[sqlx::test(migrations = false)]
@@ -38,7 +38,7 @@ async fn one_key_submitted_to_two_servers_at_once_is_one_task(db: PgPool) {
     small.server.wait_for(&id, "completed", SOON).await;
     let rows = "SELECT (SELECT count(*) FROM tasks) + (SELECT count(*) FROM finished_tasks WHERE runs = 1)";
     assert_eq!(count(&db, rows).await, 1);
-    // the key outlives the task
+    // the key is still valid after the task has finished
     let (status, again) = other.post("/tasks/submit", &body).await;
     assert_eq!((status.as_u16(), id_of(&again)), (200, id));
     let different = json!({"task_name": "echo", "parameters": {"n": 2}, "idempotency_key": "once"});

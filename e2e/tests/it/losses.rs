@@ -1,4 +1,5 @@
-//! Redis loses its data, or is away: Postgres is the truth, and the net finds what has lost its hint.
+//! Redis loses its data or is unavailable: Postgres is the source of truth, and fallback polls find tasks
+//! without hints.
 
 use sqlx::{ConnectOptions, PgPool};
 use tasker_testkit::{Proxy, RedisServer, System};
@@ -47,7 +48,7 @@ async fn a_redis_that_only_the_server_cannot_reach_delays_tasks_and_loses_none(d
     server.wait_for(&known, "completed", SOON).await;
     proxy.cut();
     let ids = submit_batch(&server, 50).await;
-    // the worker pops from a Redis that is well and empty; it looks into the table all the same
+    // the worker's own Redis is available but empty, so it also polls the table
     all_complete_once(&db, &ids).await;
     proxy.heal();
     let id = server.submit(&echo(1)).await;

@@ -1,4 +1,4 @@
-//! Black-box tests over the built binaries, each on an empty database and a key prefix of its own.
+//! Black-box tests of the built binaries, each with an empty database and its own key prefix.
 
 mod age;
 mod batch;

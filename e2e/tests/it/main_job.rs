@@ -1,4 +1,4 @@
-//! The main job: a task is submitted, waits in its list, runs, and its result can be read.
+//! The main path: a task is submitted, waits in its list, runs, and its result can be read.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -76,7 +76,7 @@ async fn what_waits_is_the_length_of_its_list_until_a_worker_comes(db: PgPool) {
 #[sqlx::test(migrations = false)]
 async fn the_built_in_types_are_listed_with_their_schemas(db: PgPool) {
     let small = Small::start(&db).await;
-    // the list is as fresh as the cache behind it
+    // the response may be as old as the cache behind it
     tasker_testkit::eventually("six types are known", SOON, async || {
         let (_, answer) = small.server.get("/tasks/types").await;
         answer["types"]

@@ -1,4 +1,4 @@
-//! Who migrates, when, and for how long it is tried.
+//! Migrations: who runs them, at which time, and with which timeout.
 
 use std::time::Instant;
 
@@ -37,7 +37,7 @@ async fn migrate_only_migrates_and_ends_and_no_server_listens(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_server_that_must_not_migrate_waits_until_somebody_else_has(db: PgPool) {
+async fn a_server_that_must_not_migrate_waits_until_another_has(db: PgPool) {
     for forbidden in [("DEPLOYMENT_MODE", "no-migrate"), ("RUN_MIGRATIONS", "false")] {
         let system = System::new(&db);
         let mut server = system.spawn("tasker-server", "LISTEN_ADDRS", &[forbidden]);
@@ -120,8 +120,8 @@ async fn a_dry_run_shows_the_sql_to_come_and_changes_nothing(db: PgPool) {
 
 #[tokio::test]
 async fn migrations_that_are_not_done_in_time_end_with_124() {
-    let nobody = format!("postgres://tasker:secret@127.0.0.1:{}/tasker", free_port());
-    let system = System::on(&nobody, &tasker_testkit::redis_url()).with("DB_MIGRATION_TIMEOUT", "2");
+    let closed = format!("postgres://tasker:secret@127.0.0.1:{}/tasker", free_port());
+    let system = System::on(&closed, &tasker_testkit::redis_url()).with("DB_MIGRATION_TIMEOUT", "2");
     for arguments in [&["migrate", "run"][..], &[]] {
         let mut process = system.run("tasker-server", arguments, &[("LISTEN_ADDRS", "127.0.0.1:0")]);
         assert_eq!(process.wait().await.code(), Some(124), "{arguments:?}");
@@ -130,7 +130,8 @@ async fn migrations_that_are_not_done_in_time_end_with_124() {
     }
 }
 
-/// A Postgres with a role that may use its database and not create in the schema `public`, and the URL of that role.
+/// Starts a Postgres with a role that may not create in the schema `public`; also returns the URL of the
+/// role.
 async fn with_unprivileged_role() -> (PostgresServer, PgConnection, String) {
     let postgres = PostgresServer::start().await;
     let mut owner = PgConnection::connect(&postgres.url())
@@ -153,13 +154,13 @@ async fn with_unprivileged_role() -> (PostgresServer, PgConnection, String) {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_create_is_told_the_grant_at_once_and_holds_up_no_other() {
+async fn a_role_that_may_not_create_gets_the_needed_grant_at_once_and_blocks_no_other() {
     let (_postgres, mut owner, url) = with_unprivileged_role().await;
     let system = System::on(&url, &tasker_testkit::redis_url());
     let grant = "GRANT CREATE ON SCHEMA public TO \"App\"";
     let began = Instant::now();
     for _ in 0..4 {
-        // each has a pool of its own, and the lock in common
+        // each has its own pool, and they share the lock
         let attempts = (0..3).map(async |_| {
             let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
             (process.wait().await.code(), process.log())
@@ -180,7 +181,7 @@ async fn a_role_that_may_not_create_is_told_the_grant_at_once_and_holds_up_no_ot
     sqlx::raw_sql(grant).execute(&mut owner).await.expect("granted");
     let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
     assert_eq!(process.wait().await.code(), Some(0), "{}", process.log());
-    // with nothing to apply, nothing needs to be created
+    // without pending migrations the role needs no right to create
     sqlx::raw_sql("REVOKE CREATE ON SCHEMA public FROM \"App\"")
         .execute(&mut owner)
         .await
@@ -190,7 +191,7 @@ async fn a_role_that_may_not_create_is_told_the_grant_at_once_and_holds_up_no_ot
 }
 
 #[sqlx::test(migrations = false)]
-async fn migrations_of_another_owner_and_a_postgres_that_is_read_only_are_told_with_what_helps(db: PgPool) {
+async fn migrations_of_another_owner_and_a_read_only_postgres_are_reported_with_the_fix(db: PgPool) {
     let system = System::new(&db);
     sqlx::raw_sql("CREATE TABLE tasks (id int)")
         .execute(&db)
@@ -217,7 +218,10 @@ async fn migrations_of_another_owner_and_a_postgres_that_is_read_only_are_told_w
     sqlx::raw_sql(set).execute(&db).await.expect("set");
     let mut process = system.run("tasker-server", &["migrate", "run"], &[]);
     assert_eq!(process.wait().await.code(), Some(1), "{}", process.log());
-    for words in ["read-only transaction", "connect to a Postgres that takes writes"] {
+    for words in [
+        "read-only transaction",
+        "connect to a Postgres server that accepts writes",
+    ] {
         assert!(
             process.log().contains(words),
             "{words} is missing in {}",
@@ -227,7 +231,7 @@ async fn migrations_of_another_owner_and_a_postgres_that_is_read_only_are_told_w
 }
 
 #[sqlx::test(migrations = false)]
-async fn who_waits_for_the_lock_in_vain_says_so(db: PgPool) {
+async fn a_wait_for_the_lock_that_times_out_is_reported(db: PgPool) {
     let mut holder = db.acquire().await.expect("a connection").detach();
     holder.lock().await.expect("the lock of the migrations");
     let system = System::new(&db).with("DB_MIGRATION_TIMEOUT", "4");

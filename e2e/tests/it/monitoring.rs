@@ -1,4 +1,4 @@
-//! What watches Tasker: the dashboard and the alerts of `deploy/`, on paper and on a real Prometheus.
+//! The dashboard and the alerts of `deploy/`, checked as files and on a real Prometheus.
 
 mod files;
 mod prometheus;
@@ -15,9 +15,10 @@ use crate::harness::{echo, long_running};
 use files::{alerts, dashboard, panels, queries, read, variables};
 use prometheus::{Prometheus, Target};
 
-/// Until every query has an answer, from the first scrape on: the slowest gauges are made every 10 seconds.
+/// Time from the first scrape until every query has a result: the slowest gauges are updated every 10
+/// seconds.
 const ANSWERED: Duration = Duration::from_mins(2);
-/// What Prometheus makes itself.
+/// Metrics that Prometheus itself creates.
 const ITS_OWN: [&str; 2] = ["up", "ALERTS"];
 
 #[test]
@@ -129,7 +130,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_answers_on_a_real_promet
     }
     assert_eq!(prometheus.alert_states().await.len(), alerts().len());
     prometheus.sees("DeadLetterQueueGrowth", "firing").await;
-    for calm in [
+    for quiet in [
         "ServerDown",
         "WorkerDown",
         "NoLeader",
@@ -137,7 +138,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_answers_on_a_real_promet
         "RedisDegraded",
         "PartitionsRunOut",
     ] {
-        prometheus.sees(calm, "inactive").await;
+        prometheus.sees(quiet, "inactive").await;
     }
 
     let mut task = echo(1);
@@ -151,7 +152,8 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_answers_on_a_real_promet
     prometheus.sees("NoLeader", "pending").await;
 }
 
-/// Tasks of each class that succeed, fail, are retried, die and come later; requests that are refused.
+/// Submits tasks of each class that succeed, fail, are retried, die and are scheduled, and requests that are
+/// rejected.
 async fn some_of_everything(server: &tasker_testkit::Running) {
     let failing = |max_retries: u32| {
         let parameters = json!({"should_fail": true});
@@ -167,7 +169,7 @@ async fn some_of_everything(server: &tasker_testkit::Running) {
     let others = [failing(0), failing(1), later, long_running(0.2)];
     for task in others.iter().chain(&classes) {
         let (status, answer) = server.post("/tasks/submit", task).await;
-        // a machine that stood still for a moment is no matter here
+        // a short stall of the machine is not an error here
         assert!(status == 202 || status == 503, "{answer}");
     }
     let (status, _) = server.post("/tasks/submit", &Value::Null).await;

@@ -1,9 +1,9 @@
-//! The page of the interface, which must work where there is no internet.
+//! The OpenAPI document and its page, which must work without internet access.
 
 use sqlx::PgPool;
 use tasker_testkit::System;
 
-/// What stands in attributes of that name.
+/// Returns the values of all HTML attributes of this name.
 fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     let before = format!("{name}=\"");
     let rest = page.split(before.as_str()).skip(1);

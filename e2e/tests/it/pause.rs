@@ -1,4 +1,4 @@
-//! Queues that an operator paused, while work goes on.
+//! Paused queues while other queues continue.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use tasker_testkit::{Running, eventually};
 
 use crate::harness::{SOON, Small, all_complete_once, count, id_of, long_running};
 
-/// Within this no run begins any more.
+/// Time until no run starts any more.
 const PROMISED: Duration = Duration::from_secs(2);
-/// Within this runs begin again: a look each second, a pop of one second, and a slow machine.
+/// Time until runs start again: a check each second, a pop of one second, and a margin.
 const GOES_ON: Duration = Duration::from_secs(4);
-/// How long it is then watched: longer than a worker goes without a look into the table.
+/// Duration of the observation, longer than a worker's interval of fallback polls.
 const WATCHED: Duration = Duration::from_secs(6);
 
 #[sqlx::test(migrations = false)]
@@ -43,7 +43,7 @@ async fn a_pause_stops_the_claims_of_one_queue_and_nothing_else(db: PgPool) {
     assert!(begun < 200, "nothing is left to watch");
     let watched = Instant::now();
     while watched.elapsed() < WATCHED {
-        // a submit into it, and a task of another queue all the way
+        // submits to the paused queue are accepted, and a task of another queue completes
         ids.push(server.submit(&long_running(0.0)).await);
         let mut high = long_running(0.0);
         high["queue"] = json!("high");
@@ -66,10 +66,10 @@ async fn a_pause_stops_the_claims_of_one_queue_and_nothing_else(db: PgPool) {
     all_complete_once(&db, &ids).await;
 }
 
-/// How long two pauses are watched: longer than a few checks for resumed queues.
+/// Duration of the observation, longer than a few checks for resumed queues.
 const STEADY: Duration = Duration::from_secs(4);
 
-/// The value of a metric of `worker`.
+/// Returns the value of a metric of `worker`.
 async fn metric(worker: &Running, name: &str) -> String {
     let answer = worker.http.get(format!("{}/metrics", worker.url)).send().await;
     let text = answer.expect("an answer").text().await.expect("text");
@@ -99,7 +99,7 @@ async fn several_paused_queues_stay_paused_until_each_is_resumed(db: PgPool) {
             metric(worker, "tasker_worker_queues_paused").await == shown
         })
         .await;
-        // the pop under way when the queue was found to be paused
+        // a pop may be in progress when the worker learns of the pause
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let popped = metric(worker, "tasker_popped_hints_total").await;
         let watched = Instant::now();

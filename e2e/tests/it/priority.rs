@@ -1,4 +1,4 @@
-//! Classes: which list a task lands in, and who takes it from there.
+//! Priority classes: the list of a task and the workers that claim it.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tasker_testkit::Running;
 
 use crate::harness::{Idle, SOON, echo};
 
-/// Longer than a worker goes without a look into the table, which must not give it others' work either.
+/// Longer than a worker's interval of fallback polls, which must not give it tasks of other queues either.
 const A_LOOK: Duration = Duration::from_secs(6);
 
 fn with_priority(priority: i32) -> Value {
@@ -17,7 +17,7 @@ fn with_priority(priority: i32) -> Value {
     task
 }
 
-/// Keeps a worker busy with tasks of its class for a while.
+/// Occupies a worker with tasks of its class for a while.
 async fn work_for_a_while(server: &Running, priority: i32) {
     let began = Instant::now();
     while began.elapsed() < A_LOOK {

@@ -44,14 +44,14 @@ async fn invariant_13_no_payload_and_no_password_is_ever_logged(db: PgPool) {
     let (status, _) = server.post("/tasks/submit", &json!({MARK: 1})).await;
     assert_eq!(status, 422);
 
-    // outages are what makes processes talk
+    // outages make processes log errors with URLs
     redis.stop().await;
     echo["idempotency_key"] = json!("another");
     let id = server.submit(&echo).await;
     server.wait_for(&id, "completed", SOON).await;
-    let nobody = format!("postgres://tasker:{PASSWORD}@127.0.0.1:{}/tasker", free_port());
+    let closed = format!("postgres://tasker:{PASSWORD}@127.0.0.1:{}/tasker", free_port());
     let away = [
-        ("DATABASE_URL", nobody.as_str()),
+        ("DATABASE_URL", closed.as_str()),
         ("DB_MIGRATION_TIMEOUT", "1"),
         ("LISTEN_ADDRS", "127.0.0.1:0"),
     ];

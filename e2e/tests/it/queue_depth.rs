@@ -9,7 +9,7 @@ use tasker_testkit::{Running, System, TestQueue, eventually};
 
 use crate::harness::{SOON, count};
 
-/// How long the list may differ from the table while tasks start.
+/// Maximum time for which the list may differ from the table while tasks start.
 const SETTLED: Duration = Duration::from_secs(1);
 const SAMPLE: Duration = Duration::from_millis(50);
 
@@ -33,7 +33,8 @@ async fn submit_all(server: &Running, task: &Value, number: usize) -> Vec<String
     tasks.iter().map(id).collect()
 }
 
-/// Compares the list with the table until nothing is pending. The longest time for which they differed is within bounds.
+/// Compares the list with the table until no task is pending; asserts the longest time for which they
+/// differed.
 async fn watch_until_drained(db: &PgPool, queue: &TestQueue) {
     let mut differed_since = None;
     loop {
@@ -54,7 +55,7 @@ async fn watch_until_drained(db: &PgPool, queue: &TestQueue) {
     }
 }
 
-/// Tasks that take longer than a worker goes without polling the table.
+/// Submits tasks that run longer than a worker's interval of fallback polls.
 async fn depth_is_right(db: PgPool, workers: usize, slots: &str, tasks: usize, seconds: f64) {
     let system = System::new(&db);
     let server = system.server(&[]).await;
@@ -92,7 +93,7 @@ async fn tasks_cancelled_in_a_paused_queue_leave_its_depth(db: PgPool) {
     let (status, _) = server.post("/queues/default/pause", &json!({})).await;
     assert_eq!(status, 200);
     let ids = submit_all(&server, &task("wait", 0.0), 5_600).await;
-    // the newest first, the worst order for lists
+    // newest first, the worst order for a removal from a list
     for chunk in ids[600..].rchunks(50) {
         let cancels = chunk.iter().map(async |id| {
             let (status, answer) = server.post(&format!("/tasks/{id}/cancel"), &json!({})).await;

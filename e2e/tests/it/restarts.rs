@@ -1,4 +1,4 @@
-//! Postgres itself restarts or crashes under a fleet at work.
+//! Restart and crash of Postgres under a running fleet.
 
 use serde_json::json;
 use tasker_testkit::{PostgresServer, System, redis_url};
@@ -18,7 +18,7 @@ async fn workers_that_live_keep_their_tasks_over_a_restart_of_postgres_and_over_
             postgres.stop().await;
         }
         postgres.restart().await;
-        // the answer to a read may be 503 for a moment
+        // a read may return 503 during the restart
         tasker_testkit::eventually("the task has ended", SOON, async || {
             let (_, task) = small.server.get(&format!("/tasks/{id}")).await;
             task["status"] == "completed"

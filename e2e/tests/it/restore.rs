@@ -1,4 +1,4 @@
-//! Postgres is the only state: a dump of it and an empty Redis are enough to go on.
+//! Restore: Postgres has all state, so a dump and an empty Redis are sufficient.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use tasker_testkit::{PostgresServer, System, eventually, redis_url};
 
 use crate::harness::{SOON, all_complete_once, long_running, rows_of, submit_batch};
 
-/// Waits for a program that must succeed.
+/// Waits for a program and asserts that it succeeds.
 fn run(command: &mut Command) {
     let output = command
         .output()
@@ -21,7 +21,7 @@ fn run(command: &mut Command) {
     );
 }
 
-/// A system that notices soon that a worker is no more.
+/// Returns a system that detects dead workers quickly.
 fn system(database_url: &str) -> System {
     System::on(database_url, &redis_url())
         .with("HEARTBEAT_INTERVAL", "1s")
@@ -57,7 +57,7 @@ async fn a_restored_dump_fills_the_lists_again_and_loses_nothing() {
         .args(["--exit-on-error", "--no-owner", "--dbname", &url])
         .arg(&dump));
 
-    // another prefix of keys: as good as an empty Redis
+    // a new key prefix is equivalent to an empty Redis
     let after = system(&url);
     let server = after.server(&[]).await;
     let queues = [QueueName::default_class()];

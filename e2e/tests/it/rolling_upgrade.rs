@@ -1,4 +1,4 @@
-//! Upgrades: two releases side by side, one process restarted after the other, a schema that is newer than a binary.
+//! Upgrades: two releases side by side, rolling restarts, and a schema newer than the binary.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ async fn a_worker_that_does_not_know_a_type_leaves_its_tasks_to_those_that_do(db
     )
     .await;
     let runs = "SELECT count(*) FROM tasks WHERE runs > 0 OR status NOT IN ('pending', 'scheduled')";
-    assert_eq!(count(&db, runs).await, 0, "nobody could run them");
+    assert_eq!(count(&db, runs).await, 0, "no worker could run them");
     let known = idle
         .server
         .submit(&json!({"task_name": "count_primes", "parameters": {"up_to": 100}}))
@@ -39,10 +39,10 @@ async fn a_worker_that_does_not_know_a_type_leaves_its_tasks_to_those_that_do(db
     let _new = idle.system.worker(&[]).await;
     all_complete_once(&db, &ids).await;
     let clean = "SELECT count(*) FROM finished_tasks WHERE runs > 1 OR crash_count > 0";
-    assert_eq!(count(&db, clean).await, 0, "being put off counts as nothing");
+    assert_eq!(count(&db, clean).await, 0, "deferrals are not counted");
 }
 
-/// Clients that submit one task after the other to whichever server takes it, as behind a load balancer.
+/// Clients that submit tasks to any available server, like behind a load balancer.
 struct Clients {
     acknowledged: Arc<Mutex<Vec<String>>>,
     stop: CancellationToken,
@@ -60,7 +60,7 @@ impl Clients {
             let (urls, stop) = (urls.to_vec(), clients.stop.clone());
             let acknowledged = Arc::clone(&clients.acknowledged);
             clients.tasks.spawn(async move {
-                // one that keeps connections would measure how fast the test forgets those of a server that is gone
+                // without keep-alive: stale connections to a stopped server would be an artifact of the test
                 let http = Client::builder()
                     .pool_max_idle_per_host(0)
                     .build()
@@ -74,7 +74,7 @@ impl Clients {
                     let body = json!({"task_name": "example_long_running", "parameters": {"duration": 0.02},
                                       "idempotency_key": key});
                     let answer = http.post(url).json(&body).send().await;
-                    // a refused connection, or a server that says it stops, sends the client to the next server
+                    // after a refused connection or a stopping server the client tries the next server
                     let Ok(answer) = answer else { continue };
                     if matches!(answer.status().as_u16(), 200 | 202) {
                         let submitted: Value = answer.json().await.expect("a whole answer");
@@ -90,7 +90,7 @@ impl Clients {
         self.acknowledged.lock().await.len()
     }
 
-    /// Waits until so many more were acknowledged.
+    /// Waits until `count` more tasks were acknowledged.
     async fn go_on(&self, more: usize) {
         let goal = self.count().await + more;
         eventually("submits go on", SOON, async || self.count().await >= goal).await;
@@ -105,7 +105,7 @@ impl Clients {
     }
 }
 
-/// Where a program listens that is stopped and started again at its place.
+/// Returns a fixed address for a program that is restarted on it.
 fn place() -> String {
     format!("127.0.0.1:{}", free_port())
 }
@@ -145,7 +145,8 @@ async fn a_rolling_restart_under_load_loses_nothing_and_burns_nothing(db: PgPool
     assert_eq!(count(&db, burnt).await, 0, "every task ran once");
 }
 
-/// What the next release may add, by the rules for migrations: a table, columns that may be null or have a default, indexes.
+/// Schema changes that the next release may make by the rules of migrations: tables, nullable or defaulted
+/// columns, indexes.
 const EXPANSION: &str = "
     CREATE TABLE of_the_next_release (id bigint PRIMARY KEY);
     ALTER TABLE tasks ADD COLUMN next_release text, ADD COLUMN next_number integer NOT NULL DEFAULT 0;
@@ -170,7 +171,7 @@ async fn binaries_of_this_release_work_on_the_schema_of_the_next(db: PgPool) {
         .execute(&db)
         .await
         .expect("the next release migrates");
-    // those that run go on, and those that start now do start
+    // running processes continue, and new ones start
     all_complete_once(&db, &early).await;
     let late = submit_batch(&before, 20).await;
     all_complete_once(&db, &late).await;

@@ -1,4 +1,4 @@
-//! Tasks reach the workers that register their type, and no others.
+//! Routing by task type: tasks reach only workers that register their type.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tasker_testkit::{Running, System, TestQueue, eventually};
 
 use crate::harness::{SOON, count};
 
-/// Before the leader has seen a new worker, and after.
+/// Time for the leader to detect a new or stopped worker.
 const ROUTED: Duration = Duration::from_secs(15);
 
 fn task(name: &str, seconds: f64) -> Value {
     json!({"task_name": name, "parameters": {"seconds": seconds}})
 }
 
-/// The number of parked hints of the default queue.
+/// Returns the number of parked hints of the default queue.
 async fn parked(queue: &TestQueue) -> u64 {
     let default = tasker_shared::task::QueueName::default_class();
     queue.unroutable(&[default]).await.expect("a length")[0]
@@ -29,7 +29,7 @@ async fn until_split(queue: &TestQueue, split: tasker_shared::queue::Split) {
     .await;
 }
 
-/// The value of a counter of a worker.
+/// Returns the value of a counter of a worker.
 async fn metric(worker: &Running, name: &str) -> f64 {
     let text = worker.http.get(format!("{}/metrics", worker.url)).send().await;
     let text = text.expect("an answer").text().await.expect("metrics");
@@ -41,6 +41,17 @@ async fn metric(worker: &Running, name: &str) -> f64 {
         .sum()
 }
 
+/// Waits until an idle worker has begun a pop after this call: one that blocked before its queue was split still takes from
+/// the plain list, and what it gets there may be of another type.
+async fn until_it_pops_again(worker: &Running) {
+    let pops = "tasker_pops_total";
+    let before = metric(worker, pops).await;
+    eventually("two pops have ended", SOON, async || {
+        metric(worker, pops).await >= before + 2.0
+    })
+    .await;
+}
+
 #[sqlx::test(migrations = false)]
 async fn in_a_fleet_whose_halves_know_other_types_each_task_is_popped_by_a_worker_that_can_run_it(
     db: PgPool,
@@ -50,6 +61,8 @@ async fn in_a_fleet_whose_halves_know_other_types_each_task_is_popped_by_a_worke
     let a = system.worker_of_types("a", &[]).await;
     let b = system.worker_of_types("b", &[]).await;
     until_split(system.queue(), tasker_shared::queue::Split::Split).await;
+    until_it_pops_again(&a).await;
+    until_it_pops_again(&b).await;
     let misrouted = async || {
         let name = "tasker_misrouted_hints_total";
         metric(&a, name).await + metric(&b, name).await
@@ -79,6 +92,7 @@ async fn tasks_behind_ten_thousand_of_a_type_whose_worker_is_busy_start_meanwhil
         .post("/tasks/submit/batch", &json!({ "tasks": long }))
         .await;
     assert_eq!(status, 202);
+    until_it_pops_again(&b).await;
     let claims = metric(&b, "task_claim_duration_seconds_count").await;
     for _ in 0..20 {
         let id = server.submit(&task("b", 0.0)).await;

@@ -1,4 +1,4 @@
-//! Later: `delay` and `run_at`.
+//! Scheduled tasks: `delay` and `run_at`.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -1,4 +1,4 @@
-//! What a service prints.
+//! The task type `service`: logging of a child process.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;

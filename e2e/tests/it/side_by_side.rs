@@ -1,4 +1,4 @@
-//! Several deployments on one Postgres and one Redis: each in a database, or a schema, and under a key prefix of its own.
+//! Several deployments on one Postgres and one Redis, each with its own database or schema and key prefix.
 
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
@@ -7,7 +7,7 @@ use tasker_testkit::{PostgresServer, RedisServer, Running, System, eventually};
 
 use crate::harness::{SOON, all_complete_once, count, id_of, long_running, submit_batch};
 
-/// A deployment: its own server and worker, on a Postgres and a Redis that others use as well.
+/// A deployment: a server and a worker on a shared Postgres and Redis.
 struct Deployment {
     system: System,
     server: Running,
@@ -32,7 +32,7 @@ impl Deployment {
         }
     }
 
-    /// The ids of its workers that live.
+    /// Returns the ids of its live workers.
     async fn workers(&self) -> Vec<String> {
         let (_, answer) = self.server.get("/workers").await;
         let workers = answer["workers"].as_array().expect("workers").iter();
@@ -49,7 +49,7 @@ impl Deployment {
     }
 }
 
-/// Holds two deployments against each other.
+/// Asserts that two deployments do not affect each other.
 async fn they_know_nothing_of_each_other(mut one: Deployment, other: Deployment) {
     let (of_one, of_other) = tokio::join!(submit_batch(&one.server, 60), submit_batch(&other.server, 60));
     tokio::join!(

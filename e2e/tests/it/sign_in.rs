@@ -1,4 +1,4 @@
-//! Sign-in, as operators and scripts meet it: the built server and the command line.
+//! Sign-in with the built server and the command line, from an operator's point of view.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -10,7 +10,7 @@ const USER: &str = "ops";
 const PASSWORD: &str = "kV8.mq2Zr-w7xyzzy";
 const SECRET: &str = "bT9u0Yk3xQvG7rLwZ2hNcE5sJ8aMfD1pO6iUeXtW4yA=xyzzy";
 
-/// A system in production, which asks for sign-in.
+/// Returns a production system, which requires sign-in.
 fn in_production(db: &PgPool) -> System {
     System::new(db)
         .with("TASKER_ENV", "production")
@@ -20,7 +20,7 @@ fn in_production(db: &PgPool) -> System {
         .with("TOKEN_SECRET", SECRET)
 }
 
-/// What `tasker` prints, signed in by these variables alone.
+/// Runs `tasker` with only these variables as credentials; returns its output.
 async fn tasker(small: &Small, variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
     let mut environment = vec![
         ("TASKER_URL", small.server.url.as_str()),
@@ -33,7 +33,7 @@ async fn tasker(small: &Small, variables: &[(&str, &str)], arguments: &[&str]) -
 }
 
 #[sqlx::test(migrations = false)]
-async fn keys_are_made_used_and_revoked_on_the_command_line_and_the_log_tells_who_acted(db: PgPool) {
+async fn keys_are_created_used_and_revoked_on_the_command_line_and_the_log_names_the_actor(db: PgPool) {
     let small = Small::on(in_production(&db)).await;
     let admin = [
         ("EXECUTION_BACKEND_API_USER", USER),

@@ -6,7 +6,7 @@ use tasker_testkit::{Running, System, eventually};
 
 use crate::harness::{SOON, Small, echo, long_running};
 
-/// Sends a signal and waits until the process says that it ignored it.
+/// Sends a signal and waits until the process logs that it ignored it.
 async fn is_ignored(running: &mut Running, signal: &str) {
     running.process.signal(signal);
     let line = format!("SIG{signal}");
@@ -78,7 +78,7 @@ async fn a_quiet_worker_finishes_what_it_runs_and_takes_nothing_more(db: PgPool)
     );
     let (code, answer) = small.worker.get("/health/ready").await;
     assert_eq!((code.as_u16(), &answer["quiet"]), (503, &json!(true)));
-    // a second time changes nothing
+    // repeating the signal has no effect
     small.worker.process.signal("USR1");
     let task = small.server.task(&waiting).await;
     assert_eq!((&task["status"], &task["runs"]), (&json!("pending"), &json!(0)));
@@ -102,7 +102,7 @@ async fn a_quiet_worker_without_redis_takes_nothing_from_the_table_either(db: Pg
     small.server.wait_for(&running, "running", SOON).await;
     small.worker.process.signal("USR1");
     small.server.wait_for(&running, "completed", SOON).await;
-    // its slot is free, and it stays up
+    // the slot is free, and the worker keeps running
     eventually("the fleet knows it", SOON, async || {
         let (_, answer) = small.server.get("/workers").await;
         answer["workers"][0]["status"] == "draining"

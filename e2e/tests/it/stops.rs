@@ -1,4 +1,4 @@
-//! Stops, clean and not, while tasks come in and run.
+//! Clean and hard stops while tasks are submitted and run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Idle, SOON, Small, all_complete_once, count, id_of, long_running, rows_of};
 
-/// How long a second signal may take: 2 seconds to release runs, and a busy machine.
+/// Maximum time after a second signal: 2 seconds to release runs, with a margin for a busy machine.
 const MOMENTS: Duration = Duration::from_secs(10);
 
-/// Clients that submit until they are stopped or nobody answers.
+/// Clients that submit until they are stopped or the server is gone.
 struct Clients {
     acknowledged: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
@@ -42,7 +42,7 @@ impl Clients {
                     if answer.status() != 202 {
                         return;
                     }
-                    // an answer that was cut off after its head is an acknowledgement that nobody can read
+                    // a response cut off after its head is an acknowledgement without a readable id
                     let Ok(submitted) = answer.json::<Value>().await else {
                         return;
                     };
@@ -61,7 +61,7 @@ impl Clients {
         .await;
     }
 
-    /// Waits for the clients' own end, and returns the ids of what was acknowledged.
+    /// Waits for the clients to end and returns the acknowledged ids.
     async fn end(mut self) -> Vec<String> {
         while let Some(ended) = self.tasks.join_next().await {
             ended.expect("no client panics");
@@ -73,7 +73,7 @@ impl Clients {
 #[sqlx::test(migrations = false)]
 async fn a_stop_of_the_server_and_of_the_worker_under_load_loses_nothing_and_repeats_nothing(db: PgPool) {
     let mut idle = Idle::start(&db).await;
-    // two slots cannot keep up with eight clients, so that much waits at the stop
+    // two slots cannot keep up with eight clients, so the stop finds pending tasks
     let slow = [("SHUTDOWN_TIMEOUT", "1s"), ("WORKER_POOL_SIZE", "2")];
     let mut worker = idle.system.worker(&slow).await;
     let clients = Clients::start(&idle.server, 8, &long_running(0.05));
@@ -101,7 +101,7 @@ async fn a_stop_of_the_server_and_of_the_worker_under_load_loses_nothing_and_rep
 }
 
 #[sqlx::test(migrations = false)]
-async fn runs_that_outlive_a_stop_are_given_back_and_begin_again(db: PgPool) {
+async fn runs_that_outlast_a_stop_are_released_and_start_again(db: PgPool) {
     let idle = Idle::start(&db).await;
     let mut worker = idle.system.worker(&[("SHUTDOWN_TIMEOUT", "100ms")]).await;
     let id = idle.server.submit(&long_running(3.0)).await;
@@ -134,7 +134,7 @@ async fn what_was_acknowledged_before_the_server_was_killed_exists_and_runs(db: 
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_handler_that_computes_for_ever_holds_up_no_stop(db: PgPool) {
+async fn a_handler_that_never_returns_does_not_block_a_stop(db: PgPool) {
     let system = System::new(&db).with("SHUTDOWN_TIMEOUT", "100ms");
     let server = system.server(&[]).await;
     let mut worker = system.spawn("stuck-worker", "WORKER_LISTEN_ADDR", &[]);
@@ -152,7 +152,7 @@ async fn a_handler_that_computes_for_ever_holds_up_no_stop(db: PgPool) {
 
 #[sqlx::test(migrations = false)]
 async fn a_second_signal_releases_what_a_worker_runs_and_ends_it_at_once(db: PgPool) {
-    // longer than this test takes: what is seen is the release, and no recovery
+    // longer than this test takes, so that the run is released and not recovered
     let system = System::new(&db)
         .with("WORKER_TIMEOUT", "10m")
         .with("SHUTDOWN_TIMEOUT", "1h");
@@ -201,7 +201,7 @@ async fn a_second_signal_ends_a_worker_within_moments_though_postgres_hangs(db: 
     postgres.hang();
     worker.process.signal("TERM");
     eventually("the worker handles the first signal", SOON, async || {
-        worker.process.log().contains("stopping")
+        worker.process.log().contains("received a stop signal")
     })
     .await;
     let ended = tokio::time::timeout(MOMENTS, worker.process.terminate()).await;

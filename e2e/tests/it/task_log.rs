@@ -1,4 +1,4 @@
-//! What workers log about tasks.
+//! Task logs of workers.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -6,7 +6,7 @@ use tasker_testkit::{Running, System, eventually};
 
 use crate::harness::{SOON, Small, all_complete_once, submit_batch};
 
-/// A mark that no log line may hold.
+/// A marker that no log line may contain.
 const MARK: &str = "xyzzy-payload";
 
 fn system(db: &PgPool, task_log: &str) -> System {
@@ -15,7 +15,7 @@ fn system(db: &PgPool, task_log: &str) -> System {
         .with("TASK_LOG", task_log)
 }
 
-/// The log lines of `worker` about `task`, in their order.
+/// Returns the log lines of `worker` about `task` in order.
 fn lines(worker: &Running, task: &str) -> Vec<Value> {
     let log = worker.process.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
@@ -24,7 +24,7 @@ fn lines(worker: &Running, task: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Waits until this many lines are about `task`.
+/// Waits until there are this many lines about `task`.
 async fn until_logged(worker: &Running, task: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{count} lines about {task}"), SOON, async || {
         lines(worker, task).len() >= count
@@ -35,7 +35,7 @@ async fn until_logged(worker: &Running, task: &str, count: usize) -> Vec<Value> 
     lines
 }
 
-/// Level and message of each line.
+/// Returns level and message of each line.
 fn events(lines: &[Value]) -> Vec<(&str, &str)> {
     fn text<'a>(line: &'a Value, field: &str) -> &'a str {
         line.get(field).and_then(Value::as_str).unwrap_or_default()
@@ -187,7 +187,7 @@ async fn a_dead_letter_that_the_leader_makes_is_logged_by_it(db: PgPool) {
         .submit(&json!({"task_name": "example_long_running"}))
         .await;
     small.server.wait_for(&id, "running", SOON).await;
-    // nine workers less to kill
+    // one crash below the limit, so that killing a single worker makes it a dead letter
     sqlx::query("UPDATE tasks SET crash_count = 9")
         .execute(&db)
         .await

@@ -1,4 +1,5 @@
-//! Spans: a trace goes from the submitter through the row to the run, and a collector that is away harms nobody.
+//! Traces: spans connect the submit, the row and the run, and an unavailable collector has no effect on
+//! tasks.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::harness::{SOON, Small, all_complete_once, echo, id_of, submit_batch};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
-/// So late that only the flush at the end of a process can have sent what was sent before.
+/// Export interval so long that earlier spans can only come from the flush at the end of a process.
 const NEVER: &str = "600000";
 
 fn hex(bytes: &[u8]) -> String {
@@ -20,7 +21,7 @@ fn hex(bytes: &[u8]) -> String {
     digits.concat()
 }
 
-/// The one span of `service` with this name in this trace.
+/// Returns the only span of `service` with this name in this trace.
 fn found(spans: &[Collected], service: &str, name: &str, trace: &str) -> Collected {
     let mut matching = spans.iter().filter(|collected| {
         collected.service == service && collected.span.name == name && hex(&collected.span.trace_id) == trace
@@ -88,7 +89,7 @@ async fn a_trace_goes_from_the_submitter_to_the_run_and_the_last_spans_are_sent_
         let of_task = |run: &&Collected| run.attribute("messaging.message.id").as_deref() == Some(id);
         spans.iter().find(of_task).expect("the span of its run")
     };
-    // without a caller's trace one begins with the request
+    // without a trace of the caller a new one starts with the request
     let run = run_of(&untraced);
     let request = found(
         &spans,
@@ -107,8 +108,8 @@ async fn a_trace_goes_from_the_submitter_to_the_run_and_the_last_spans_are_sent_
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_collector_that_never_answers_slows_nothing_down_and_is_told_of_once(db: PgPool) {
-    // it takes connections, as its backlog does, and never answers
+async fn a_collector_that_never_responds_slows_nothing_down_and_is_reported_once(db: PgPool) {
+    // the kernel accepts connections into the backlog, but the collector never responds
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = silent.local_addr().expect("an address");
     let system = System::new(&db)
@@ -120,7 +121,7 @@ async fn a_collector_that_never_answers_slows_nothing_down_and_is_told_of_once(d
         all_complete_once(&db, &ids).await;
     }
     // the first export is given up after five seconds
-    let said = |log: &str| log.matches("the collector does not take spans").count();
+    let said = |log: &str| log.matches("failed to send spans to the collector").count();
     tasker_testkit::eventually("the worker says so", SOON, async || {
         said(&small.worker.process.log()) > 0
     })
@@ -130,7 +131,7 @@ async fn a_collector_that_never_answers_slows_nothing_down_and_is_told_of_once(d
     small.server.process.terminate().await;
     assert!(
         began.elapsed() < Duration::from_secs(20),
-        "the end waits for nobody"
+        "the shutdown does not wait for the collector"
     );
     assert_eq!(said(&small.worker.process.log()), 1);
     assert!(said(&small.server.process.log()) <= 1);

@@ -1,4 +1,4 @@
-//! A Postgres or a Redis that answers and is not of use, or not in every way.
+//! Postgres and Redis with unsupported configurations, such as cluster mode, eviction or read-only.
 
 use std::net::TcpListener;
 
@@ -8,9 +8,10 @@ use tasker_testkit::{PostgresServer, RedisServer, Running, System, eventually, f
 
 use crate::harness::{SOON, echo};
 
-/// A Redis in cluster mode that serves every slot.
+/// Starts a Redis in cluster mode that serves all slots.
 async fn cluster() -> (RedisServer, impl AsyncFn(&System)) {
-    // by default the port of the cluster's own traffic is among those of outgoing connections, where it may be taken
+    // by default the port of the cluster's own traffic is among those of outgoing connections, where it may
+    // be taken
     let bus = free_port().to_string();
     let redis = RedisServer::start_with_settings(&[("cluster-enabled", "yes"), ("cluster-port", &bus)]).await;
     let serve = async |system: &System| system.queue().raw("CLUSTER", &["ADDSLOTSRANGE", "0", "16383"]);
@@ -18,7 +19,7 @@ async fn cluster() -> (RedisServer, impl AsyncFn(&System)) {
 }
 
 async fn says_of_redis(process: &Running, word: &str) {
-    eventually("health tells the cause", SOON, async || {
+    eventually("health shows the cause", SOON, async || {
         let (_, health) = process.get("/health").await;
         health["redis"] == "degraded" && health["causes"].to_string().contains(word)
     })
@@ -162,7 +163,11 @@ async fn a_standby_is_not_connected_to_where_the_url_asks_for_writes() {
     let system = System::on(&url, &tasker_testkit::redis_url());
     let mut process = system.run("tasker-server", &["migrate", "status"], &[]);
     assert_eq!(process.wait().await.code(), Some(1), "{}", process.log());
-    assert!(process.log().contains("takes no writes"), "{}", process.log());
+    assert!(
+        process.log().contains("Postgres is read-only"),
+        "{}",
+        process.log()
+    );
 }
 
 #[tokio::test]

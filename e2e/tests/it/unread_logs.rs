@@ -1,4 +1,4 @@
-//! A full pipe that nothing reads as standard output.
+//! Standard output is a full pipe that is not read.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tasker_testkit::{Process, Running, System, free_port};
 
 use crate::harness::SOON;
 
-/// How long a request, or the end of a process, may take.
+/// Maximum time of a request or of the end of a process.
 const PROMPT: Duration = Duration::from_secs(10);
 
-/// More lines than a pipe and the buffer before it hold.
+/// Number of lines, more than the pipe and the log buffer hold.
 const MANY: usize = 10_000;
 const AT_ONCE: usize = 50;
 
-/// Starts a program whose output goes into pipes that nothing reads.
+/// Starts a program whose output pipe is never read.
 fn unread(system: &System, program: &str, address_variable: &str) -> Running {
     let address = format!("127.0.0.1:{}", free_port());
     let mut command = system.command(program);
@@ -40,7 +40,7 @@ async fn dropped(running: &Running) -> u64 {
     value.expect("the metric").parse().expect("a number")
 }
 
-/// Sends as many requests that are logged, each of which must be answered.
+/// Sends `count` requests that are logged, and asserts that each succeeds.
 async fn pauses(server: &Running, count: usize) {
     for _ in 0..count.div_ceil(AT_ONCE) {
         let body = json!({});

@@ -1,8 +1,8 @@
-//! A worker with two tasks: replace them by yours.
+//! A worker with two task types: replace them with yours.
 //!
-//! - `send_newsletter` waits for others: an async handler that reports progress, stops when it is cancelled, and tells final
-//!   failures from those that are worth another attempt.
-//! - `count_primes` computes: a blocking handler, on a thread of its own.
+//! - `send_newsletter` waits for another service: an async handler that reports progress, stops when it is
+//!   cancelled, and separates final failures from those that are retried.
+//! - `count_primes` computes: a blocking handler, on its own thread.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,27 +10,27 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tasker_worker::{Context, Task, TaskError, Worker};
+use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     Worker::builder()
         .register(
-            Task::new("send_newsletter", send_newsletter)
+            TaskType::new("send_newsletter", send_newsletter)
                 .description("Sends a text to many recipients")
                 .timeout(Duration::from_mins(10))
                 .max_retries(5)
                 .backoff(Duration::from_secs(2), Duration::from_mins(5)),
         )
         .register(
-            Task::blocking("count_primes", count_primes).description("Counts the primes up to a number"),
+            TaskType::blocking("count_primes", count_primes).description("Counts the primes up to a number"),
         )
         .run()
         .await
 }
 
-/// The parameters of `send_newsletter`. The server validates every submit against the JSON Schema of this type, in which the
-/// comments of the fields are their descriptions.
+/// The parameters of `send_newsletter`. The server validates every submit against the JSON Schema of this
+/// type, in which the comments of the fields are their descriptions.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Newsletter {
@@ -49,9 +49,9 @@ struct Sent {
 }
 
 async fn send_newsletter(context: Context, letter: Newsletter) -> Result<Sent, TaskError> {
-    // No other attempt would succeed: the task becomes a dead letter at once, with this text.
+    // Another attempt would fail too: the task becomes a dead letter at once, with this text.
     if let Some(wrong) = letter.recipients.iter().find(|address| !address.contains('@')) {
-        return Err(TaskError::fail(format!("`{wrong}` is no address")));
+        return Err(TaskError::fail(format!("`{wrong}` is not an address")));
     }
     let of = letter.recipients.len();
     for (sent, recipient) in letter.recipients.iter().enumerate() {
@@ -59,17 +59,18 @@ async fn send_newsletter(context: Context, letter: Newsletter) -> Result<Sent, T
             // The task ends as cancelled, whatever is returned here.
             return Err(TaskError::fail("cancelled"));
         }
-        // A task can run more than once. Its id stays the same, so with this key the mail service can drop repetitions.
+        // A task can run more than once. Its id stays the same, so with this key the mail service can drop
+        // duplicates.
         let key = format!("{}/{sent}", context.task_id());
-        // `?` turns an error into a retry: the task runs again after a growing delay, while attempts are left.
-        // `TaskError::retry_after` sets the delay.
+        // `?` turns an error into a retry: the task runs again after a growing delay, while attempts are
+        // left. `TaskError::retry_after` sets the delay.
         deliver(&key, &letter.subject, recipient, context.attempt()).await?;
         context.progress(Sent { sent: sent + 1, of })?;
     }
     Ok(Sent { sent: of, of })
 }
 
-/// Pretends to call a mail service, which rejects addresses at `busy.example` at the first attempt.
+/// Simulates a mail service that rejects addresses at `busy.example` at the first attempt.
 async fn deliver(_key: &str, _subject: &str, recipient: &str, attempt: i32) -> io::Result<()> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     if attempt == 1 && recipient.ends_with("@busy.example") {
@@ -90,7 +91,7 @@ struct Primes {
 fn count_primes(context: Context, parameters: Primes) -> Result<usize, TaskError> {
     let mut count = 0;
     for number in 2..=parameters.up_to {
-        // A thread cannot be stopped from outside, so it checks now and then.
+        // A thread cannot be stopped from outside, so the handler checks for cancellation itself.
         if number % 10_000 == 0 && context.is_cancelled() {
             return Err(TaskError::fail("cancelled"));
         }

@@ -1,4 +1,4 @@
-//! The events, and when each is possible.
+//! The events of the model and their conditions.
 
 use super::config::Config;
 use super::state::{At, Duty, Push, Row, System, TaskNo, WorkerNo, ids, len};
@@ -19,7 +19,7 @@ pub enum Action {
     PopType { worker: WorkerNo, task: TaskNo },
     /// A worker that blocks on type lists pops one.
     PopBlocked { worker: WorkerNo, task: TaskNo },
-    /// It balances the lists.
+    /// A worker balances the lists after a blocking pop.
     Balance { worker: WorkerNo },
     /// A pop ends without an id and returns the flag.
     See { worker: WorkerNo },
@@ -29,7 +29,7 @@ pub enum Action {
     Return { worker: WorkerNo },
     /// A worker claims from the table.
     Poll { worker: WorkerNo, task: TaskNo },
-    /// It removes the polled id.
+    /// A worker removes the polled id.
     Remove { worker: WorkerNo },
     /// A leader declares a killed worker dead.
     DeclareDead { worker: WorkerNo },
@@ -47,13 +47,13 @@ pub enum Action {
     Crash { worker: WorkerNo },
     /// A server dies before it pushes or removes.
     LosePush { task: TaskNo },
-    /// The answer that returned a misrouted id is lost.
+    /// The response that returned a misrouted id is lost.
     LoseReply { worker: WorkerNo },
     /// A worker puts back what it popped.
     Refuse { worker: WorkerNo },
     /// The removal of a polled id is lost.
     LoseRemoval { worker: WorkerNo },
-    /// The removal of a polled id does not look far enough.
+    /// The removal of a polled id does not scan far enough.
     Miss { worker: WorkerNo },
     /// Redis is emptied.
     Flush,
@@ -63,13 +63,13 @@ pub enum Action {
     Release { task: TaskNo },
     /// A pending task is cancelled.
     Cancel { task: TaskNo },
-    /// A comparison orders something while something is in flight.
+    /// A comparison triggers a duty although messages are in flight.
     HastyDuty { leader: usize, duty: Duty },
     /// A catch-up does not wait for pushes in flight.
     HastyCatchUp { leader: usize },
 }
 
-/// Adds everything that happens by itself sooner or later: all but faults.
+/// Adds all possible events except faults: those that happen eventually.
 pub(crate) fn steps(config: &Config, system: &System, add: &mut impl FnMut(Action)) {
     for task in 0..config.tasks.len() {
         steps_of_task(system, task, add);
@@ -120,7 +120,7 @@ fn steps_of_worker(config: &Config, system: &System, worker: WorkerNo, add: &mut
 fn pops(config: &Config, system: &System, worker: WorkerNo, add: &mut impl FnMut(Action)) {
     let found = &system.workers[worker];
     let safeguards = config.safeguards;
-    // the script reads the state; what a blocking pop takes from rests on the last reply
+    // the script reads the state; the keys of a blocking pop depend on the last reply
     let script_takes_types = system.flag.is_split() || !safeguards.pop_reads_state;
     if !found.sees_split || !script_takes_types {
         let waits = safeguards.misroute_pauses && found.paused != 0 && config.leader_moves(system);

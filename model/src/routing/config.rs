@@ -1,4 +1,4 @@
-//! The subject of one search: tasks, workers, faults, and the safeguards that are in place.
+//! The parameters of a search: tasks, workers, injected faults, and safeguards in place.
 
 use super::state::{
     At, Bits, Duty, Flag, LEADERS, List, Push, Row, System, TASKS, Task, TaskNo, WORKERS, Worker, WorkerNo,
@@ -9,14 +9,14 @@ pub const A: Bits = 1;
 /// Another task type.
 pub const B: Bits = 2;
 
-/// A worker as a search begins with it.
+/// A worker at the start of a search.
 #[derive(Debug, Clone, Copy)]
 pub struct Fleet {
     /// The types that it registers.
     pub types: Bits,
-    /// Whether it runs at the start.
+    /// True if it runs at the start.
     pub up: bool,
-    /// Its slots. Runs do not end here, so it claims as many tasks at most.
+    /// Its number of slots, and of tasks that it claims at most, since runs do not end in this model.
     pub slots: u8,
 }
 
@@ -25,13 +25,13 @@ pub struct Fleet {
 pub enum Fault {
     /// A worker starts.
     Start,
-    /// A worker that holds no hint stops and removes its row.
+    /// A worker without a hint in memory stops and removes its row.
     Stop,
-    /// A worker is killed, with the hint that it holds.
+    /// A worker is killed and loses the hint in its memory.
     Crash,
     /// A server dies before one of its round trips.
     LosePush,
-    /// The answer to a claim is lost, and with it the misrouted id.
+    /// The response to a claim is lost, and with it the misrouted id.
     LoseReply,
     /// The removal of a polled id is lost.
     LoseRemoval,
@@ -43,11 +43,12 @@ pub enum Fault {
     Release,
     /// A pending task is cancelled.
     Cancel,
-    /// A comparison or a catch-up that does not wait for what is in flight.
+    /// A comparison or a catch-up does not wait for messages in flight.
     Haste,
-    /// A claim certainly failed, or the worker stops: what was popped goes back, without a type where it has none.
+    /// A claim has certainly failed, or the worker stops: popped ids are pushed back, without a type if they
+    /// have none.
     Refuse,
-    /// A removal does not look far enough.
+    /// A removal does not scan far enough to find its id.
     Miss,
 }
 
@@ -81,7 +82,7 @@ pub enum Start {
     Split,
 }
 
-/// One search.
+/// The parameters of one search.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The type of each task.
@@ -92,71 +93,71 @@ pub struct Config {
     pub leaders: usize,
     /// Kinds of fault that are injected.
     pub faults: Vec<Fault>,
-    /// The number of faults at most, in any mixture and at any moment.
+    /// Maximum number of injected faults, in any mixture and at any moment.
     pub fault_count: u8,
     /// The safeguards in place.
     pub safeguards: Safeguards,
     /// The lists at the start.
     pub start: Start,
-    /// Whether type lists are so long that a fill does not keep what was pushed to them meanwhile.
+    /// True if type lists are so long that a fill does not keep concurrent pushes.
     pub long_lists: bool,
 }
 
-/// What keeps a queue right. Tests remove them one by one and show what happens then.
+/// The safeguards of a queue. Tests remove each of them and show the resulting counterexample.
 #[derive(Debug, Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one clause or one duty, present or absent"
 )]
 pub struct Safeguards {
-    /// Workers poll the table (Hybrid). Without it the deployment is `EventDrivenOnly`.
+    /// Workers run fallback polls (Hybrid). Without it the deployment is `EventDrivenOnly`.
     pub polls: bool,
     /// The leader compares lengths with rows, and sweeps or rebuilds.
     pub comparisons: bool,
-    /// A push fills the type list as well while the queue has a state.
+    /// A push also fills the type list while the queue has a state.
     pub push_fills_types: bool,
-    /// A fill lets pushes go to type lists before it reads the rows.
+    /// A fill directs pushes to type lists before it reads the rows.
     pub opens_first: bool,
-    /// A fill keeps what was pushed to short type lists meanwhile.
+    /// A fill keeps concurrent pushes to short type lists.
     pub adopt_keeps: bool,
-    /// It keeps what was parked meanwhile.
+    /// A fill keeps concurrently parked hints.
     pub adopt_keeps_parked: bool,
-    /// `ADOPT` replaces the parked hints too, and does nothing where the state is neither `opening` nor `split` any
-    /// more. Without it they are replaced in a step before, and the queue is split whatever its state is.
+    /// `ADOPT` replaces the parked hints too, and has no effect unless the state is still `opening` or
+    /// `split`. Without it they are replaced in a step before, and the queue is split in any state.
     pub adopt_reads_state: bool,
-    /// A worker pauses before it pops an id again that it put back.
+    /// A worker pauses before it pops a misrouted id again that it returned.
     pub misroute_pauses: bool,
     /// The pop script reads the state itself.
     pub pop_reads_state: bool,
-    /// The main list of a split queue is given the length of the type lists.
+    /// The main list of a split queue is kept at the length of the type lists.
     pub balances: bool,
     /// The `balance` that follows a blocking pop reads the state itself.
     pub balance_reads_state: bool,
     /// `MERGE` reads the state itself, and deletes it only where it is still `closing`.
     pub merge_reads_state: bool,
-    /// `MERGE` does nothing in a queue that is plain already.
+    /// `MERGE` has no effect in a queue that is plain already.
     pub merge_spares_plain: bool,
-    /// `REMOVE` reads the state itself. Without it the last reply to the worker counts.
+    /// `REMOVE` reads the state itself. Without it the worker's last reply decides.
     pub remove_reads_state: bool,
-    /// A rebuild pushes again what was pushed while it read.
+    /// A rebuild repeats pushes that happened while it read.
     pub catch_up: bool,
-    /// The lists are swept once the pops from before a split are over.
+    /// The lists are swept once pops that began before a split have ended.
     pub sweeps_after_split: bool,
     /// The lists are swept after a removal that did not find its id.
     pub sweeps_unremoved: bool,
-    /// What removes copies of a repeated id leaves one, whatever others removed meanwhile.
+    /// A removal of repeated copies always leaves one, even if others were removed concurrently.
     pub sweeps_leave_one: bool,
-    /// Lists that are too long are rebuilt where a sweep finds nothing.
+    /// Lists that are too long are rebuilt if a sweep finds no stale id.
     pub sweep_rebuilds: bool,
     /// Hints of types that lost their last worker are moved from the type list to the parked ones.
     pub parks: bool,
     /// The script that parks reads the state itself.
     pub park_reads_state: bool,
-    /// Parked ids are compared with rows and live workers in each pass. Without it only when a worker starts.
+    /// Every run compares parked ids with rows and live workers. Without it only the start of a worker does.
     pub sorts_by_state: bool,
     /// A rebuild keeps parked rows out of the lists that are popped.
     pub rebuild_parks: bool,
-    /// A rebuild empties the main list where all pending rows are parked.
+    /// A rebuild empties the main list if all pending rows are parked.
     pub rebuild_empties: bool,
 }
 
@@ -195,7 +196,7 @@ impl Safeguards {
         ..Self::ALL
     };
 
-    /// Without anything that looks for lost hints: what is lost stays lost.
+    /// Without fallback polls and comparisons: lost hints stay lost.
     pub const NO_REPAIR: Self = Self {
         polls: false,
         comparisons: false,
@@ -298,12 +299,12 @@ impl Config {
         }
     }
 
-    /// Returns whether a worker registers the type of a task.
+    /// Returns true if a worker registers the type of a task.
     pub fn knows(&self, worker: WorkerNo, task: TaskNo) -> bool {
         self.workers[worker].types & self.tasks[task] != 0
     }
 
-    /// Returns the workers whose rows say that they are alive.
+    /// Returns the workers whose rows are alive.
     pub fn live<'a>(&'a self, system: &'a System) -> impl Iterator<Item = WorkerNo> + 'a {
         (0..self.workers.len()).filter(|worker| system.workers[*worker].registered)
     }

@@ -1,4 +1,4 @@
-//! The leader's duties: when each is due.
+//! The conditions under which each duty of a leader is due.
 
 use super::actions::Action;
 use super::config::Config;
@@ -17,7 +17,7 @@ impl Config {
                         waits = true;
                         add(Action::Begin { leader, duty });
                     });
-                    // the other duties come several times between two comparisons
+                    // all other duties run several times between two comparisons
                     if self.safeguards.comparisons && !waits && self.is_at_rest(system) {
                         Self::repairs(system, &mut |duty| add(Action::Begin { leader, duty }));
                     }
@@ -32,14 +32,14 @@ impl Config {
         }
     }
 
-    /// Returns whether a leader has a step to take, or waits for one of others.
+    /// Returns true if a leader has a step to take or waits for one of others.
     pub(crate) fn leader_moves(&self, system: &System) -> bool {
         let mut moves = system.leaders.iter().any(|duty| *duty != Duty::None);
         self.leader_steps(system, &mut |_| moves = true);
         moves
     }
 
-    /// Calls `add` for each duty that is due by what Redis and the table say at this moment.
+    /// Calls `add` for each duty that is due in the current state of Redis and the table.
     fn duties(&self, system: &System, add: &mut impl FnMut(Duty)) {
         match (self.is_mixed(system), system.flag) {
             (true, Flag::Split) | (false, Flag::Absent) => {}
@@ -66,7 +66,7 @@ impl Config {
         }
     }
 
-    /// Returns where a parked id belongs.
+    /// Returns the list where a parked id belongs.
     fn place(&self, system: &System, task: TaskNo) -> Place {
         if !system.is_pending(task) {
             Place::Nowhere
@@ -77,14 +77,14 @@ impl Config {
         }
     }
 
-    /// Returns whether nothing is in flight, so that a comparison finds in two passes what it found in one.
+    /// Returns true if no message is in flight, so that two comparisons in a row find the same.
     pub fn is_at_rest(&self, system: &System) -> bool {
         system.tasks.iter().all(|task| task.push == Push::Done)
             && system.workers.iter().all(|worker| worker.at == At::Idle)
             && system.leaders.iter().all(|duty| *duty == Duty::None)
     }
 
-    /// Adds what a comparison of lengths finds.
+    /// Adds the duty that a comparison of lengths triggers.
     fn repairs(system: &System, add: &mut impl FnMut(Duty)) {
         match (len(&system.main) + len(&system.parked)).cmp(&system.pending()) {
             std::cmp::Ordering::Less => add(Self::rebuild(system)),
@@ -103,7 +103,7 @@ impl Config {
     }
 }
 
-/// Returns whether workers may still hold what they popped before the queue was split, or pop it.
+/// Returns true if workers may still have, or pop, ids from the main list of before the split.
 fn pops_from_before(system: &System) -> bool {
     system.flag.is_split()
         && system.workers.iter().any(|worker| {
@@ -113,7 +113,7 @@ fn pops_from_before(system: &System) -> bool {
         })
 }
 
-/// Returns whether a hint is in flight of a row that was not read.
+/// Returns true if a push is in flight for a row that was not read.
 fn may_miss(system: &System, read: Bits) -> bool {
     let unread = |(task, found): (usize, &Task)| read & (1 << task) == 0 && found.push == Push::Due;
     system.tasks.iter().enumerate().any(unread)

@@ -1,4 +1,4 @@
-//! Injected faults, and when each is possible.
+//! Injected faults and their conditions.
 
 use super::actions::Action;
 use super::config::{Config, Fault};
@@ -28,7 +28,7 @@ fn faults_of_kind(fault: Fault, config: &Config, system: &System, add: &mut impl
     }
 }
 
-/// Returns whether a flush would change nothing.
+/// Returns true if a flush would have no effect.
 fn is_empty(system: &System) -> bool {
     len(&system.main) + len(&system.typed) + len(&system.parked) == 0 && system.flag == Flag::Absent
 }
@@ -75,7 +75,7 @@ fn faults_of_tasks(fault: Fault, config: &Config, system: &System, add: &mut imp
         let found = &system.tasks[task];
         match fault {
             Fault::LosePush if found.push != Push::Done => add(Action::LosePush { task }),
-            // one command of a task at a time
+            // only one command of a task may be outstanding
             Fault::Release if found.row == Row::Running && found.push == Push::Done => {
                 add(Action::Release { task });
             }

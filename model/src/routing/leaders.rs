@@ -10,7 +10,7 @@ fn listed(tasks: Bits) -> List {
 }
 
 impl Step<'_> {
-    /// A leader ended a duty, so that what workers wait for may have come.
+    /// Ends the workers' pauses after a duty, which may have changed the lists that they wait for.
     fn end_pauses(&mut self) {
         for worker in &mut self.now.workers {
             worker.paused = 0;
@@ -79,7 +79,8 @@ impl Step<'_> {
         Duty::Make { rows, parked, types }
     }
 
-    /// `RENAME` or `DEL` of the parked hints, and in the same `MULTI` `RENAME` of the main list if there is a new one.
+    /// `RENAME` or `DEL` of the parked hints, and in the same `MULTI` `RENAME` of the main list if there is a
+    /// new one.
     fn replace(&mut self, rows: Bits, parked: Bits, types: Option<By>) -> Duty {
         let read = rows | parked;
         if let Some(by) = types {
@@ -101,7 +102,7 @@ impl Step<'_> {
         }
     }
 
-    /// The part of `ADOPT` that concerns parked hints: what the new lists do not have is kept.
+    /// The part of `ADOPT` for parked hints: keeps those that are not in the new lists.
     fn adopt_parked(&mut self, rows: Bits, parked: Bits) {
         let kept = self.now.parked;
         self.replace_parked(parked);
@@ -154,11 +155,11 @@ impl Step<'_> {
     /// Pushes rows that became pending since the read, and whose hints are not in the new lists.
     fn catch_up(&mut self, read: Bits, types: Option<Bits>) -> Duty {
         for task in 0..self.config.tasks.len() {
-            let held = match types {
+            let listed = match types {
                 None => self.now.main[task] > 0,
                 Some(types) => types & self.config.tasks[task] != 0 && self.now.typed[task] > 0,
             };
-            if self.now.is_pending(task) && read >> task & 1 == 0 && !held {
+            if self.now.is_pending(task) && read >> task & 1 == 0 && !listed {
                 self.put(task);
             }
         }
@@ -246,9 +247,9 @@ impl Step<'_> {
     }
 
     /// Returns the number of copies of an id that are left.
-    fn without(&self, held: u8, gone: u8, repeated: bool) -> u8 {
+    fn without(&self, copies: u8, gone: u8, repeated: bool) -> u8 {
         let least = u8::from(repeated && self.config.safeguards.sweeps_leave_one);
-        held.saturating_sub(gone).max(held.min(least))
+        copies.saturating_sub(gone).max(copies.min(least))
     }
 
     /// `PUSH`.

@@ -1,4 +1,5 @@
-//! The search: every state that any order of events leads to, and whether each is sure to settle in a right state.
+//! The search through every state that any order of events reaches, with a check that each settles in a
+//! correct state.
 
 use std::collections::HashMap;
 
@@ -13,16 +14,16 @@ use super::state::System;
 pub struct Outcome {
     /// The number of states found.
     pub states: usize,
-    /// A counterexample, if there is one; a shortest one unless it is a circle.
+    /// A counterexample, if there is one; a shortest one unless it is a cycle.
     pub counterexample: Option<Counterexample>,
 }
 
 /// Events that lead to a wrong state.
 #[derive(Debug)]
 pub struct Counterexample {
-    /// What is wrong.
+    /// The violation.
     pub wrong: Wrong,
-    /// The events. Those of a circle end where it closes.
+    /// The events. Those of a cycle end where it closes.
     pub events: Vec<Action>,
     /// The last state.
     pub last: System,
@@ -30,9 +31,8 @@ pub struct Counterexample {
 
 /// Searches every state and every order of events.
 ///
-/// From each reachable state, once no more faults are injected, every order of events must end in a state in which
-/// nothing more happens and nothing is wrong. No fairness is assumed: a circle that can be gone round for ever is
-/// wrong too.
+/// From each reachable state, without further faults, every order of events must end in a settled state
+/// without a violation. No fairness is assumed: a cycle is a violation too.
 pub fn search(config: &Config) -> Outcome {
     let mut graph = Graph::default();
     graph.place(config.initial(), None);
@@ -44,7 +44,7 @@ pub fn search(config: &Config) -> Outcome {
     }
     let counterexample = match wrong {
         Some((wrong, place)) => Some(graph.counterexample(wrong, place, Vec::new())),
-        None => graph.circle(config),
+        None => graph.cycle(config),
     };
     Outcome {
         states: graph.states.len(),
@@ -52,7 +52,7 @@ pub fn search(config: &Config) -> Outcome {
     }
 }
 
-/// Returns whether some reachable state fulfils a condition.
+/// Returns true if some reachable state fulfils a condition.
 pub fn reaches(config: &Config, condition: impl Fn(&System) -> bool) -> bool {
     let mut graph = Graph::default();
     graph.place(config.initial(), None);
@@ -71,9 +71,9 @@ pub fn reaches(config: &Config, condition: impl Fn(&System) -> bool) -> bool {
 struct Graph {
     places: HashMap<System, usize>,
     states: Vec<System>,
-    /// The state from which each was found first, and by which event.
+    /// The state and the event by which each was found first.
     found_from: Vec<Option<(usize, Action)>>,
-    /// Where events that are not faults lead.
+    /// The states after each event that is not a fault.
     leads_to: Vec<Vec<usize>>,
 }
 
@@ -89,7 +89,7 @@ impl Graph {
         known
     }
 
-    /// Adds the states after one; returns what is wrong with it.
+    /// Adds the successors of a state; returns its violation, if any.
     fn expand(&mut self, config: &Config, place: usize) -> Option<Wrong> {
         let system = self.states[place];
         let mut events = Vec::new();
@@ -112,7 +112,7 @@ impl Graph {
         wrong.or_else(|| Config::wrong_always(&system))
     }
 
-    fn counterexample(&self, wrong: Wrong, place: usize, circle: Vec<Action>) -> Counterexample {
+    fn counterexample(&self, wrong: Wrong, place: usize, cycle: Vec<Action>) -> Counterexample {
         let mut events = Vec::new();
         let mut at = place;
         while let Some((from, action)) = self.found_from[at] {
@@ -120,13 +120,13 @@ impl Graph {
             at = from;
         }
         events.reverse();
-        events.extend(circle);
+        events.extend(cycle);
         let last = self.states[place];
         Counterexample { wrong, events, last }
     }
 
-    /// Returns a circle of events that are not faults.
-    fn circle(&self, config: &Config) -> Option<Counterexample> {
+    /// Returns a cycle of events that are not faults.
+    fn cycle(&self, config: &Config) -> Option<Counterexample> {
         let good = self.good();
         let mut at = good.iter().position(|good| !good)?;
         let mut path = Vec::new();
@@ -136,9 +136,9 @@ impl Graph {
         }
         let start = path.iter().position(|place| *place == at)?;
         path.push(at);
-        let circle = path[start..].windows(2);
-        let circle = circle.filter_map(|pair| self.event(config, pair[0], pair[1]));
-        Some(self.counterexample(Wrong::Circle, at, circle.collect()))
+        let cycle = path[start..].windows(2);
+        let cycle = cycle.filter_map(|pair| self.event(config, pair[0], pair[1]));
+        Some(self.counterexample(Wrong::Cycle, at, cycle.collect()))
     }
 
     fn event(&self, config: &Config, from: usize, to: usize) -> Option<Action> {
@@ -153,7 +153,7 @@ impl Graph {
         found
     }
 
-    /// Returns which states are sure to settle, from the settled ones backwards.
+    /// Returns for each state whether it always settles, computed backwards from the settled ones.
     fn good(&self) -> Vec<bool> {
         let mut comes_from = vec![Vec::new(); self.states.len()];
         let mut waits_for = vec![0_usize; self.states.len()];

@@ -1,9 +1,9 @@
-//! What must hold once faults have ceased and nothing more happens.
+//! The invariants of settled states: no more faults, and no more possible events.
 
 use super::config::Config;
 use super::state::{Flag, List, System, TaskNo, WorkerNo, len};
 
-/// Copies of an id in a list that the searched numbers of faults account for.
+/// Maximum number of copies of an id in a list that the injected faults can explain.
 const COPIES: u8 = 15;
 
 /// A way in which a state is wrong.
@@ -19,20 +19,20 @@ pub enum Wrong {
     Parked,
     /// A row of a type without a worker waits in a list of a queue whose workers have free slots.
     NotParked,
-    /// The flag does not suit the fleet.
+    /// The state of the queue does not match the fleet.
     Flag,
-    /// Events go round in a circle without a fault: a hint that is handed back for ever, or duties that undo each
-    /// other. A worker that puts back the same id is excused while a leader has a step to take.
-    Circle,
-    /// A list holds an id again and again.
+    /// Events repeat in a cycle without a fault: a hint that is returned for ever, or duties that undo each
+    /// other. A worker that returns the same id is excused while a leader has a step to take.
+    Cycle,
+    /// The number of copies of an id in a list is unbounded.
     Grows,
 }
 
 impl Config {
-    /// Returns what is wrong with a state in which nothing more happens, if anything is.
+    /// Returns the violation of a settled state, `None` if it is correct.
     ///
-    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader only
-    /// that no task waits.
+    /// Without comparisons lengths are not checked, since to correct them is their purpose; without a leader
+    /// only that no task waits.
     pub fn wrong_when_settled(&self, system: &System) -> Option<Wrong> {
         let checks = [
             (Wrong::Waits, self.waits(system)),
@@ -78,7 +78,8 @@ impl Config {
         })
     }
 
-    /// In a plain queue a pop finds out, for which a worker needs a free slot.
+    /// Returns true if an unroutable id is not parked. In a plain queue that takes a pop, so a worker with a
+    /// free slot.
     fn leaves_unparked(&self, system: &System) -> bool {
         let finds_out = system.flag.is_split() || self.free(system).next().is_some();
         let waits = |task: TaskNo| {
@@ -93,7 +94,7 @@ impl Config {
             .filter(|worker| system.workers[*worker].slots > 0)
     }
 
-    /// Returns what is wrong with a state whatever else happens.
+    /// Returns the violation of any state, settled or not.
     pub(crate) fn wrong_always(system: &System) -> Option<Wrong> {
         let grows = |list: &List| list.iter().any(|copies| *copies > COPIES);
         let lists = [system.main, system.typed, system.parked];

@@ -1,10 +1,11 @@
-//! The state of one queue: its rows, its Redis keys, its workers, its leaders, and what is in flight between them.
+//! The state of one queue: its rows, its Redis keys, its workers, its leaders, and what is in flight between
+//! them.
 
-/// Tasks at most.
+/// Maximum number of tasks.
 pub const TASKS: usize = 3;
-/// Workers at most.
+/// Maximum number of workers.
 pub const WORKERS: usize = 3;
-/// Leaders at most.
+/// Maximum number of leaders.
 pub const LEADERS: usize = 2;
 
 /// A task, by its position in [`System::tasks`].
@@ -13,7 +14,7 @@ pub type TaskNo = usize;
 pub type WorkerNo = usize;
 /// A set of task types, or of tasks: a bit each.
 pub type Bits = u8;
-/// A Redis list: how often it holds the id of each task.
+/// A Redis list: the number of copies of each task's id.
 pub type List = [u8; TASKS];
 
 /// The state of a row.
@@ -23,13 +24,13 @@ pub enum Row {
     Absent,
     /// Waits for a claim.
     Pending,
-    /// Was claimed; its run is the other model's subject.
+    /// Was claimed; the other model covers its run.
     Running,
     /// Was cancelled while it was pending.
     Cancelled,
 }
 
-/// What a server has yet to do in Redis for a task.
+/// The Redis command that a server still has to send for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Push {
     /// No command is due.
@@ -63,12 +64,12 @@ pub enum Flag {
 }
 
 impl Flag {
-    /// Returns whether type lists are popped.
+    /// Returns true if type lists are popped.
     pub fn is_split(self) -> bool {
         self == Self::Split
     }
 
-    /// Returns whether pushes fill type lists.
+    /// Returns true if pushes fill type lists.
     pub fn is_set(self) -> bool {
         self != Self::Absent
     }
@@ -77,21 +78,21 @@ impl Flag {
 /// A worker process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Worker {
-    /// Whether the process runs.
+    /// True while the process runs.
     pub up: bool,
-    /// Whether its row says that it is alive.
+    /// True while its row is alive.
     pub registered: bool,
-    /// Whether its last pop said that the queue is split.
+    /// True if the reply to its last pop said that the queue is split.
     pub sees_split: bool,
     /// Free slots.
     pub slots: u8,
-    /// What it is doing.
+    /// Its current activity.
     pub at: At,
-    /// Misrouted ids that it put back since a leader ended a duty.
+    /// Misrouted ids that it returned since a leader last finished a duty.
     pub paused: Bits,
 }
 
-/// What a worker is doing.
+/// The current activity of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum At {
     /// It blocks on its keys.
@@ -100,7 +101,7 @@ pub enum At {
     Popped {
         /// The id.
         task: TaskNo,
-        /// Whether it knows the type: the id came from a type list.
+        /// True if the id came from a type list.
         typed: bool,
     },
     /// It took an id from a type list by a blocking pop; the `balance` behind it in the pipeline is due.
@@ -109,14 +110,15 @@ pub enum At {
     Misrouted {
         /// The id.
         task: TaskNo,
-        /// Whether a live worker registers its type.
+        /// True if a live worker registers its type.
         routable: bool,
     },
     /// It claimed a task by a fallback poll and has yet to remove its id.
     Polled(TaskNo),
 }
 
-/// What a leader has decided or read, and not yet written. Between the two anything can happen.
+/// A duty in progress: what a leader has read or decided and not yet written. Other events can happen in
+/// between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Duty {
     /// No duty is in progress.
@@ -127,14 +129,14 @@ pub enum Duty {
     Fill(By),
     /// Rows are to be read for a main list.
     List,
-    /// New lists are made. That of parked hints is to replace the present one, and so is the main list unless type
-    /// lists were made.
+    /// New lists exist. Those of parked hints and, unless type lists were made, the main list will replace
+    /// the current ones.
     Make {
         /// Pending rows for the lists that are popped.
         rows: Bits,
         /// Pending rows of types that no live worker registers.
         parked: Bits,
-        /// Who makes type lists, if they are such.
+        /// The loop that makes type lists; `None` for a main list.
         types: Option<By>,
     },
     /// `ADOPT` of new type lists.
@@ -143,50 +145,50 @@ pub enum Duty {
         rows: Bits,
         /// All rows that were read.
         read: Bits,
-        /// Who made them.
+        /// The loop that made them.
         by: By,
     },
-    /// What was pushed while the lists were made is to be pushed again.
+    /// Pushes that happened while the lists were made are to be repeated.
     CatchUp {
         /// Rows that were read.
         read: Bits,
         /// The type lists that were made, or the main list.
         types: Option<Bits>,
     },
-    /// `MERGE`, decided when the state was this.
+    /// `MERGE`, decided in this state of the queue.
     Close(Flag),
     /// `PARK` of the hints of this type.
     Park {
         /// The type.
         task_type: u8,
     },
-    /// Copies of a parked id were compared with its row; where it belongs elsewhere it is to be pushed there.
+    /// Copies of a parked id were compared with its row; it is pushed to the list where it belongs.
     Sort {
         /// The id.
         task: TaskNo,
-        /// Where it belongs.
+        /// The list where it belongs.
         to: Place,
-        /// The copies that were read.
+        /// The number of copies that were read.
         copies: u8,
     },
     /// Copies of a parked id are to be removed.
     Unpark {
         /// The id.
         task: TaskNo,
-        /// How many.
+        /// Their number.
         copies: u8,
-        /// Whether it is only repeated.
+        /// True if the id belongs there, but only once.
         repeated: bool,
     },
     /// The lists that are popped are to be read.
     Sweep(Why),
     /// Stale and repeated ids of them are to be removed.
     Remove {
-        /// Whether from the type lists.
+        /// True for the type lists, false for the main list.
         typed: bool,
-        /// How many copies of each.
+        /// The number of copies of each.
         gone: List,
-        /// Those that are pending, and only repeated.
+        /// Pending ids, of which one copy must stay.
         pending: Bits,
     },
 }
@@ -205,41 +207,41 @@ pub enum By {
 pub enum Why {
     /// The queue was split a second ago.
     Split,
-    /// Removals did not find what they looked for.
+    /// Removals did not find their ids.
     Unremoved,
-    /// There are more hints than rows. Where a sweep finds nothing, the lists are rebuilt.
+    /// There are more hints than rows. If a sweep finds no stale id, the lists are rebuilt.
     Exceeds,
 }
 
-/// Where a parked id belongs.
+/// The list where a parked id belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// Among the parked ones, once.
+    /// The parked hints, once.
     Parked,
-    /// In the main list.
+    /// The main list.
     Main,
-    /// Nowhere: its row is not pending.
+    /// No list: its row is not pending.
     Nowhere,
 }
 
-/// Everything at one moment.
+/// The complete state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct System {
     /// The tasks.
     pub tasks: [Task; TASKS],
     /// M: the main list.
     pub main: List,
-    /// T: the type lists. The type of a task says in which one its id is.
+    /// T: the type lists. The type of a task determines the list of its id.
     pub typed: List,
     /// U: the parked hints.
     pub parked: List,
     /// The state of the queue.
     pub flag: Flag,
-    /// Whether a removal did not find what it looked for, so that the leader is to sweep.
+    /// True after a removal did not find its id, so that the leader must sweep.
     pub unremoved: bool,
     /// The workers.
     pub workers: [Worker; WORKERS],
-    /// The leaders, in no order.
+    /// The leaders, sorted: they are interchangeable, so their order must not distinguish states.
     pub leaders: [Duty; LEADERS],
     /// Faults that may still be injected.
     pub faults_left: u8,
@@ -255,11 +257,11 @@ pub fn ids(list: &List) -> impl Iterator<Item = TaskNo> + '_ {
     (0..TASKS).filter(|task| list[*task] > 0)
 }
 
-/// Takes one copy of an id from a list; returns whether there was one.
+/// Takes one copy of an id from a list; returns false if there is none.
 pub fn take(list: &mut List, task: TaskNo) -> bool {
-    let held = list[task] > 0;
-    list[task] -= u8::from(held);
-    held
+    let found = list[task] > 0;
+    list[task] -= u8::from(found);
+    found
 }
 
 impl System {
@@ -269,7 +271,7 @@ impl System {
         pending.fold(0, |sum, _| sum + 1)
     }
 
-    /// Returns whether the row of a task is pending.
+    /// Returns true if the row of a task is pending.
     pub fn is_pending(&self, task: TaskNo) -> bool {
         self.tasks[task].row == Row::Pending
     }

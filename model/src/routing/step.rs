@@ -4,17 +4,17 @@ use super::actions::Action;
 use super::config::Config;
 use super::state::{At, Duty, Flag, List, Push, Row, System, TASKS, WorkerNo, len};
 
-/// One event that takes place.
+/// One event in progress.
 pub(crate) struct Step<'a> {
     pub(crate) config: &'a Config,
     pub(crate) now: &'a mut System,
-    /// Whether the script of this event ends in `balance`.
+    /// True if the script of this event ends in `balance`.
     pub(crate) balances: bool,
 }
 
 impl Config {
-    /// Calls `emit` with each state that may follow an event. Where the main list is given another length there are
-    /// several, since it may be any of its ids that leave it, and any of the type lists that join it.
+    /// Calls `emit` with each state that may follow an event. If `balance` changes the length of the main
+    /// list there are several: any of its ids may leave, and any ids of the type lists may join.
     pub fn after(&self, system: &System, action: Action, emit: &mut impl FnMut(System)) {
         let mut next = *system;
         let mut step = Step {
@@ -62,7 +62,7 @@ fn parts(list: List, length: u8, emit: &mut impl FnMut(List)) {
 }
 
 impl Step<'_> {
-    /// The script ends in `balance`, which does nothing unless the queue is split.
+    /// Marks that the script ends in `balance`, which has no effect unless the queue is split.
     pub(crate) fn balance(&mut self) {
         self.balances = self.now.flag.is_split();
     }
@@ -133,7 +133,8 @@ impl Step<'_> {
         self.now.tasks[task].push = Push::Due;
     }
 
-    /// `FLUSHALL`: the keys are gone, and so are lists in the making, without which they cannot be adopted.
+    /// `FLUSHALL` deletes all keys, including temporary lists, without which a rebuild or fill in progress
+    /// fails.
     fn flush(&mut self) {
         self.now.main = List::default();
         self.now.typed = self.now.main;

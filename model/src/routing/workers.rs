@@ -1,4 +1,4 @@
-//! Workers: pops, claims, misroutes, polls.
+//! The steps of workers: pops, claims, misroutes, fallback polls.
 
 use super::state::{At, Row, TaskNo, Worker, WorkerNo, take};
 use super::step::Step;
@@ -8,14 +8,14 @@ impl Step<'_> {
         &mut self.now.workers[worker]
     }
 
-    /// A pop of the main list, by `BLMPOP` or by the script; the states are read in the same pipeline.
+    /// Pops the main list, by `BLMPOP` or by the script; the state is read in the same pipeline.
     pub(crate) fn pop_main(&mut self, worker: WorkerNo, task: TaskNo) {
         take(&mut self.now.main, task);
         self.worker(worker).at = At::Popped { task, typed: false };
         self.see(worker);
     }
 
-    /// The pop script in a split queue.
+    /// Runs the pop script in a split queue.
     pub(crate) fn pop_type(&mut self, worker: WorkerNo, task: TaskNo) {
         take(&mut self.now.typed, task);
         self.balances = true;
@@ -23,13 +23,13 @@ impl Step<'_> {
         self.see(worker);
     }
 
-    /// `BLMPOP` of type lists.
+    /// Runs `BLMPOP` of type lists.
     pub(crate) fn pop_blocked(&mut self, worker: WorkerNo, task: TaskNo) {
         take(&mut self.now.typed, task);
         self.worker(worker).at = At::Owes(task);
     }
 
-    /// The `balance` that follows it, and the states.
+    /// Runs the `balance` that follows in the pipeline, and reads the state.
     pub(crate) fn balance_after_pop(&mut self, worker: WorkerNo) {
         if let At::Owes(task) = self.worker(worker).at {
             self.worker(worker).at = At::Popped { task, typed: true };
@@ -39,12 +39,12 @@ impl Step<'_> {
         self.see(worker);
     }
 
-    /// A reply names the state.
+    /// Records the state of the queue from a reply.
     pub(crate) fn see(&mut self, worker: WorkerNo) {
         self.worker(worker).sees_split = self.now.flag.is_split();
     }
 
-    /// The claim, the full one where the fast path left the id.
+    /// Claims the popped id, with the full claim if the fast path left it.
     pub(crate) fn claim(&mut self, worker: WorkerNo) {
         let At::Popped { task, .. } = self.worker(worker).at else {
             return;
@@ -80,7 +80,7 @@ impl Step<'_> {
         }
     }
 
-    /// Puts back what was popped and certainly not claimed.
+    /// Puts back an id that was popped and certainly not claimed.
     pub(crate) fn put_back(&mut self, worker: WorkerNo) {
         let At::Popped { task, typed } = self.worker(worker).at else {
             return;
@@ -93,13 +93,13 @@ impl Step<'_> {
         }
     }
 
-    /// A claim from the table.
+    /// Claims a task by a fallback poll.
     pub(crate) fn poll(&mut self, worker: WorkerNo, task: TaskNo) {
         self.run(worker, task);
         self.worker(worker).at = At::Polled(task);
     }
 
-    /// The removal of a polled id.
+    /// Removes the id of a polled task from its list.
     pub(crate) fn remove_polled(&mut self, worker: WorkerNo) {
         let At::Polled(task) = self.worker(worker).at else {
             return;
@@ -129,7 +129,7 @@ impl Step<'_> {
         }
     }
 
-    /// The leader's one look at parked ids where it reacts to a start alone.
+    /// Unparks the ids of a starting worker, for a leader that checks parked ids only then.
     fn unpark(&mut self, worker: WorkerNo) {
         for task in 0..self.config.tasks.len() {
             if self.config.knows(worker, task) && take(&mut self.now.parked, task) {
@@ -138,7 +138,7 @@ impl Step<'_> {
         }
     }
 
-    /// A process is killed: what it held is gone.
+    /// A process is killed and loses its memory.
     pub(crate) fn crash(&mut self, worker: WorkerNo) {
         let killed = self.worker(worker);
         killed.up = false;

@@ -1,6 +1,6 @@
-//! Searches: that everything holds, that every task ends, and that the model would tell if it were otherwise.
+//! Searches: invariants, termination, and counterexamples without protections.
 
-mod bites;
-mod ends;
-mod holds;
+mod counterexamples;
+mod properties;
 mod routing;
+mod termination;

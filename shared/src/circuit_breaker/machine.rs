@@ -1,16 +1,16 @@
-//! The states of a circuit breaker. Pure: the time is an argument.
+//! The state machine of a circuit breaker. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// When a breaker opens, and how long it stays open.
+/// The limits of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// So many errors open it (`BREAKER_ERRORS`).
+    /// Number of errors within `window` that opens the breaker (`BREAKER_ERRORS`).
     pub errors: u32,
-    /// Errors that are older than this are forgotten (`BREAKER_WINDOW`).
+    /// Age after which an error no longer counts (`BREAKER_WINDOW`).
     pub window: Duration,
-    /// How long it stays open before one call may try (`BREAKER_COOLDOWN`).
+    /// Time that the breaker stays open before it permits one call (`BREAKER_COOLDOWN`).
     pub cooldown: Duration,
 }
 
@@ -24,19 +24,19 @@ impl Default for Limits {
     }
 }
 
-/// What a breaker does with calls.
+/// The state of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// All go through.
+    /// All calls are permitted.
     Closed,
-    /// One may go through and shows whether the service is back.
+    /// One call is permitted, as a trial of the service.
     HalfOpen,
-    /// None goes through.
+    /// No calls are permitted.
     Open,
 }
 
 impl State {
-    /// The word in health and in metric labels.
+    /// Returns the name in health and in metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -46,7 +46,8 @@ impl State {
     }
 }
 
-/// A breaker. The outcomes of ordinary calls count only while it is closed: those that come later were sent before it opened.
+/// The state machine. Errors of ordinary calls count only while it is closed: later ones belong to calls that
+/// were sent before it opened.
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
@@ -55,16 +56,16 @@ pub struct Machine {
 
 #[derive(Debug)]
 enum Phase {
-    /// The times of the latest errors, oldest first; never as many as open the breaker.
+    /// The times of the latest errors, oldest first; always fewer than [`Limits::errors`].
     Closed(VecDeque<Instant>),
-    /// Until when nothing goes through.
+    /// The time at which the cooldown ends.
     Open(Instant),
-    /// A call is on its way that shows whether the service is back.
+    /// A trial is in progress.
     Trying,
 }
 
 impl Machine {
-    /// A closed breaker.
+    /// Creates a closed breaker.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -72,7 +73,7 @@ impl Machine {
         }
     }
 
-    /// What it does with calls at the time `now`.
+    /// Returns the state at the time `now`.
     pub fn state(&self, now: Instant) -> State {
         match self.phase {
             Phase::Closed(_) => State::Closed,
@@ -81,7 +82,7 @@ impl Machine {
         }
     }
 
-    /// Notes that a call found the service away.
+    /// Records a call that found the service unavailable.
     pub fn failed(&mut self, now: Instant) {
         let Phase::Closed(errors) = &mut self.phase else {
             return;
@@ -92,13 +93,15 @@ impl Machine {
         {
             errors.pop_front();
         }
+        // never more than `limits.errors` entries: at that number the breaker opens and drops them
         errors.push_back(now);
         if errors.len() >= self.limits.errors as usize {
             self.open(now);
         }
     }
 
-    /// How long until a trial may begin; nothing while calls go through, or while a trial is on its way.
+    /// Returns the time until a trial may begin; `None` while the breaker is closed or a trial is in
+    /// progress.
     pub fn trial_in(&self, now: Instant) -> Option<Duration> {
         match self.phase {
             Phase::Open(until) => Some(until.saturating_duration_since(now)),
@@ -106,7 +109,7 @@ impl Machine {
         }
     }
 
-    /// Lets one call through that shows whether the service is back. False if it is not the time for one.
+    /// Begins a trial. Returns false if the cooldown is not over or a trial is in progress.
     pub fn begin_trial(&mut self, now: Instant) -> bool {
         let due = self.trial_in(now).is_some_and(|wait| wait.is_zero());
         if due {
@@ -115,7 +118,7 @@ impl Machine {
         due
     }
 
-    /// Notes what the trial showed.
+    /// Records the outcome of the trial: closes the breaker or starts another cooldown.
     pub fn end_trial(&mut self, now: Instant, passed: bool) {
         match self.phase {
             Phase::Trying if passed => self.phase = Phase::Closed(VecDeque::new()),
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_at_so_many_errors_within_the_window() {
+    fn it_opens_at_the_limit_of_errors_within_the_window() {
         let (mut breaker, now) = breaker();
         breaker.failed(now);
         breaker.failed(now + WINDOW / 2);
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_one_lets_nothing_through_until_the_cooldown_is_over() {
+    fn an_open_one_permits_no_call_until_the_cooldown_is_over() {
         let (mut breaker, now) = open_breaker();
         let early = now + ALMOST;
         assert_eq!(breaker.trial_in(early), Some(SECOND));
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_it_opened_changes_nothing_any_more() {
+    fn calls_sent_before_it_opened_change_nothing_afterwards() {
         let (mut breaker, now) = open_breaker();
         breaker.failed(now + SECOND);
         breaker.end_trial(now + SECOND, true);

@@ -1,9 +1,9 @@
-//! Circuit breakers around Postgres and Redis: after a few errors nobody waits any more for a service that is away, until one
-//! call has shown that it is back.
+//! Circuit breakers around Postgres and Redis: after a few errors, calls fail at once instead of waiting for
+//! an unavailable service, until one trial call succeeds.
 //!
-//! Errors are counted only where they mean that the service is away: a row that cannot be stored or a conflict says that it
-//! is there. A success while the breaker is closed does not wipe the errors before it, since a service that answers every
-//! second call is not well.
+//! Only errors that mean an unavailable service are counted: a row that cannot be stored or a conflict is an
+//! answer. A success while the breaker is closed does not reset the count, since a service that answers every
+//! second call is not healthy.
 
 mod machine;
 
@@ -16,26 +16,26 @@ use tracing::{info, warn};
 
 pub use machine::{Limits, Machine, State};
 
-/// How soon a watcher looks again at a breaker that somebody else is trying.
+/// Time between checks of a breaker while another task's trial is in progress.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// A breaker around one service, shared by all who call it.
+/// A circuit breaker around one service, shared by all of its callers.
 #[derive(Debug)]
 pub struct Breaker {
     service: &'static str,
     inner: Mutex<Inner>,
-    /// Whether calls go through, for those who wait for a change.
+    /// True while calls are permitted; a channel, so that tasks can wait for a change.
     closed: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 struct Inner {
     machine: Machine,
-    /// Since when calls do not go through.
-    away_since: Option<Instant>,
+    /// The time since which calls are not permitted.
+    unavailable_since: Option<Instant>,
 }
 
-/// The one call that a half-open breaker lets through. Dropped without an outcome, it counts as failed.
+/// The one call that a half-open breaker permits. Dropped without an outcome, it counts as failed.
 #[derive(Debug)]
 pub struct Trial<'a> {
     breaker: &'a Breaker,
@@ -43,13 +43,13 @@ pub struct Trial<'a> {
 }
 
 impl Breaker {
-    /// A closed breaker; `service` is its name in metrics and logs.
+    /// Creates a closed breaker; `service` is its name in metrics and logs.
     pub fn new(service: &'static str, limits: Limits) -> Self {
         let breaker = Self {
             service,
             inner: Mutex::new(Inner {
                 machine: Machine::new(limits),
-                away_since: None,
+                unavailable_since: None,
             }),
             closed: watch::Sender::new(true),
         };
@@ -57,38 +57,39 @@ impl Breaker {
         breaker
     }
 
-    /// Its name in metrics and logs.
+    /// Returns its name in metrics and logs.
     pub fn service(&self) -> &'static str {
         self.service
     }
 
-    /// What it does with calls right now.
+    /// Returns its state now.
     pub fn state(&self) -> State {
         self.inner().machine.state(Instant::now())
     }
 
-    /// Whether calls go through.
+    /// Returns whether calls are permitted.
     pub fn is_closed(&self) -> bool {
         *self.closed.borrow()
     }
 
-    /// Notes that a call was answered.
+    /// Records a call that was answered.
     pub fn succeeded(&self) {
         self.count("success");
     }
 
-    /// Notes that a call found the service away.
+    /// Records a call that found the service unavailable.
     pub fn failed(&self) {
         self.count("failure");
         self.change(Machine::failed);
     }
 
-    /// Notes that a call was not made because the breaker does not let it through.
+    /// Records a call that was not made because the breaker did not permit it.
     pub fn refused(&self) {
         self.count("refused");
     }
 
-    /// Begins the one call that a half-open breaker lets through; nothing if it is not the time for one.
+    /// Begins the one call that a half-open breaker permits; `None` if the cooldown is not over or a trial is
+    /// in progress.
     pub fn begin_trial(&self) -> Option<Trial<'_>> {
         if !self.inner().machine.begin_trial(Instant::now()) {
             return None;
@@ -101,15 +102,17 @@ impl Breaker {
         })
     }
 
-    /// Tries the service after each cooldown with `probe`, which tells whether it is back. Never ends.
+    /// Runs the health probe `probe`, which returns whether the service is available, after each cooldown.
+    /// Never returns.
     pub async fn watch<F: Future<Output = bool>>(&self, probe: impl Fn() -> F) {
         let mut changes = self.closed.subscribe();
         loop {
             // the sender lives in this struct, so the channel cannot be closed
             let _ = changes.wait_for(|closed| !*closed).await;
             let wait = self.inner().machine.trial_in(Instant::now());
-            // without one, somebody else's trial is on its way: it ends in a cooldown, or closes the breaker
+            // `None` means that a caller's trial is in progress: it ends in a cooldown or closes the breaker
             tokio::time::sleep(wait.unwrap_or(RECHECK)).await;
+            // `None` if a caller has begun a trial meanwhile
             let Some(trial) = self.begin_trial() else { continue };
             if probe().await {
                 trial.passed();
@@ -117,7 +120,7 @@ impl Breaker {
         }
     }
 
-    /// Writes the gauge. Whether a cooldown is over is a matter of time, so who serves metrics calls this before.
+    /// Sets the gauge. Called before each scrape, since a cooldown ends by time alone, without a call.
     pub fn publish(&self) {
         let value = match self.state() {
             State::Closed => 0.0,
@@ -139,25 +142,32 @@ impl Breaker {
         self.count_transition(after);
         match after {
             State::Closed => {
-                let away = inner.away_since.take().map(|since| now.duration_since(since));
-                let away = away.unwrap_or_default();
-                histogram!("tasker_circuit_breaker_recovery_seconds", "service" => self.service).record(away);
+                let unavailable = inner
+                    .unavailable_since
+                    .take()
+                    .map(|since| now.duration_since(since));
+                let unavailable = unavailable.unwrap_or_default();
+                histogram!("tasker_circuit_breaker_recovery_seconds", "service" => self.service)
+                    .record(unavailable);
                 info!(
                     service = self.service,
-                    seconds = away.as_secs(),
-                    "the circuit breaker is closed again"
+                    seconds = unavailable.as_secs(),
+                    "closed the circuit breaker: the service is available again"
                 );
             }
-            State::Open if inner.away_since.is_none() => {
-                inner.away_since = Some(now);
+            // a failed trial opens it again; the outage still began at the first opening
+            State::Open if inner.unavailable_since.is_none() => {
+                inner.unavailable_since = Some(now);
                 warn!(
                     service = self.service,
-                    "the circuit breaker is open: the service is away"
+                    "opened the circuit breaker: the service is unavailable"
                 );
             }
             State::Open | State::HalfOpen => {}
         }
+        // sent under the lock, so that two changes cannot reach the channel in the other order
         self.closed.send_replace(after == State::Closed);
+        // `publish` locks again
         drop(inner);
         self.publish();
     }
@@ -178,7 +188,7 @@ impl Breaker {
 }
 
 impl Trial<'_> {
-    /// The service is back: the breaker closes.
+    /// Ends the trial with success, which closes the breaker.
     pub fn passed(mut self) {
         self.passed = true;
     }
@@ -224,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_trial_that_is_given_up_counts_as_failed() {
+    async fn a_trial_dropped_without_an_outcome_counts_as_failed() {
         let breaker = open_breaker();
         tokio::time::sleep(LIMITS.cooldown).await;
         drop(breaker.begin_trial().expect("it is time"));

@@ -1,4 +1,4 @@
-//! Which private addresses the `http_request` task may reach (`HTTP_REQUEST_ALLOW`).
+//! The private addresses that the `http_request` task may reach (`HTTP_REQUEST_ALLOW`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The addresses by which a machine speaks to itself.
+    /// The loopback networks of IPv4 and IPv6.
     pub const LOOPBACK: [Self; 2] = [
         Self {
             address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
@@ -24,11 +24,12 @@ impl Network {
         },
     ];
 
-    /// Whether `ip` lies in the block; a mapped `::ffff:10.0.0.1` counts as `10.0.0.1`.
+    /// Returns whether `ip` is in the network; a mapped `::ffff:10.0.0.1` counts as `10.0.0.1`.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.address, ip.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(ip)) => {
                 let shift = 32 - u32::from(self.prefix_bits);
+                // `/0` shifts by 32, which `>>` would not do; every address then matches
                 let differing = network.to_bits() ^ ip.to_bits();
                 differing.checked_shr(shift).unwrap_or(0) == 0
             }
@@ -41,7 +42,7 @@ impl Network {
         }
     }
 
-    /// Reads an address or a network.
+    /// Parses an address or a network.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
@@ -57,7 +58,7 @@ impl Network {
     }
 }
 
-/// Hosts and networks that may be reached although they are private.
+/// The private hosts and networks that may be reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList {
     hosts: Vec<String>,
@@ -65,7 +66,7 @@ pub struct AllowList {
 }
 
 impl AllowList {
-    /// Reads a comma list of host names, addresses and networks.
+    /// Parses a comma list of host names, addresses and networks.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut allowed = Self::default();
         for item in list(text) {
@@ -85,7 +86,7 @@ impl AllowList {
         Ok(allowed)
     }
 
-    /// Whether a request to `host`, which resolved to `ip`, is allowed by name or by address.
+    /// Returns whether a request to `host`, which resolved to `ip`, is allowed by name or by address.
     pub fn permits(&self, host: &str, ip: IpAddr) -> bool {
         self.hosts
             .iter()
@@ -98,7 +99,7 @@ fn is_host_name(text: &str) -> bool {
     let letters = text
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    // What ends in a number would be an address, and a broken one.
+    // a name that ends in a number would be parsed as an address, and an invalid one
     let last = text.rsplit('.').next().unwrap_or_default();
     letters && text.len() <= 253 && last.bytes().any(|b| b.is_ascii_alphabetic())
 }
@@ -114,9 +115,9 @@ mod tests {
     #[test]
     fn names_addresses_and_networks_are_permitted() {
         let list =
-            AllowList::parse("intern.example, 10.0.0.0/8,127.0.0.1, fd00::/8,0.0.0.0/0").expect("sound");
+            AllowList::parse("intern.example, 10.0.0.0/8,127.0.0.1, fd00::/8,0.0.0.0/0").expect("valid");
         assert!(list.permits("INTERN.example", ip("192.168.1.1")));
-        let list = AllowList::parse("10.0.0.0/8,127.0.0.1,fd00::/8").expect("sound");
+        let list = AllowList::parse("10.0.0.0/8,127.0.0.1,fd00::/8").expect("valid");
         for address in ["10.1.2.3", "127.0.0.1", "fd12::1", "::ffff:10.0.0.1"] {
             assert!(list.permits("x", ip(address)), "{address}");
         }
@@ -127,12 +128,12 @@ mod tests {
 
     #[test]
     fn a_whole_address_space_can_be_allowed() {
-        let list = AllowList::parse("0.0.0.0/0,::/0").expect("sound");
+        let list = AllowList::parse("0.0.0.0/0,::/0").expect("valid");
         assert!(list.permits("x", ip("8.8.8.8")) && list.permits("x", ip("::1")));
     }
 
     #[test]
-    fn junk_is_refused() {
+    fn an_invalid_entry_is_rejected() {
         for text in ["10.0.0.0/33", "10.0.0", "a b", "http://x", "1.2.3.4/x", "host:80"] {
             assert!(AllowList::parse(text).is_err(), "{text}");
         }

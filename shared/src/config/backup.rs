@@ -1,4 +1,4 @@
-//! What `task:backup` dumps, and where to.
+//! Configuration of `task:backup`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::postgres_url::Client;
 use super::reader::Reader;
 
-/// A hundred years.
+/// Maximum retention: a hundred years.
 const DAYS_MAX: u32 = 36_500;
 const KEEP_MAX: u32 = 100_000;
 const DAY: Duration = Duration::from_hours(24);
@@ -18,9 +18,9 @@ const DAY: Duration = Duration::from_hours(24);
 pub struct BackupConfig {
     /// The folder of the dumps.
     pub dir: PathBuf,
-    /// How many of the newest are kept; all if nothing.
+    /// Number of newest dumps that are kept; `None` keeps all.
     pub keep: Option<u32>,
-    /// How old they become; any age if nothing. The newest is kept however old.
+    /// Maximum age of a dump; `None` means no limit. The newest dump is kept at any age.
     pub max_age: Option<Duration>,
     /// A `postgres://` URL of the database.
     pub database_url: SecretString,
@@ -29,7 +29,8 @@ pub struct BackupConfig {
 }
 
 impl BackupConfig {
-    /// Nothing without `BACKUP_DIR`. `own_url` is the database of the worker.
+    /// Reads the `BACKUP_` variables; `None` without `BACKUP_DIR`. `own_url` is the worker's database, the
+    /// default.
     pub(super) fn read(reader: &mut Reader<'_>, own_url: &SecretString) -> Option<Self> {
         let dir = reader.parse("BACKUP_DIR", |text| {
             let dir = PathBuf::from(text);
@@ -48,6 +49,7 @@ impl BackupConfig {
         }
         let program = reader.text("BACKUP_PROGRAM").unwrap_or_default();
         Some(Self {
+            // not earlier: the other variables are validated even while backups are off
             dir: dir?,
             keep: (keep > 0).then_some(keep),
             max_age: (days > 0).then(|| DAY * days),

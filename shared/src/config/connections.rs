@@ -1,4 +1,4 @@
-//! How to reach Postgres and Redis.
+//! Configuration of the connections to Postgres and Redis.
 
 use std::fmt::Write as _;
 
@@ -13,17 +13,17 @@ use super::reader::Reader;
 use super::secrets::is_sample;
 use super::tls::read_authority;
 
-/// More connections than any Postgres here would want from one process.
+/// Maximum of `DB_POOL_SIZE`, far more connections than one process needs.
 const POOL_SIZE_MAX: u32 = 1_000;
-/// Long enough for any sensible prefix, short enough that keys stay cheap.
+/// Maximum length of `QUEUE_KEY_PREFIX`, which keeps Redis keys short.
 const KEY_PREFIX_CHARS_MAX: usize = 128;
 
-/// How to reach Postgres.
+/// The connection to Postgres.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     /// A `postgres://` URL.
     pub url: SecretString,
-    /// The most connections held at once.
+    /// Maximum number of connections.
     pub pool_size: u32,
 }
 
@@ -31,7 +31,7 @@ impl DatabaseConfig {
     pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
         let url = ["DATABASE_URL", "POSTGRES_URL"].into_iter().find_map(|name| {
             let url = reader.secret(name)?;
-            refuse_sample(reader, environment, name, password_in(&url).as_ref());
+            reject_sample(reader, environment, name, password_in(&url).as_ref());
             reader.check_postgres_url((name, url.expose_secret()), Client::Tasker, None);
             if password_in(&url).is_some() {
                 return Some(url.expose_secret().trim().into());
@@ -58,17 +58,17 @@ impl DatabaseConfig {
 
 fn postgres_password(reader: &mut Reader<'_>, environment: Environment) -> Option<SecretString> {
     let password = reader.secret("POSTGRES_PASSWORD");
-    refuse_sample(reader, environment, "POSTGRES_PASSWORD", password.as_ref());
+    reject_sample(reader, environment, "POSTGRES_PASSWORD", password.as_ref());
     password
 }
 
-/// The URL, which has no password of its own, with `password`.
+/// Returns the URL, which has no password, with `password` added.
 fn postgres_url(text: &str, password: Option<&SecretString>) -> SecretString {
     let (Some(password), Ok(mut url)) = (password, Url::parse(text)) else {
         return text.into();
     };
     let encoded = percent_encoded(password.expose_secret());
-    // with a socket among its options a URL has no host, and so no place before it
+    // a URL whose host is a socket in its options has no authority that a password could stand in
     if url.set_password(Some(&encoded)).is_err() {
         let options = url
             .query()
@@ -89,12 +89,13 @@ fn url_from_parts(reader: &mut Reader<'_>, environment: Environment) -> Option<S
         url.push(':');
         url.push_str(&percent_encoded(password.expose_secret()));
     }
-    // An IPv6 address keeps its colons within brackets; a socket folder is encoded whole.
+    // an IPv6 address keeps its colons within brackets; a socket folder is percent-encoded as a whole
     let host = match host.trim_matches(['[', ']']) {
         address if address.parse::<std::net::Ipv6Addr>().is_ok() => format!("[{address}]"),
         name => percent_encoded(name),
     };
     let _ = write!(url, "@{host}:{port}/{}", percent_encoded(&database));
+    // an encoded comma, which the check below would only report as an invalid name
     if host.contains("%2C") {
         reader.problem("POSTGRES_HOST", "names several hosts, and Tasker connects to one");
     } else {
@@ -104,14 +105,14 @@ fn url_from_parts(reader: &mut Reader<'_>, environment: Environment) -> Option<S
     Some(url.into())
 }
 
-/// How to reach Redis.
+/// The connection to Redis.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// A `redis://` or `rediss://` URL with its password.
     pub url: SecretString,
-    /// Certificates in PEM, one of which signed that of a `rediss://` server; those of the system if there are none.
+    /// CA certificates in PEM to verify a `rediss://` server with; `None` means those of the system.
     pub authority: Option<String>,
-    /// What the keys of the queues begin with.
+    /// Prefix of the Redis keys of queues.
     pub key_prefix: String,
 }
 
@@ -119,10 +120,10 @@ impl RedisConfig {
     pub(super) fn read(reader: &mut Reader<'_>, environment: Environment, mode: DispatchMode) -> Self {
         let text = reader.secret("REDIS_URL").unwrap_or_default();
         let password = reader.secret("REDIS_PASSWORD");
-        // a password that is not used may be anything
+        // with PollingOnly the password is not used, so any value is accepted
         if mode.uses_redis() {
-            refuse_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
-            refuse_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
+            reject_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
+            reject_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
         }
         let url = match redis_url(text.expose_secret().trim(), password.as_ref()) {
             Ok(url) => url,
@@ -132,8 +133,8 @@ impl RedisConfig {
             }
         };
         let key_prefix = reader.parse("QUEUE_KEY_PREFIX", |text| {
-            let sound = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
-            if sound && text.chars().count() <= KEY_PREFIX_CHARS_MAX {
+            let valid = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+            if valid && text.chars().count() <= KEY_PREFIX_CHARS_MAX {
                 return Ok(text.to_owned());
             }
             Err(format!(
@@ -153,7 +154,7 @@ impl RedisConfig {
     }
 }
 
-/// The URL, with `password` where it has none of its own.
+/// Returns the validated URL, with `password` added if it has none.
 fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString, String> {
     const ALLOWED: &str = "must be a URL like redis://host:6379 or rediss://host:6379/0";
     if names_several_hosts(text) {
@@ -164,8 +165,8 @@ fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString
     }
     let mut url = Url::parse(text).map_err(|_| ALLOWED)?;
     let database = url.path().trim_start_matches('/');
-    let database_is_sound = database.is_empty() || database.parse::<u16>().is_ok();
-    if !matches!(url.scheme(), "redis" | "rediss") || url.host().is_none() || !database_is_sound {
+    let database_is_valid = database.is_empty() || database.parse::<u16>().is_ok();
+    if !matches!(url.scheme(), "redis" | "rediss") || url.host().is_none() || !database_is_valid {
         return Err(ALLOWED.to_owned());
     }
     if url.fragment().is_some() {
@@ -184,12 +185,13 @@ fn redis_url(text: &str, password: Option<&SecretString>) -> Result<SecretString
         let encoded = percent_encoded(password.expose_secret());
         url.set_password(Some(&encoded)).map_err(|()| ALLOWED)?;
     }
+    // the client has the last word: it rejects some URLs that are well-formed
     let url = String::from(url);
     url.as_str().into_connection_info().map_err(|_| ALLOWED)?;
     Ok(url.into())
 }
 
-/// The password of a URL: before its host, or among the options of one of Postgres.
+/// Returns the password of a URL: before its host, or among the options of a Postgres URL.
 fn password_in(url: &SecretString) -> Option<SecretString> {
     let url = Url::parse(url.expose_secret().trim()).ok()?;
     let option = url.query_pairs().find(|(name, _)| name == "password");
@@ -200,8 +202,9 @@ fn password_in(url: &SecretString) -> Option<SecretString> {
     Some(password.into())
 }
 
-/// Refuses a sample as a password in production. None at all is allowed: a user may be known by a socket or a certificate.
-fn refuse_sample(
+/// Rejects a sample value as a password in production. No password is allowed: Postgres may authenticate by
+/// socket or certificate.
+fn reject_sample(
     reader: &mut Reader<'_>,
     environment: Environment,
     name: &str,
@@ -211,12 +214,12 @@ fn refuse_sample(
     if environment == Environment::Production && !password.is_empty() && is_sample(password) {
         reader.problem(
             name,
-            "the password is a sample value or digits alone, which TASKER_ENV=production refuses",
+            "the password is a sample value or only digits, which TASKER_ENV=production rejects",
         );
     }
 }
 
-/// Every byte but the unreserved ones of RFC 3986 as `%XX`, which fits any part of a URL.
+/// Encodes every byte but the unreserved ones of RFC 3986 as `%XX`, which is valid in any part of a URL.
 fn percent_encoded(text: &str) -> String {
     text.bytes()
         .fold(String::with_capacity(text.len()), |mut encoded, byte| {
@@ -238,7 +241,7 @@ mod tests {
     fn joined(url: &str, password: &str) -> String {
         let password = SecretString::from(password);
         redis_url(url, Some(&password))
-            .expect("a sound URL")
+            .expect("a valid URL")
             .expose_secret()
             .to_owned()
     }
@@ -315,8 +318,8 @@ mod tests {
             ("redis://one:6379,two:6379", "several hosts"),
             ("redis://one,two", "several hosts"),
         ] {
-            let fault = redis_url(url, None).expect_err(url);
-            assert!(fault.contains(expected), "{url}: {fault}");
+            let error = redis_url(url, None).expect_err(url);
+            assert!(error.contains(expected), "{url}: {error}");
         }
         for url in [
             "redis://[::1]:6379",

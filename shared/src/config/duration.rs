@@ -1,17 +1,17 @@
-//! Durations as people write them: `100ms`, `30s`, `5m`, `1h30m`, `7d`; a bare number is seconds.
+//! Parsing and formatting of durations: `100ms`, `30s`, `5m`, `1h30m`, `7d`; a bare number is seconds.
 //!
 //! Shared by the configuration and by the request fields of the HTTP interface.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The longest duration that is accepted, a little over 100 years: sums with times stay in range.
+/// The maximum duration, a little over 100 years, so that adding it to a time stays in range.
 pub const MAX: Duration = Duration::from_hours(36_600 * 24);
 
-/// Why a text is no duration.
+/// The reason why a text is not a valid duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// Nothing but white space.
+    /// Only white space.
     #[error("is empty; write a duration like 30s, 5m or 1h30m")]
     Empty,
     /// A minus sign.
@@ -25,7 +25,7 @@ pub enum DurationError {
     TooLong,
 }
 
-/// Units with their nanoseconds, longest suffix first where one ends another.
+/// The units with their nanoseconds.
 const UNITS: [(&str, u64); 7] = [
     ("ms", 1_000_000),
     ("us", 1_000),
@@ -36,7 +36,7 @@ const UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
 ];
 
-/// Reads a duration: a bare number of seconds (`30`, `1.5`), or numbers with units from long to
+/// Parses a duration: a bare number of seconds (`30`, `1.5`), or numbers with units from long to
 /// short (`1h30m`, `1.5s`, `250ms`), each unit at most once.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let text = text.trim();
@@ -54,7 +54,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     bounded(nanos)
 }
 
-/// The shortest text that [`parse`] reads back as the same duration: `1h30m`, `250ms`, `0s`.
+/// Formats a duration as a text that [`parse`] reads back as the same duration: `1h30m`, `250ms`, `0s`.
 pub fn format(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     if rest == 0 {
@@ -64,6 +64,7 @@ pub fn format(duration: Duration) -> String {
     for name in ["d", "h", "m", "s", "ms", "us", "ns"] {
         let unit = u128::from(unit_nanos(name).unwrap_or(1));
         if rest >= unit {
+            // writing to a `String` never fails
             let _ = write!(text, "{}{name}", rest / unit);
             rest %= unit;
         }
@@ -79,6 +80,7 @@ fn sum_of_parts(text: &str) -> Result<u128, DurationError> {
         let (number, after) = split_where(rest, |byte| !is_number_byte(byte));
         let (name, after) = split_where(after, is_number_byte);
         let unit = unit_nanos(name).ok_or(DurationError::Malformed)?;
+        // strictly descending, so `5m1h` and `1s1s` are typos instead of sums
         if unit >= previous_unit {
             return Err(DurationError::Malformed);
         }
@@ -91,7 +93,7 @@ fn sum_of_parts(text: &str) -> Result<u128, DurationError> {
     Ok(total)
 }
 
-/// `number` (digits, perhaps with a fraction) times `unit` in nanoseconds, cut to whole ones.
+/// Returns `number` (digits with an optional fraction) times `unit` in nanoseconds, rounded down.
 fn scaled(number: &str, unit: u64) -> Result<u128, DurationError> {
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
@@ -106,6 +108,7 @@ fn scaled(number: &str, unit: u64) -> Result<u128, DurationError> {
     let mut nanos = whole
         .checked_mul(u128::from(unit))
         .ok_or(DurationError::TooLong)?;
+    // digit by digit instead of in floating point, so that 0.1s is exactly 100ms
     let mut place = u128::from(unit);
     for digit in fraction.bytes() {
         place /= 10;
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn a_text_that_is_not_a_duration_is_rejected() {
         use DurationError::{Empty, Malformed, Negative, TooLong};
         for (text, error) in [
             ("", Empty),

@@ -1,4 +1,4 @@
-//! Which surroundings, which mode, and how logs are written.
+//! The environment (`TASKER_ENV`), the dispatch mode and the logging configuration.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use url::Url;
 
 use super::reader::Reader;
 
-/// The surroundings that a process runs in (`TASKER_ENV`).
+/// The environment that a process runs in (`TASKER_ENV`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
     /// A developer's machine.
@@ -31,6 +31,7 @@ impl Environment {
             .choice("TASKER_ENV", &Self::CHOICES)
             .unwrap_or(Self::Development);
         let says_production = mode == Some(Self::Production);
+        // `chosen` may be the default, which DEBUG_MODE overrides; only a value that was set contradicts it
         if says_production && chosen != Self::Production && reader.given("TASKER_ENV").is_some() {
             let message = format!("says production while TASKER_ENV says {chosen}; set one of them");
             reader.problem("DEBUG_MODE", message);
@@ -49,14 +50,14 @@ impl fmt::Display for Environment {
     }
 }
 
-/// How tasks travel from the server to the workers (`TASKER_DEPLOYMENT_MODE`).
+/// The way tasks get from the server to the workers (`DISPATCH_MODE`, alias `TASKER_DEPLOYMENT_MODE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchMode {
-    /// Redis, with Postgres as the net below it.
+    /// Wake-up hints in Redis, with Postgres as the polling fallback.
     Hybrid,
-    /// Redis only.
+    /// Wake-up hints in Redis, without polling.
     EventDrivenOnly,
-    /// Postgres only, looked at each `CLAIM_INTERVAL`; no Redis is needed.
+    /// Postgres only, polled each `CLAIM_INTERVAL`; Redis is not needed.
     PollingOnly,
 }
 
@@ -67,34 +68,42 @@ impl DispatchMode {
             ("EventDrivenOnly", Self::EventDrivenOnly),
             ("PollingOnly", Self::PollingOnly),
         ];
-        reader
-            .choice("TASKER_DEPLOYMENT_MODE", &choices)
-            .unwrap_or(Self::Hybrid)
+        let alias = reader.choice("TASKER_DEPLOYMENT_MODE", &choices);
+        let mode = reader.choice("DISPATCH_MODE", &choices).unwrap_or(Self::Hybrid);
+        // the default of DISPATCH_MODE does not contradict the alias, only a value that was set does
+        if reader.given("DISPATCH_MODE").is_none() {
+            return alias.unwrap_or(mode);
+        }
+        if reader.valid(&["DISPATCH_MODE"]) && alias.is_some_and(|alias| alias != mode) {
+            let message = "is an alias of DISPATCH_MODE and set to another value; set one of them";
+            reader.problem("TASKER_DEPLOYMENT_MODE", message);
+        }
+        mode
     }
 
-    /// Whether ids go over Redis.
+    /// Returns whether wake-up hints are sent through Redis.
     pub fn uses_redis(self) -> bool {
         !matches!(self, Self::PollingOnly)
     }
 }
 
-/// The shape of log lines (`LOG_FORMAT`).
+/// The format of log lines (`LOG_FORMAT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Pretty,
 }
 
-/// Which log lines a worker writes about its tasks (`TASK_LOG`).
+/// The log lines that a worker writes about its tasks (`TASK_LOG`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskLogMode {
     /// None.
     Off,
     /// Failed attempts, dead letters and discarded completions.
     Failures,
-    /// The start and the end of each run as well.
+    /// The start and the completion of each run as well.
     All,
 }
 
@@ -113,14 +122,14 @@ impl TaskLogMode {
     }
 }
 
-/// What is logged, in which shape, and where spans go.
+/// The logging and tracing configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The shape of the lines.
+    /// The format of the lines.
     pub format: LogFormat,
-    /// Directives as `RUST_LOG` has them; known to be valid.
+    /// Filter directives in the syntax of `RUST_LOG`, already validated.
     pub filter: String,
-    /// The OTLP collector that spans go to.
+    /// The OTLP collector that spans are sent to.
     pub collector: Option<Url>,
 }
 
@@ -138,6 +147,7 @@ impl LogConfig {
             Err(_) => Err("must be log levels like info or info,tasker_server=debug"),
         };
         let filter = reader.parse("RUST_LOG", valid).unwrap_or_default();
+        // RUST_LOG has a default, so DEBUG applies only where none was set
         let filter = match reader.given("RUST_LOG") {
             None if debug => "debug".to_owned(),
             _ => filter,

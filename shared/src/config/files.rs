@@ -9,13 +9,13 @@ use super::host::Host;
 use super::problem::Problems;
 use super::table::{VARIABLES, Variable};
 
-/// These select the files, so they cannot stand in one.
+/// Variables that select the files, so a file cannot set them.
 const NOT_IN_FILES: [&str; 3] = ["TASKER_ENV", "DEBUG_MODE", "TASKER_CONFIG_DIR"];
 
-/// Their values are JSON objects, which a file writes as tables.
+/// Variables whose values are JSON objects, which a file writes as tables.
 const OBJECTS: [&str; 1] = ["SERVICE_COMMANDS"];
 
-/// The values of the config files by variable name, with the file each comes from.
+/// The values of the config files by variable name.
 pub(super) type FileValues = HashMap<&'static str, String>;
 
 /// Reads the files of `folder` (`./config` when not given, where both files may be missing).
@@ -29,6 +29,7 @@ pub(super) fn load(
     let mut values = FileValues::new();
     let mut found = false;
     for name in ["base.toml", &format!("{environment}.toml")] {
+        // base first: `extend` below lets the file of the environment override it
         let path = root.join(name);
         match host.read(&path) {
             Ok(text) => {
@@ -39,6 +40,7 @@ pub(super) fn load(
             Err(error) => problems.add(path.display().to_string(), format!("cannot be read: {error}")),
         }
     }
+    // the default folder may be missing; one that was configured and has no file is a typo
     if let (Some(folder), false) = (folder, found) {
         let message = format!("has neither base.toml nor {environment}.toml that can be read (`{folder}`)");
         problems.add("TASKER_CONFIG_DIR", message);
@@ -58,10 +60,10 @@ fn values_of(path: &Path, text: &str, problems: &mut Problems) -> FileValues {
     let table = match toml::from_str::<toml::Table>(text) {
         Ok(table) => table,
         Err(error) => {
-            // The library's full text quotes the line, which may hold a secret.
+            // the library's full text quotes the line, which may hold a secret
             problems.add(
                 file,
-                format!("is no valid TOML: {}{}", error.message(), line(text, &error)),
+                format!("is not valid TOML: {}{}", error.message(), line(text, &error)),
             );
             return FileValues::new();
         }
@@ -77,7 +79,7 @@ fn values_of(path: &Path, text: &str, problems: &mut Problems) -> FileValues {
             (Some(_), None) => {
                 problems.add(
                     &*file,
-                    format!("`{key}` must be a text, number, truth value or list"),
+                    format!("`{key}` must be a string, number, boolean or list"),
                 );
             }
             (Some(variable), Some(text)) => {
@@ -99,7 +101,7 @@ fn known(key: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|variable| variable.key() == key)
 }
 
-/// The value as the variable would have it: tables as JSON, where the variable is an object.
+/// Returns the value as the variable would hold it: a table as JSON where the variable is an object.
 fn value_of(variable: &Variable, value: &toml::Value) -> Option<String> {
     if value.is_table() && OBJECTS.contains(&variable.name) {
         return serde_json::to_string(value).ok();
@@ -107,7 +109,7 @@ fn value_of(variable: &Variable, value: &toml::Value) -> Option<String> {
     as_text(value)
 }
 
-/// A plain value as text; a list becomes a comma list.
+/// Returns a plain value as text, a list as a comma list.
 fn as_text(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! The command line, made from the table of variables.
+//! The command line, derived from the table of variables.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -7,13 +7,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::table::{Binary, VARIABLES, Variable};
 
-/// The flag that asks for a health check instead of a start.
+/// The flag that requests a health check instead of a start.
 const HEALTHCHECK: &str = "healthcheck";
 
-/// The command line of `binary`, without subcommands.
+/// Returns the command line of `binary`, without subcommands.
 pub(super) fn command(binary: Binary) -> Command {
     let (name, about) = match binary {
-        Binary::Server => ("tasker-server", "Tasker's HTTP interface and orchestrator"),
+        Binary::Server => ("tasker-server", "Tasker's HTTP API and maintenance duties"),
         Binary::Worker => ("tasker-worker", "Runs Tasker's tasks"),
     };
     Command::new(name)
@@ -28,18 +28,18 @@ pub(super) fn command(binary: Binary) -> Command {
                 .long(HEALTHCHECK)
                 .action(ArgAction::SetTrue)
                 .help(
-                    "Ask the instance with this configuration whether it is ready: exit code 0 if so, else 1",
+                    "Check the readiness of the instance with this configuration: exit code 0 if ready, else 1",
                 ),
         )
         .args(variables_of(binary).map(argument))
 }
 
-/// Whether a health check is asked for.
+/// Returns whether a health check is requested.
 pub(super) fn healthcheck(matches: &ArgMatches) -> bool {
     matches.get_flag(HEALTHCHECK)
 }
 
-/// The flags that were given, by the name of their variable.
+/// Returns the flags that were set, by the name of their variable.
 pub(super) fn given(matches: &ArgMatches, binary: Binary) -> HashMap<&'static str, String> {
     variables_of(binary)
         .filter_map(|variable| {
@@ -64,6 +64,7 @@ fn variables_of(binary: Binary) -> impl Iterator<Item = &'static Variable> {
 }
 
 fn argument(variable: &'static Variable) -> Arg {
+    // only shown: a default that clap applied would beat variables and files
     let default = variable
         .default
         .map(|text| format!(" [default: {text}]"))
@@ -71,6 +72,7 @@ fn argument(variable: &'static Variable) -> Arg {
     Arg::new(variable.name)
         .long(variable.flag())
         .value_name("VALUE")
+        // accepted before and after a subcommand
         .global(true)
         .hide_default_value(true)
         .help(format!("{} [env: {}]{default}", variable.help, variable.name))

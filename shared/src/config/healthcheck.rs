@@ -1,4 +1,5 @@
-//! What `--healthcheck` reads: where the instance listens, and nothing that does not matter for that.
+//! Configuration of `--healthcheck`: only the address of the instance, so that other problems do not fail the
+//! check.
 
 use std::net::SocketAddr;
 
@@ -8,8 +9,8 @@ use super::reader::Reader;
 use super::table::Binary;
 use crate::healthcheck::Healthcheck;
 
-/// The check that was asked for, instead of a start.
-pub(super) fn asked_for(mut reader: Reader<'_>, binary: Binary) -> LoadError {
+/// Returns the requested health check as the error that replaces a start.
+pub(super) fn requested(mut reader: Reader<'_>, binary: Binary) -> LoadError {
     let variable = match binary {
         Binary::Server => "LISTEN_ADDRS",
         Binary::Worker => "WORKER_LISTEN_ADDR",
@@ -18,6 +19,7 @@ pub(super) fn asked_for(mut reader: Reader<'_>, binary: Binary) -> LoadError {
         Some(Ok(address)) => Ok::<SocketAddr, _>(address),
         _ => Err("must be an address like 127.0.0.1:8000"),
     };
+    // the first address is enough: all of them serve the same router
     let address = reader.parse(variable, first);
     let tls = binary == Binary::Server && reader.given("TLS_CERT_FILE").is_some();
     LoadError::Healthcheck(match address {

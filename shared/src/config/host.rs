@@ -1,21 +1,20 @@
-//! Where configuration comes from outside the command line, behind a trait, so that tests
-//! inject variables and files instead of changing the process.
+//! Environment variables and files behind a trait, so that tests inject them instead of changing the process.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The surroundings of a process: its environment variables and files.
+/// The environment variables and files that a process sees.
 pub trait Host {
-    /// The variable of that name.
+    /// Returns the variable named `name`.
     fn variable(&self, name: &str) -> Option<OsString>;
-    /// The text of a file.
+    /// Returns the text of a file.
     fn read(&self, path: &Path) -> io::Result<String>;
-    /// What is in a folder, sorted.
+    /// Returns the paths in a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 }
 
-/// The surroundings of this very process.
+/// The variables and files of this process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProcessHost;
 
@@ -31,6 +30,7 @@ impl Host for ProcessHost {
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         let entries = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
         let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
+        // the system lists in any order; problems are reported in a stable one
         paths.sort_unstable();
         Ok(paths)
     }
@@ -41,7 +41,7 @@ pub(crate) mod fake {
     use super::{Host, OsString, Path, PathBuf, io};
     use std::collections::HashMap;
 
-    /// Surroundings made up by a test.
+    /// Variables and files defined by a test.
     #[derive(Debug, Default)]
     pub(crate) struct FakeHost {
         variables: HashMap<String, String>,

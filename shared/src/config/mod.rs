@@ -1,8 +1,8 @@
-//! Configuration of the server and the worker, read and checked as a whole at start.
+//! Configuration of the server and the worker, read and validated as a whole at start.
 //!
-//! A value comes from the first that has it: flag, variable, `NAME_FILE`, config files
+//! A value comes from the first source that has it: flag, variable, `NAME_FILE`, config files
 //! (`<TASKER_ENV>.toml` before `base.toml`), default. An empty variable counts as not set.
-//! Every problem is collected, by the name of its variable, so that one start shows them all.
+//! Every problem is collected with the name of its variable, so that one start reports all of them.
 
 mod allow;
 mod backup;
@@ -42,11 +42,11 @@ pub use table::{Binary, UsedBy, VARIABLES, Variable};
 pub use tls::ServerTls;
 pub use worker::{ApiAccess, WorkerConfig};
 
-/// Exit code of a failure while running.
+/// Exit code of a failure at run time.
 pub const EXIT_FAILURE: i32 = 1;
-/// Exit code of a command line that cannot be understood.
+/// Exit code of an invalid command line.
 pub const EXIT_USAGE: i32 = 2;
-/// Exit code of a configuration with problems (`EX_CONFIG` of sysexits).
+/// Exit code of an invalid configuration (`EX_CONFIG` of sysexits).
 pub const EXIT_CONFIG: i32 = 78;
 /// Exit code of migrations that took longer than `DB_MIGRATION_TIMEOUT`.
 pub const EXIT_MIGRATION_TIMEOUT: i32 = 124;

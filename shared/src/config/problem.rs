@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, collected so that all of it is shown at once.
+//! The problems of a configuration, collected so that all are reported at once.
 
 use std::fmt;
 use std::io::Write as _;
@@ -6,12 +6,12 @@ use std::io::Write as _;
 use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE};
 use crate::healthcheck::Healthcheck;
 
-/// One thing that is wrong, at one variable.
+/// A problem of one variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The variable, or the config file.
     pub name: String,
-    /// What is wrong and what is allowed; never the value of a secret.
+    /// The problem and the valid values; never the value of a secret.
     pub message: String,
 }
 
@@ -21,27 +21,27 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration.
+/// All problems of a configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// The problems in the order in which they were found.
+    /// Returns the problems in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether something is wrong at `name`.
+    /// Returns whether a problem concerns the variable `name`.
     pub fn concern(&self, name: &str) -> bool {
         self.0.iter().any(|problem| problem.name == name)
     }
 
-    /// Those at `name`.
+    /// Returns the problems of the variable `name`.
     pub(super) fn at(&self, name: &str) -> Self {
         let at_name = self.0.iter().filter(|problem| problem.name == name);
         Self(at_name.cloned().collect())
@@ -65,28 +65,29 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Why there is no configuration.
+/// The reason why no configuration was returned.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The command line asks for help or the version, or cannot be understood.
+    /// The command line asks for help or the version, or is invalid.
     #[error(transparent)]
     Usage(#[from] clap::Error),
     /// The configuration has problems.
     #[error(transparent)]
     Problems(#[from] Problems),
-    /// The command line asks for a health check of the instance that runs already.
+    /// The command line asks for a health check of the running instance.
     #[error("a health check was asked for")]
     Healthcheck(Result<Healthcheck, Problems>),
 }
 
 impl LoadError {
-    /// Does what was asked for instead of a start (help, version, a health check), or tells on stderr why there is none, and
-    /// returns the exit code for `main`.
+    /// Prints the help, the version or the problems, or runs the health check, and returns the exit code for
+    /// `main`.
     pub fn report(&self) -> i32 {
         match self {
             Self::Usage(error) => {
-                // Nobody is left to be told when the terminal itself is gone.
+                // an error means that the terminal is closed
                 let _ = error.print();
+                // help and version go to stdout and are not errors
                 if error.use_stderr() { EXIT_USAGE } else { 0 }
             }
             Self::Problems(problems) => {

@@ -1,4 +1,4 @@
-//! Which queues exist, and which of them a worker drains.
+//! The declared queues, and the queues that a worker claims from.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::task::priority::QueueName;
 
 use super::reader::Reader;
 
-/// A month: beyond that, ageing is as good as off.
+/// Maximum age limit: a month, beyond which priority aging is as good as off.
 const AGE_LIMIT_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// The queues of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuesConfig {
-    /// The queues that this configuration declares: the three classes, then the extra ones in their order.
+    /// The queues that this configuration declares: the three classes, then the extra queues in their order.
     pub known: Vec<QueueName>,
-    /// How long a task waits before it is taken as one class higher; `None` is never.
+    /// Time that a task waits before it is claimed as if one class higher; `None` is never.
     pub age_limit: Option<Duration>,
 }
 
@@ -42,17 +42,17 @@ impl QueuesConfig {
     }
 }
 
-/// A queue that a worker drains.
+/// A queue that a worker claims from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSlots {
     /// The queue.
     pub queue: QueueName,
-    /// Slots that nothing but this queue may use.
+    /// Slots that only this queue may use.
     pub reserved: u32,
 }
 
-/// Reads `TASK_QUEUES`: names in the order of their priority, each perhaps with reserved slots. Whether they are declared is in
-/// Postgres, so the worker checks that when it has reached it.
+/// Reads `TASK_QUEUES`: names in order of priority, each with optional reserved slots. The worker checks that
+/// the queues are declared once it has reached Postgres, which holds the declarations.
 pub(super) fn read_task_queues(reader: &mut Reader<'_>) -> Vec<QueueSlots> {
     reader.parse("TASK_QUEUES", task_queues).unwrap_or_default()
 }
@@ -93,7 +93,7 @@ fn queue_name(name: &str) -> Result<QueueName, String> {
     QueueName::parse(name).map_err(|error| error.to_string())
 }
 
-/// The items of a comma list; empty ones do not count.
+/// Returns the items of a comma list, without empty ones.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn order_aliases_and_reserved_slots_are_kept() {
-        let queues = read("low, high:2,default").expect("sound");
+        let queues = read("low, high:2,default").expect("valid");
         assert_eq!(
             queues,
             [
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_named_twice_is_refused_also_by_its_alias() {
+    fn a_queue_named_twice_is_rejected_also_by_its_alias() {
         assert!(read("high,high_priority").is_err());
     }
 

@@ -1,4 +1,4 @@
-//! Reads variables from all their sources and collects what is wrong.
+//! Reads variables from all their sources and collects the problems.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -16,10 +16,10 @@ use super::postgres_url::{self, Client};
 use super::problem::Problems;
 use super::{duration, table};
 
-/// One reading of a configuration.
+/// A reader of one configuration.
 ///
-/// A value with a problem is replaced by a stand-in, so that reading goes on and finds the next
-/// problem; [`Reader::finish`] then refuses the whole, so nobody ever sees a stand-in.
+/// It replaces an invalid value by a placeholder, so that it can go on and find the next problem.
+/// [`Reader::finish`] then rejects the whole configuration, so a placeholder is never used.
 pub(super) struct Reader<'a> {
     host: &'a dyn Host,
     flags: HashMap<&'static str, String>,
@@ -28,7 +28,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader over `flags`, the variables of `host` and the config files that they select.
+    /// Creates a reader of `flags`, the variables of `host` and the config files that they select.
     pub(super) fn new(host: &'a dyn Host, flags: HashMap<&'static str, String>) -> (Self, Environment) {
         let mut reader = Self {
             host,
@@ -36,13 +36,14 @@ impl<'a> Reader<'a> {
             files: FileValues::new(),
             problems: Problems::default(),
         };
+        // read before the files, which TASKER_ENV and TASKER_CONFIG_DIR select
         let environment = Environment::read(&mut reader);
         let folder = reader.given("TASKER_CONFIG_DIR");
         reader.files = files::load(host, folder.as_deref(), environment, &mut reader.problems);
         (reader, environment)
     }
 
-    /// The configuration, unless something was wrong with it.
+    /// Returns `config`, or the problems that were found.
     pub(super) fn finish<T>(self, config: T) -> Result<T, Problems> {
         if self.problems.is_empty() {
             Ok(config)
@@ -51,54 +52,55 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is wrong at `name` alone.
+    /// Returns the problems of the variable `name` alone.
     pub(super) fn problems_at(&self, name: &str) -> Problems {
         self.problems.at(name)
     }
 
-    /// Checks a URL of Postgres and notes its faults, at `name` or at the variable of libpq that has them. With `message`, that
-    /// is what is said of a URL that was put together.
+    /// Validates a Postgres URL and adds its errors, at `name` or at the libpq variable that caused them.
+    /// `message` replaces the errors of a URL that was built from parts, which the user never wrote.
     pub(super) fn check_postgres_url(
         &mut self,
         (name, url): (&str, &str),
         client: Client,
         message: Option<&str>,
     ) {
-        for fault in postgres_url::read(url, client, self.host)
+        for error in postgres_url::read(url, client, self.host)
             .err()
             .into_iter()
             .flatten()
         {
-            match fault.variable {
-                Some(variable) => self.add_once(variable, &fault.message),
-                None => self.problem(name, message.unwrap_or(&fault.message)),
+            match error.variable {
+                Some(variable) => self.add_once(variable, &error.message),
+                None => self.problem(name, message.unwrap_or(&error.message)),
             }
         }
     }
 
-    /// Notes a problem at `name`.
+    /// Adds a problem of the variable `name`.
     pub(super) fn problem(&mut self, name: &str, message: impl Into<String>) {
         self.problems.add(name, message);
     }
 
-    /// Whether none of `names` has a problem, so that a relation between them means something.
-    pub(super) fn sound(&self, names: &[&str]) -> bool {
+    /// Returns whether all of `names` are free of problems, so that a relation between them can be checked.
+    pub(super) fn valid(&self, names: &[&str]) -> bool {
         !names.iter().any(|name| self.problems.concern(name))
     }
 
-    /// What somebody set, leaving out the default.
+    /// Returns the value that was set, without the default.
     pub(super) fn given(&mut self, name: &'static str) -> Option<String> {
         if let Some(value) = self.flags.get(name).filter(|value| !value.is_empty()) {
             return Some(value.clone());
         }
         let value = self.variable(name);
+        // read even where the variable is set: both at once is a problem to report
         let from_file = self.named_file(name, value.is_some());
         value
             .or(from_file)
             .or_else(|| self.files.get(name).filter(|text| !text.is_empty()).cloned())
     }
 
-    /// The text of the file that the variable names.
+    /// Returns the text of the file that the variable `name` points to.
     pub(super) fn contents(&mut self, name: &'static str) -> Option<String> {
         let path = self.given(name)?;
         match self.host.read(Path::new(path.trim())) {
@@ -110,9 +112,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The files of the folder that the variable names, with their texts; those that cannot be read are noted. What
-    /// begins with a dot, or ends in none of `extensions`, is left alone. More files, or more bytes in all of them, than the
-    /// limits are noted too, and no further ones are read.
+    /// Returns the names and texts of the files in the folder that the variable `name` points to.
+    ///
+    /// It skips files that begin with a dot or have none of `extensions`. Unreadable files, and more files or
+    /// bytes in total than the maximums, are added as problems; over a maximum it reads no further files.
     pub(super) fn files_in(
         &mut self,
         name: &'static str,
@@ -125,10 +128,7 @@ impl<'a> Reader<'a> {
         let mut paths = match self.host.list(Path::new(folder.trim())) {
             Ok(paths) => paths,
             Err(error) => {
-                self.add_once(
-                    name,
-                    &format!("`{folder}` is no folder that can be read: {error}"),
-                );
+                self.add_once(name, &format!("`{folder}` is not a readable folder: {error}"));
                 return Vec::new();
             }
         };
@@ -168,18 +168,18 @@ impl<'a> Reader<'a> {
         files
     }
 
-    /// The value as it was set, or its default.
+    /// Returns the value that was set, or the default.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         self.given(name)
             .or_else(|| table::variable(name).default.map(str::to_owned))
     }
 
-    /// The value of a secret.
+    /// Returns the value of a secret.
     pub(super) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
     }
 
-    /// The value as `parse` reads it. The error of `parse` continues "NAME: ".
+    /// Returns the value as parsed by `parse`, whose error continues "NAME: ".
     pub(super) fn parse<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -189,13 +189,13 @@ impl<'a> Reader<'a> {
         match parse(text.trim()) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.refuse(name, &text, &error.to_string());
+                self.reject(name, &text, &error.to_string());
                 None
             }
         }
     }
 
-    /// A whole number within `range`.
+    /// Returns a whole number within `range`.
     pub(super) fn number<T>(&mut self, name: &'static str, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + Display + Copy,
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
         self.parse(name, read).unwrap_or(*range.start())
     }
 
-    /// A duration within `range`.
+    /// Returns a duration within `range`.
     pub(super) fn duration(&mut self, name: &'static str, range: RangeInclusive<Duration>) -> Duration {
         let read = |text: &str| {
             let value = duration::parse(text).map_err(|error| error.to_string())?;
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
         self.parse(name, read).unwrap_or(*range.start())
     }
 
-    /// A truth value.
+    /// Returns a boolean.
     pub(super) fn switch(&mut self, name: &'static str) -> bool {
         let read = |text: &str| match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(true),
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
         self.parse(name, read).unwrap_or(false)
     }
 
-    /// One of `choices`, in any case of letters.
+    /// Returns one of `choices`, compared case-insensitively.
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         self.parse(name, |text| {
             let chosen = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
@@ -245,8 +245,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Notes that `text` is no value for `name`, repeating it only where it is no secret.
-    fn refuse(&mut self, name: &'static str, text: &str, message: &str) {
+    /// Adds the problem that `text` is not a valid value of `name`, repeating it only where it is not a
+    /// secret.
+    fn reject(&mut self, name: &'static str, text: &str, message: &str) {
         // a URL may hold a password
         let shown = if table::variable(name).secret || text.contains('@') {
             String::new()
@@ -287,7 +288,7 @@ impl<'a> Reader<'a> {
             self.add_once(&file_variable, &format!("`{path}` is empty"));
             return None;
         }
-        // an editor's mark or a line too many would make another secret of it
+        // an editor's byte order mark or a second line would silently become part of the secret
         if table::variable(name).secret && text.contains(|c: char| c.is_control() || c == '\u{feff}') {
             let message = format!("`{path}` holds control characters or a byte order mark");
             self.add_once(&file_variable, &message);
@@ -296,7 +297,7 @@ impl<'a> Reader<'a> {
         Some(text.to_owned())
     }
 
-    /// Notes a problem of a source, which may be looked at several times.
+    /// Adds a problem of a source, unless it has one: a source may be read several times.
     fn add_once(&mut self, name: &str, message: &str) {
         if !self.problems.concern(name) {
             self.problems.add(name, message);

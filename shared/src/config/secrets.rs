@@ -1,20 +1,20 @@
-//! Which passwords and secrets are too easy to guess for production. Pure.
+//! Checks for passwords and secrets that are too easy to guess for production. Pure.
 
 use std::collections::BTreeSet;
 
 use zxcvbn::{Score, zxcvbn};
 
-/// The shortest password in production, in characters.
+/// Minimum length of a password in production, in characters.
 const PASSWORD_CHARS_MIN: usize = 12;
-/// The shortest key for HMAC-SHA-256 that RFC 7518 allows, in bytes.
+/// Minimum length of a key for HMAC-SHA-256 by RFC 7518, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
-/// The fewest different characters of a token secret in production; 64 random hex digits have some 16.
+/// Minimum number of distinct characters of a token secret in production; 64 random hex digits have about 16.
 const SECRET_VARIETY_MIN: usize = 10;
 
-const SAMPLE: &str = "is a sample value or digits alone";
+const SAMPLE: &str = "is a sample value or only digits";
 const MAKES_A_SECRET: &str = "`openssl rand -base64 32` makes one";
 
-/// What samples and templates are made of. A secret that consists of nothing else, and digits, is one.
+/// Words of sample values and templates. A secret that consists only of them and of digits is a sample.
 const SAMPLE_WORDS: [&str; 54] = [
     "a",
     "abc",
@@ -72,27 +72,27 @@ const SAMPLE_WORDS: [&str; 54] = [
     "your",
 ];
 
-/// What makes the password of `user` easy to guess.
+/// Returns the reason why the password of `user` is easy to guess, if it is.
 pub(super) fn weak_password(password: &str, user: &str) -> Option<String> {
     if password.chars().count() < PASSWORD_CHARS_MIN {
         return Some(format!(
-            "is too short: production asks for {PASSWORD_CHARS_MIN} characters at least"
+            "is too short: production requires at least {PASSWORD_CHARS_MIN} characters"
         ));
     }
     if is_sample(password) {
         return Some(SAMPLE.to_owned());
     }
-    // below three it falls to guesses that a server without limits would answer
+    // below three it can be guessed online against a server without a rate limit
     (zxcvbn(password, &[user, "tasker"]).score() < Score::Three).then(|| {
         "is easy to guess: it is common, or follows a pattern; `openssl rand -base64 18` makes one".to_owned()
     })
 }
 
-/// What makes a token secret easy to guess.
+/// Returns the reason why a token secret is easy to guess, if it is.
 pub(super) fn weak_secret(secret: &str) -> Option<String> {
     if secret.len() < SECRET_BYTES_MIN {
         return Some(format!(
-            "is too short: production asks for {SECRET_BYTES_MIN} bytes at least; {MAKES_A_SECRET}"
+            "is too short: production requires at least {SECRET_BYTES_MIN} bytes; {MAKES_A_SECRET}"
         ));
     }
     if is_sample(secret) {
@@ -101,20 +101,20 @@ pub(super) fn weak_secret(secret: &str) -> Option<String> {
     let variety = secret.chars().collect::<BTreeSet<_>>().len();
     if variety < SECRET_VARIETY_MIN {
         return Some(format!(
-            "has only {variety} different characters; production asks for {SECRET_VARIETY_MIN} at least"
+            "has only {variety} different characters; production requires at least {SECRET_VARIETY_MIN}"
         ));
     }
     (repeats_itself(secret.as_bytes()) || is_counted_out(secret.as_bytes()))
         .then(|| format!("follows a pattern, such as 0123 or one text twice; {MAKES_A_SECRET}"))
 }
 
-/// Whether a text is one that is at most half as long, again and again.
+/// Returns whether a text is a repetition of one at most half as long.
 fn repeats_itself(text: &[u8]) -> bool {
     (1..=text.len() / 2).any(|period| text[period..] == text[..text.len() - period])
 }
 
-/// Whether a text falls into few runs that rise or fall by one or stay: `0123`, `cba`, `xxxx`. Half as many runs as characters
-/// are few: 32 random hex digits fall into some 27.
+/// Returns whether a text consists of few sequences that rise or fall by one or stay: `0123`, `cba`, `xxxx`.
+/// At most half as many sequences as characters are few: 32 random hex digits have about 27.
 fn is_counted_out(text: &[u8]) -> bool {
     let (mut runs, mut step, mut last) = (0, None, None);
     for &byte in text {
@@ -129,12 +129,14 @@ fn is_counted_out(text: &[u8]) -> bool {
     runs * 2 <= text.len()
 }
 
-/// Whether a text consists of sample words and digits alone, whatever stands between them: `change-me-please-123`.
+/// Returns whether a text consists only of sample words and digits, with any separators:
+/// `change-me-please-123`.
 pub(super) fn is_sample(text: &str) -> bool {
     let letters: String = text.chars().filter(|c| c.is_alphabetic()).collect();
     let letters = letters.to_lowercase();
     let bytes = letters.as_bytes();
-    // which beginnings of the text are made of words
+    // made[n]: the first n bytes are a sequence of words. Every split is tried, since one word may begin
+    // another.
     let mut made = vec![false; bytes.len() + 1];
     made[0] = true;
     for end in 1..=bytes.len() {
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_told_from_secrets() {
+    fn samples_are_distinguished_from_secrets() {
         for sample in [
             "changeme",
             "Change-Me-Please-123",

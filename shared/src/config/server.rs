@@ -22,93 +22,93 @@ use crate::circuit_breaker::Limits;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// A body below this could not hold one submit; above it, memory would no longer be bounded well.
+/// A smaller maximum could not hold one submit; a larger one would no longer bound memory well.
 const BODY_BYTES: RangeInclusive<usize> = 1_024..=64 * 1_024 * 1_024;
-/// Each takes an open file, and up to some tens of kilobytes of memory.
+/// Each connection takes an open file and up to some tens of kilobytes of memory.
 const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
-/// Up to ten years; 0 keeps for ever.
+/// Up to ten years; 0 keeps rows forever.
 const RETENTION_DAYS: RangeInclusive<u32> = 0..=3_650;
 
-/// What the server is started for.
+/// The command that the server was started with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerCommand {
     /// Serve, after migrating as `DEPLOYMENT_MODE` says.
     Serve,
     /// `migrate run`: migrate, then exit.
     MigrateRun,
-    /// `migrate dry-run`: tell what `migrate run` would do, then exit.
+    /// `migrate dry-run`: print the SQL that `migrate run` would execute, then exit.
     MigrateDryRun,
-    /// `migrate status`: tell which migrations are applied, then exit.
+    /// `migrate status`: print the applied and the pending migrations, then exit.
     MigrateStatus,
 }
 
-/// Who migrates (`DEPLOYMENT_MODE`).
+/// The way the schema is migrated (`DEPLOYMENT_MODE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeploymentMode {
     /// Migrate, then serve.
     Standard,
     /// Migrate, then exit.
     MigrateOnly,
-    /// Serve; somebody else migrates.
+    /// Serve without migrating; the schema is migrated elsewhere.
     NoMigrate,
 }
 
 /// The configuration of `tasker-server`.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// What the server is started for.
+    /// The command that the server was started with.
     pub command: ServerCommand,
-    /// The surroundings.
+    /// The environment (`TASKER_ENV`).
     pub environment: Environment,
-    /// What is logged, and how.
+    /// The logging configuration.
     pub log: LogConfig,
-    /// How to reach Postgres.
+    /// The connection to Postgres.
     pub database: DatabaseConfig,
-    /// How to reach Redis.
+    /// The connection to Redis.
     pub redis: RedisConfig,
-    /// How tasks travel to the workers.
+    /// The way tasks get to the workers.
     pub mode: DispatchMode,
     /// The queues.
     pub queues: QueuesConfig,
-    /// Where HTTP is served.
+    /// The addresses that HTTP is served on.
     pub listen_addrs: Vec<SocketAddr>,
-    /// Who may sign in.
+    /// The sign-in configuration.
     pub sign_in: SignInConfig,
-    /// A further address for health and metrics.
+    /// An additional address for health and metrics.
     pub metrics_addr: Option<SocketAddr>,
-    /// What HTTPS is served with; without it, HTTP is.
+    /// The TLS settings of HTTPS; `None` serves plain HTTP.
     pub tls: Option<ServerTls>,
-    /// Connections of clients at once.
+    /// Maximum number of client connections.
     pub max_connections: usize,
-    /// The largest body of a request, and of each task in a batch.
+    /// Maximum size of a request body, and of each task in a batch.
     pub max_body_bytes: usize,
-    /// How long an idempotency key holds at least.
+    /// Minimum time that an idempotency key holds.
     pub idempotency_ttl: Duration,
-    /// Whole days (UTC) that finished tasks and the history of all tasks are kept; nothing keeps them for ever.
+    /// Whole days (UTC) that finished tasks and the history of all tasks are kept; `None` keeps them forever.
     pub retention_days: Option<u32>,
-    /// Days that dead letters are kept; nothing keeps them for ever.
+    /// Days that dead letters are kept; `None` keeps them forever.
     pub dead_letter_retention_days: Option<u32>,
-    /// Who migrates.
+    /// The way the schema is migrated.
     pub deployment_mode: DeploymentMode,
-    /// Whether migrations run at start at all.
+    /// False skips the migrations at start.
     pub run_migrations: bool,
-    /// The most time that migrations may take.
+    /// Maximum time that migrations may take.
     pub migration_timeout: Duration,
-    /// Further tries of migrations after a lost connection.
+    /// Retries of migrations after a lost connection.
     pub migration_retries: u32,
-    /// How long a stop waits for requests in progress.
+    /// Maximum time that a stop waits for requests in progress.
     pub shutdown_timeout: Duration,
-    /// When the circuit breakers open, and for how long.
+    /// The limits of the circuit breakers.
     pub breaker: Limits,
-    /// How long a leader's lease lasts without renewal.
+    /// Duration of the leader's lease without renewal.
     pub leader_term: Duration,
-    /// Whether there may be other servers, whose leases are respected at start.
+    /// True if there may be other servers, whose leases are respected at start.
     pub distributed: bool,
     /// Time between the heartbeats of a worker.
     pub heartbeat_interval: Duration,
-    /// Silence after which a worker counts as dead.
+    /// Time without a heartbeat after which a worker is declared dead.
     pub worker_timeout: Duration,
-    /// Time between the leader's clean-ups.
+    /// Time between the leader's cleanup runs.
     pub cleanup_interval: Duration,
 }
 
@@ -118,7 +118,7 @@ impl ServerConfig {
         Self::load_from(args, &ProcessHost)
     }
 
-    /// Reads the configuration from `args` and the surroundings `host`.
+    /// Reads the configuration from `args` and the variables and files of `host`.
     pub fn load_from(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
         host: &dyn Host,
@@ -126,7 +126,7 @@ impl ServerConfig {
         let matches = flags::parse(command_line(), args)?;
         let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Server));
         if flags::healthcheck(&matches) {
-            return Err(healthcheck::asked_for(reader, Binary::Server));
+            return Err(healthcheck::requested(reader, Binary::Server));
         }
         let config = Self::read(&mut reader, subcommand(&matches), environment);
         Ok(reader.finish(config)?)
@@ -137,6 +137,7 @@ impl ServerConfig {
         let listen_addrs = read_listen_addrs(reader);
         let deployment_mode = read_deployment_mode(reader);
         let mode = DispatchMode::read(reader);
+        // a process that only migrates needs neither sign-in nor secrets
         let serves = command == ServerCommand::Serve && deployment_mode != DeploymentMode::MigrateOnly;
         let idempotency_ttl = reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY);
         Self {
@@ -173,11 +174,14 @@ impl ServerConfig {
 
 fn command_line() -> Command {
     let migrate = Command::new("migrate")
-        .about("Migrations by hand")
+        .about("Run or inspect the migrations")
         .subcommand_required(true)
-        .subcommand(Command::new("run").about("Apply what is missing, then exit"))
-        .subcommand(Command::new("dry-run").about("Show the SQL that run would execute, and change nothing"))
-        .subcommand(Command::new("status").about("Tell what is applied and what is missing"));
+        .subcommand(Command::new("run").about("Apply the pending migrations, then exit"))
+        .subcommand(
+            Command::new("dry-run")
+                .about("Print the SQL that `migrate run` would execute, without executing it"),
+        )
+        .subcommand(Command::new("status").about("List the applied and the pending migrations"));
     flags::command(Binary::Server).subcommand(migrate)
 }
 
@@ -193,11 +197,12 @@ fn subcommand(matches: &ArgMatches) -> ServerCommand {
     }
 }
 
-/// Reads a number of days. An idempotency key holds no longer than its task is kept.
+/// Reads a number of days; `None` for 0. It must cover `idempotency_ttl`, since a key is deleted with its
+/// task.
 fn read_retention(reader: &mut Reader<'_>, name: &'static str, idempotency_ttl: Duration) -> Option<u32> {
     let days = Some(reader.number(name, RETENTION_DAYS)).filter(|days| *days > 0);
     let kept = days.map_or(Duration::MAX, |days| DAY * days);
-    if reader.sound(&["IDEMPOTENCY_TTL", name]) && kept < idempotency_ttl {
+    if reader.valid(&["IDEMPOTENCY_TTL", name]) && kept < idempotency_ttl {
         let ttl = duration::format(idempotency_ttl);
         reader.problem(
             name,
@@ -228,7 +233,7 @@ fn listen_addrs(text: &str) -> Result<Vec<SocketAddr>, String> {
         let addr: SocketAddr = item
             .parse()
             .map_err(|_| "must be a comma list of addresses like 127.0.0.1:8000".to_owned())?;
-        // Port 0 asks the system for a free port, so it may stand there twice.
+        // port 0 asks the system for a free port each time, so it may be listed twice
         if addr.port() != 0 && addrs.contains(&addr) {
             return Err(format!("names {addr} twice"));
         }
@@ -241,7 +246,8 @@ fn listen_addrs(text: &str) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-/// `METRICS_PORT` on the IP of the first of `others`, which are the addresses of `others_name`.
+/// Returns the address of `METRICS_PORT`, on the IP of the first of `others`, which are the addresses of
+/// `others_name`.
 pub(super) fn read_metrics_addr(
     reader: &mut Reader<'_>,
     others: &[SocketAddr],
@@ -251,6 +257,7 @@ pub(super) fn read_metrics_addr(
         Ok(port) if port > 0 => Ok(port),
         _ => Err("must be a port from 1 to 65535"),
     })?;
+    // the variable sets only a port; the IP is that of the first address
     let addr = SocketAddr::new(others.first()?.ip(), port);
     if others.contains(&addr) {
         reader.problem(

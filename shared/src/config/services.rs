@@ -1,6 +1,8 @@
-//! The commands that `service:command` may start (`SERVICE_COMMANDS`): a JSON object, or tables in a config file.
+//! The commands that `service:command` may start (`SERVICE_COMMANDS`): a JSON object, or tables in a config
+//! file.
 //!
-//! A task only picks a name out of them, so whoever may submit tasks cannot run what the operator did not name.
+//! A task only selects a command by name, so a submitter cannot run a program that the operator did not
+//! configure.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,23 +15,24 @@ use super::reader::Reader;
 const VARIABLE: &str = "SERVICE_COMMANDS";
 const NAME_CHARS_MAX: usize = 64;
 
-/// A command that runs for long.
+/// A long-running command.
 #[derive(Debug, Clone)]
 pub struct ServiceCommand {
     /// The program, by name or path.
     pub program: String,
     /// Its arguments, passed as they are: no shell reads them.
     pub arguments: Vec<String>,
-    /// The folder that it starts in; that of the worker if nothing.
+    /// The working directory; `None` means the worker's.
     pub dir: Option<PathBuf>,
-    /// Variables that it gets beside `PATH`, `HOME`, `LANG` and `TZ`. It gets no others.
+    /// Environment variables passed to it besides `PATH`, `HOME`, `LANG` and `TZ`; it receives no others.
     pub env: BTreeMap<String, SecretString>,
 }
 
 /// The commands by their names.
 pub type ServiceCommands = BTreeMap<String, ServiceCommand>;
 
-/// Reads `SERVICE_COMMANDS` and names each command with a problem. No value is repeated: they may hold secrets.
+/// Reads `SERVICE_COMMANDS` and adds a problem for each invalid command. Messages never repeat values, which
+/// may be secrets.
 pub(super) fn read(reader: &mut Reader<'_>) -> ServiceCommands {
     let Some(given) = reader.parse(VARIABLE, |text| {
         serde_json::from_str::<Map<String, Value>>(text)
@@ -50,10 +53,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ServiceCommands {
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let sound = name
+    let valid = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    if sound && (1..=NAME_CHARS_MAX).contains(&name.len()) {
+    if valid && (1..=NAME_CHARS_MAX).contains(&name.len()) {
         return Ok(());
     }
     Err(format!(
@@ -86,6 +89,7 @@ fn command(value: Value) -> Result<ServiceCommand, String> {
         Some(Value::Object(variables)) => variables.into_iter().map(variable).collect::<Result<_, _>>()?,
         Some(_) => return Err("`env` must be an object of texts".to_owned()),
     };
+    // the known fields were removed above, so what is left is a typo
     if let Some(unknown) = fields.keys().next() {
         return Err(format!("has an unknown field `{}`", unknown.escape_debug()));
     }
@@ -100,7 +104,7 @@ fn command(value: Value) -> Result<ServiceCommand, String> {
 fn variable((name, value): (String, Value)) -> Result<(String, SecretString), String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(format!(
-            "`env` has a name that is none: `{}`",
+            "`env` has an invalid variable name: `{}`",
             name.escape_debug()
         ));
     }
@@ -113,7 +117,7 @@ fn variable((name, value): (String, Value)) -> Result<(String, SecretString), St
     }
 }
 
-/// A text that a program can be given.
+/// Returns the string, unless it holds a NUL, which cannot be passed to a program.
 fn text(value: Value) -> Option<String> {
     match value {
         Value::String(text) if !text.contains('\0') => Some(text),
@@ -130,7 +134,7 @@ mod tests {
     #[test]
     fn a_command_has_a_program_and_perhaps_arguments_a_folder_and_variables() {
         let given = json!({"command": ["npm", "run", "dev"], "dir": "/srv/web", "env": {"PORT": "3000"}});
-        let web = command(given).expect("sound");
+        let web = command(given).expect("valid");
         assert_eq!((web.program.as_str(), web.arguments.len()), ("npm", 2));
         assert_eq!(web.env["PORT"].expose_secret(), "3000");
         assert!(command(json!({"command": ["true"]})).is_ok());
@@ -148,7 +152,7 @@ mod tests {
             (json!({"command": ["a"], "env": {"KEY": 7}}), "the value of `KEY`"),
             (
                 json!({"command": ["a"], "env": {"A=B": "secret"}}),
-                "a name that is none",
+                "an invalid variable name",
             ),
             (
                 json!({"command": ["a"], "environment": {}}),

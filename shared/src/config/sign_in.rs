@@ -1,7 +1,7 @@
-//! Who may sign in, and how much one of them may ask for.
+//! Configuration of sign-in: the admin user, the token key and the rate limit.
 //!
-//! Without a user and a password there is no sign-in and everybody may do everything, which is allowed on loopback and
-//! outside production only.
+//! Without a user and a password sign-in is off and every client is an admin. That is allowed only on
+//! loopback and outside production.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,14 +18,14 @@ const USER: &str = "EXECUTION_BACKEND_API_USER";
 const PASSWORD: &str = "EXECUTION_BACKEND_API_PASSWORD";
 const SECRET: &str = "TOKEN_SECRET";
 
-/// Longer ones are a mistake; they would be in every log line about their user.
+/// Maximum length of a user name, which every log line about the user repeats.
 const USER_CHARS_MAX: usize = 128;
-/// Beyond that a limit limits nothing.
+/// Maximum rate limit, in requests per second: no server answers more.
 const RATE_MAX: u32 = 1_000_000;
-/// The limit in production, a second.
+/// The default rate limit in production, in requests per second.
 const RATE_IN_PRODUCTION: u32 = 1_000;
 
-/// The one user with a password, who may do everything.
+/// The one user with a password, who has the role admin.
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// The name.
@@ -34,24 +34,24 @@ pub struct Admin {
     pub password: SecretString,
 }
 
-/// Who may sign in, and how much one of them may ask for.
+/// The configuration of sign-in and of limits per client.
 #[derive(Debug, Clone)]
 pub struct SignInConfig {
-    /// The user with a password; without one there is no sign-in, and everybody may do everything.
+    /// The admin user; `None` means no sign-in, and every client is an admin.
     pub admin: Option<Admin>,
-    /// What tokens are signed with; without one each server makes up its own.
+    /// The key that signs tokens; `None` means that each server generates its own.
     pub token_secret: Option<SecretString>,
-    /// Whether metrics need a role.
+    /// True if `/metrics` requires sign-in.
     pub metrics_auth: bool,
-    /// Requests a second of one key; nothing is no limit.
+    /// Maximum requests per second of one key; `None` means no limit.
     pub rate_limit: Option<NonZeroU32>,
-    /// The proxies whose word on a client's address counts.
+    /// The proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<Network>,
 }
 
 impl SignInConfig {
-    /// Reads who may sign in. `serves` tells whether the process serves HTTP, on `addrs`: one that only migrates needs no
-    /// secrets.
+    /// Reads the sign-in configuration. `serves` is true if the process serves HTTP on `addrs`; one that only
+    /// migrates needs no secrets.
     pub(super) fn read(
         reader: &mut Reader<'_>,
         environment: Environment,
@@ -62,9 +62,9 @@ impl SignInConfig {
         let token_secret = reader.secret(SECRET);
         let production = environment == Environment::Production;
         if serves && production {
-            demand_secrets(reader, admin.as_ref(), token_secret.as_ref());
-        } else if serves && admin.is_none() && reader.sound(&[USER, PASSWORD, "LISTEN_ADDRS"]) {
-            refuse_beyond_loopback(reader, addrs);
+            require_secrets(reader, admin.as_ref(), token_secret.as_ref());
+        } else if serves && admin.is_none() && reader.valid(&[USER, PASSWORD, "LISTEN_ADDRS"]) {
+            reject_beyond_loopback(reader, addrs);
         }
         Self {
             admin,
@@ -95,16 +95,17 @@ fn read_admin(reader: &mut Reader<'_>) -> Option<Admin> {
     })
 }
 
-/// Basic ends the name at the first colon, and the name stands in log lines.
+/// Returns whether `text` is a valid user name. Basic authentication ends the name at the first colon, and
+/// log lines contain the name.
 fn is_user_name(text: &str) -> bool {
-    let sound = |c: char| c != ':' && !c.is_control() && !c.is_whitespace();
-    text.chars().all(sound) && text.chars().count() <= USER_CHARS_MAX
+    let valid = |c: char| c != ':' && !c.is_control() && !c.is_whitespace();
+    text.chars().all(valid) && text.chars().count() <= USER_CHARS_MAX
 }
 
-/// Refuses production without secrets, or with such as can be guessed.
-fn demand_secrets(reader: &mut Reader<'_>, admin: Option<&Admin>, token_secret: Option<&SecretString>) {
-    // a half that is missing has its problem already
-    if admin.is_none() && reader.sound(&[USER, PASSWORD]) {
+/// Rejects production with missing or guessable secrets.
+fn require_secrets(reader: &mut Reader<'_>, admin: Option<&Admin>, token_secret: Option<&SecretString>) {
+    // a user without a password, or the reverse, was already reported
+    if admin.is_none() && reader.valid(&[USER, PASSWORD]) {
         for name in [USER, PASSWORD] {
             reader.problem(
                 name,
@@ -129,10 +130,11 @@ fn demand_secrets(reader: &mut Reader<'_>, admin: Option<&Admin>, token_secret: 
     }
 }
 
-fn refuse_beyond_loopback(reader: &mut Reader<'_>, addrs: &[SocketAddr]) {
+fn reject_beyond_loopback(reader: &mut Reader<'_>, addrs: &[SocketAddr]) {
+    // canonical, since `::ffff:127.0.0.1` is a loopback address too
     if let Some(addr) = addrs.iter().find(|addr| !addr.ip().to_canonical().is_loopback()) {
         let message = format!(
-            "{addr} can be reached from other machines, which is refused without sign-in; set {USER} and {PASSWORD}, or use \
+            "{addr} can be reached from other machines, which is rejected without sign-in; set {USER} and {PASSWORD}, or use \
              a loopback address like 127.0.0.1:{}",
             addr.port()
         );
@@ -143,12 +145,13 @@ fn refuse_beyond_loopback(reader: &mut Reader<'_>, addrs: &[SocketAddr]) {
 /// Reads a comma list of addresses and networks.
 pub fn networks(text: &str) -> Result<Vec<Network>, String> {
     let parse = |item| {
-        Network::parse(item).ok_or_else(|| format!("`{item}` is no address or network like 10.0.0.0/8"))
+        Network::parse(item).ok_or_else(|| format!("`{item}` is not an address or network like 10.0.0.0/8"))
     };
     list(text).map(parse).collect()
 }
 
 fn read_rate(reader: &mut Reader<'_>, production: bool) -> Option<NonZeroU32> {
+    // the table has no default, since it depends on the environment
     if reader.given("RATE_LIMIT_PER_KEY").is_none() {
         return NonZeroU32::new(RATE_IN_PRODUCTION).filter(|_| production);
     }
@@ -163,7 +166,7 @@ fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
     match number.parse::<u32>() {
         Ok(rate) if rate <= RATE_MAX => Ok(NonZeroU32::new(rate)),
         _ => Err(format!(
-            "must be requests a second, like 1000/s, up to {RATE_MAX}; 0 or off is no limit"
+            "must be requests per second, like 1000/s, up to {RATE_MAX}; 0 or off means no limit"
         )),
     }
 }

@@ -1,7 +1,7 @@
-//! The one table of configuration variables. Flags, help, defaults, config-file keys and the
-//! check of `.env.example` all come from here.
+//! The table of configuration variables. Flags, help, defaults, config-file keys and the check of
+//! `.env.example` are all derived from it.
 
-/// Which binary reads a variable.
+/// The binaries that read a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsedBy {
     /// The server and the worker.
@@ -22,7 +22,7 @@ pub enum Binary {
 }
 
 impl UsedBy {
-    /// Whether `binary` reads the variable.
+    /// Returns whether `binary` reads the variable.
     pub fn includes(self, binary: Binary) -> bool {
         matches!(
             (self, binary),
@@ -36,13 +36,13 @@ impl UsedBy {
 pub struct Variable {
     /// The environment variable; in lower case the key of config files, with `-` the flag.
     pub name: &'static str,
-    /// The default as one would write it.
+    /// The default, spelled as in a configuration.
     pub default: Option<&'static str>,
     /// One sentence for `--help`.
     pub help: &'static str,
-    /// Who reads it.
+    /// The binaries that read it.
     pub used_by: UsedBy,
-    /// Its value never appears in a message.
+    /// True where the value must never appear in a message.
     pub secret: bool,
 }
 
@@ -52,21 +52,21 @@ impl Variable {
         self
     }
 
-    /// The long command-line flag without its dashes: `heartbeat-interval`.
+    /// Returns the long command-line flag without its dashes: `heartbeat-interval`.
     pub fn flag(&self) -> String {
         self.name.to_ascii_lowercase().replace('_', "-")
     }
 
-    /// The key in config files: `heartbeat_interval`.
+    /// Returns the key in config files: `heartbeat_interval`.
     pub fn key(&self) -> String {
         self.name.to_ascii_lowercase()
     }
 }
 
-/// The entry of that name.
+/// Returns the entry named `name`.
 ///
 /// # Panics
-/// When the name is not in the table: a mistake in this crate that every load would show.
+/// If the name is not in the table, which is a bug in this crate that every load would show.
 pub(super) fn variable(name: &str) -> &'static Variable {
     VARIABLES
         .iter()
@@ -91,7 +91,7 @@ const fn entry(
 
 use UsedBy::{Both, Server, Worker};
 
-/// Every variable, in the order of `--help` and `.env.example`.
+/// All variables, in the order of `--help` and `.env.example`.
 pub static VARIABLES: &[Variable] = &[
     entry(
         Both,
@@ -126,7 +126,7 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "POSTGRES_PASSWORD",
         None,
-        "Password at POSTGRES_HOST; joins a DATABASE_URL or POSTGRES_URL that has none",
+        "Password at POSTGRES_HOST; added to a DATABASE_URL or POSTGRES_URL that has none",
     )
     .secret(),
     entry(
@@ -139,7 +139,7 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "DB_POOL_SIZE",
         Some("20"),
-        "Most connections to Postgres, opened as needed",
+        "Maximum number of connections to Postgres, opened as needed",
     ),
     entry(
         Both,
@@ -152,21 +152,22 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "REDIS_PASSWORD",
         None,
-        "Joins a REDIS_URL that has no password",
+        "Password for Redis; added to a REDIS_URL that has none",
     )
     .secret(),
     entry(
         Both,
         "REDIS_CA_FILE",
         None,
-        "File of certificates in PEM, one of which signed that of a rediss:// server; else the system's",
+        "PEM file of CA certificates to verify a rediss:// server with; default: the system's",
     ),
     entry(
         Both,
-        "TASKER_DEPLOYMENT_MODE",
+        "DISPATCH_MODE",
         Some("Hybrid"),
         "Hybrid, EventDrivenOnly (Redis only) or PollingOnly (no Redis)",
     ),
+    entry(Both, "TASKER_DEPLOYMENT_MODE", None, "Alias of DISPATCH_MODE"),
     entry(
         Both,
         "QUEUE_KEY_PREFIX",
@@ -183,7 +184,7 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "PRIORITY_AGE_LIMIT",
         Some("10m"),
-        "A task that waited longer is taken as one class higher; 0 is off",
+        "A task that waited longer is claimed as if one priority class higher; 0 is off",
     ),
     entry(
         Both,
@@ -195,49 +196,49 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "WORKER_TIMEOUT",
         Some("30s"),
-        "Silence after which a worker counts as dead; at least 2 heartbeats",
+        "Time without a heartbeat after which a worker is declared dead; at least 2 heartbeats",
     ),
     entry(
         Both,
         "SHUTDOWN_TIMEOUT",
         Some("30s"),
-        "How long a stop waits for work in progress",
+        "Maximum time that a stop waits for work in progress",
     ),
     entry(
         Both,
         "BREAKER_ERRORS",
         Some("5"),
-        "So many errors of Postgres or Redis open its circuit breaker",
+        "Number of errors within BREAKER_WINDOW that opens the circuit breaker of Postgres or Redis",
     ),
     entry(
         Both,
         "BREAKER_WINDOW",
         Some("60s"),
-        "Errors that are older do not count for a circuit breaker",
+        "Age after which an error no longer counts for a circuit breaker",
     ),
     entry(
         Both,
         "BREAKER_COOLDOWN",
         Some("5s"),
-        "How long an open circuit breaker waits before it tries one call",
+        "Time that a circuit breaker stays open before it tries one call",
     ),
     entry(
         Both,
         "METRICS_PORT",
         None,
-        "A further port for health and metrics",
+        "Additional port for health and metrics",
     ),
     entry(
         Server,
         "EXECUTION_BACKEND_API_USER",
         None,
-        "The user who may do everything; without one there is no sign-in. Must be set in production",
+        "Name of the admin user; without one sign-in is off. Must be set in production",
     ),
     entry(
         Server,
         "EXECUTION_BACKEND_API_PASSWORD",
         None,
-        "That user's password; 12 characters or more in production",
+        "Password of the admin user; 12 characters or more in production",
     )
     .secret(),
     entry(
@@ -256,7 +257,7 @@ pub static VARIABLES: &[Variable] = &[
         Both,
         "DEBUG",
         Some("false"),
-        "true is RUST_LOG=debug where RUST_LOG is not set",
+        "true means RUST_LOG=debug where RUST_LOG is not set",
     ),
     entry(
         Both,
@@ -274,86 +275,86 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         "TOKEN_SECRET",
         None,
-        "What tokens are signed with, 32 bytes or more; must be set in production",
+        "Key that signs tokens, 32 bytes or more; must be set in production",
     )
     .secret(),
     entry(
         Server,
         "RATE_LIMIT_PER_KEY",
         None,
-        "Requests a second of one key, like 1000/s, or off; 1000/s in production, else off",
+        "Maximum requests per second of one API key, like 1000/s, or off; 1000/s in production, else off",
     ),
     entry(
         Server,
         "METRICS_AUTH",
         Some("false"),
-        "true asks for sign-in (viewer) at /metrics",
+        "true requires sign-in (role viewer) for /metrics",
     ),
     entry(
         Server,
         "TRUSTED_PROXIES",
         None,
-        "Comma list of proxies (10.0.0.0/8) whose X-Forwarded-For tells the client's address",
+        "Comma list of proxies (10.0.0.0/8) whose X-Forwarded-For header is trusted",
     ),
     entry(
         Server,
         "TLS_CERT_FILE",
         None,
-        "File of the certificate, and those that lead to its root, in PEM; with it, HTTPS is served",
+        "PEM file of the server certificate and its chain; with it, HTTPS is served",
     ),
     entry(
         Server,
         "TLS_KEY_FILE",
         None,
-        "File of the private key of that certificate, in PEM",
+        "PEM file of the private key of that certificate",
     ),
     entry(
         Server,
         "MAX_CONNECTIONS",
         Some("10000"),
-        "Connections of clients at once, a quarter of them for one address; one more is closed at once",
+        "Maximum number of client connections, a quarter of them per address; further ones are closed at once",
     ),
     entry(
         Server,
         "MAX_BODY_BYTES",
         Some("1048576"),
-        "Largest body of a request, and of each task in a batch",
+        "Maximum size of a request body, and of each task in a batch",
     ),
     entry(
         Server,
         "IDEMPOTENCY_TTL",
         Some("24h"),
-        "How long an idempotency key holds at least",
+        "Minimum time that an idempotency key holds",
     ),
     entry(
         Server,
         "RETENTION_DAYS",
         Some("7"),
-        "Days that finished tasks and the history of tasks are kept; 0 keeps them for ever",
+        "Days that finished tasks and task history are kept; 0 keeps them forever",
     ),
     entry(
         Server,
         "DEAD_LETTER_RETENTION_DAYS",
         Some("90"),
-        "Days that dead letters are kept; 0 keeps them for ever",
+        "Days that dead letters are kept; 0 keeps them forever",
     ),
     entry(
         Server,
         "LEADER_TERM",
         Some("30s"),
-        "How long a leader's lease lasts without renewal; at least 5s",
+        "Duration of the leader's lease without renewal; at least 5s",
     ),
     entry(
         Server,
         "DISTRIBUTED_MODE",
         Some("true"),
-        "false where there is one server only: started again, it leads at once, without waiting for its old lease to end",
+        "false where there is one server only: after a restart it leads at once, without waiting for its old lease to expire",
     ),
     entry(
         Server,
         "CLEANUP_INTERVAL",
         Some("1m"),
-        "Time between the leader's clean-ups; at least 1s",
+        "Time between the leader's cleanup runs; at least 1s",
     ),
     entry(
         Server,
@@ -371,26 +372,31 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         "DB_MIGRATION_TIMEOUT",
         Some("300"),
-        "Most time for the migrations, in seconds",
+        "Maximum time for the migrations, in seconds",
     ),
     entry(
         Server,
         "DB_MIGRATION_RETRIES",
         Some("3"),
-        "Further tries of migrations after a lost connection",
+        "Retries of migrations after a lost connection",
     ),
     entry(
         Worker,
         "TASK_QUEUES",
         Some("high_priority,default,low_priority"),
-        "Queues to drain, first ones first; name:N reserves N slots",
+        "Queues to claim from, in order of priority; name:N reserves N slots",
     ),
-    entry(Worker, "WORKER_POOL_SIZE", Some("10"), "Tasks run at once"),
+    entry(
+        Worker,
+        "WORKER_POOL_SIZE",
+        Some("10"),
+        "Maximum number of tasks run at once",
+    ),
     entry(
         Worker,
         "WORKER_ID",
         Some("worker"),
-        "Prefix of the generated id of the worker",
+        "Prefix of the worker's generated id",
     ),
     entry(
         Worker,
@@ -408,13 +414,13 @@ pub static VARIABLES: &[Variable] = &[
         Worker,
         "CLAIM_INTERVAL",
         Some("1s"),
-        "Time between looks for work in PollingOnly",
+        "Time between polls for work in PollingOnly",
     ),
     entry(
         Worker,
         "TASKER_TEMPLATE_PATH",
         None,
-        "Folder of workflow templates (*.yaml, *.yml, *.json), which the worker publishes at its start",
+        "Folder of workflow templates (*.yaml, *.yml, *.json), which the worker publishes when it starts",
     ),
     entry(
         Worker,
@@ -432,38 +438,38 @@ pub static VARIABLES: &[Variable] = &[
         Worker,
         "BACKUP_DIR",
         None,
-        "Folder for the dumps of task:backup; without it there is no such task",
+        "Folder for the dumps of task:backup; without it the task type does not exist",
     ),
     entry(
         Worker,
         "BACKUP_KEEP",
         Some("7"),
-        "So many of the newest dumps are kept; 0 keeps all",
+        "Number of newest dumps that are kept; 0 keeps all",
     ),
     entry(
         Worker,
         "BACKUP_RETENTION_DAYS",
         Some("0"),
-        "Days that dumps are kept, the newest always; 0 keeps them for ever",
+        "Days that dumps are kept, the newest always; 0 keeps them forever",
     ),
     entry(
         Worker,
         "BACKUP_DATABASE_URL",
         None,
-        "The database to dump, where it is not the worker's",
+        "URL of the database to dump; default: the worker's",
     )
     .secret(),
     entry(
         Worker,
         "BACKUP_PROGRAM",
         Some("pg_dump"),
-        "pg_dump, by name or path; as new as Postgres or newer",
+        "pg_dump, by name or path; at least as new as Postgres",
     ),
     entry(
         Worker,
         "SERVICE_COMMANDS",
         None,
-        "JSON object of the commands that service:command may start; without it there is no such task",
+        "JSON object of the commands that service:command may start; without it the task type does not exist",
     )
     .secret(),
 ];

@@ -7,12 +7,12 @@ use crate::workflow::{Template, TemplateError};
 
 const VARIABLE: &str = "TASKER_TEMPLATE_PATH";
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
-/// Most templates of one worker.
+/// Maximum number of templates of one worker.
 const TEMPLATES_MAX: usize = 1_000;
-/// Most text of them all, in bytes, as it is read and as it is published, by one statement.
+/// Maximum size of all templates together in bytes, as read and as JSON: one statement publishes all of them.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Reads the templates, and notes what is wrong with each file. Nothing where no folder is named.
+/// Reads the templates and adds the problems of each file. `None` if no folder is configured.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<Template>> {
     reader.given(VARIABLE)?;
     let files = reader.files_in(VARIABLE, &EXTENSIONS, (TEMPLATES_MAX, BYTES_MAX));
@@ -27,7 +27,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<Template>> {
                 }
                 templates.push(template);
             }
-            Err(TemplateError::Unsound(problems)) => {
+            Err(TemplateError::Invalid(problems)) => {
                 for problem in problems {
                     reader.problem(VARIABLE, format!("`{file}` at {problem}"));
                 }
@@ -35,6 +35,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<Template>> {
             Err(error) => reader.problem(VARIABLE, format!("`{file}`: {error}")),
         }
     }
+    // YAML aliases can expand a small file into large JSON, so the size is checked again
     let bytes: usize = templates.iter().map(|template| template.to_json().len()).sum();
     if bytes > BYTES_MAX {
         let message =
@@ -55,7 +56,7 @@ mod tests {
     use super::super::{LoadError, WorkerConfig};
 
     const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://t:vR7.qz2Lm@db/t");
-    const SOUND: &str = "name: one\nsteps: [{name: a, handler: {callable: echo}}]";
+    const VALID: &str = "name: one\nsteps: [{name: a, handler: {callable: echo}}]";
 
     fn worker(files: &[(&str, &str)]) -> Result<WorkerConfig, LoadError> {
         let host = FakeHost::with(&[DATABASE, ("TASKER_TEMPLATE_PATH", "/t")]);
@@ -70,40 +71,40 @@ mod tests {
     }
 
     #[test]
-    fn the_templates_of_a_folder_are_read_and_other_files_left_alone() {
+    fn the_templates_of_a_folder_are_read_and_other_files_are_ignored() {
         let json = r#"{"name": "two", "version": "2.0.0", "steps": [{"name": "a", "handler": {"callable": "echo"}}]}"#;
         let config = worker(&[
-            ("one.yaml", SOUND),
+            ("one.yaml", VALID),
             ("two.json", json),
             ("README.md", "# not a template"),
             (".one.yaml", "not: [one"),
         ])
-        .expect("sound");
+        .expect("valid");
         let templates = config.templates.expect("a folder");
         let names: Vec<&str> = templates.iter().map(|template| &*template.name).collect();
         assert_eq!(names, ["one", "two"]);
-        let none = WorkerConfig::load_from(["tasker-worker"], &FakeHost::with(&[DATABASE])).expect("sound");
+        let none = WorkerConfig::load_from(["tasker-worker"], &FakeHost::with(&[DATABASE])).expect("valid");
         assert_eq!(none.templates, None);
     }
 
     #[test]
     fn a_folder_that_is_missing_and_everything_wrong_with_each_file_is_named() {
-        assert!(text(&[]).contains("TASKER_TEMPLATE_PATH: `/t` is no folder that can be read"));
+        assert!(text(&[]).contains("TASKER_TEMPLATE_PATH: `/t` is not a readable folder"));
         let circle =
             "name: c\nsteps: [{name: a, handler: {callable: ''}}, {name: /, handler: {callable: echo}}]";
-        let told = text(&[("broken.yml", "name: ["), ("circle.yaml", circle)]);
+        let problems = text(&[("broken.yml", "name: ["), ("circle.yaml", circle)]);
         for part in [
             "TASKER_TEMPLATE_PATH: `broken.yml`: ",
             "`circle.yaml` at /steps/0/handler/callable: must be",
             "`circle.yaml` at /steps/1/name: must be",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(problems.contains(part), "{part}: {problems}");
         }
     }
 
     #[test]
-    fn a_folder_of_more_than_a_worker_may_bring_is_refused() {
-        let long = format!("{SOUND}\n#{}", " ".repeat(900_000));
+    fn a_folder_of_more_than_a_worker_may_bring_is_rejected() {
+        let long = format!("{VALID}\n#{}", " ".repeat(900_000));
         let names: Vec<String> = (0..20).map(|n| format!("{n}.yaml")).collect();
         let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
         assert!(
@@ -112,7 +113,7 @@ mod tests {
             text(&files)
         );
         let names: Vec<String> = (0..1_001).map(|n| format!("{n}.yaml")).collect();
-        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), SOUND)).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), VALID)).collect();
         assert!(
             text(&files).contains("holds 1001 files, more than 1000"),
             "{}",
@@ -135,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_are_sound() {
+    fn the_examples_are_valid() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/task-templates");
         let arguments = ["tasker-worker", "--tasker-template-path", folder];
-        let config = WorkerConfig::load_from(arguments, &Here).expect("sound");
+        let config = WorkerConfig::load_from(arguments, &Here).expect("valid");
         let templates = config.templates.expect("a folder");
         let steps: Vec<usize> = templates.iter().map(|template| template.steps.len()).collect();
         assert_eq!(steps, [6]);
@@ -163,10 +164,10 @@ mod tests {
 
     #[test]
     fn two_files_with_the_same_template_are_named() {
-        let told = text(&[("a.yaml", SOUND), ("b.yaml", SOUND)]);
+        let problems = text(&[("a.yaml", VALID), ("b.yaml", VALID)]);
         assert!(
-            told.contains("`b.yaml` holds default/one 1.0.0, as `a.yaml` does"),
-            "{told}"
+            problems.contains("`b.yaml` holds default/one 1.0.0, as `a.yaml` does"),
+            "{problems}"
         );
     }
 }

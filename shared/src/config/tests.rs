@@ -1,4 +1,4 @@
-//! Whole configurations, from made-up surroundings.
+//! Whole configurations, from variables and files defined by the tests.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn text<T: std::fmt::Debug>(result: Result<T, LoadError>) -> String {
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
-    let server = server(&[], &FakeHost::with(&[DATABASE])).expect("sound");
+    let server = server(&[], &FakeHost::with(&[DATABASE])).expect("valid");
     assert_eq!(server.command, ServerCommand::Serve);
     assert_eq!(server.environment, Environment::Development);
     assert_eq!(
@@ -62,7 +62,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(server.migration_retries, 3);
     assert_eq!(server.queues.age_limit, Some(Duration::from_mins(10)));
     assert_eq!(server.cleanup_interval, Duration::from_mins(1));
-    let worker = worker(&FakeHost::with(&[DATABASE])).expect("sound");
+    let worker = worker(&FakeHost::with(&[DATABASE])).expect("valid");
     let queues: Vec<_> = worker
         .task_queues
         .iter()
@@ -115,7 +115,7 @@ fn flags_beat_variables_beat_files() {
             "config/development.toml",
             "db_pool_size = 5\nextra_queues = [\"a\", \"b\"]",
         );
-    let config = server(&["--retention-days", "1"], &host).expect("sound");
+    let config = server(&["--retention-days", "1"], &host).expect("valid");
     assert_eq!(config.retention_days, Some(1));
     assert_eq!(config.leader_term, Duration::from_secs(20));
     assert_eq!(config.database.pool_size, 5);
@@ -128,8 +128,8 @@ fn a_retention_of_no_days_keeps_for_ever_and_a_key_is_not_outlived_by_its_task()
         let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", days), ("IDEMPOTENCY_TTL", ttl)]);
         server(&[], &host)
     };
-    assert_eq!(with("0", "60d").expect("sound").retention_days, None);
-    assert_eq!(with("2", "48h").expect("sound").retention_days, Some(2));
+    assert_eq!(with("0", "60d").expect("valid").retention_days, None);
+    assert_eq!(with("2", "48h").expect("valid").retention_days, Some(2));
     assert!(
         text(with("2", "49h")).contains("RETENTION_DAYS: must be at least as long as IDEMPOTENCY_TTL, 2d1h")
     );
@@ -139,7 +139,7 @@ fn a_retention_of_no_days_keeps_for_ever_and_a_key_is_not_outlived_by_its_task()
 fn a_value_is_read_from_a_file_less_the_newlines_at_its_end() {
     let host =
         FakeHost::with(&[DATABASE, ("REDIS_PASSWORD_FILE", "/run/secret")]).file("/run/secret", "p@ss\r\n\n");
-    let config = server(&[], &host).expect("sound");
+    let config = server(&[], &host).expect("valid");
     assert_eq!(config.redis.url.expose_secret(), "redis://:p%40ss@127.0.0.1:6379");
 }
 
@@ -158,7 +158,7 @@ fn a_variable_and_its_file_together_are_a_problem() {
 #[test]
 fn an_empty_variable_counts_as_not_set() {
     let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", ""), ("POSTGRES_URL", "")]);
-    assert_eq!(server(&[], &host).expect("sound").retention_days, Some(7));
+    assert_eq!(server(&[], &host).expect("valid").retention_days, Some(7));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn the_parts_of_postgres_make_a_url() {
         ("POSTGRES_USER", "al:ice"),
         ("POSTGRES_PASSWORD", "p@ss w/rd"),
     ]);
-    let config = server(&[], &host).expect("sound");
+    let config = server(&[], &host).expect("valid");
     let url = config.database.url.expose_secret();
     assert_eq!(
         url,
@@ -181,7 +181,7 @@ fn the_parts_of_postgres_make_a_url() {
 fn a_host_may_be_an_address_of_ipv6_and_not_several() {
     for spelling in ["::1", "[::1]"] {
         let host = FakeHost::with(&[("POSTGRES_HOST", spelling), ("POSTGRES_USER", "t")]);
-        let config = server(&[], &host).expect("sound");
+        let config = server(&[], &host).expect("valid");
         assert_eq!(config.database.url.expose_secret(), "postgres://t@[::1]:5432/t");
     }
     let host = FakeHost::with(&[("POSTGRES_HOST", "one,two")]);
@@ -204,7 +204,7 @@ fn a_worker_needs_no_secret_that_it_does_not_use() {
         ("TASKER_ENV", "production"),
         ("EXECUTION_BACKEND_API_USER", "ops"),
         ("TOKEN_SECRET", "change-me"),
-        ("TASKER_DEPLOYMENT_MODE", "PollingOnly"),
+        ("DISPATCH_MODE", "PollingOnly"),
         ("REDIS_PASSWORD", "change-me"),
     ]);
     assert!(worker(&host).is_ok(), "{}", text(worker(&host)));
@@ -217,19 +217,19 @@ fn the_password_of_postgres_joins_a_url_that_has_none() {
         let host = FakeHost::with(&[(name, bare), ("POSTGRES_PASSWORD_FILE", "/run/secret")])
             .file("/run/secret", "p@ss w/rd\n");
         let with_password = "postgres://t:p%40ss%20w%2Frd@db/t?sslmode=require";
-        let database = server(&[], &host).expect("sound").database;
+        let database = server(&[], &host).expect("valid").database;
         assert_eq!(database.url.expose_secret(), with_password);
         let host = FakeHost::with(&[(name, bare), ("POSTGRES_PASSWORD", "p@ss w/rd")]);
-        let database = worker(&host).expect("sound").database;
+        let database = worker(&host).expect("valid").database;
         assert_eq!(database.url.expose_secret(), with_password);
         for own in ["postgres://t:own@db/t", "postgres://db/t?user=t&password=own"] {
             let host = FakeHost::with(&[(name, own), ("POSTGRES_PASSWORD", "other")]);
-            let database = server(&[], &host).expect("sound").database;
+            let database = server(&[], &host).expect("valid").database;
             assert_eq!(database.url.expose_secret(), own);
         }
         let host = FakeHost::with(&[(name, bare)]);
         assert_eq!(
-            server(&[], &host).expect("sound").database.url.expose_secret(),
+            server(&[], &host).expect("valid").database.url.expose_secret(),
             bare
         );
         let sample = [(name, bare), ("POSTGRES_PASSWORD", "change-me-1")];
@@ -245,7 +245,7 @@ fn a_backup_signs_in_as_the_worker_does() {
         ("POSTGRES_PASSWORD", "vR7.qz2Lm"),
         ("BACKUP_DIR", "/backups"),
     ]);
-    let backup = worker(&host).expect("sound").backup.expect("a folder is set");
+    let backup = worker(&host).expect("valid").backup.expect("a folder is set");
     assert_eq!(backup.database_url.expose_secret(), "postgres://t:vR7.qz2Lm@db/t");
 }
 
@@ -255,11 +255,11 @@ fn tasks_are_logged_in_development_and_their_failures_elsewhere() {
         let host = FakeHost::with(&[&[DATABASE], variables].concat());
         worker(&host).map(|worker| worker.task_log)
     };
-    assert_eq!(mode(&[]).expect("sound"), TaskLogMode::All);
+    assert_eq!(mode(&[]).expect("valid"), TaskLogMode::All);
     let test = ("TASKER_ENV", "test");
-    assert_eq!(mode(&[test]).expect("sound"), TaskLogMode::Failures);
+    assert_eq!(mode(&[test]).expect("valid"), TaskLogMode::Failures);
     assert_eq!(
-        mode(&[("TASKER_ENV", "production")]).expect("sound"),
+        mode(&[("TASKER_ENV", "production")]).expect("valid"),
         TaskLogMode::Failures
     );
     for (value, chosen) in [
@@ -267,7 +267,7 @@ fn tasks_are_logged_in_development_and_their_failures_elsewhere() {
         ("failures", TaskLogMode::Failures),
         ("ALL", TaskLogMode::All),
     ] {
-        assert_eq!(mode(&[test, ("TASK_LOG", value)]).expect("sound"), chosen);
+        assert_eq!(mode(&[test, ("TASK_LOG", value)]).expect("valid"), chosen);
     }
     let problem = text(mode(&[("TASK_LOG", "some")]));
     assert!(
@@ -280,7 +280,7 @@ fn tasks_are_logged_in_development_and_their_failures_elsewhere() {
 fn production_is_said_by_either_variable_and_logs_json() {
     let [_, user, password, secret] = PRODUCTION;
     let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production"), user, password, secret]);
-    let config = server(&[], &host).expect("sound");
+    let config = server(&[], &host).expect("valid");
     assert_eq!(config.environment, Environment::Production);
     assert_eq!(config.log.format, LogFormat::Json);
     let host = FakeHost::with(&[DATABASE, ("DEBUG_MODE", "production"), ("TASKER_ENV", "test")]);
@@ -288,11 +288,49 @@ fn production_is_said_by_either_variable_and_logs_json() {
 }
 
 #[test]
+fn the_dispatch_mode_has_an_alias_that_must_not_differ_from_it() {
+    let mode = |variables: &[(&str, &str)]| {
+        let host = FakeHost::with(&[&[DATABASE], variables].concat());
+        worker(&host).map(|worker| worker.mode)
+    };
+    let (name, alias) = ("DISPATCH_MODE", "TASKER_DEPLOYMENT_MODE");
+    assert_eq!(mode(&[]).expect("valid"), DispatchMode::Hybrid);
+    for variables in [
+        &[(name, "PollingOnly")][..],
+        &[(alias, "PollingOnly")],
+        &[(alias, "pollingonly"), (name, "PollingOnly")],
+    ] {
+        assert_eq!(
+            mode(variables).expect("valid"),
+            DispatchMode::PollingOnly,
+            "{variables:?}"
+        );
+    }
+    for (named, other) in [("PollingOnly", "EventDrivenOnly"), ("Hybrid", "PollingOnly")] {
+        let error = mode(&[(name, named), (alias, other)]).expect_err("problems");
+        assert_eq!(error.report(), EXIT_CONFIG);
+        let problem = error.to_string();
+        assert!(problem.starts_with("1 problem in"), "{problem}");
+        assert!(
+            problem.contains("TASKER_DEPLOYMENT_MODE: is an alias of DISPATCH_MODE"),
+            "{problem}"
+        );
+    }
+    let problem = text(mode(&[(alias, "Polling")]));
+    assert!(
+        problem.contains("TASKER_DEPLOYMENT_MODE: must be one of Hybrid"),
+        "{problem}"
+    );
+    let config = server(&["--dispatch-mode", "PollingOnly"], &FakeHost::with(&[DATABASE]));
+    assert_eq!(config.expect("valid").mode, DispatchMode::PollingOnly);
+}
+
+#[test]
 fn debug_means_the_debug_level_unless_rust_log_is_set() {
     let host = FakeHost::with(&[DATABASE, ("DEBUG", "true")]);
-    assert_eq!(server(&[], &host).expect("sound").log.filter, "debug");
+    assert_eq!(server(&[], &host).expect("valid").log.filter, "debug");
     let host = FakeHost::with(&[DATABASE, ("DEBUG", "true"), ("RUST_LOG", "warn")]);
-    assert_eq!(server(&[], &host).expect("sound").log.filter, "warn");
+    assert_eq!(server(&[], &host).expect("valid").log.filter, "warn");
 }
 
 #[test]
@@ -311,13 +349,13 @@ fn only_loopback_is_listened_on_without_sign_in() {
         );
         let [user, password] = CREDENTIALS;
         let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", addr), user, password]);
-        assert!(server(&[], &host).expect("sound").sign_in.admin.is_some());
-        // what only migrates listens on nothing
+        assert!(server(&[], &host).expect("valid").sign_in.admin.is_some());
+        // a process that only migrates does not listen
         let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", addr)]);
         assert!(server(&["migrate", "run"], &host).is_ok());
     }
     let host = FakeHost::with(&[DATABASE, ("LISTEN_ADDRS", "127.0.0.1:0,[::1]:8000")]);
-    assert_eq!(server(&[], &host).expect("sound").listen_addrs.len(), 2);
+    assert_eq!(server(&[], &host).expect("valid").listen_addrs.len(), 2);
 }
 
 #[test]
@@ -412,7 +450,7 @@ fn production_has_a_rate_limit_and_development_none() {
     let limit = |extra: &[(&str, &str)]| {
         let host = FakeHost::with(&[&[DATABASE], extra].concat());
         server(&[], &host)
-            .expect("sound")
+            .expect("valid")
             .sign_in
             .rate_limit
             .map(std::num::NonZeroU32::get)
@@ -467,7 +505,7 @@ fn migrations_by_hand_take_flags_before_and_after() {
         ["migrate", "status", "--db-pool-size", "2"],
         ["--db-pool-size", "2", "migrate", "status"],
     ] {
-        let config = server(&args, &host).expect("sound");
+        let config = server(&args, &host).expect("valid");
         assert_eq!(config.command, ServerCommand::MigrateStatus);
         assert_eq!(config.database.pool_size, 2);
     }
@@ -488,7 +526,7 @@ fn a_wrong_command_line_and_help_end_with_the_usual_codes() {
 }
 
 #[test]
-fn a_health_check_reads_where_the_instance_listens_and_minds_nothing_else() {
+fn a_health_check_reads_the_address_of_the_instance_and_ignores_other_problems() {
     let host = FakeHost::with(&[
         ("DB_POOL_SIZE", "many"),
         ("LISTEN_ADDRS", "0.0.0.0:9000,127.0.0.1:9001"),
@@ -509,10 +547,10 @@ fn a_health_check_reads_where_the_instance_listens_and_minds_nothing_else() {
 
 #[test]
 fn backups_and_services_are_off_unless_they_are_configured() {
-    let config = worker(&FakeHost::with(&[DATABASE])).expect("sound");
+    let config = worker(&FakeHost::with(&[DATABASE])).expect("valid");
     assert!(config.backup.is_none() && config.service_commands.is_empty());
     let host = FakeHost::with(&[DATABASE, ("BACKUP_DIR", "/backups"), ("BACKUP_KEEP", "0")]);
-    let backup = worker(&host).expect("sound").backup.expect("configured");
+    let backup = worker(&host).expect("valid").backup.expect("configured");
     assert_eq!(
         (backup.keep, backup.max_age, backup.program.as_str()),
         (None, None, "pg_dump")
@@ -527,7 +565,7 @@ fn the_commands_of_services_stand_in_a_variable_or_as_tables_in_a_file() {
         FakeHost::with(&[DATABASE, ("SERVICE_COMMANDS", json)]),
         FakeHost::with(&[DATABASE]).file("config/base.toml", toml),
     ] {
-        let config = worker(&host).expect("sound");
+        let config = worker(&host).expect("valid");
         let web = &config.service_commands["web"];
         assert_eq!(
             (web.program.as_str(), &web.arguments[..]),
@@ -563,7 +601,7 @@ fn every_problem_of_backups_and_services_is_named_without_a_secret() {
 }
 
 #[test]
-fn a_url_that_is_refused_is_not_repeated_with_its_password() {
+fn a_url_that_is_rejected_is_not_repeated_with_its_password() {
     let host = FakeHost::with(&[
         DATABASE,
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://u:hunter2@collector"),

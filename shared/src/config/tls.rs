@@ -1,4 +1,4 @@
-//! The certificate that the server shows, and the authority that Redis's is checked by.
+//! Configuration of TLS: the server's certificate, and the CA certificates that verify Redis.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use crate::tls::{self, TlsError};
 const CERTIFICATE: &str = "TLS_CERT_FILE";
 const KEY: &str = "TLS_KEY_FILE";
 
-/// What the server serves HTTPS with.
+/// The TLS settings that the server serves HTTPS with.
 #[derive(Clone)]
 pub struct ServerTls(Arc<ServerConfig>);
 
 impl ServerTls {
-    /// Reads `TLS_CERT_FILE` and `TLS_KEY_FILE`; nothing if neither is set.
+    /// Reads `TLS_CERT_FILE` and `TLS_KEY_FILE`; `None` if neither is set.
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let certificates = reader.contents(CERTIFICATE);
         let key = reader.contents(KEY);
+        // compared as they were set, not as read: an unreadable file has a problem of its own
         match (reader.given(CERTIFICATE), reader.given(KEY)) {
             (Some(_), None) => reader.problem(KEY, format!("is not set while {CERTIFICATE} is")),
             (None, Some(_)) => reader.problem(CERTIFICATE, format!("is not set while {KEY} is")),
@@ -39,7 +40,7 @@ impl ServerTls {
         }
     }
 
-    /// The settings for rustls.
+    /// Returns the settings for rustls.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0)
     }
@@ -51,7 +52,7 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// Reads the certificates in the file that `name` names.
+/// Reads the CA certificates in the file that the variable `name` points to.
 pub(super) fn read_authority(reader: &mut Reader<'_>, name: &'static str) -> Option<String> {
     let pem = reader.contents(name)?;
     if tls::certificates(&pem).is_none() {

@@ -23,7 +23,7 @@ use crate::workflow::Template;
 
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;
-/// A breaker remembers the times of so many errors at most.
+/// Maximum of `BREAKER_ERRORS`, which bounds the error times that a breaker stores.
 const BREAKER_ERRORS_MAX: u32 = 10_000;
 /// Leaves room for host, pid and random part within 255 characters.
 const ID_PREFIX_CHARS_MAX: usize = 63;
@@ -31,56 +31,56 @@ const ID_PREFIX_CHARS_MAX: usize = 63;
 /// The server that a worker waits for at start.
 #[derive(Debug, Clone)]
 pub struct ApiAccess {
-    /// Its address. What a worker asks of it needs no sign-in.
+    /// Its address. A worker only calls routes that need no sign-in.
     pub url: Url,
 }
 
 /// The configuration of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The surroundings.
+    /// The environment (`TASKER_ENV`).
     pub environment: Environment,
-    /// What is logged, and how.
+    /// The logging configuration.
     pub log: LogConfig,
-    /// Which log lines tasks get.
+    /// The log lines that are written about tasks.
     pub task_log: TaskLogMode,
-    /// How to reach Postgres.
+    /// The connection to Postgres.
     pub database: DatabaseConfig,
-    /// How to reach Redis.
+    /// The connection to Redis.
     pub redis: RedisConfig,
-    /// How tasks travel to this worker.
+    /// The way tasks get to this worker.
     pub mode: DispatchMode,
     /// The queues of the deployment.
     pub queues: QueuesConfig,
-    /// The queues that this worker drains, first ones first.
+    /// The queues that this worker claims from, in order of priority.
     pub task_queues: Vec<QueueSlots>,
-    /// Tasks run at once.
+    /// Maximum number of tasks run at once.
     pub pool_size: u32,
     /// Prefix of the generated id.
     pub id_prefix: String,
-    /// Where health and metrics are served.
+    /// The address that health and metrics are served on.
     pub listen_addr: SocketAddr,
-    /// A further address for health and metrics.
+    /// An additional address for health and metrics.
     pub metrics_addr: Option<SocketAddr>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
-    /// Silence after which a worker counts as dead.
+    /// Time without a heartbeat after which a worker is declared dead.
     pub worker_timeout: Duration,
-    /// How long a stop waits for tasks in progress.
+    /// Maximum time that a stop waits for running tasks.
     pub shutdown_timeout: Duration,
-    /// When the circuit breakers open, and for how long.
+    /// The limits of the circuit breakers.
     pub breaker: Limits,
-    /// Time between looks for work in `PollingOnly`.
+    /// Time between polls for work in `PollingOnly`.
     pub claim_interval: Duration,
-    /// The workflow templates that it publishes; nothing where no folder of them is named.
+    /// The workflow templates that it publishes; `None` if no folder is configured.
     pub templates: Option<Vec<Template>>,
     /// The server to wait for at start.
     pub api: Option<ApiAccess>,
     /// Private addresses that `http_request` may reach.
     pub http_request_allow: AllowList,
-    /// What `task:backup` does; nothing where there is no such task.
+    /// The configuration of `task:backup`; `None` if the task type does not exist.
     pub backup: Option<BackupConfig>,
-    /// The commands of `service:command`; none where there is no such task.
+    /// The commands of `service:command`; empty if the task type does not exist.
     pub service_commands: ServiceCommands,
 }
 
@@ -90,12 +90,13 @@ impl WorkerConfig {
         Self::load_from(args, &ProcessHost)
     }
 
-    /// Reads the configuration of this process from variables and files, for a program whose command line is its own.
+    /// Reads the configuration of this process from variables and files, for a program with its own command
+    /// line.
     pub fn from_env() -> Result<Self, LoadError> {
         Self::load(["tasker-worker"])
     }
 
-    /// Reads the configuration from `args` and the surroundings `host`.
+    /// Reads the configuration from `args` and the variables and files of `host`.
     pub fn load_from(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
         host: &dyn Host,
@@ -103,7 +104,7 @@ impl WorkerConfig {
         let matches = flags::parse(flags::command(Binary::Worker), args)?;
         let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Worker));
         if flags::healthcheck(&matches) {
-            return Err(healthcheck::asked_for(reader, Binary::Worker));
+            return Err(healthcheck::requested(reader, Binary::Worker));
         }
         let config = Self::read(&mut reader, environment);
         Ok(reader.finish(config)?)
@@ -114,6 +115,7 @@ impl WorkerConfig {
         let queues = QueuesConfig::read(reader);
         let task_queues = read_task_queues(reader);
         let listen_addr = read_listen_addr(reader);
+        // before the others: it is the default database of backups
         let database = DatabaseConfig::read(reader, environment);
         let mode = DispatchMode::read(reader);
         Self {
@@ -145,12 +147,13 @@ impl WorkerConfig {
     }
 }
 
-/// Reads `HEARTBEAT_INTERVAL` and `WORKER_TIMEOUT`, which must leave room for a lost beat.
+/// Reads `HEARTBEAT_INTERVAL` and `WORKER_TIMEOUT`, which must tolerate one lost heartbeat.
 pub(super) fn read_liveness(reader: &mut Reader<'_>) -> (Duration, Duration) {
     let interval = reader.duration("HEARTBEAT_INTERVAL", Duration::from_millis(100)..=HOUR);
     let timeout = reader.duration("WORKER_TIMEOUT", Duration::from_millis(200)..=24 * HOUR);
     let least = interval * 2;
-    if reader.sound(&["HEARTBEAT_INTERVAL", "WORKER_TIMEOUT"]) && timeout < least {
+    // an invalid value was replaced by a placeholder, which must not be compared
+    if reader.valid(&["HEARTBEAT_INTERVAL", "WORKER_TIMEOUT"]) && timeout < least {
         let message = format!(
             "{} must be at least twice HEARTBEAT_INTERVAL, {}",
             duration::format(timeout),
@@ -172,8 +175,9 @@ pub(super) fn read_breaker(reader: &mut Reader<'_>) -> Limits {
 
 fn read_pool_size(reader: &mut Reader<'_>, queues: &[QueueSlots]) -> u32 {
     let size = reader.number("WORKER_POOL_SIZE", 1..=POOL_SIZE_MAX);
+    // u64, since the reservations of several queues may exceed u32
     let reserved: u64 = queues.iter().map(|slots| u64::from(slots.reserved)).sum();
-    if reader.sound(&["WORKER_POOL_SIZE", "TASK_QUEUES"]) && reserved > u64::from(size) {
+    if reader.valid(&["WORKER_POOL_SIZE", "TASK_QUEUES"]) && reserved > u64::from(size) {
         let message = format!("reserves {reserved} slots, but WORKER_POOL_SIZE is {size}");
         reader.problem("TASK_QUEUES", message);
     }
@@ -182,10 +186,10 @@ fn read_pool_size(reader: &mut Reader<'_>, queues: &[QueueSlots]) -> u32 {
 
 fn read_id_prefix(reader: &mut Reader<'_>) -> String {
     let read = |text: &str| {
-        let sound = text
+        let valid = text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        if sound && (1..=ID_PREFIX_CHARS_MAX).contains(&text.len()) {
+        if valid && (1..=ID_PREFIX_CHARS_MAX).contains(&text.len()) {
             return Ok(text.to_owned());
         }
         Err(format!(
@@ -200,8 +204,8 @@ fn read_listen_addr(reader: &mut Reader<'_>) -> SocketAddr {
         text.parse()
             .map_err(|_| "must be an address like 127.0.0.1:8081, where port 0 takes any free one")
     };
-    let stand_in = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-    reader.parse("WORKER_LISTEN_ADDR", read).unwrap_or(stand_in)
+    let placeholder = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    reader.parse("WORKER_LISTEN_ADDR", read).unwrap_or(placeholder)
 }
 
 fn read_api(reader: &mut Reader<'_>) -> Option<ApiAccess> {

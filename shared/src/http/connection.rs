@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! One client connection.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
 use super::Limits;
-use super::patient::Patient;
+use super::write_timeout::WriteTimeoutStream;
 
-/// How long a connection that has asked for nothing yet is kept once the server stops: its request may be on the way.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// Time that a connection without a request yet stays open once the server stops: its request may be on the
+/// way.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// A connection that was accepted.
+/// An accepted connection.
 pub(super) struct Connection {
     pub(super) client: SocketAddr,
     pub(super) router: Router,
@@ -34,7 +35,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Answers its requests until one of both sides closes it.
+    /// Serves its requests until either side closes it.
     pub(super) async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
@@ -45,32 +46,34 @@ impl Connection {
                 router.clone().call(request)
             })
         };
-        let stream = TokioIo::new(Patient::new(stream, self.limits.stalled));
+        let stream = TokioIo::new(WriteTimeoutStream::new(stream, self.limits.stalled));
         let mut serving = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.rest)
+                .header_read_timeout(self.limits.idle)
                 .max_buf_size(self.limits.head_bytes)
                 .serve_connection(stream, service)
         );
-        let mut silent = pin!(tokio::time::sleep(self.limits.first_request));
+        let mut request_timer = pin!(tokio::time::sleep(self.limits.first_request));
         let mut stopping = pin!(self.stop.cancelled());
         let (mut stops, mut waits) = (false, true);
-        // an error is the client's doing, and nobody is left to be told
+        // errors are dropped: they are caused by the client, and its connection is gone
         poll_fn(|context| {
             if serving.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
             if !stops && stopping.as_mut().poll(context).is_ready() {
                 stops = true;
+                // finishes the request in progress and closes an idle connection
                 serving.as_mut().graceful_shutdown();
-                silent.set(tokio::time::sleep(LAST_CALL));
+                request_timer.set(tokio::time::sleep(STOP_GRACE));
                 if serving.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());
                 }
             }
+            // the limit on the first request ends with its head: a slow handler must not be cut off by it
             waits = waits && !asked.load(Ordering::Relaxed);
-            if waits && silent.as_mut().poll(context).is_ready() {
+            if waits && request_timer.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
             Poll::Pending

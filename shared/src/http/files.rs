@@ -1,13 +1,13 @@
-//! The system's limit on open files, which connections are.
+//! The system's limit on open files, which also limits connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Files of a process that are no connections of clients: those to Postgres and Redis, and some to spare.
+/// Open files reserved for everything but client connections: Postgres, Redis and a margin.
 const RESERVE: u64 = 200;
 
-/// As many of `connections` as the system lets this process have beside `others` of its own, after asking it for enough: the
-/// limit that a shell or systemd sets by default is far below what the system allows.
+/// Returns how many of `connections` the limit on open files permits, next to `others` of the process itself.
+/// Raises the limit first: the soft limit that a shell or systemd sets by default is far below the hard one.
 pub fn fitting(connections: usize, others: usize) -> usize {
     let reserve = RESERVE + others as u64;
     let wanted = reserve + connections as u64;
@@ -21,6 +21,7 @@ pub fn fitting(connections: usize, others: usize) -> usize {
         current: Some(allowed),
         maximum: limit.maximum,
     };
+    // the hard limit is kept: raising it needs a privilege that the process does not have
     let files = if setrlimit(Resource::Nofile, raised).is_ok() {
         allowed
     } else {
@@ -36,7 +37,7 @@ pub fn fitting(connections: usize, others: usize) -> usize {
         connections = fit,
         wanted = connections,
         files,
-        "the limit of open files leaves room for fewer connections than MAX_CONNECTIONS"
+        "reduced the maximum number of connections to fit the limit on open files"
     );
     fit
 }

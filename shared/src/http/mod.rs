@@ -1,15 +1,16 @@
-//! Serving HTTP to clients that may be slow, silent or many.
+//! An HTTP server for clients that may be slow, unresponsive or many.
 //!
-//! `axum::serve` bounds none of it. Here a connection has a place among so many ([`Limits::connections`], a quarter of them for
-//! one address), a short time to show what it wants, a longer one to rest between requests, little room for the head of a
-//! request, and must take what it is answered. How long a body may take is the business of whoever reads it.
+//! It adds limits that `axum::serve` does not have: a maximum number of connections ([`Limits::connections`],
+//! a quarter of it per address), a short timeout for the first request, a longer one for idle connections, a
+//! maximum size of request heads and a write timeout. A timeout for request bodies is left to the handlers
+//! that read them.
 
 mod connection;
 mod files;
-mod patient;
-mod places;
+mod limiter;
 #[cfg(test)]
 mod tests;
+mod write_timeout;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,25 +28,25 @@ use tracing::{info, warn};
 use crate::config::Network;
 use connection::Connection;
 pub use files::fitting;
-pub use places::counted_as;
-use places::{Place, Places};
+pub use limiter::counted_as;
+use limiter::{ConnectionLimiter, ConnectionPermit};
 
-/// Time between tries to accept while the system has no room for another file.
-const NO_ROOM: Duration = Duration::from_millis(100);
+/// Time between attempts to accept while the process has no file descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What a client may take.
+/// The limits on clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once, a quarter of them for one address; one more is closed at once.
+    /// Maximum number of connections, a quarter of it per address; a further one is closed at once.
     pub connections: usize,
-    /// How long a new connection may take for the handshake of TLS, and then for its first request.
+    /// Maximum time of a new connection for the TLS handshake, and again for its first request.
     pub first_request: Duration,
-    /// How long a connection may rest between two requests, the head of the second included. Load balancers keep theirs for a
-    /// minute: a server that closes sooner makes them fail requests.
-    pub rest: Duration,
-    /// How long a client may take nothing of what is being sent to it.
+    /// Maximum time between two requests of a connection, the head of the second included. Load balancers
+    /// reuse connections for a minute: a server that closes them sooner makes requests fail.
+    pub idle: Duration,
+    /// Maximum time without progress while a response is written.
     pub stalled: Duration,
-    /// Room for the head of a request, which is also what is read ahead of a body.
+    /// Maximum size of a request head in bytes, which is also the read buffer of a body.
     pub head_bytes: usize,
 }
 
@@ -54,56 +55,63 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             first_request: Duration::from_secs(10),
-            rest: Duration::from_secs(75),
+            idle: Duration::from_secs(75),
             stalled: Duration::from_secs(30),
             head_bytes: 32 * 1_024,
         }
     }
 }
 
-/// What the addresses of a server share: the places for connections, and the certificate.
+/// An HTTP server. Clones share the connection limiter and the certificate, for several addresses.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct HttpServer {
     limits: Limits,
-    places: Arc<Places>,
+    limiter: Arc<ConnectionLimiter>,
     tls: Option<Arc<ServerConfig>>,
 }
 
-impl Door {
-    /// Serves HTTPS if there are settings for that.
+impl HttpServer {
+    /// Creates a server, of HTTPS if `tls` is set.
     pub fn new(limits: Limits, tls: Option<Arc<ServerConfig>>) -> Self {
         Self {
             limits,
-            places: Arc::new(Places::new(limits.connections, Network::LOOPBACK.to_vec())),
+            limiter: Arc::new(ConnectionLimiter::new(
+                limits.connections,
+                Network::LOOPBACK.to_vec(),
+            )),
             tls,
         }
     }
 
-    /// The same behind `proxies`, each of which speaks for many clients and may take every place, as this machine itself may.
+    /// Returns a server with its own limiter that exempts `proxies` from the limit per address, as it does
+    /// this machine: each of them connects for many clients.
     #[must_use]
     pub fn behind(self, proxies: &[Network]) -> Self {
-        let spared = [self.places.spared(), proxies].concat();
+        let exempt = [self.limiter.exempt(), proxies].concat();
         Self {
-            places: Arc::new(Places::new(self.limits.connections, spared)),
+            limiter: Arc::new(ConnectionLimiter::new(self.limits.connections, exempt)),
             ..self
         }
     }
 
-    /// The same with `connections` places of its own.
+    /// Returns a server with its own limiter of `connections`.
     #[must_use]
-    pub fn with_places(&self, connections: usize) -> Self {
+    pub fn with_connections(&self, connections: usize) -> Self {
         Self {
             limits: Limits {
                 connections,
                 ..self.limits
             },
-            places: Arc::new(Places::new(connections, self.places.spared().to_vec())),
+            limiter: Arc::new(ConnectionLimiter::new(
+                connections,
+                self.limiter.exempt().to_vec(),
+            )),
             tls: self.tls.clone(),
         }
     }
 
-    /// Serves `router` on `listener`. After `stop` no connection is accepted any more, those that rest are closed, and this ends
-    /// when the requests in progress have been answered.
+    /// Serves `router` on `listener`. After `stop` it accepts no connections and closes idle ones, and it
+    /// returns when the requests in progress have been answered.
     ///
     /// Handlers find the address of the client in `ConnectInfo<SocketAddr>`.
     pub fn serve(
@@ -119,16 +127,17 @@ impl Door {
     }
 
     async fn accept_until(self, listener: TcpListener, router: Router, stop: CancellationToken) {
-        // makes routes of the router once instead of for each request
+        // builds the routes once instead of for each request
         let router = router.with_state(());
         let connections = TaskTracker::new();
         loop {
             let (stream, client) = tokio::select! {
+                // a stop wins over connections that keep arriving
                 biased;
                 () = stop.cancelled() => break,
                 accepted = accept(&listener) => accepted,
             };
-            let Some(place) = self.places.take(client.ip()) else {
+            let Some(permit) = self.limiter.acquire(client.ip()) else {
                 metrics::counter!("tasker_http_connections_refused_total").increment(1);
                 continue;
             };
@@ -136,53 +145,57 @@ impl Door {
                 client,
                 router: router.clone(),
                 limits: self.limits,
-                // a child, so that connections do not share a lock each time one of them is looked at
+                // a child token each, since polling one shared token would contend for its lock
                 stop: stop.child_token(),
             };
-            connections.spawn(self.clone().attend(stream, connection, place));
+            connections.spawn(self.clone().serve_connection(stream, connection, permit));
         }
+        // before the wait, so that new connections are refused instead of queued in the backlog
         drop(listener);
         connections.close();
         connections.wait().await;
     }
 
-    async fn attend(self, stream: TcpStream, connection: Connection, place: Place) {
-        // answers are small and complete: none waits to be sent together with the next
+    async fn serve_connection(self, stream: TcpStream, connection: Connection, permit: ConnectionPermit) {
+        // responses are small and written at once, so Nagle's algorithm would only delay them
         let _ = stream.set_nodelay(true);
         match &self.tls {
             None => connection.serve(stream).await,
             Some(tls) => {
                 let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
-                let greeted = tokio::select! {
+                let accepted = tokio::select! {
+                    // no request has been received yet, so a stop need not wait
                     biased;
                     () = connection.stop.cancelled() => return,
-                    greeted = tokio::time::timeout(self.limits.first_request, handshake)  => greeted,
+                    accepted = tokio::time::timeout(self.limits.first_request, handshake)  => accepted,
                 };
-                // who gives up or speaks no TLS is told so by rustls
-                if let Ok(Ok(stream)) = greeted {
+                // rustls has sent the alert that a failed handshake calls for
+                if let Ok(Ok(stream)) = accepted {
                     connection.serve(stream).await;
                 } else {
                     metrics::counter!("tasker_http_handshakes_failed_total").increment(1);
                 }
             }
         }
-        drop(place);
+        // held until here: the permit counts the open connection
+        drop(permit);
     }
 }
 
-/// Accepts a connection. An error is the client's (it is gone again), or the system has no more room for files: then those that
-/// wait in its backlog wait on.
+/// Accepts a connection. An error is caused by the client (which has disconnected), or by a lack of file
+/// descriptors, while connections wait in the backlog of the system.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    let mut said = false;
+    // one log line per shortage instead of ten per second
+    let mut logged = false;
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) if is_the_clients(&error) => {}
             Err(cause) => {
-                if !std::mem::replace(&mut said, true) {
-                    warn!(%cause, "no connection can be accepted");
+                if !std::mem::replace(&mut logged, true) {
+                    warn!(%cause, "failed to accept connections; retrying");
                 }
-                tokio::time::sleep(NO_ROOM).await;
+                tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }

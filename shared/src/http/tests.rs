@@ -21,10 +21,10 @@ struct Running {
 }
 
 async fn start(limits: Limits) -> Running {
-    start_with(Door::new(limits, None)).await
+    start_with(HttpServer::new(limits, None)).await
 }
 
-async fn start_with(door: Door) -> Running {
+async fn start_with(server: HttpServer) -> Running {
     let router = Router::new()
         .route(
             "/",
@@ -41,7 +41,7 @@ async fn start_with(door: Door) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
-    let served = tokio::spawn(door.serve(listener, router, stop.clone()));
+    let served = tokio::spawn(server.serve(listener, router, stop.clone()));
     Running {
         address,
         stop,
@@ -70,7 +70,7 @@ impl Running {
     }
 }
 
-/// What comes until the other side closes.
+/// Returns the bytes received until the other side closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     // a reset is a close as well
@@ -80,7 +80,7 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One answer of a connection that stays open, read up to `end`.
+/// Returns one answer of a connection that stays open, read up to `end`.
 async fn answer(stream: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1_024];
@@ -96,7 +96,7 @@ async fn answer(stream: &mut TcpStream, end: &str) -> String {
 fn quick() -> Limits {
     Limits {
         first_request: Duration::from_millis(200),
-        rest: Duration::from_millis(400),
+        idle: Duration::from_millis(400),
         stalled: Duration::from_millis(300),
         ..Limits::default()
     }
@@ -120,7 +120,7 @@ async fn a_handler_knows_its_client_and_a_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_and_one_whose_head_trickles_in_are_closed() {
+async fn a_client_that_sends_nothing_and_one_whose_head_trickles_in_are_disconnected() {
     let running = start(quick()).await;
     let mut silent = running.connect().await;
     let mut trickling = running.connect().await;
@@ -163,7 +163,7 @@ async fn a_connection_that_rests_too_long_between_requests_is_closed() {
 #[tokio::test]
 async fn a_request_in_progress_outlasts_every_limit_of_its_connection() {
     let running = start(Limits {
-        rest: Duration::from_millis(50),
+        idle: Duration::from_millis(50),
         first_request: Duration::from_millis(50),
         ..quick()
     })
@@ -178,7 +178,7 @@ async fn a_request_in_progress_outlasts_every_limit_of_its_connection() {
 }
 
 #[tokio::test]
-async fn a_head_without_end_and_one_of_many_lines_are_refused() {
+async fn a_head_without_end_and_one_of_many_lines_are_rejected() {
     let running = start(Limits::default()).await;
     for flood in [
         format!("{HEAD}X: {}", "x".repeat(40_000)),
@@ -193,7 +193,7 @@ async fn a_head_without_end_and_one_of_many_lines_are_refused() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_closed_at_once_and_its_place_is_free_when_another_ends() {
+async fn one_connection_too_many_is_closed_at_once_and_another_may_follow_when_one_ends() {
     let running = start(Limits {
         connections: 2,
         ..Limits::default()
@@ -212,21 +212,21 @@ async fn one_connection_too_many_is_closed_at_once_and_its_place_is_free_when_an
         if rest(&mut stream).await.starts_with("HTTP/1.1 200") {
             break;
         }
-        assert!(Instant::now() < deadline, "the place stays taken");
+        assert!(Instant::now() < deadline, "the permit stays taken");
     }
     drop(second);
     running.stopped().await;
 }
 
 #[tokio::test]
-async fn an_address_that_took_its_share_keeps_no_other_out() {
+async fn an_address_at_its_maximum_keeps_no_other_out() {
     let limits = Limits {
         connections: 8,
         ..Limits::default()
     };
-    let running = start_with(Door {
-        places: Arc::new(Places::new(limits.connections, Vec::new())),
-        ..Door::new(limits, None)
+    let running = start_with(HttpServer {
+        limiter: Arc::new(ConnectionLimiter::new(limits.connections, Vec::new())),
+        ..HttpServer::new(limits, None)
     })
     .await;
     let held = [running.connect_from(2).await, running.connect_from(2).await];
@@ -241,7 +241,7 @@ async fn an_address_that_took_its_share_keeps_no_other_out() {
 }
 
 #[tokio::test]
-async fn this_machine_may_take_every_place() {
+async fn this_machine_may_take_every_connection() {
     let running = start(Limits {
         connections: 3,
         ..Limits::default()
@@ -257,30 +257,30 @@ async fn this_machine_may_take_every_place() {
 }
 
 #[test]
-fn a_proxy_that_is_trusted_may_take_every_place_of_every_door() {
+fn a_trusted_proxy_may_take_every_connection_of_every_server() {
     let limits = Limits {
         connections: 8,
         ..Limits::default()
     };
     let proxies = networks("10.0.0.0/8").expect("networks");
-    let door = Door::new(limits, None).behind(&proxies);
-    for (door, places) in [(door.with_places(4), 4), (door, 8)] {
+    let server = HttpServer::new(limits, None).behind(&proxies);
+    for (server, maximum) in [(server.with_connections(4), 4), (server, 8)] {
         let held: Vec<_> = (0..9)
-            .filter_map(|_| door.places.take([10, 0, 0, 1].into()))
+            .filter_map(|_| server.limiter.acquire([10, 0, 0, 1].into()))
             .collect();
-        assert_eq!(held.len(), places);
+        assert_eq!(held.len(), maximum);
     }
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+async fn a_client_that_does_not_read_its_answer_is_disconnected() {
     let running = start(quick()).await;
     let mut stream = running.connect().await;
     stream
         .write_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .expect("sent");
-    // what fills the buffers on both sides is sent, and then nothing gets on
+    // the buffers on both sides are filled, and then no write makes progress
     stream.readable().await.expect("an answer begins");
     let began = Instant::now();
     running.stop.cancel();
@@ -297,7 +297,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_stop_answers_what_was_asked_and_waits_for_nobody_who_asks_nothing() {
+async fn a_stop_answers_open_requests_and_closes_connections_without_one() {
     let running = start(Limits::default()).await;
     let mut asking = running.connect().await;
     asking

@@ -1,4 +1,4 @@
-//! The canonical form of a JSON text: the same text for texts that mean the same.
+//! The canonical form of a JSON text, which is equal for texts with equal values.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use serde_json::Number;
 
 use super::scan::{number_end, scan_string};
 
-/// The maximum depth that is followed; texts that are stored nest less deeply.
+/// The maximum depth that is canonicalized; stored texts nest less deeply.
 const DEPTH_MAX: usize = 256;
 
-/// Returns the canonical form of `text`: keys sorted, no white space, one notation for a number of one value.
+/// Returns the canonical form of `text`: keys sorted, no white space, one notation for equal numbers.
 ///
-/// Numbers are compared as exact decimals, so that two which one double stands for stay two. A text that is not JSON is its
-/// own canonical form.
+/// Numbers are compared as exact decimals, so that two numbers with the same nearest double stay different. A
+/// text that is not JSON is its own canonical form.
 pub fn canonical(text: &str) -> String {
     let mut reader = Reader {
         text,
@@ -33,7 +33,7 @@ struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// The next byte that is not white space.
+    /// Skips white space and returns the next byte.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.at..)?;
         let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -87,7 +87,7 @@ impl<'t> Reader<'t> {
             self.separator(b'}')?;
         }
         self.at += 1;
-        // stable: of a doubled key the order counts
+        // stable, since the order of doubled keys matters
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         written.push('{');
         for (index, (key, value)) in entries.iter().enumerate() {
@@ -115,7 +115,7 @@ impl<'t> Reader<'t> {
         Some(())
     }
 
-    /// Goes past a comma and returns `true`, or stands before `end` and returns `false`.
+    /// Skips a comma and returns `true`, or stays before `end` and returns `false`.
     fn separator(&mut self, end: u8) -> Option<bool> {
         match self.peek()? {
             b',' => {
@@ -126,7 +126,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The next string with its quotes.
+    /// Returns the next string with its quotes.
     fn string(&mut self) -> Option<&'t str> {
         (self.peek()? == b'"').then_some(())?;
         let (end, _) = scan_string(self.text.as_bytes(), self.at + 1);
@@ -140,7 +140,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// A quoted string in its shortest form.
+/// Returns a quoted string in its shortest form.
 fn plain(quoted: &str) -> Option<Cow<'_, str>> {
     if quoted.contains('\\') {
         let text: String = serde_json::from_str(quoted).ok()?;
@@ -156,8 +156,9 @@ fn decoded(quoted: &str) -> Option<Cow<'_, str>> {
     quoted.get(1..quoted.len().checked_sub(1)?).map(Cow::Borrowed)
 }
 
-/// A number as that of the double that stands for it, where that is exactly the same number, else as its own digits.
+/// Returns a number in the notation of its nearest double if that is exactly equal, else as its own digits.
 fn number(token: &str) -> Option<String> {
+    // fast path: a short integer is its own canonical form
     let small = token.len() < 18 && token != "-0" && !token.contains(['.', 'e', 'E']);
     if small {
         return Some(token.to_owned());
@@ -174,7 +175,8 @@ fn number(token: &str) -> Option<String> {
     })
 }
 
-/// The digits of a number without zeros at either end, times ten to the power of `exponent`; no digits for zero.
+/// A decimal number: digits without zeros at either end, times ten to the power of `exponent`; zero has no
+/// digits.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     negative: bool,
@@ -196,6 +198,7 @@ impl Decimal {
         let digits = all.trim_start_matches('0');
         let significant = digits.trim_end_matches('0');
         if significant.is_empty() {
+            // -0 equals 0
             return Some(Self {
                 negative: false,
                 digits: String::new(),
@@ -212,11 +215,12 @@ impl Decimal {
         })
     }
 
-    /// Its text where it is a whole number of 64 bits.
+    /// Returns its text if it is a whole number of at most 64 bits.
     fn integer(&self) -> Option<String> {
         if self.digits.is_empty() {
             return Some("0".to_owned());
         }
+        // no 64-bit number has more than 20 digits; a huge exponent must not allocate its zeros
         let zeros = usize::try_from(self.exponent).ok().filter(|zeros| *zeros <= 20)?;
         let sign = if self.negative { "-" } else { "" };
         let text = format!("{sign}{}{}", self.digits, "0".repeat(zeros));

@@ -1,8 +1,8 @@
 //! Checks on raw JSON text, and its canonical form.
 //!
-//! Bodies keep their `parameters` as raw text on the way to Postgres. Values that serde's raw values accept, but that
-//! Postgres or another reader would reject or change, are found here: deep nesting, NUL characters, lone surrogates,
-//! numbers out of range, keys that appear twice.
+//! Bodies keep their `parameters` as raw text on the way to Postgres. Values that serde's raw values accept,
+//! but that Postgres or another reader would reject or change, are found here: deep nesting, NUL characters,
+//! lone surrogates, numbers out of range, keys that appear twice.
 
 mod canonical;
 mod pointer;
@@ -11,15 +11,15 @@ mod scan;
 pub use canonical::canonical;
 pub use pointer::escaped;
 
-/// The maximum number of faults that [`faults`] returns.
-const FAULTS_MAX: usize = 20;
+/// The maximum number of errors that [`errors`] returns.
+const ERRORS_MAX: usize = 20;
 
-/// Limits of [`check`] and [`faults`].
+/// Limits of [`check`] and [`errors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The maximum number of objects and arrays within each other.
     pub depth_max: usize,
-    /// Keys must be unique within their object: readers disagree on which of two values counts.
+    /// True if keys must be unique within their object: readers disagree on which of two values counts.
     pub unique_keys: bool,
 }
 
@@ -32,9 +32,9 @@ impl Default for Limits {
     }
 }
 
-/// The kind of a fault at a place of a JSON text.
+/// The kind of an error at a place of a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FaultKind {
+pub enum JsonErrorKind {
     /// Objects and arrays nest deeper than [`Limits::depth_max`].
     #[error("is nested too deeply")]
     TooDeep,
@@ -55,33 +55,33 @@ pub enum FaultKind {
     DoubledKey,
 }
 
-/// A fault and its place.
+/// An error and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}")]
-pub struct JsonFault {
-    /// The kind of the fault.
-    pub kind: FaultKind,
-    /// The JSON pointer (RFC 6901) of the value, cut with `…` when long. For a fault in the key
+pub struct JsonError {
+    /// The kind of the error.
+    pub kind: JsonErrorKind,
+    /// The JSON pointer (RFC 6901) of the value, cut with `…` when long. For an error in the key
     /// of an object it is that of the object.
     pub pointer: String,
 }
 
-/// Returns the first fault in `text`, if any, after one pass.
+/// Returns the first error in `text`, if any, after one pass.
 ///
 /// Not a validator: malformed text is answered with `Ok`, as the parser that follows says more.
-pub fn check(text: &[u8], limits: Limits) -> Result<(), JsonFault> {
-    located(text, scan::faults(text, limits, 1))
+pub fn check(text: &[u8], limits: Limits) -> Result<(), JsonError> {
+    located(text, scan::errors(text, limits, 1))
         .into_iter()
         .next()
         .map_or(Ok(()), Err)
 }
 
-/// Returns the faults in `text` in the order of their places, at most `FAULTS_MAX` of them.
-pub fn faults(text: &[u8], limits: Limits) -> Vec<JsonFault> {
-    located(text, scan::faults(text, limits, FAULTS_MAX))
+/// Returns the errors in `text` in the order of their places, at most `ERRORS_MAX` of them.
+pub fn errors(text: &[u8], limits: Limits) -> Vec<JsonError> {
+    located(text, scan::errors(text, limits, ERRORS_MAX))
 }
 
-fn located(text: &[u8], found: Vec<(usize, FaultKind)>) -> Vec<JsonFault> {
+fn located(text: &[u8], found: Vec<(usize, JsonErrorKind)>) -> Vec<JsonError> {
     if found.is_empty() {
         return Vec::new();
     }
@@ -89,7 +89,7 @@ fn located(text: &[u8], found: Vec<(usize, FaultKind)>) -> Vec<JsonFault> {
     let pointers = pointer::pointers(text, &places);
     let pairs = found.into_iter().zip(pointers);
     pairs
-        .map(|((_, kind), pointer)| JsonFault { kind, pointer })
+        .map(|((_, kind), pointer)| JsonError { kind, pointer })
         .collect()
 }
 

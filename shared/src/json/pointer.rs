@@ -18,11 +18,13 @@ enum Frame {
     },
 }
 
-/// Returns the pointers to the tokens at `places`, which rise; they are as right as the text before them is JSON.
+/// Returns the pointers to the tokens at `places`, which are in ascending order. They are correct only if the
+/// text before them is JSON.
 pub(super) fn pointers(text: &[u8], places: &[usize]) -> Vec<String> {
     let mut pointers = Vec::with_capacity(places.len());
     let mut frames: Vec<Frame> = Vec::new();
     let mut at = 0;
+    // one pass over the text for all places
     for &place in places {
         while at < place {
             at = step(text, at, &mut frames);
@@ -32,7 +34,7 @@ pub(super) fn pointers(text: &[u8], places: &[usize]) -> Vec<String> {
     pointers
 }
 
-/// Goes past the token at `start`.
+/// Advances past the token at `start`; returns the index behind it.
 fn step(text: &[u8], start: usize, frames: &mut Vec<Frame>) -> usize {
     let at = start + 1;
     match (text[start], frames.last_mut()) {
@@ -43,6 +45,7 @@ fn step(text: &[u8], start: usize, frames: &mut Vec<Frame>) -> usize {
         (b',', Some(Frame::Object { key })) => *key = None,
         (b'"', frame) => {
             let end = scan_string(text, at).0;
+            // a string in an object whose key is not known yet is that key; the comma resets it
             if let Some(Frame::Object { key: key @ None }) = frame {
                 *key = Some((start, end));
             }
@@ -74,6 +77,7 @@ fn pointer(text: &[u8], frames: &[Frame]) -> String {
 
 /// Escapes one part of a JSON pointer as RFC 6901 says.
 pub fn escaped(key: &str) -> String {
+    // `~` first, so that the `~` of `~1` is not escaped again
     key.replace('~', "~0").replace('/', "~1")
 }
 

@@ -8,14 +8,14 @@ const UNIQUE: Limits = Limits {
     unique_keys: true,
 };
 
-fn fault(text: &str) -> (FaultKind, String) {
-    let fault = check(text.as_bytes(), Limits::default()).expect_err(text);
-    (fault.kind, fault.pointer)
+fn error(text: &str) -> (JsonErrorKind, String) {
+    let error = check(text.as_bytes(), Limits::default()).expect_err(text);
+    (error.kind, error.pointer)
 }
 
 #[test]
-fn each_kind_of_fault_is_found_at_its_place() {
-    use FaultKind::{FloatRange, IntegerRange, LoneSurrogate, Nul};
+fn each_kind_of_error_is_found_at_its_place() {
+    use JsonErrorKind::{FloatRange, IntegerRange, LoneSurrogate, Nul};
     for (text, kind, pointer) in [
         (r#"{"a":{"b":["x","\u0000"]}}"#, Nul, "/a/b/1"),
         ("{\"a\":\"x\0\"}", Nul, "/a"),
@@ -33,12 +33,12 @@ fn each_kind_of_fault_is_found_at_its_place() {
         (r#"{"a":{"k\u0000":1}}"#, Nul, "/a"),
         (r#"{"\u00e4":"\u0000"}"#, Nul, "/ä"),
     ] {
-        assert_eq!(fault(text), (kind, pointer.to_owned()), "{text}");
+        assert_eq!(error(text), (kind, pointer.to_owned()), "{text}");
     }
 }
 
 #[test]
-fn what_is_sound_passes() {
+fn a_valid_text_passes() {
     for text in [
         r#"{"a":"\ud83d\ude00 \\u0000 \" ","b":[18446744073709551615,-9223372036854775808]}"#,
         "[1.7976931348623157e308, 1e-999, -0, 0.1]",
@@ -53,8 +53,8 @@ fn what_is_sound_passes() {
 fn nesting_is_allowed_up_to_the_limit() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(check(nested(128).as_bytes(), Limits::default()), Ok(()));
-    assert_eq!(fault(&nested(129)).0, FaultKind::TooDeep);
-    assert_eq!(fault(&nested(10_000)).1, cut("/0".repeat(128)));
+    assert_eq!(error(&nested(129)).0, JsonErrorKind::TooDeep);
+    assert_eq!(error(&nested(10_000)).1, cut("/0".repeat(128)));
     let siblings = format!("[{}]", ["[]"; 500].join(","));
     assert_eq!(check(siblings.as_bytes(), Limits::default()), Ok(()));
 }
@@ -62,7 +62,7 @@ fn nesting_is_allowed_up_to_the_limit() {
 #[test]
 fn a_long_pointer_is_cut_and_says_so() {
     let text = format!("{{\"{}\":\"\\u0000\"}}", "ä".repeat(1_000));
-    let (_, pointer) = fault(&text);
+    let (_, pointer) = error(&text);
     assert_eq!(pointer.chars().count(), POINTER_CHARS_MAX + 1);
     assert!(pointer.ends_with('…'));
 }
@@ -70,13 +70,13 @@ fn a_long_pointer_is_cut_and_says_so() {
 #[test]
 fn a_key_that_appears_twice_is_found_however_it_is_written() {
     let doubled = |text: &str| {
-        let found = faults(text.as_bytes(), UNIQUE);
+        let found = errors(text.as_bytes(), UNIQUE);
         found
             .into_iter()
-            .map(|fault| (fault.kind, fault.pointer))
+            .map(|error| (error.kind, error.pointer))
             .collect::<Vec<_>>()
     };
-    let at = |pointer: &str| vec![(FaultKind::DoubledKey, pointer.to_owned())];
+    let at = |pointer: &str| vec![(JsonErrorKind::DoubledKey, pointer.to_owned())];
     let many: Vec<String> = (0..100).map(|n| format!("\"k{}\":1", n % 99)).collect();
     for (text, pointer) in [
         (r#"{"a":1,"a":1}"#, "/a"),
@@ -98,13 +98,13 @@ fn a_key_that_appears_twice_is_found_however_it_is_written() {
 }
 
 #[test]
-fn all_faults_are_found_in_their_order_up_to_a_limit() {
+fn all_errors_are_found_in_their_order_up_to_a_limit() {
     let text = r#"{"a":{"n":1e999,"n":2},"b":["\ud800",99999999999999999999]}"#;
-    let found = faults(text.as_bytes(), UNIQUE);
-    let pointers: Vec<&str> = found.iter().map(|fault| fault.pointer.as_str()).collect();
+    let found = errors(text.as_bytes(), UNIQUE);
+    let pointers: Vec<&str> = found.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(pointers, ["/a/n", "/a/n", "/b/0", "/b/1"]);
     let many = format!("[{}]", ["1e999"; 100].join(","));
-    assert_eq!(faults(many.as_bytes(), UNIQUE).len(), FAULTS_MAX);
+    assert_eq!(errors(many.as_bytes(), UNIQUE).len(), ERRORS_MAX);
 }
 
 #[test]
@@ -192,17 +192,17 @@ proptest! {
     }
 
     #[test]
-    fn a_value_without_faults_passes(value in any_value()) {
+    fn a_value_without_errors_passes(value in any_value()) {
         prop_assert_eq!(check(value.to_string().as_bytes(), Limits::default()), Ok(()));
     }
 
     #[test]
-    fn a_fault_behind_any_value_is_pointed_at(value in any_value(), key in "[^\u{0}]{0,8}") {
+    fn an_error_behind_any_value_is_pointed_at(value in any_value(), key in "[^\u{0}]{0,8}") {
         let whole = json!([value, {"k": {key: ["\u{0}"]}}]);
         let found = check(whole.to_string().as_bytes(), UNIQUE);
-        let fault = found.expect_err("a NUL");
-        prop_assert_eq!(fault.kind, FaultKind::Nul);
-        prop_assert_eq!(whole.pointer(&fault.pointer), Some(&json!("\u{0}")));
+        let error = found.expect_err("a NUL");
+        prop_assert_eq!(error.kind, JsonErrorKind::Nul);
+        prop_assert_eq!(whole.pointer(&error.pointer), Some(&json!("\u{0}")));
     }
 
     #[test]

@@ -1,19 +1,20 @@
-//! Priority aging: tasks at the head of a list that have waited too long are popped before those of the class above, and stay
-//! in their own list until then.
+//! Priority aging: starved tasks, those at the head of a list that have waited longer than the limit, are
+//! popped before the tasks of the class above. They stay in their own list until then.
 //!
-//! The leader publishes the number of such heads of each list. A pop that takes them first subtracts what it popped, in one
-//! step, so between two publications no more are taken than were published. Heads that are popped by an ordinary pop are not
-//! subtracted: as many younger ones may follow until the next publication.
+//! The leader publishes the number of starved heads of each list. A pop that takes them first subtracts what
+//! it popped, in the same script, so between two publications no more are taken than were published. Ordinary
+//! pops do not subtract: the next publication corrects the number, and until then as many younger heads may
+//! be taken early.
 
 use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result};
+use super::{RedisQueues, Result};
 use crate::task::QueueName;
 
-/// Returns for each of `queues` the place, from 1, of the queue whose starved heads may go before it: the first of the class
-/// below that is served as well, and later. 0 where there is none.
+/// Returns for each of `queues` the position, from 1, of the queue whose starved heads may go before it: the
+/// first queue of the class below that is served after it. 0 if there is none.
 pub(super) fn starved_before(queues: &[QueueName]) -> Vec<usize> {
     let below = |place: usize| {
         let later = queues.iter().enumerate().skip(place + 1);
@@ -23,13 +24,15 @@ pub(super) fn starved_before(queues: &[QueueName]) -> Vec<usize> {
     (0..queues.len()).map(below).collect()
 }
 
-impl Queue {
-    /// Publishes how many heads of these lists are aged. After `ttl` none are, unless it is published again.
-    pub async fn publish_aged(&self, heads: &[(QueueName, u64)], ttl: Duration) -> Result<()> {
+impl RedisQueues {
+    /// Publishes the numbers of starved heads of these lists. They expire after `ttl` unless they are
+    /// published again.
+    pub async fn publish_starved(&self, heads: &[(QueueName, u64)], ttl: Duration) -> Result<()> {
         let mut commands = Pipeline::new();
         for (queue, count) in heads {
-            let key = self.keys().aged_heads(queue);
+            let key = self.keys().starved_heads(queue);
             match count {
+                // 0 is deleted, not stored: a pop reads a missing key as 0, and most queues have none
                 0 => commands.cmd("DEL").arg(key).ignore(),
                 _ => commands
                     .cmd("SET")
@@ -51,7 +54,7 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// For each queue the one whose starved heads go before it.
+    /// Returns for each queue the one whose starved heads go before it.
     fn before(queues: &[&str]) -> Vec<Option<String>> {
         let names: Vec<QueueName> = queues
             .iter()
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn aged_heads_go_before_the_class_above() {
+    fn starved_heads_go_before_the_class_above() {
         let name = |text: &str| Some(text.to_owned());
         assert_eq!(
             before(&["high", "default", "low"]),
@@ -77,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_raised_where_the_class_above_is_not_served_or_not_served_first() {
+    fn no_aging_applies_where_the_class_above_is_not_served_or_not_served_first() {
         for queues in [&["high", "low"], &["low", "default"], &["default", "team"]] {
             assert_eq!(before(queues), [None, None], "{queues:?}");
         }

@@ -8,26 +8,28 @@ use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use metrics::{counter, histogram};
 use secrecy::ExposeSecret;
 
-use super::{Error, Keys, Result};
+use super::{Error, KeyNames, Result};
 use crate::config::RedisConfig;
 use crate::tls;
 
-/// How long a connection may take to be made.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a command that does not block may take. A Redis that accepts and never answers counts as away after it.
+/// Timeout of a command that does not block. A Redis that accepts and never answers counts as unavailable
+/// after it.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections being made at once; those that are ready are kept by their users.
+/// The maximum number of connection attempts at once; connections that are ready are taken out of the pool by
+/// their users.
 const POOL_SIZE: usize = 8;
 
-/// Redis, as the server and the workers use it. Commands of one process share one connection, so that those sent at the
-/// same time travel together; blocking pops have connections of their own.
+/// The queues in Redis. Commands of one process share one connection, so that those sent at the same time are
+/// pipelined; blocking pops have connections of their own.
 #[derive(Debug)]
-pub struct Queue {
-    keys: Keys,
+pub struct RedisQueues {
+    keys: KeyNames,
     pool: Pool,
     client: Client,
     shared: Mutex<Option<Shared>>,
-    /// How many connections have been shared.
+    /// The number of connections that have been shared so far.
     made: AtomicU64,
 }
 
@@ -44,11 +46,11 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-impl Queue {
-    /// Prepares connections. Does not connect yet, so it succeeds while Redis is away.
+impl RedisQueues {
+    /// Creates the client. Does not connect yet, so it succeeds while Redis is unavailable.
     pub fn new(config: &RedisConfig) -> Result<Self> {
         Ok(Self {
-            keys: Keys::new(config.key_prefix.clone()),
+            keys: KeyNames::new(config.key_prefix.clone()),
             pool: pool(config, COMMAND_TIMEOUT)?,
             client: client(config)?,
             shared: Mutex::new(None),
@@ -56,12 +58,12 @@ impl Queue {
         })
     }
 
-    /// The names that this deployment uses.
-    pub fn keys(&self) -> &Keys {
+    /// Returns the key names of this deployment.
+    pub fn keys(&self) -> &KeyNames {
         &self.keys
     }
 
-    /// The number of connections that this process has shared so far.
+    /// Returns the number of connections that this process has shared so far.
     pub(super) fn connections_made(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
     }
@@ -70,30 +72,32 @@ impl Queue {
         &self.client
     }
 
-    /// Asks Redis for an answer.
+    /// Checks that Redis answers.
     pub async fn is_up(&self) -> Result<()> {
         let mut ping = Pipeline::new();
         ping.cmd("PING").ignore();
         self.run::<()>(&ping).await
     }
 
-    /// Asks Redis whether it would take a push: one without memory, or a replica, answers a ping all the same.
+    /// Checks that Redis accepts pushes: one that is out of memory, or a replica, still answers a ping.
     pub async fn takes_writes(&self) -> Result<()> {
         let mut push = Pipeline::new();
-        // to a list that is not there this does nothing
-        push.cmd("RPUSHX").arg(self.keys().never_made()).arg("").ignore();
+        // RPUSHX to a list that does not exist has no effect, and is rejected as any other write is
+        push.cmd("RPUSHX").arg(self.keys().probe_list()).arg("").ignore();
         self.run::<()>(&push).await
     }
 
-    /// Asks Redis whether it would give what is popped: a replica answers a ping all the same. One without memory still gives.
-    pub async fn gives(&self) -> Result<()> {
+    /// Checks that Redis accepts pops: a replica still answers a ping. One that is out of memory accepts
+    /// them.
+    pub async fn allows_pops(&self) -> Result<()> {
         let mut pop = Pipeline::new();
-        pop.cmd("LPOP").arg(self.keys().never_made()).ignore();
+        pop.cmd("LPOP").arg(self.keys().probe_list()).ignore();
         self.run::<()>(&pop).await
     }
 
-    /// Sends commands in one round trip. A connection that failed, or did not answer in time, is not used again; nor is one
-    /// to a server that refuses, for its address may lead to another by now.
+    /// Sends commands in one round trip. A connection that failed or did not answer in time is not used
+    /// again; nor is one to a server that answered with an error, since after a failover its address may lead
+    /// to another server.
     pub(super) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T> {
         let mut shared = self.connection().await.inspect_err(|_| failed())?;
         let began = Instant::now();
@@ -101,7 +105,7 @@ impl Queue {
         histogram!("tasker_redis_command_seconds").record(began.elapsed());
         if answer.is_err() {
             failed();
-            // others may have made another one meanwhile
+            // another command may have replaced the connection meanwhile; its successor must stay
             self.cached().take_if(|cached| cached.number == shared.number);
         }
         Ok(answer?)
@@ -115,6 +119,8 @@ impl Queue {
             connection: take_connection(&self.pool).await?,
             number: self.made.fetch_add(1, Ordering::Relaxed),
         };
+        // two callers may both connect; the later connection stays cached, the other one serves its caller
+        // once
         *self.cached() = Some(shared.clone());
         Ok(shared)
     }
@@ -125,8 +131,8 @@ impl Queue {
 }
 
 impl Error {
-    /// Whether Redis knows the command and does not let this user send it.
-    pub(super) fn is_refusal(&self) -> bool {
+    /// Returns whether Redis knows the command and rejects it for this user.
+    pub(super) fn is_rejected(&self) -> bool {
         let Self::Command(error) = self else {
             return false;
         };
@@ -137,9 +143,9 @@ impl Error {
                 .all(|(_, answer)| matches!(answer.code(), "NOPERM" | "ERR"))
     }
 
-    /// Whether it says that Redis is away, or not able to take anybody's commands: what a circuit breaker counts. A key of
-    /// another type is somebody's mistake.
-    pub fn is_away(&self) -> bool {
+    /// Returns whether the error means that Redis is unavailable to every command, which a circuit breaker
+    /// counts. A key of another type is a mistake in that key alone.
+    pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Connect(_) => true,
             Self::Command(error) => match error.clone().into_server_errors() {
@@ -150,9 +156,9 @@ impl Error {
     }
 }
 
-/// What connects to Redis, and over TLS checks that it is Redis.
+/// Creates a client, which verifies the server's certificate over TLS.
 fn client(config: &RedisConfig) -> Result<Client> {
-    // redis-rs takes what the process has chosen
+    // redis-rs uses the process-wide TLS provider
     tls::choose_provider();
     let url = config.url.expose_secret();
     if !url.starts_with("rediss:") {
@@ -168,13 +174,13 @@ fn client(config: &RedisConfig) -> Result<Client> {
     Ok(Client::build_with_tls(url, certificates)?)
 }
 
-/// A pool whose commands are answered within `response_timeout` or fail. redis-rs gives up after 500 ms by default, which
-/// would end every blocking pop.
+/// Creates a pool whose commands fail unless they are answered within `response_timeout`. The default of
+/// redis-rs, 500 ms, would end every blocking pop.
 pub(super) fn pool(config: &RedisConfig, response_timeout: Duration) -> Result<Pool> {
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(response_timeout));
-    // with the certificates that the client was given
+    // the connection info of the client holds the certificates as well
     let connection = client(config)?.get_connection_info().clone();
     let manager = Manager::new_with_config(connection, settings)?;
     Pool::builder(manager)
@@ -186,12 +192,12 @@ pub(super) fn pool(config: &RedisConfig, response_timeout: Duration) -> Result<P
         .map_err(|error| Error::Connect(error.into()))
 }
 
-/// Counts a round trip that failed.
+/// Counts a failed round trip.
 fn failed() {
     counter!("tasker_redis_command_failures_total").increment(1);
 }
 
-/// Takes a connection out of the pool, for good.
+/// Takes a connection out of the pool permanently.
 pub(super) async fn take_connection(pool: &Pool) -> Result<MultiplexedConnection> {
     let connection = pool.get().await.map_err(|error| Error::Connect(error.into()))?;
     counter!("tasker_redis_connections_total").increment(1);

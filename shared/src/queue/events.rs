@@ -5,19 +5,21 @@ use deadpool_redis::redis::aio::PubSubStream;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{Error, Queue, Result};
+use super::{Error, RedisQueues, Result};
 use crate::task::TaskId;
 
-/// How long it may take to connect and subscribe. A Redis that accepts and never answers counts as away after it.
+/// Timeout of connecting and subscribing. A Redis that accepts and never answers counts as unavailable after
+/// it.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The ids of running tasks that somebody cancels, as the word comes in.
+/// A stream of the ids of running tasks that are being cancelled.
 pub struct Cancellations {
     messages: PubSubStream,
 }
 
-impl Queue {
-    /// Spreads the word that a running task was cancelled. Workers that miss it see it in Postgres a second later.
+impl RedisQueues {
+    /// Publishes the notice that a running task was cancelled. Workers that miss it read it from Postgres a
+    /// second later.
     pub async fn publish_cancellation(&self, id: TaskId) -> Result<()> {
         let mut command = Pipeline::new();
         command
@@ -28,9 +30,9 @@ impl Queue {
         self.run(&command).await
     }
 
-    /// Listens for cancellations, on a connection of its own.
+    /// Subscribes to cancellation notices, on a separate connection.
     pub async fn cancellations(&self) -> Result<Cancellations> {
-        // redis-rs bounds neither the connect nor the subscribe of a listener
+        // redis-rs applies no timeout to the connect or the subscribe of a listener
         timeout(SUBSCRIBE_TIMEOUT, self.subscribe())
             .await
             .map_err(|elapsed| Error::Connect(elapsed.into()))?
@@ -44,10 +46,11 @@ impl Queue {
 }
 
 impl Cancellations {
-    /// The next id, or nothing when the connection is lost.
+    /// Returns the next id; `None` when the connection is lost.
     pub async fn next(&mut self) -> Option<TaskId> {
         loop {
             let message = self.messages.next().await?;
+            // a message that is not an id is skipped: `None` would mean that the connection is lost
             let id = message
                 .get_payload::<String>()
                 .ok()

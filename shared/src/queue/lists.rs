@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result, scripts};
+use super::{RedisQueues, Result, scripts};
 use crate::task::{Hint, QueueName};
 
 /// The maximum number of ids in one push command, so that no command occupies Redis for long.
@@ -10,27 +10,30 @@ const IDS_PER_COMMAND: usize = 5_000;
 /// The maximum number of ids in one call that removes them.
 const IDS_PER_REMOVAL: usize = 256;
 
-impl Queue {
-    /// Puts ids on the tails of their lists, in the order given, and urgent ones on the heads, in one round trip.
+impl RedisQueues {
+    /// Pushes ids to the tails of their lists, in the order given, and urgent ones to the heads, in one round
+    /// trip.
     pub async fn push_back(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();
         self.add_pushes(&mut commands, "RPUSH", hints.iter().filter(|hint| !hint.urgent));
         self.add_pushes(
             &mut commands,
             "LPUSH",
+            // reversed, because LPUSH puts each id before the one pushed last
             hints.iter().rev().filter(|hint| hint.urgent),
         );
         self.run_any(&commands).await
     }
 
-    /// Puts ids on the heads of their lists, so that the first given is popped first, in one round trip.
+    /// Pushes ids to the heads of their lists, so that the first given is popped first, in one round trip.
     pub async fn push_front(&self, hints: &[Hint]) -> Result<()> {
         let mut commands = Pipeline::new();
+        // reversed, because LPUSH puts each id before the one pushed last
         self.add_pushes(&mut commands, "LPUSH", hints.iter().rev());
         self.run_any(&commands).await
     }
 
-    /// Sends commands, if there are any.
+    /// Sends commands, unless there are none.
     async fn run_any(&self, commands: &Pipeline) -> Result<()> {
         if commands.is_empty() {
             return Ok(());
@@ -53,6 +56,7 @@ impl Queue {
     /// Adds one push of hints of `queue`.
     fn add_push(&self, commands: &mut Pipeline, command: &str, queue: &QueueName, hints: &[&Hint]) {
         let keys = self.keys();
+        // one name per run of equal types, not per id
         let runs: Vec<_> = hints
             .chunk_by(|a, b| a.task_name == b.task_name)
             .map(|run| (run[0].task_name.as_deref().unwrap_or_default(), run.len()))
@@ -76,8 +80,8 @@ impl Queue {
         script.ignore();
     }
 
-    /// Removes hints whose tasks no longer wait, in one round trip. It looks near the ends of the lists; the leader finds the
-    /// rest. Hints without a type are left to it as well where their queue is split.
+    /// Removes hints of tasks that are no longer pending, in one round trip. Only searches near the ends of
+    /// the lists; the leader's sweep finds the rest, and hints without a type where their queue is split.
     pub async fn remove(&self, hints: &[Hint]) -> Result<()> {
         let mut lists: BTreeMap<(&QueueName, &str), Vec<String>> = BTreeMap::new();
         for hint in hints {
@@ -90,6 +94,7 @@ impl Queue {
         let keys = self.keys();
         let mut commands = Pipeline::new();
         for ((queue, task_name), mut ids) in lists {
+            // the script stops when it has found as many as it was given, which needs distinct ids
             ids.sort_unstable();
             ids.dedup();
             for chunk in ids.chunks(IDS_PER_REMOVAL) {
@@ -110,10 +115,11 @@ impl Queue {
         self.run_any(&commands).await
     }
 
-    /// Puts hints, which were popped by a worker that does not register their types, on the heads of the lists that are popped; the
-    /// first of a type is popped first. Those without a type are left out.
+    /// Pushes hints that were popped by a worker which does not register their types to the heads of the
+    /// lists that are popped now; the first of a type is popped first. Hints without a type are left out.
     pub async fn reroute(&self, hints: &[Hint]) -> Result<()> {
         let mut lists: BTreeMap<(&QueueName, &str), Vec<String>> = BTreeMap::new();
+        // reversed, since the script pushes one by one to the head
         for hint in hints.iter().rev() {
             if let Some(task_name) = &hint.task_name {
                 let ids = lists.entry((&hint.queue, task_name)).or_default();

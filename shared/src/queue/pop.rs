@@ -1,10 +1,12 @@
 //! Pops: strict priority, batched, blocking, one round trip.
 //!
-//! While all queues of a worker are plain, a pop is one `BLMPOP` of their main lists. Once one of them is split by task type, a
-//! script pops from the lists of the worker's own types, and a pop that found nothing blocks on those.
+//! While all queues of a worker are plain, a pop is one `BLMPOP` of their main lists. Once one of them is
+//! split by task type, a script pops from the lists of the worker's own types, and a pop that found no ids
+//! blocks on those lists.
 //!
-//! A pop in flight happens on the server whether or not its reply is awaited, so its future is never dropped: its reply is
-//! awaited, or ended early by an [`Unblocker`]. A connection whose reply did not come in time is closed, not reused.
+//! A pop in flight takes effect on the server even if its reply is not awaited, so its future must not be
+//! dropped: await the reply, or end it early with an [`Unblocker`]. A connection whose reply did not come in
+//! time is closed, not reused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,15 +20,15 @@ use tracing::{error, warn};
 
 use super::connection::{pool, take_connection};
 use super::pop_order::PopOrder;
-use super::{Error, Queue, Result};
+use super::{Error, RedisQueues, Result};
 use crate::config::RedisConfig;
 use crate::task::{QueueName, TaskId};
 
-/// The longest time for which the server may hold a pop of empty lists.
+/// The maximum time for which the server may hold a pop of empty lists.
 pub const BLOCK_MAX: Duration = Duration::from_secs(1);
-/// How long the client waits for the reply: the server's longest time and a second more.
+/// The client's timeout for the reply: the server's maximum and a second more.
 const REPLY: Duration = Duration::from_secs(2);
-/// How long a queue is left out whose keys are not lists.
+/// The time for which a queue is skipped after its key was found not to be a list.
 const LEFT_OUT: Duration = Duration::from_secs(5);
 /// Stands for "no connection" where a client id is expected.
 const NO_CLIENT: i64 = 0;
@@ -50,39 +52,39 @@ pub struct Popped {
     pub starved_left: bool,
 }
 
-/// How hints are popped.
+/// The way of popping.
 #[derive(Debug, Clone, Copy)]
 enum Pop {
-    /// In the order of the lists, waiting this long for one.
+    /// In the order of the lists, waiting up to this long.
     Blocking(Duration),
-    /// In the order of the lists, or starved heads as if one class higher; not waiting.
+    /// In the order of the lists, or starved heads as if one class higher; without waiting.
     Now { starved_first: bool },
 }
 
-/// A connection of its own for blocking pops.
+/// A separate connection for blocking pops.
 pub struct Popper {
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     pool: Pool,
-    /// The queues that were asked for.
+    /// The queues given by the caller.
     serving: Vec<QueueName>,
-    /// Queues whose keys are not lists, and until when they are left out.
+    /// Queues whose keys are not lists, and until when they are skipped.
     left_out: HashMap<QueueName, Instant>,
     order: PopOrder,
     connection: Option<MultiplexedConnection>,
     client_id: Arc<AtomicI64>,
 }
 
-/// Ends a pop that blocks.
+/// A handle that ends a blocking pop early.
 #[derive(Debug, Clone)]
 pub struct Unblocker {
-    queue: Arc<Queue>,
+    queue: Arc<RedisQueues>,
     client_id: Arc<AtomicI64>,
 }
 
 impl Popper {
-    /// Prepares pops from `queues`, strictly in this order, for a worker that registers `task_names`.
+    /// Creates a popper of `queues`, strictly in this order, for a worker that registers `task_names`.
     pub fn new(
-        queue: Arc<Queue>,
+        queue: Arc<RedisQueues>,
         config: &RedisConfig,
         queues: &[QueueName],
         task_names: &[String],
@@ -98,13 +100,14 @@ impl Popper {
         })
     }
 
-    /// From now on pops from these queues, strictly in this order.
+    /// Changes the queues to pop from, strictly in this order.
     pub fn serve(&mut self, queues: &[QueueName]) {
         let expired = self.left_out.values().any(|until| *until <= Instant::now());
         if self.serving == queues && !expired {
             return;
         }
         self.serving = queues.to_vec();
+        // all are tried again at once: one whose key is still not a list is skipped by the next pop
         if expired {
             self.left_out.clear();
         }
@@ -121,7 +124,7 @@ impl Popper {
         self.order.serve(self.queue.keys(), &served);
     }
 
-    /// Returns what ends a pop of this connection early.
+    /// Returns a handle that ends a pop of this connection early.
     pub fn unblocker(&self) -> Unblocker {
         Unblocker {
             queue: Arc::clone(&self.queue),
@@ -129,9 +132,11 @@ impl Popper {
         }
     }
 
-    /// Pops up to `count` hints of the first list that has any, waiting up to `block` (a second at most) for one. Must not be
-    /// cancelled. With `count_left`, also counts what is left, in the same round trip.
+    /// Pops up to `count` hints of the first list that has any, waiting up to `block` (at most a second).
+    /// Must not be cancelled. With `count_left`, also counts the remaining hints, in the same round trip.
     pub async fn pop(&mut self, count: usize, block: Duration, count_left: bool) -> Result<Popped> {
+        // the script cannot block, so it comes first and `BLMPOP` only waits; an id pushed between the two is
+        // found by `BLMPOP`
         if self.order.any_split() {
             let now = Pop::Now { starved_first: false };
             let popped = self.carry_out(now, count, count_left).await?;
@@ -143,18 +148,19 @@ impl Popper {
         self.carry_out(block, count, count_left).await
     }
 
-    /// The same, except that starved heads come as if they were one class higher, and that it does not wait.
+    /// Pops like [`Self::pop`], but takes starved heads as if they were one class higher, and does not wait.
     pub async fn pop_starved_first(&mut self, count: usize, count_left: bool) -> Result<Popped> {
         self.carry_out(Pop::Now { starved_first: true }, count, count_left)
             .await
     }
 
-    /// Whether a list is served whose starved heads can be taken before those of another.
-    pub fn can_raise(&self) -> bool {
-        self.order.can_raise()
+    /// Returns whether the starved heads of any queue can be taken before those of another.
+    pub fn applies_aging(&self) -> bool {
+        self.order.applies_aging()
     }
 
     async fn carry_out(&mut self, pop: Pop, count: usize, count_left: bool) -> Result<Popped> {
+        // one key that is not a list fails the pop of all queues, so it is tried again without such keys
         let mut answer = self.try_pop(pop, count, count_left).await;
         if let Err(error) = &answer
             && error.is_wrong_type()
@@ -162,6 +168,8 @@ impl Popper {
         {
             answer = self.try_pop(pop, count, count_left).await;
         }
+        // closing the connection also ends a pop that still blocks on the server; the client id must be
+        // forgotten with it, since after a restart of Redis it may be another client's
         if answer.is_err() {
             self.client_id.store(NO_CLIENT, Ordering::Relaxed);
             self.connection = None;
@@ -169,7 +177,8 @@ impl Popper {
         answer
     }
 
-    /// Leaves out queues whose keys are not lists, so that the others go on; says whether there were any and others are left.
+    /// Skips queues whose keys are not lists, so that the others can be popped; returns whether there were
+    /// any and others are left.
     async fn leave_out_broken(&mut self) -> Result<bool> {
         let lists = self.order.lists();
         let mut commands = Pipeline::new();
@@ -185,7 +194,7 @@ impl Popper {
             error!(
                 key = list,
                 holds = kind,
-                "the key of a queue is not a list; its tasks are found by polling until the key is deleted"
+                "queue key is not a list; claiming its tasks by polling until the key is deleted"
             );
             self.left_out.insert(queue, Instant::now() + LEFT_OUT);
             found = true;
@@ -217,7 +226,7 @@ impl Popper {
         Ok(popped)
     }
 
-    /// The pop, and in the same round trip what else is asked for.
+    /// Returns the commands of a pop, with the reads that share its round trip.
     fn commands(&self, pop: Pop, count: usize, count_left: bool) -> Pipeline {
         let mut commands = Pipeline::new();
         match pop {
@@ -263,6 +272,7 @@ impl Popper {
         let entries: Vec<String> = next(&mut reply)?;
         let left: u64 = next(&mut reply)?;
         let runs: Vec<String> = next(&mut reply)?;
+        // (type, count) pairs, in the order of the entries
         let mut names = runs
             .chunks_exact(2)
             .flat_map(|run| std::iter::repeat_n(&run[0], run[1].parse().unwrap_or_default()));
@@ -291,6 +301,7 @@ impl Popper {
             .arg("ID")
             .query_async(&mut connection)
             .await?;
+        // stored before the first pop: an unblock that comes earlier has no pop to end
         self.client_id.store(client_id, Ordering::Relaxed);
         self.connection = Some(connection.clone());
         Ok(connection)
@@ -299,6 +310,7 @@ impl Popper {
 
 /// Reads the entries of a list. An entry that was pushed to the head of a type list begins with `!`.
 fn read_ids(list: &str, entries: &[String]) -> Vec<TaskId> {
+    // a sweep has marked these entries for removal
     let known = entries.iter().filter(|entry| *entry != REMOVED);
     let ids: Vec<TaskId> = known.clone().filter_map(|entry| super::read_id(entry)).collect();
     let skipped = known.count() - ids.len();
@@ -315,7 +327,7 @@ fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<
 }
 
 impl Error {
-    /// Whether a key holds another type than the command needs.
+    /// Returns whether a key has another type than the command needs.
     pub(super) fn is_wrong_type(&self) -> bool {
         match self {
             Self::Connect(_) => false,
@@ -336,7 +348,7 @@ impl std::fmt::Debug for Popper {
 }
 
 impl Unblocker {
-    /// Makes the pop return with what it has, at once. Without a pop in flight this does nothing.
+    /// Makes the pop return at once with what it has. Has no effect without a pop in flight.
     pub async fn unblock(&self) -> Result<()> {
         let client_id = self.client_id.load(Ordering::Relaxed);
         if client_id == NO_CLIENT {

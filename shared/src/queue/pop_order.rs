@@ -1,12 +1,12 @@
-//! The order in which a worker pops its queues, and the keys that this takes: those of plain queues, and those of queues that
-//! are split by task type.
+//! The order in which a worker pops its queues, and the keys of these pops, for plain queues and for queues
+//! that are split by task type.
 
 use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
 
 use super::age::starved_before;
-use super::{Keys, scripts};
+use super::{KeyNames, scripts};
 use crate::task::QueueName;
 
 /// The value of a queue's state while its type lists are popped.
@@ -21,7 +21,7 @@ struct QueueKeys {
     split_lists: String,
     starved: String,
     type_lists: String,
-    /// Whether it was split when Redis was last asked.
+    /// Whether it was split at the last read of its state.
     is_split: bool,
 }
 
@@ -29,13 +29,13 @@ struct QueueKeys {
 #[derive(Debug)]
 pub(super) struct PopOrder {
     queues: Vec<QueueKeys>,
-    /// For each queue the place, from 1, of the one whose starved heads may go before it; 0 for none.
+    /// For each queue the position, from 1, of the one whose starved heads may go before it; 0 for none.
     before: Vec<usize>,
     task_names: Vec<String>,
 }
 
 impl PopOrder {
-    pub(super) fn new(keys: &Keys, queues: &[QueueName], task_names: &[String]) -> Self {
+    pub(super) fn new(keys: &KeyNames, queues: &[QueueName], task_names: &[String]) -> Self {
         let mut order = Self {
             queues: Vec::new(),
             before: Vec::new(),
@@ -45,8 +45,8 @@ impl PopOrder {
         order
     }
 
-    /// Changes the queues; what is known of their states is kept.
-    pub(super) fn serve(&mut self, keys: &Keys, queues: &[QueueName]) {
+    /// Changes the queues; their known states are kept.
+    pub(super) fn serve(&mut self, keys: &KeyNames, queues: &[QueueName]) {
         let split: Vec<&QueueName> = self
             .queues
             .iter()
@@ -58,7 +58,7 @@ impl PopOrder {
             list: keys.list(name),
             state: keys.split(name),
             split_lists: keys.split_lists(name),
-            starved: keys.aged_heads(name),
+            starved: keys.starved_heads(name),
             type_lists: keys.type_lists(name),
             is_split: split.contains(&name),
         };
@@ -78,8 +78,8 @@ impl PopOrder {
         self.queues.iter().any(|queue| queue.is_split)
     }
 
-    /// Whether starved heads of one queue may go before another.
-    pub(super) fn can_raise(&self) -> bool {
+    /// Returns whether starved heads of one queue may go before another.
+    pub(super) fn applies_aging(&self) -> bool {
         self.before.iter().any(|place| *place > 0)
     }
 
@@ -96,8 +96,9 @@ impl PopOrder {
         lists
     }
 
-    /// Adds a pop that waits up to `block` for an id: on the main lists of plain queues, on the own type lists of split ones.
-    /// Afterwards the main lists of split queues are given the length of their type lists again.
+    /// Adds a pop that waits up to `block` for an id: on the main lists of plain queues, on the worker's own
+    /// type lists of split ones. Afterwards the main lists of split queues are adjusted to the length of
+    /// their type lists.
     pub(super) fn add_blocking_pop(&self, commands: &mut Pipeline, block: Duration, count: usize) {
         let mut lists = Vec::new();
         for queue in &self.queues {
@@ -119,6 +120,7 @@ impl PopOrder {
             .arg("LEFT")
             .arg("COUNT")
             .arg(count);
+        // `BLMPOP` took from type lists alone, so their main lists count too many until this
         let split = self.queues.iter().filter(|queue| queue.is_split);
         let keys: Vec<&str> = split
             .flat_map(|queue| [&*queue.list, &*queue.state, &*queue.split_lists])
@@ -154,6 +156,7 @@ impl PopOrder {
             .arg(keys)
             .arg(count);
         for place in &self.before {
+            // 0 for each queue turns aging off, so that one script serves both ways
             script.arg(if starved_first { *place } else { 0 });
         }
         for queue in &self.queues {
@@ -162,17 +165,18 @@ impl PopOrder {
         script.arg(&self.task_names);
     }
 
-    /// Adds a read of what [`Self::note`] takes in.
+    /// Adds a read of the states that [`Self::note`] takes.
     pub(super) fn add_states(&self, commands: &mut Pipeline) {
         let states = self.queues.iter().map(|queue| &*queue.state);
         let keys: Vec<&str> = states.chain(self.starved_keys()).collect();
         commands.cmd("MGET").arg(keys);
     }
 
-    /// Takes in the states of the queues; returns whether there are starved heads that could be taken first.
+    /// Stores the states of the queues; returns whether there are starved heads that could be taken first.
     pub(super) fn note(&mut self, told: &[Option<String>]) -> bool {
         let (states, starved) = told.split_at(self.queues.len().min(told.len()));
         for (queue, state) in self.queues.iter_mut().zip(states) {
+            // a worker without task types has no type lists to pop: it pops the main list
             queue.is_split = state.as_deref() == Some(SPLIT) && !self.task_names.is_empty();
         }
         let counts = starved
@@ -182,7 +186,7 @@ impl PopOrder {
         counts.max() > Some(0)
     }
 
-    /// The numbers of starved heads that matter: none where nothing can be raised.
+    /// Returns the keys of the numbers of starved heads that can be taken first.
     fn starved_keys(&self) -> impl Iterator<Item = &str> {
         let places = self.before.iter().filter_map(|place| place.checked_sub(1));
         places

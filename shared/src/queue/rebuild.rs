@@ -1,20 +1,20 @@
-//! Lists that are made from the table beside those in use, which they then replace in one step.
+//! New lists that are built from the table beside those in use, and then replace them in one step.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{List, Queue, Result, scripts};
+use super::{List, RedisQueues, Result, scripts};
 use crate::task::{QueueName, TaskId};
 
-/// How long an unfinished list is kept: its maker is gone by then.
+/// Expiry of an unfinished list, whose maker is gone by then.
 const UNFINISHED: Duration = Duration::from_mins(10);
 
-/// New lists of a queue.
+/// New lists of a queue, not in use yet.
 #[derive(Debug)]
 pub struct Rebuild<'a> {
-    redis: &'a Queue,
+    redis: &'a RedisQueues,
     queue: &'a QueueName,
     maker: &'a str,
     /// The lists in use that are to be replaced, and the task types that have one among them.
@@ -22,17 +22,18 @@ pub struct Rebuild<'a> {
     types: BTreeSet<String>,
 }
 
-/// What became of ids that were pushed while type lists were made.
+/// The result for ids that were pushed while type lists were built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adopted {
-    /// The number of those that were kept: some of them may no longer wait.
+    /// The number of ids that were kept; some of them may no longer be pending.
     pub merged: u64,
-    /// Whether a list was too long for that, so that what was pushed to it meanwhile is lost.
+    /// Whether a list was too long to be merged, so that ids pushed to it meanwhile are lost.
     pub lost: bool,
 }
 
-impl Queue {
-    /// Begins new lists for `queue`; `maker` distinguishes them from what others make at the same time.
+impl RedisQueues {
+    /// Begins new lists for `queue`. `maker` distinguishes them from lists that other processes build at the
+    /// same time.
     pub fn begin_rebuild<'a>(&'a self, queue: &'a QueueName, maker: &'a str) -> Rebuild<'a> {
         Rebuild {
             redis: self,
@@ -43,7 +44,8 @@ impl Queue {
         }
     }
 
-    /// Whether the lists are those that [`Self::mark_lists`] saw last: Redis was neither emptied nor restarted nor replaced since.
+    /// Returns whether the lists are the ones that [`Self::mark_lists`] last marked: Redis has not been
+    /// emptied, restarted or replaced since.
     pub async fn lists_are_marked(&self) -> Result<bool> {
         let mut commands = Pipeline::new();
         commands.cmd("INFO").arg("server");
@@ -52,7 +54,7 @@ impl Queue {
         Ok(mark.is_some_and(|mark| mark == run_id(&info)))
     }
 
-    /// Marks the lists as right, as far as anybody can tell.
+    /// Marks the lists of this Redis as complete.
     pub async fn mark_lists(&self) -> Result<()> {
         let mut command = Pipeline::new();
         command.cmd("INFO").arg("server");
@@ -66,7 +68,7 @@ impl Queue {
         self.run(&command).await
     }
 
-    /// Returns the ids in a list from the place `first` on, which counts from 0.
+    /// Returns the ids in a list from position `first` on, counted from 0.
     pub async fn ids_from(&self, list: List<'_>, first: usize) -> Result<Vec<TaskId>> {
         let mut command = Pipeline::new();
         command.cmd("LRANGE").arg(self.key_of(list)).arg(first).arg(-1);
@@ -75,7 +77,7 @@ impl Queue {
     }
 }
 
-/// What tells this start of a Redis server from any other: it changes when Redis is restarted or replaced.
+/// Returns the run id of a Redis server, which changes when Redis is restarted or replaced.
 fn run_id(info: &str) -> &str {
     info.lines()
         .find_map(|line| line.strip_prefix("run_id:"))
@@ -84,7 +86,7 @@ fn run_id(info: &str) -> &str {
 }
 
 impl Rebuild<'_> {
-    /// Puts ids on the tail of the new list that is to replace `list`.
+    /// Appends ids to the new list that is to replace `list`.
     pub async fn add(&mut self, list: List<'_>, ids: &[TaskId]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -93,11 +95,12 @@ impl Rebuild<'_> {
         let new = self.unfinished(&in_use);
         let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let mut commands = Pipeline::new();
-        // what an earlier attempt of this maker left is not to be mixed in
+        // an earlier attempt of this maker may have left ids under the same name
         if !self.lists.contains(&in_use) {
             commands.cmd("DEL").arg(&new).ignore();
         }
         commands.cmd("RPUSH").arg(&new).arg(texts).ignore();
+        // an expiry instead of a cleanup: a maker that dies leaves no list behind
         commands
             .cmd("EXPIRE")
             .arg(&new)
@@ -116,8 +119,8 @@ impl Rebuild<'_> {
         &self.types
     }
 
-    /// Puts the new main list and the new list of parked hints in the place of those in use. Without a new one the list in use is
-    /// emptied; what was parked meanwhile is kept.
+    /// Replaces the main list and the list of parked hints by the new ones. A list without a new one is
+    /// emptied; hints that were parked meanwhile are kept.
     pub async fn replace(&self) -> Result<()> {
         let [main, parked] =
             [List::Main(self.queue), List::Unroutable(self.queue)].map(|list| self.redis.key_of(list));
@@ -135,8 +138,8 @@ impl Rebuild<'_> {
         self.redis.run(&command).await
     }
 
-    /// Puts the new type lists, and the new list of parked hints, in the place of those in use; the queue is split from now on.
-    /// `None` if it is no longer being opened: nothing was changed.
+    /// Replaces the type lists and the list of parked hints by the new ones; the queue is split from now on.
+    /// `None`, with all lists unchanged, if the queue is not being opened any more.
     pub async fn adopt(&self) -> Result<Option<Adopted>> {
         let keys = self.redis.keys();
         let parked = keys.unroutable(self.queue);
@@ -169,7 +172,8 @@ impl Rebuild<'_> {
         }))
     }
 
-    /// Deletes those of the new lists to which nothing was added: an earlier attempt of this maker may have left them.
+    /// Deletes those new lists to which no ids were added: an earlier attempt of this maker may have left
+    /// them.
     async fn discard_leftovers(&self, lists: &[(&String, &String)]) -> Result<()> {
         let unused = lists.iter().filter(|(in_use, _)| !self.lists.contains(*in_use));
         let leftovers: Vec<&String> = unused.map(|(_, new)| *new).collect();
@@ -182,6 +186,7 @@ impl Rebuild<'_> {
     }
 
     fn unfinished(&self, in_use: &str) -> String {
+        // the maker is part of the name, so two makers never write to the same unfinished list
         let kind = in_use
             .strip_prefix(&self.redis.keys().type_lists(self.queue))
             .unwrap_or(in_use);

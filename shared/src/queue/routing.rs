@@ -1,27 +1,28 @@
-//! What the leader does to the lists of a queue that is, was or becomes split by task type.
+//! Operations of the leader on the lists of a queue that is, was or becomes split by task type.
 
 use deadpool_redis::redis::Pipeline;
 
 use super::pop_order::SPLIT;
-use super::{Queue, Result, scripts};
+use super::{RedisQueues, Result, scripts};
 use crate::task::QueueName;
 
-/// The longest that type lists may be together to be merged in one step.
+/// The maximum total length of type lists that are merged in one step.
 const MERGE_MAX: usize = 5_000;
 
-/// How the hints of a queue are stored.
+/// The storage of a queue's hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// In its main list alone.
+    /// Only in its main list.
     Plain,
-    /// In its main list, which is popped, and in type lists that are incomplete: they are being filled, or about to be deleted.
+    /// In its main list, which is popped, and in incomplete type lists: they are being filled, or about to be
+    /// deleted.
     Opening,
     /// In type lists, which are popped. The main list counts them.
     Split,
 }
 
 impl Split {
-    /// Reads the state of a queue.
+    /// Parses the state of a queue.
     fn read(state: Option<&str>) -> Self {
         match state {
             None => Self::Plain,
@@ -34,17 +35,17 @@ impl Split {
 /// The state of a queue's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routing {
-    /// How its hints are stored.
+    /// The storage of its hints.
     pub split: Split,
     /// The number of parked hints.
     pub unroutable: u64,
-    /// Hints that were to be removed since this was last asked, and were not found near the ends of their lists.
+    /// Hints that were to be removed since the last call and were not found near the ends of their lists.
     pub unremoved: u64,
 }
 
-impl Queue {
-    /// Returns the state of the lists of each of `queues`, in their order, and resets the numbers of unremoved hints. Where all is
-    /// well this is two commands.
+impl RedisQueues {
+    /// Returns the state of the lists of each of `queues`, in their order, and resets the numbers of
+    /// unremoved hints. Two commands suffice while no hints are parked and none is unremoved.
     pub async fn routing(&self, queues: &[QueueName]) -> Result<Vec<Routing>> {
         if queues.is_empty() {
             return Ok(Vec::new());
@@ -59,13 +60,15 @@ impl Queue {
         commands.cmd("EXISTS").arg(lists);
         let (texts, any_parked): (Vec<Option<String>>, u64) = self.run(&commands).await?;
         let (states, counts) = texts.split_at(queues.len());
+        // one EXISTS over all queues saves the lengths, which are 0 nearly always
         let parked = if any_parked > 0 {
             self.unroutable(queues).await?
         } else {
             vec![0; queues.len()]
         };
         if counts.iter().any(Option::is_some) {
-            // what is counted from now on is reported next time; what was counted is looked for after this
+            // hints counted after this are reported by the next call; the caller sweeps after this, so it
+            // finds those counted so far
             let mut command = Pipeline::new();
             command.cmd("DEL").arg(unremoved).ignore();
             self.run::<()>(&command).await?;
@@ -80,7 +83,7 @@ impl Queue {
             .collect())
     }
 
-    /// Returns how the hints of `queue` are stored.
+    /// Returns the storage of the hints of `queue`.
     pub async fn split(&self, queue: &QueueName) -> Result<Split> {
         let mut command = Pipeline::new();
         command.cmd("GET").arg(self.keys().split(queue));
@@ -88,7 +91,7 @@ impl Queue {
         Ok(Split::read(state.as_deref()))
     }
 
-    /// Returns the task types whose lists were filled since `queue` was split.
+    /// Returns the task types whose lists have been filled since `queue` was split.
     pub async fn split_types(&self, queue: &QueueName) -> Result<Vec<String>> {
         let mut command = Pipeline::new();
         command.cmd("SMEMBERS").arg(self.keys().split_lists(queue));
@@ -98,7 +101,7 @@ impl Queue {
         Ok(names.map(ToOwned::to_owned).collect())
     }
 
-    /// Makes a plain queue one whose type lists are being filled: from now on pushes go to both kinds of lists.
+    /// Starts to split a plain queue: from now on pushes go to both kinds of lists.
     pub async fn open_type_lists(&self, queue: &QueueName) -> Result<()> {
         let mut command = Pipeline::new();
         command
@@ -110,8 +113,8 @@ impl Queue {
         self.run(&command).await
     }
 
-    /// Takes the next step from split to plain, unless the backlog of `queue` is too long for it. The first makes the main list
-    /// exact, and it is popped again; the second deletes the type lists.
+    /// Takes the next step from split to plain, unless the backlog of `queue` is too long. The first step
+    /// makes the main list exact, and it is popped again; the second deletes the type lists.
     pub async fn unsplit(&self, queue: &QueueName) -> Result<()> {
         let keys = self.keys();
         let mut command = Pipeline::new();
@@ -144,13 +147,14 @@ impl Queue {
                 .arg(keys.unroutable(queue));
             let (moved,): (u64,) = self.run(&command).await?;
             parked += moved;
+            // the list is empty, or the queue is not split any more
             if moved == 0 {
                 return Ok(parked);
             }
         }
     }
 
-    /// Gives the main lists of those of `queues` that are split the length of their type lists.
+    /// Adjusts the main lists of split queues among `queues` to the length of their type lists.
     pub async fn balance(&self, queues: &[QueueName]) -> Result<()> {
         let keys = self.keys();
         let keys: Vec<String> = queues

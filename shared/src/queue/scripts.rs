@@ -1,15 +1,20 @@
-//! The Lua scripts: steps over several lists that no other command may come between.
+//! The Lua scripts: steps over several lists that have to be atomic. Redis runs a script without any other
+//! command in between, so a pop or a push sees the lists before it or after it.
 //!
-//! Of a queue that is split by task type, the type lists are what is popped; its main list only counts. Each script that
-//! changes type lists therefore ends in `balance`, which gives the main list as many entries as the type lists have
-//! together. An entry of a type list that was pushed to the head is written `!id`: `!` sorts before all digits, so between
-//! types it comes first. `-` marks an entry that is about to be removed; no pop returns it.
+//! Of a queue that is split by task type, the type lists are popped; its main list only counts, so that
+//! `LLEN` of it is the number of pending tasks. Each script that changes type lists therefore ends in
+//! `balance`, which gives the main list as many entries as the type lists have together. An entry of a type
+//! list that was pushed to the head is written `!id`: `!` sorts before all digits, so in a comparison of
+//! several types it comes first. `-` marks an entry that is about to be removed; pops skip it.
 //!
-//! Arguments are named at each script. The state of a queue is `opening` (its type lists are being filled, the main list is
-//! still popped), `split`, `closing` (the main list is popped again), or absent (plain). Pushes go to the type lists as well
-//! while there is any. A script reads the state itself: what its caller knows may be old.
+//! The arguments are listed at each script. The state of a queue is `opening` (its type lists are being
+//! filled, the main list is still popped), `split`, `closing` (the main list is popped again), or absent
+//! (plain). In every state but plain, pushes go to the type lists as well. A script reads the state itself,
+//! since its caller's knowledge may be out of date.
 
-/// What the scripts share.
+/// Functions that the scripts share. `push` splits long arguments, because Lua's `unpack` is limited to about
+/// 8,000 values. `balance` copies at most 1,000 ids of each type list: which ids the main list holds does not
+/// matter, only how many.
 const SHARED: &str = r"
 local function plain_id(entry)
   if string.sub(entry, 1, 1) == '!' then return string.sub(entry, 2) end
@@ -33,7 +38,8 @@ local function balance(main, lists)
 end
 ";
 
-/// Returns the lengths of lists. A key that holds something else counts as empty, so that it hides no other.
+/// Returns the lengths of lists. A key of another type counts as empty, so that it does not hide the other
+/// lengths.
 ///
 /// ```text
 /// KEYS: lists
@@ -47,12 +53,14 @@ end
 return lengths
 ";
 
-/// Pushes ids to the main list of a queue and, while it has type lists, to those.
+/// Pushes ids to the main list of a queue and, while it has type lists, to those. Atomic, because the state
+/// decides about the type lists: between a read of it and the push the queue could be split, and the id would
+/// be in no list that is popped.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists
-/// ARGV: RPUSH or LPUSH, beginning of the names of type lists, number of runs,
-///       for each run: task type ('' when unknown) and number of ids; then all ids
+/// ARGV: RPUSH or LPUSH, beginning of the names of type lists, number of runs, for each run: task type (''
+///       when unknown) and number of ids; then all ids
 /// ```
 pub(super) const PUSH: &str = r"
 local command, prefix, runs = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -73,15 +81,18 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
 end
 ";
 
-/// Pops from the first queue that has work for the caller; does not wait. In a queue that is split only the lists of the
-/// caller's types count: the oldest head first, up to an eighth of the wanted ids at a time.
+/// Pops from the first queue that has hints for the caller; does not wait. In a split queue only the lists of
+/// the caller's types count: the oldest head first, up to an eighth of the wanted ids at a time. Atomic, so
+/// that two workers do not take the same starved heads beyond the published number, and the main list is
+/// never popped of a queue that was just split.
 ///
 /// ```text
 /// KEYS: for each queue: main list, state, set of type lists, number of starved heads
-/// ARGV: ids wanted, for each queue: the queue whose starved heads go before it (0: none); for each queue: beginning of the
-///       names of its type lists; then the caller's task types
-/// Reply: states ('1' for each queue that is split), then, if anything was popped: main list, entries, number of entries left
-///        in the lists that were popped, task types of the entries as (type, count) runs, 1 if they were starved
+/// ARGV: ids wanted, for each queue: the queue whose starved heads go before it (0: none); for each queue:
+///       beginning of the names of its type lists; then the caller's task types
+/// Reply: states ('1' for each queue that is split), then, if anything was popped: main list, entries, number
+///       of entries left in the lists that were popped, task types of the entries as (type, count) runs, 1 if
+///       they were starved
 /// ```
 const POP: &str = r"
 local want, queues, states = tonumber(ARGV[1]), #KEYS / 4, ''
@@ -151,16 +162,17 @@ for q = 1, #KEYS, 3 do
 end
 ";
 
-/// Removes ids of one task type from the lists of a queue, looking near their ends only.
+/// Removes ids of one task type from the lists of a queue; searches near their ends only.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists, type list, list of parked ids, number of unremoved ids
 /// ARGV: distinct ids, 256 at most
-/// Reply: how many were found
+/// Reply: number of removed entries
 /// ```
 ///
-/// Most calls remove exactly the head of the list, so that is tried first. An id that is older than the head has been popped
-/// by another worker already; any other that is not found is counted, and the leader then sweeps the whole list.
+/// Most calls remove exactly the head of the list, so that is tried first. An id that is older than the head
+/// was popped by another worker; any other id that is not found is counted, and the leader then sweeps the
+/// whole list. Atomic: a pop between the `LPOP` and the `LPUSH` of the heads would miss them.
 const REMOVE: &str = r"
 local gone, left, found = {}, #ARGV, 0
 for i = 1, #ARGV do gone[ARGV[i]] = true end
@@ -219,8 +231,9 @@ if state == 'split' then balance(KEYS[1], KEYS[3]) end
 return found
 ";
 
-/// Puts ids of one task type, which a worker popped that does not register it, on the heads of the lists that are popped. One
-/// that came from the main list although the queue is split is on its type list still.
+/// Pushes ids of one task type, which were popped by a worker that does not register it, to the heads of the
+/// lists that are popped now. An id that came from the main list of a split queue is still in its type list
+/// and is not pushed there again.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists, type list
@@ -239,13 +252,13 @@ end
 if state == 'split' then balance(KEYS[1], KEYS[3]) end
 ";
 
-/// Marks entries of one page of a list for removal.
+/// Marks entries of one page of a list for removal. Atomic, because it marks by position.
 ///
 /// ```text
 /// KEYS: list
-/// ARGV: first and last place of the page, counted from the tail; number of ids to be removed; those, then repeated ids, of
-///       which one copy stays: the page may have been changed since it was read
-/// Reply: how many were marked
+/// ARGV: first and last position of the page, counted from the tail; number of ids to be removed; those, then
+///       repeated ids, of which one copy stays: the page may have changed since it was read
+/// Reply: number of marked entries
 /// ```
 const MARK: &str = r"
 local gone, copies, marked = {}, {}, 0
@@ -270,7 +283,8 @@ end
 return marked
 ";
 
-/// Gives the list of parked ids the place of a new one, and keeps what was parked meanwhile.
+/// Replaces the list of parked ids by a new one and keeps the ids that were parked meanwhile. Both happen in
+/// the script of the caller: an id parked between a read and the rename would be lost.
 const KEEP_PARKED: &str = r"
 local function keep_parked(parked, new_parked, new_lists)
   local known, kept = {}, {}
@@ -291,7 +305,8 @@ local function keep_parked(parked, new_parked, new_lists)
 end
 ";
 
-/// Puts a new main list and a new list of parked ids in the place of those in use. Without a new one the list in use is emptied.
+/// Replaces the main list and the list of parked ids by new ones. Without a new one the list in use is
+/// emptied. Atomic: an id pushed between the `DEL` and the `RENAME` would be lost.
 ///
 /// ```text
 /// KEYS: main list, new main list, list of parked ids, new list of parked ids
@@ -305,13 +320,16 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
 end
 ";
 
-/// Puts new type lists and a new list of parked ids in the place of those in use and makes the queue split. What was pushed to a
-/// short list meanwhile is kept behind what its new list has. Does nothing if the queue is being closed, or was made plain,
-/// since the lists were begun: pushes may have gone to the main list alone.
+/// Replaces type lists and the list of parked ids by new ones and makes the queue split. Ids that were pushed
+/// to a short list meanwhile are kept behind those of its new list. Has no effect if the queue is being
+/// closed or was made plain since the lists were begun: pushes may have gone to the main list alone. Atomic,
+/// because workers start to pop the type lists with the state that is set here.
 ///
 /// ```text
-/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, then for each type: new list, type list
-/// Reply: how many ids were kept that the new lists lacked, 1 if a list in use was too long for that, 1 if it was done
+/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, then for each type:
+///       new list, type list
+/// Reply: number of ids that were kept and that the new lists lacked, 1 if a list in use was too long for
+///       that, 1 if it was done
 /// ```
 const ADOPT: &str = r"
 local state = redis.call('GET', KEYS[2])
@@ -346,13 +364,15 @@ balance(KEYS[1], KEYS[3])
 return {merged, lost, 1}
 ";
 
-/// Takes a step from split to plain. The first merges the type lists into the main list, if they are short enough for that,
-/// and makes the state `closing`: the main list is popped again, and workers that still block on type lists are woken by
-/// pushes. The second deletes the type lists, unless the queue is being opened again.
+/// Takes a step from split to plain. From `split` it merges the type lists into the main list, if they are
+/// short enough; in `opening` the main list is complete already. The state becomes `closing`: the main list
+/// is popped again, and pushes still go to type lists, which wakes workers that block on them. From `closing`
+/// it deletes the state, and the queue is plain. Two steps, because a blocked worker reads the state only
+/// when its pop returns. Type lists are deleted in each step, since every id is in the main list.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists
-/// ARGV: the longest that the type lists may be together
+/// ARGV: maximum total length of the type lists
 /// ```
 const MERGE: &str = r"
 local names, sum, front, back = redis.call('SMEMBERS', KEYS[3]), 0, {}, {}
@@ -385,11 +405,12 @@ for _, list in ipairs(names) do redis.call('UNLINK', list) end
 pub(super) const OPEN: &str =
     "if redis.call('GET', KEYS[1]) ~= 'split' then redis.call('SET', KEYS[1], 'opening') end";
 
-/// Moves up to 5,000 ids of a type list of a split queue to the list of parked ids.
+/// Moves up to 5,000 ids of a type list of a split queue to the list of parked ids; Lua cannot unpack many
+/// more at once.
 ///
 /// ```text
 /// KEYS: main list, state, set of type lists, type list, list of parked ids
-/// Reply: how many were moved
+/// Reply: number of moved ids
 /// ```
 const PARK: &str = r"
 if redis.call('GET', KEYS[2]) ~= 'split' then return 0 end
@@ -405,6 +426,7 @@ return #entries
 macro_rules! scripts {
     ($($name:ident = $body:ident),* $(,)?) => {
         $(pub(super) fn $name() -> &'static str {
+            // joined once per process: the text of a script is part of each call
             static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| [SHARED, KEEP_PARKED, $body].concat());
             &TEXT
         })*

@@ -1,4 +1,4 @@
-//! Whether a Redis is one that Tasker can use, by what its INFO says.
+//! A check whether Tasker supports a Redis server, by its INFO.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,26 +7,26 @@ use deadpool_redis::redis::Pipeline;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Queue, Result};
+use super::{RedisQueues, Result};
 
 /// The oldest major version of Redis that Tasker works with: the first with `BLMPOP`.
 const VERSION_MIN: u32 = 7;
-/// How soon a new connection is noticed.
+/// The interval at which a new connection is noticed.
 const TICK: Duration = Duration::from_secs(1);
-/// Settings may change while a connection lasts.
+/// The interval of checks of the same connection, since settings may change.
 const CHECK_AGAIN: Duration = Duration::from_mins(1);
 
-/// What a Redis is like.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerReport {
-    /// Why it cannot be used.
+    /// The reason why it is not supported.
     pub unsupported: Option<String>,
-    /// What should be changed about it.
+    /// A recommended change of its configuration.
     pub warning: Option<String>,
 }
 
 impl ServerReport {
-    /// Judges the text of INFO. What the text does not say, as with a managed Redis, is taken to be in order.
+    /// Evaluates the text of INFO. Fields that are missing, as with a managed Redis, count as correct.
     pub fn of(info: &str) -> Self {
         let value = |name: &str| {
             info.lines()
@@ -42,15 +42,15 @@ impl ServerReport {
             .and_then(|major| major.parse::<u32>().ok());
         let unsupported = if cluster {
             Some(
-                "Redis has cluster-enabled yes, which is not supported, since a pop names several keys; use a Redis without \
+                "Redis Cluster (cluster-enabled yes) is not supported, since a pop names several keys; use a Redis without \
                  Cluster"
                     .to_owned(),
             )
         } else if value("redis_mode") == Some("sentinel") {
-            Some("this is a Sentinel, which holds no lists; name the Redis that it watches".to_owned())
+            Some("this server is a Redis Sentinel, which stores no lists; use the address of the Redis that it monitors".to_owned())
         } else if major.is_some_and(|major| major < VERSION_MIN) {
             Some(format!(
-                "Redis is of version {version}, and Tasker needs {VERSION_MIN}.0 or newer"
+                "Redis {version} is not supported; Tasker needs {VERSION_MIN}.0 or newer"
             ))
         } else {
             None
@@ -58,54 +58,55 @@ impl ServerReport {
         let policy = value("maxmemory_policy").filter(|policy| *policy != "noeviction");
         let warning = policy.map(|policy| {
             format!(
-                "Redis has maxmemory-policy {policy}: short of memory it may evict lists, and their tasks then wait for the \
-                 polling fallback; set it to noeviction"
+                "Redis has maxmemory-policy {policy}: when it runs out of memory it may evict lists, whose tasks then wait for \
+                 the polling fallback; set it to noeviction"
             )
         });
         Self { unsupported, warning }
     }
 }
 
-impl Queue {
-    /// Asks Redis what it is like. One that does not let this user ask counts as in order.
+impl RedisQueues {
+    /// Checks Redis. One that does not let this user run INFO counts as supported.
     pub async fn server_report(&self) -> Result<ServerReport> {
         let mut ask = Pipeline::new();
         ask.cmd("INFO");
         match self.run::<(String,)>(&ask).await {
             Ok((info,)) => Ok(ServerReport::of(&info)),
-            Err(error) if error.is_refusal() => Ok(ServerReport::default()),
+            Err(error) if error.is_rejected() => Ok(ServerReport::default()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// What is known of the Redis that a process talks to.
+/// The latest report about the Redis of this process.
 #[derive(Debug, Default)]
 pub struct ServerCheck(Mutex<ServerReport>);
 
 impl ServerCheck {
-    /// The last report.
+    /// Returns the latest report.
     pub fn report(&self) -> ServerReport {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the last report says that this Redis cannot be used.
+    /// Returns whether the latest report says that this Redis is not supported.
     pub fn is_unsupported(&self) -> bool {
         let report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         report.unsupported.is_some()
     }
 
-    /// Takes a report, and logs what is new in it.
+    /// Stores a report, and logs changes.
     fn note(&self, report: &ServerReport) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // replaced and released before the log call, so that a slow log does not block readers
         let before = std::mem::replace(&mut *known, report.clone());
         drop(known);
         if before == *report {
             return;
         }
         match &report.unsupported {
-            Some(why) => error!(why, "this Redis is not supported; it is not used"),
-            None if before.unsupported.is_some() => info!("this Redis is supported"),
+            Some(why) => error!(why, "Redis server is not supported; not using it"),
+            None if before.unsupported.is_some() => info!("Redis server is supported now"),
             None => {}
         }
         if let Some(warning) = &report.warning {
@@ -113,13 +114,13 @@ impl ServerCheck {
         }
     }
 
-    /// Asks Redis at each new connection of `queue`, and now and then, until `stop`.
-    pub async fn keep(&self, queue: &Queue, stop: &CancellationToken) {
+    /// Checks Redis at each new connection of `queue`, and once a minute, until `stop`.
+    pub async fn keep(&self, queue: &RedisQueues, stop: &CancellationToken) {
         let mut asked = None;
         while !stop.is_cancelled() {
             let connections = queue.connections_made();
             let is_due = match asked {
-                // the first contact is another's
+                // the first connection is left to other parts of the process
                 None => connections > 0,
                 Some((number, at)) => number != connections || Instant::elapsed(&at) >= CHECK_AGAIN,
             };

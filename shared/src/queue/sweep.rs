@@ -1,12 +1,13 @@
-//! Removes entries from anywhere in a list, page by page from its tail, while pops and pushes go on: pops at the head do not
-//! move places counted from the tail, and pushes at the tail only make a page repeat entries.
+//! Removal of entries from anywhere in a list, page by page from its tail, while pops and pushes go on: pops
+//! at the head do not change positions counted from the tail, and pushes at the tail only make a page repeat
+//! entries.
 
 use deadpool_redis::redis::Pipeline;
 
-use super::{Queue, Result, scripts};
+use super::{RedisQueues, Result, scripts};
 use crate::task::{QueueName, TaskId};
 
-/// The number of entries of a page. A lookup of more ids by `= ANY` is planned as a scan.
+/// The number of entries of a page. The planner would choose a scan for a lookup of more ids by `= ANY`.
 const PAGE: isize = 2_000;
 
 /// A list of a queue.
@@ -14,7 +15,7 @@ const PAGE: isize = 2_000;
 pub enum List<'a> {
     /// The main list, whose length is the depth.
     Main(&'a QueueName),
-    /// The list of a task type, while the queue is split.
+    /// The list of a task type of a split queue.
     Type(&'a QueueName, &'a str),
     /// The parked hints.
     Unroutable(&'a QueueName),
@@ -24,24 +25,26 @@ pub enum List<'a> {
 #[derive(Debug)]
 pub struct Page {
     list: String,
-    /// The places of its first and last entry, counted from the tail, where -1 is the last of the list.
+    /// The positions of its first and last entry, counted from the tail, where -1 is the last of the list.
     places: (isize, isize),
     /// Its ids, in the order of the list.
     pub ids: Vec<TaskId>,
-    /// Whether there is nothing before it.
+    /// Whether it is the first page of the list.
     pub is_first: bool,
 }
 
-impl Queue {
+impl RedisQueues {
     /// Reads the page before `after`, or the last page.
     pub async fn page_before(&self, list: List<'_>, after: Option<&Page>) -> Result<Page> {
         let list = self.key_of(list);
+        // negative positions: those counted from the tail do not move when heads are popped
         let tail_end = after.map_or(-1, |page| page.places.0 - 1);
         let head_end = tail_end - PAGE + 1;
         let mut command = Pipeline::new();
         command.cmd("LRANGE").arg(&list).arg(head_end).arg(tail_end);
         let (entries,): (Vec<String>,) = self.run(&command).await?;
         Ok(Page {
+            // LRANGE cuts a range at the head of the list, so a short page has reached it
             is_first: entries.len() < PAGE.unsigned_abs(),
             ids: entries.iter().filter_map(|entry| super::read_id(entry)).collect(),
             places: (head_end, tail_end),
@@ -49,7 +52,8 @@ impl Queue {
         })
     }
 
-    /// Marks ids of a page for removal, and of each that is `repeated` all copies but one; returns how many were marked.
+    /// Marks the ids `gone` of a page for removal, and of each id in `repeated` all copies but one; returns
+    /// the number of marked entries.
     pub async fn mark(&self, page: &Page, gone: &[TaskId], repeated: &[TaskId]) -> Result<u64> {
         if gone.is_empty() && repeated.is_empty() {
             return Ok(0);
@@ -69,8 +73,9 @@ impl Queue {
         Ok(marked)
     }
 
-    /// Removes what was marked.
+    /// Removes the marked entries.
     pub async fn remove_marked(&self, list: List<'_>) -> Result<()> {
+        // one pass over the list for all marks: an LREM per id would take one pass each
         let mut command = Pipeline::new();
         command
             .cmd("LREM")

@@ -1,18 +1,19 @@
-//! Age: how many tasks of a queue have waited too long.
+//! Counts of starved tasks: those that have waited longer than the priority age limit.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 use crate::task::QueueName;
 
-/// How many pending tasks of each of `names` became pending more than `limit_seconds` ago, counted up to `most`. Paused queues
-/// are left out.
-pub async fn aged(
+/// Returns the number of pending tasks of each of `names` that became pending more than `limit_seconds` ago,
+/// at most `most` per queue. Paused queues are left out.
+pub async fn starved(
     db: impl PgExecutor<'_>,
     names: &[QueueName],
     limit_seconds: f64,
     most: i64,
 ) -> Result<Vec<(QueueName, i64)>> {
+    // the inner LIMIT stops the count, so that a long backlog costs no more than `most` rows
     let rows = sqlx::query!(
         r#"
         SELECT q.name AS "name!: QueueName", aged.count AS "count!"

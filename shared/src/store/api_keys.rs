@@ -1,4 +1,4 @@
-//! The keys by which programs sign in, each known by its SHA-256.
+//! API keys, which programs sign in with. Only the SHA-256 of a key is stored.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -8,9 +8,9 @@ use super::Result;
 use crate::role::Role;
 use crate::task::QueueName;
 
-/// Most keys that are not revoked: a bound for every list and cache of them.
+/// The maximum number of keys that are not revoked: a bound for every list and cache of them.
 pub const KEYS_MAX: i64 = 1_000;
-/// Most keys that are listed; those that are revoked come last.
+/// The maximum number of keys in a list; revoked ones come last.
 const LISTED_MAX: i64 = 2_000;
 
 /// A key that is to be stored.
@@ -18,17 +18,17 @@ const LISTED_MAX: i64 = 2_000;
 pub struct NewApiKey {
     /// Its id, by which it is revoked.
     pub id: Uuid,
-    /// Its name, by which the history tells of it.
+    /// Its name, which the history records as the actor.
     pub name: String,
     /// The SHA-256 of the key.
     pub sha256: [u8; 32],
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// The queues that it may see and use; nothing for all.
+    /// The queues that it may see and use; `None` for all.
     pub queues: Option<Vec<QueueName>>,
-    /// How long it holds, in seconds; nothing for ever.
+    /// Its lifetime in seconds; `None` if it does not expire.
     pub holds_seconds: Option<f64>,
-    /// Who made it.
+    /// The user who created it.
     pub created_by: String,
 }
 
@@ -43,31 +43,31 @@ pub struct ApiKeyRecord {
     pub created_at: DateTime<Utc>,
     pub created_by: String,
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it last signed somebody in; up to a minute old.
+    /// The time of its last sign-in; up to a minute old.
     pub last_used_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
     pub revoked_by: Option<String>,
 }
 
-/// What a key that holds stands for.
+/// The rights of a valid key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKeyGrant {
     /// Its id.
     pub id: Uuid,
     /// Its name.
     pub name: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// The queues that it may see and use; nothing for all.
+    /// The queues that it may see and use; `None` for all.
     pub queues: Option<Vec<QueueName>>,
 }
 
-/// What became of a key that was to be stored.
+/// The result of [`create`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    /// It is stored, and read back as this.
+    /// The key is stored; this is its record.
     Stored(ApiKeyRecord),
-    /// A key that is not revoked has its name.
+    /// Another key that is not revoked has the same name.
     NameTaken,
     /// There are [`KEYS_MAX`] already.
     TooMany,
@@ -75,6 +75,8 @@ pub enum Created {
 
 /// Stores a key, unless its name is taken or there are too many.
 pub async fn create(db: impl PgExecutor<'_>, key: &NewApiKey) -> Result<Created> {
+    // The count takes no lock: requests at the same time may exceed the limit by one each, which is harmless.
+    // The name is decided by a unique index, and so cannot be taken twice.
     let stored = sqlx::query_as!(
         ApiKeyRecord,
         r#"
@@ -98,6 +100,7 @@ pub async fn create(db: impl PgExecutor<'_>, key: &NewApiKey) -> Result<Created>
     match stored {
         Ok(Some(record)) => Ok(Created::Stored(record)),
         Ok(None) => Ok(Created::TooMany),
+        // the partial unique index of keys that are not revoked
         Err(sqlx::Error::Database(error)) if error.constraint() == Some("api_keys_name") => {
             Ok(Created::NameTaken)
         }
@@ -105,7 +108,7 @@ pub async fn create(db: impl PgExecutor<'_>, key: &NewApiKey) -> Result<Created>
     }
 }
 
-/// The keys, those that are not revoked first, then by age, the newest first.
+/// Returns the keys: those that are not revoked first, newest first within each group.
 pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<ApiKeyRecord>> {
     sqlx::query_as!(
         ApiKeyRecord,
@@ -122,7 +125,8 @@ pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<ApiKeyRecord>> {
     .await
 }
 
-/// Revokes a key and returns it; one that is revoked stays as it is. Nothing if there is no such key.
+/// Revokes a key and returns it. A key that is already revoked is returned unchanged; `None` if the key does
+/// not exist.
 pub async fn revoke(db: impl PgExecutor<'_>, id: Uuid, by: &str) -> Result<Option<ApiKeyRecord>> {
     sqlx::query_as!(
         ApiKeyRecord,
@@ -140,7 +144,7 @@ pub async fn revoke(db: impl PgExecutor<'_>, id: Uuid, by: &str) -> Result<Optio
     .await
 }
 
-/// What the key with this SHA-256 stands for; nothing if there is none, or it is revoked or has expired.
+/// Returns the rights of the key with this SHA-256; `None` if it does not exist, is revoked or has expired.
 pub async fn find(db: impl PgExecutor<'_>, sha256: &[u8; 32]) -> Result<Option<ApiKeyGrant>> {
     sqlx::query_as!(
         ApiKeyGrant,
@@ -155,7 +159,7 @@ pub async fn find(db: impl PgExecutor<'_>, sha256: &[u8; 32]) -> Result<Option<A
     .await
 }
 
-/// Notes that keys were used so many seconds ago.
+/// Records that keys were used `seconds_ago`. An older time never replaces a newer one.
 pub async fn note_use(db: impl PgExecutor<'_>, ids: &[Uuid], seconds_ago: &[f64]) -> Result<u64> {
     sqlx::query!(
         r#"

@@ -1,24 +1,24 @@
-//! Cancel: a row change that always works, worker or no worker.
+//! Cancel: a change of the task's row, so it works without any live worker.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 use crate::task::{Hint, QueueName, Run, TaskId, TaskStatus};
 
-/// What a request to cancel met.
+/// The result of a cancel request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It waited, and is cancelled now. If it was pending, its hint is the caller's to remove.
+    /// The task was waiting and is cancelled now. If it was pending, the caller removes its hint.
     Now(Option<Hint>),
-    /// It runs, and is told to stop; it ends cancelled whatever its handler returns.
-    ToldToStop,
-    /// It had already ended, in this state.
+    /// The task is running and its worker is asked to stop. It ends `cancelled` whatever its handler returns.
+    Requested,
+    /// The task had already finished, in this state.
     AlreadyOver(TaskStatus),
-    /// There is no such task.
+    /// The task does not exist.
     NotFound,
 }
 
-/// Cancels a task. `actor` is who asked, for the history.
+/// Cancels a task. `actor` is the user who asked, for the history.
 pub async fn cancel(db: impl PgExecutor<'_> + Copy, id: TaskId, actor: &str) -> Result<Cancelled> {
     loop {
         if let Some(cancelled) = cancel_alive(db, id, actor).await? {
@@ -27,14 +27,16 @@ pub async fn cancel(db: impl PgExecutor<'_> + Copy, id: TaskId, actor: &str) -> 
         match super::records::status_of(db, id).await? {
             None => return Ok(Cancelled::NotFound),
             Some(status) if status.is_terminal() => return Ok(Cancelled::AlreadyOver(status)),
-            // it came back to life between the two looks, by an operator's retry
+            // an operator's retry moved it back into `tasks` between the two statements: try again
             Some(_) => {}
         }
     }
 }
 
-/// Cancels a task that is in `tasks`; nothing if it is not there.
+/// Cancels a task in `tasks`; `None` if the table has no such row.
 async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Result<Option<Cancelled>> {
+    // the row is locked first, and its state read from the lock: a claim, completion or failure that commits
+    // meanwhile is seen, and one that comes later finds the request or no row
     let alive = sqlx::query!(
         r#"
         WITH found AS MATERIALIZED (
@@ -82,15 +84,15 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
     .fetch_optional(db)
     .await?;
     Ok(alive.map(|row| match row.status {
-        TaskStatus::Running => Cancelled::ToldToStop,
+        TaskStatus::Running => Cancelled::Requested,
         status if status.is_terminal() => Cancelled::AlreadyOver(status),
         TaskStatus::Pending => Cancelled::Now(Some(Hint::new(id, row.queue, row.task_name))),
         _ => Cancelled::Now(None),
     }))
 }
 
-/// The runs of `worker_id` that have been told to stop.
-pub async fn told_to_stop(db: impl PgExecutor<'_>, worker_id: &str) -> Result<Vec<Run>> {
+/// Returns the in-flight runs of `worker_id` for which a cancellation was requested.
+pub async fn cancel_requested(db: impl PgExecutor<'_>, worker_id: &str) -> Result<Vec<Run>> {
     let rows = sqlx::query!(
         r#"SELECT id AS "id: TaskId", runs FROM tasks WHERE worker_id = $1 AND cancel_requested_at IS NOT NULL"#,
         worker_id,

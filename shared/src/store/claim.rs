@@ -1,7 +1,8 @@
-//! Claim: turns hints into runs, by primary key, so that its cost does not grow with the backlog.
+//! Claim: turns hints into runs. Rows are found by primary key, so the cost does not grow with the backlog.
 //!
-//! [`claim`] looks at each row that it is given, and says what becomes of it. Where most rows are ready,
-//! [`claim_ready`](super::claim_ready::claim_ready) takes those first, at a sixth less of Postgres's time.
+//! [`claim`] is the full claim: it checks each row that it is given and reports the outcome. Where most rows
+//! are ready, the fast-path claim, [`claim_ready`](super::claim_ready::claim_ready), takes those first and
+//! costs Postgres a sixth less.
 
 use std::collections::HashSet;
 
@@ -12,7 +13,7 @@ use super::Result;
 use crate::task::limits::SUSPECT_CRASHES;
 use crate::task::{QueueName, Run, TaskId};
 
-/// The number of rows of a queue that one poll looks at: those that the worker cannot run are passed over.
+/// The number of rows per queue that one poll reads. Rows that the worker cannot run are skipped.
 const WINDOW: i64 = 1_000;
 
 /// The claiming worker and its capabilities.
@@ -24,14 +25,14 @@ pub struct Claimant<'a> {
     pub queues: &'a [QueueName],
     /// The task types it has registered.
     pub task_names: &'a [String],
-    /// Whether it runs a suspect now: a worker runs one at a time, so that a crash can be attributed to it.
-    pub holds_suspect: bool,
+    /// True while it runs a suspect: a worker runs one at a time, so that a crash can be attributed to it.
+    pub runs_suspect: bool,
 }
 
-/// A task that is now this worker's to run.
+/// A task that this worker has claimed and has to run.
 #[derive(Debug, Clone)]
 pub struct Claimed {
-    /// The run that fences every write about it.
+    /// The run, which fences every write about it.
     pub run: Run,
     /// Its type.
     pub task_name: String,
@@ -41,27 +42,27 @@ pub struct Claimed {
     pub parameters: String,
     /// JSON text of an object.
     pub metadata: String,
-    /// Attempts that ended before this one.
+    /// Attempts that ended before this run.
     pub attempts: i32,
-    /// Attempts in all.
+    /// The maximum number of attempts.
     pub max_attempts: i32,
-    /// Whether it has lost so many workers that it is watched.
+    /// Whether it is a suspect, which has crashed several workers and runs without another suspect beside it.
     pub suspect: bool,
     /// Limit of this attempt.
     pub timeout_seconds: f64,
-    /// Text that ties its log lines together.
+    /// Correlation id of its log lines.
     pub correlation_id: String,
     /// The submitter's W3C trace context.
     pub traceparent: Option<String>,
-    /// When it was last put on its list.
+    /// The time when it last became pending.
     pub enqueued_at: DateTime<Utc>,
-    /// Since when it could have run: its creation, or the time at which it was due.
+    /// The time from which it could have run: its creation, or the time at which it was due.
     pub due_at: DateTime<Utc>,
-    /// When this run began, by Postgres's clock.
+    /// The start of this run, by Postgres's clock.
     pub started_at: DateTime<Utc>,
 }
 
-/// A pending task whose type the claiming worker does not register. It stays as it is.
+/// A pending task whose type the claiming worker does not register. Its row is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misrouted {
     /// The task.
@@ -82,25 +83,26 @@ pub type Place = (DateTime<Utc>, TaskId);
 pub struct Poll<'a> {
     /// The maximum number of tasks to claim.
     pub limit: i64,
-    /// How long rows must have been pending, in seconds: the hints of younger ones may still be on their way.
+    /// Minimum time, in seconds, that a row must have been pending: the hint of a younger one may still be on
+    /// its way.
     pub min_age_seconds: f64,
-    /// For each of the claimant's queues the place behind which to look; `None` is the beginning.
+    /// For each of the claimant's queues the place after which to read; `None` is the beginning.
     pub after: &'a [Option<Place>],
 }
 
-/// The answer to a claim. There always is one, but a fast-path claim that took nothing reports nothing else either.
+/// The answer to a claim. A fast-path claim that took no tasks leaves the other fields empty as well.
 #[derive(Debug, Default)]
 pub struct Claim {
-    /// Whether the worker's row says that it lives. If not, nothing was claimed.
+    /// Whether the worker's row says that it is alive. If not, no tasks were claimed.
     pub worker_is_alive: bool,
-    /// The worker's queues that are paused. Nothing was claimed from them.
+    /// The worker's queues that are paused. No tasks were claimed from them.
     pub paused: HashSet<QueueName>,
-    /// What was claimed.
+    /// The claimed tasks.
     pub tasks: Vec<Claimed>,
     /// Pending rows of types that the worker does not register.
     pub misrouted: Vec<Misrouted>,
-    /// Queues in which a poll looked at as many rows as it may, some of them of types that the worker does not register, and
-    /// the places where it stopped.
+    /// Queues in which a poll read as many rows as it may, some of them of types that the worker does not
+    /// register, and the places where it stopped.
     pub stopped_at: Vec<(QueueName, Place)>,
 }
 
@@ -129,11 +131,18 @@ struct Row {
     stopped_ids: Option<Vec<TaskId>>,
 }
 
-/// The claim, around the part that picks and locks pending rows. That part sees `me` and `paused` and defines `stopped`, giving
-/// (queue, `enqueued_at`, id), and `locked`, giving (id, row, `task_name`, queue, known, suspect). Rows are found again by their
-/// physical place: their lock keeps them there, and a row that was changed just before the lock is left alone like one that is
-/// locked.
+/// The claim, around the part that picks and locks pending rows. That part sees `me` and `paused` and defines
+/// `stopped`, giving (queue, `enqueued_at`, id), and `locked`, giving (id, row, `task_name`, queue, known,
+/// suspect).
+///
+/// Rows are updated by `ctid`: the lock keeps a row version in place, so no second lookup by id is needed. A
+/// row that was changed just before the lock no longer matches its `ctid` and is left alone, like one that
+/// another session has locked.
+///
+/// Commits asynchronously (CTE `lazy`): losing a claim in a crash of Postgres only leaves its task pending.
 macro_rules! claim_rows {
+    // `me` reads from `lazy`, since Postgres does not execute a CTE that is not referenced. Rows that the
+    // worker cannot run are neither claimed nor deferred, only reported.
     ($locked:tt, $claimant:expr, $($source:expr),+) => {
         sqlx::query_as!(
             Row,
@@ -190,17 +199,18 @@ macro_rules! claim_rows {
             $claimant.queues as _,
             $claimant.task_names,
             SUSPECT_CRASHES,
-            $claimant.holds_suspect,
+            $claimant.runs_suspect,
             $($source),+
         )
     };
 }
 
-/// Claims those of `ids` that are pending and that this worker can run now. Pending rows of a type that it does not register are
-/// reported and stay as they are. Suspects beside the one that it may run are deferred for 1 to 5 s, counting nothing: straight
-/// back on the list they would spin. A row that another session has locked loses its hint; the polling fallback finds it.
+/// Claims those of `ids` that are pending and that this worker can run now. Pending rows of a type that it
+/// does not register are reported and left unchanged. Suspects beyond the one that it may run are deferred
+/// for 1 to 5 s without counting an attempt: pushed straight back they would be popped and deferred in a busy
+/// loop. A row that another session has locked loses its hint; the polling fallback finds it.
 ///
-/// Commits asynchronously: a claim that is lost with a crash of Postgres only runs its tasks again.
+/// Commits asynchronously: a claim that is lost in a crash of Postgres only means that its tasks run again.
 pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[TaskId]) -> Result<Claim> {
     let rows = claim_rows!(
         r#"
@@ -224,10 +234,13 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
     Ok(read(rows))
 }
 
-/// The polling fallback: claims pending rows of the worker's types without any hint, in the order of its queues, in each the
-/// oldest first. It looks at 1,000 rows of each queue at most. Otherwise like [`claim`].
+/// Claims pending rows of the worker's types without hints (the polling fallback): in the order of its
+/// queues, the oldest first within each. Reads at most 1,000 rows of each queue. Otherwise the same as
+/// [`claim`].
 pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, poll: Poll<'_>) -> Result<Claim> {
+    // two steps: the window of each queue is read without locks, then as many rows are locked as are claimed
     let place = |place: &Option<Place>| place.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, TaskId::MIN));
+    // `None` becomes the smallest possible place, so that one comparison serves both cases
     let (times, ids): (Vec<DateTime<Utc>>, Vec<TaskId>) = poll.after.iter().map(place).unzip();
     let rows = claim_rows!(
         r#"
@@ -278,9 +291,10 @@ fn read(rows: Vec<Row>) -> Claim {
         if let (Some(queues), Some(times), Some(ids)) =
             (row.stopped_queues, row.stopped_times, row.stopped_ids)
         {
+            // the three arrays come from three subqueries over one CTE, which is read in one order
             claim.stopped_at = queues.into_iter().zip(times.into_iter().zip(ids)).collect();
         }
-        // one row comes back even when nothing was claimed; its task is empty
+        // one row comes back even without a claimed task; its task columns are null
         let Some(id) = row.id else { continue };
         if let Some(routable) = row.routable {
             claim.misrouted.push(Misrouted {

@@ -1,5 +1,6 @@
-//! The plain claim. Nearly every hint is right: its row is pending, of a type that the worker knows, no suspect and in nobody's
-//! hands. One `UPDATE` takes those, without locking them first; a [`super::claim`] does for the others.
+//! The fast-path claim. Nearly every hint is right: its row is pending, unlocked, of a type that the worker
+//! registers, and not a suspect. One `UPDATE` takes those without locking them first; the full claim,
+//! [`super::claim`], handles the rest.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -9,18 +10,22 @@ use super::{DatabaseError, Result};
 use crate::task::limits::SUSPECT_CRASHES;
 use crate::task::{QueueName, Run, TaskId};
 
-/// How long a plain claim waits for a row that somebody else has locked. Not for the table: that is locked before a setting in
-/// the statement is heard.
+/// Maximum wait for a row that another session has locked. It does not bound the wait for the table's own
+/// lock, which is taken before the statement can change the setting.
 const LOCK_TIMEOUT: &str = "10ms";
 /// `lock_not_available` (PostgreSQL, appendix A).
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// Claims those of `ids` that are ready: pending in a queue that is not paused, of a type that the worker knows, no suspects;
-/// provided that the worker's row says that it lives. Nothing happens to the rest, which is for [`claim`](super::claim::claim) to look at.
+/// Claims those of `ids` that are ready: pending in a queue that is not paused, of a type that the worker
+/// registers, and not a suspect; provided that the worker's row says that it is alive. The rest is left
+/// unchanged for the full claim, [`claim`](super::claim::claim).
 ///
-/// Each row that is locked holds it up for 10 ms at most; after that it takes nothing. A claim that takes nothing tells nothing of
-/// the worker and its queues either. Commits asynchronously, as the other does.
+/// The plan may lock rows in any order, so two claims could wait for each other; the lock timeout of 10 ms
+/// ends such a wait, and the claim then takes no tasks. A claim without tasks reports neither the worker's
+/// state nor paused queues. Commits asynchronously, as the full claim does.
 pub async fn claim_ready(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[TaskId]) -> Result<Claim> {
+    // locking the rows in a CTE first is what makes the full claim more expensive; a row that another session
+    // changes meanwhile is checked again by Postgres
     let rows = sqlx::query_as!(
         Taken,
         r#"
@@ -56,13 +61,14 @@ pub async fn claim_ready(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: 
     .await;
     match rows {
         Ok(rows) => Ok(read(rows)),
+        // giving up rolled the whole statement back, so the full claim may still take every id
         Err(error) if is_held_up(&error) => Ok(Claim::default()),
         Err(error) => Err(error),
     }
 }
 
 fn read(mut rows: Vec<Taken>) -> Claim {
-    // each row tells the same
+    // the facts about the worker are the same in every row
     let paused = rows.first_mut().and_then(|row| row.paused.take());
     Claim {
         worker_is_alive: !rows.is_empty(),
@@ -72,13 +78,13 @@ fn read(mut rows: Vec<Taken>) -> Claim {
     }
 }
 
-/// Whether the statement was given up, and so took nothing, because somebody else has a row locked.
+/// Whether the statement gave up on a row lock, and so claimed no tasks.
 fn is_held_up(error: &super::Error) -> bool {
     let answer = error.as_database_error();
     answer.and_then(DatabaseError::code).as_deref() == Some(LOCK_NOT_AVAILABLE)
 }
 
-/// A row that a plain claim took.
+/// A row that a fast-path claim took.
 struct Taken {
     id: TaskId,
     runs: i32,

@@ -1,4 +1,4 @@
-//! Complete: the one move with which a task ends well.
+//! Complete: moves a task whose handler returned a result to `finished_tasks`.
 
 use std::cmp::Reverse;
 
@@ -13,7 +13,7 @@ const FIRST: i32 = 1;
 /// A run whose handler returned a result.
 #[derive(Debug, Clone)]
 pub struct Success {
-    /// Which run.
+    /// The run.
     pub run: Run,
     /// JSON text of the result.
     pub result: String,
@@ -21,10 +21,12 @@ pub struct Success {
     pub progress: Option<String>,
 }
 
-/// Moves the tasks of these runs of `worker_id` to `finished_tasks`, with their results. Returns how each ended: `completed`,
-/// or `cancelled` if somebody asked for that meanwhile. A run that is not returned was no longer this worker's: a late write.
+/// Moves the tasks of these runs of `worker_id` to `finished_tasks`, with their results. Returns the state in
+/// which each ended: `completed`, or `cancelled` if a cancellation was requested meanwhile. A run that is not
+/// returned was no longer this worker's (a late write).
 ///
-/// Commits synchronously. May be repeated: a second time finds nothing to move.
+/// Commits synchronously: a result is acknowledged only when it survives a crash. Safe to repeat: the second
+/// call finds no rows to move.
 pub async fn complete(
     db: impl PgExecutor<'_>,
     worker_id: &str,
@@ -35,7 +37,8 @@ pub async fn complete(
     successes.sort_unstable_by_key(|success| (success.run.task, Reverse(success.run.number)));
     successes.dedup_by_key(|success| success.run.task);
     let ids: Vec<TaskId> = successes.iter().map(|success| success.run.task).collect();
-    // nearly all are the first run of their task, so that a number is looked up for the few others only
+    // nearly all are first runs, so only the others travel with their number: a lookup in a short array per
+    // row
     let others = successes.iter().map(|success| success.run);
     let (other_ids, other_numbers): (Vec<TaskId>, Vec<i32>) = others
         .filter(|run| run.number != FIRST)
@@ -46,6 +49,8 @@ pub async fn complete(
         .map(|success| success.progress.as_deref())
         .collect();
     let results: Vec<&str> = successes.iter().map(|success| success.result.as_str()).collect();
+    // `synchronous_commit` is not turned off, unlike in a claim: the worker forgets a result once it is
+    // answered, so a result that is lost later could not be sent again
     let rows = sqlx::query!(
         r#"
         WITH ended AS (

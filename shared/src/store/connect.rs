@@ -9,23 +9,27 @@ use super::Result;
 use crate::config::{DatabaseConfig, PostgresUrl};
 use crate::tls;
 
-/// How long a caller waits for a connection before Postgres counts as away.
+/// Maximum wait for a connection; after it Postgres counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1500);
-/// A connection that was idle for longer is pinged before use; a busy one is not, which spares the hot paths a round trip.
+/// A connection that was idle for longer is pinged before use. A busy one is not, which saves the hot paths a
+/// round trip.
 pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// How long that ping may take before the connection is given up.
+/// Timeout of that ping; after it the connection is closed.
 pub(super) const PING_BEFORE_USE: Duration = Duration::from_millis(500);
-/// How long a connection that is given back may take to show that it is sound. One whose statement was given up still has
-/// its answer to come; without an end to that, the connections of a Postgres that vanished would fill the pool for ever.
+/// Timeout of the ping of a connection that returns to the pool. A connection whose statement was abandoned
+/// still has the answer to come; without a timeout, the connections to a Postgres that vanished would fill
+/// the pool forever.
 const PING_AFTER_USE: Duration = Duration::from_secs(2);
-/// Why a connection is not used although it was made.
-const NOT_READ_WRITE: &str = "Postgres takes no writes, which target_session_attrs of its URL demands";
+/// The reason why a new connection is rejected.
+const NOT_READ_WRITE: &str =
+    "Postgres is read-only, but `target_session_attrs` of its URL requires a server that accepts writes";
 /// Statements slower than this are logged, without their parameters.
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
-/// Makes a pool that opens connections as they are needed. Does not connect yet, so it succeeds while Postgres is away.
+/// Creates a pool that opens connections on demand. Does not connect yet, so it succeeds while Postgres is
+/// unavailable.
 pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool> {
-    // sqlx checks certificates by what the process has chosen
+    // sqlx uses the process-wide TLS provider, which has to be chosen before the first connection
     tls::choose_provider();
     let url = PostgresUrl::of_process(config.url.expose_secret())
         .map_err(|faults| sqlx::Error::Configuration(faults.into()))?;
@@ -39,6 +43,7 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
         .log_slow_statements(LevelFilter::Warn, SLOW_STATEMENT);
     let read_write = url.read_write;
     Ok(PgPoolOptions::new()
+        // idle connections of many processes would use up Postgres's `max_connections`
         .min_connections(0)
         .max_connections(config.pool_size)
         .acquire_timeout(url.connect_timeout.unwrap_or(ACQUIRE_TIMEOUT))
@@ -50,9 +55,11 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
                 Ok(())
             })
         })
+        // replaced by the cheaper check below, which skips connections that were busy a moment ago
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
+                // an error makes sqlx close the connection and try the next one
                 if meta.idle_for > TRUSTED_IDLE {
                     bounded(PING_BEFORE_USE, connection.ping()).await?;
                 }
@@ -68,34 +75,35 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
         .connect_lazy_with(options))
 }
 
-/// Gives a statement up that is not answered within `limit`. It may take place all the same, so the error is one whose
-/// outcome is unknown; its connection is closed if the answer does not come soon.
+/// Abandons a statement that is not answered within `limit`. Postgres may still carry it out, so the outcome
+/// of the error is unknown; the connection is closed unless the answer comes soon.
 pub async fn bounded<T>(limit: Duration, statement: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(limit, statement)
         .await
         .unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
 }
 
-/// Begins a transaction. Where this may be given up half-way, the connection has to be closed then: it would go back into the
-/// pool with a transaction that nobody knows of.
+/// Begins a transaction. A caller whose future may be dropped half-way has to close the connection then: it
+/// would return to the pool with a transaction still open.
 pub async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>> {
     connection.begin().await
 }
 
-/// Asks Postgres for an answer over a connection made for that, so that a pool without a free connection, or with dead ones,
-/// hides nothing. Answers whether it takes writes: a standby does not.
+/// Checks whether Postgres accepts writes (a standby does not), over a new connection, so that the answer
+/// does not depend on a pool that is exhausted or full of dead connections.
 pub async fn takes_writes(db: &PgPool, limit: Duration) -> Result<bool> {
     bounded(limit, async {
         let mut connection = db.connect_options().connect().await?;
         let takes_writes = connection_takes_writes(&mut connection).await?;
-        // the answer is what counts
+        // a failed close does not change the answer
         let _ = connection.close().await;
         Ok(takes_writes)
     })
     .await
 }
 
-/// Whether Postgres takes writes over `db`: a standby does not, nor one with `default_transaction_read_only`.
+/// Returns whether Postgres accepts writes over `db`: not on a standby, nor with
+/// `default_transaction_read_only`.
 pub async fn connection_takes_writes(db: impl PgExecutor<'_>) -> Result<bool> {
     let row = sqlx::query!(r#"SELECT current_setting('transaction_read_only') = 'off' AS "takes_writes!""#)
         .fetch_one(db)
@@ -103,7 +111,7 @@ pub async fn connection_takes_writes(db: impl PgExecutor<'_>) -> Result<bool> {
     Ok(row.takes_writes)
 }
 
-/// Asks Postgres for an answer.
+/// Checks that Postgres answers.
 pub async fn is_up(db: &PgPool) -> Result<()> {
     sqlx::query!("SELECT 1 AS one").fetch_one(db).await.map(drop)
 }
@@ -111,26 +119,27 @@ pub async fn is_up(db: &PgPool) -> Result<()> {
 /// The oldest major version of Postgres that Tasker works with.
 const POSTGRES_MIN: u32 = 14;
 
-/// Asks Postgres for its version, as `server_version_num` has it: 150018 for 15.18. `None` where it is not sent.
+/// Returns the version of Postgres in the form of `server_version_num`: 150018 for 15.18. `None` if it is not
+/// reported.
 ///
-/// Over a connection made for that: a pool would keep to itself why it has none.
+/// Uses a new connection: a pool only reports a timeout, not why it has no connection.
 pub async fn server_version(db: &PgPool) -> Result<Option<u32>> {
     bounded(db.options().get_acquire_timeout(), async {
         let connection = db.connect_options().connect().await?;
         let version = connection.server_version_num();
-        // the answer is what counts
+        // a failed close does not change the answer
         let _ = connection.close().await;
         Ok(version)
     })
     .await
 }
 
-/// Why a Postgres of that `server_version_num` is not supported.
+/// Returns the reason why a Postgres with that `server_version_num` is not supported; `None` if it is.
 pub fn unsupported_postgres(version: Option<u32>) -> Option<String> {
     let version = version.filter(|version| *version < POSTGRES_MIN * 10_000)?;
     let (major, minor) = (version / 10_000, version % 100);
     Some(format!(
-        "the database is Postgres {major}.{minor}, and Tasker needs {POSTGRES_MIN} or newer"
+        "Postgres {major}.{minor} is not supported; Tasker needs {POSTGRES_MIN} or newer"
     ))
 }
 

@@ -1,8 +1,8 @@
-//! Dead letters, many at once: listed, run again, purged.
+//! Bulk operations on dead letters: list, retry, purge.
 //!
-//! A dead letter's `updated_at` is when it died: nothing writes to such a row until an operator does. A pass over many
-//! therefore begins with [`matched`], and its batches take only rows that had died by then: a task that dies again
-//! meanwhile is not taken twice. Rows that somebody else is working on are left to them.
+//! The `updated_at` of a dead letter is the time of its death: only an operator's request changes such a row.
+//! A bulk operation therefore begins with [`matched`], and its batches take only tasks that had died by then,
+//! so a task that dies again meanwhile is not taken twice. Rows that another session has locked are skipped.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -12,7 +12,7 @@ use super::records::{Page, TaskRecord, first_of_its_time, select_records};
 use crate::task::retry::DeadLetterReason;
 use crate::task::{QueueName, TaskId, TaskStatus};
 
-/// Which dead letters are meant; an empty filter means all.
+/// A filter of dead letters; an empty one matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only those of this type.
@@ -35,23 +35,23 @@ impl Filter {
     }
 }
 
-/// What a pass over many begins with.
+/// The starting point of a bulk operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Matched {
-    /// How many dead letters match.
+    /// The number of dead letters that match.
     pub count: i64,
-    /// Postgres's time of this look.
+    /// The time of this count, by Postgres's clock.
     pub as_of: DateTime<Utc>,
 }
 
-/// How far a pass has come.
+/// The progress of a bulk operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Position {
-    /// Its next batch begins above this id.
+    /// The next batch begins above this id.
     pub above: TaskId,
-    /// It ends with this one.
+    /// The last id.
     pub up_to: TaskId,
-    /// It takes only what had died by this time.
+    /// Only tasks that had died by this time are taken.
     pub as_of: DateTime<Utc>,
 }
 
@@ -64,11 +64,12 @@ pub struct Taken {
     pub queue: QueueName,
     /// Its type.
     pub task_name: String,
-    /// Whether it was changed; if not, another live task holds its idempotency key.
+    /// Whether it was changed. If not, another live task holds its idempotency key.
     pub done: bool,
 }
 
-/// A statement over one batch, which it locks first; the rest of the statement begins after the CTE `batch`.
+/// A statement over one batch, which it locks first, in id order; the rest of the statement begins after the
+/// CTE `batch`.
 macro_rules! over_batch {
     (($filter:expr, $position:expr, $limit:expr), $rest:tt, $($argument:tt)*) => {
         sqlx::query_as!(
@@ -99,7 +100,8 @@ macro_rules! over_batch {
     };
 }
 
-/// How many rows one page looks at, at most, so that a filter that matches little cannot read all dead letters at once.
+/// The maximum number of rows that one page reads, so that a filter with few matches does not read all dead
+/// letters.
 const SCANNED_ROWS: i64 = 10_000;
 
 /// Lists the dead letters that match `filter`, newest first, from below `before`.
@@ -109,8 +111,10 @@ pub async fn list(
     before: Option<TaskId>,
     limit: i64,
 ) -> Result<Page> {
+    // without a cursor the list begins at the newest id
     let below = before.unwrap_or(TaskId::MAX);
-    // settled first, as in the list of all tasks: what comes or goes between the two statements is then not left out
+    // The end of the scan is fixed before the page is read, as in the list of all tasks: rows that come or go
+    // between the two statements are then neither skipped nor repeated.
     let scanned = if filter.is_empty() { limit } else { SCANNED_ROWS };
     let scan_end = scan_end(db, below, scanned).await?.map(first_of_its_time);
     let tasks = select_records!(
@@ -133,11 +137,12 @@ pub async fn list(
     .fetch_all(db)
     .await?;
     let full = i64::try_from(tasks.len()) == Ok(limit);
+    // a short page ends where the scan ended, not at its last match: the rows between were read already
     let next = tasks.last().filter(|_| full).map(|last| last.id).or(scan_end);
     Ok(Page { tasks, next })
 }
 
-/// The id of the last row that a page has to look at, or nothing if the list ends before.
+/// Returns the id of the last row that a page has to read; `None` if the list ends before.
 async fn scan_end(db: impl PgExecutor<'_>, below: TaskId, scanned: i64) -> Result<Option<TaskId>> {
     sqlx::query_scalar!(
         r#"
@@ -173,9 +178,9 @@ pub async fn matched(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Matched
     .await
 }
 
-/// Makes up to `limit` of the dead letters that match `filter` pending again, as
-/// [`operator_retry::retry`](super::operator_retry::retry) does with one, in the order of their ids. Of several with one
-/// idempotency key one runs again. The hints of those done are the caller's to push. `actor` is who asked, for the history.
+/// Makes up to `limit` of the dead letters that match `filter` pending again, in id order, in the way of
+/// [`operator_retry::retry`](super::operator_retry::retry). Of several with the same idempotency key only one
+/// runs again. The caller pushes the hints of those done. `actor` is the user who asked, for the history.
 pub async fn retry_batch(
     db: impl PgExecutor<'_>,
     filter: &Filter,
@@ -184,6 +189,7 @@ pub async fn retry_batch(
     actor: &str,
     key_ttl_seconds: f64,
 ) -> Result<Vec<Taken>> {
+    // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
     over_batch!(
         (filter, position, limit),
         r#"
@@ -238,8 +244,8 @@ pub async fn retry_batch(
     .await
 }
 
-/// Deletes up to `limit` of the dead letters that match `filter`, in the order of their ids, and the idempotency keys that
-/// they hold. An event of each stays, with its last error. `actor` is who asked.
+/// Deletes up to `limit` of the dead letters that match `filter`, in id order, with the idempotency keys that
+/// they hold. An event with the last error of each stays in the history. `actor` is the user who asked.
 pub async fn purge_batch(
     db: impl PgExecutor<'_>,
     filter: &Filter,
@@ -247,6 +253,7 @@ pub async fn purge_batch(
     limit: i64,
     actor: &str,
 ) -> Result<Vec<Taken>> {
+    // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
     over_batch!(
         (filter, position, limit),
         r#"

@@ -1,4 +1,4 @@
-//! Runs that ended without a result: failed attempts, and runs that are given back.
+//! Runs that ended without a result: failed attempts and released runs.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use super::Result;
 use crate::task::retry::{DeadLetterReason, Decision};
 use crate::task::{QueueName, Run, TaskId, TaskStatus};
 
-/// What a run without a result means for its task.
+/// The consequence of a run without a result for its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The attempt failed; try again after this long.
+    /// The attempt failed; retry after this long.
     RetryIn(Duration),
     /// The attempt failed for good.
     DeadLetter(DeadLetterReason),
-    /// The run did not take place: back to the front, counting as nothing.
-    GivenBack,
+    /// The run was released: its task goes back to the front of its queue and no attempt is counted.
+    Released,
 }
 
 impl From<Decision> for Verdict {
@@ -32,17 +32,17 @@ impl From<Decision> for Verdict {
 /// A run that ended without a result.
 #[derive(Debug, Clone)]
 pub struct EndedRun {
-    /// Which run.
+    /// The run.
     pub run: Run,
-    /// What follows.
+    /// The consequence for the task.
     pub verdict: Verdict,
-    /// How it ended, for the history: `failed`, `timeout`, `panicked`, `released`, ….
+    /// The reason for the history: `failed`, `timeout`, `panicked`, `released`, ….
     pub reason: &'static str,
     /// The error text, cut to its limit.
     pub error: Option<String>,
 }
 
-/// Where a task went when its run ended.
+/// The state of a task after its run ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
     /// The task.
@@ -51,13 +51,16 @@ pub struct Ended {
     pub task_name: String,
     /// Its queue.
     pub queue: QueueName,
-    /// Its state now. `cancelled` whatever the verdict said, if somebody asked for that meanwhile.
+    /// Its state now: `cancelled`, whatever the verdict, if a cancellation was requested meanwhile.
     pub status: TaskStatus,
 }
 
-/// Ends runs, around the part that picks and locks running rows and says what follows. That part gives
-/// (id, `task_name`, queue, `from_status`, runs, `worker_id`, `started_at`, `enqueued_at`, attempts, `crash_count`, next,
-/// `retry_seconds`, `dead_reason`, attempt, reason, error).
+/// Ends runs, around the part that picks and locks running rows and decides the next state. That part gives
+/// (id, `task_name`, queue, `from_status`, runs, `worker_id`, `started_at`, `enqueued_at`, attempts,
+/// `crash_count`, next, `retry_seconds`, `dead_reason`, attempt, reason, error).
+///
+/// It locks the rows before it decides: a cancellation that commits first is seen, and one that comes later
+/// waits for this statement and finds the new state.
 macro_rules! ended_rows {
     ($ended:tt, $($argument:tt)*) => {
         sqlx::query_as!(
@@ -114,16 +117,18 @@ macro_rules! ended_rows {
 }
 pub(super) use ended_rows;
 
-/// Ends these runs of `worker_id`, oldest task first. A run that is not returned was no longer this worker's: a late write.
+/// Ends these runs of `worker_id`, oldest task first. A run that is not returned was no longer this worker's
+/// (a late write).
 ///
-/// May be repeated: a second time finds nothing to end.
+/// Safe to repeat: the second call finds no runs to end.
 pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun]) -> Result<Vec<Ended>> {
-    // of two runs of one task the later one counts
+    // of two runs of one task the later one counts; rows are locked in the order of their ids
     let mut runs: Vec<&EndedRun> = runs.iter().collect();
     runs.sort_unstable_by_key(|ended| (ended.run.task, Reverse(ended.run.number)));
     runs.dedup_by_key(|ended| ended.run.task);
     let ids: Vec<TaskId> = runs.iter().map(|ended| ended.run.task).collect();
     let numbers: Vec<i32> = runs.iter().map(|ended| ended.run.number).collect();
+    // a released run is the one whose next state is `pending`; the statement counts no attempt for it
     let (next, retry_seconds, dead_reasons): (Vec<&str>, Vec<Option<f64>>, Vec<Option<&str>>) =
         runs.iter().map(|ended| columns(ended.verdict)).collect();
     let reasons: Vec<&str> = runs.iter().map(|ended| ended.reason).collect();
@@ -164,11 +169,11 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
     .await
 }
 
-/// The state that follows, the seconds until the next try, and the reason of a dead letter.
+/// Returns the next state, the seconds until the next attempt, and the reason of a dead letter.
 fn columns(verdict: Verdict) -> (&'static str, Option<f64>, Option<&'static str>) {
     match verdict {
         Verdict::RetryIn(delay) => ("retry_scheduled", Some(delay.as_secs_f64()), None),
         Verdict::DeadLetter(reason) => ("dead_letter", None, Some(reason.as_str())),
-        Verdict::GivenBack => ("pending", None, None),
+        Verdict::Released => ("pending", None, None),
     }
 }

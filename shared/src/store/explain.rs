@@ -1,4 +1,5 @@
-//! Why a task is not running: the facts, read in one statement. What they mean is decided elsewhere.
+//! The facts behind the explanation why a task is not running, read in one statement. The API turns them into
+//! reasons.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -8,21 +9,23 @@ use super::records::earliest_end;
 use crate::task::limits::SUSPECT_CRASHES;
 use crate::task::{QueueName, TaskId, TaskStatus};
 
-/// Most tasks before this one that are counted.
+/// The maximum number of tasks ahead of this one that are counted.
 pub const AHEAD_MAX: i64 = 10_000;
-/// The maximum number of rows that are read to count them, those that are left out of the count included.
+/// The maximum number of rows read to count them, including those that are not counted.
 const AHEAD_READ_MAX: i64 = 20_000;
-/// The number of the oldest pending rows of another queue that are checked for one that a worker of this queue can run.
+/// The number of the oldest pending rows of another queue that are searched for one that a worker of this
+/// queue can run.
 const OLDEST_ROWS: i64 = 1_000;
-/// How many of the tasks that finished last are looked at for the pace of the queue.
+/// The number of recently finished tasks from which the pace of the queue is measured.
 const PACE_ROWS: i64 = 1_000;
-/// Only what finished within this time tells of its pace now.
+/// Only tasks that finished within this time count for the pace.
 const PACE_SECONDS: f64 = 300.0;
 
-/// What bears on why a task is not running. Workers are live ones; those that serve its queue *and* know its type can run it.
+/// The facts about a task and about the workers that could run it. Workers are live ones; those that serve
+/// its queue *and* register its type can run it.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// When this was read, by Postgres's clock, as every other time here.
+    /// The time of reading, by Postgres's clock, as all times here.
     pub now: DateTime<Utc>,
     /// Its state.
     pub status: TaskStatus,
@@ -32,25 +35,25 @@ pub struct Facts {
     pub queue: QueueName,
     /// Attempts that ended.
     pub attempts: i32,
-    /// Attempts in all.
+    /// The maximum number of attempts.
     pub max_attempts: i32,
     /// Runs lost with their worker.
     pub crash_count: i32,
-    /// Who runs it, or ran it last.
+    /// The worker that runs it, or ran it last.
     pub worker_id: Option<String>,
-    /// Why a dead letter is one.
+    /// The reason of a dead letter.
     pub dead_reason: Option<String>,
-    /// When it was last put on its list.
+    /// The time when it last became pending.
     pub enqueued_at: Option<DateTime<Utc>>,
-    /// Not before.
+    /// The earliest time at which it may run.
     pub run_at: Option<DateTime<Utc>>,
-    /// When its last run began.
+    /// The start of its last run.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time when it finished.
     pub completed_at: Option<DateTime<Utc>>,
-    /// When somebody asked a running one to stop.
+    /// The time of a request to cancel its current run.
     pub cancel_requested_at: Option<DateTime<Utc>>,
-    /// Since when its queue is paused.
+    /// The time since which its queue is paused.
     pub paused_at: Option<DateTime<Utc>>,
     /// Workers that serve its queue.
     pub serving: i64,
@@ -60,29 +63,33 @@ pub struct Facts {
     pub able_slots: i64,
     /// Tasks that they ran at their last heartbeats.
     pub able_active: i64,
-    /// Those of them that run a task which has lost workers before; counted only for such a task.
+    /// Those of them that run a suspect; counted only if this task is one.
     pub able_with_suspect: i64,
-    /// Queues that some of them serve before this one, and in which tasks wait that these can run.
+    /// Queues that some of them serve before this one and that hold tasks which these workers can run.
     pub served_before: Vec<QueueName>,
-    /// Pending tasks of its queue before it that live workers of the queue can run, or all while it has none; one more than
-    /// [`AHEAD_MAX`] at most. `None` where too many others are among them to count that far, and for a task that is not pending.
+    /// Pending tasks ahead of it in its queue that live workers of the queue can run, or all while the queue
+    /// has no workers; at most one more than [`AHEAD_MAX`]. `None` where too many others are among them to
+    /// count that far, and for a task that is not pending.
     pub ahead: Option<i64>,
-    /// Tasks of its queue that finished lately, among the youngest that are older than it; only for a pending one.
+    /// Tasks of its queue that finished recently, among the youngest that are older than it; only for a
+    /// pending task.
     pub finished_lately: i64,
-    /// Since when those finished.
+    /// The time since which those finished.
     pub finished_since: Option<DateTime<Utc>>,
-    /// When a run of it was last lost with its worker.
+    /// The time when a run of it was last lost with its worker.
     pub lost_at: Option<DateTime<Utc>>,
     /// That worker.
     pub lost_worker_id: Option<String>,
 }
 
-/// The facts about a task; nothing if there is no such task. A worker silent for longer than `timeout_seconds` does not count
-/// as live. Bounded: it reads 20,000 pending rows and a thousand finished ones at most.
+/// Returns the facts about a task; `None` if it does not exist. A worker whose last heartbeat is older than
+/// `timeout_seconds` does not count as live. Bounded: reads at most 20,000 pending rows and 1,000 finished
+/// ones.
 ///
-/// The pace of a queue is read from the finished tasks whose ids come right before this one's: in a list that is worked off
-/// from its head, those are the ones that finished last.
+/// The pace of a queue is measured from the finished tasks whose ids come right before this one's: a list is
+/// popped from its head, so those are the most recently finished.
 pub async fn facts(db: impl PgExecutor<'_>, id: TaskId, timeout_seconds: f64) -> Result<Option<Facts>> {
+    // one statement, and so one snapshot: facts from several could contradict each other
     sqlx::query_as!(
         Facts,
         r#"

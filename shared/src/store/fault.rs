@@ -1,17 +1,18 @@
-/// What a failed statement means for its caller.
+/// The classification of a failed statement, by what the caller may do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A row cannot be stored, whoever sends it and whenever: refuse it, keep the others.
+    /// The row cannot be stored, by any caller at any time: reject it, keep the others.
     Row,
     /// Rolled back by a deadlock or a serialisation failure: may be sent again at once.
     RolledBack,
-    /// Nothing happened, and nothing will until Postgres is well again.
+    /// The statement had no effect, and cannot succeed until Postgres recovers.
     Outage,
-    /// The connection broke after the statement was sent: it may have happened, and must not be sent again blindly.
+    /// The connection broke after the statement was sent: it may have happened, and must not be sent again
+    /// blindly.
     Unknown,
 }
 
-/// Reads the meaning of `error` from its SQLSTATE (PostgreSQL, appendix A).
+/// Classifies `error` by its SQLSTATE (PostgreSQL, appendix A).
 pub fn fault(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(answer) => by_code(
@@ -27,11 +28,11 @@ pub fn fault(error: &sqlx::Error) -> Fault {
     }
 }
 
-/// Whether `error` says that Postgres is away, or not able to work for anybody: what a circuit breaker counts. A row that
-/// cannot be stored, a conflict, or a statement that was cancelled says nothing of the kind.
-pub fn is_away(error: &sqlx::Error) -> bool {
+/// Returns whether `error` means that Postgres is unavailable to every caller, which a circuit breaker
+/// counts. A row that cannot be stored, a conflict, or a cancelled statement does not.
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(answer) => is_away_by_code(answer.code().as_deref().unwrap_or_default()),
+        sqlx::Error::Database(answer) => is_unavailable_by_code(answer.code().as_deref().unwrap_or_default()),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -42,13 +43,13 @@ pub fn is_away(error: &sqlx::Error) -> bool {
     }
 }
 
-fn is_away_by_code(code: &str) -> bool {
+fn is_unavailable_by_code(code: &str) -> bool {
     match code {
-        // cancelled: it took too long, or somebody asked for that
+        // cancelled by a timeout or an operator: it says something about the statement, not about Postgres
         "57014" => false,
-        // a standby, or a disk that is write-protected
+        // a standby, or a write-protected disk
         "25006" => true,
-        // no connection, nobody let in, no such database, no resources, shut down, a system error
+        // connection failure, sign-in rejected, no such database, no resources, shutdown, system error
         _ => ["08", "28", "3D", "53", "57", "58"]
             .iter()
             .any(|class| code.starts_with(class)),
@@ -60,7 +61,8 @@ fn by_code(code: &str, names_constraint: bool) -> Fault {
         "40001" | "40P01" => Fault::RolledBack,
         "54000" => Fault::Row,
         _ if code.starts_with("22") => Fault::Row,
-        // without a constraint's name, 23514 is a partition that is missing
+        // without a constraint's name, 23514 means a missing partition: every row would fail, so rejecting
+        // rows is wrong
         _ if code.starts_with("23") && names_constraint => Fault::Row,
         _ => Fault::Outage,
     }
@@ -85,19 +87,19 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_a_full_disk_and_a_standby_mean_that_postgres_is_away() {
+    fn a_shutdown_a_full_disk_and_a_standby_mean_that_postgres_is_unavailable() {
         for code in ["57P01", "57P03", "53100", "53300", "25006", "08006"] {
-            assert!(is_away_by_code(code), "{code}");
+            assert!(is_unavailable_by_code(code), "{code}");
         }
-        assert!(is_away(&sqlx::Error::PoolTimedOut));
+        assert!(is_unavailable(&sqlx::Error::PoolTimedOut));
     }
 
     #[test]
     fn bad_rows_conflicts_and_cancelled_statements_do_not() {
         for code in ["22003", "23505", "40P01", "57014", "42P01", "55P03", ""] {
-            assert!(!is_away_by_code(code), "{code}");
+            assert!(!is_unavailable_by_code(code), "{code}");
         }
-        assert!(!is_away(&sqlx::Error::RowNotFound));
+        assert!(!is_unavailable(&sqlx::Error::RowNotFound));
     }
 
     #[test]

@@ -12,11 +12,12 @@ pub struct Group {
     pub queues: Vec<QueueName>,
     /// The task types that they register.
     pub task_names: Vec<String>,
-    /// Whether all of them pop by type where a queue is split.
+    /// Whether all of them pop by type when a queue is split.
     pub pops_by_type: bool,
 }
 
-/// Returns the live workers by what they serve and register. A worker silent for longer than `timeout_seconds` is left out.
+/// Returns the live workers, grouped by the queues and types that they serve. A worker whose last heartbeat
+/// is older than `timeout_seconds` is left out.
 pub async fn groups(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<Group>> {
     sqlx::query_as!(
         Group,

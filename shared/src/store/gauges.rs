@@ -1,60 +1,62 @@
-//! What the leader's gauges show.
+//! The values of the leader's gauges.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 
-/// The most dead letters that are counted: that many or more.
+/// The maximum number of dead letters that are counted; a larger number is reported as this one.
 pub const DEAD_LETTERS_MAX: i64 = 10_000;
-/// The most pending tasks that are counted.
+/// The maximum number of pending tasks that are counted.
 pub const PENDING_MAX: i64 = 1_000_000;
 
 /// The fleet and its work at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// Workers that live.
+    /// Live workers.
     pub workers: i64,
-    /// The states that workers on record are in.
+    /// The states of the registered workers.
     pub worker_states: Vec<String>,
-    /// How many workers are in each of them.
+    /// The number of workers in each of these states.
     pub worker_counts: Vec<i64>,
-    /// Every queue that was ever declared.
+    /// Every declared queue.
     pub queues: Vec<String>,
     /// Whether each of them is paused.
     pub queues_paused: Vec<bool>,
-    /// How many live workers serve each of them.
+    /// The number of live workers that serve each of them.
     pub queue_workers: Vec<i64>,
-    /// How long the oldest pending task of each of them has waited; below 0 without any.
+    /// The age of the oldest pending task of each of them, in seconds; below 0 without any.
     pub queue_ages_seconds: Vec<f64>,
-    /// How long the oldest task whose time has come is due without being pending; 0 without any.
+    /// The time for which the oldest due task has not been promoted, in seconds; 0 without any.
     pub promotion_lag_seconds: f64,
-    /// Dead letters that wait for an operator, counted no further than [`DEAD_LETTERS_MAX`].
+    /// Dead letters, counted no further than [`DEAD_LETTERS_MAX`].
     pub dead_letters: i64,
     /// The types of the running tasks.
     pub running_types: Vec<String>,
-    /// How many tasks of each of them run.
+    /// The number of running tasks of each of them.
     pub running_counts: Vec<i64>,
-    /// Age of the oldest snapshot that keeps dead rows of this database from being cleaned up; 0 without any. What sessions of
-    /// other users do is seen by members of `pg_read_all_stats` only.
+    /// Age in seconds of the oldest snapshot that keeps vacuum from removing dead rows of this database; 0
+    /// without any. Sessions of other users are visible to members of `pg_read_all_stats` only.
     pub oldest_snapshot_seconds: f64,
 }
 
 impl Reading {
-    /// Queues in which something waits and that no live worker serves.
+    /// Returns the number of queues that have pending tasks and are served by no live worker.
     pub fn queues_without_workers(&self) -> usize {
+        // an age below 0 stands for a queue without pending tasks
         let queues = self.queue_ages_seconds.iter().zip(&self.queue_workers);
         queues
             .filter(|(age, workers)| **age >= 0.0 && **workers == 0)
             .count()
     }
 
-    /// Whether anything waits.
+    /// Whether any queue has pending tasks.
     pub fn something_is_pending(&self) -> bool {
         self.queue_ages_seconds.iter().any(|age| *age >= 0.0)
     }
 }
 
-/// Reads everything in one statement. A worker silent for longer than `timeout_seconds` does not count as live.
+/// Reads all values in one statement. A worker whose last heartbeat is older than `timeout_seconds` does not
+/// count as live.
 pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Reading> {
     sqlx::query_as!(
         Reading,
@@ -114,8 +116,8 @@ pub struct PendingType {
     pub count: i64,
 }
 
-/// Returns how many tasks of each queue and type are pending, the largest numbers first. No more than [`PENDING_MAX`] rows are
-/// read, which bounds what this costs.
+/// Returns the number of pending tasks of each queue and type, the largest first. Reads at most
+/// [`PENDING_MAX`] rows, which bounds the cost.
 pub async fn pending_types(db: impl PgExecutor<'_>) -> Result<Vec<PendingType>> {
     sqlx::query_as!(
         PendingType,

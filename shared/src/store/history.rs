@@ -1,4 +1,4 @@
-//! The audit trail of a task: its own row tells of the present, `task_events` of what came before.
+//! The audit trail of a task. Its own row holds the current state, `task_events` the past transitions.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -9,9 +9,9 @@ use crate::task::{TaskId, TaskStatus};
 /// A stored event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// When it happened.
+    /// The time of the transition.
     pub at: DateTime<Utc>,
-    /// The state before; nothing if unknown.
+    /// The state before; `None` if unknown.
     pub from: Option<TaskStatus>,
     /// The state after.
     pub to: TaskStatus,
@@ -21,22 +21,22 @@ pub struct Event {
     pub attempt: Option<i32>,
     /// The worker that held the run.
     pub worker_id: Option<String>,
-    /// How it came about.
+    /// The cause.
     pub reason: Option<String>,
     /// The error text of the attempt.
     pub error: Option<String>,
-    /// The operator who asked for it.
+    /// The operator who requested it.
     pub actor: Option<String>,
-    /// When the run that it ended was enqueued.
+    /// The time when the run that it ended was enqueued.
     pub enqueued_at: Option<DateTime<Utc>>,
-    /// When the run that it ended began.
+    /// The start of the run that it ended.
     pub started_at: Option<DateTime<Utc>>,
 }
 
-/// Most events of one task that are read: a task retried by hand for years stays readable.
+/// The maximum number of events read for one task, so that a task retried by hand for years stays readable.
 const EVENTS_MAX: i64 = 10_000;
 
-/// The stored events of a task, oldest first.
+/// Returns the stored events of a task, oldest first.
 pub async fn events(db: impl PgExecutor<'_>, id: TaskId) -> Result<Vec<Event>> {
     sqlx::query_as!(
         Event,

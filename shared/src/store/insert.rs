@@ -1,4 +1,4 @@
-//! Submit: many tasks, one statement, durable when it returns.
+//! Submit: inserts many tasks with one statement, durable when it returns.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use sqlx::PgExecutor;
 use super::Result;
 use crate::task::{QueueName, TaskId, TaskStatus};
 
-/// When a new task may run.
+/// The time at which a new task may run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Due {
     /// At once.
     Now,
-    /// So many seconds from now, by Postgres's clock.
+    /// This number of seconds from now, by Postgres's clock.
     InSeconds(f64),
     /// At this time; one in the past means at once.
     At(DateTime<Utc>),
@@ -28,7 +28,7 @@ pub struct NewKey {
     pub fingerprint: [u8; 32],
 }
 
-/// A task that is to be written. Everything in it has been validated.
+/// A task to insert. All values have been validated.
 #[derive(Debug, Clone)]
 pub struct NewTask {
     /// Its id.
@@ -45,36 +45,38 @@ pub struct NewTask {
     pub metadata: String,
     /// At most 20.
     pub tags: Vec<String>,
-    /// Attempts in all, the first included.
+    /// The maximum number of attempts.
     pub max_attempts: i32,
     /// Limit of one attempt.
     pub timeout_seconds: f64,
     /// Its idempotency key, if it has one.
     pub key: Option<NewKey>,
-    /// Text that ties its log lines together.
+    /// Correlation id of its log lines.
     pub correlation_id: String,
     /// The submitter's W3C trace context.
     pub traceparent: Option<String>,
-    /// When it may run.
+    /// The time at which it may run.
     pub due: Due,
 }
 
 impl NewTask {
-    /// Whether it certainly is pending once it is written.
+    /// Returns whether the task is certainly pending after the insert.
     fn is_plain(&self) -> bool {
+        // a time in the past also means pending, but Postgres's clock decides about it
         self.due == Due::Now && self.key.is_none()
     }
 }
 
-/// What became of the tasks of one [`insert`].
+/// The result of [`insert`].
 #[derive(Debug, Default)]
 pub struct Inserted {
-    /// The state of those tasks that have a key or are due later; those not here and without a key are `pending`.
+    /// The states of those tasks that have a key or are due later. A task without a key that is not in here
+    /// is `pending`.
     special: HashMap<TaskId, TaskStatus>,
 }
 
 impl Inserted {
-    /// The state in which `task` was written, or nothing if another task holds its key.
+    /// Returns the state in which `task` was written; `None` if another task holds its key.
     pub fn status(&self, task: &NewTask) -> Option<TaskStatus> {
         match self.special.get(&task.id) {
             Some(status) => Some(*status),
@@ -84,8 +86,12 @@ impl Inserted {
     }
 }
 
-/// A statement that goes on after the first part of its `WITH`: an acknowledged submit survives a crash of Postgres, whatever the
-/// server's default is. What it writes has to read from `durable`, or else that part is not carried out.
+/// A statement that continues after the first part of its `WITH`: an acknowledged submit survives a crash of
+/// Postgres, whatever the server's default is. The statement has to read from `durable`: Postgres does not
+/// execute a CTE that is not referenced.
+///
+/// `set_config` with `is_local` lasts until the end of the transaction, so a connection of a pooler is not
+/// changed for its next user.
 macro_rules! durably {
     ($rest:tt, $($argument:tt)*) => {
         sqlx::query!(
@@ -100,9 +106,11 @@ macro_rules! durably {
     };
 }
 
-/// Writes `tasks` and their keys. A task whose key is taken is left out; two of `tasks` must not share a key.
-/// `key_ttl_seconds` is how long a key holds at least.
+/// Inserts `tasks` and their keys. A task whose key is taken is left out; two of `tasks` must not have the
+/// same key. `key_ttl_seconds` is the minimum time for which a key is valid.
 pub async fn insert(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Inserted> {
+    // one task with a key sends the whole batch the slower way: a second statement would cost a second
+    // commit
     if tasks.iter().all(NewTask::is_plain) {
         insert_plain(db, tasks).await?;
         return Ok(Inserted::default());
@@ -110,7 +118,8 @@ pub async fn insert(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds:
     insert_any(db, tasks, key_ttl_seconds).await
 }
 
-/// Writes tasks that are due now and have no key. As nothing is to be decided, this costs Postgres a quarter less.
+/// Inserts tasks that are due now and have no key. Without conflicts and due times to check, this costs
+/// Postgres a quarter less.
 async fn insert_plain(db: impl PgExecutor<'_>, tasks: &[NewTask]) -> Result<()> {
     let columns = Columns::of(tasks);
     let (counted_names, counted_queues, counts) = counts(tasks);
@@ -154,8 +163,9 @@ async fn insert_plain(db: impl PgExecutor<'_>, tasks: &[NewTask]) -> Result<()> 
     .map(drop)
 }
 
-/// How many of `tasks` are of which type and queue.
+/// Returns the number of `tasks` of each type and queue.
 fn counts(tasks: &[NewTask]) -> (Vec<&str>, Vec<&str>, Vec<i64>) {
+    // unordered: deltas are only appended, so that no row is locked
     let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
     for task in tasks {
         *counts.entry((&task.task_name, task.queue.as_str())).or_default() += 1;
@@ -232,7 +242,7 @@ async fn insert_any(db: impl PgExecutor<'_>, tasks: &[NewTask], key_ttl_seconds:
     })
 }
 
-/// The tasks turned on their side: one array a column, as `UNNEST` takes them.
+/// The columns of a batch of tasks: one array per column, as `UNNEST` takes them.
 #[derive(Default)]
 struct Columns<'a> {
     ids: Vec<TaskId>,
@@ -267,7 +277,7 @@ impl<'a> Columns<'a> {
             Due::InSeconds(seconds) => (Some(seconds), None),
             Due::At(time) => (None, Some(time)),
         };
-        // arrays of arrays cannot be unnested row by row, so tags travel as JSON
+        // arrays of arrays cannot be unnested row by row, so tags are passed as JSON
         let tags = (!task.tags.is_empty()).then(|| serde_json::json!(task.tags).to_string());
         self.ids.push(task.id);
         self.task_names.push(&task.task_name);

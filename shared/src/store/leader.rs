@@ -1,10 +1,10 @@
-//! The lease of the leader: one row, changed by compare-and-swap. Its term rises with every change of holder.
+//! The leader's lease: one row, changed by compare-and-swap. Its term increases with every change of holder.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 
-/// Takes the lease for `seconds` if nobody holds it, and returns the new term.
+/// Takes the lease for `seconds` if it has expired, and returns the new term; `None` if it is held.
 pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Result<Option<i64>> {
     sqlx::query_scalar!(
         "UPDATE leader_lease
@@ -18,7 +18,8 @@ pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Re
     .await
 }
 
-/// Takes the lease for `seconds` whoever holds it, and returns the new term, which ends the holder's.
+/// Takes the lease for `seconds` even if another server holds it, and returns the new term, which ends the
+/// holder's.
 pub async fn seize(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Result<i64> {
     sqlx::query_scalar!(
         "UPDATE leader_lease
@@ -31,7 +32,8 @@ pub async fn seize(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Resul
     .await
 }
 
-/// Prolongs the lease of `term` for `seconds` from now. False if it has run out or is another's.
+/// Extends the lease of `term` to `seconds` from now. Returns false if it has expired or belongs to another
+/// server.
 pub async fn renew(db: impl PgExecutor<'_>, holder: &str, term: i64, seconds: f64) -> Result<bool> {
     let done = sqlx::query!(
         "UPDATE leader_lease
@@ -43,10 +45,12 @@ pub async fn renew(db: impl PgExecutor<'_>, holder: &str, term: i64, seconds: f6
     )
     .execute(db)
     .await?;
+    // an expired lease is not renewed even if it is still free: its holder has stopped its duties by then,
+    // and campaigns again
     Ok(done.rows_affected() == 1)
 }
 
-/// Gives the lease of `term` up, so that another server can take it at once.
+/// Releases the lease of `term`, so that another server can take it at once.
 pub async fn resign(db: impl PgExecutor<'_>, holder: &str, term: i64) -> Result<()> {
     sqlx::query!(
         "UPDATE leader_lease SET holder = NULL, expires_at = '-infinity' WHERE holder = $1 AND term = $2",

@@ -1,8 +1,9 @@
-//! Liveness: how a worker shows that its process lives, and how the leader looks.
+//! Liveness: a worker shows that its process is alive, and the leader checks it.
 //!
-//! A worker holds the advisory lock of its [`LivenessKey`] in a session of its own. Postgres frees the lock when that session
-//! ends, and with the process all its sessions end at once. A session that broke is not a death: sessions carry the key in
-//! their `application_name`, so a worker that has another one is still seen.
+//! A worker holds the advisory lock of its [`LivenessKey`] in a session of its own. Postgres releases the
+//! lock when that session ends, and when a process dies all its sessions end at once. A broken session does
+//! not mean that the process died: sessions carry the key in their `application_name`, so a worker with
+//! another session still counts as present.
 
 use std::time::Duration;
 
@@ -13,22 +14,22 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool, Row};
 use super::Result;
 use crate::task::limits::SUSPECT_CRASHES;
 
-/// How long it may take to open a session.
+/// Timeout for opening a session.
 const OPEN_LIMIT: Duration = Duration::from_secs(3);
-/// How often two connections are compared until they count as direct ones.
+/// The number of comparisons of two connections until they count as direct ones.
 const POOLER_ROUNDS: usize = 5;
 
-/// The advisory lock of a worker: random, positive, never used again.
+/// The advisory lock of a worker: a random positive number, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LivenessKey(i64);
 
 impl LivenessKey {
-    /// A new key.
+    /// Generates a key.
     pub fn generate() -> Self {
         Self(rand::random_range(1..=i64::MAX))
     }
 
-    /// The name of its worker's sessions.
+    /// Returns the `application_name` of its worker's sessions.
     pub fn session_name(self) -> String {
         format!("tasker-w-{:016x}", self.0)
     }
@@ -38,7 +39,8 @@ impl LivenessKey {
     }
 }
 
-/// A session of a worker, apart from its pool. It notices at once, and without a statement, when its connection is closed.
+/// A session of a worker, separate from its pool. It notices without a statement that its connection was
+/// closed.
 #[derive(Debug)]
 pub struct Session {
     listener: PgListener,
@@ -51,21 +53,24 @@ impl Session {
         let connection = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(OPEN_LIMIT)
+            // the pool must never close this connection: that would release the lock
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(options(db, &key.session_name()));
-        // a listener that listens to nothing: sqlx's one way to wait for a connection's end
+        // a listener without channels: sqlx offers no other way to wait for the end of a connection
         let mut listener = PgListener::connect_with(&connection).await?;
+        // a new connection would not hold the lock, so the loss has to be reported
         listener.eager_reconnect(false);
         Ok(Self { listener, connection })
     }
 
-    /// What statements of this session run on. Dropped half-way, a statement leaves a session that is only good for closing.
+    /// Returns the executor of this session's statements. If a statement's future is dropped half-way, the
+    /// session can only be closed.
     pub fn executor(&mut self) -> impl PgExecutor<'_> {
         &mut self.listener
     }
 
-    /// Ends when the connection does. May be cancelled.
+    /// Returns when the connection has ended. Cancel-safe.
     pub async fn closed(&mut self) {
         while let Ok(Some(_)) = self.listener.try_recv().await {}
     }
@@ -73,15 +78,17 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // marks the pool, so that the connection that its listener gives back is closed instead of kept
+        // marks the pool as closed, so that the connection which the listener returns is closed instead of
+        // kept
         drop(self.connection.close());
     }
 }
 
-/// Whether `db` is reached through a transaction pooler, where a session is nobody's own: two connections that are in
-/// transactions by turns then see the same backend, or one of them a changing one.
+/// Returns whether `db` is reached through a transaction pooler, where a session does not belong to one
+/// client. Two connections in alternating transactions then see the same backend, or one of them sees
+/// changing ones.
 ///
-/// A pooler that others use as well may happen to lend the same two backends once, but hardly each time.
+/// A pooler with other clients may happen to lend the same two backends once, but hardly in every round.
 pub async fn behind_pooler(db: &PgPool) -> Result<bool> {
     let options = options(db, "tasker-worker");
     let (mut one, mut other) = (options.connect().await?, options.connect().await?);
@@ -90,7 +97,8 @@ pub async fn behind_pooler(db: &PgPool) -> Result<bool> {
     for _ in 0..POOLER_ROUNDS {
         let first = backend(&mut one).await?;
         let mut open = other.begin().await?;
-        // a pooler lends the other what it lent the one before, or has to lend the one another now
+        // a pooler lends the second connection the backend that the first just used, or has to give the first
+        // another one now
         let second = backend(&mut open).await?;
         behind = first == second
             || *own.get_or_insert((first, second)) != (first, second)
@@ -105,7 +113,8 @@ pub async fn behind_pooler(db: &PgPool) -> Result<bool> {
     Ok(behind)
 }
 
-/// The backend that answers, asked in one message: what is prepared in one transaction would be missing in the next.
+/// Returns the backend's process id, asked in a simple query: a statement prepared in one transaction would
+/// be missing in the next if a pooler switched backends.
 async fn backend(connection: &mut PgConnection) -> Result<i32> {
     let row = sqlx::raw_sql("SELECT pg_backend_pid()")
         .fetch_one(connection)
@@ -117,47 +126,49 @@ fn options(db: &PgPool, application_name: &str) -> PgConnectOptions {
     (*db.connect_options()).clone().application_name(application_name)
 }
 
-/// The leader's own session. What it saw counts only as long as it lasts.
+/// The leader's own session for checks of the fleet. Its observations are valid only as long as it lasts.
 #[derive(Debug)]
-pub struct Lookout {
+pub struct FleetObserver {
     connection: PgConnection,
 }
 
-/// What the leader sees of the fleet at one moment.
+/// The result of one liveness check of the fleet.
 #[derive(Debug, Clone, Default)]
-pub struct Look {
-    /// When, in seconds by Postgres's clock.
+pub struct FleetCheck {
+    /// The time of the check, in seconds by Postgres's clock.
     pub at: f64,
     /// Whether workers die for other reasons than the tasks that they run.
     pub fleet_is_unhealthy: bool,
-    /// The workers that count as alive.
-    pub workers: Vec<Sighting>,
+    /// The workers that are not declared dead.
+    pub workers: Vec<WorkerCheck>,
 }
 
-/// What the leader sees of one worker.
+/// The result of one liveness check of a worker.
 #[derive(Debug, Clone)]
-pub struct Sighting {
-    /// Which worker.
+pub struct WorkerCheck {
+    /// The worker's id.
     pub id: String,
     /// Its last heartbeat.
     pub last_heartbeat: DateTime<Utc>,
-    /// Whether that is longer ago than workers may be silent.
-    pub silent: bool,
+    /// Whether its heartbeat is overdue.
+    pub unresponsive: bool,
     /// Whether its lock is held.
     pub holds_lock: bool,
-    /// Whether it has a session.
+    /// Whether one of its sessions is open.
     pub has_session: bool,
 }
 
-impl Lookout {
+impl FleetObserver {
     /// Opens a session to the Postgres of `db`.
     pub async fn open(db: &PgPool) -> Result<Self> {
         let connection = options(db, "tasker-leader").connect().await?;
         Ok(Self { connection })
     }
 
-    /// Looks at all workers that count as alive. They may be silent for `timeout_seconds`.
-    pub async fn look(&mut self, timeout_seconds: f64) -> Result<Look> {
+    /// Checks all workers that are not declared dead. A heartbeat is overdue after `timeout_seconds`.
+    pub async fn check(&mut self, timeout_seconds: f64) -> Result<FleetCheck> {
+        // the two views are read once each, not once per worker: reading `pg_locks` blocks the lock manager
+        // for a moment
         let rows = sqlx::query!(
             r#"
             WITH locks AS MATERIALIZED (
@@ -182,18 +193,18 @@ impl Lookout {
         )
         .fetch_all(&mut self.connection)
         .await?;
-        let mut look = Look::default();
+        let mut look = FleetCheck::default();
         for row in rows {
             look.at = row.at;
             look.fleet_is_unhealthy = row.fleet_is_unhealthy;
-            // one row comes back even when there is no worker
+            // one row comes back even without any worker
             let (Some(id), Some(last_heartbeat)) = (row.id, row.last_heartbeat) else {
                 continue;
             };
-            look.workers.push(Sighting {
+            look.workers.push(WorkerCheck {
                 id,
                 last_heartbeat,
-                silent: row.silent.unwrap_or_default(),
+                unresponsive: row.silent.unwrap_or_default(),
                 holds_lock: row.holds_lock.unwrap_or_default(),
                 has_session: row.has_session.unwrap_or_default(),
             });
@@ -202,8 +213,8 @@ impl Lookout {
     }
 }
 
-/// Declares workers dead that have vanished, and returns their ids. One that has sent a heartbeat since the one named here
-/// lives.
+/// Declares vanished workers dead and returns their ids. A worker that has sent a heartbeat since the one
+/// given here is alive and left unchanged.
 pub async fn declare_vanished(
     db: impl PgExecutor<'_>,
     vanished: &[(String, DateTime<Utc>)],

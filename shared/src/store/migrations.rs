@@ -1,4 +1,4 @@
-//! The schema's version. Servers migrate; workers wait.
+//! Schema migrations: servers run them, workers wait for the version that they need.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,54 +8,55 @@ pub use sqlx::migrate::MigrateError;
 use sqlx::migrate::{Migrate as _, Migration, Migrator};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
-use super::{Fault, Result, bounded, fault, is_away};
+use super::{Fault, Result, bounded, fault, is_unavailable};
 
-/// How long it may take to open the session of the migrations.
+/// Timeout for opening the session of the migrations.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long it may take to end it in peace; else the connection is dropped.
+/// Timeout for closing it; after it the connection is dropped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// The SQLSTATE of a write where none is taken.
+/// SQLSTATE of a write to a read-only server.
 const READ_ONLY: &str = "25006";
-/// The SQLSTATE of what a role may not do.
+/// SQLSTATE of a missing privilege.
 const NO_PRIVILEGE: &str = "42501";
-/// The SQLSTATE of a name for which no schema can be used.
+/// SQLSTATE of an unqualified name without any usable schema.
 const NO_SCHEMA: &str = "3F000";
 
-/// The migrations that this build carries.
+/// The migrations in this build.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
-/// A migration, and what the database has of it.
+/// A migration and its state in the database.
 #[derive(Debug, Clone)]
 pub struct MigrationStatus {
-    /// Its version: the time in its file's name.
+    /// Its version: the timestamp in its file name.
     pub version: i64,
-    /// What it does.
+    /// The description in its file name.
     pub description: String,
-    /// What the database has of it.
+    /// Its state in the database.
     pub state: MigrationState,
-    /// Its statements; nothing for one that this build does not carry.
+    /// Its statements; `None` for a migration that is not in this build.
     pub sql: Option<&'static str>,
-    /// Whether its statements run outside of a transaction.
+    /// Whether its statements run outside a transaction.
     pub without_transaction: bool,
 }
 
-/// What the database has of a migration.
+/// The state of a migration in a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MigrationState {
-    /// Nothing yet.
+    /// Not applied yet.
     Pending,
-    /// All of it.
+    /// Applied.
     Applied,
-    /// All of another text under the same version. Nothing is applied as long as that is so.
+    /// Applied with a different text under the same version. No migrations are applied until that is
+    /// resolved.
     Changed,
-    /// It began, outside of a transaction, and did not end. Nothing is applied as long as that is so.
+    /// Started outside a transaction and not finished. No migrations are applied until that is resolved.
     Unfinished,
-    /// All of one that a newer build has brought.
+    /// Applied, by a newer build.
     Newer,
 }
 
 impl MigrationState {
-    /// The word for it.
+    /// Returns the name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -66,27 +67,29 @@ impl MigrationState {
         }
     }
 
-    /// Whether it keeps others from being applied.
-    pub fn is_in_the_way(self) -> bool {
+    /// Returns whether it blocks the other migrations.
+    pub fn blocks_migrations(self) -> bool {
         matches!(self, Self::Changed | Self::Unfinished)
     }
 }
 
-/// The part of [`run`] that has begun.
+/// The stage that [`run`] has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// A connection is made.
+    /// Opening a connection.
     Connecting,
-    /// The lock is waited for, which one process at a time holds.
+    /// Waiting for the lock, which one process at a time holds.
     WaitingForLock,
-    /// Migrations are applied.
+    /// Applying migrations.
     Applying,
 }
 
-/// Applies what is missing, one process at a time: others wait for the advisory lock and then find nothing to do. A database
-/// that is newer than this build is left as it is: during an upgrade old and new run side by side.
+/// Applies the missing migrations, one process at a time: others wait for the advisory lock and then find all
+/// applied. A database that is newer than this build is left unchanged: during an upgrade old and new
+/// processes run side by side.
 ///
-/// The lock belongs to a session of its own, which ends with this call, so that an attempt that failed holds up no other.
+/// The lock belongs to a separate session, which ends with this call, so a failed attempt does not block the
+/// next one.
 pub async fn run(db: &PgPool, began: impl Fn(Stage)) -> std::result::Result<(), MigrateError> {
     began(Stage::Connecting);
     let mut connection = bounded(CONNECT_LIMIT, db.connect_options().connect()).await?;
@@ -100,12 +103,15 @@ async fn apply(
     began: impl Fn(Stage),
 ) -> std::result::Result<(), MigrateError> {
     began(Stage::WaitingForLock);
+    // reported first: staying in that stage means that another process is migrating
     connection.lock().await?;
     began(Stage::Applying);
     let migrations = Cow::Borrowed(&*MIGRATOR.migrations);
     Migrator {
         migrations,
+        // a newer build's migrations are in the database during an upgrade
         ignore_missing: true,
+        // taken above already, with a stage of its own
         locking: false,
         ..Migrator::DEFAULT
     }
@@ -113,35 +119,36 @@ async fn apply(
     .await
 }
 
-/// Whether migrations that failed so may succeed when they are tried again: the connection was lost, or another session
-/// was in the way.
-pub fn may_pass(error: &MigrateError) -> bool {
-    answer_to(error).is_some_and(|error| {
+/// Returns whether failed migrations may succeed on another attempt: the connection was lost, or another
+/// session was in the way.
+pub fn is_transient(error: &MigrateError) -> bool {
+    underlying_error(error).is_some_and(|error| {
+        // a read-only server counts as unavailable, but waiting does not make it writable
         let is_refused = code(error).is_some_and(|code| code == READ_ONLY);
-        (is_away(error) && !is_refused) || fault(error) == Fault::RolledBack
+        (is_unavailable(error) && !is_refused) || fault(error) == Fault::RolledBack
     })
 }
 
-/// The error of Postgres, or of the way to it, that a failed migration had.
-pub fn answer_to(error: &MigrateError) -> Option<&sqlx::Error> {
+/// Returns the error of Postgres, or of the connection to it, behind a failed migration.
+pub fn underlying_error(error: &MigrateError) -> Option<&sqlx::Error> {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
         _ => None,
     }
 }
 
-/// What is to be done, as SQL or in words, after a migration failed with `error`; empty if it is not known.
+/// Returns the remedies for a migration that failed with `error`, as SQL or in words; empty if none is known.
 pub async fn remedies(db: &PgPool, error: &sqlx::Error) -> Result<Vec<String>> {
     match code(error).as_deref() {
         Some(READ_ONLY) => Ok(vec![
-            "connect to a Postgres that takes writes: this one is a standby, or has default_transaction_read_only".to_owned(),
+            "connect to a Postgres server that accepts writes: this one is a standby, or has default_transaction_read_only".to_owned(),
         ]),
         Some(NO_PRIVILEGE | NO_SCHEMA) => missing_grants(db).await,
         _ => Ok(Vec::new()),
     }
 }
 
-/// The grants that the role of `db` lacks for migrations.
+/// Returns the grants that the role of `db` lacks for migrations.
 async fn missing_grants(db: &PgPool) -> Result<Vec<String>> {
     let found = sqlx::query!(
         r#"
@@ -176,7 +183,7 @@ fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
 }
 
-/// The version that this build needs.
+/// Returns the schema version that this build needs.
 pub fn wanted_version() -> i64 {
     MIGRATOR
         .iter()
@@ -185,14 +192,15 @@ pub fn wanted_version() -> i64 {
         .unwrap_or_default()
 }
 
-/// The newest version that the database has; 0 for an empty one.
+/// Returns the newest schema version that is applied; 0 for an empty database.
 pub async fn current_version(db: &PgPool) -> Result<i64> {
     let applied = recorded(db).await?.into_iter().filter(|found| found.success);
     Ok(applied.map(|found| found.version).max().unwrap_or_default())
 }
 
-/// Every migration of this build and of the database, oldest first.
+/// Returns every migration of this build and of the database, oldest first.
 pub async fn status(db: &PgPool) -> Result<Vec<MigrationStatus>> {
+    // rows that are left in the map after this are of other builds
     let mut found: BTreeMap<i64, Found> = recorded(db)
         .await?
         .into_iter()
@@ -230,7 +238,7 @@ fn state_of(migration: &Migration, found: Option<&Found>) -> MigrationState {
     }
 }
 
-/// What the database says of a migration.
+/// A row of the database's table of migrations.
 #[derive(sqlx::FromRow)]
 struct Found {
     version: i64,
@@ -246,7 +254,8 @@ async fn recorded(db: &PgPool) -> Result<Vec<Found>> {
     if !known {
         return Ok(Vec::new());
     }
-    // not a checked query: the table is sqlx's own, and is not there when the schema is
+    // not a checked query: the table belongs to sqlx, and is absent from the schema that queries are checked
+    // against
     sqlx::query_as("SELECT version, description, success, checksum FROM _sqlx_migrations")
         .fetch_all(db)
         .await

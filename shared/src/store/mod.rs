@@ -1,22 +1,24 @@
-//! Postgres, the only truth: one function per statement, and no SQL anywhere else.
+//! Postgres, the source of truth: one function per statement, and no SQL in any other module.
 //!
-//! The rules that every statement here follows:
+//! Rules for every statement here:
 //!
-//! - A state change is one conditional, set-based statement. Nothing is read, decided and then written; no rows back
-//!   means that somebody else was first.
-//! - Statements with several outcomes lock their rows in a CTE first, in id order, and decide only on what the lock
-//!   returned. Claims and promotions skip rows that are locked; a plain claim gives up after a moment.
-//! - A statement that changes a row which it may have waited for sets every column that the table's checks tie to the
-//!   status: Postgres checks the version of its snapshot before it turns to the newer one.
-//! - Whatever is looked up by many ids is looked up by an array (`id = ANY …`) or by a `LATERAL` with a lock, not by a join: a
-//!   plan is made once and serves a connection for long, and while `tasks` is empty Postgres believes that reading all of
-//!   it is as cheap as one look by key. `shared/tests/it/store/plans.rs` holds the hot statements to it.
-//! - Whatever lets tasks begin or end notes it for the [`totals`], as a part of the same statement.
+//! - A state change is one conditional, set-based statement, without a read and a decision in the client
+//!   before it. If no rows come back, another session was first.
+//! - Statements with several outcomes lock their rows in a CTE first, in id order, and decide only on the
+//!   rows that the lock returned. Claims and promotions skip locked rows; a fast-path claim gives up after 10
+//!   ms.
+//! - A statement that changes a row which it may have waited for sets every column that the table's checks
+//!   tie to the status: Postgres checks the row version of its snapshot before it turns to the newer one.
+//! - Lookups by many ids use an array (`id = ANY …`) or a `LATERAL` with a lock, not a join: a plan is cached
+//!   and serves a connection for long, and while `tasks` is empty the planner believes that a scan is as
+//!   cheap as a lookup by key. `shared/tests/it/store/plans.rs` checks the plans of the hot statements.
+//! - Statements that start or end tasks record it for the [`totals`], in the same statement.
 //! - Time is Postgres's `now()`.
-//! - `synchronous_commit` travels inside a statement and never as a session setting, which a pooler would leak to others.
-//! - A write by a worker carries (id, run, worker id); a late one changes nothing.
+//! - `synchronous_commit` is set inside a statement and never for the session, which a pooler would pass on
+//!   to others.
+//! - A write by a worker carries (id, run, worker id); a late one changes no rows.
 //!
-//! `sqlx` queries are checked against the schema when they are compiled.
+//! `sqlx` checks the queries against the schema at compile time.
 
 pub mod age;
 pub mod api_keys;
@@ -25,6 +27,7 @@ pub mod claim;
 pub mod claim_ready;
 pub mod complete;
 mod connect;
+mod connection_cache;
 pub mod dead_letters;
 pub mod end_runs;
 pub mod explain;
@@ -32,9 +35,8 @@ mod fault;
 pub mod fleet;
 pub mod gauges;
 pub mod history;
+pub mod idempotency_keys;
 pub mod insert;
-mod kept;
-pub mod keys;
 pub mod leader;
 pub mod liveness;
 pub mod migrations;
@@ -59,14 +61,14 @@ pub use connect::{
     begin, bounded, connect, connection_takes_writes, is_up, server_version, takes_writes,
     unsupported_postgres,
 };
-pub use fault::{Fault, fault, is_away};
-pub use kept::{Kept, KeptConnection};
+pub use connection_cache::{CachedConnection, ConnectionCache};
+pub use fault::{Fault, fault, is_unavailable};
 pub use sqlx::error::DatabaseError;
 pub use sqlx::{PgConnection, PgPool};
 
-/// A connection out of the pool.
+/// A connection from the pool.
 pub type PooledConnection = sqlx::pool::PoolConnection<sqlx::Postgres>;
-/// A statement failed. What it means for the caller is told by [`fault()`].
+/// The error of a failed statement; [`fault()`] classifies it.
 pub type Error = sqlx::Error;
-/// What every function here returns.
+/// The result of every function here.
 pub type Result<T> = std::result::Result<T, Error>;

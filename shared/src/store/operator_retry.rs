@@ -6,27 +6,31 @@ use super::Result;
 use super::records::{earliest_end, status_of};
 use crate::task::{Hint, QueueName, TaskId, TaskStatus};
 
-/// What a request to retry met.
+/// The result of a retry request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retried {
-    /// It is pending again; its hint is the caller's to push.
+    /// The task is pending again; the caller pushes its hint.
     Pending(Hint),
-    /// It is in a state from which there is no retry.
+    /// A task in this state cannot be retried.
     WrongState(TaskStatus),
-    /// Another live task holds its idempotency key; which one, unless it ended this very moment.
+    /// Another live task holds its idempotency key: its id, or `None` if that task has just ended.
     KeyTaken(Option<TaskId>),
-    /// There is no such task.
+    /// The task does not exist.
     NotFound,
 }
 
-/// Makes a dead letter or a cancelled task pending again: `attempts` and `crash_count` become 0, `runs` stays. Its
-/// idempotency key is taken again in the same statement. `actor` is who asked, for the history.
+/// Makes a dead letter or a cancelled task pending again: `attempts` and `crash_count` become 0, `runs` is
+/// kept, since it fences writes of earlier runs. The same statement takes its idempotency key again. `actor`
+/// is the user who asked, for the history.
 pub async fn retry(
     db: impl PgExecutor<'_> + Copy,
     id: TaskId,
     actor: &str,
     key_ttl_seconds: f64,
 ) -> Result<Retried> {
+    // The snapshot's key (`seen`) is compared with the one that `ON CONFLICT` locks, which is the newest: the
+    // check that its holder is over is made on the snapshot, and holds only for a key that is the same in
+    // both
     let revived = sqlx::query!(
         r#"
         WITH dead AS MATERIALIZED (
@@ -102,12 +106,12 @@ pub async fn retry(
     .await?;
     match revived {
         Some(row) => Ok(Retried::Pending(Hint::new(id, row.queue, row.task_name))),
-        None => why_not(db, id).await,
+        None => rejection(db, id).await,
     }
 }
 
-/// Why a retry changed nothing.
-async fn why_not(db: impl PgExecutor<'_> + Copy, id: TaskId) -> Result<Retried> {
+/// Returns the reason why a retry changed no rows.
+async fn rejection(db: impl PgExecutor<'_> + Copy, id: TaskId) -> Result<Retried> {
     match status_of(db, id).await? {
         None => Ok(Retried::NotFound),
         Some(TaskStatus::DeadLetter | TaskStatus::Cancelled) => {

@@ -1,23 +1,23 @@
-//! How the maintenance and the fleet are, at one glance.
+//! An overview of maintenance and the fleet, for the health route.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 use crate::task::QueueName;
 
-/// How far back throughput looks.
+/// The time span over which throughput is measured.
 const THROUGHPUT_SECONDS: f64 = 60.0;
 
-/// The lease of the leader, and what the fleet of workers looks like.
+/// The leader's lease and the workers of each queue.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overview {
-    /// Who leads, or led last; nobody if the lease was given up.
+    /// The server that leads, or led last; `None` if the lease was released.
     pub holder: Option<String>,
     /// The term of the lease.
     pub term: i64,
     /// Seconds until the lease runs out; below 0 if it has.
     pub lease_seconds: Option<f64>,
-    /// Whether so many workers died lately that their deaths accuse no task.
+    /// Whether many workers died recently, so that deaths are not attributed to tasks.
     pub fleet_unhealthy: bool,
     /// The workers of each queue.
     pub pools: Vec<Pool>,
@@ -28,15 +28,16 @@ pub struct Overview {
 pub struct Pool {
     /// The queue.
     pub queue: QueueName,
-    /// Those that live.
+    /// Live workers.
     pub healthy: i64,
-    /// Those that are silent, or died and still have a row.
+    /// Workers that are unresponsive, or that died and still have a row.
     pub unhealthy: i64,
-    /// Runs that ended per second lately; nothing while that is not known.
+    /// Runs that ended per second recently; `None` until it is known.
     pub throughput: Option<f64>,
 }
 
-/// The overview of `queues`. A worker silent for longer than `timeout_seconds` does not count as live.
+/// Returns the overview of `queues`. A worker whose last heartbeat is older than `timeout_seconds` does not
+/// count as live.
 pub async fn overview(
     db: impl PgExecutor<'_>,
     queues: &[QueueName],

@@ -1,19 +1,20 @@
-//! The partitions of the tables that only grow.
+//! Creation of the daily partitions.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 
-/// The tables that have a partition a day.
+/// The tables that are partitioned by day.
 pub const TABLES: [&str; 2] = ["finished_tasks", "task_events"];
-/// How many days ahead partitions are made.
+/// The number of days ahead for which partitions are created.
 pub const DAYS_AHEAD: i32 = 14;
 
-/// Makes the partitions that are missing, up to [`DAYS_AHEAD`]; returns how many were.
+/// Creates the missing partitions, up to [`DAYS_AHEAD`]; returns their number.
 pub async fn ensure(db: impl PgExecutor<'_> + Copy) -> Result<i32> {
     let mut made = 0;
     for parent in TABLES {
-        // one statement, so one transaction, a table: a lock that cannot be had for one does not undo the other
+        // one statement, and so one transaction, per table: failing to get a lock on one does not undo the
+        // other
         made += sqlx::query_scalar!(
             r#"SELECT ensure_day_partitions($1::text::regclass, $2) AS "made!""#,
             parent,
@@ -25,7 +26,7 @@ pub async fn ensure(db: impl PgExecutor<'_> + Copy) -> Result<i32> {
     Ok(made)
 }
 
-/// For how many whole days from today on every such table has partitions.
+/// Returns the number of whole days, from today on, for which every such table has a partition.
 pub async fn days_ahead(db: impl PgExecutor<'_>) -> Result<i64> {
     sqlx::query_scalar!(
         r#"

@@ -1,15 +1,19 @@
-//! What handlers report while they run.
+//! Progress reports of running handlers.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 use crate::task::{Run, TaskId};
 
-/// Stores the latest report of each of these runs of `worker_id`. A run that is no longer this worker's is left alone.
+/// Stores the latest report of each of these runs of `worker_id`. Ignores runs that are no longer this
+/// worker's.
+///
+/// Commits asynchronously: the next report replaces this one anyway.
 pub async fn report(db: impl PgExecutor<'_>, worker_id: &str, reports: &[(Run, String)]) -> Result<u64> {
     let ids: Vec<TaskId> = reports.iter().map(|(run, _)| run.task).collect();
     let runs: Vec<i32> = reports.iter().map(|(run, _)| run.number).collect();
     let values: Vec<&str> = reports.iter().map(|(_, value)| value.as_str()).collect();
+    // `synchronous_commit` is turned off in the statement itself, before any row is changed
     let done = sqlx::query!(
         r#"
         WITH lazy AS MATERIALIZED (

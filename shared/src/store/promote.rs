@@ -1,4 +1,4 @@
-//! Promote: what was due later becomes pending when its time has come.
+//! Promotion: scheduled tasks and retries become pending when they are due.
 
 use std::time::Duration;
 
@@ -7,10 +7,12 @@ use sqlx::PgExecutor;
 use super::Result;
 use crate::task::{Hint, QueueName, TaskId};
 
-/// Makes up to `limit` due tasks pending and returns their hints, oldest id first, for the caller to push.
+/// Makes up to `limit` due tasks pending and returns their hints in id order, for the caller to push.
 ///
-/// Safe to run on two servers at once: rows that another one promotes are skipped.
+/// Safe to run on two servers at once: rows that the other one promotes are skipped.
 pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Hint>> {
+    // rows are locked by due time, not by id: a statement that skips locked rows never waits, so the order of
+    // its locks cannot lead to a deadlock
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
@@ -38,7 +40,7 @@ pub async fn promote(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Hint>> {
     Ok(hints.collect())
 }
 
-/// How long until the next task is due; zero if one is, nothing if none waits.
+/// Returns the time until the next task is due; zero if one is due already, `None` if none is scheduled.
 pub async fn next_due_in(db: impl PgExecutor<'_>) -> Result<Option<Duration>> {
     let seconds = sqlx::query_scalar!(
         r#"

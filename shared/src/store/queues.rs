@@ -9,7 +9,7 @@ use crate::task::limits::QUEUES;
 /// The maximum number of tasks due later that are read to count them by queue.
 pub const DUE_MAX: i64 = 100_000;
 
-/// A queue as Postgres sees it.
+/// The state of a queue according to Postgres.
 #[derive(Debug, Clone)]
 pub struct QueueState {
     /// Its name.
@@ -18,11 +18,12 @@ pub struct QueueState {
     pub pending: i64,
     /// Tasks that workers run.
     pub running: i64,
-    /// Tasks with a time ahead. Of all queues together only the [`DUE_MAX`] tasks due next are counted, here and in `retry`.
+    /// Tasks that are scheduled for later. Of all queues together only the [`DUE_MAX`] tasks due next are
+    /// counted, here and in `retry`.
     pub scheduled: i64,
     /// Tasks that wait for their next attempt.
     pub retry: i64,
-    /// How long the oldest pending task has waited.
+    /// The age of the oldest pending task.
     pub oldest_age_seconds: Option<f64>,
     /// Whether an operator paused it.
     pub paused: bool,
@@ -30,7 +31,7 @@ pub struct QueueState {
     pub workers: i64,
 }
 
-/// Enters the queues that a process was told of, so that they can be seen and paused.
+/// Declares the queues that a process is configured with, so that they are listed and can be paused.
 pub async fn declare(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<()> {
     sqlx::query!(
         "INSERT INTO queues (name) SELECT * FROM UNNEST($1::text[]) AS t(name) ORDER BY name ON CONFLICT DO NOTHING",
@@ -44,15 +45,15 @@ pub async fn declare(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<()>
 /// The result of declaring one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declared {
-    /// It is new.
+    /// The queue is new.
     Created,
-    /// It was declared before.
+    /// The queue was declared before.
     Existed,
-    /// There are [`QUEUES`] already.
+    /// The limit of [`QUEUES`] queues is reached.
     TooMany,
 }
 
-/// Declares the queue `name`, unless there are too many. Calls that run at once may each add one beyond the limit.
+/// Declares the queue `name`, unless the limit is reached. Concurrent calls may each exceed the limit by one.
 pub async fn create(db: impl PgExecutor<'_>, name: &QueueName) -> Result<Declared> {
     let created = sqlx::query_scalar!(
         r#"
@@ -68,6 +69,7 @@ pub async fn create(db: impl PgExecutor<'_>, name: &QueueName) -> Result<Declare
     )
     .fetch_optional(db)
     .await?;
+    // `xmax` is 0 in a row that was inserted, not updated
     Ok(match created {
         Some(true) => Declared::Created,
         Some(false) => Declared::Existed,
@@ -82,7 +84,8 @@ pub async fn names(db: impl PgExecutor<'_>) -> Result<Vec<QueueName>> {
         .await
 }
 
-/// The state of the queues `names`, in that order. A worker silent for longer than `timeout_seconds` does not count as live.
+/// Returns the states of the queues `names`, in that order. A worker whose last heartbeat is older than
+/// `timeout_seconds` does not count as live.
 pub async fn states(
     db: impl PgExecutor<'_>,
     names: &[QueueName],
@@ -120,7 +123,8 @@ pub async fn states(
     .await
 }
 
-/// Pauses a queue: its tasks are left alone until it is resumed. One that is paused stays paused since when it was.
+/// Pauses a queue: its tasks are not claimed until it is resumed. A paused queue keeps the time since which
+/// it is paused.
 pub async fn pause(db: impl PgExecutor<'_>, name: &QueueName) -> Result<()> {
     sqlx::query!(
         "INSERT INTO queues AS q (name, paused_at) VALUES ($1, now())
@@ -143,7 +147,7 @@ pub async fn resume(db: impl PgExecutor<'_>, name: &QueueName) -> Result<()> {
     .map(drop)
 }
 
-/// Which of `names` are paused.
+/// Returns those of `names` that are paused.
 pub async fn paused(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<Vec<QueueName>> {
     sqlx::query_scalar!(
         r#"SELECT name AS "name: QueueName" FROM queues WHERE paused_at IS NOT NULL AND name = ANY ($1::text[])"#,

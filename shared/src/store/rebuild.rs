@@ -1,4 +1,4 @@
-//! What a list should hold: the pending rows of its queue, oldest first.
+//! The expected content of a Redis list: the pending rows of its queue, oldest first.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use sqlx::PgExecutor;
 use super::Result;
 use crate::task::{QueueName, TaskId};
 
-/// Rows that became pending within this time do not count: their hints may still be on their way.
+/// Rows that became pending within this time do not count, since their hints may still be on their way.
 const ON_THEIR_WAY_SECONDS: f64 = 2.0;
 
 /// The place of a row in its queue.
@@ -21,7 +21,7 @@ pub struct Pending {
     pub id: TaskId,
     /// Its type.
     pub task_name: String,
-    /// When it was last put on its list.
+    /// The time when it last became pending.
     pub enqueued_at: DateTime<Utc>,
 }
 
@@ -32,17 +32,17 @@ impl Pending {
     }
 }
 
-/// The number of pending rows of a queue, compared with the number of its hints.
+/// The number of pending rows of a queue compared with the number of its hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Comparison {
-    /// More rows have been pending for longer than hints take.
+    /// There are more pending rows than hints, even without those whose hints may still be on their way.
     pub lacks: bool,
-    /// There are fewer pending rows.
+    /// There are fewer pending rows than hints.
     pub exceeds: bool,
 }
 
-/// Compares the pending rows of each of `queues` with a number of hints; the answers are in the same order. Counts no further
-/// than it must.
+/// Compares the pending rows of each of `queues` with a number of hints; the results are in the same order.
+/// Stops counting at one row more than hints.
 pub async fn compare(
     db: impl PgExecutor<'_>,
     queues: &[QueueName],
@@ -72,7 +72,8 @@ pub async fn compare(
     .await
 }
 
-/// Returns which of `ids` are pending in `queue`, with their types. At most 2,000 ids: more would be planned as a scan.
+/// Returns those of `ids` that are pending in `queue`, with their types. At most 2,000 ids: the planner would
+/// choose a scan for more.
 pub async fn still_pending(
     db: impl PgExecutor<'_>,
     queue: &QueueName,
@@ -92,14 +93,15 @@ pub async fn still_pending(
     Ok(rows.into_iter().map(|row| (row.id, row.task_name)).collect())
 }
 
-/// Postgres's time.
+/// Returns Postgres's time.
 pub async fn now(db: impl PgExecutor<'_>) -> Result<DateTime<Utc>> {
     sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
         .fetch_one(db)
         .await
 }
 
-/// Up to `limit` pending rows of `queue` behind `after`, in their order; with `until`, none that became pending later.
+/// Returns up to `limit` pending rows of `queue` after the place `after`, in order; with `until`, only rows
+/// that became pending by then.
 pub async fn pending_after(
     db: impl PgExecutor<'_>,
     queue: &QueueName,
@@ -107,6 +109,7 @@ pub async fn pending_after(
     until: Option<DateTime<Utc>>,
     limit: i64,
 ) -> Result<Vec<Pending>> {
+    // without a place the range begins at the smallest one, which keeps one statement for both cases
     let (time, id) = after.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, TaskId::MIN));
     sqlx::query_as!(
         Pending,

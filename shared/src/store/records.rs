@@ -1,5 +1,5 @@
-//! Reading tasks, wherever they are. This is the one place that knows of two tables (through the view `task_records`):
-//! one statement is one snapshot, so a task that moves meanwhile is seen exactly once.
+//! Reads of tasks in any state. Only this module knows that they are in two tables (through the view
+//! `task_records`): one statement is one snapshot, so a task that moves meanwhile is seen exactly once.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -61,14 +61,14 @@ macro_rules! select_records {
 }
 pub(super) use select_records;
 
-/// The earliest time at which a task with this id can have ended: its id's own time less a day, for clocks that differ.
-/// Postgres leaves out the partitions before.
+/// Returns the earliest time at which a task with this id can have ended: the time in its id minus a day, for
+/// clocks that differ. Postgres prunes the partitions before.
 pub(super) fn earliest_end(id: TaskId) -> DateTime<Utc> {
     const DAY_MILLIS: i64 = 24 * 3600 * 1000;
     DateTime::from_timestamp_millis(id.unix_millis() - DAY_MILLIS).unwrap_or_default()
 }
 
-/// The record of one task.
+/// Returns the record of one task; `None` if it does not exist.
 pub async fn get(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<TaskRecord>> {
     select_records!(
         "FROM task_records WHERE id = $1 AND ends >= $2",
@@ -79,7 +79,7 @@ pub async fn get(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<TaskRecor
     .await
 }
 
-/// The state of one task.
+/// Returns the state of one task; `None` if it does not exist.
 pub async fn status_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<TaskStatus>> {
     sqlx::query_scalar!(
         r#"SELECT status AS "status!: TaskStatus" FROM task_records WHERE id = $1 AND ends >= $2"#,
@@ -90,7 +90,7 @@ pub async fn status_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Tas
     .await
 }
 
-/// The queue of one task.
+/// Returns the queue of one task; `None` if it does not exist.
 pub async fn queue_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<QueueName>> {
     sqlx::query_scalar!(
         r#"SELECT queue AS "queue!: QueueName" FROM task_records WHERE id = $1 AND ends >= $2"#,
@@ -101,8 +101,8 @@ pub async fn queue_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Queu
     .await
 }
 
-/// Which of `ids` have ended or do not exist.
-pub async fn over(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Result<Vec<TaskId>> {
+/// Returns those of `ids` that are terminal or do not exist.
+pub async fn finished_or_missing(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Result<Vec<TaskId>> {
     sqlx::query_scalar!(
         r#"
         SELECT asked.id AS "id!: TaskId"
@@ -115,7 +115,7 @@ pub async fn over(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Result<Vec<TaskId>
     .await
 }
 
-/// What a list is narrowed to.
+/// The filter of a list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only tasks in this state.
@@ -135,7 +135,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Which of the two tables can hold a match; nothing for both.
+    /// Returns which of the two tables can hold a match; `None` for both.
     fn finished(&self) -> Option<bool> {
         self.status.map(|status| {
             matches!(
@@ -159,14 +159,14 @@ impl Filter {
 /// One page of a list, newest first.
 #[derive(Debug)]
 pub struct Page {
-    /// The tasks; may be fewer than asked for, even none, before the end of the list.
+    /// The tasks; may be fewer than the limit, even none, before the end of the list.
     pub tasks: Vec<TaskRecord>,
-    /// The page that follows begins below this id, which is of a task of this page or of none at all; nothing at the end of
-    /// the list.
+    /// The next page begins below this id, which need not be the id of a task; `None` at the end of the list.
     pub next: Option<TaskId>,
 }
 
-/// How many rows one page looks at, at most, so that a filter that matches little cannot read a whole history at once.
+/// The maximum number of rows that one page reads, so that a filter with few matches does not read the whole
+/// history.
 const SCANNED_ROWS: i64 = 10_000;
 
 /// Lists the tasks that match `filter`, newest first, from below `before`.
@@ -178,7 +178,7 @@ pub async fn list(
 ) -> Result<Page> {
     const DAY_MILLIS: i64 = 24 * 3600 * 1000;
     let scanned = if filter.is_empty() { limit } else { SCANNED_ROWS };
-    // created_at is Postgres's clock, the time in an id the server's: a day between them is allowed for
+    // `created_at` is Postgres's clock, the time in an id the server's: they may differ by up to a day
     let ceiling = filter
         .created_before
         .map(|time| TaskId::first_at(time.timestamp_millis() + DAY_MILLIS));
@@ -186,8 +186,8 @@ pub async fn list(
     let floor = filter.created_after.map_or(TaskId::MIN, |time| {
         TaskId::first_at(time.timestamp_millis() - DAY_MILLIS)
     });
-    // The end of the scan is settled first: were it looked up after the page, tasks that come or go between the two statements
-    // would be left out or listed twice.
+    // The end of the scan is settled first: were it looked up after the page, tasks that come or go between
+    // the two statements would be left out or listed twice.
     let scan_end = scan_end(db, below, floor, filter.finished(), scanned).await?;
     let scan_end = scan_end.map(first_of_its_time);
     let tasks = select_records!(
@@ -221,13 +221,13 @@ pub async fn list(
     Ok(Page { tasks, next })
 }
 
-/// Where a page that looks at rows down to `id` ends: it takes all of that millisecond, so that a cursor made of it names no
-/// task that its reader may not see.
+/// Returns the end of a page that reads rows down to `id`: the whole millisecond, so that a cursor made from
+/// it does not reveal the id of a task that its reader may not see.
 pub(super) fn first_of_its_time(id: TaskId) -> TaskId {
     TaskId::first_at(id.unix_millis())
 }
 
-/// The id of the last row that a page has to look at, or nothing if the list ends before.
+/// Returns the id of the last row that a page has to read; `None` if the list ends before.
 async fn scan_end(
     db: impl PgExecutor<'_>,
     below: TaskId,

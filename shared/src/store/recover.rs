@@ -1,5 +1,5 @@
-//! Crash recovery: what ran on workers that are dead runs again. It looks at states, not at events, so a pass that failed or
-//! a leader that died leaves nothing behind that the next pass does not see.
+//! Crash recovery: the runs of dead workers are requeued. Decisions depend on states and not on events, so
+//! the next run completes the work of one that failed or whose leader died.
 
 use sqlx::PgExecutor;
 
@@ -9,12 +9,15 @@ use crate::task::limits::SUSPECT_CRASHES;
 use crate::task::retry::Backoff;
 use crate::task::{QueueName, Run, TaskId, TaskStatus};
 
-/// Runs lost with their worker at which a task is quarantined whatever the fleet does.
+/// The number of runs lost with their worker after which a task is dead-lettered, whatever the state of the
+/// fleet.
 const CRASHES_MAX: i32 = 10;
 
-/// Declares workers dead that have been silent for longer than `timeout_seconds`, and returns their ids. They come back under
-/// new ids only; nothing that they still write counts.
+/// Declares workers dead whose last heartbeat is older than `timeout_seconds`, and returns their ids. A dead
+/// worker can only come back under a new id; later writes under the old one change no rows.
 pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<String>> {
+    // `ran_suspect` is stored now: recovery takes the running tasks away from the worker, and `fleet_health`
+    // reads it later
     sqlx::query_scalar!(
         r#"
         UPDATE workers w
@@ -31,10 +34,11 @@ pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Resu
     .await
 }
 
-/// Hands back up to `limit` running tasks whose worker is dead or unknown, and returns where they went, oldest first: back to
-/// the front of their queues, or `cancelled` if somebody asked for that, or to the dead letters (`crash_loop`) if they keep
-/// killing workers. The hints of those that are pending are the caller's to push.
+/// Ends up to `limit` runs whose worker is dead or unknown, and returns the new states of their tasks, oldest
+/// first: `pending` at the front of their queues, `cancelled` if that was requested, or `dead_letter`
+/// (`crash_loop`) for a poison task. The caller pushes the hints of those that are pending.
 pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> {
+    // a row that is locked, by a late completion for example, is left for the next run
     ended_rows!(
         r#"
                 SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
@@ -62,14 +66,15 @@ pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> 
     .await
 }
 
-/// Whether workers die for other reasons than the tasks that they run: such deaths convict nobody.
+/// Returns whether workers die for other reasons than the tasks that they run; such deaths are not attributed
+/// to tasks.
 pub async fn fleet_is_unhealthy(db: impl PgExecutor<'_>) -> Result<bool> {
     sqlx::query_scalar!(r#"SELECT unhealthy AS "unhealthy!" FROM fleet_health"#)
         .fetch_one(db)
         .await
 }
 
-/// Forgets workers that died longer than `age_seconds` ago and that no running task names.
+/// Deletes the rows of workers that died longer than `age_seconds` ago and that no running task refers to.
 pub async fn forget_dead(db: impl PgExecutor<'_>, age_seconds: f64) -> Result<u64> {
     let done = sqlx::query!(
         "DELETE FROM workers w
@@ -82,14 +87,20 @@ pub async fn forget_dead(db: impl PgExecutor<'_>, age_seconds: f64) -> Result<u6
     Ok(done.rows_affected())
 }
 
-/// Takes back what `worker_id` runs in the table and does not hold: the reply to a claim was lost. `held` is everything that it
-/// holds. Such rows go back to the front, counting as nothing, if they were claimed before the worker's last heartbeat, for a
-/// claim of this moment may still be on its way. The hints of those that are pending are the caller's to push.
+/// Reclaims runs of `worker_id` that the worker does not know of, because the reply to its claim was lost.
+/// `in_flight` is every run that it has. Such tasks go back to the front without counting an attempt, if they
+/// were claimed before the worker's last heartbeat: the reply to a newer claim may still be on its way. The
+/// caller pushes the hints of those that are pending.
 ///
-/// To be called before the heartbeat, which moves that moment.
-pub async fn take_back_unheld(db: impl PgExecutor<'_>, worker_id: &str, held: &[Run]) -> Result<Vec<Ended>> {
-    let ids: Vec<TaskId> = held.iter().map(|run| run.task).collect();
-    let numbers: Vec<i32> = held.iter().map(|run| run.number).collect();
+/// Call it before the heartbeat, which moves that limit.
+pub async fn reclaim_lost_claims(
+    db: impl PgExecutor<'_>,
+    worker_id: &str,
+    in_flight: &[Run],
+) -> Result<Vec<Ended>> {
+    // by id and run: a later run of the same task may be in flight on this worker
+    let ids: Vec<TaskId> = in_flight.iter().map(|run| run.task).collect();
+    let numbers: Vec<i32> = in_flight.iter().map(|run| run.number).collect();
     ended_rows!(
         r#"
                 SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
@@ -113,10 +124,11 @@ pub async fn take_back_unheld(db: impl PgExecutor<'_>, worker_id: &str, held: &[
     .await
 }
 
-/// Ends up to `limit` runs of workers that live which outlived their timeout by `grace_seconds`: whatever kept the worker from
-/// ending them, the attempt timed out. Returns where the tasks went; none of them is pending. They are tried again after the
-/// default backoff, for only workers know that of a task's type.
+/// Ends up to `limit` runs of live workers that exceeded their timeout by `grace_seconds`: the worker should
+/// have ended them and did not, so the attempt counts as timed out. Returns the new states of the tasks; none
+/// is pending. Retries use the default backoff, since only workers know the backoff of a task type.
 pub async fn end_overdue(db: impl PgExecutor<'_>, grace_seconds: f64, limit: i64) -> Result<Vec<Ended>> {
+    // a run of a dead worker is not overdue: recovery requeues it without counting an attempt
     let Backoff { base, cap } = Backoff::default();
     ended_rows!(
         r#"

@@ -1,17 +1,18 @@
-//! Retention: whole partitions go when their last row is old enough, while everybody works on.
+//! Retention: drops whole daily partitions without blocking writers.
 //!
-//! A partition leaves in four steps. Each is a statement of its own, and where a partition stands is read from Postgres's
-//! catalogue, so that a pass which was cut off anywhere is taken up by the next one, on whichever server:
+//! A partition is removed in four steps. Each is a statement of its own, and the step that a partition has
+//! reached is read from Postgres's catalog, so the next run, on any server, continues one that was
+//! interrupted:
 //!
-//! 1. It is marked, by a comment. What carries no mark was detached by somebody else and is theirs.
-//! 2. It is detached by `DETACH PARTITION … CONCURRENTLY`: Postgres marks it as leaving, so that new statements do without it, and
-//!    waits for the transactions that may still read it. While it waits it holds no lock. A transaction that stays open for
-//!    long would hold up the duty, so the wait is given up after a time.
-//! 3. If it was given up, `DETACH PARTITION … FINALIZE` ends it as soon as no older snapshot is left.
-//! 4. It is a table of its own by now, which nobody reads, and is dropped.
+//! 1. Mark it, by a comment. A partition without the mark was detached by an operator and is left alone.
+//! 2. Detach it by `DETACH PARTITION … CONCURRENTLY`: Postgres marks it as pending detach, so that new
+//!    statements do without it, and waits for the transactions that may still read it. It holds no lock while
+//!    it waits. A long-running transaction would block the duty, so the wait has a timeout.
+//! 3. After a timeout, `DETACH PARTITION … FINALIZE` completes it as soon as no older snapshot is left.
+//! 4. Drop the table, which is detached and no longer read.
 //!
-//! `DETACH … CONCURRENTLY` refuses to run in a transaction, so no `SET LOCAL` can bound its wait, and a session setting would leak
-//! behind a pooler. It is cancelled instead, by its text.
+//! `DETACH … CONCURRENTLY` cannot run in a transaction, so no `SET LOCAL` can bound its wait, and a session
+//! setting would leak behind a pooler. It is cancelled by its text instead.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -24,22 +25,22 @@ use super::dead_letters::Position;
 use crate::task::TaskId;
 
 const DAY_SECONDS: f64 = 86_400.0;
-/// How long a detachment waits for transactions that may still read the partition.
+/// Timeout of a detach that waits for transactions that may still read the partition.
 const DETACH_MAX: Duration = Duration::from_secs(5);
-/// How long the other steps wait for a lock. Longer than `deadlock_timeout`, after which autovacuum makes way.
+/// Lock timeout of the other steps. Longer than `deadlock_timeout`, after which autovacuum gives way.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1500ms'";
-/// The comment on a partition that retention takes away.
+/// The comment that marks a partition as being removed.
 const MARK: &str = "Tasker: past its retention, to be dropped";
 
-/// How far a partition has left.
+/// The stage of a partition's removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Stage {
-    /// It is a partition as any other.
+    /// Attached as any other partition.
     Attached,
-    /// Its detachment was given up half-way: statements do without it, but it is not free yet.
+    /// Its detach was interrupted: statements do without it, but it is not a table of its own yet.
     Leaving,
-    /// It is a table of its own.
+    /// Detached: a table of its own.
     Detached,
 }
 
@@ -50,14 +51,15 @@ pub struct Partition {
     pub parent: String,
     /// Its name, quoted by Postgres.
     pub name: String,
-    /// How far it has left.
+    /// The stage of its removal.
     pub stage: Stage,
 }
 
-/// The partitions of `table` whose last row is at least `days` whole days (UTC) old, in the order in which they are to be
-/// taken: what has begun to leave, then the others, the oldest first, then what has only to be dropped.
+/// Returns the partitions of `table` whose last row is at least `days` whole days (UTC) old, in the order in
+/// which to remove them: interrupted ones, then the others from the oldest on, then those that only have to
+/// be dropped.
 ///
-/// A detached table that was renamed since is somebody's archive and not among them.
+/// A detached table that was renamed since is an operator's archive and not among them.
 pub async fn past(db: impl PgExecutor<'_>, table: &str, days: u32) -> Result<Vec<Partition>> {
     sqlx::query_as!(
         Partition,
@@ -98,26 +100,29 @@ pub async fn past(db: impl PgExecutor<'_>, table: &str, days: u32) -> Result<Vec
     .await
 }
 
-/// Marks `partition` as retention's, to be told from one that an operator detaches.
+/// Marks `partition` as removed by retention, to distinguish it from one that an operator detaches.
 pub async fn mark(db: impl PgExecutor<'_>, partition: &Partition) -> Result<()> {
     let statement = format!("COMMENT ON TABLE {} IS '{MARK}'", partition.name);
     run_with_lock_timeout(db, statement).await
 }
 
-/// Detaches `partition`, which nobody feels: statements go on meanwhile. Fails when transactions that may read it stay open for
-/// some seconds; then it is leaving, and [`finish_detach`] comes next.
+/// Detaches `partition` without blocking other statements. Fails if transactions that may read it stay open
+/// for some seconds; then its stage is [`Stage::Leaving`], and [`finish_detach`] comes next.
 pub async fn detach(db: &PgPool, partition: &Partition) -> Result<()> {
     let Partition { parent, name, .. } = partition;
     let statement = format!("ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY");
+    // sent alone and unprepared: `CONCURRENTLY` fails inside a transaction
     let mut detached = pin!(sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(db));
     if let Ok(result) = tokio::time::timeout(DETACH_MAX, &mut detached).await {
         return result.map(drop);
     }
+    // dropping the future would only abandon the answer; Postgres would go on waiting
     cancel(db, &statement).await?;
+    // still awaited: it fails as cancelled, or succeeds if it was done just before
     detached.await.map(drop)
 }
 
-/// Cancels what runs `statement` in this database.
+/// Cancels the backend that runs `statement` in this database.
 async fn cancel(db: impl PgExecutor<'_>, statement: &str) -> Result<()> {
     sqlx::query!(
         "SELECT pg_cancel_backend(pid)
@@ -130,7 +135,7 @@ async fn cancel(db: impl PgExecutor<'_>, statement: &str) -> Result<()> {
     .map(drop)
 }
 
-/// Ends a detachment that was given up. Fails as long as a transaction has a snapshot from before it began.
+/// Completes an interrupted detach. Fails as long as a transaction has a snapshot from before it began.
 pub async fn finish_detach(db: impl PgExecutor<'_>, partition: &Partition) -> Result<()> {
     let Partition { parent, name, .. } = partition;
     let statement = format!("ALTER TABLE {parent} DETACH PARTITION {name} FINALIZE");
@@ -142,16 +147,16 @@ pub async fn drop_table(db: impl PgExecutor<'_>, partition: &Partition) -> Resul
     run_with_lock_timeout(db, format!("DROP TABLE {}", partition.name)).await
 }
 
-/// Runs a statement that waits for no lock for long. Both go in one message, which is one transaction.
+/// Runs a statement with a lock timeout. Both go in one message, which is one transaction.
 async fn run_with_lock_timeout(db: impl PgExecutor<'_>, statement: String) -> Result<()> {
-    // names come from the catalogue, quoted there; nothing else varies
+    // the names come from Postgres's catalog, quoted there; no part is user input
     sqlx::raw_sql(AssertSqlSafe(format!("{LOCK_TIMEOUT}; {statement}")))
         .execute(db)
         .await
         .map(drop)
 }
 
-/// The time `days` days ago, by Postgres's clock.
+/// Returns the time `days` days ago, by Postgres's clock.
 pub async fn days_ago(db: impl PgExecutor<'_>, days: u32) -> Result<DateTime<Utc>> {
     sqlx::query_scalar!(
         r#"SELECT now() - make_interval(secs => $1) AS "time!""#,
@@ -161,27 +166,28 @@ pub async fn days_ago(db: impl PgExecutor<'_>, days: u32) -> Result<DateTime<Utc
     .await
 }
 
-/// A stretch of the list of dead letters.
+/// A range of ids in the list of dead letters.
 #[derive(Debug, Clone, Copy)]
-pub struct Stretch {
-    /// Where it is, and by when its dead letters must have died.
+pub struct IdRange {
+    /// The range, and the time by which its dead letters must have died.
     pub position: Position,
-    /// Whether none comes after it.
+    /// Whether it is the last one.
     pub last: bool,
 }
 
-/// The next `count` of the dead letters that may have died by `as_of`, above the id `above`.
+/// Returns the range of the next `count` dead letters that may have died by `as_of`, above the id `above`.
 ///
-/// No index tells when they died: one on `updated_at` would make each progress report of a running task dearer. But what was
-/// created later did not die earlier, so all that died by then are at the beginning of the list, with few others among them.
+/// The time of death has no index: one on `updated_at` would make every progress report of a running
+/// task more expensive. But a task created later cannot have died earlier, so all that died by then are at
+/// the beginning of the list, with few others among them.
 pub async fn dead_letters(
     db: impl PgExecutor<'_>,
     above: TaskId,
     as_of: DateTime<Utc>,
     count: i64,
-) -> Result<Stretch> {
+) -> Result<IdRange> {
     const DAY_MILLIS: i64 = 24 * 3600 * 1000;
-    // the time in an id is the server's clock: a day between it and Postgres's is allowed for
+    // the time in an id is the server's clock, which may differ from Postgres's by up to a day
     let ceiling = TaskId::first_at(as_of.timestamp_millis() + DAY_MILLIS);
     let end = sqlx::query_scalar!(
         r#"
@@ -194,7 +200,7 @@ pub async fn dead_letters(
     )
     .fetch_optional(db)
     .await?;
-    Ok(Stretch {
+    Ok(IdRange {
         position: Position {
             above,
             up_to: end.unwrap_or(ceiling),

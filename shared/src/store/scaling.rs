@@ -1,67 +1,69 @@
-//! What queues take in and give out: measured by the leader now and then, read by every server.
+//! Samples of each queue's load, for scaling: taken by the leader at intervals, read by every server.
 //!
-//! Workers bring totals with their heartbeats, and the leader adds what they grew by to
-//! the last sample of each queue, so that a worker that goes takes nothing away again.
+//! Workers report running totals with their heartbeats. The leader adds the growth to the last sample of each
+//! queue, so a worker that leaves does not reduce the totals.
 
 use sqlx::PgExecutor;
 
 use super::Result;
 use crate::task::QueueName;
 
-/// How long samples are kept.
+/// The retention of samples.
 pub const KEPT_SECONDS: f64 = 300.0;
-/// The maximum number of pending tasks that are counted. A larger backlog is the length of the list, where that is known.
+/// The maximum number of pending tasks that are counted. For a larger backlog the length of the Redis list is
+/// used, if known.
 pub const BACKLOG_MAX: i64 = 10_000;
 /// The maximum number of pending rows that are read to count those of some types.
 pub const TYPES_READ_MAX: i64 = 1_000_000;
 
-/// A queue at one moment.
+/// A sample of a queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
-    /// How long ago that was.
+    /// Its age in seconds.
     pub age_seconds: f64,
     /// Tasks that waited for a worker, without those of types that no live worker of the queue registered.
     pub backlog: i64,
     /// Tasks that ran.
     pub running: i64,
-    /// Tasks of queues that the workers of this one serve before it, and that those workers ran.
+    /// Running tasks of the queues that this queue's workers serve before it.
     pub running_before: i64,
-    /// Tasks that the live workers of the queue run at once.
+    /// Slots of the live workers of the queue.
     pub slots: i64,
-    /// Runs that had ended. Only differences tell something, as of the next.
+    /// Runs that had ended. Only differences between samples are meaningful, here and in the next field.
     pub ended: i64,
-    /// How long those runs took together.
+    /// The total duration of those runs in seconds.
     pub busy_seconds: f64,
 }
 
-/// A queue now, and as it was.
+/// The current state of a queue and its samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueFacts {
     /// Its name.
     pub name: QueueName,
     /// Pending tasks, counted no further than [`BACKLOG_MAX`].
     pub pending: i64,
-    /// Those of them that more of the present workers can run: their types are registered by a live worker of the queue. All of
-    /// them while there is none.
+    /// Those of them that more of the present workers could run: their types are registered by a live worker
+    /// of the queue. All of them while the queue has no workers.
     pub routable: i64,
-    /// How long the oldest pending task has waited.
+    /// The age of the oldest pending task in seconds.
     pub oldest_age_seconds: Option<f64>,
     /// Tasks that run.
     pub running: i64,
-    /// How long those have run on average.
+    /// The average age of those runs in seconds.
     pub running_seconds: Option<f64>,
     /// Whether an operator paused it.
     pub paused: bool,
     /// Live workers that serve it.
     pub workers: i64,
-    /// Tasks that those run at once.
+    /// Slots of those workers.
     pub slots: i64,
     /// Its samples, the oldest first.
     pub samples: Vec<Sample>,
 }
 
 impl QueueFacts {
-    /// Returns how many tasks wait that more of the present workers can run. `depth` is the length of its list.
+    /// Returns the number of tasks that more of the present workers could run. `depth` is the length of the
+    /// Redis list.
     pub fn backlog(&self, depth: Option<i64>) -> i64 {
         if self.pending < BACKLOG_MAX {
             return self.routable;
@@ -70,12 +72,13 @@ impl QueueFacts {
     }
 }
 
-/// Takes a sample of each of `queues` and forgets the old ones. `depths` are the lengths of their lists, in the same
-/// order, and stand for what waits where that is [`BACKLOG_MAX`] tasks or more. A worker silent for longer than
-/// `timeout_seconds` does not count as live.
+/// Takes a sample of each of `queues` and deletes the expired ones. `depths` are the lengths of their Redis
+/// lists, in the same order, and replace the count where that reaches [`BACKLOG_MAX`]. A worker whose last
+/// heartbeat is older than `timeout_seconds` does not count as live.
 ///
-/// A worker whose row is in use just then is counted the next time. Two that sample at once both tell the truth, but for
-/// what ended between their samples, which may be missing from the later one.
+/// Safe to run twice at once: each locks the workers whose totals have grown, the other skips them, so growth
+/// is added once. Both samples are correct, except that runs which ended between them may be missing from the
+/// later one.
 pub async fn sample(
     db: impl PgExecutor<'_>,
     queues: &[QueueName],
@@ -149,7 +152,8 @@ pub async fn sample(
     .map(drop)
 }
 
-/// Returns the facts about `queues`, in that order. A worker silent for longer than `timeout_seconds` does not count as live.
+/// Returns the facts about `queues`, in that order. A worker whose last heartbeat is older than
+/// `timeout_seconds` does not count as live.
 pub async fn facts(
     db: impl PgExecutor<'_>,
     queues: &[QueueName],
@@ -212,6 +216,7 @@ pub async fn facts(
     )
     .fetch_all(db)
     .await?;
+    // the arrays of a queue are sorted alike, so an index is one sample
     let facts = rows.into_iter().map(|row| {
         let samples = (0..row.ages.len()).filter_map(|place| {
             Some(Sample {
@@ -240,24 +245,24 @@ pub async fn facts(
     Ok(facts.collect())
 }
 
-/// Some task types of a queue now.
+/// The current state of some task types of a queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TypesFacts {
-    /// Pending tasks of these types, whether or not a live worker registers them, counted no further than [`BACKLOG_MAX`] and
-    /// among the oldest [`TYPES_READ_MAX`] of the queue.
+    /// Pending tasks of these types, whether or not a live worker registers them, counted no further than
+    /// [`BACKLOG_MAX`] and among the oldest [`TYPES_READ_MAX`] of the queue.
     pub pending: i64,
-    /// How long the oldest of them has waited.
+    /// The age of the oldest of them in seconds.
     pub oldest_age_seconds: Option<f64>,
     /// Tasks of these types that run.
     pub running: i64,
     /// Live workers that serve the queue and register any of the types.
     pub workers: i64,
-    /// Tasks that those run at once.
+    /// Slots of those workers.
     pub slots: i64,
 }
 
-/// Returns the facts about the types `task_names` of a queue. A worker silent for longer than `timeout_seconds` does not count
-/// as live.
+/// Returns the facts about the types `task_names` of a queue. A worker whose last heartbeat is older than
+/// `timeout_seconds` does not count as live.
 pub async fn facts_of_types(
     db: impl PgExecutor<'_>,
     queue: &QueueName,

@@ -10,11 +10,11 @@ use crate::task::QueueName;
 pub struct TaskType {
     /// Its name.
     pub name: String,
-    /// One line for people.
+    /// A one-line description.
     pub description: String,
-    /// The queue of its tasks, unless the submit or the priority picks another.
+    /// The queue of its tasks, unless the submit or the priority selects another.
     pub queue: Option<QueueName>,
-    /// The priority of its tasks, unless the submit says another.
+    /// The default priority of its tasks.
     pub priority: i16,
     /// Retries after the first try.
     pub max_retries: i32,
@@ -27,13 +27,14 @@ pub struct TaskType {
 /// A task type as it is registered.
 #[derive(Debug, Clone)]
 pub struct Registered {
-    /// What was published last.
+    /// The latest publication.
     pub task_type: TaskType,
-    /// Live workers that know it.
+    /// Live workers that register it.
     pub workers: i64,
 }
 
-/// Publishes what a worker can run. The newest publication of a name holds; one that says the same changes nothing.
+/// Publishes the task types of a worker. The newest publication of a name is valid; an identical one changes
+/// no rows.
 pub async fn publish(db: impl PgExecutor<'_>, types: &[TaskType]) -> Result<()> {
     let names: Vec<&str> = types.iter().map(|t| t.name.as_str()).collect();
     let descriptions: Vec<&str> = types.iter().map(|t| t.description.as_str()).collect();
@@ -75,7 +76,8 @@ pub async fn publish(db: impl PgExecutor<'_>, types: &[TaskType]) -> Result<()> 
     .map(drop)
 }
 
-/// All registered types by name. A worker silent for longer than `timeout_seconds` does not count as live.
+/// Returns all registered types by name. A worker whose last heartbeat is older than `timeout_seconds` does
+/// not count as live.
 pub async fn all(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<Registered>> {
     let rows = sqlx::query!(
         r#"

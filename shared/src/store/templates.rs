@@ -1,4 +1,4 @@
-//! The published templates of workflows.
+//! Published workflow templates.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -6,23 +6,23 @@ use sqlx::PgExecutor;
 use super::Result;
 use crate::workflow::Template;
 
-/// The longest list.
+/// The maximum length of a list.
 pub const LISTED_MAX: i64 = 10_000;
 
 /// A template in a list.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Whose it is.
+    /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// For people.
+    /// Its description.
     pub description: String,
-    /// How many steps it has.
+    /// The number of its steps.
     pub steps: i32,
-    /// When it last changed.
+    /// The time of its last change.
     pub published_at: DateTime<Utc>,
 }
 
@@ -31,11 +31,11 @@ pub struct Listed {
 pub struct Stored {
     /// JSON text of the template.
     pub template: String,
-    /// When it last changed.
+    /// The time of its last change.
     pub published_at: DateTime<Utc>,
 }
 
-/// Publishes templates. The newest publication of a version holds; one that says the same changes nothing.
+/// Publishes templates. The newest publication of a version is valid; an identical one changes no rows.
 pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<()> {
     let namespaces: Vec<&str> = templates.iter().map(|t| t.namespace.as_str()).collect();
     let names: Vec<&str> = templates.iter().map(|t| t.name.as_str()).collect();
@@ -70,7 +70,7 @@ pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<
     .map(drop)
 }
 
-/// Templates with all their versions, by namespace and name; [`LISTED_MAX`] at most.
+/// Returns the templates with all their versions, by namespace and name; at most [`LISTED_MAX`].
 pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Listed>> {
     sqlx::query_as!(
         Listed,
@@ -86,7 +86,7 @@ pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Listed>> {
     .await
 }
 
-/// The versions of a template; [`LISTED_MAX`] at most, those that changed last.
+/// Returns the versions of a template, the most recently changed first; at most [`LISTED_MAX`].
 pub async fn versions(db: impl PgExecutor<'_>, namespace: &str, name: &str) -> Result<Vec<String>> {
     sqlx::query_scalar!(
         r#"
@@ -104,7 +104,7 @@ pub async fn versions(db: impl PgExecutor<'_>, namespace: &str, name: &str) -> R
     .await
 }
 
-/// One version of a template.
+/// Returns one version of a template; `None` if it does not exist.
 pub async fn get(
     db: impl PgExecutor<'_>,
     namespace: &str,

@@ -1,8 +1,9 @@
-//! How many tasks came and how they ended, by day: never counted, always added up.
+//! Numbers of tasks by day, type, queue and event, kept up to date by addition.
 //!
-//! Whatever lets tasks begin or end appends what it did to `task_total_deltas` as part of the same statement, one row for each
-//! type, queue and [`Event`] of the batch. So `submitted + cancelled_retried - completed - cancelled - purged` of all days together
-//! is how many rows are in `tasks`, as long as nothing is left out that was submitted before totals were kept, under a
+//! Every statement that starts or ends tasks appends the change to `task_total_deltas`, one row for each
+//! type, queue and [`Event`] of the batch: a direct update of the totals would make concurrent statements
+//! wait for one row. The sum `submitted + cancelled_retried - completed - cancelled - purged` over all days
+//! is the number of rows in `tasks`, except for tasks that were submitted before totals were kept, under a
 //! version that did not keep them, or more than [`TOTALS_DAYS`] ago.
 
 use chrono::NaiveDate;
@@ -12,32 +13,32 @@ use super::Result;
 use crate::task::QueueName;
 use crate::task::limits::TOTALS_DAYS;
 
-/// What tasks did, as it stands in the column `event`.
+/// A counted event, as it stands in the column `event`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum Event {
-    /// Written by [`insert`](super::insert); what an idempotency key kept out is not.
+    /// Inserted by [`insert`](super::insert); duplicates found by an idempotency key do not count.
     Submitted,
     /// By [`complete`](super::complete).
     Completed,
-    /// By [`cancel`](super::cancel), and wherever a run ends that was told to stop.
+    /// By [`cancel`](super::cancel), or by the end of a run whose cancellation was requested.
     Cancelled,
     /// By [`end_runs`](super::end_runs) and [`recover`](super::recover).
     DeadLetter,
-    /// An attempt failed and is to be tried again; by the same.
+    /// An attempt failed and will be retried; by the same.
     RetryScheduled,
-    /// A cancelled task was made pending by an operator; by [`operator_retry`](super::operator_retry).
+    /// An operator retried a cancelled task; by [`operator_retry`](super::operator_retry).
     CancelledRetried,
-    /// A dead letter was; by the same and by [`dead_letters`](super::dead_letters).
+    /// An operator retried a dead letter; by the same and by [`dead_letters`](super::dead_letters).
     DeadLetterRetried,
     /// A dead letter was deleted; by [`dead_letters`](super::dead_letters).
     Purged,
 }
 
-/// Which totals are wanted.
+/// A filter of totals.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Of how many days, today (UTC) included.
+    /// The number of days, today (UTC) included.
     pub days: i32,
     /// Of this type only.
     pub task_name: Option<String>,
@@ -45,21 +46,21 @@ pub struct Filter {
     pub queues: Option<Vec<QueueName>>,
 }
 
-/// How many tasks did what: on a day, whatever their type, or of a type, whatever the day.
+/// The number of tasks with one event: on a day, of all types, or of a type, on all days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Total {
     /// The day (UTC), in a total of a day.
     pub day: Option<NaiveDate>,
     /// The type, in a total of a type.
     pub task_name: Option<String>,
-    /// What they did.
+    /// The event.
     pub event: Event,
-    /// How many.
+    /// The number of tasks.
     pub tasks: i64,
 }
 
-/// The totals that match `filter`: those of each day, and those of each type. What a statement did is in here as soon as it
-/// has committed.
+/// Returns the totals that match `filter`: those of each day, and those of each type. Includes everything
+/// that has committed.
 pub async fn totals(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<Total>> {
     sqlx::query_as!(
         Total,
@@ -85,7 +86,7 @@ pub async fn totals(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<Tota
     .await
 }
 
-/// How many blocks the file of the deltas has.
+/// Returns the number of blocks of the table of deltas.
 pub async fn blocks(db: impl PgExecutor<'_>) -> Result<i64> {
     sqlx::query_scalar!(
         r#"SELECT pg_relation_size('task_total_deltas') / current_setting('block_size')::bigint AS "blocks!""#
@@ -94,8 +95,8 @@ pub async fn blocks(db: impl PgExecutor<'_>) -> Result<i64> {
     .await
 }
 
-/// Folds the deltas of the blocks from `from` to below `to` into the totals, and returns how many those were. Of two that fold
-/// at once the second waits and finds nothing left.
+/// Adds the deltas in the blocks from `from` to below `to` to the totals and deletes them; returns the number
+/// of deltas. Safe to run twice at once: the second waits and finds no deltas left.
 pub async fn fold(db: impl PgExecutor<'_>, from: i64, to: i64) -> Result<i64> {
     sqlx::query_scalar!(
         r#"
@@ -114,16 +115,18 @@ pub async fn fold(db: impl PgExecutor<'_>, from: i64, to: i64) -> Result<i64> {
         )
         SELECT count(*) AS "folded!" FROM folded
         "#,
+        // a range of `ctid` reads these blocks only, however many deltas wait behind them
         format!("({from},0)"),
         format!("({to},0)"),
     )
-    // planned each time: a plan made for a small file would read all of a large one for each range
+    // planned each time: a plan made for a small table would read all of a large one for each range
     .persistent(false)
     .fetch_one(db)
     .await
 }
 
-/// Gives the pages at the end of the deltas' file back. What it may have to wait for it leaves for another time.
+/// Truncates the free pages at the end of the table of deltas. If another session blocks that, it is left for
+/// another time.
 pub async fn shrink(db: impl PgExecutor<'_>) -> Result<()> {
     sqlx::raw_sql("VACUUM (TRUNCATE) task_total_deltas")
         .execute(db)
@@ -131,7 +134,7 @@ pub async fn shrink(db: impl PgExecutor<'_>) -> Result<()> {
         .map(drop)
 }
 
-/// Forgets the totals of days that are past [`TOTALS_DAYS`], and returns how many rows those were.
+/// Deletes the totals of days older than [`TOTALS_DAYS`] and returns the number of rows.
 pub async fn forget(db: impl PgExecutor<'_>) -> Result<u64> {
     sqlx::query!(
         "DELETE FROM task_totals WHERE day <= (now() AT TIME ZONE 'UTC')::date - $1::integer",

@@ -1,4 +1,4 @@
-//! How the core's types travel to and from Postgres. The core itself knows nothing of it.
+//! Encoding of the core's types for Postgres. The core itself does not depend on sqlx.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;

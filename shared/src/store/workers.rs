@@ -1,4 +1,4 @@
-//! The fleet.
+//! The registered workers.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -7,10 +7,10 @@ use super::Result;
 use super::liveness::LivenessKey;
 use crate::task::QueueName;
 
-/// What a worker says of itself when it registers.
+/// The registration of a worker.
 #[derive(Debug, Clone)]
 pub struct NewWorker {
-    /// Its id: never used before and never again.
+    /// Its id, never reused.
     pub id: String,
     /// The host it runs on.
     pub hostname: String,
@@ -24,11 +24,12 @@ pub struct NewWorker {
     pub task_names: Vec<String>,
     /// Tasks it runs at once.
     pub pool_size: i32,
-    /// The lock that its process will hold; none where it cannot hold one, and its heartbeats alone tell that it lives.
+    /// The advisory lock that its process will hold; `None` where it cannot hold one, so that only its
+    /// heartbeats show that it is alive.
     pub liveness_key: Option<LivenessKey>,
 }
 
-/// A worker as the table has it.
+/// A worker's row.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the columns of the table, explained at `NewWorker`")]
 pub struct WorkerRecord {
@@ -45,7 +46,7 @@ pub struct WorkerRecord {
     pub last_heartbeat: DateTime<Utc>,
 }
 
-/// Enters a worker.
+/// Registers a worker.
 pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()> {
     sqlx::query!(
         "INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size, liveness_key, pops_by_type)
@@ -64,36 +65,37 @@ pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()>
     .map(drop)
 }
 
-/// What the fleet tells a worker in return for its heartbeat.
+/// The answer to a heartbeat.
 #[derive(Debug, Clone, Copy)]
 pub struct Heartbeat {
-    /// Whether the worker counts as alive. If not, its tasks are others' by now.
+    /// Whether the worker counts as alive. If not, its tasks have been requeued or will be.
     pub alive: bool,
-    /// Workers that share at least one queue with it, itself included.
+    /// Workers that serve at least one of its queues, itself included.
     pub sharing: i64,
-    /// Whether this session holds the worker's lock now. Also true where the worker has none.
+    /// Whether this session holds the worker's lock now. True where the worker has none.
     pub holds_lock: bool,
 }
 
-/// What a worker has done and does.
+/// The work of a worker, reported with its heartbeat.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Work<'a> {
     /// Tasks that it runs now.
     pub active: i32,
     /// Runs that ended since it started, for each of its queues.
     pub ended: &'a [i64],
-    /// How long those took together, in seconds.
+    /// The total duration of those runs, in seconds.
     pub busy_seconds: &'a [f64],
 }
 
-/// Says that `worker_id` lives and what it does, and makes sure that the session holds the worker's lock.
-/// `timeout_seconds` is how long others may be silent.
+/// Records a heartbeat of `worker_id` with its work, and takes the worker's lock for this session if it is
+/// not held. Other workers whose last heartbeat is older than `timeout_seconds` do not count.
 pub async fn heartbeat(
     db: impl PgExecutor<'_>,
     worker_id: &str,
     work: Work<'_>,
     timeout_seconds: f64,
 ) -> Result<Heartbeat> {
+    // a dead worker's row does not match, so a late heartbeat cannot bring it back to life
     let row = sqlx::query!(
         r#"
         WITH me AS (
@@ -123,7 +125,7 @@ pub async fn heartbeat(
     })
 }
 
-/// Says that a worker claims no more and ends when its runs have ended.
+/// Marks a worker as draining: it stops claiming and exits when its runs have ended.
 pub async fn drain(db: impl PgExecutor<'_>, worker_id: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE workers SET status = 'draining' WHERE id = $1 AND status = 'alive'",
@@ -134,7 +136,7 @@ pub async fn drain(db: impl PgExecutor<'_>, worker_id: &str) -> Result<()> {
     .map(drop)
 }
 
-/// Takes a worker off the list, unless a running task still names it: then recovery needs its row.
+/// Deletes a worker's row, unless a running task still refers to it: recovery needs the row then.
 pub async fn leave(db: impl PgExecutor<'_>, worker_id: &str) -> Result<()> {
     sqlx::query!(
         "DELETE FROM workers w
@@ -146,7 +148,8 @@ pub async fn leave(db: impl PgExecutor<'_>, worker_id: &str) -> Result<()> {
     .map(drop)
 }
 
-/// All workers, the newest first. One that is silent for longer than `timeout_seconds` is shown as such.
+/// Returns all workers, the newest first. An `alive` one whose last heartbeat is older than `timeout_seconds`
+/// is shown as `unresponsive`.
 pub async fn list(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<WorkerRecord>> {
     sqlx::query_as!(
         WorkerRecord,

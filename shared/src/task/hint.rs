@@ -3,21 +3,22 @@ use super::{Priority, QueueName, TaskId};
 /// Tasks of a higher priority than this go to the head of their list.
 const TAIL_PRIORITY_MAX: Priority = 50;
 
-/// A wake-up hint: a task that waits in a queue.
+/// A wake-up hint: the id of a pending task, in the Redis list of its queue.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hint {
     /// The task.
     pub id: TaskId,
     /// Its queue.
     pub queue: QueueName,
-    /// Its type; `None` where only the id is known. While its queue is split by type, such a hint reaches no worker.
+    /// Its type; `None` where only the id is known. While its queue is split by type, such a hint reaches no
+    /// worker.
     pub task_name: Option<String>,
-    /// Whether it is pushed to the head of its list instead of the tail.
+    /// True if it is pushed to the head of its list instead of the tail.
     pub urgent: bool,
 }
 
 impl Hint {
-    /// Makes a hint for a task of the type `task_name`.
+    /// Creates a hint for a task of the type `task_name`.
     pub fn new(id: TaskId, queue: QueueName, task_name: impl Into<String>) -> Self {
         Self {
             id,
@@ -27,7 +28,7 @@ impl Hint {
         }
     }
 
-    /// Makes a hint for a popped id, of whose task nothing else is known.
+    /// Creates a hint for a popped id, whose task type is not known.
     pub fn of_id(id: TaskId, queue: QueueName) -> Self {
         Self {
             id,

@@ -4,25 +4,26 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The id of a task: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
+/// The id of a task: a UUIDv7 (RFC 9562), so that ids sort by the time of their generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(pub Uuid);
 
 impl TaskId {
-    /// Below every id.
+    /// Less than every id.
     pub const MIN: Self = Self(Uuid::nil());
-    /// Above every id.
+    /// Greater than every id.
     pub const MAX: Self = Self(Uuid::max());
 
-    /// The lowest id that can be made at a time, in milliseconds since 1970.
+    /// Returns the lowest id that can be generated at a time, in milliseconds since 1970.
     pub fn first_at(unix_millis: i64) -> Self {
+        // a UUIDv7 has 48 bits for the time
         const LATEST: u64 = (1 << 48) - 1;
         let millis = u64::try_from(unix_millis).unwrap_or(0).min(LATEST);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
     }
 
-    /// Makes a new id. Ids made by one process rise strictly, also within a millisecond.
+    /// Generates an id. The ids of one process are strictly increasing, also within a millisecond.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place where ids are made"
@@ -31,8 +32,8 @@ impl TaskId {
         Self(Uuid::now_v7())
     }
 
-    /// Milliseconds since 1970 at which the id was made, by the clock of the process that made it;
-    /// 0 for an id that is no UUIDv7.
+    /// Returns the time at which the id was generated, in milliseconds since 1970, by the clock of the
+    /// generating process; 0 for an id that is not a UUIDv7.
     pub fn unix_millis(self) -> i64 {
         let Some(timestamp) = self.0.get_timestamp().filter(|_| self.0.get_version_num() == 7) else {
             return 0;
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_tells_when_it_was_made_and_a_foreign_one_tells_the_beginning() {
+    fn an_id_contains_its_time_and_a_foreign_one_yields_the_epoch() {
         let known: TaskId = "018f0000-0000-7000-8000-000000000000".parse().expect("a UUID");
         assert_eq!(known.unix_millis(), 0x018f_0000_0000);
         assert_eq!(TaskId(Uuid::nil()).unix_millis(), 0);

@@ -1,41 +1,44 @@
-//! The limits of the contract. Enforced where data comes in; the table's own checks hold the most important again.
+//! The limits of the API contract. They are enforced on input; CHECK constraints of the table repeat the most
+//! important.
 
 use std::time::Duration;
 
-/// Longest task name, in characters.
+/// Maximum length of a task name, in characters.
 pub const TASK_NAME_CHARS: usize = 255;
-/// Longest idempotency key or correlation id, in characters.
+/// Maximum length of an idempotency key or correlation id, in characters.
 pub const KEY_CHARS: usize = 255;
-/// Most tags of one task.
+/// Maximum number of tags of one task.
 pub const TAGS: usize = 20;
-/// Longest tag, in characters.
+/// Maximum length of a tag, in characters.
 pub const TAG_CHARS: usize = 128;
-/// Most retries after the first try.
+/// Maximum number of retries after the first attempt.
 pub const MAX_RETRIES: i32 = 100;
-/// Longest timeout of one attempt.
+/// Maximum timeout of one attempt.
 pub const TIMEOUT: Duration = Duration::from_hours(7 * 24);
-/// How far ahead a task may be scheduled: a year, leap day included.
+/// Maximum time that a task may be scheduled ahead: a year, leap day included.
 pub const DELAY: Duration = Duration::from_hours(366 * 24);
-/// Deepest nesting of a JSON document.
+/// Maximum nesting of a JSON document.
 pub const JSON_DEPTH: usize = 128;
-/// Longest result, in bytes of JSON. A longer one fails the attempt.
+/// Maximum length of a result, in bytes of JSON. A longer one fails the attempt.
 pub const RESULT_BYTES: usize = 1024 * 1024;
-/// Longest progress report, in bytes of JSON. A longer one is refused.
+/// Maximum length of a progress report, in bytes of JSON. A longer one is rejected.
 pub const PROGRESS_BYTES: usize = 16 * 1024;
-/// Longest error text, in bytes. A longer one is cut and says so.
+/// Maximum length of an error text, in bytes. A longer one is cut and marked as cut.
 pub const ERROR_BYTES: usize = 16 * 1024;
-/// Most tasks in one batch request.
+/// Maximum number of tasks in one batch request.
 pub const BATCH_TASKS: usize = 10_000;
 /// The maximum number of declared queues.
 pub const QUEUES: usize = 1_000;
-/// For how many days totals are kept: a year, and a month to compare with that of the year before.
+/// Number of days that totals are kept: a year, and a month to compare with the same month a year earlier.
 pub const TOTALS_DAYS: i32 = 400;
-/// Runs lost with their worker from which on a task is a suspect, and runs alone.
+/// Number of crashes from which on a task is a suspect, and runs alone.
 pub const SUSPECT_CRASHES: i32 = 2;
 
-/// Cuts an error text to [`ERROR_BYTES`] and takes out NUL characters, which Postgres cannot store; a cut text says so.
+/// Cuts an error text to [`ERROR_BYTES`], marks it as cut, and replaces NUL characters, which Postgres cannot
+/// store.
 pub fn cut_error(text: &str) -> String {
     const NOTE: &str = " … (cut)";
+    // before the length is checked: the replacement is three bytes long
     let clean = text.replace('\0', "\u{fffd}");
     if clean.len() <= ERROR_BYTES {
         return clean;

@@ -1,4 +1,5 @@
-//! The pure core: what a task is and which steps it may take. No I/O, no clock but the one that ids are made from.
+//! Tasks: ids, states and their transitions, priorities, retries, limits. No I/O, and no clock but that of
+//! generated ids.
 
 mod hint;
 mod id;
@@ -12,14 +13,14 @@ pub use id::TaskId;
 pub use priority::{Priority, QueueName};
 pub use state::TaskStatus;
 
-/// One run of a task: the claim that a worker holds.
+/// One run of a task: the fence of its claim.
 ///
-/// Together with the worker's id it fences every write: `runs` never falls, and after a Postgres crash, when a
-/// number can come up twice, the worker's id still tells the two apart.
+/// Together with the worker's id it fences every write: `runs` never decreases, and if a Postgres crash makes
+/// a number occur twice, the worker's id still distinguishes the two runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Run {
     /// The task that runs.
     pub task: TaskId,
-    /// Which claim of the task this is, counted from 1.
+    /// The number of the claim, counted from 1.
     pub number: i32,
 }

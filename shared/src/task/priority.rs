@@ -19,7 +19,7 @@ pub struct QueueName(Arc<str>);
 pub struct InvalidQueueName(pub String);
 
 impl QueueName {
-    /// Reads a canonical name or one of the aliases `high` and `low`.
+    /// Parses a canonical name or one of the aliases `high` and `low`.
     pub fn parse(text: &str) -> Result<Self, InvalidQueueName> {
         match text {
             "high" => return Ok(Self::high()),
@@ -42,27 +42,27 @@ impl QueueName {
         Self::parse(text).ok().filter(|name| name.as_str() != text)
     }
 
-    /// `high_priority`: priorities above 5.
+    /// Returns `high_priority`: priorities above 5.
     pub fn high() -> Self {
         Self("high_priority".into())
     }
 
-    /// `default`: priorities 0 to 5.
+    /// Returns `default`: priorities 0 to 5.
     pub fn default_class() -> Self {
         Self("default".into())
     }
 
-    /// `low_priority`: priorities below 0.
+    /// Returns `low_priority`: priorities below 0.
     pub fn low() -> Self {
         Self("low_priority".into())
     }
 
-    /// The three classes, the most urgent first.
+    /// Returns the three classes, the most urgent first.
     pub fn classes() -> [Self; 3] {
         [Self::high(), Self::default_class(), Self::low()]
     }
 
-    /// The class in which a priority lands.
+    /// Returns the class of a priority.
     pub fn for_priority(priority: Priority) -> Self {
         match priority {
             6.. => Self::high(),
@@ -71,7 +71,7 @@ impl QueueName {
         }
     }
 
-    /// The class above this one; nothing for the highest, and for queues that are no class.
+    /// Returns the class above this one; `None` for the highest and for queues that are not a class.
     pub fn class_above(&self) -> Option<Self> {
         match self.as_str() {
             "default" => Some(Self::high()),
@@ -80,7 +80,7 @@ impl QueueName {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -89,8 +89,8 @@ impl QueueName {
 /// The maximum number of declared names that a text lists.
 const LISTED_MAX: usize = 50;
 
-/// Returns what is wrong with a queue that is not among `declared`, and how to declare it; the sentence's subject is the
-/// caller's.
+/// Returns the error for a queue that is not among `declared`, with the way to declare it; it continues a
+/// sentence whose subject the caller writes.
 pub fn undeclared<'a>(declared: impl IntoIterator<Item = &'a str>) -> String {
     let mut declared = declared.into_iter();
     let names: Vec<&str> = declared.by_ref().take(LISTED_MAX).collect();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_told_from_a_name() {
+    fn an_alias_is_distinguished_from_a_name() {
         assert_eq!(QueueName::of_alias("low"), Some(QueueName::low()));
         for text in ["low_priority", "lows", "Low"] {
             assert_eq!(QueueName::of_alias(text), None, "{text}");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_capitals_or_spaces_or_a_leading_dash_is_refused() {
+    fn a_name_with_capitals_or_spaces_or_a_leading_dash_is_rejected() {
         for text in ["", "High", "a b", "-a", "ä", &"a".repeat(65)] {
             assert!(QueueName::parse(text).is_err(), "{text:?} was taken");
         }

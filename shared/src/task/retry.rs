@@ -1,22 +1,22 @@
-//! What happens after an attempt that did not succeed. Pure: the jitter is an argument.
+//! The decision after a failed attempt: retry or dead letter. Pure: the jitter is an argument.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::limits;
 
-/// How long to wait before the next try: exponential, with full jitter, so that tasks that failed together
-/// do not come back together.
+/// The wait before the next attempt: exponential with full jitter, so that tasks that failed together are not
+/// retried together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The longest wait before the second try; it doubles with each further try.
+    /// Maximum wait before the second attempt; it doubles with each further attempt.
     pub base: Duration,
-    /// The longest wait of all; a year at most.
+    /// Maximum wait of all attempts; at most a year.
     pub cap: Duration,
 }
 
-/// Retries of a task type that sets none. With the default backoff they take four hours on average and eight and a half at
-/// most, which is longer than most outages of what a handler calls.
+/// Retries of a task type that sets no number. With the default backoff they take four hours on average and
+/// eight and a half at most, which is longer than most outages of what a handler calls.
 pub const DEFAULT_MAX_RETRIES: u32 = 10;
 
 impl Default for Backoff {
@@ -29,15 +29,16 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The backoff of tasks that fail quickly and for good: seconds at first. The built-in task types have it.
+    /// A short backoff that begins with seconds. The built-in task types use it.
     pub const QUICK: Self = Self {
         base: Duration::from_secs(1),
         cap: Duration::from_hours(1),
     };
 
-    /// The wait after `ended` attempts (1 after the first): uniform over 0 to `base` · 2^(`ended` − 1), at most `cap`.
-    /// `jitter` is a random number of 0 to 1.
+    /// Returns the wait after `ended` attempts (1 after the first): uniform over 0 to `base` · 2^(`ended` −
+    /// 1), at most `cap`. `jitter` is a random number from 0 to 1.
     pub fn delay(&self, ended: u32, jitter: f64) -> Duration {
+        // 2^62 times any base exceeds every cap, and a larger number of attempts could turn negative as `i32`
         let doublings = ended.saturating_sub(1).min(62);
         let longest = self.base.as_secs_f64() * 2f64.powi(doublings.cast_signed());
         let capped = longest.min(self.cap.min(limits::DELAY).as_secs_f64());
@@ -45,29 +46,29 @@ impl Backoff {
     }
 }
 
-/// How an attempt went wrong.
+/// The way an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The handler failed and may be tried again.
+    /// The handler failed and may be retried.
     Retry,
-    /// The handler failed and says itself when to try again.
+    /// The handler failed and set the time until the retry.
     RetryAfter(Duration),
-    /// The handler failed and asks not to be tried again.
+    /// The handler failed and asked not to be retried.
     Fail,
     /// The attempt ran longer than its timeout.
     Timeout,
 }
 
-/// Why a task is a dead letter.
+/// The reason why a task is a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeadLetterReason {
-    /// The last try failed.
+    /// The last attempt failed.
     Exhausted,
-    /// The handler asked not to be tried again.
+    /// The handler asked not to be retried.
     Failed,
-    /// The last try timed out.
+    /// The last attempt timed out.
     Timeout,
-    /// It kills the workers that run it.
+    /// It crashes the workers that run it.
     CrashLoop,
 }
 
@@ -75,12 +76,12 @@ impl DeadLetterReason {
     /// Every reason.
     pub const ALL: [Self; 4] = [Self::Exhausted, Self::Failed, Self::Timeout, Self::CrashLoop];
 
-    /// The reason of that name.
+    /// Returns the reason of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 
-    /// The name in the table, over HTTP and in metrics.
+    /// Returns the name in the table, in the HTTP API and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exhausted => "exhausted",
@@ -97,16 +98,17 @@ impl fmt::Display for DeadLetterReason {
     }
 }
 
-/// What to do with a task whose attempt went wrong.
+/// The decision about a task whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Try again after this long.
+    /// Retry after this time.
     RetryIn(Duration),
-    /// Give up.
+    /// Make it a dead letter.
     DeadLetter(DeadLetterReason),
 }
 
-/// Decides what follows `failure` of attempt `attempt` (counted from 1) out of `max_attempts`.
+/// Decides between a retry and a dead letter after `failure` of attempt `attempt` (counted from 1) out of
+/// `max_attempts`.
 pub fn decide(failure: Failure, attempt: i32, max_attempts: i32, backoff: Backoff, jitter: f64) -> Decision {
     if failure == Failure::Fail {
         return Decision::DeadLetter(DeadLetterReason::Failed);
@@ -118,6 +120,7 @@ pub fn decide(failure: Failure, attempt: i32, max_attempts: i32, backoff: Backof
         });
     }
     Decision::RetryIn(match failure {
+        // without jitter: the handler knows when the service it calls is available again
         Failure::RetryAfter(delay) => delay.min(limits::DELAY),
         _ => backoff.delay(attempt.unsigned_abs(), jitter),
     })
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn no_handler_puts_its_task_off_for_more_than_a_year() {
+    fn no_handler_delays_its_retry_for_more_than_a_year() {
         let decision = decide(Failure::RetryAfter(Duration::MAX), 1, 3, BACKOFF, 0.5);
         assert_eq!(decision, Decision::RetryIn(limits::DELAY));
         let endless = Backoff {

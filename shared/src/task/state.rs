@@ -1,7 +1,7 @@
-//! The transition table: every state a task can be in, and every step it may take.
+//! The transition table: every state of a task and every transition between them.
 //!
-//! The statements in [`crate::store`] carry these steps out, each as one conditional statement; the tests hold every
-//! change that they make against [`TaskStatus::next`].
+//! Each transition is executed by one conditional statement in [`crate::store`]; the tests compare every
+//! change that the statements make with [`TaskStatus::next`].
 
 use std::fmt;
 
@@ -11,60 +11,60 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskStatus {
-    /// Waits for its parents in a workflow.
+    /// Waiting for its parents in a workflow.
     Waiting,
-    /// Is due later.
+    /// Due later.
     Scheduled,
-    /// Is in a list, waiting for a worker.
+    /// Waiting for a worker.
     Pending,
-    /// Is run by a worker.
+    /// Claimed by a worker, which runs it.
     Running,
-    /// Failed and is due for another try.
+    /// Failed, and due for another attempt later.
     RetryScheduled,
     /// Succeeded.
     Completed,
-    /// Ended without success; somebody has to look.
+    /// Failed for good; an operator has to decide.
     DeadLetter,
-    /// Was cancelled.
+    /// Cancelled.
     Cancelled,
-    /// A dead letter that an operator settled.
+    /// A dead letter that an operator marked as resolved.
     ResolvedManually,
 }
 
-/// What can happen to a task.
+/// An event in the life of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// Its last parent succeeded.
     ParentsDone,
     /// Its time has come.
     Due,
-    /// A worker popped it and cannot run it now.
-    PutOff,
-    /// A worker took it.
+    /// A worker popped its id and cannot run it now.
+    Deferred,
+    /// A worker claimed it.
     Claimed,
     /// Its handler returned a result.
     Succeeded,
-    /// Its attempt went wrong and it is tried again.
+    /// Its attempt failed and it is retried.
     RetryDecided,
-    /// Its attempt went wrong for good, or it was quarantined.
-    GivenUp,
-    /// Its worker gave it back, or died.
+    /// Its last attempt failed, or it was quarantined.
+    DeadLettered,
+    /// Its worker released it or died.
     RunLost,
-    /// Somebody cancelled it.
+    /// It was cancelled on request.
     Cancelled,
-    /// An operator asked to run it again.
+    /// An operator retried it.
     RetriedByOperator,
-    /// An operator settled it by hand.
+    /// An operator marked it as resolved.
     Resolved,
 }
 
-/// A step that the table does not allow.
+/// A transition that the table does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a task that is {state} cannot take the step {event:?}")]
+#[error("a task in the state {state} has no transition for the event {event:?}")]
 pub struct IllegalTransition {
-    /// The state the task was in.
+    /// The state of the task.
     pub state: TaskStatus,
-    /// What was to happen.
+    /// The event that was to be applied.
     pub event: Event,
 }
 
@@ -82,29 +82,31 @@ impl TaskStatus {
         Self::ResolvedManually,
     ];
 
-    /// The state that follows `event`.
+    /// Returns the state after `event`.
     pub fn next(self, event: Event) -> Result<Self, IllegalTransition> {
         use TaskStatus::{
             Cancelled, Completed, DeadLetter, Pending, ResolvedManually, RetryScheduled, Running, Scheduled,
             Waiting,
         };
+        // RunLost leads to Pending, not to RetryScheduled: a lost run is not a failed attempt and has no
+        // backoff
         Ok(match (self, event) {
             (Waiting, Event::ParentsDone)
             | (Scheduled | RetryScheduled, Event::Due)
             | (Running, Event::RunLost)
             | (DeadLetter | Cancelled, Event::RetriedByOperator) => Pending,
-            (Pending, Event::PutOff) => Scheduled,
+            (Pending, Event::Deferred) => Scheduled,
             (Pending, Event::Claimed) => Running,
             (Running, Event::Succeeded) => Completed,
             (Running, Event::RetryDecided) => RetryScheduled,
-            (Running, Event::GivenUp) => DeadLetter,
+            (Running, Event::DeadLettered) => DeadLetter,
             (Waiting | Scheduled | Pending | Running | RetryScheduled, Event::Cancelled) => Cancelled,
             (DeadLetter, Event::Resolved) => ResolvedManually,
             (state, event) => return Err(IllegalTransition { state, event }),
         })
     }
 
-    /// Whether a task in this state has ended: only an operator moves it on.
+    /// Returns whether a task in this state has ended: only an operator can change it.
     pub fn is_terminal(self) -> bool {
         matches!(
             self,
@@ -112,7 +114,7 @@ impl TaskStatus {
         )
     }
 
-    /// The name in the table and over HTTP.
+    /// Returns the name in the table and in the HTTP API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -127,7 +129,7 @@ impl TaskStatus {
         }
     }
 
-    /// The state of that name.
+    /// Returns the state of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
@@ -146,11 +148,11 @@ mod tests {
     const EVENTS: [Event; 11] = [
         Event::ParentsDone,
         Event::Due,
-        Event::PutOff,
+        Event::Deferred,
         Event::Claimed,
         Event::Succeeded,
         Event::RetryDecided,
-        Event::GivenUp,
+        Event::DeadLettered,
         Event::RunLost,
         Event::Cancelled,
         Event::RetriedByOperator,

@@ -1,27 +1,28 @@
-//! The metrics catalogue: name, kind, labels, process and description of every metric. The descriptions at `/metrics` and
-//! the tables of `docs/metrics.md` are generated from it, and a test checks a running system against it.
+//! The metrics catalogue: name, kind, labels, process and description of every metric. The descriptions at
+//! `/metrics` and the tables of `docs/metrics.md` are generated from it, and a test checks a running system
+//! against it.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
 use super::Component;
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only rises, from 0 at the start of its process.
+    /// Only increases, from 0 at the start of its process.
     Counter,
-    /// It rises and falls.
+    /// Increases and decreases.
     Gauge,
     /// Counts of values by size.
     Histogram,
 }
 
-/// Who shows a metric.
+/// The processes that expose a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
     /// Every server, about itself.
     Server,
-    /// The server that leads, about the whole system; the others show 0, or nothing where there are labels.
+    /// The server that leads, about the whole system; the others expose 0, or no series if it has labels.
     Leader,
     /// Every worker, about itself.
     Worker,
@@ -32,20 +33,21 @@ pub enum Shown {
 /// A metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its name, which also says its unit: base units, `_total` for counters.
+    /// Its name, which contains its unit: base units, `_total` for counters.
     pub name: &'static str,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// The names of its labels. Their values come from small sets: queues, task types, route templates, words of the code.
+    /// The names of its labels. Their values come from small sets: queues, task types, route templates, words
+    /// of the code.
     pub labels: &'static [&'static str],
-    /// Who shows it.
+    /// The processes that expose it.
     pub shown: Shown,
-    /// What it means.
+    /// Its help text at `/metrics`.
     pub help: &'static str,
 }
 
 impl Kind {
-    /// The word for it, as Prometheus has it.
+    /// Returns its name in the Prometheus text format.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -56,7 +58,7 @@ impl Kind {
 }
 
 impl Shown {
-    /// Whether a process of this kind shows it.
+    /// Returns whether a process of this kind exposes it.
     pub fn by(self, component: Component) -> bool {
         match self {
             Self::All => true,
@@ -67,7 +69,7 @@ impl Shown {
 }
 
 impl Metric {
-    /// Its unit, which its name tells.
+    /// Returns its unit, derived from its name.
     pub fn unit(&self) -> Unit {
         let name = self.name.trim_end_matches("_total");
         if name.ends_with("_seconds") {
@@ -87,8 +89,8 @@ impl Metric {
         }
     }
 
-    /// Shows 0 from the start on: a rate over a counter that appears with its first count misses that count, and an alert
-    /// on a gauge that is not there says nothing.
+    /// Sets it to 0 at start: a rate over a counter that appears with its first count misses that count, and
+    /// an alert on a missing gauge never fires.
     fn begin(&self) {
         match self.kind {
             Kind::Counter => counter!(self.name).absolute(0),
@@ -98,11 +100,11 @@ impl Metric {
     }
 }
 
-/// Describes what `component` shows, and shows what has no labels.
+/// Describes the metrics of `component`, and sets those without labels to 0.
 pub(super) fn describe(component: Component) {
     for metric in METRICS.iter().filter(|metric| metric.shown.by(component)) {
         metric.describe();
-        // the others of that name are not ours to set: they are read from the system
+        // not those of the process, which are read from the system on each scrape
         if metric.labels.is_empty() && !metric.name.starts_with("process_") {
             metric.begin();
         }
@@ -199,7 +201,7 @@ metrics! {
     Gauge workers_total [] Leader "Live workers."
     Gauge tasker_workers [status] Leader "Recorded workers by status: `alive`, `draining`, `dead` (kept for an hour)."
     Gauge tasker_workers_watched [] Leader "Workers whose death would be detected within seconds."
-    Gauge tasker_fleet_unhealthy [] Leader "1 while so many workers die that no task is blamed for a crash, else 0."
+    Gauge tasker_fleet_unhealthy [] Leader "1 while so many workers die that no task is blamed for a crash, else 0." // words: ok
     Counter tasker_workers_joined_total [] Server "Workers that joined, as observed by the leader."
     Counter tasker_workers_left_total [] Server "Workers that left after an orderly stop, as observed by the leader."
     Counter tasker_worker_deaths_total [cause] Server "Workers declared dead by the leader: `vanished` or `unresponsive`."
@@ -335,7 +337,7 @@ mod tests {
                 let counts = metric.kind == Kind::Counter;
                 assert_eq!(name.ends_with("_total"), counts, "{name}");
             }
-            assert!(metric.help.ends_with('.'), "the help of {name} is no sentence");
+            assert!(metric.help.ends_with('.'), "the help of {name} is not a sentence");
         }
     }
 }

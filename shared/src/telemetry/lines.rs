@@ -1,5 +1,5 @@
-//! The shape of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same tag in the field
-//! `component`.
+//! The format of log lines: pretty ones begin with `[ORCHESTRATION]` or `[WORKER]`; JSON ones carry the same
+//! tag in the field `component`.
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -14,7 +14,7 @@ use super::Component;
 use super::stdout::{self, LinesGuard};
 use crate::config::LogFormat;
 
-/// The layer that writes lines to stdout, and what writes the last of them.
+/// Returns the layer that writes lines to stdout, and the guard that flushes them.
 pub(super) fn lines<S>(
     component: Component,
     format: LogFormat,
@@ -85,6 +85,7 @@ where
         let mut line = String::new();
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         match line.strip_prefix('{') {
+            // spliced into the text: parsing and writing each line again would cost more
             Some(rest) => {
                 write!(writer, "{{\"component\":\"[{}]\",{rest}", self.component.as_str())
             }

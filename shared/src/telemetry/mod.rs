@@ -20,7 +20,7 @@ pub use prometheus::Metrics;
 use stdout::LinesGuard;
 pub use traces::Traces;
 
-/// Which part of Tasker a process is.
+/// The part of Tasker that a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
     /// The server.
@@ -30,7 +30,7 @@ pub enum Component {
 }
 
 impl Component {
-    /// The word in log lines.
+    /// Returns the name in log lines.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Orchestration => "ORCHESTRATION",
@@ -39,7 +39,7 @@ impl Component {
     }
 }
 
-/// Why telemetry could not be set up.
+/// The reason why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The log filter is not valid.
@@ -56,7 +56,7 @@ pub enum TelemetryError {
     Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The log lines and spans that are on their way. Dropped, it writes the lines that wait, for little more than a second.
+/// The buffered log lines and spans. On drop it writes the lines, for little more than a second.
 #[derive(Debug)]
 #[must_use = "the last lines and spans are sent by `flush`"]
 pub struct Logging {
@@ -65,13 +65,13 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Sends the spans that have ended, for a few seconds at most, and then writes the lines that wait.
+    /// Sends the spans that have ended, for at most a few seconds, and then writes the buffered lines.
     pub async fn flush(self) {
         self.traces.flush().await;
     }
 }
 
-/// Sets up log lines for the whole process, and spans where a collector is named.
+/// Sets up logging for the whole process, and tracing if a collector is configured.
 pub fn init_logging(component: Component, config: &LogConfig) -> Result<Logging, TelemetryError> {
     let filter = filter(&config.filter)?;
     let Some(collector) = &config.collector else {
@@ -83,6 +83,7 @@ pub fn init_logging(component: Component, config: &LogConfig) -> Result<Logging,
             _lines: guard,
         });
     };
+    // the filter applies to the lines only: RUST_LOG must not decide which spans are sent
     let (spans, traces) = traces::start(component, collector)?;
     let (lines, guard) = lines::lines(component, config.format);
     let subscriber = registry().with(lines.with_filter(filter)).with(spans);
@@ -93,7 +94,7 @@ pub fn init_logging(component: Component, config: &LogConfig) -> Result<Logging,
     })
 }
 
-/// What is logged, spans for the collector never.
+/// Returns the log filter, which excludes the spans for the collector.
 fn filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
     let filter = EnvFilter::try_new(directives).map_err(TelemetryError::Filter)?;
     let off = format!("{}=off", traces::SPANS);

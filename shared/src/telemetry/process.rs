@@ -1,4 +1,5 @@
-//! What a process shows about itself, read when it is scraped. Where there is no `/proc`, what would come from it is left out.
+//! Metrics of the process itself, read on each scrape. Without `/proc`, the metrics that come from it are
+//! left out.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -10,19 +11,19 @@ use sqlx::PgPool;
 
 use super::{Component, stdout};
 
-/// When this process started, in seconds since 1970.
+/// The start time of this process, in seconds since 1970.
 static STARTED: LazyLock<Option<f64>> = LazyLock::new(|| {
     let system = fs::read_to_string("/proc/stat").ok()?;
     let booted = system.lines().find_map(|line| line.strip_prefix("btime "))?;
     Some(booted.parse::<f64>().ok()? + Stat::read()?.start_seconds)
 });
 
-/// What the kernel says of this process.
+/// The kernel's statistics of this process.
 #[derive(Debug, PartialEq)]
 struct Stat {
     cpu_seconds: f64,
     threads: f64,
-    /// After the boot.
+    /// Seconds from boot to the start of the process.
     start_seconds: f64,
     virtual_bytes: f64,
     resident_bytes: f64,
@@ -35,14 +36,15 @@ impl Stat {
         Self::parse(&text, clock_ticks_per_second() as f64, page_size() as f64)
     }
 
-    /// Reads the line; the program's name in it, in parentheses, may hold anything.
+    /// Parses the line of `/proc/self/stat`, in which the program's name may contain anything, parentheses
+    /// included.
     fn parse(text: &str, ticks: f64, page: f64) -> Option<Self> {
         let (_, fields) = text.rsplit_once(')')?;
         let fields: Vec<f64> = fields
             .split_whitespace()
             .map(|field| field.parse().unwrap_or_default())
             .collect();
-        // counted as proc(5) does; the first two are before the parenthesis
+        // numbered as in proc(5); the first two are before the parenthesis
         let field = |number: usize| fields.get(number - 3).copied();
         Some(Self {
             cpu_seconds: (field(14)? + field(15)?) / ticks,
@@ -54,7 +56,7 @@ impl Stat {
     }
 }
 
-/// Shows what never changes.
+/// Sets the metrics that never change.
 pub(super) fn begin(component: Component) {
     let component = component.as_str().to_lowercase();
     gauge!("tasker_build_info", "component" => component, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -63,11 +65,12 @@ pub(super) fn begin(component: Component) {
     }
 }
 
-/// Shows the process and its asynchronous runtime as they are now.
+/// Updates the metrics of the process and of its async runtime.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(super) fn show() {
     stdout::show_dropped();
     if let Some(stat) = Stat::read() {
+        // the recorder counts in integers, so fractions of a second are lost
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -92,17 +95,17 @@ pub(super) fn show() {
     gauge!("tasker_runtime_threads").set(runtime.num_workers() as f64);
 }
 
-/// Shows the pool of connections to Postgres as it is now.
+/// Updates the metrics of the Postgres connection pool.
 #[expect(clippy::cast_precision_loss, reason = "a pool is far below 2^52")]
 pub fn show_pool(db: &PgPool) {
     let (open, idle) = (f64::from(db.size()), db.num_idle() as f64);
     gauge!("tasker_db_pool_max_connections").set(f64::from(db.options().get_max_connections()));
     gauge!("tasker_db_pool_connections", "state" => "idle").set(idle);
-    // both numbers move meanwhile
+    // the two numbers are read one after the other, so idle may exceed open
     gauge!("tasker_db_pool_connections", "state" => "used").set((open - idle).max(0.0));
 }
 
-/// The name of this host, or `unknown`.
+/// Returns the name of this host, or `unknown`.
 pub fn hostname() -> String {
     let read = |path| fs::read_to_string(path).ok();
     let name = read("/proc/sys/kernel/hostname")

@@ -7,17 +7,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Component, TelemetryError, catalogue, process};
 
-/// From a fast statement to the longest ordinary task.
+/// Buckets from a fast statement to the longest usual task.
 const BUCKETS_SECONDS: [f64; 18] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     300.0, 600.0,
 ];
-/// From a lone task to the largest batch request.
+/// Buckets from a single task to the largest batch request.
 const BUCKETS_TASKS: [f64; 12] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 5_000.0, 10_000.0,
 ];
-/// The exporter drains its histograms on upkeep; more rarely, a worker with tens of thousands of short runs a second would hold
-/// too many samples.
+/// Time between upkeep runs, which drain the histograms: with a longer one, a worker with tens of thousands
+/// of short runs per second would buffer too many samples.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The metrics of this process.
@@ -30,7 +30,8 @@ impl Metrics {
     /// The content type of the text for `GET /metrics`.
     pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Installs the recorder behind the macros of the `metrics` crate, once in a process, and describes what `component` shows.
+    /// Installs the recorder behind the macros of the `metrics` crate, once per process, and describes the
+    /// metrics of `component`.
     pub fn install(component: Component) -> Result<Self, TelemetryError> {
         let handle = builder().map_err(TelemetryError::Metrics)?.install_recorder();
         let handle = handle.map_err(TelemetryError::Metrics)?;
@@ -39,20 +40,20 @@ impl Metrics {
         Ok(Self { handle })
     }
 
-    /// A recorder that records nothing, for tests that run several systems in one process.
+    /// Returns metrics without an installed recorder, for tests that run several systems in one process.
     pub fn detached() -> Self {
         Self {
             handle: PrometheusBuilder::new().build_recorder().handle(),
         }
     }
 
-    /// The text for `GET /metrics`.
+    /// Returns the text for `GET /metrics`.
     pub fn render(&self) -> String {
         process::show();
         self.handle.render()
     }
 
-    /// Drains the histograms' buffers until `stop`; without it they would grow while nobody scrapes.
+    /// Drains the buffers of the histograms until `stop`; otherwise they would grow while no scrape happens.
     pub async fn upkeep(self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
@@ -67,6 +68,7 @@ impl Metrics {
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
+        // buckets make histograms: without them the exporter shows summaries, which cannot be aggregated
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS_SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_tasks".to_owned()), &BUCKETS_TASKS)
 }

@@ -1,7 +1,7 @@
-//! Log lines on their way to standard output, which may be a pipe that is full.
+//! Non-blocking log output to stdout, which may be a full pipe.
 //!
-//! A thread writes them. The rest of the process never waits for it: lines that do not fit into the buffer are dropped and
-//! counted.
+//! A thread writes the lines. The rest of the process never waits for it: lines that do not fit into the
+//! buffer are dropped and counted.
 
 use std::io;
 use std::sync::{OnceLock, mpsc};
@@ -11,22 +11,22 @@ use std::time::Duration;
 use metrics::counter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Lines that may wait to be written.
+/// Maximum number of buffered lines.
 const LINES_MAX: usize = 8_192;
-/// How long the last lines may take to be written when the process ends.
+/// Maximum time to write the last lines when the process ends.
 const FLUSH_MAX: Duration = Duration::from_millis(1_500);
 
 /// The number of lines that this process dropped.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Writes the lines that wait when it is dropped, unless nothing reads them for over a second.
+/// A guard that writes the buffered lines on drop, for at most [`FLUSH_MAX`].
 #[derive(Debug)]
 pub(super) struct LinesGuard(Option<WorkerGuard>);
 
-/// The writer of lines, and what flushes it.
+/// Returns the writer of lines and the guard that flushes it.
 pub(super) fn writer() -> (NonBlocking, LinesGuard) {
     let (writer, guard) = to(io::stdout());
-    // set up once in a process: a second time fails, and writes nothing
+    // logging is set up once per process; a second call fails later and its writer is not used
     let _ = DROPPED.set(writer.error_counter());
     (writer, guard)
 }
@@ -40,7 +40,7 @@ fn to(output: impl io::Write + Send + 'static) -> (NonBlocking, LinesGuard) {
     (writer, LinesGuard(Some(guard)))
 }
 
-/// Shows how many lines were dropped.
+/// Updates the counter of dropped lines.
 pub(super) fn show_dropped() {
     if let Some(dropped) = DROPPED.get() {
         counter!("tasker_log_lines_dropped_total").absolute(dropped.dropped_lines() as u64);
@@ -51,7 +51,7 @@ impl Drop for LinesGuard {
     fn drop(&mut self) {
         let Some(guard) = self.0.take() else { return };
         let (flushed, wait) = mpsc::channel();
-        // on a thread of its own: where the output takes nothing, the guard itself would wait for it without end
+        // on its own thread: if the output blocks, dropping the guard would block without end
         let thread = thread::Builder::new().name("last log lines".to_owned());
         let spawned = thread.spawn(move || {
             drop(guard);

@@ -1,9 +1,11 @@
 //! Traces: spans of requests and of runs, for a collector that speaks OTLP over HTTP.
 //!
-//! Nothing waits for the collector: spans that end go on a bounded queue, a thread of its own sends them, and what does not fit
-//! is dropped. Without `OTEL_EXPORTER_OTLP_ENDPOINT` spans with the target [`SPANS`] are never built.
+//! The process never waits for the collector: ended spans go to a bounded queue, a dedicated thread sends
+//! them, and spans that do not fit are dropped. Without `OTEL_EXPORTER_OTLP_ENDPOINT` spans with the target
+//! [`SPANS`] are never built.
 //!
-//! A trace travels as W3C `traceparent`: from the submitter in a header, through the row, to the worker that runs the task.
+//! A trace travels as W3C `traceparent`: from the submitter in a header, through the row, to the worker that
+//! runs the task.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -37,27 +39,27 @@ pub const SPANS: &str = "tasker::spans";
 /// The target of spans that are for log lines only; log filters see it as part of the worker.
 pub const LINES: &str = "tasker_worker::lines";
 
-/// How long the collector may take to answer.
+/// Maximum time for an answer of the collector.
 const EXPORT_MAX: Duration = Duration::from_secs(5);
-/// How long the last spans may take to be sent when the process ends.
+/// Maximum time to send the last spans when the process ends.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 
-/// The spans on their way to the collector, if there is one.
+/// The exporter of spans; empty without a collector.
 #[derive(Debug, Default)]
 #[must_use = "the last spans are sent by `flush`"]
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Sends what has ended, for a few seconds at most. Spans that end later are dropped.
+    /// Sends the spans that have ended, for at most a few seconds. Spans that end later are dropped.
     pub async fn flush(self) {
         let Some(provider) = self.0 else { return };
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_MAX));
-        // the exporter has told of its failures
+        // the exporter has logged its failures
         let _ = tokio::time::timeout(FLUSH_MAX, flushed).await;
     }
 }
 
-/// The layer that makes spans for the collector at `endpoint`, to whose path `/v1/traces` is added.
+/// Returns the layer that sends spans to the collector at `endpoint`, to whose path `/v1/traces` is added.
 pub(super) fn start<S>(
     component: Component,
     endpoint: &Url,
@@ -72,7 +74,7 @@ where
         .with_timeout(EXPORT_MAX)
         .build()
         .map_err(|error| TelemetryError::Traces(error.into()))?;
-    let processor = BatchSpanProcessor::builder(Watched::new(exporter)).build();
+    let processor = BatchSpanProcessor::builder(ReportingExporter::new(exporter)).build();
     let provider = SdkTracerProvider::builder()
         .with_span_processor(Counting { next: processor })
         .with_resource(resource(component))
@@ -88,7 +90,7 @@ where
     Ok((layer, Traces(Some(provider))))
 }
 
-/// Spans, those of handlers too; log lines are no events of spans, for they go where log lines go.
+/// Returns whether spans with this metadata go to the collector. Events never do: they are log lines.
 fn is_for_collector(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target() != LINES
 }
@@ -100,15 +102,15 @@ fn resource(component: Component) -> Resource {
         Component::Orchestration => "tasker-server",
         Component::Worker => "tasker-worker",
     };
-    // the builder has read this standard variable
+    // the builder has read the variable, which a name set here would override
     match std::env::var_os("OTEL_SERVICE_NAME") {
         Some(_) => resource.build(),
         None => resource.with_service_name(name).build(),
     }
 }
 
-/// Makes `span` a child of the span that `traceparent` names. With `linked` it also carries a link to it, as a span does
-/// that works on a message. To be called before anything else is done with the span.
+/// Makes `span` a child of the span that `traceparent` names, and with `linked` also links it, as is usual
+/// for the consumer of a message. Must be called before the span is used.
 pub fn follow(span: &Span, traceparent: Option<&str>, linked: bool) {
     if span.is_disabled() {
         return;
@@ -116,14 +118,14 @@ pub fn follow(span: &Span, traceparent: Option<&str>, linked: bool) {
     let Some(parent) = traceparent.and_then(parse) else {
         return;
     };
-    // fails only without a collector
+    // fails only without a collector, where it has no effect
     let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
     if linked {
         span.add_link(parent);
     }
 }
 
-/// The `traceparent` that names `span`, if it goes to a collector.
+/// Returns the `traceparent` of `span`, if it goes to a collector.
 pub fn traceparent_of(span: &Span) -> Option<String> {
     if span.is_disabled() {
         return None;
@@ -146,11 +148,11 @@ fn parse(traceparent: &str) -> Option<SpanContext> {
     Some(SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE)).filter(SpanContext::is_valid)
 }
 
-/// Sends over HTTP, on a runtime of its own: neither a busy process nor one that ends holds it up.
+/// An HTTP client on its own runtime, so that neither a busy nor a stopping process delays it.
 #[derive(Debug)]
 struct Client {
     http: reqwest::Client,
-    /// Always there, until it is dropped.
+    /// `Some` until it is dropped.
     runtime: Option<Runtime>,
 }
 
@@ -175,7 +177,7 @@ impl HttpClient for Client {
     {
         Box::pin(async move {
             let runtime = self.runtime.as_ref().ok_or("the process ends")?;
-            // called on the thread of the exporter, which has nothing else to do
+            // blocks only the thread of the exporter
             runtime.block_on(self.http.send_bytes(request))
         })
     }
@@ -184,19 +186,19 @@ impl HttpClient for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // may happen within another runtime
+            // the drop may happen within another runtime, in which a blocking shutdown panics
             runtime.shutdown_background();
         }
     }
 }
 
-/// Counts the spans that end, and hands them on.
+/// A processor that counts ended spans and passes them on.
 #[derive(Debug)]
 struct Counting<P> {
     next: P,
 }
 
-/// Counts spans at one stage. Looked up each time, for spans are set up before metrics are.
+/// Counts spans at one stage. The counter is looked up each time, since tracing is set up before metrics.
 fn count(stage: &'static str, spans: usize) {
     counter!("tasker_spans_total", "stage" => stage).increment(spans as u64);
 }
@@ -224,32 +226,33 @@ impl<P: SpanProcessor> SpanProcessor for Counting<P> {
     }
 }
 
-/// Tells once that the collector is away, and once that it is back.
+/// An exporter that logs once when the collector becomes unavailable and once when it is available again.
 #[derive(Debug)]
-struct Watched<E> {
+struct ReportingExporter<E> {
     next: E,
-    away: AtomicBool,
+    unavailable: AtomicBool,
 }
 
-impl<E> Watched<E> {
+impl<E> ReportingExporter<E> {
     fn new(next: E) -> Self {
         Self {
             next,
-            away: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
         }
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Watched<E> {
+impl<E: SpanExporter> SpanExporter for ReportingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let sent = self.next.export(batch).await;
         count(if sent.is_ok() { "exported" } else { "failed" }, spans);
-        match (&sent, self.away.swap(sent.is_err(), Ordering::Relaxed)) {
+        // swapped, so that each change is logged once
+        match (&sent, self.unavailable.swap(sent.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
-                warn!(%error, "the collector does not take spans; they are dropped until it does");
+                warn!(%error, "failed to send spans to the collector; dropping them until it is available");
             }
-            (Ok(()), true) => info!("the collector takes spans again"),
+            (Ok(()), true) => info!("sent spans to the collector again"),
             _ => {}
         }
         sent

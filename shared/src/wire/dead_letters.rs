@@ -1,10 +1,10 @@
-//! Dead letters, many at once.
+//! Bulk operations on dead letters.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-/// The dead letters that are meant; a field that is left out does not narrow. A request to act on them needs one of
-/// `task_name`, `queue`, `reason` and `before`, or `all`, unless it only counts.
+/// A filter of dead letters; a field that is left out matches all of them. A request needs one of
+/// `task_name`, `queue`, `reason` and `before`, or `all`, unless it is a `dry_run`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterFilter {
@@ -16,49 +16,49 @@ pub struct DeadLetterFilter {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub queue: Option<String>,
-    /// Only those that died for this reason: `exhausted`, `failed`, `timeout` or `crash_loop`.
+    /// Only those with this reason: `exhausted`, `failed`, `timeout` or `crash_loop`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub reason: Option<String>,
-    /// Only those that died before this time (RFC 3339), which is their `updated_at`.
+    /// Only those with an `updated_at` before this time (RFC 3339), at which they became dead letters.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = DateTime<Utc>, required = false)]
     pub before: Option<String>,
-    /// Act on every dead letter where no other field narrows.
+    /// Required to act on all dead letters, without another field.
     #[serde(default, skip_serializing_if = "is_false")]
     pub all: bool,
-    /// Only count.
+    /// Only count the matching dead letters.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
 }
 
-/// What a retry of many dead letters came to.
+/// The result of a bulk retry of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLettersRetried {
-    /// Dead letters that matched.
+    /// Number of dead letters that matched.
     pub matched: u64,
-    /// Those that are pending again.
+    /// Number that are pending again.
     pub retried: u64,
-    /// Those left as they were: another live task holds their idempotency key, or somebody else was at them.
+    /// Number left unchanged: another live task holds their idempotency key, or another request changed them.
     pub skipped: u64,
-    /// Whether they were only counted.
+    /// True if they were only counted.
     pub dry_run: bool,
 }
 
-/// What a purge of dead letters came to.
+/// The result of a purge of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLettersPurged {
-    /// Dead letters that matched.
+    /// Number of dead letters that matched.
     pub matched: u64,
-    /// Those that are deleted.
+    /// Number that were deleted.
     pub purged: u64,
-    /// Those left as they were: somebody else was at them.
+    /// Number left unchanged, since another request changed them.
     pub skipped: u64,
-    /// Whether they were only counted.
+    /// True if they were only counted.
     pub dry_run: bool,
 }
 
-/// Reads a field that may be left out, and is no null: a client's empty variable must not widen what it asks to purge.
+/// Reads a field that may be left out but not null: an empty variable of a client must not widen a purge.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
 }

@@ -1,4 +1,4 @@
-//! The JSON that travels over HTTP, as the server writes it and clients read it.
+//! The JSON bodies of the HTTP API, as the server writes and clients read them.
 
 mod dead_letters;
 mod problem;
@@ -23,12 +23,13 @@ pub use templates::{TemplateRecord, TemplateSummary, Templates};
 pub use totals::{DayTotals, TaskCounts, Totals, TypeTotals};
 pub use workers::{Worker, Workers};
 
-/// Writes whole seconds as an integer, others with their fraction.
+/// Serializes whole seconds as an integer, others with their fraction.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes fields by reference"
 )]
 fn seconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // 2^53: above it, a double does not represent every integer
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if seconds.fract() == 0.0 && seconds.abs() < EXACT {
         #[expect(

@@ -1,4 +1,4 @@
-//! Errors.
+//! Errors of the API.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,47 +10,47 @@ pub struct Problem {
     #[serde(rename = "type")]
     #[schema(format = "uri-reference", example = "/problems/invalid_request")]
     pub kind: String,
-    /// The kind in words.
+    /// The kind of error, for people.
     pub title: String,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
-    /// What was wrong with this request, and what helps.
+    /// The error of this request, and how to fix it.
     pub detail: String,
-    /// The kind as a word for programs.
+    /// The kind as a code, for programs.
     pub code: String,
-    /// Finds the request in the log.
+    /// The id of the request in the server's log.
     pub request_id: String,
-    /// What was wrong where.
+    /// The validation errors of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemPointer>,
 }
 
-/// One fault of a request.
+/// A validation error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemPointer {
-    /// Where: a JSON pointer (RFC 6901) into the body, or the name of a query parameter or header.
+    /// A JSON pointer (RFC 6901) into the body, or the name of a query parameter or header.
     pub pointer: String,
-    /// What is wrong there.
+    /// The error, for people.
     pub detail: String,
 }
 
-/// A kind of error: what the `type` of a problem says.
+/// The description of a kind of error, which the `type` of a problem refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemDescription {
     /// Its address on this server.
     #[serde(rename = "type")]
     #[schema(format = "uri-reference", example = "/problems/invalid_request")]
     pub kind: String,
-    /// The kind as a word for programs.
+    /// The kind as a code, for programs.
     pub code: String,
     /// The HTTP status of every answer of this kind.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
-    /// The kind in words.
+    /// The kind of error, for people.
     pub title: String,
-    /// When it is answered.
+    /// The cases in which it is answered.
     pub meaning: String,
-    /// How to go on.
+    /// The way to fix it.
     pub remedy: String,
 }

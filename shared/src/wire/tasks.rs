@@ -1,4 +1,4 @@
-//! Tasks: submitted, looked at, listed; and their types.
+//! Tasks and task types.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,24 +15,24 @@ pub struct Submitted {
     pub task_id: TaskId,
     /// Its type.
     pub task_name: String,
-    /// Its state now.
+    /// Its current state.
     #[schema(value_type = String, example = "pending")]
     pub status: TaskStatus,
     /// The queue it waits in.
     #[schema(value_type = String, example = "default")]
     pub queue: QueueName,
-    /// Whether this is an earlier task with the same idempotency key.
+    /// True if this is an earlier task with the same idempotency key.
     pub deduplicated: bool,
-    /// What happened, for people.
+    /// The outcome, for people.
     pub message: String,
 }
 
 /// The answer to a batch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BatchSubmitted {
-    /// One entry a task, in the order of the request.
+    /// One entry per task, in the order of the request.
     pub tasks: Vec<Submitted>,
-    /// How many there are.
+    /// Number of accepted tasks.
     pub accepted: usize,
 }
 
@@ -57,7 +57,7 @@ pub struct Task {
     #[schema(value_type = String)]
     pub status: TaskStatus,
     pub runs: i32,
-    /// Attempts that ended: 0 while the first one runs.
+    /// Number of attempts that ended: 0 while the first one runs.
     pub attempts: i32,
     pub max_attempts: i32,
     pub crash_count: i32,
@@ -69,7 +69,7 @@ pub struct Task {
     #[schema(value_type = Option<Object>)]
     pub progress: Option<Box<RawValue>>,
     pub error: Option<String>,
-    /// Why a dead letter is one: `exhausted`, `failed`, `timeout` or `crash_loop`.
+    /// The reason of a dead letter: `exhausted`, `failed`, `timeout` or `crash_loop`.
     pub reason: Option<String>,
     pub created_at: DateTime<Utc>,
     pub enqueued_at: Option<DateTime<Utc>>,
@@ -81,7 +81,7 @@ pub struct Task {
     pub result: Option<Box<RawValue>>,
 }
 
-/// Where a task stands.
+/// The state of a task.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "a part of `Task`")]
 pub struct TaskState {
@@ -102,13 +102,13 @@ pub struct TaskState {
     pub error: Option<String>,
 }
 
-/// Where an ended task stands, and its result.
+/// The state and the result of a finished task.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TaskResult {
-    /// Where it stands.
+    /// Its state.
     #[serde(flatten)]
     pub state: TaskState,
-    /// What its handler returned; null unless it completed.
+    /// The result of its handler; null unless it completed.
     #[schema(value_type = Option<Object>)]
     pub result: Option<Box<RawValue>>,
 }
@@ -116,11 +116,11 @@ pub struct TaskResult {
 /// The history of a task.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct History {
-    /// What happened, oldest first.
+    /// The transitions, oldest first.
     pub events: Vec<HistoryEvent>,
 }
 
-/// A step in the life of a task.
+/// A transition in the life of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct HistoryEvent {
@@ -137,7 +137,7 @@ pub struct HistoryEvent {
     pub actor: Option<String>,
 }
 
-/// Why a task is not running.
+/// The explanation why a task is not running.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The task.
@@ -146,39 +146,40 @@ pub struct Explanation {
     /// Its state.
     #[schema(value_type = String)]
     pub status: TaskStatus,
-    /// What keeps it from running, or that it runs or ran; the weightiest first, never empty.
+    /// The reasons why it is not running, or that it runs or ran; the most important first, never empty.
     pub reasons: Vec<Reason>,
-    /// Pending tasks of its queue before it, without those of types that no live worker of the queue registers. Null unless it is
-    /// pending, when no live worker registers its own type, and beyond 10,000.
+    /// Number of pending tasks of its queue before it, without those of types that no live worker of the
+    /// queue registers. Null unless it is pending, when no live worker registers its own type, and beyond
+    /// 10,000.
     pub position: Option<i64>,
-    /// A rough guess, from the pace of its queue in the last minutes, or the time until it is due; null when nothing is known or
-    /// something blocks it.
+    /// A rough estimate from the recent rate of its queue, or the time until it is due; null if the rate is
+    /// unknown or the task is blocked.
     pub estimated_wait_seconds: Option<f64>,
 }
 
-/// A reason for which a task is not running.
+/// A reason why a task is not running.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
-    /// The reason as a word for programs.
+    /// The reason as a code, for programs.
     #[schema(example = "waits_its_turn")]
     pub code: String,
-    /// The reason for people.
+    /// The reason as text, for people.
     pub detail: String,
 }
 
 /// One page of tasks, newest first.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TaskPage {
-    /// The tasks; may be fewer than asked for before the end of the list.
+    /// The tasks; a page before the end of the list may hold fewer than the limit.
     pub tasks: Vec<Task>,
-    /// What to send as `cursor` for the next page; null at the end of the list.
+    /// The `cursor` of the next page; null at the end of the list.
     pub next_cursor: Option<String>,
 }
 
 /// The registered task types.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TaskTypes {
-    /// The types by name.
+    /// The types, sorted by name.
     pub types: Vec<TaskType>,
 }
 
@@ -192,14 +193,14 @@ pub struct TaskType {
     /// The queue of its tasks unless the submit picks another; null: by priority.
     #[schema(value_type = Option<String>)]
     pub queue: Option<QueueName>,
-    /// Retries after the first try.
+    /// Maximum number of retries after the first attempt.
     pub max_retries: i32,
-    /// Limit of one attempt, in seconds.
+    /// Timeout of one attempt, in seconds.
     #[serde(serialize_with = "super::seconds")]
     pub timeout: f64,
     /// JSON Schema of its parameters.
     #[schema(value_type = Option<Object>)]
     pub parameters_schema: Option<Box<RawValue>>,
-    /// Live workers that know it.
+    /// Number of live workers that register it.
     pub workers: i64,
 }

@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 /// The published templates.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Templates {
-    /// One entry for each version, by namespace and name, the newest version first.
+    /// One entry per version, by namespace and name, the newest version first.
     pub templates: Vec<TemplateSummary>,
 }
 
-/// A template in the list.
+/// A template in a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TemplateSummary {
-    /// Whose it is.
+    /// Its namespace.
     pub namespace: String,
     /// Its name, within its namespace.
     pub name: String,
@@ -23,16 +23,16 @@ pub struct TemplateSummary {
     pub version: String,
     /// For people.
     pub description: String,
-    /// How many steps it has.
+    /// Number of its steps.
     pub steps: i32,
-    /// When this version last changed.
+    /// The time of the last change of this version.
     pub published_at: DateTime<Utc>,
 }
 
 /// One version of a template.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TemplateRecord {
-    /// Whose it is.
+    /// Its namespace.
     pub namespace: String,
     /// Its name, within its namespace.
     pub name: String,
@@ -40,9 +40,9 @@ pub struct TemplateRecord {
     pub version: String,
     /// All its versions, the newest first.
     pub versions: Vec<String>,
-    /// When this version last changed.
+    /// The time of the last change of this version.
     pub published_at: DateTime<Utc>,
-    /// The template, with everything that its author left out filled in.
+    /// The template, with its defaults filled in.
     #[schema(value_type = Object)]
     pub template: Box<RawValue>,
 }

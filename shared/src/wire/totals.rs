@@ -1,15 +1,15 @@
-//! How many tasks came and how they ended.
+//! Totals: numbers of submitted and finished tasks.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How many tasks came and how they ended.
+/// The numbers of submitted and finished tasks.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Totals {
     /// By day, the oldest first.
     pub days: Vec<DayTotals>,
-    /// By type, in the order of names, all those days together.
+    /// By task type, sorted by name, over all these days.
     pub types: Vec<TypeTotals>,
 }
 
@@ -18,7 +18,7 @@ pub struct Totals {
 pub struct DayTotals {
     /// The day (UTC).
     pub day: NaiveDate,
-    /// How many tasks did what.
+    /// The number of tasks by event.
     #[serde(flatten)]
     pub counts: TaskCounts,
 }
@@ -28,28 +28,28 @@ pub struct DayTotals {
 pub struct TypeTotals {
     /// The type.
     pub task_name: String,
-    /// How many tasks did what.
+    /// The number of tasks by event.
     #[serde(flatten)]
     pub counts: TaskCounts,
 }
 
-/// How many tasks did what. A task that an operator lets run again ends once more.
+/// The number of tasks by event. A task that an operator retries is counted again when it ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskCounts {
-    /// Were submitted.
+    /// Submitted tasks.
     pub submitted: i64,
-    /// Ended well.
+    /// Tasks that completed.
     pub completed: i64,
-    /// Ended because somebody asked for it.
+    /// Tasks that were cancelled.
     pub cancelled: i64,
-    /// Ended without success.
+    /// Tasks that became dead letters.
     pub dead_letter: i64,
-    /// Attempts that failed and were to be tried again.
+    /// Failed attempts that were followed by a retry.
     pub retry_scheduled: i64,
-    /// Were cancelled, and an operator let them run again.
+    /// Cancelled tasks that an operator retried.
     pub cancelled_retried: i64,
-    /// Were dead letters, and an operator let them run again.
+    /// Dead letters that an operator retried.
     pub dead_letter_retried: i64,
-    /// Were dead letters, and deleted.
+    /// Dead letters that were purged.
     pub purged: i64,
 }

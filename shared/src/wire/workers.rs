@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The workers.
+/// The list of workers.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Workers {
-    /// One entry a worker, the newest first.
+    /// One entry per worker, the newest first.
     pub workers: Vec<Worker>,
 }
 
@@ -15,14 +15,14 @@ pub struct Workers {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct Worker {
-    /// Holds host and process id.
+    /// Its id, which contains the host and the process id.
     pub id: String,
     pub hostname: String,
     /// The queues it serves, in order.
     pub queues: Vec<String>,
-    /// Tasks it runs at once.
+    /// Maximum number of tasks that it runs at once.
     pub pool_size: i32,
-    /// Tasks it ran at its last heartbeat.
+    /// Number of tasks that it ran at its last heartbeat.
     pub active: i32,
     pub version: String,
     pub started_at: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! What a template must hold to beyond its form. All problems are told at once, each with its place.
+//! Validation of templates beyond their form. All problems are returned at once, each with a JSON pointer.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,29 +8,29 @@ use super::template::{Step, Template};
 use crate::json;
 use crate::task::limits;
 
-/// Longest text of a template, and of its JSON.
+/// Maximum size of a template in bytes, as text and as JSON.
 pub(super) const BYTES_MAX: usize = 1 << 20;
-/// Most steps of a template.
+/// Maximum number of steps of a template.
 const STEPS_MAX: usize = 1_000;
-/// Longest name of a template or a step.
+/// Maximum length of the name of a template or a step.
 const NAME_CHARS_MAX: usize = 128;
-/// Longest version: it is part of a key.
+/// Maximum length of a version, which is part of a key.
 const VERSION_CHARS_MAX: usize = 128;
-/// Longest description of a template, which stands in lists.
+/// Maximum length of a template's description, which lists contain.
 const DESCRIPTION_CHARS_MAX: usize = 1_000;
-/// A namespace's queue is `{namespace}_queue`, a name of at most 64 characters.
+/// Maximum length of a namespace: its queue is `{namespace}_queue`, a name of at most 64 characters.
 const NAMESPACE_CHARS_MAX: usize = 58;
-/// Longest wait between two tries, in milliseconds: that of a task's timeout.
+/// Maximum wait between two attempts, in milliseconds: the maximum timeout of a task.
 const BACKOFF_MAX_MS: u128 = limits::TIMEOUT.as_millis();
-/// Steps of a cycle that a message names.
+/// Maximum number of steps of a cycle that a message names.
 const CYCLE_SHOWN: usize = 10;
 
-/// Something that is wrong with a template.
+/// A validation error of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The place, as a JSON pointer (RFC 6901).
     pub pointer: String,
-    /// What is wrong there, and what would be right.
+    /// The error, and the valid values.
     pub message: String,
 }
 
@@ -49,28 +49,28 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text that is no template.
+/// The reason why a text is not a valid template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// More text than any template needs.
+    /// The text is longer than a template may be.
     #[error("has {0} bytes, more than the {BYTES_MAX} that a template may have")]
     TooLong(usize),
-    /// No YAML, or not in the form of a template.
+    /// The text is not YAML, or not in the form of a template.
     #[error("{0}")]
     Unreadable(String),
-    /// In the form of a template, but not sound.
+    /// The template has validation errors.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Unsound(Vec<Problem>),
+    Invalid(Vec<Problem>),
 }
 
-/// Everything that is wrong with a template.
+/// Returns all validation errors of a template.
 pub(super) fn problems(template: &Template) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut note = |pointer: &str, fault: Option<String>| {
-        found.extend(fault.map(|message| Problem::new(pointer, message)));
+    let mut note = |pointer: &str, error: Option<String>| {
+        found.extend(error.map(|message| Problem::new(pointer, message)));
     };
-    note("/name", name_fault(&template.name));
-    note("/namespace", namespace_fault(&template.namespace));
+    note("/name", name_error(&template.name));
+    note("/namespace", namespace_error(&template.namespace));
     note(
         "/version",
         too_long(&template.version.to_string(), VERSION_CHARS_MAX),
@@ -79,7 +79,7 @@ pub(super) fn problems(template: &Template) -> Vec<Problem> {
         "/description",
         too_long(&template.description, DESCRIPTION_CHARS_MAX),
     );
-    note("/steps", number_fault(template.steps.len()));
+    note("/steps", step_count_error(template.steps.len()));
     for (place, step) in template.steps.iter().enumerate() {
         found.extend(step_problems(place, step));
     }
@@ -95,8 +95,8 @@ fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
     let attempts_max = limits::MAX_RETRIES.unsigned_abs() + 1;
     let timeout_max = limits::TIMEOUT.as_secs_f64();
     let waits_too_long = |milliseconds: u64| u128::from(milliseconds) > BACKOFF_MAX_MS;
-    let faults = [
-        ("name", name_fault(&step.name)),
+    let errors = [
+        ("name", name_error(&step.name)),
         (
             "handler/callable",
             (callable.is_empty() || long)
@@ -118,16 +118,17 @@ fn step_problems(place: usize, step: &Step) -> impl Iterator<Item = Problem> {
         (
             "timeout_seconds",
             step.timeout_seconds
+                // negated as a whole, so that NaN is rejected too
                 .is_some_and(|seconds| !(seconds > 0.0 && seconds <= timeout_max))
                 .then(|| "must be more than 0 and at most 7 days".to_owned()),
         ),
     ];
-    faults
+    errors
         .into_iter()
-        .filter_map(move |(field, fault)| Some(Problem::new(format!("/steps/{place}/{field}"), fault?)))
+        .filter_map(move |(field, error)| Some(Problem::new(format!("/steps/{place}/{field}"), error?)))
 }
 
-/// What keeps the steps from being a graph without circles. A circle is looked for once all names and edges are right.
+/// Returns the errors in the graph of the steps. Cycles are searched only once all names and edges are valid.
 fn graph_problems(steps: &[Step]) -> Vec<Problem> {
     let mut places = HashMap::new();
     let mut found = Vec::new();
@@ -142,15 +143,15 @@ fn graph_problems(steps: &[Step]) -> Vec<Problem> {
         let mut of_step = Vec::with_capacity(step.dependencies.len());
         let mut seen = HashSet::new();
         for (edge, name) in step.dependencies.iter().enumerate() {
-            let fault = match places.get(name.as_str()) {
-                None => "is no step of this template",
+            let error = match places.get(name.as_str()) {
+                None => "is not a step of this template",
                 Some(parent) if !seen.insert(parent) => "is named twice",
                 Some(parent) => {
                     of_step.push(*parent);
                     continue;
                 }
             };
-            let message = format!("`{}` {fault}", name.escape_debug());
+            let message = format!("`{}` {error}", name.escape_debug());
             found.push(Problem::new(
                 format!("/steps/{place}/dependencies/{edge}"),
                 message,
@@ -158,6 +159,7 @@ fn graph_problems(steps: &[Step]) -> Vec<Problem> {
         }
         parents.push(of_step);
     }
+    // after an error some edges are missing, so this check would be incomplete
     if let (true, Err(cycle)) = (found.is_empty(), dag::order(&parents)) {
         found.push(cycle_problem(steps, &cycle));
     }
@@ -171,30 +173,32 @@ fn cycle_problem(steps: &[Step], Cycle(places): &Cycle) -> Problem {
         .take(CYCLE_SHOWN)
         .map(|place| steps[*place].name.as_str())
         .collect();
+    // ends with the first name again, or with an ellipsis if the cycle is cut
     names.push(if places.len() > CYCLE_SHOWN {
         "…"
     } else {
         names[0]
     });
     let message = format!(
-        "wait for each other in a circle, so that none could begin: {}",
-        names.join(" waits for ")
+        "depend on each other in a cycle, so that none could start: {}",
+        names.join(" depends on ")
     );
     Problem::new(format!("/steps/{first}/dependencies"), message)
 }
 
-/// What Postgres or a reader of JSON would not take.
+/// Returns an error if Postgres or a JSON reader would reject the template.
 fn text_problem(template: &Template) -> Option<Problem> {
+    // YAML aliases can expand a short text into long JSON
     let text = template.to_json();
     if text.len() > BYTES_MAX {
         let message = format!("has {} bytes as JSON, more than {BYTES_MAX}", text.len());
         return Some(Problem::new("", message));
     }
-    let fault = json::check(text.as_bytes(), json::Limits::default()).err()?;
-    Some(Problem::new(fault.pointer, fault.kind.to_string()))
+    let error = json::check(text.as_bytes(), json::Limits::default()).err()?;
+    Some(Problem::new(error.pointer, error.kind.to_string()))
 }
 
-fn number_fault(steps: usize) -> Option<String> {
+fn step_count_error(steps: usize) -> Option<String> {
     (!(1..=STEPS_MAX).contains(&steps)).then(|| format!("must be 1 to {STEPS_MAX} steps, not {steps}"))
 }
 
@@ -202,8 +206,8 @@ fn too_long(text: &str, chars_max: usize) -> Option<String> {
     (text.chars().count() > chars_max).then(|| format!("must be at most {chars_max} characters"))
 }
 
-/// Names stand in URLs and in the keys of JSON objects.
-fn name_fault(name: &str) -> Option<String> {
+/// Returns an error for an invalid name: names are used in URLs and as keys of JSON objects.
+fn name_error(name: &str) -> Option<String> {
     let first_ok = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest_ok = name
         .bytes()
@@ -213,9 +217,9 @@ fn name_fault(name: &str) -> Option<String> {
     })
 }
 
-fn namespace_fault(namespace: &str) -> Option<String> {
+fn namespace_error(namespace: &str) -> Option<String> {
     let lower = !namespace.contains(|c: char| c.is_ascii_uppercase());
-    (!lower || name_fault(namespace).is_some() || namespace.len() > NAMESPACE_CHARS_MAX).then(|| {
+    (!lower || name_error(namespace).is_some() || namespace.len() > NAMESPACE_CHARS_MAX).then(|| {
         format!(
             "must be 1 to {NAMESPACE_CHARS_MAX} of a-z, 0-9, `_`, `.`, `-`, the first a letter or digit: its queue is \
              `{{namespace}}_queue`"
@@ -244,7 +248,7 @@ steps:
   - {name: right, dependencies: [top], handler: {callable: echo}}
 ";
 
-    fn told(text: &str) -> String {
+    fn error_of(text: &str) -> String {
         Template::parse(text).expect_err(text).to_string()
     }
 
@@ -254,7 +258,7 @@ steps:
 
     #[test]
     fn a_template_is_read_with_its_defaults_and_its_json_reads_the_same() {
-        let diamond = Template::parse(DIAMOND).expect("sound");
+        let diamond = Template::parse(DIAMOND).expect("valid");
         assert_eq!(
             diamond.id(),
             ("shapes", "diamond", &semver::Version::new(1, 2, 0))
@@ -263,12 +267,12 @@ steps:
         assert_eq!((top.retry.max_attempts, top.retry.backoff_base_ms), (5, 1_000));
         assert_eq!(top.timeout_seconds, Some(30.0));
         assert_eq!(Template::parse(&diamond.to_json()), Ok(diamond));
-        let least = Template::parse(&step("")).expect("sound");
+        let least = Template::parse(&step("")).expect("valid");
         assert_eq!(least.id(), ("default", "x", &semver::Version::new(1, 0, 0)));
     }
 
     #[test]
-    fn a_text_that_is_no_template_is_refused_with_its_line() {
+    fn a_text_that_is_not_a_template_is_rejected_with_its_line() {
         for (text, part) in [
             ("name: [", "line 1"),
             ("name: x\nsteps: 3", "line 2"),
@@ -277,14 +281,14 @@ steps:
             ("name: x\nversion: one\nsteps: []", "line 2"),
             ("", "line 1"),
         ] {
-            assert!(told(text).contains(part), "{}", told(text));
+            assert!(error_of(text).contains(part), "{}", error_of(text));
         }
-        assert!(told(&step(", dependancies: [b]")).contains("unknown field `dependancies`"));
-        assert!(told(&" ".repeat(BYTES_MAX + 1)).contains("bytes"));
+        assert!(error_of(&step(", dependancies: [b]")).contains("unknown field `dependancies`"));
+        assert!(error_of(&" ".repeat(BYTES_MAX + 1)).contains("bytes"));
     }
 
     #[test]
-    fn every_value_out_of_its_range_is_told_with_its_place() {
+    fn every_value_out_of_its_range_is_reported_with_its_place() {
         let wrong = "
 name: a/b
 namespace: Big
@@ -300,8 +304,8 @@ steps:
         let wrong = wrong
             .replace("VERSION", &"x".repeat(123))
             .replace("TEXT", &"x".repeat(1_001));
-        let Err(TemplateError::Unsound(problems)) = Template::parse(&wrong) else {
-            panic!("it is sound")
+        let Err(TemplateError::Invalid(problems)) = Template::parse(&wrong) else {
+            panic!("it is valid")
         };
         let places: Vec<&str> = problems.iter().map(|problem| &*problem.pointer).collect();
         assert_eq!(
@@ -320,22 +324,22 @@ steps:
                 "/steps/0/dependencies/0",
             ]
         );
-        assert!(told("name: x\nsteps: []").contains("/steps: must be 1 to 1000 steps"));
-        assert!(told(&step(", timeout_seconds: 0")).contains("more than 0"));
+        assert!(error_of("name: x\nsteps: []").contains("/steps: must be 1 to 1000 steps"));
+        assert!(error_of(&step(", timeout_seconds: 0")).contains("more than 0"));
     }
 
     #[test]
-    fn steps_that_are_missing_or_named_twice_or_wait_in_a_circle_are_named() {
+    fn steps_that_are_missing_or_named_twice_or_form_a_cycle_are_named() {
         let two = |a: &str, b: &str| {
             format!(
                 "name: x\nsteps:\n- {{name: a, handler: {{callable: e}}, dependencies: [{a}]}}\n- {{name: {b}, handler: {{callable: e}}, dependencies: [a]}}"
             )
         };
-        assert!(told(&two("c", "b")).contains("/steps/0/dependencies/0: `c` is no step"));
-        assert!(told(&two("", "a")).contains("/steps/1/name: `a` is the name of /steps/0 too"));
-        assert!(told(&two("b, b", "b")).contains("/steps/0/dependencies/1: `b` is named twice"));
-        assert!(told(&two("b", "b")).contains("a waits for b waits for a"));
-        assert!(told(&step(", dependencies: [a]")).contains("a waits for a"));
+        assert!(error_of(&two("c", "b")).contains("/steps/0/dependencies/0: `c` is not a step"));
+        assert!(error_of(&two("", "a")).contains("/steps/1/name: `a` is the name of /steps/0 too"));
+        assert!(error_of(&two("b, b", "b")).contains("/steps/0/dependencies/1: `b` is named twice"));
+        assert!(error_of(&two("b", "b")).contains("a depends on b depends on a"));
+        assert!(error_of(&step(", dependencies: [a]")).contains("a depends on a"));
     }
 
     #[test]
@@ -344,7 +348,7 @@ steps:
             "callable: echo",
             "callable: echo, initialization: {country: NO, zip: 01234, big: 1_000, yes: on, truth: true, number: 7}",
         );
-        let template = Template::parse(&given).expect("sound");
+        let template = Template::parse(&given).expect("valid");
         let initialization = serde_json::to_value(&template.steps[0].handler.initialization).expect("JSON");
         assert_eq!(
             initialization,
@@ -355,15 +359,15 @@ steps:
     }
 
     #[test]
-    fn what_cannot_be_stored_is_told_with_its_place() {
+    fn a_value_that_cannot_be_stored_is_reported_with_its_place() {
         let nul = step("").replace("callable: echo", "callable: echo, initialization: {a: \"\\0\"}");
-        assert!(told(&nul).contains("/steps/0/handler/initialization/a: contains the NUL"));
+        assert!(error_of(&nul).contains("/steps/0/handler/initialization/a: contains the NUL"));
         let deep = format!(
             "name: x\nmetadata: {{a: {}{}}}\nsteps: [{{name: a, handler: {{callable: e}}}}]",
             "[".repeat(200),
             "]".repeat(200)
         );
-        assert!(told(&deep).contains("Depth"), "{}", told(&deep));
+        assert!(error_of(&deep).contains("Depth"), "{}", error_of(&deep));
     }
 
     proptest! {
@@ -390,7 +394,7 @@ steps:
             number in prop::num::i64::ANY,
             fraction in prop::num::f64::NORMAL,
         ) {
-            let mut template = Template::parse(DIAMOND).expect("sound");
+            let mut template = Template::parse(DIAMOND).expect("valid");
             template.description = description;
             let values = texts.into_iter().map(|text| serde_json::json!([text, number, fraction, null, {"a": true}]));
             template.steps[0].handler.initialization = keys.into_iter().zip(values).collect();

@@ -1,13 +1,13 @@
-//! Directed acyclic graphs: an order in which each step comes after those that it waits for.
+//! Directed acyclic graphs: the topological order of steps.
 
 use std::collections::VecDeque;
 
-/// Steps that wait for each other in a circle: each for the one behind it, the last for the first.
+/// Steps that depend on each other in a cycle: each on the next one, the last on the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cycle(pub Vec<usize>);
 
-/// The steps, each after all of its parents; of those that could be next, the one that could be so first. `parents[n]` are the steps that step `n`
-/// waits for, each of which exists.
+/// Returns the steps in topological order, each after all of its parents, or a cycle. `parents[n]` are the
+/// existing steps that step `n` depends on.
 pub fn order(parents: &[Vec<usize>]) -> Result<Vec<usize>, Cycle> {
     let mut children = vec![Vec::new(); parents.len()];
     let mut missing: Vec<usize> = parents.iter().map(Vec::len).collect();
@@ -33,7 +33,8 @@ pub fn order(parents: &[Vec<usize>]) -> Result<Vec<usize>, Cycle> {
     }
 }
 
-/// A step that never got ready waits for another such one, and that for another: somewhere one comes twice.
+/// Returns a cycle among the steps that never became ready. Each of them has a parent that did not either, so
+/// following those parents from `stuck` reaches a step twice.
 fn cycle_behind(parents: &[Vec<usize>], missing: &[usize], stuck: usize) -> Cycle {
     let mut path = vec![stuck];
     loop {
@@ -42,6 +43,7 @@ fn cycle_behind(parents: &[Vec<usize>], missing: &[usize], stuck: usize) -> Cycl
             return Cycle(path);
         };
         if let Some(first) = path.iter().position(|step| *step == next) {
+            // the steps before it only depend on the cycle
             return Cycle(path.split_off(first));
         }
         path.push(next);
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_told_without_what_only_waits_for_it() {
+    fn a_cycle_is_returned_without_steps_that_only_depend_on_it() {
         // 0 waits for 1, which waits for 2, which waits for 3, which waits for 1
         let parents = [vec![1], vec![2], vec![3], vec![1], vec![]];
         assert_eq!(order(&parents), Err(Cycle(vec![1, 2, 3])));

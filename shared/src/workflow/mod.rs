@@ -1,4 +1,4 @@
-//! The pure core of workflows: what a template is, and when its steps make a graph. No I/O, no clock.
+//! Workflows: templates, their validation and the graph of their steps. No I/O, no clock.
 
 mod checks;
 pub mod dag;

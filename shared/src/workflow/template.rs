@@ -1,4 +1,4 @@
-//! The template of a workflow: its steps, what runs them, and what each waits for.
+//! Workflow templates: the steps of a workflow, their handlers and their dependencies.
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -6,27 +6,27 @@ use serde_json::{Map, Value};
 
 use super::checks::{self, TemplateError};
 
-/// A template as people write it, in YAML or JSON, with everything that was left out filled in.
+/// A workflow template, written in YAML or JSON, with its defaults filled in.
 ///
-/// A field that is not listed here is refused: a misspelt `dependencies` would otherwise run a step too early.
+/// Unknown fields are rejected: a misspelt `dependencies` would otherwise run a step too early.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
-    /// What it is called, within its namespace.
+    /// Its name, unique within its namespace.
     pub name: String,
-    /// Whose it is; `default` unless said.
+    /// Its namespace; `default` if left out.
     #[serde(default = "default_namespace", alias = "namespace_name")]
     pub namespace: String,
-    /// Its version by the rules of <https://semver.org>; 1.0.0 unless said.
+    /// Its version by the rules of <https://semver.org>; 1.0.0 if left out.
     #[serde(default = "first_version")]
     pub version: Version,
     /// For people.
     #[serde(default)]
     pub description: String,
-    /// Whatever its author wants to keep with it.
+    /// Arbitrary data of its author.
     #[serde(default)]
     pub metadata: Map<String, Value>,
-    /// The JSON Schema of what a workflow is started with.
+    /// The JSON Schema of the input of its workflows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<Map<String, Value>>,
     /// The steps, in any order.
@@ -37,62 +37,62 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// What it is called, within its template.
+    /// Its name, unique within its template.
     pub name: String,
     /// For people.
     #[serde(default)]
     pub description: String,
-    /// What runs it.
+    /// Its handler.
     pub handler: Handler,
-    /// The steps that must have succeeded before it begins.
+    /// The names of the steps that must succeed before it starts.
     #[serde(default)]
     pub dependencies: Vec<String>,
-    /// How often it is tried.
+    /// Its retry settings.
     #[serde(default)]
     pub retry: Retry,
-    /// Limit of one attempt; that of its task type if nothing.
+    /// Timeout of one attempt; `None` means that of its task type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
 }
 
-/// What runs a step.
+/// The handler of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handler {
     /// The task type.
     pub callable: String,
-    /// What it is given besides the input of the workflow and the results of the steps before it.
+    /// Parameters that it gets besides the input of the workflow and the results of the steps before it.
     #[serde(default)]
     pub initialization: Map<String, Value>,
 }
 
-/// How often a step is tried, and how long it waits in between.
+/// The retry settings of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
-    /// Whether it is tried again at all.
+    /// False if it is never retried.
     pub retryable: bool,
-    /// How many tries it has, the first one included.
+    /// Maximum number of attempts, the first one included.
     pub max_attempts: u32,
-    /// How the wait grows from try to try.
+    /// The growth of the wait between attempts.
     pub backoff: Backoff,
     /// The first wait, in milliseconds.
     pub backoff_base_ms: u64,
-    /// The longest wait, in milliseconds.
+    /// The maximum wait, in milliseconds.
     pub max_backoff_ms: u64,
 }
 
-/// How waits grow.
+/// The growth of the wait between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backoff {
     /// No wait.
     None,
-    /// By the base each time.
+    /// Grows by the base each time.
     Linear,
-    /// Twice as long each time.
+    /// Doubles each time.
     Exponential,
-    /// As the Fibonacci numbers do.
+    /// Grows like the Fibonacci numbers.
     Fibonacci,
 }
 
@@ -109,8 +109,8 @@ impl Default for Retry {
 }
 
 impl Template {
-    /// Reads a template in JSON or YAML. A text that is neither, or has another form, is refused with its first fault; all else
-    /// that is wrong with a template is told at once.
+    /// Parses a template in JSON or YAML. Returns the first syntax or type error, or else all validation
+    /// errors.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.len() > checks::BYTES_MAX {
             return Err(TemplateError::TooLong(text.len()));
@@ -122,22 +122,22 @@ impl Template {
         };
         match checks::problems(&template) {
             problems if problems.is_empty() => Ok(template),
-            problems => Err(TemplateError::Unsound(problems)),
+            problems => Err(TemplateError::Invalid(problems)),
         }
     }
 
-    /// The template as JSON, with its defaults.
+    /// Returns the template as JSON, with its defaults.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// What tells it from all others.
+    /// Returns its unique key: namespace, name and version.
     pub fn id(&self) -> (&str, &str, &Version) {
         (&self.namespace, &self.name, &self.version)
     }
 }
 
-/// Reads YAML as version 1.2 has it: `NO` is a country and `01234` a place, not `false` and a number.
+/// Parses YAML by version 1.2: `NO` is a country code and `01234` a postal code, not `false` and a number.
 fn from_yaml(text: &str) -> Result<Template, TemplateError> {
     let options = serde_saphyr::options! {
         strict_booleans: true,

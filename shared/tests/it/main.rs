@@ -1,4 +1,5 @@
-//! The store against a real Postgres, a database a test; the queue against a real Redis, a key prefix a test.
+//! Integration tests: the store against a real Postgres, with a database per test, and the queue against a real
+//! Redis, with a key prefix per test.
 
 mod queue;
 mod store;

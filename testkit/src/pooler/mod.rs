@@ -16,21 +16,21 @@ use tokio_util::task::AbortOnDropHandle;
 use self::server::{Due, Server, Statement, Upstream};
 use self::wire::{CANCEL_REQUEST, GSS_REQUEST, Messages, TLS_REQUEST, renamed, statement_named_in};
 
-/// A pooler in transaction mode before Postgres, as `PgBouncer` is since 1.21: a client has a connection to Postgres only
-/// during a transaction, and statements that it prepared follow it from one to the next. Ends when dropped.
+/// A transaction pooler before Postgres that behaves like `PgBouncer` since 1.21: a client has a backend only
+/// during a transaction, and its prepared statements are prepared again on each backend. Ends when dropped.
 ///
-/// It ignores what clients say at their start (user, database, application name) and cancels no statement.
+/// It ignores the startup parameters of clients (user, database, application name) and cancel requests.
 #[derive(Debug)]
 pub struct Pooler {
     _accepting: AbortOnDropHandle<()>,
 }
 
 impl Pooler {
-    /// Stands before the Postgres that `url` names, with at most so many connections to it, and returns the URL that leads
-    /// through the pooler.
+    /// Starts a pooler with at most `connections` backends of the Postgres at `url`; also returns the URL
+    /// through it.
     ///
     /// # Panics
-    /// If Postgres cannot be reached, or does not let it in.
+    /// If Postgres cannot be reached or rejects the login.
     pub async fn before_url(url: &str, connections: usize) -> (Self, String) {
         let mut url = url::Url::parse(url).expect("a URL");
         let host = url.host_str().expect("a host").to_owned();
@@ -68,20 +68,20 @@ async fn accept(listener: TcpListener, pool: Arc<Pool>) {
     let mut clients = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let pool = Arc::clone(&pool);
-        // a connection that ends by an error ends like any other
+        // the error is dropped: a client that disconnects in a message is not a failure of the test
         clients.spawn(async move { drop(serve(stream, pool).await) });
         while clients.try_join_next().is_some() {}
     }
 }
 
-/// What all clients share.
+/// The state shared by all clients.
 struct Pool {
     upstream: Upstream,
-    /// What Postgres answers to a startup, with which each client is greeted.
+    /// The response of Postgres to a startup message, replayed to each client.
     greeting: Vec<u8>,
     idle: Mutex<Vec<Server>>,
     lendable: Arc<Semaphore>,
-    /// Statements that were prepared so far.
+    /// Number of statements prepared so far, for unique names.
     statements: AtomicUsize,
 }
 
@@ -106,14 +106,14 @@ impl Pool {
     }
 }
 
-/// A connection to Postgres that a client has. Dropped, it is closed.
+/// A backend connection assigned to a client; closed on drop, so an aborted transaction is not reused.
 #[derive(Debug)]
 struct Lent {
     server: Server,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Serves one client to its end.
+/// Serves one client until it disconnects.
 async fn serve(mut stream: TcpStream, pool: Arc<Pool>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     loop {
@@ -145,7 +145,8 @@ async fn serve(mut stream: TcpStream, pool: Arc<Pool>) -> io::Result<()> {
             }
             reply = reply(&mut lent) => {
                 let (reply, wanted, free) = reply?;
-                // before the client hears that it may go on
+                // returned before the client gets ReadyForQuery, so that its next transaction can reuse the
+                // backend
                 if free && let Some(lent) = lent.take() {
                     pool.take_back(lent);
                 }
@@ -157,18 +158,19 @@ async fn serve(mut stream: TcpStream, pool: Arc<Pool>) -> io::Result<()> {
     }
 }
 
-/// The next reply of Postgres, whether the client is to have it, and whether the connection is free now.
+/// Returns the next reply of Postgres, true if it goes to the client, and true if the backend is free now.
 async fn reply(lent: &mut Option<Lent>) -> io::Result<(Vec<u8>, bool, bool)> {
     let Some(Lent { server, .. }) = lent else {
         return std::future::pending().await;
     };
     let reply = server.replies.next().await?;
-    let wanted = server.heard(&reply);
+    let wanted = server.received(&reply);
     let free = server.is_free(&reply);
     Ok((reply, wanted, free))
 }
 
-/// Passes a message of a client on. The statements that it names get names of their own, and are prepared where they are not.
+/// Forwards a client's message. Renames its prepared statements to unique names, and prepares those that the
+/// backend does not have.
 async fn pass(
     request: Vec<u8>,
     server: &mut Server,

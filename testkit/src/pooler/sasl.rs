@@ -1,16 +1,16 @@
-//! The password, as Postgres asks for it by default (SCRAM-SHA-256, RFC 5802 and 7677).
+//! Password authentication with SCRAM-SHA-256 (RFC 5802 and 7677), the default of Postgres.
 
 use std::io;
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 
-/// What Postgres may ask for: nothing more, a mechanism, an answer, nothing after a proof of its own.
+/// Authentication requests: Ok, SASL, SASLContinue, SASLFinal.
 const OK: u32 = 0;
 const SASL: u32 = 10;
 const SASL_CONTINUE: u32 = 11;
 const SASL_FINAL: u32 = 12;
 
-/// A conversation about a password.
+/// The state of one SCRAM exchange.
 pub(super) struct Login {
     scram: ScramSha256,
 }
@@ -21,7 +21,7 @@ impl Login {
         Self { scram }
     }
 
-    /// What to answer to a request for authentication, given without its header; nothing if it needs no answer.
+    /// Returns the response to an authentication request without its header; `None` if it needs no response.
     pub(super) fn answer(&mut self, request: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let (kind, data) = request.split_at_checked(4).unwrap_or((&[], &[]));
         match kind.iter().fold(0_u32, |kind, byte| kind << 8 | u32::from(*byte)) {

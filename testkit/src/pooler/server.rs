@@ -1,4 +1,4 @@
-//! A connection of the pooler to Postgres.
+//! A backend connection of the pooler to Postgres.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -11,7 +11,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::sasl::Login;
 use super::wire::{HEADER, Messages, PROTOCOL, length};
 
-/// Where Postgres is, and as whom to go there.
+/// Address and login of Postgres.
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     pub(super) user: String,
@@ -19,21 +19,21 @@ pub(super) struct Upstream {
     pub(super) database: String,
 }
 
-/// A statement that a client prepared.
+/// A prepared statement of a client.
 #[derive(Debug)]
 pub(super) struct Statement {
-    /// The name that it has in Postgres, where no other may have it.
+    /// Its name in Postgres, unique among all clients.
     pub(super) name: String,
-    /// The message that prepares it, by that name.
+    /// The Parse message with that name.
     pub(super) parse: Vec<u8>,
 }
 
-/// What Postgres has yet to answer.
+/// An outstanding reply of Postgres.
 #[derive(Debug)]
 pub(super) enum Due {
-    /// That a statement of this name is prepared. The client hears of it only if it asked for that now.
+    /// ParseComplete of this statement; forwarded only if the client sent the Parse itself (`asked`).
     Prepared { name: String, asked: bool },
-    /// That it is ready for the next message.
+    /// ReadyForQuery.
     Ready,
 }
 
@@ -42,15 +42,15 @@ pub(super) enum Due {
 pub(super) struct Server {
     pub(super) replies: Messages,
     writer: OwnedWriteHalf,
-    /// The statements that it knows.
+    /// Names of the statements prepared on it.
     pub(super) prepared: HashSet<String>,
     pub(super) due: VecDeque<Due>,
-    /// Whether messages were sent whose Sync is still to come.
+    /// True while messages were sent without a Sync after them.
     unsynced: bool,
 }
 
 impl Server {
-    /// Opens a connection; also returns all that Postgres said to that.
+    /// Opens a connection; also returns the replies of Postgres to the startup message.
     pub(super) async fn open(upstream: &Upstream) -> io::Result<(Self, Vec<u8>)> {
         let stream = TcpStream::connect(upstream.address).await?;
         stream.set_nodelay(true)?;
@@ -66,7 +66,7 @@ impl Server {
                     if let Some(answer) = login.answer(&reply[HEADER..])? {
                         writer.write_all(&answer).await?;
                     }
-                    // clients are greeted with the end of this conversation only
+                    // clients get only AuthenticationOk: they log in without a password
                     if reply[HEADER..] != [0; 4] {
                         continue;
                     }
@@ -106,14 +106,14 @@ impl Server {
         self.send(&statement.parse).await
     }
 
-    /// Whether it knows the statement, or will when it comes to the next message.
+    /// Returns true if the statement is prepared or will be before the next message is handled.
     pub(super) fn knows(&self, statement: &str) -> bool {
         let coming = |due: &Due| matches!(due, Due::Prepared { name, .. } if name == statement);
         self.prepared.contains(statement) || self.due.iter().any(coming)
     }
 
-    /// Takes note of a reply; answers whether the client is to have it.
-    pub(super) fn heard(&mut self, reply: &[u8]) -> bool {
+    /// Updates the state after a reply; returns true if the reply goes to the client.
+    pub(super) fn received(&mut self, reply: &[u8]) -> bool {
         match reply[0] {
             b'1' => match self.due.pop_front() {
                 Some(Due::Prepared { name, asked }) => {
@@ -123,7 +123,7 @@ impl Server {
                 _ => true,
             },
             b'Z' => {
-                // after an error, what came before the Sync is skipped
+                // after an error Postgres skips all messages up to the Sync, so their replies never come
                 while let Some(Due::Prepared { .. }) = self.due.pop_front() {}
                 true
             }
@@ -131,13 +131,13 @@ impl Server {
         }
     }
 
-    /// Whether, after this reply, it is in no transaction and owes nothing.
+    /// Returns true if, after this reply, it is outside a transaction and no replies are outstanding.
     pub(super) fn is_free(&self, reply: &[u8]) -> bool {
         reply[0] == b'Z' && reply[HEADER] == b'I' && self.due.is_empty() && !self.unsynced
     }
 }
 
-/// A startup message.
+/// Builds a startup message.
 fn startup(upstream: &Upstream) -> Vec<u8> {
     let mut body = PROTOCOL.to_be_bytes().to_vec();
     for text in [

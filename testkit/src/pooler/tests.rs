@@ -13,7 +13,7 @@ async fn connect(url: &str) -> PgConnection {
     PgConnection::connect(url).await.expect("a connection")
 }
 
-/// The backend, asked by a prepared statement.
+/// Returns the backend's process id, queried with a prepared statement.
 async fn backend(connection: &mut PgConnection) -> i32 {
     let asked = sqlx::query_as("SELECT pg_backend_pid(), $1::text").bind("bound");
     let (backend, bound): (i32, String) = asked.fetch_one(connection).await.expect("an answer");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::eventually;
 
-/// Answers each byte with the same byte.
+/// Starts a server that echoes each byte.
 async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Any JSON, kept as its text: numbers keep their digits.
+/// Any JSON value, stored as its text, so that numbers keep their digits.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct AnyJson(Box<RawValue>);

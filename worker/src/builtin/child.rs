@@ -1,5 +1,5 @@
-//! Programs that tasks start: each in a process group of its own, none of which outlives its task, and without the variables
-//! of this process, which hold secrets.
+//! Child processes of tasks: each runs in its own process group, which is killed with its task, and without
+//! the environment of this process, which holds secrets.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,12 +10,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-/// What a program gets of this process's variables.
+/// The variables of this process that are passed on to a program.
 const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ"];
-/// Most bytes of a line; the rest of it is left out.
+/// Maximum number of bytes of a line; the rest of the line is dropped.
 const LINE_BYTES: usize = 8 * 1024;
 
-/// A command with next to no variables, which neither reads nor prints anything.
+/// Returns a command with a minimal environment and without input or output.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command
@@ -31,11 +31,12 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A program that runs, with all that it starts in turn.
+/// A running program with its process group.
 #[derive(Debug)]
 pub(super) struct ChildGroup {
     child: Child,
-    /// Nothing once the program has ended and what was left of its group was killed.
+    /// `None` once the program has ended and the rest of its group was killed: the id may then belong to
+    /// another group.
     group: Option<Pid>,
 }
 
@@ -47,17 +48,17 @@ impl ChildGroup {
         Ok(Self { child, group })
     }
 
-    /// Its process id.
+    /// Returns the process id; `None` after the program has ended.
     pub(super) fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// What it prints, where that is piped. Only once.
+    /// Returns the piped outputs of the program. They can be taken once.
     pub(super) fn output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.child.stdout.take(), self.child.stderr.take())
     }
 
-    /// Waits until the program ends. What it left of its group is killed.
+    /// Waits until the program ends, and kills the rest of its group.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.kill();
@@ -65,7 +66,7 @@ impl ChildGroup {
         Ok(status)
     }
 
-    /// Asks the group to end (SIGTERM), and kills it when the program has not ended within `grace`.
+    /// Sends SIGTERM to the group, and kills it if the program has not ended within `grace`.
     pub(super) async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         self.signal(Signal::TERM);
         if let Ok(ended) = tokio::time::timeout(grace, self.wait()).await {
@@ -81,7 +82,7 @@ impl ChildGroup {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // it fails when nobody is left in the group
+            // fails if no process is left in the group
             let _ = kill_process_group(group, signal);
         }
     }
@@ -93,19 +94,19 @@ impl Drop for ChildGroup {
     }
 }
 
-/// Hands what a program prints to `take`, line by line, until it closes its end.
+/// Passes the output of a program to `take`, line by line, until the program closes it.
 pub(super) async fn lines(stream: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
-    // an error is an end as well: the program is gone, or as good as that
+    // a read error counts as the end of the output
     while let Ok(chunk) = reader.fill_buf().await
         && !chunk.is_empty()
     {
         let read = chunk.len();
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
             let text = part.strip_suffix(b"\n").unwrap_or(part);
-            let room = LINE_BYTES - line.len();
-            line.extend_from_slice(text.get(..room).unwrap_or(text));
+            let space = LINE_BYTES - line.len();
+            line.extend_from_slice(text.get(..space).unwrap_or(text));
             if text.len() < part.len() {
                 take(printable(&line));
                 line.clear();
@@ -118,7 +119,7 @@ pub(super) async fn lines(stream: impl AsyncRead + Unpin, mut take: impl FnMut(S
     }
 }
 
-/// Text that can neither break a log line nor a row.
+/// Returns the line as text without control characters, which could break a log line or a row.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches('\r');
@@ -176,7 +177,7 @@ mod tests {
     }
 
     fn lives(process: &str) -> bool {
-        // a dead one that nobody waits for yet is a zombie
+        // a dead process whose parent has not waited for it is a zombie
         let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         !status.is_empty() && !status.contains(") Z ")
     }
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_heeds_sigterm_ends_by_itself_and_one_that_does_not_is_killed() {
+    async fn a_program_that_handles_sigterm_ends_by_itself_and_one_that_does_not_is_killed() {
         let mut group = ChildGroup::spawn(&mut parent("trap 'exit 7' TERM;")).expect("started");
         let grandchild = first_line(&mut group).await;
         let status = group.stop(SOON).await.expect("ended");

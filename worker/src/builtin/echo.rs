@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
-/// Any object, kept as its text.
+/// Any JSON object, stored as its text.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct AnyObject(Box<RawValue>);
@@ -20,8 +20,8 @@ impl JsonSchema for AnyObject {
     }
 }
 
-pub(super) fn task() -> Task {
-    retried_quickly(Task::new("echo", run), RETRIES).description("Returns its parameters")
+pub(super) fn task() -> TaskType {
+    retried_quickly(TaskType::new("echo", run), RETRIES).description("Returns its parameters")
 }
 
 async fn run(_: Context, parameters: AnyObject) -> Result<AnyObject, TaskError> {

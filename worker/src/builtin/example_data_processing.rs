@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
-/// A task that goes through records.
+/// The parameters of a task that simulates the processing of records.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Parameters {
-    /// Where the records are said to come from.
+    /// The pretended source of the records.
     data_source: String,
-    /// How many there are, and how long they take.
+    /// The number of records and the time that they take.
     complexity: Complexity,
 }
 
@@ -63,9 +63,9 @@ struct Report {
     status: &'static str,
 }
 
-pub(super) fn task() -> Task {
-    retried_quickly(Task::new("example_data_processing", run), RETRIES)
-        .description("Goes through 100, 500 or 1,000 records and reports progress")
+pub(super) fn task() -> TaskType {
+    retried_quickly(TaskType::new("example_data_processing", run), RETRIES)
+        .description("Processes 100, 500 or 1,000 simulated records and reports progress")
         .timeout(Duration::from_mins(10))
 }
 

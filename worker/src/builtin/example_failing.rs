@@ -2,15 +2,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::builtin::retried_quickly;
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
-/// A task that fails on demand.
+/// The parameters of a task that fails on demand.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Parameters {
-    /// Whether it fails.
+    /// True to fail, which is the default.
     should_fail: bool,
-    /// What it fails with.
+    /// The error text of the failure.
     error_message: String,
 }
 
@@ -29,9 +29,9 @@ struct Report {
     attempt: i32,
 }
 
-pub(super) fn task() -> Task {
-    retried_quickly(Task::new("example_failing", run), 2)
-        .description("Fails, unless told not to: shows retries and dead letters")
+pub(super) fn task() -> TaskType {
+    retried_quickly(TaskType::new("example_failing", run), 2)
+        .description("Fails unless `should_fail` is false: shows retries and dead letters")
 }
 
 async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {

@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
 /// Time between progress reports.
 const STEP: Duration = Duration::from_secs(1);
 
-/// A task that takes its time.
+/// The parameters of a task that runs for a given time.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Parameters {
-    /// How long it takes, in seconds.
+    /// The duration in seconds.
     #[schemars(range(min = 0.0, max = 604_800.0))]
     duration: f64,
     /// Returned with the result.
@@ -38,9 +38,9 @@ struct Report {
     status: &'static str,
 }
 
-pub(super) fn task() -> Task {
-    retried_quickly(Task::new("example_long_running", run), RETRIES)
-        .description("Takes `duration` seconds, reports progress, heeds cancellation")
+pub(super) fn task() -> TaskType {
+    retried_quickly(TaskType::new("example_long_running", run), RETRIES)
+        .description("Runs for `duration` seconds, reports progress and can be cancelled")
         .timeout(Duration::from_mins(5))
 }
 

@@ -1,4 +1,4 @@
-//! The built-in tasks of `tasker-worker`.
+//! The built-in task types of `tasker-worker`.
 
 mod any_json;
 mod backup;
@@ -14,19 +14,20 @@ mod service;
 use tasker_shared::config::WorkerConfig;
 use tasker_shared::task::retry::Backoff;
 
-use crate::task::Task;
+use crate::task_type::TaskType;
 
 /// Retries of most built-in types.
 const RETRIES: u32 = 3;
 
-/// Sets retries that are over within seconds: what these tasks show or call is there or it is not.
-fn retried_quickly(task: Task, retries: u32) -> Task {
+/// Sets retries that are over within seconds, so that examples and calls of unreachable hosts fail quickly.
+fn retried_quickly(task: TaskType, retries: u32) -> TaskType {
     let Backoff { base, cap } = Backoff::QUICK;
     task.max_retries(retries).backoff(base, cap)
 }
 
-/// All built-in task types; those that `config` has to allow only where it does.
-pub fn all(config: &WorkerConfig) -> Vec<Task> {
+/// Returns all built-in task types. `task:backup` and `service:command` are included only if `config`
+/// configures them.
+pub fn all(config: &WorkerConfig) -> Vec<TaskType> {
     let mut tasks = vec![
         noop::task(),
         echo::task(),

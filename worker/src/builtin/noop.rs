@@ -1,10 +1,11 @@
 use crate::builtin::echo::AnyObject;
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
-pub(super) fn task() -> Task {
-    let task = Task::new("noop", run);
-    retried_quickly(task, RETRIES).description("Does nothing, with any object: for measurements and trials")
+pub(super) fn task() -> TaskType {
+    let task = TaskType::new("noop", run);
+    retried_quickly(task, RETRIES)
+        .description("Accepts any object and returns at once: for benchmarks and tests")
 }
 
 async fn run(_: Context, _: AnyObject) -> Result<(), TaskError> {

@@ -1,9 +1,10 @@
-//! `service:command`: starts a long-lived command that the configuration names, and watches it.
+//! `service:command`: starts a long-running command from the configuration and supervises it.
 //!
-//! Its lines go to the log, inside the span of the task. Exit code 0 is success, everything else a failure, after which
-//! it is started again while retries are left. When its run ends for any other reason (cancelled, timed out, given back
-//! by a worker that stops) the command gets SIGTERM and, if it does not heed it, SIGKILL, with all that it started. A
-//! task of the worker sees to that, and the worker waits for it when it stops.
+//! Its output goes to the log, inside the span of the task. Exit code 0 is success; any other exit is a
+//! failure, after which the command is started again while retries are left. If the run ends for another
+//! reason (cancelled, timed out, released by a worker that stops), the process group of the command gets
+//! SIGTERM and after a grace period SIGKILL. A background task of the worker does so, and the worker waits
+//! for it when it stops.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,20 +23,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
 use super::child::{self, ChildGroup};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 
-/// How long a command may take to heed SIGTERM: shorter than what a cancelled handler is given.
+/// Time between SIGTERM and SIGKILL: shorter than the grace period of a cancelled handler.
 const GRACE: Duration = Duration::from_secs(4);
-/// How long lines that were printed before the end may take to come.
+/// Time limit for reading the output that was printed before the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// Most lines in the log in a second; others are counted.
+/// Maximum number of logged lines a second; further lines are only counted.
 const LINES_PER_SECOND: u32 = 200;
-/// Last lines that are kept for the result.
+/// Number of last lines in the result.
 const TAIL_LINES: usize = 20;
-/// Most characters of each of them.
+/// Maximum number of characters of each of them.
 const TAIL_LINE_CHARS: usize = 400;
 
-/// Which command to run.
+/// The command to run.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
@@ -48,11 +49,11 @@ struct Report {
     name: String,
     exit_code: i32,
     seconds: f64,
-    /// The last lines that it printed.
+    /// The last lines of its output.
     last_lines: Vec<String>,
 }
 
-/// What a command printed.
+/// The output of a command: its last lines and the limit of its log lines.
 #[derive(Debug)]
 struct Output {
     name: String,
@@ -62,9 +63,9 @@ struct Output {
     left_out: u64,
 }
 
-pub(super) fn task(commands: ServiceCommands) -> Task {
+pub(super) fn task(commands: ServiceCommands) -> TaskType {
     let commands = Arc::new(commands);
-    Task::new("service:command", move |context, parameters: Parameters| {
+    TaskType::new("service:command", move |context, parameters: Parameters| {
         let commands = Arc::clone(&commands);
         async move {
             let Some(command) = commands.get(&parameters.name) else {
@@ -73,7 +74,7 @@ pub(super) fn task(commands: ServiceCommands) -> Task {
             run(&context, parameters.name, command).await
         }
     })
-    .description("Runs a command that SERVICE_COMMANDS names until it ends, and logs what it prints")
+    .description("Runs a command of SERVICE_COMMANDS until it ends, and logs its output")
     .max_retries(5)
     .backoff(Duration::from_secs(2), Duration::from_mins(5))
     .timeout(limits::TIMEOUT)
@@ -81,33 +82,37 @@ pub(super) fn task(commands: ServiceCommands) -> Task {
 
 fn unknown(commands: &ServiceCommands) -> String {
     let known: Vec<&str> = commands.keys().map(String::as_str).collect();
-    format!("SERVICE_COMMANDS names no such command, but {}", known.join(", "))
+    format!(
+        "`name` is not a command of SERVICE_COMMANDS; configured commands: {}",
+        known.join(", ")
+    )
 }
 
 async fn run(context: &Context, name: String, command: &ServiceCommand) -> Result<Report, TaskError> {
     let began = Instant::now();
     let group = start(command)?;
-    info!(service = name, pid = group.id(), "the service has started");
-    // progress is a courtesy: a report that fails stops nothing
+    info!(service = name, pid = group.id(), "service started");
+    // a failed progress report must not stop the service
     let _ = context.progress(json!({"name": name, "pid": group.id()}));
     let output = Arc::new(Mutex::new(Output::new(name.clone())));
     let stop = CancellationToken::new();
-    // dropped with this handler, whatever ended it
+    // stops the command also when this future is dropped (timeout, release), since the supervision runs in
+    // its own task
     let _stops = stop.clone().drop_guard();
-    let watched = watch(group, Arc::clone(&output), stop.clone()).instrument(context.span().clone());
-    let watched = context.tracker().spawn(watched);
+    let supervised = supervise(group, Arc::clone(&output), stop.clone()).instrument(context.span().clone());
+    let supervised = context.tracker().spawn(supervised);
     let stopping = async {
         context.cancelled().cancelled().await;
         stop.cancel();
         std::future::pending::<Infallible>().await
     };
-    // cancelled, it ends when the command has ended
+    // a cancelled run still waits for the command, so that it ends before its slot is free
     let ended = tokio::select! {
-        ended = watched => ended?,
+        ended = supervised => ended?,
         never = stopping => match never {},
     };
     let last_lines = output.lock().unwrap_or_else(PoisonError::into_inner).tail();
-    judge(name, ended, began.elapsed(), last_lines)
+    report(name, ended, began.elapsed(), last_lines)
 }
 
 fn start(command: &ServiceCommand) -> Result<ChildGroup, TaskError> {
@@ -125,7 +130,7 @@ fn start(command: &ServiceCommand) -> Result<ChildGroup, TaskError> {
     if let Some(dir) = &command.dir {
         if !dir.is_dir() {
             return Err(TaskError::fail(format!(
-                "there is no folder {} here",
+                "the folder {} does not exist on this worker",
                 dir.display()
             )));
         }
@@ -140,8 +145,8 @@ fn start(command: &ServiceCommand) -> Result<ChildGroup, TaskError> {
     })
 }
 
-/// Takes what the command prints until it ends, or `stop` asks for its end.
-async fn watch(
+/// Reads the output of the command until it ends; stops it when `stop` is cancelled.
+async fn supervise(
     mut group: ChildGroup,
     output: Arc<Mutex<Output>>,
     stop: CancellationToken,
@@ -185,20 +190,20 @@ async fn watch(
         () = &mut printed => (ended.await, true),
     };
     if !all_printed {
-        // a program that left its group may hold the pipe open for ever
+        // a process that left the group may keep the pipe open for ever
         let _ = tokio::time::timeout(LAST_LINES, printed).await;
     }
     output
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .tell_left_out();
+        .log_dropped();
     if let Ok(status) = &status {
-        info!(%status, "the service has ended");
+        info!(%status, "service ended");
     }
     status
 }
 
-fn judge(
+fn report(
     name: String,
     ended: io::Result<ExitStatus>,
     elapsed: Duration,
@@ -234,7 +239,7 @@ impl Output {
         }
         self.tail.push_back(line.chars().take(TAIL_LINE_CHARS).collect());
         if self.second.elapsed() >= Duration::from_secs(1) {
-            self.tell_left_out();
+            self.log_dropped();
             (self.second, self.logged) = (Instant::now(), 0);
         }
         if self.logged < LINES_PER_SECOND {
@@ -245,12 +250,12 @@ impl Output {
         }
     }
 
-    fn tell_left_out(&mut self) {
+    fn log_dropped(&mut self) {
         if self.left_out > 0 {
             warn!(
                 service = self.name,
                 lines = self.left_out,
-                "the service prints too much: lines were left out"
+                "service log limit reached; lines were dropped"
             );
             self.left_out = 0;
         }

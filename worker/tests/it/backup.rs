@@ -31,7 +31,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A program that stands in for `pg_dump`.
+/// A fake `pg_dump`.
 fn stand_in(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("pg_dump");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("writable");
@@ -72,7 +72,7 @@ async fn a_dump_is_restored_with_every_row_and_names_nobody_its_password() {
     let worker = system.built_in_worker(&[("backup-dir", &dir)]);
     let done = system.submit(with("echo", &json!({"n": 1}))).await;
     system.until(done, TaskStatus::Completed).await;
-    // one that nobody here can run
+    // a task of a type that no worker here registers
     system.submit(a_task("elsewhere")).await;
     let id = system.submit(a_backup()).await;
     let ended = system.until(id, TaskStatus::Completed).await;
@@ -128,7 +128,7 @@ async fn who_expects_another_database_gets_no_dump_and_no_further_try(db: PgPool
     let ended = system.until(id, TaskStatus::DeadLetter).await;
     let error = ended.error.expect("an error");
     assert!(
-        error.contains("`database` is not what BACKUP_DATABASE_URL"),
+        error.contains("`database` is not the value of BACKUP_DATABASE_URL"),
         "{error}"
     );
     assert!(!error.contains("backup_dir"), "{error}");
@@ -254,7 +254,7 @@ async fn old_dumps_go_when_a_new_one_is_complete(db: PgPool) {
         ("backup-dir", &dir),
         ("backup-program", &program),
         ("backup-keep", "2"),
-        ("backup-database-url", "postgres://nobody@127.0.0.1:1/kept"),
+        ("backup-database-url", "postgres://unused@127.0.0.1:1/kept"),
     ]);
     for day in 1..4 {
         let name = format!("tasker-kept-2026010{day}T000000Z-0000000{day}.dump");

@@ -1,4 +1,4 @@
-//! What is claimed, when, and in which order.
+//! The order and the limits of claims.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,15 +8,15 @@ use sqlx::PgPool;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::task::{Hint, QueueName, TaskStatus};
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, RegistryError, RunError, Task, TaskError};
+use tasker_worker::{Context, RegistryError, RunError, TaskError, TaskType};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::harness::{SOON, System, with};
 
-/// A task type that notes the order in which its tasks run.
-fn noting(order: &Arc<Mutex<Vec<i64>>>) -> Task {
+/// A task type that records the order in which its tasks run.
+fn noting(order: &Arc<Mutex<Vec<i64>>>) -> TaskType {
     let order = Arc::clone(order);
-    Task::new("note", move |_: Context, number: i64| {
+    TaskType::new("note", move |_: Context, number: i64| {
         let order = Arc::clone(&order);
         async move {
             order.lock().expect("no panic").push(number);
@@ -26,9 +26,9 @@ fn noting(order: &Arc<Mutex<Vec<i64>>>) -> Task {
 }
 
 /// A task type whose tasks end when the gate is opened.
-fn gated(gate: &Arc<Notify>) -> Task {
+fn gated(gate: &Arc<Notify>) -> TaskType {
     let gate = Arc::clone(gate);
-    Task::new("gated", move |_: Context, _: Value| {
+    TaskType::new("gated", move |_: Context, _: Value| {
         let gate = Arc::clone(&gate);
         async move {
             gate.notified().await;
@@ -70,7 +70,7 @@ async fn no_more_handlers_run_at_once_than_there_are_slots(db: PgPool) {
     let now = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let (counted, highest, opened) = (Arc::clone(&now), Arc::clone(&most), Arc::clone(&gate));
-    let task = Task::new("gated", move |_: Context, _: Value| {
+    let task = TaskType::new("gated", move |_: Context, _: Value| {
         let (now, most, gate) = (Arc::clone(&counted), Arc::clone(&highest), Arc::clone(&opened));
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

@@ -1,4 +1,5 @@
-//! Handlers that block every thread of the runtime that they run on (a test's own runtime has one), and claims that get stuck.
+//! Handlers that block every thread of the runtime that they run on (a test's own runtime has one), and
+//! claims that get stuck.
 
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tasker_shared::store::recover::declare_dead;
 use tasker_shared::task::TaskStatus;
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{SOON, System};
 
@@ -16,9 +17,9 @@ const RUNNING: &str = "SELECT count(*) FROM tasks WHERE status = 'running'";
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
                          WHERE datname = current_database() AND application_name LIKE 'tasker-w-%'";
 
-/// A task that blocks the runtime for so long.
-fn blocks_for(time: Duration) -> Task {
-    Task::new("blocks", move |_: Context, _: Value| async move {
+/// A task type that blocks the runtime for this long.
+fn blocks_for(time: Duration) -> TaskType {
+    TaskType::new("blocks", move |_: Context, _: Value| async move {
         thread::sleep(time);
         Ok::<_, TaskError>(())
     })
@@ -85,7 +86,7 @@ async fn a_worker_whose_runtime_does_not_move_for_worker_timeout_closes_its_sess
     });
     let id = system.submit(a_task("blocks")).await;
     let task = system.until(id, TaskStatus::Completed).await;
-    assert_eq!((task.runs, task.crash_count), (1, 0), "nobody declared it dead");
+    assert_eq!((task.runs, task.crash_count), (1, 0), "it was not declared dead");
     let sessions = watch.join().expect("no panic");
     // the first claim may be answered before the first session is open
     let mut since_open = sessions.iter().skip_while(|open| **open == 0);
@@ -102,7 +103,7 @@ async fn a_worker_whose_runtime_does_not_move_for_worker_timeout_closes_its_sess
 async fn a_claim_without_an_answer_is_given_up_and_what_it_took_runs_all_the_same(db: PgPool) {
     let system = System::new(db);
     let settings = [("heartbeat-interval", "200ms")];
-    let task = Task::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
+    let task = TaskType::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
     let worker = system.worker(vec![task], &settings);
     let first = system.submit(a_task("echo")).await;
     system.until(first, TaskStatus::Completed).await;
@@ -122,7 +123,7 @@ async fn a_claim_without_an_answer_is_given_up_and_what_it_took_runs_all_the_sam
     })
     .await;
     lock.commit().await.expect("the lock is given up");
-    // what was claimed late is nobody's until a heartbeat takes it back
+    // the run of the late claim is not in flight, so a heartbeat requeues it
     let task = system.until(id, TaskStatus::Completed).await;
     assert_eq!((task.attempts, task.crash_count), (1, 0));
     worker.stop().await.expect("a clean stop");

@@ -1,12 +1,12 @@
 //! The worker against real Postgres and Redis, each test with its own.
 
-mod age;
+mod aging;
 mod backup;
 mod cancellation;
 mod dispatch;
+mod fallback;
 mod harness;
 mod liveness;
-mod net;
 mod outages;
 mod outcomes;
 mod pause;

@@ -1,4 +1,4 @@
-//! Postgres or Redis away, behind a link that is cut, hangs, or loses answers. Nothing is restarted.
+//! Outages of Postgres or Redis, behind a link that is cut, hangs, or loses answers. No process is restarted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, PgPool};
 use tasker_shared::config::RedisConfig;
-use tasker_shared::queue::Queue;
+use tasker_shared::queue::RedisQueues;
 use tasker_shared::store::insert::{NewTask, insert};
 use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::harness::{RunningWorker, SOON, System};
 
-/// Work goes on without Redis after no longer than this.
+/// The time within which claims go on without Redis.
 const AWAY: Duration = Duration::from_secs(8);
 
 /// A write that gets through has taken place after this.
 const UNHEARD: Duration = Duration::from_secs(3);
 
-fn noop() -> Task {
-    Task::new("noop", |_: Context, _: Value| async { Ok::<_, TaskError>(()) })
+fn noop() -> TaskType {
+    TaskType::new("noop", |_: Context, _: Value| async { Ok::<_, TaskError>(()) })
 }
 
-/// A task type whose tasks end when they are let go.
-fn gated(gate: &Arc<Semaphore>) -> Task {
+/// A task type whose tasks end when the test releases them.
+fn gated(gate: &Arc<Semaphore>) -> TaskType {
     let gate = Arc::clone(gate);
-    Task::new("gated", move |_: Context, _: Value| {
+    TaskType::new("gated", move |_: Context, _: Value| {
         let gate = Arc::clone(&gate);
         async move {
             gate.acquire().await.expect("it is never closed").forget();
@@ -42,7 +42,7 @@ async fn postgres_link(system: &System) -> (Proxy, String) {
     Proxy::before_url(system.db.connect_options().to_url_lossy().as_str()).await
 }
 
-/// Stores tasks without hints, as a server does to which Redis is away.
+/// Stores tasks without hints, as a server does while Redis is unavailable.
 async fn submit_unannounced(system: &System) -> TaskId {
     let task: NewTask = a_task("noop");
     let id = task.id;
@@ -51,7 +51,7 @@ async fn submit_unannounced(system: &System) -> TaskId {
 }
 
 /// Both ways to work are open again: what is announced is popped, and everything ends.
-async fn assert_lists_are_drained(system: &System, queue: &Queue) {
+async fn assert_lists_are_drained(system: &System, queue: &RedisQueues) {
     let task = a_task("noop");
     let id = task.id;
     insert(&system.db, &[task], 60.0).await.expect("inserted");
@@ -120,7 +120,7 @@ async fn a_redis_at_another_address_is_found(db: PgPool) {
     system.until(id, TaskStatus::Completed).await;
     let address = second.url().trim_start_matches("redis://").parse();
     proxy.lead_to(address.expect("an address"));
-    let behind = Queue::new(&RedisConfig {
+    let behind = RedisQueues::new(&RedisConfig {
         url: second.url().into(),
         authority: None,
         key_prefix: system.queue.config().key_prefix.clone(),
@@ -129,7 +129,8 @@ async fn a_redis_at_another_address_is_found(db: PgPool) {
     worker.stop().await.expect("a clean stop");
 }
 
-/// A worker in a run that ends only when the gate lets it, behind a link to Postgres; and where its health is served.
+/// A worker in a run that ends only when the gate lets it, behind a link to Postgres; and where its health is
+/// served.
 async fn in_a_run(system: &System, gate: &Arc<Semaphore>) -> (RunningWorker, Proxy, TaskId, String) {
     let (proxy, url) = postgres_link(system).await;
     let address = format!("127.0.0.1:{}", free_port());
@@ -180,7 +181,7 @@ async fn ends_once_though(db: PgPool, away: impl Fn(&Proxy)) {
     assert_ended_once(&system, id).await;
     let next = system.submit(a_task("noop")).await;
     system.until(next, TaskStatus::Completed).await;
-    // what it holds was answered, so that it can go
+    // its claims were answered, so its runs can end
     worker.stop().await.expect("a clean stop");
 }
 
@@ -209,7 +210,7 @@ async fn an_end_whose_answer_was_lost_is_repeated_and_leaves_one_row(db: PgPool)
         if written {
             break;
         }
-        // the link fell silent a moment too early, and the statement did not get through: once more
+        // the link hung a moment too early, and the statement did not get through: try again
         id = system.submit(a_task("gated")).await;
         system.until(id, TaskStatus::Running).await;
     }

@@ -1,4 +1,4 @@
-//! What becomes of a task, by what its handler does.
+//! The outcome of a task for each outcome of its handler.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tasker_shared::store::insert::NewTask;
 use tasker_shared::task::TaskStatus;
 use tasker_shared::task::limits::{ERROR_BYTES, RESULT_BYTES};
 use tasker_testkit::a_task;
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{System, result, with};
 
-/// Retries at once, so that tests need not wait.
-fn impatient(task: Task) -> Task {
+/// Sets retries without delay, so that tests need not wait.
+fn impatient(task: TaskType) -> TaskType {
     task.backoff(Duration::ZERO, Duration::ZERO)
 }
 
@@ -29,7 +29,7 @@ async fn always_fails(context: Context, _: Value) -> Result<(), TaskError> {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_task_runs_and_its_result_is_stored(db: PgPool) {
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("double", double)], &[]);
+    let _worker = system.worker(vec![TaskType::new("double", double)], &[]);
     let id = system.submit(with("double", &json!(21))).await;
     let task = system.until(id, TaskStatus::Completed).await;
     assert_eq!(result(&task), json!(42));
@@ -48,7 +48,7 @@ async fn a_task_runs_and_its_result_is_stored(db: PgPool) {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_task_that_keeps_failing_is_retried_and_ends_as_a_dead_letter(db: PgPool) {
     let system = System::new(db);
-    let _worker = system.worker(vec![impatient(Task::new("fails", always_fails))], &[]);
+    let _worker = system.worker(vec![impatient(TaskType::new("fails", always_fails))], &[]);
     let id = system
         .submit(NewTask {
             max_attempts: 3,
@@ -77,7 +77,7 @@ async fn a_handler_that_says_fail_is_not_tried_again(db: PgPool) {
         Err(TaskError::fail("never"))
     }
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("refuses", refuses)], &[]);
+    let _worker = system.worker(vec![TaskType::new("refuses", refuses)], &[]);
     let id = system.submit(a_task("refuses")).await;
     let task = system.until(id, TaskStatus::DeadLetter).await;
     assert_eq!(task.reason.as_deref(), Some("failed"));
@@ -94,9 +94,9 @@ async fn a_panic_is_that_attempts_failure_and_the_worker_goes_on(db: PgPool) {
     }
     let system = System::new(db);
     let tasks = vec![
-        impatient(Task::new("panics", panics)),
-        impatient(Task::blocking("panics_on_a_thread", panics_on_a_thread)),
-        Task::new("double", double),
+        impatient(TaskType::new("panics", panics)),
+        impatient(TaskType::blocking("panics_on_a_thread", panics_on_a_thread)),
+        TaskType::new("double", double),
     ];
     let _worker = system.worker(tasks, &[]);
     for name in ["panics", "panics_on_a_thread"] {
@@ -125,7 +125,7 @@ async fn an_attempt_over_its_timeout_fails_and_the_last_one_says_so(db: PgPool) 
         std::future::pending().await
     }
     let system = System::new(db);
-    let _worker = system.worker(vec![impatient(Task::new("sleeps", sleeps))], &[]);
+    let _worker = system.worker(vec![impatient(TaskType::new("sleeps", sleeps))], &[]);
     let id = system
         .submit(NewTask {
             max_attempts: 2,
@@ -144,7 +144,7 @@ async fn a_result_over_its_limit_fails_the_attempt_and_says_so(db: PgPool) {
         Ok("x".repeat(length))
     }
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("talks", talks)], &[]);
+    let _worker = system.worker(vec![TaskType::new("talks", talks)], &[]);
     let fits = system.submit(with("talks", &json!(RESULT_BYTES - 2))).await;
     let does_not = system.submit(with("talks", &json!(RESULT_BYTES - 1))).await;
     system.until(fits, TaskStatus::Completed).await;
@@ -162,9 +162,9 @@ async fn a_result_or_error_with_a_nul_harms_nobody_else(db: PgPool) {
     }
     let system = System::new(db);
     let tasks = vec![
-        Task::new("nul_result", nul_result),
-        Task::new("nul_error", nul_error),
-        Task::new("double", double),
+        TaskType::new("nul_result", nul_result),
+        TaskType::new("nul_error", nul_error),
+        TaskType::new("double", double),
     ];
     let _worker = system.worker(tasks, &[]);
     let ids = system
@@ -192,7 +192,7 @@ async fn an_error_text_over_its_limit_is_cut_and_says_so(db: PgPool) {
         Err(TaskError::fail("x".repeat(2 * ERROR_BYTES)))
     }
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("rants", rants)], &[]);
+    let _worker = system.worker(vec![TaskType::new("rants", rants)], &[]);
     let id = system.submit(a_task("rants")).await;
     let error = system
         .until(id, TaskStatus::DeadLetter)
@@ -209,7 +209,7 @@ async fn an_error_text_over_its_limit_is_cut_and_says_so(db: PgPool) {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn parameters_that_do_not_fit_the_type_fail_without_another_try(db: PgPool) {
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("double", double)], &[]);
+    let _worker = system.worker(vec![TaskType::new("double", double)], &[]);
     let id = system.submit(with("double", &json!("many"))).await;
     let task = system.until(id, TaskStatus::DeadLetter).await;
     assert!(task.error.expect("an error").starts_with("invalid_parameters"));
@@ -224,7 +224,7 @@ async fn progress_is_seen_while_the_handler_runs(db: PgPool) {
         Ok(())
     }
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("reports", reports)], &[]);
+    let _worker = system.worker(vec![TaskType::new("reports", reports)], &[]);
     let id = system.submit(a_task("reports")).await;
     tasker_testkit::eventually("the report is stored", crate::harness::SOON, async || {
         system.task(id).await.progress.as_deref() == Some(r#"{"percent":40}"#)
@@ -241,7 +241,7 @@ async fn the_last_report_is_kept_however_late_it_came(db: PgPool) {
         Ok(())
     }
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("reports", reports)], &[]);
+    let _worker = system.worker(vec![TaskType::new("reports", reports)], &[]);
     let id = system.submit(a_task("reports")).await;
     let task = system.until(id, TaskStatus::Completed).await;
     assert_eq!(task.progress.as_deref(), Some("100"));
@@ -256,7 +256,7 @@ async fn a_handler_knows_its_task_attempt_and_correlation(db: PgPool) {
         }))
     }
     let system = System::new(db);
-    let _worker = system.worker(vec![Task::new("tells", tells)], &[]);
+    let _worker = system.worker(vec![TaskType::new("tells", tells)], &[]);
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let task = NewTask {
         traceparent: Some(traceparent.to_owned()),

@@ -7,13 +7,13 @@ use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::queues::{pause, resume};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{SOON, System};
 
-/// How soon a pause takes effect, as promised.
+/// The time within which a pause takes effect, as guaranteed.
 const PROMISED: Duration = Duration::from_secs(2);
-/// How soon work goes on: a look each second, a pop of one second, and a slow machine.
+/// The time within which claims resume: a check each second, a pop of one second, and a slow machine.
 const GOES_ON: Duration = Duration::from_secs(4);
 
 async fn nothing(_: Context, _: serde_json::Value) -> Result<(), TaskError> {
@@ -32,7 +32,7 @@ async fn submit_to(system: &System, queue: QueueName) -> TaskId {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_paused_queue_is_left_alone_and_a_resumed_one_goes_on_at_once(db: PgPool) {
     let system = System::new(db);
-    let worker = system.worker(vec![Task::new("nothing", nothing)], &[]);
+    let worker = system.worker(vec![TaskType::new("nothing", nothing)], &[]);
     let default = QueueName::default_class;
     let first = submit_to(&system, default()).await;
     system.until(first, TaskStatus::Completed).await;
@@ -40,7 +40,7 @@ async fn a_paused_queue_is_left_alone_and_a_resumed_one_goes_on_at_once(db: PgPo
     pause(&system.db, &default()).await.expect("paused");
     let mut waiting = Vec::new();
     let paused = Instant::now();
-    // longer than promised and than a worker goes without a look into the table; the others go on
+    // longer than promised and than the time between two fallback polls; the other queues are still served
     while paused.elapsed() < PROMISED + Duration::from_secs(4) {
         waiting.push(submit_to(&system, default()).await);
         let other = submit_to(&system, QueueName::high()).await;

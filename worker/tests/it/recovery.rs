@@ -11,7 +11,7 @@ use tasker_shared::store::recover::{declare_dead, recover};
 use tasker_shared::store::workers;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{SOON, System};
 
@@ -21,7 +21,7 @@ async fn a_worker_that_was_declared_dead_drops_its_runs_and_comes_back_under_a_n
     let begun = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&begun);
     // the first run hangs, as if its worker were stopped; the second ends
-    let task = Task::new("hangs_once", move |_: Context, _: Value| {
+    let task = TaskType::new("hangs_once", move |_: Context, _: Value| {
         let run = counted.fetch_add(1, Ordering::SeqCst);
         async move {
             if run == 0 {
@@ -57,7 +57,7 @@ async fn a_worker_that_was_declared_dead_drops_its_runs_and_comes_back_under_a_n
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_claim_whose_reply_was_lost_comes_back_by_the_workers_own_heartbeat(db: PgPool) {
     let system = System::new(db);
-    let task = Task::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
+    let task = TaskType::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
     let _worker = system.worker(vec![task], &[("heartbeat-interval", "100ms")]);
     let listed = async || {
         workers::list(&system.db, 30.0)
@@ -68,7 +68,7 @@ async fn a_claim_whose_reply_was_lost_comes_back_by_the_workers_own_heartbeat(db
         !listed().await.is_empty()
     })
     .await;
-    // claimed in the worker's name, and the worker never hears of it
+    // claimed under the id of the worker, which never gets the response
     let id = TaskId::generate();
     let task = NewTask { id, ..a_task("echo") };
     insert(&system.db, &[task], 60.0)
@@ -79,7 +79,7 @@ async fn a_claim_whose_reply_was_lost_comes_back_by_the_workers_own_heartbeat(db
         worker_id: &worker_id,
         queues: &QueueName::classes(),
         task_names: &["echo".to_owned()],
-        holds_suspect: false,
+        runs_suspect: false,
     };
     let claim = claim(&system.db, &claimant, &[id]).await.expect("an answer");
     assert_eq!(claim.tasks.len(), 1);

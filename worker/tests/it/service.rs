@@ -58,9 +58,9 @@ fn lives(process: &str) -> bool {
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
-/// Says when it runs and who it is, and notes SIGTERM.
+/// A script that writes its process id, and records SIGTERM.
 const LONG: &str = "trap 'touch told; exit 0' TERM; echo $$ > pid.new; mv pid.new pid; touch runs; while :; do sleep 0.05; done";
-/// The same, and does not heed it.
+/// The same script, which ignores SIGTERM.
 const DEAF: &str =
     "trap 'touch told' TERM; echo $$ > pid.new; mv pid.new pid; touch runs; while :; do sleep 0.05; done";
 
@@ -120,7 +120,7 @@ async fn a_cancelled_service_gets_sigterm_and_has_ended_with_its_task(db: PgPool
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_service_that_outlives_its_timeout_and_does_not_heed_sigterm_is_killed(db: PgPool) {
+async fn a_service_that_outlives_its_timeout_and_ignores_sigterm_is_killed(db: PgPool) {
     let service = Service::start(db, DEAF, &[]);
     let task = NewTask {
         timeout_seconds: 1.0,

@@ -1,4 +1,4 @@
-//! What a stop does to runs.
+//! Runs during the shutdown of a worker.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tasker_shared::queue::BLOCK_MAX;
 use tasker_shared::store::workers;
 use tasker_shared::task::{QueueName, TaskStatus};
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, Task, TaskError};
+use tasker_worker::{Context, TaskError, TaskType};
 use tokio::sync::Notify;
 
 use crate::harness::{SOON, System};
@@ -22,7 +22,7 @@ async fn a_stop_lets_runs_end_and_takes_the_worker_off_the_list(db: PgPool) {
     let system = System::new(db);
     let gate = Arc::new(Notify::new());
     let opened = Arc::clone(&gate);
-    let gated = Task::new("gated", move |_: Context, _: Value| {
+    let gated = TaskType::new("gated", move |_: Context, _: Value| {
         let gate = Arc::clone(&opened);
         async move {
             gate.notified().await;
@@ -60,7 +60,7 @@ async fn a_run_that_does_not_end_in_time_goes_back_to_the_front_and_counts_as_no
         ("worker-pool-size", "1"),
         ("tasker-deployment-mode", "EventDrivenOnly"),
     ];
-    let worker = system.worker(vec![Task::new("never_ends", never_ends)], &settings);
+    let worker = system.worker(vec![TaskType::new("never_ends", never_ends)], &settings);
     let ids = system
         .submit_all(vec![a_task("never_ends"), a_task("never_ends")])
         .await;
@@ -79,7 +79,7 @@ async fn a_run_that_does_not_end_in_time_goes_back_to_the_front_and_counts_as_no
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn an_idle_worker_stops_at_once(db: PgPool) {
     let system = System::new(db);
-    let worker = system.worker(vec![Task::new("never_ends", never_ends)], &[]);
+    let worker = system.worker(vec![TaskType::new("never_ends", never_ends)], &[]);
     eventually("the worker is registered", SOON, async || {
         !workers::list(&system.db, 30.0)
             .await
@@ -103,7 +103,7 @@ async fn a_worker_that_is_dropped_drops_its_runs_and_leaves_no_connection(db: Pg
             ended
         }
     };
-    let worker = system.worker(vec![Task::new("never_ends", never_ends)], &[]);
+    let worker = system.worker(vec![TaskType::new("never_ends", never_ends)], &[]);
     let id = system.submit(a_task("never_ends")).await;
     eventually("it runs", SOON, async || Arc::strong_count(&held) == 3).await;
     assert!(sessions(&system.db).await > 0);
@@ -127,7 +127,7 @@ async fn a_success_that_a_dropped_worker_could_not_write_is_no_failure(db: PgPoo
             Ok::<(), TaskError>(())
         }
     };
-    let worker = system.worker(vec![Task::new("waits", waits)], &[]);
+    let worker = system.worker(vec![TaskType::new("waits", waits)], &[]);
     let id = system.submit(a_task("waits")).await;
     system.until(id, TaskStatus::Running).await;
     let mut lock = system.db.begin().await.expect("a transaction");
@@ -145,7 +145,7 @@ async fn a_success_that_a_dropped_worker_could_not_write_is_no_failure(db: PgPoo
         .execute(&system.db)
         .await
         .expect("its write fails");
-    eventually("nobody waits", SOON, async || waiting().await.is_empty()).await;
+    eventually("no backend waits", SOON, async || waiting().await.is_empty()).await;
     lock.rollback().await.expect("the end of the lock");
     eventually("its sessions are gone", SOON, async || {
         sessions(&system.db).await == 0

@@ -1,4 +1,4 @@
-//! The templates that a worker brings along.
+//! The templates that a worker publishes.
 
 use sqlx::PgPool;
 use tasker_shared::store::templates;

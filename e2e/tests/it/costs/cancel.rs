@@ -1,8 +1,8 @@
-//! Cancellations.
+//! The cost of cancellations.
 
 use serde_json::Value;
 
-use super::bill::calls;
+use super::cost_report::calls;
 use super::meter::Meter;
 use crate::harness::submit_batch;
 
@@ -17,14 +17,14 @@ async fn a_cancellation_of_a_task_that_waits_is_one_statement_and_one_that_comes
             assert_eq!(status, expected, "{answer}");
         }
     };
-    let bill = meter.measure(async || cancel_each(200).await).await;
-    assert_eq!(bill.statements, calls([("cancel", 500)]), "{bill:#?}");
-    // one script each takes the hint off the head of its list
-    bill.assert_commands(&["eval", "get", "lpop"]);
-    assert!(bill.command("eval") <= 500 + bill.of_duties(), "{bill:#?}");
+    let cost = meter.measure(async || cancel_each(200).await).await;
+    assert_eq!(cost.statements, calls([("cancel", 500)]), "{cost:#?}");
+    // one script each removes the hint from the head of its list
+    cost.assert_commands(&["eval", "get", "lpop"]);
+    assert!(cost.command("eval") <= 500 + cost.of_duties(), "{cost:#?}");
 
-    let bill = meter.measure(async || cancel_each(409).await).await;
+    let cost = meter.measure(async || cancel_each(409).await).await;
     let expected = calls([("cancel", 500), ("status", 500)]);
-    assert_eq!(bill.statements, expected, "{bill:#?}");
-    assert_eq!(bill.commands, calls([]), "{bill:#?}");
+    assert_eq!(cost.statements, expected, "{cost:#?}");
+    assert_eq!(cost.commands, calls([]), "{cost:#?}");
 }

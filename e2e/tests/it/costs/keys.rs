@@ -1,13 +1,13 @@
-//! Submits with idempotency keys.
+//! The cost of submits with idempotency keys.
 
 use serde_json::{Value, json};
 
-use super::bill::calls;
+use super::cost_report::calls;
 use super::meter::{Meter, submit_all};
 
-/// Submits of one measurement.
+/// Number of submits of one measurement.
 const SUBMITS: u64 = 200;
-/// Tasks of one batch.
+/// Number of tasks of one batch.
 const BATCH: u64 = 10;
 
 fn keyed(number: u64) -> Value {
@@ -23,20 +23,20 @@ async fn a_key_costs_no_statement_and_its_repetition_one() {
             assert_eq!(status, expected, "{answer}");
         }
     };
-    let bill = meter.measure(async || submit_each(202).await).await;
-    assert_eq!(bill.statements, calls([("submit", SUBMITS)]), "{bill:#?}");
-    bill.assert_pushes(SUBMITS);
+    let cost = meter.measure(async || submit_each(202).await).await;
+    assert_eq!(cost.statements, calls([("submit", SUBMITS)]), "{cost:#?}");
+    cost.assert_pushes(SUBMITS);
 
-    let bill = meter.measure(async || submit_each(200).await).await;
+    let cost = meter.measure(async || submit_each(200).await).await;
     let expected = calls([("submit", SUBMITS), ("holders of keys", SUBMITS)]);
-    assert_eq!(bill.statements, expected, "{bill:#?}");
-    assert_eq!(bill.commands, calls([]), "{bill:#?}");
+    assert_eq!(cost.statements, expected, "{cost:#?}");
+    assert_eq!(cost.commands, calls([]), "{cost:#?}");
 }
 
 #[tokio::test]
 async fn a_batch_with_keys_is_one_statement_in_a_transaction() {
     let meter = Meter::start().await;
-    let bill = meter
+    let cost = meter
         .measure(async || {
             for batch in 0..SUBMITS {
                 let keys = batch * BATCH..(batch + 1) * BATCH;
@@ -45,6 +45,6 @@ async fn a_batch_with_keys_is_one_statement_in_a_transaction() {
         })
         .await;
     let expected = calls([("BEGIN", SUBMITS), ("submit", SUBMITS), ("COMMIT", SUBMITS)]);
-    assert_eq!(bill.statements, expected, "{bill:#?}");
-    bill.assert_pushes(SUBMITS);
+    assert_eq!(cost.statements, expected, "{cost:#?}");
+    cost.assert_pushes(SUBMITS);
 }

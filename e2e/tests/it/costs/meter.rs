@@ -1,4 +1,4 @@
-//! A system on a Postgres and a Redis of its own, which count what they are asked.
+//! A system with a private Postgres and Redis, whose statements, commands and round trips are counted.
 
 use std::time::{Duration, Instant};
 
@@ -8,29 +8,29 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tasker_testkit::{PostgresServer, Proxy, RedisServer, Running, System, eventually};
 
-use super::bill::{Bill, Calls, Counts};
+use super::cost_report::{Calls, CostReport, Counts};
 use crate::harness::{SOON, echo, id_of};
 
-/// Counts statements. Nothing but the work writes WAL, as far as Postgres can be told so.
+/// Settings that count statements, and that prevent WAL of other origin than the measured work.
 const SETTINGS: [(&str, &str); 4] = [
     ("shared_preload_libraries", "pg_stat_statements"),
     ("autovacuum", "off"),
     ("checkpoint_timeout", "1d"),
     ("max_wal_size", "10GB"),
 ];
-/// What this meter itself asks has this in it, and is on no bill.
+/// Marks the meter's own statements, which are not counted.
 const OWN: &str = "/* meter */";
 
-/// How long a chunk takes on a slow way to Postgres, and as long back.
-pub(super) const WAY: Duration = Duration::from_millis(10);
+/// One-way delay of a slow link to Postgres.
+pub(super) const LINK_DELAY: Duration = Duration::from_millis(10);
 
-/// A system whose costs are counted.
+/// A system whose costs are measured.
 pub(super) struct Meter {
     pub(super) system: System,
     pub(super) server: Running,
-    /// Makes the built-in types known, and serves a queue of its own.
+    /// A worker that registers the built-in types and serves another queue.
     _elsewhere: Running,
-    /// Past the links, which count only what the system asks.
+    /// Connections that bypass the proxies, which count only the system's round trips.
     db: PgPool,
     to_postgres: Proxy,
     to_redis: Proxy,
@@ -39,7 +39,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Starts a server, with its connections made, and no worker for the three classes.
+    /// Starts a server with open connections, and no worker for the three classes.
     pub(super) async fn start() -> Self {
         let postgres = PostgresServer::start_with(&SETTINGS).await;
         let redis = RedisServer::start().await;
@@ -54,10 +54,10 @@ impl Meter {
             .expect("the extension is installed with Postgres (package postgresql, or postgresql-contrib)");
         let (to_postgres, postgres_url) = Proxy::before_url(&postgres.url()).await;
         let (to_redis, redis_url) = Proxy::before_url(&redis.url()).await;
-        // what the test itself asks Redis goes past the link, which would wait for the test's own thread
+        // the test's own Redis commands bypass the proxy, which runs on the test's thread and would deadlock
         let system = System::on(&postgres_url, &redis.url())
             .with("REDIS_URL", &redis_url)
-            // as by default: fewer leave none to be kept
+            // the default: with fewer connections none are left for the connection cache
             .with("DB_POOL_SIZE", "20")
             .with("EXTRA_QUEUES", "elsewhere");
         let server = system.server(&[]).await;
@@ -74,23 +74,23 @@ impl Meter {
         }
     }
 
-    /// From now on each chunk takes so long on the way to Postgres, and back: while a commit takes its time, work gathers, on a
-    /// machine of any speed.
-    pub(super) fn slow_down(&self, way: Duration) {
-        self.to_postgres.slow_down(way);
+    /// Delays each chunk to and from Postgres by `delay`: during a slow commit further work accumulates,
+    /// independent of the speed of the machine.
+    pub(super) fn slow_down(&self, delay: Duration) {
+        self.to_postgres.slow_down(delay);
     }
 
-    /// What `work` costs.
-    pub(super) async fn measure(&self, work: impl AsyncFnOnce()) -> Bill {
+    /// Measures the cost of `work`.
+    pub(super) async fn measure(&self, work: impl AsyncFnOnce()) -> CostReport {
         let reset = "SELECT /* meter */ pg_stat_statements_reset()";
         sqlx::query(reset)
             .execute(&self.db)
             .await
-            .expect("counts begin anew");
+            .expect("the counts are reset");
         let (commands, wal, began) = (self.redis.calls(), self.wal().await, Instant::now());
         let trips = [&self.to_postgres, &self.to_redis].map(Proxy::round_trips);
         work().await;
-        Bill::new(Counts {
+        CostReport::new(Counts {
             statements: self.statements().await,
             commands: grown(self.redis.calls(), &commands),
             postgres_trips: self.to_postgres.round_trips() - trips[0],
@@ -100,19 +100,19 @@ impl Meter {
         })
     }
 
-    /// What it costs that a worker with so many slots starts and does all that waits.
-    pub(super) async fn drain(&self, pool_size: &str) -> Bill {
+    /// Measures a worker with `pool_size` slots that starts and runs all pending tasks.
+    pub(super) async fn drain(&self, pool_size: &str) -> CostReport {
         self.measure(async || {
             let _worker = self.system.worker(&[("WORKER_POOL_SIZE", pool_size)]).await;
-            self.until_all_ended().await;
+            self.until_all_finished().await;
         })
         .await
     }
 
-    /// Waits until `tasks` holds none but dead letters.
-    async fn until_all_ended(&self) {
+    /// Waits until the table `tasks` contains only dead letters.
+    async fn until_all_finished(&self) {
         let sql = "SELECT /* meter */ NOT EXISTS (SELECT FROM tasks WHERE status <> 'dead_letter')";
-        eventually("all tasks have ended", SOON, async || {
+        eventually("all tasks have finished", SOON, async || {
             sqlx::query_scalar(sql)
                 .fetch_one(&self.db)
                 .await
@@ -135,12 +135,12 @@ impl Meter {
         let bytes: i64 = sqlx::query_scalar(sql)
             .fetch_one(&self.db)
             .await
-            .expect("a place in the WAL");
+            .expect("a position in the WAL");
         bytes.unsigned_abs()
     }
 }
 
-/// Submits `count` echoes one after the other over each of so many connections.
+/// Submits `count` echoes in total over `connections` connections.
 pub(super) async fn submit_over(connections: usize, server: &Running, count: usize) {
     let one = async |first: usize| {
         for number in (first..count).step_by(connections) {
@@ -150,7 +150,7 @@ pub(super) async fn submit_over(connections: usize, server: &Running, count: usi
     join_all((0..connections).map(one)).await;
 }
 
-/// Submits these as one batch and returns their ids.
+/// Submits the tasks as one batch and returns their ids.
 pub(super) async fn submit_all(server: &Running, tasks: impl Iterator<Item = Value>) -> Vec<String> {
     let tasks: Vec<Value> = tasks.collect();
     let (status, answer) = server.post("/tasks/submit/batch", &json!({"tasks": tasks})).await;
@@ -159,7 +159,7 @@ pub(super) async fn submit_all(server: &Running, tasks: impl Iterator<Item = Val
     tasks.iter().map(id_of).collect()
 }
 
-/// How much each number has grown; `info` is asked by the meter itself.
+/// Returns the growth of each count, except of `info`, which the meter itself sends.
 fn grown(after: Calls, before: &Calls) -> Calls {
     let grown = |(name, calls): (String, u64)| {
         let calls = calls - before.get(&name).copied().unwrap_or_default();

@@ -1,15 +1,15 @@
-//! What the hot paths cost, as counts: statements, commands and round trips, bytes of WAL. Counts do not depend on how fast a
-//! machine is, so what is added to a hot path fails here anywhere, and names itself.
+//! The cost of the hot paths in counts: statements, commands, round trips, bytes of WAL. Counts do not depend
+//! on the speed of the machine, so an addition to a hot path fails here on any machine, with its name.
 //!
-//! A path's bill shows what is done for its tasks and leaves out what the duties of the background do meanwhile (see [`bill`]).
-//! Where many tasks share a statement, the clock decides how many; there the link to Postgres is slow, so that whatever can
-//! gather does, and the bill has an upper bound.
+//! A cost report contains the work done for the tasks of a path, without background duties (see
+//! [`cost_report`]). The number of tasks that share a statement depends on timing; such tests slow down the
+//! link to Postgres, so that work accumulates, and check an upper bound.
 //!
-//! Who makes a path cheaper lowers its number here; a number that has to rise needs a reason.
+//! If you make a path cheaper, lower its number here; an increase needs a reason.
 
 mod batch;
-mod bill;
 mod cancel;
+mod cost_report;
 mod drain;
 mod failures;
 mod idle;

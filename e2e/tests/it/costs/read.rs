@@ -1,16 +1,16 @@
-//! Reads of one task.
+//! The cost of reading a task.
 
 use serde_json::Value;
 
-use super::bill::calls;
+use super::cost_report::calls;
 use super::meter::Meter;
 use crate::harness::submit_batch;
 
-/// Reads of one measurement.
+/// Number of reads of one measurement.
 const READS: u64 = 250;
 
 async fn assert_one_statement_each(meter: &Meter, path: &str) {
-    let bill = meter
+    let cost = meter
         .measure(async || {
             for _ in 0..READS {
                 let (status, answer) = meter.server.get(path).await;
@@ -18,12 +18,12 @@ async fn assert_one_statement_each(meter: &Meter, path: &str) {
             }
         })
         .await;
-    assert_eq!(bill.statements, calls([("record", READS)]), "{path}: {bill:#?}");
-    assert_eq!(bill.commands, calls([]), "{path}: {bill:#?}");
+    assert_eq!(cost.statements, calls([("record", READS)]), "{path}: {cost:#?}");
+    assert_eq!(cost.commands, calls([]), "{path}: {cost:#?}");
 }
 
 #[tokio::test]
-async fn a_read_of_a_task_is_one_statement_alive_or_ended() {
+async fn a_read_of_a_task_is_one_statement_alive_or_finished() {
     let meter = Meter::start().await;
     let id = submit_batch(&meter.server, 1).await.remove(0);
     let record = format!("/tasks/{id}");

@@ -1,13 +1,13 @@
-//! Bytes of WAL for a task: what Postgres flushes, ships to its standbys and archives, and so the price of a task where the disk
-//! or a link is the limit.
+//! Bytes of WAL for a task: the data that Postgres flushes, replicates and archives, and so the cost of a
+//! task where disk or network is the limit.
 //!
-//! A rise means that a row became wider, that there is one more index on it, that a row is written once more, or that an update
-//! is no longer heap-only. Each limit is about a quarter above what was measured with Postgres 15, for small tasks and without
-//! full page images.
+//! An increase means a wider row, one more index, one more write of a row, or an update that has lost HOT.
+//! Each limit is about a quarter above the value measured with Postgres 15, for small tasks and without full
+//! page images.
 
 use serde_json::{Value, json};
 
-use super::bill::Bill;
+use super::cost_report::CostReport;
 use super::meter::{Meter, submit_all, submit_over};
 use crate::harness::submit_batch;
 
@@ -25,13 +25,13 @@ const FAILURE: u64 = 1_725;
 const CANCELLATION: u64 = 980;
 
 #[track_caller]
-fn assert_wal(bill: &Bill, tasks: u64, limit: u64) {
-    let bytes = bill.all.wal / tasks;
+fn assert_wal(cost: &CostReport, tasks: u64, limit: u64) {
+    let bytes = cost.all.wal / tasks;
     assert!(
         bytes <= limit,
         "{bytes} bytes of WAL for a task; {limit} are allowed"
     );
-    // a limit that is far above what it guards guards nothing
+    // a limit far above the actual value would not detect an increase
     assert!(
         bytes * 2 > limit,
         "{bytes} bytes of WAL for a task: lower its limit"

@@ -1,4 +1,4 @@
-//! What keeps two from doing the same.
+//! Invariants that prevent double work: fences, claims, concurrent leaders, lost responses.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -13,14 +13,14 @@ use tasker_testkit::{Proxy, System, a_task, a_worker, eventually};
 
 use crate::harness::{Idle, SOON, count, echo, long_running};
 
-/// A worker that claims one task which must be pending.
+/// Claims one task as a worker; the task must be pending.
 async fn run_as(db: &PgPool, worker_id: &str, id: TaskId) -> Run {
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
     let claimant = Claimant {
         worker_id,
         queues: &queues,
         task_names: &names,
-        holds_suspect: false,
+        runs_suspect: false,
     };
     let claimed = claim(db, &claimant, &[id]).await.expect("a claim");
     claimed.tasks.first().expect("it was pending").run
@@ -41,7 +41,8 @@ async fn invariant_04_a_run_number_that_repeats_after_a_crash_of_postgres_fences
     }
     let id = a_stored_task(&db).await;
     let late = run_as(&db, "first", id).await;
-    // a claim commits lazily: a crash of Postgres may forget it, and the next one has the same number
+    // a claim commits asynchronously: a crash of Postgres may lose it, and the next claim gets the same run
+    // number
     sqlx::query("UPDATE tasks SET status = 'pending', worker_id = NULL, started_at = NULL, runs = runs - 1")
         .execute(&db)
         .await

@@ -1,4 +1,4 @@
-//! Overload is answered at the door.
+//! Invariants of limits: overload is rejected on arrival.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -8,10 +8,10 @@ use sqlx::PgPool;
 use super::resident_mib;
 use crate::harness::{Idle, rows_of};
 
-/// Requests at once, each nearly as large as a body may be.
+/// Number of concurrent requests, each nearly of the maximum size.
 const REQUESTS: usize = 400;
 const BODY: usize = 900_000;
-/// What the server may hold of them, with all that it needs besides.
+/// Maximum memory of the server under this load.
 const MEMORY_MIB: u64 = 300;
 
 #[sqlx::test(migrations = false)]
@@ -24,7 +24,7 @@ async fn invariant_10_a_flood_while_nothing_can_be_written_is_refused_and_takes_
         .execute(&mut *lock)
         .await
         .expect("a lock");
-    // written once: a client that took seconds between connecting and sending would be closed for that
+    // one write: the server closes clients that connect and then take seconds to send
     let body = json!({"task_name": "echo", "parameters": {"p": "x".repeat(BODY)}}).to_string();
     let flood = join_all((0..REQUESTS).map(|_| async {
         let request = server

@@ -1,5 +1,5 @@
-//! A test for each invariant of ARCHITECTURE.md, named after its number. Elsewhere there are more, in detail; these say that
-//! the rule as a whole stands.
+//! A test for each invariant of ARCHITECTURE.md, named after its number. They check the rule as a whole;
+//! other tests cover the details.
 
 mod fences;
 mod limits;
@@ -8,14 +8,14 @@ mod truth;
 use serde_json::Value;
 use tasker_testkit::Running;
 
-/// A number out of a record.
+/// Returns a number from a record.
 fn number(task: &Value, field: &str) -> i64 {
     task[field]
         .as_i64()
         .unwrap_or_else(|| panic!("{field} of {task}"))
 }
 
-/// Memory that a process holds, in `MiB`.
+/// Returns the resident memory of a process in `MiB`.
 fn resident_mib(running: &Running) -> u64 {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", running.process.pid())).expect("a living process");

@@ -1,4 +1,4 @@
-//! Who says what is true: rows, states, one clock.
+//! Invariants of the source of truth: rows, states, one clock.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ async fn invariant_01_hints_may_be_lost_doubled_and_disordered_and_every_task_ru
     let queue = idle.system.queue();
     let list = format!("{}default", queue.config().key_prefix);
     queue.delete_all();
-    // a third has no hint; of the rest each has three, in the wrong order, among some that are of no task
+    // a third of the tasks has no hint, the others have three each, in the wrong order and mixed with hints
+    // of no task
     for _ in 0..3 {
         for id in &ids[30..] {
             queue.raw("LPUSH", &[&list, id]);
@@ -34,7 +35,7 @@ async fn invariant_02_what_was_accepted_is_committed_durably_though_its_push_fai
     let database = db.connect_options().to_url_lossy();
     let idle = Idle::on(System::on(database.as_str(), &redis.url())).await;
     redis.stop().await;
-    // whatever the database's own setting, the server asks for a durable commit
+    // the server requests a durable commit, whatever the setting of the database
     let spy = "ALTER DATABASE CURRENT SET synchronous_commit = off";
     let name: String = sqlx::query_scalar("SELECT current_database()")
         .fetch_one(&db)
@@ -62,7 +63,7 @@ async fn invariant_02_what_was_accepted_is_committed_durably_though_its_push_fai
 }
 
 #[sqlx::test(migrations = false)]
-async fn invariant_03_of_many_who_want_to_change_a_state_one_does(db: PgPool) {
+async fn invariant_03_of_many_concurrent_changes_of_a_state_one_wins(db: PgPool) {
     let idle = Idle::start(&db).await;
     let other = idle.system.server(&[]).await;
     for action in ["cancel", "retry"] {
@@ -84,11 +85,11 @@ async fn invariant_03_of_many_who_want_to_change_a_state_one_does(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn invariant_06_a_run_of_a_worker_that_nobody_saw_die_is_handed_back(db: PgPool) {
+async fn invariant_06_a_run_of_a_worker_whose_death_was_missed_is_recovered(db: PgPool) {
     let idle = Idle::start(&db).await;
     let ids = submit_batch(&idle.server, 2).await;
     let both: Vec<Uuid> = ids.iter().map(|id| id.parse().expect("a UUID")).collect();
-    // one worker's row is gone, the other's says dead: no event will ever tell of either
+    // one worker's row is deleted, the other's is dead: no event will report either
     sqlx::query(
         "WITH dead AS (INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size, status)
                        VALUES ('dead', '', 1, '', '{default}', '{echo}', 1, 'dead'))
@@ -108,7 +109,7 @@ async fn invariant_06_a_run_of_a_worker_that_nobody_saw_die_is_handed_back(db: P
 }
 
 #[sqlx::test(migrations = false)]
-async fn invariant_07_a_crash_is_no_attempt_and_a_run_given_back_is_neither(db: PgPool) {
+async fn invariant_07_a_crash_is_not_an_attempt_and_a_released_run_is_neither(db: PgPool) {
     let system = System::new(&db)
         .with("HEARTBEAT_INTERVAL", "500ms")
         .with("WORKER_TIMEOUT", "2s")
@@ -122,7 +123,7 @@ async fn invariant_07_a_crash_is_no_attempt_and_a_run_given_back_is_neither(db: 
     small.server.wait_for(&id, "running", SOON).await;
     small.worker.process.terminate().await;
     let task = small.server.wait_for(&id, "pending", SOON).await;
-    assert_eq!(counted(&task), [1, 0, 0], "it was given back");
+    assert_eq!(counted(&task), [1, 0, 0], "it was released");
 
     let mut victim = small.system.worker(&[]).await;
     small.server.wait_for(&id, "running", SOON).await;

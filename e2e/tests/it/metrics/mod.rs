@@ -1,4 +1,4 @@
-//! Every metric of the catalogue moves in a system at work, and nothing else is shown.
+//! Every metric of the catalogue changes in a system under load, and no others are exported.
 
 mod observed;
 mod traffic;
@@ -14,10 +14,10 @@ use crate::harness::{SOON, Small};
 use observed::Observed;
 use traffic::Traffic;
 
-/// How long the last of them may take to move: the leader's samples of queues are 10 seconds apart.
+/// Time for the last metric to change: the leader samples queues every 10 seconds.
 const ALL_MOVED: Duration = Duration::from_mins(2);
 
-/// Moves only where nothing reads a process's output; see `unread_logs.rs`.
+/// Changes only if the output of a process is not read; see `unread_logs.rs`.
 const MOVES_ELSEWHERE: &str = "tasker_log_lines_dropped_total";
 
 fn still(observed: &Observed) -> Vec<&'static str> {
@@ -71,7 +71,7 @@ async fn shows(server: &Running, line: &str) -> bool {
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_server_that_lost_the_lease_says_nothing_about_the_system_any_more(db: PgPool) {
+async fn a_server_that_lost_the_lease_exports_no_metrics_of_the_system(db: PgPool) {
     let system = System::new(&db).with("LEADER_TERM", "5s");
     let server = system.server(&[]).await;
     let _worker = system.worker(&[]).await;
@@ -95,7 +95,7 @@ async fn a_server_that_lost_the_lease_says_nothing_about_the_system_any_more(db:
     for name in of_the_leader {
         eventually(name, SOON, async || shows_more_than_0(name).await).await;
     }
-    // somebody else has it, for longer than this test takes
+    // another owner has the lease for longer than this test takes
     sqlx::query(
         "UPDATE leader_lease SET holder = 'another', term = term + 1, expires_at = now() + interval '1 hour'",
     )

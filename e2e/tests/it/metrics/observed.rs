@@ -1,4 +1,4 @@
-//! What scrapes showed, over time.
+//! The metrics seen in scrapes over time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -7,17 +7,17 @@ use std::time::Duration;
 use tasker_testkit::Running;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Time between scrapes: what a gauge shows for a moment only is seen, too.
+/// Interval of scrapes, short enough to see brief values of gauges.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// All that was seen.
+/// Everything seen so far.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Observed {
-    /// The kind of each name that was shown.
+    /// The kind of each metric.
     pub(crate) kinds: BTreeMap<String, String>,
-    /// The labels that each name was shown with, and their values.
+    /// The labels of each metric and their values.
     pub(crate) labels: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
-    /// Names that showed something else than 0.
+    /// Names of metrics with a value other than 0.
     pub(crate) moved: BTreeSet<String>,
 }
 
@@ -46,7 +46,7 @@ impl Observed {
             .filter(|name| self.kinds.get(*name).is_some_and(|kind| kind == "histogram"));
         let name = histogram.unwrap_or(name).to_owned();
         let known = self.labels.entry(name.clone()).or_default();
-        // values hold neither commas nor quotes here
+        // label values contain neither commas nor quotes here
         for label in labels
             .trim_end_matches('}')
             .split(',')
@@ -65,7 +65,7 @@ impl Observed {
     }
 }
 
-/// Scrapes processes until it is dropped.
+/// A scraper of processes, until it is dropped.
 #[derive(Clone)]
 pub(crate) struct Scraper {
     urls: Arc<Mutex<Vec<String>>>,
@@ -81,14 +81,14 @@ impl Scraper {
         );
         let (sources, sink) = (Arc::clone(&urls), Arc::clone(&observed));
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2));
-        // one of the servers has a certificate of the test's own
+        // one of the servers has a test certificate
         let client = client.tls_danger_accept_invalid_certs(true);
         let http = client.build().expect("a client");
         let task = tokio::spawn(async move {
             loop {
                 let urls = sources.lock().expect("no panic holds it").clone();
                 for url in urls {
-                    // those that have ended answer nothing any more
+                    // processes that have ended no longer respond
                     let Ok(answer) = http.get(format!("{url}/metrics")).send().await else {
                         continue;
                     };
@@ -109,7 +109,7 @@ impl Scraper {
         self.watch_at(process.url.clone());
     }
 
-    /// Scrapes `url`, too.
+    /// Adds `url` to the scraped targets.
     pub(crate) fn watch_at(&self, url: String) {
         self.urls.lock().expect("no panic holds it").push(url);
     }

@@ -1,4 +1,4 @@
-//! A system at work: everything that a metric counts happens once.
+//! Traffic that triggers every event that a metric counts.
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
@@ -10,7 +10,7 @@ use super::observed::{Observed, Scraper};
 use crate::collector::Collector;
 use crate::harness::{SOON, echo, long_running, submit_batch};
 
-/// A system, what was done with it, and what it showed.
+/// A system under test, with its scraped metrics.
 pub(crate) struct Traffic {
     db: PgPool,
     system: System,
@@ -22,10 +22,10 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Makes everything happen.
+    /// Triggers every counted event.
     pub(crate) async fn drive(db: PgPool) -> Self {
         let mut traffic = Self::start(db).await;
-        traffic.doors().await;
+        traffic.connection_limits().await;
         traffic.submits().await;
         traffic.attempts().await;
         traffic.operators().await;
@@ -33,9 +33,9 @@ impl Traffic {
         traffic.ages().await;
         traffic.lost_hints().await;
         traffic.runs_of_others().await;
-        traffic.given_back().await;
+        traffic.released_runs().await;
         traffic.locks().await;
-        traffic.redis_away().await;
+        traffic.redis_unavailable().await;
         traffic.deaths().await;
         traffic.clean_up().await;
         traffic
@@ -62,7 +62,7 @@ impl Traffic {
             .with("EXTRA_QUEUES", "elsewhere,mixed")
             .with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
             .with("OTEL_BSP_SCHEDULE_DELAY", "200");
-        // partitions of the past to drop, and one of the future to make
+        // old partitions to drop, and a missing future one to create
         system.server(&[]).await.process.terminate().await;
         for table in ["finished_tasks", "task_events"] {
             let (old, new) = (day(table, -5), day(table, 13));
@@ -94,7 +94,7 @@ impl Traffic {
         }
     }
 
-    /// Waits until these names have moved.
+    /// Waits until these metrics have changed.
     async fn until(&self, names: &[&str]) {
         for name in names {
             eventually(name, SOON, async || self.scraper.moved(name)).await;
@@ -105,15 +105,16 @@ impl Traffic {
         execute(&self.db, sql).await;
     }
 
-    /// A worker beside the first one.
+    /// Starts another worker.
     async fn another(&self, queue: &str) -> Running {
         let worker = self.system.worker(&[("TASK_QUEUES", queue)]).await;
         self.scraper.watch(&worker);
         worker
     }
 
-    /// A server with one place, which a client takes that never speaks TLS. Its metrics have places of their own.
-    async fn doors(&self) {
+    /// Starts a server with one connection slot, taken by a client that never sends a TLS handshake. Its
+    /// metrics port has its own slots.
+    async fn connection_limits(&self) {
         let certificates = Certificates::make();
         let (certificate, key) = (certificates.certificate(), certificates.key());
         let metrics_port = free_port().to_string();
@@ -145,7 +146,7 @@ impl Traffic {
             self.server.post("/tasks/submit", &keyed).await;
         }
         self.server
-            .post("/tasks/submit", &json!({"task_name": "nobody's"}))
+            .post("/tasks/submit", &json!({"task_name": "unknown"}))
             .await;
         submit_batch(&self.server, 50).await;
         self.server
@@ -162,8 +163,8 @@ impl Traffic {
     async fn attempts(&self) {
         let failing = json!({"task_name": "example_failing", "max_retries": 1});
         let failing = self.server.submit(&failing).await;
-        let told = self.server.submit(&long_running(600.0)).await;
-        self.server.wait_for(&told, "running", SOON).await;
+        let notified = self.server.submit(&long_running(600.0)).await;
+        self.server.wait_for(&notified, "running", SOON).await;
         self.until(&[
             "tasks_running",
             "worker_pool_active",
@@ -172,9 +173,9 @@ impl Traffic {
         ])
         .await;
         self.server
-            .post(&format!("/tasks/{told}/cancel"), &Value::Null)
+            .post(&format!("/tasks/{notified}/cancel"), &Value::Null)
             .await;
-        self.server.wait_for(&told, "cancelled", SOON).await;
+        self.server.wait_for(&notified, "cancelled", SOON).await;
         self.server.wait_for(&failing, "dead_letter", SOON).await;
         self.until(&[
             "tasker_dead_letters",
@@ -197,7 +198,7 @@ impl Traffic {
             "tasker_queue_oldest_age_seconds",
         ])
         .await;
-        // a hint of no task, in a list that is not popped
+        // a stale hint in a list that is not popped
         let list = format!("{}low_priority", self.system.queue().config().key_prefix);
         let stale = TaskId::generate().to_string();
         self.system.queue().raw("RPUSH", &[&list, &stale]);
@@ -207,7 +208,7 @@ impl Traffic {
             .await;
     }
 
-    /// Workers of one queue register different types; one of these types loses its worker.
+    /// Workers of one queue register different types; then one of the types loses its worker.
     async fn routes(&self) {
         let mixed = [("TASK_QUEUES", "mixed")];
         let _stays = self.system.worker_of_types("stays", &mixed).await;
@@ -227,7 +228,7 @@ impl Traffic {
         .await;
     }
 
-    /// A task of a lower class waits for longer than it may while others keep all slots busy.
+    /// A task of a lower class waits beyond the age limit while others occupy all slots.
     async fn ages(&self) {
         let busy: Vec<Value> = (0..150).map(|_| long_running(0.2)).collect();
         self.server
@@ -246,8 +247,8 @@ impl Traffic {
 
     async fn lost_hints(&self) {
         let list = format!("{}default", self.system.queue().config().key_prefix);
-        let nobody = TaskId::generate().to_string();
-        self.system.queue().raw("RPUSH", &[&list, &nobody]);
+        let unknown = TaskId::generate().to_string();
+        self.system.queue().raw("RPUSH", &[&list, &unknown]);
         for _ in 0..3 {
             self.server
                 .submit(&json!({"task_name": "echo", "queue": "elsewhere"}))
@@ -260,7 +261,7 @@ impl Traffic {
             .await;
     }
 
-    /// Runs that are not whose they seem to be.
+    /// Writes about runs whose fence no longer matches.
     async fn runs_of_others(&self) {
         let gone = self.server.submit(&long_running(1.0)).await;
         let late =
@@ -300,7 +301,7 @@ impl Traffic {
         self.until(&["tasker_declared_dead_total"]).await;
     }
 
-    /// Locks of others: what waits for them shows.
+    /// Holds an old snapshot, then a table lock, so that the metrics show the age and the waits.
     async fn locks(&self) {
         self.server
             .submit(&json!({"task_name": "echo", "queue": "elsewhere", "delay": "300ms"}))
@@ -347,7 +348,7 @@ impl Traffic {
         }
     }
 
-    async fn redis_away(&mut self) {
+    async fn redis_unavailable(&mut self) {
         self.redis.stop().await;
         for number in 0..8 {
             self.server.submit(&echo(number)).await;
@@ -402,8 +403,8 @@ impl Traffic {
         .await;
     }
 
-    /// A worker that is declared dead gives its runs back, unless the leader takes them first.
-    async fn given_back(&self) {
+    /// A worker that is declared dead releases its runs, unless the leader recovers them first.
+    async fn released_runs(&self) {
         while !self.scraper.moved("tasker_released_runs_total") {
             let id = self.server.submit(&long_running(600.0)).await;
             self.server.wait_for(&id, "running", SOON).await;
@@ -425,10 +426,10 @@ async fn execute(db: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(db)
         .await
-        .expect("the statement is sound");
+        .expect("the statement is valid");
 }
 
-/// SQL for the name of a partition, so many days from today.
+/// Returns SQL for the name of the partition `days` from today.
 fn day(table: &str, days: i32) -> String {
     format!("'{table}_' || to_char(now() AT TIME ZONE 'UTC' + interval '{days} days', 'YYYYMMDD')")
 }

@@ -1,17 +1,17 @@
-//! The files of `deploy/` that say what to ask Prometheus.
+//! The files of `deploy/` that contain Prometheus queries.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// A question to Prometheus, and where it stands.
+/// A Prometheus query and its location.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     pub(super) place: String,
     pub(super) expr: String,
 }
 
-/// An alert.
+/// An alert rule.
 #[derive(Debug)]
 pub(super) struct Alert {
     pub(super) name: String,
@@ -20,7 +20,7 @@ pub(super) struct Alert {
     pub(super) runbook: String,
 }
 
-/// A path in the checkout.
+/// Returns a path in the checkout.
 pub(super) fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
@@ -37,7 +37,7 @@ pub(super) fn panels(dashboard: &Value) -> &[Value] {
     dashboard["panels"].as_array().expect("panels")
 }
 
-/// The queries of all panels, with what Grafana would put into them.
+/// Returns the queries of all panels, with Grafana's variables replaced.
 pub(super) fn queries(dashboard: &Value) -> Vec<Query> {
     let mut queries = Vec::new();
     for panel in panels(dashboard) {
@@ -54,7 +54,7 @@ pub(super) fn queries(dashboard: &Value) -> Vec<Query> {
     queries
 }
 
-/// What the choices at the top of the dashboard are made of.
+/// Returns the queries of the dashboard's variables.
 pub(super) fn variables(dashboard: &Value) -> Vec<Query> {
     let variables = dashboard["templating"]["list"].as_array().expect("variables");
     let chosen = variables.iter().filter(|variable| variable["type"] == "query");
@@ -75,7 +75,7 @@ pub(super) fn variables(dashboard: &Value) -> Vec<Query> {
         .collect()
 }
 
-/// Four scrapes of a second, as Grafana makes it four of 15 seconds.
+/// The rate interval: four scrapes, of one second here and of 15 seconds in production.
 fn filled_in(expr: &str) -> String {
     let filled = expr
         .replace("$__rate_interval", "4s")
@@ -85,8 +85,8 @@ fn filled_in(expr: &str) -> String {
     filled
 }
 
-/// The alerts, in the order of the file. It is read by its indentation; that it is right altogether is what `promtool check
-/// rules` says.
+/// Returns the alerts in order of the file, which is parsed by indentation only; `promtool check rules`
+/// validates it completely.
 pub(super) fn alerts() -> Vec<Alert> {
     let text = read("deploy/prometheus/rules/tasker.yml");
     let blocks = text.split("\n      - alert: ").skip(1);
@@ -100,7 +100,7 @@ pub(super) fn alerts() -> Vec<Alert> {
         .collect()
 }
 
-/// A value in YAML: on the line of its key, or in a block below it.
+/// Returns a YAML value on the line of its key or in a block below it.
 fn value(block: &str, indentation: usize, key: &str) -> String {
     let start = format!("{:indentation$}{key}: ", "");
     let mut lines = block.lines().skip_while(|line| !line.starts_with(&start));

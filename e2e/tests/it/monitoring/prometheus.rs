@@ -1,4 +1,4 @@
-//! A Prometheus of the test's own.
+//! A private Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use tasker_testkit::{Process, Running, System, eventually, free_port};
 use super::files::{Query, path};
 use crate::harness::SOON;
 
-/// What is scraped, each second.
+/// Scrape configuration with an interval of one second.
 pub(super) struct Target {
     job: &'static str,
     address: String,
@@ -33,7 +33,7 @@ pub(super) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it and waits until it has scraped every target.
+    /// Starts Prometheus and waits until it has scraped every target.
     pub(super) async fn start(system: &System, targets: &[Target]) -> Self {
         let folder = system.folder();
         let config = folder.join("prometheus.yml");
@@ -60,10 +60,10 @@ impl Prometheus {
         this
     }
 
-    /// Those of the queries that bring nothing, or no number.
+    /// Returns the queries without a result, or without a number in it.
     ///
     /// # Panics
-    /// If Prometheus refuses one.
+    /// If Prometheus rejects a query.
     pub(super) async fn unanswered(&self, queries: Vec<Query>) -> Vec<Query> {
         let mut left = Vec::new();
         for query in queries {
@@ -77,7 +77,7 @@ impl Prometheus {
         left
     }
 
-    /// The names of everything that was scraped or made by rules.
+    /// Returns the names of all scraped and recorded metrics.
     pub(super) async fn metric_names(&self) -> BTreeSet<String> {
         let names = self.get("label/__name__/values", &[]).await.expect("the names");
         let names = names.as_array().expect("a list").iter();
@@ -86,7 +86,7 @@ impl Prometheus {
             .collect()
     }
 
-    /// `inactive`, `pending` or `firing`, by alert.
+    /// Returns the state of each alert: `inactive`, `pending` or `firing`.
     ///
     /// # Panics
     /// If the query of one fails.

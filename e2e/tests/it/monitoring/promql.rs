@@ -1,13 +1,13 @@
-//! As much of `PromQL` as it takes to find the metrics in a query.
+//! A minimal `PromQL` parser that finds the metrics in a query.
 
 use std::collections::BTreeSet;
 
-/// Words that are followed by labels in parentheses.
+/// Keywords that are followed by labels in parentheses.
 const BEFORE_LABELS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
-/// Words that stand where a metric could.
+/// Keywords at the position of a metric.
 const WORDS: [&str; 5] = ["and", "or", "unless", "offset", "bool"];
 
-/// The names of the metrics in a query: the words that are neither functions, nor labels, nor words of `PromQL`.
+/// Returns the names of the metrics in a query: words that are neither functions, nor labels, nor keywords.
 pub(super) fn metrics(expr: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut rest = without(&without(expr, '{', '}'), '[', ']');
@@ -29,7 +29,7 @@ pub(super) fn metrics(expr: &str) -> BTreeSet<String> {
     names
 }
 
-/// Whether what follows a word shows that it is an aggregation: `sum by (queue) (…)`.
+/// Returns true if the text after a word makes it an aggregation: `sum by (queue) (…)`.
 fn aggregates(rest: &str) -> bool {
     ["by", "without"].iter().any(|word| {
         let after = rest.strip_prefix(word);
@@ -41,7 +41,7 @@ fn is_part(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_:.".contains(c)
 }
 
-/// The text without what stands between these two.
+/// Removes the text between two delimiters.
 fn without(text: &str, open: char, close: char) -> String {
     let mut depth = 0_u32;
     let mut kept = String::new();

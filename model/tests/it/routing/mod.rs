@@ -1,14 +1,14 @@
 //! Routing by task type: searches of plain and split queues, and of parked hints.
 
-mod bites;
-mod holds;
+mod counterexamples;
+mod properties;
 
 use tasker_model::routing::{A, B, Config, Fault, Fleet, Start};
 
-/// A type that no worker of these searches registers.
+/// A task type that no worker of these searches registers.
 const C: u8 = 4;
 
-/// The ordinary changes of a fleet, in which no hint is lost.
+/// The ordinary changes of a fleet, which must not lose a hint.
 const CHANGES: [Fault; 2] = [Fault::Start, Fault::Stop];
 
 /// Returns a worker that runs from the start.
@@ -28,7 +28,7 @@ fn late(types: u8) -> Fleet {
     }
 }
 
-/// Returns a worker that runs one task and is full then.
+/// Returns a worker with one slot.
 fn full_after_one(types: u8) -> Fleet {
     Fleet {
         slots: 1,

@@ -1,4 +1,4 @@
-//! URLs of Postgres. Their options are those of libpq; each is applied or refused by name, none is dropped.
+//! Postgres URLs. Their options are those of libpq; each is applied or rejected by name, none is ignored.
 
 #[cfg(test)]
 mod tests;
@@ -16,12 +16,12 @@ use super::host::{Host, ProcessHost};
 
 const ALLOWED: &str =
     "must be a URL like postgres://user:password@host:5432/database or postgres://user@[::1]/database";
-/// The options that are applied, as a message lists them.
+/// The supported options, as listed in messages.
 const SUPPORTED: &str = "application_name, connect_timeout, dbname, host, hostaddr, options, password, port, sslcert, \
                          sslkey, sslmode, sslrootcert, statement-cache-capacity, target_session_attrs, user";
-/// Options that `pg_dump` takes beside those.
+/// Options that only `pg_dump` supports.
 const OF_BACKUPS: [&str; 1] = ["passfile"];
-/// Options that sqlx reads by itself.
+/// Options that sqlx applies itself.
 const OF_SQLX: [&str; 7] = [
     "application_name",
     "dbname",
@@ -31,12 +31,12 @@ const OF_SQLX: [&str; 7] = [
     "statement-cache-capacity",
     "user",
 ];
-/// Longer than this, a request would wait in vain.
+/// Maximum `connect_timeout` in seconds; requests do not wait longer.
 const CONNECT_SECONDS_MAX: u64 = 60;
-/// The longest name of an option that a message repeats: a longer one may be a piece of a password.
+/// Maximum length of an option name that a message repeats: a longer one may be part of a password.
 const NAME_CHARS_MAX: usize = 40;
 
-/// Who connects by a URL.
+/// The client that connects with a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Client {
     /// The server or a worker.
@@ -45,54 +45,55 @@ pub(super) enum Client {
     Backup,
 }
 
-/// A fault of a URL: the variable of libpq that has it, where it is not the URL, and a message that continues "NAME: ".
+/// An error of a URL: the variable of libpq that has it, where it is not the URL, and a message that
+/// continues "NAME: ".
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct UrlError {
     pub(super) variable: Option<&'static str>,
     pub(super) message: String,
 }
 
-/// A URL of Postgres, read.
+/// A parsed Postgres URL.
 #[derive(Debug, Clone)]
 pub(crate) struct PostgresUrl {
-    /// How sqlx connects.
+    /// The connect options for sqlx.
     pub(crate) options: PgConnectOptions,
-    /// Whether the URL says what sessions are called.
+    /// True if the URL sets `application_name`.
     pub(crate) names_application: bool,
-    /// The time within which a connection must be had.
+    /// Maximum time to open a connection; `None` if the URL sets none.
     pub(crate) connect_timeout: Option<Duration>,
-    /// Whether only a Postgres that takes writes may be connected to.
+    /// True if only a Postgres that accepts writes may be connected to.
     pub(crate) read_write: bool,
 }
 
 impl PostgresUrl {
-    /// Reads a URL that was checked before, in the surroundings of this process.
+    /// Parses a URL that was validated before, with the variables and files of this process.
     pub(crate) fn of_process(text: &str) -> Result<Self, String> {
-        read(text, Client::Tasker, &ProcessHost).map_err(|faults| {
-            let faults: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
-            faults.join("; ")
+        read(text, Client::Tasker, &ProcessHost).map_err(|errors| {
+            let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
+            errors.join("; ")
         })
     }
 }
 
-/// Reads a URL; all of its faults at once.
-pub(super) fn read(text: &str, client: Client, host: &dyn Host) -> Result<PostgresUrl, Vec<Fault>> {
+/// Parses a URL; returns all of its errors at once.
+pub(super) fn read(text: &str, client: Client, host: &dyn Host) -> Result<PostgresUrl, Vec<UrlError>> {
     let mut reading = Reading {
         client,
         host,
-        faults: Vec::new(),
+        errors: Vec::new(),
     };
     let found = reading.url(text.trim());
     match found {
-        Some(found) if reading.faults.is_empty() => Ok(found),
-        _ => Err(reading.faults),
+        Some(found) if reading.errors.is_empty() => Ok(found),
+        _ => Err(reading.errors),
     }
 }
 
 struct Reading<'a> {
     client: Client,
     host: &'a dyn Host,
-    faults: Vec<Fault>,
+    errors: Vec<UrlError>,
 }
 
 /// The options of a URL.
@@ -102,25 +103,26 @@ struct Given {
     connect_timeout: Option<Duration>,
     read_write: bool,
     names_application: bool,
-    /// Those that sqlx reads by itself.
+    /// Options that sqlx applies itself.
     of_sqlx: Vec<(String, String)>,
 }
 
 impl Reading<'_> {
-    fn fault(&mut self, message: impl Into<String>) {
-        self.fault_at(None, message);
+    fn error(&mut self, message: impl Into<String>) {
+        self.error_at(None, message);
     }
 
-    fn fault_at(&mut self, variable: Option<&'static str>, message: impl Into<String>) {
-        self.faults.push(Fault {
+    fn error_at(&mut self, variable: Option<&'static str>, message: impl Into<String>) {
+        self.errors.push(UrlError {
             variable,
             message: message.into(),
         });
     }
 
     fn url(&mut self, text: &str) -> Option<PostgresUrl> {
+        // before parsing: `Url` rejects a list of hosts with a port each, without saying why
         if names_several_hosts(text) {
-            self.fault(
+            self.error(
                 "names several hosts, and Tasker connects to one; name the address (proxy, virtual IP or DNS name) \
                  that leads to the primary",
             );
@@ -130,11 +132,13 @@ impl Reading<'_> {
             .ok()
             .filter(|url| matches!(url.scheme(), "postgres" | "postgresql"))
         else {
-            self.fault(ALLOWED);
+            self.error(ALLOWED);
             return None;
         };
+        // an `@` in the query and no user before the host: an unescaped `?` in the password ended the
+        // authority
         if url.username().is_empty() && url.query().is_some_and(|query| query.contains('@')) {
-            self.fault(format!(
+            self.error(format!(
                 "{ALLOWED}, with `?`, `#`, `/` and `@` of the user and password percent-encoded"
             ));
             return None;
@@ -146,6 +150,7 @@ impl Reading<'_> {
             ("sslcert", given.tls.certificate),
             ("sslkey", given.tls.key),
         ];
+        // rebuilt from the validated options; `sslmode` is set below, since sqlx never encrypts with `allow`
         url.set_query(None);
         url.query_pairs_mut()
             .extend_pairs(given.of_sqlx)
@@ -159,7 +164,7 @@ impl Reading<'_> {
         })
     }
 
-    /// The options of a URL. Empty ones count as not given, as in libpq.
+    /// Reads the options of a URL. Empty ones count as not set, as in libpq.
     fn options(&mut self, url: &Url) -> Given {
         let mut given = Given::default();
         for (name, value) in url.query_pairs().filter(|(_, value)| !value.is_empty()) {
@@ -182,7 +187,7 @@ impl Reading<'_> {
                     given.of_sqlx.push((name.into_owned(), value));
                 }
                 _ if self.client == Client::Backup && OF_BACKUPS.contains(&&*name) => {}
-                _ => self.fault(unknown_option(&name, SUPPORTED)),
+                _ => self.error(unknown_option(&name, SUPPORTED)),
             }
         }
         given
@@ -190,7 +195,7 @@ impl Reading<'_> {
 
     fn sqlx(&mut self, url: &Url) -> Option<PgConnectOptions> {
         let Ok(options) = PgConnectOptions::from_str(url.as_str()) else {
-            self.fault(
+            self.error(
                 "`hostaddr` must be an IP address, `port` and `statement-cache-capacity` whole numbers, and what is \
                  percent-encoded must be UTF-8",
             );
@@ -208,21 +213,21 @@ impl Reading<'_> {
             .ok()
             .filter(|seconds| (1..=CONNECT_SECONDS_MAX).contains(seconds));
         if seconds.is_none() {
-            self.fault(format!(
+            self.error(format!(
                 "`connect_timeout` must be a number of seconds from 1 to {CONNECT_SECONDS_MAX}"
             ));
         }
         seconds.map(Duration::from_secs)
     }
 
-    /// Whether only a Postgres that takes writes is asked for; the others are of no use.
+    /// Reads `target_session_attrs`: true if only a Postgres that accepts writes is wanted.
     fn session(&mut self, value: &str) -> bool {
         match value {
             "any" => false,
             "read-write" | "primary" => true,
             _ => {
-                self.fault(
-                    "`target_session_attrs` must be read-write, primary or any: Tasker needs a Postgres that takes writes",
+                self.error(
+                    "`target_session_attrs` must be read-write, primary or any: Tasker needs a Postgres that accepts writes",
                 );
                 false
             }
@@ -230,14 +235,14 @@ impl Reading<'_> {
     }
 }
 
-/// Whether this is the encoding that every connection has.
+/// Returns whether `encoding` is UTF-8, which every connection uses.
 fn is_utf8(encoding: &str) -> bool {
     ["utf8", "utf-8", "unicode", "auto"]
         .iter()
         .any(|name| name.eq_ignore_ascii_case(encoding))
 }
 
-/// Whether the hosts of a URL, or its options `host`, `hostaddr` or `port`, are several.
+/// Returns whether a URL names several hosts, before its path or in the options `host`, `hostaddr` or `port`.
 pub(super) fn names_several_hosts(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else {
         return false;
@@ -250,9 +255,9 @@ pub(super) fn names_several_hosts(text: &str) -> bool {
     in_options || percent_decode_str(hosts).decode_utf8_lossy().contains(',')
 }
 
-/// The message about an option of a URL that is not supported, continuing "NAME: ".
+/// Returns the message about an unsupported URL option, which continues "NAME: ".
 pub(super) fn unknown_option(name: &str, supported: &str) -> String {
-    // anything else may be a piece of a password
+    // anything else may be part of a password
     let is_name = name
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));

@@ -1,23 +1,23 @@
-//! URLs, read in made-up surroundings.
+//! Postgres URLs, parsed with variables and files defined by the tests.
 
 use super::super::host::fake::FakeHost;
 use super::*;
 
 const BASE: &str = "postgres://me:vR7.qz2Lm@db/t";
 
-fn faults(url: &str, host: &FakeHost) -> Vec<String> {
-    let faults = read(url, Client::Tasker, host).expect_err("faults");
-    faults
+fn errors(url: &str, host: &FakeHost) -> Vec<String> {
+    let errors = read(url, Client::Tasker, host).expect_err("errors");
+    errors
         .into_iter()
-        .map(|fault| match fault.variable {
-            Some(variable) => format!("{variable}: {}", fault.message),
-            None => fault.message,
+        .map(|error| match error.variable {
+            Some(variable) => format!("{variable}: {}", error.message),
+            None => error.message,
         })
         .collect()
 }
 
 fn mode(url: &str, host: &FakeHost) -> String {
-    let url = read(url, Client::Tasker, host).expect("a sound URL");
+    let url = read(url, Client::Tasker, host).expect("a valid URL");
     format!("{:?}", url.options.get_ssl_mode())
 }
 
@@ -51,13 +51,13 @@ fn every_mode_of_tls_is_taken_and_an_authority_that_is_given_is_used() {
         "?sslmode=allow&sslrootcert=/ca.pem",
         "?sslmode=prefer&sslrootcert=/ca.pem",
     ] {
-        let faults = faults(&format!("{BASE}{options}"), &host);
-        assert!(faults[0].starts_with("`sslrootcert` is set, but"), "{faults:?}");
+        let errors = errors(&format!("{BASE}{options}"), &host);
+        assert!(errors[0].starts_with("`sslrootcert` is set, but"), "{errors:?}");
     }
 }
 
 #[test]
-fn faults_of_tls_name_the_option_and_the_file() {
+fn errors_of_tls_name_the_option_and_the_file() {
     let host = with_authority();
     for (options, expected) in [
         ("sslmode=bogus", "`sslmode` must be one of disable, allow"),
@@ -80,13 +80,13 @@ fn faults_of_tls_name_the_option_and_the_file() {
             "`sslkey` must be the path of a file",
         ),
     ] {
-        let faults = faults(&format!("{BASE}?{options}"), &host);
+        let errors = errors(&format!("{BASE}?{options}"), &host);
         assert!(
-            faults.iter().any(|fault| fault.contains(expected)),
-            "{options}: {faults:?}"
+            errors.iter().any(|error| error.contains(expected)),
+            "{options}: {errors:?}"
         );
     }
-    let both = faults(
+    let both = errors(
         &format!("{BASE}?sslmode=bogus&sslrootcert=/gone.pem&pool=5"),
         &host,
     );
@@ -94,20 +94,20 @@ fn faults_of_tls_name_the_option_and_the_file() {
 }
 
 #[test]
-fn the_variables_of_libpq_count_where_the_url_says_nothing() {
+fn the_variables_of_libpq_count_where_the_url_sets_no_option() {
     let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let host = FakeHost::with(&[("PGSSLMODE", "require"), ("PGSSLROOTCERT", "/ca.pem")]).file("/ca.pem", pem);
     assert_eq!(mode(BASE, &host), "VerifyCa");
     assert_eq!(mode(&format!("{BASE}?sslmode=disable"), &host), "Disable");
     let host = FakeHost::with(&[("PGSSLMODE", "bogus"), ("PGSSLROOTCERT", "/gone.pem")]);
-    let faults = faults(BASE, &host);
+    let errors = errors(BASE, &host);
     assert!(
-        faults[0].starts_with("PGSSLMODE: `sslmode` must be"),
-        "{faults:?}"
+        errors[0].starts_with("PGSSLMODE: `sslmode` must be"),
+        "{errors:?}"
     );
     assert!(
-        faults[1].starts_with("PGSSLROOTCERT: `sslrootcert`: `/gone.pem` cannot"),
-        "{faults:?}"
+        errors[1].starts_with("PGSSLROOTCERT: `sslrootcert`: `/gone.pem` cannot"),
+        "{errors:?}"
     );
 }
 
@@ -128,10 +128,10 @@ fn options_that_are_not_supported_are_named_with_those_that_are() {
         "load_balance_hosts=random",
     ] {
         let name = option.split('=').next().expect("a name");
-        let faults = faults(&format!("{BASE}?{option}"), &host);
+        let errors = errors(&format!("{BASE}?{option}"), &host);
         assert!(
-            faults[0].contains(&format!("the option `{name}`")) && faults[0].contains("target_session_attrs"),
-            "{faults:?}"
+            errors[0].contains(&format!("the option `{name}`")) && errors[0].contains("target_session_attrs"),
+            "{errors:?}"
         );
     }
     assert!(read(&format!("{BASE}?passfile=/x"), Client::Backup, &host).is_ok());
@@ -146,8 +146,8 @@ fn a_password_that_is_not_encoded_is_not_repeated() {
         "postgres://me:hun/ter2@db/t",
         "postgres://db/t?hunter2!=1",
     ] {
-        let faults = faults(url, &host);
-        assert!(!faults.iter().any(|fault| fault.contains("ter2")), "{faults:?}");
+        let errors = errors(url, &host);
+        assert!(!errors.iter().any(|error| error.contains("ter2")), "{errors:?}");
     }
 }
 
@@ -157,11 +157,11 @@ fn options_that_sqlx_lacks_are_applied_or_must_be_of_use() {
     let url = format!(
         "{BASE}?connect_timeout=10&target_session_attrs=read-write&application_name=mine&client_encoding=UTF8"
     );
-    let url = read(&url, Client::Tasker, &host).expect("sound");
+    let url = read(&url, Client::Tasker, &host).expect("valid");
     assert_eq!(url.connect_timeout, Some(Duration::from_secs(10)));
     assert!(url.read_write && url.names_application);
     assert_eq!(url.options.get_application_name(), Some("mine"));
-    let plain = read(BASE, Client::Tasker, &host).expect("sound");
+    let plain = read(BASE, Client::Tasker, &host).expect("valid");
     assert!(!plain.read_write && !plain.names_application && plain.connect_timeout.is_none());
     for (option, expected) in [
         ("connect_timeout=0", "`connect_timeout` must be"),
@@ -171,8 +171,8 @@ fn options_that_sqlx_lacks_are_applied_or_must_be_of_use() {
         ("port=many", "`port` and"),
         ("hostaddr=db", "`hostaddr` must be"),
     ] {
-        let faults = faults(&format!("{BASE}?{option}"), &host);
-        assert!(faults[0].contains(expected), "{option}: {faults:?}");
+        let errors = errors(&format!("{BASE}?{option}"), &host);
+        assert!(errors[0].contains(expected), "{option}: {errors:?}");
     }
 }
 
@@ -185,21 +185,21 @@ fn an_address_of_ipv6_loses_its_brackets_and_a_socket_stays() {
         "postgres:///db?host=[::1]",
         "postgres:///db?hostaddr=::1",
     ] {
-        let url = read(url, Client::Tasker, &host).expect("sound");
+        let url = read(url, Client::Tasker, &host).expect("valid");
         assert_eq!(url.options.get_host(), "::1");
     }
     for url in [
         "postgres:///db?host=/run/postgresql",
         "postgres://u@%2Frun%2Fpostgresql/db",
     ] {
-        let url = read(url, Client::Tasker, &host).expect("sound");
+        let url = read(url, Client::Tasker, &host).expect("valid");
         let socket = url.options.get_socket().expect("a socket");
         assert!(socket.starts_with("/run/postgresql"), "{}", socket.display());
     }
 }
 
 #[test]
-fn several_hosts_are_refused() {
+fn several_hosts_are_rejected() {
     let host = FakeHost::default();
     for url in [
         "postgres://me:x@one,two/t",
@@ -209,8 +209,8 @@ fn several_hosts_are_refused() {
         "postgres:///t?host=one&port=1,2",
         "postgres://me@one%2Ctwo/t",
     ] {
-        let faults = faults(url, &host);
-        assert!(faults[0].contains("names several hosts"), "{url}: {faults:?}");
+        let errors = errors(url, &host);
+        assert!(errors[0].contains("names several hosts"), "{url}: {errors:?}");
     }
     assert!(read("postgres://me:a,b@one/t", Client::Tasker, &host).is_ok());
 }

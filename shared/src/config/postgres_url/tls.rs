@@ -1,4 +1,4 @@
-//! The options about TLS, and the files that they name.
+//! The TLS options of a Postgres URL, and the files that they name.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use sqlx::postgres::PgSslMode;
 use super::Reading;
 use crate::tls;
 
-/// The options about TLS, with the variables of libpq that stand in for those that a URL leaves out.
+/// The TLS options of a URL. Those it leaves out are read from the variables of libpq.
 #[derive(Default)]
 pub(super) struct Tls {
     pub(super) mode: Option<String>,
@@ -19,20 +19,21 @@ pub(super) struct Tls {
 }
 
 impl Reading<'_> {
-    /// Checks the options about TLS, and the files that they name. The mode to use, where one is given.
+    /// Validates the TLS options and the files that they name. Returns the mode to use; `None` if it is
+    /// invalid.
     pub(super) fn tls(&mut self, tls: &Tls) -> Option<PgSslMode> {
         let own_root = tls.root.is_some();
         let (mode, mode_at) = self.or_variable(tls.mode.clone(), "PGSSLMODE");
         let (root, root_at) = self.or_variable(tls.root.clone(), "PGSSLROOTCERT");
         let (certificate, certificate_at) = self.or_variable(tls.certificate.clone(), "PGSSLCERT");
         let (key, key_at) = self.or_variable(tls.key.clone(), "PGSSLKEY");
-        let sound_mode = self.mode(mode.as_deref(), mode_at);
+        let valid_mode = self.mode(mode.as_deref(), mode_at);
         if let Some(root) = &root {
             self.root(root, root_at);
         }
         match (&certificate, &key) {
-            (Some(_), None) => self.fault_at(certificate_at, "`sslcert` is set, but `sslkey` is not"),
-            (None, Some(_)) => self.fault_at(key_at, "`sslkey` is set, but `sslcert` is not"),
+            (Some(_), None) => self.error_at(certificate_at, "`sslcert` is set, but `sslkey` is not"),
+            (None, Some(_)) => self.error_at(key_at, "`sslkey` is set, but `sslcert` is not"),
             _ => {}
         }
         if let Some(certificate) = &certificate {
@@ -47,12 +48,12 @@ impl Reading<'_> {
         if let Some(key) = &key {
             self.file("sslkey", key, key_at, "unencrypted private key", is_key);
         }
-        let mode = sound_mode?;
+        let mode = valid_mode?;
         match mode {
-            // as in libpq, an authority that is given is used
+            // as in libpq: with a root certificate, `require` verifies against it
             PgSslMode::Require if root.is_some() => Some(PgSslMode::VerifyCa),
             PgSslMode::Disable | PgSslMode::Prefer if own_root => {
-                self.fault(
+                self.error(
                     "`sslrootcert` is set, but this `sslmode` checks no certificate; use `sslmode=verify-full` or \
                      `sslmode=verify-ca`",
                 );
@@ -68,13 +69,13 @@ impl Reading<'_> {
         };
         Some(match text {
             "disable" => PgSslMode::Disable,
-            // sqlx would never encrypt with `allow`; `prefer` reaches whatever `allow` does
+            // sqlx never encrypts with `allow`; `prefer` connects to every server that `allow` does
             "allow" | "prefer" => PgSslMode::Prefer,
             "require" => PgSslMode::Require,
             "verify-ca" => PgSslMode::VerifyCa,
             "verify-full" => PgSslMode::VerifyFull,
             _ => {
-                self.fault_at(
+                self.error_at(
                     variable,
                     "`sslmode` must be one of disable, allow, prefer, require, verify-ca, verify-full",
                 );
@@ -85,7 +86,7 @@ impl Reading<'_> {
 
     fn root(&mut self, root: &str, variable: Option<&'static str>) {
         if root == "system" {
-            return self.fault_at(
+            return self.error_at(
                 variable,
                 "`sslrootcert=system` is not supported; without `sslrootcert`, `sslmode=verify-full` trusts the public \
                  authorities",
@@ -94,7 +95,7 @@ impl Reading<'_> {
         self.file("sslrootcert", root, variable, "certificate", is_certificate);
     }
 
-    /// Checks the file that an option names, or the PEM that it holds itself.
+    /// Validates the file that an option names, or the PEM in the value itself.
     fn file(
         &mut self,
         option: &str,
@@ -103,11 +104,12 @@ impl Reading<'_> {
         kind: &str,
         holds: fn(&str) -> bool,
     ) {
+        // a libpq variable may hold the PEM itself, which sqlx accepts; a URL may only name a file
         if value.trim_start().starts_with("-----BEGIN") {
             match variable {
-                None => self.fault(format!("`{option}` must be the path of a file")),
+                None => self.error(format!("`{option}` must be the path of a file")),
                 Some(_) if !holds(value) => {
-                    self.fault_at(variable, format!("holds no {kind} in PEM"));
+                    self.error_at(variable, format!("holds no {kind} in PEM"));
                 }
                 Some(_) => {}
             }
@@ -115,12 +117,12 @@ impl Reading<'_> {
         }
         match self.host.read(Path::new(value)) {
             Ok(pem) if holds(&pem) => {}
-            Ok(_) => self.fault_at(variable, format!("`{option}`: `{value}` holds no {kind} in PEM")),
-            Err(error) => self.fault_at(variable, format!("`{option}`: `{value}` cannot be read: {error}")),
+            Ok(_) => self.error_at(variable, format!("`{option}`: `{value}` holds no {kind} in PEM")),
+            Err(error) => self.error_at(variable, format!("`{option}`: `{value}` cannot be read: {error}")),
         }
     }
 
-    /// The value of a URL, or else that of a variable, with its name.
+    /// Returns the value from the URL, else that of a variable with its name.
     fn or_variable(
         &self,
         value: Option<String>,

@@ -9,14 +9,14 @@ use super::lists::{hints, ids};
 const LONG: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(10);
 
-/// What a pop that takes aged heads first brings: ids, and whether they came out of turn.
+/// The result of a pop that takes starved heads first: ids, and whether they were starved.
 async fn pop(popper: &mut Popper, count: usize) -> (Vec<TaskId>, bool) {
     let got = popper.pop_starved_first(count, true).await.expect("popped");
     (got.ids, got.starved)
 }
 
 #[tokio::test]
-async fn aged_heads_come_before_the_class_above_and_no_more_of_them_than_published() {
+async fn starved_heads_come_before_the_class_above_and_no_more_of_them_than_published() {
     let queue = TestQueue::new();
     let [high, default, low] = QueueName::classes();
     let (urgent, usual, late) = (hints(&high, 2), hints(&default, 2), hints(&low, 4));
@@ -24,7 +24,7 @@ async fn aged_heads_come_before_the_class_above_and_no_more_of_them_than_publish
         queue.push_back(hints).await.expect("pushed");
     }
     queue
-        .publish_aged(&[(default.clone(), 1), (low.clone(), 3)], LONG)
+        .publish_starved(&[(default.clone(), 1), (low.clone(), 3)], LONG)
         .await
         .expect("published");
     let mut popper = queue.popper(&[high, default, low]);
@@ -38,7 +38,7 @@ async fn aged_heads_come_before_the_class_above_and_no_more_of_them_than_publish
 }
 
 #[tokio::test]
-async fn whoever_does_not_serve_both_classes_raises_nothing() {
+async fn a_worker_that_does_not_serve_both_classes_applies_no_aging() {
     let queue = TestQueue::new();
     let [high, default, low] = QueueName::classes();
     let (usual, late) = (hints(&default, 2), hints(&low, 2));
@@ -46,11 +46,11 @@ async fn whoever_does_not_serve_both_classes_raises_nothing() {
         queue.push_back(hints).await.expect("pushed");
     }
     queue
-        .publish_aged(&[(default.clone(), 2), (low.clone(), 2)], LONG)
+        .publish_starved(&[(default.clone(), 2), (low.clone(), 2)], LONG)
         .await
         .expect("published");
     let mut dedicated = queue.popper(std::slice::from_ref(&high));
-    assert!(!dedicated.can_raise());
+    assert!(!dedicated.applies_aging());
     assert_eq!(pop(&mut dedicated, 9).await, (Vec::new(), false));
     let mut without_default = queue.popper(&[high, low]);
     let got = without_default.pop(1, BLOCK_MAX, false).await.expect("popped");
@@ -61,7 +61,7 @@ async fn whoever_does_not_serve_both_classes_raises_nothing() {
 }
 
 #[tokio::test]
-async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
+async fn every_pop_returns_whether_starved_heads_are_left_and_a_publication_expires() {
     let queue = TestQueue::new();
     let [high, default, low] = QueueName::classes();
     for class in [&high, &default] {
@@ -76,7 +76,7 @@ async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
     assert!(!aged_left(&mut popper).await);
     let publish = async |count, ttl| {
         let heads = [(default.clone(), count)];
-        queue.publish_aged(&heads, ttl).await.expect("published");
+        queue.publish_starved(&heads, ttl).await.expect("published");
     };
     publish(2, LONG).await;
     assert!(aged_left(&mut popper).await);
@@ -93,12 +93,12 @@ async fn every_pop_tells_whether_aged_heads_are_left_and_a_publication_ends() {
 }
 
 #[tokio::test]
-async fn aged_heads_that_are_gone_raise_nothing_that_comes_later() {
+async fn starved_heads_that_are_gone_do_not_count_for_later_ones() {
     let queue = TestQueue::new();
     let [high, default, low] = QueueName::classes();
     let (usual, young) = (hints(&default, 2), hints(&low, 1));
     queue
-        .publish_aged(&[(low.clone(), 5)], LONG)
+        .publish_starved(&[(low.clone(), 5)], LONG)
         .await
         .expect("published");
     queue.push_back(&usual).await.expect("pushed");
@@ -110,7 +110,7 @@ async fn aged_heads_that_are_gone_raise_nothing_that_comes_later() {
 }
 
 #[tokio::test]
-async fn a_class_whose_heads_are_all_aged_does_not_keep_the_one_below_from_its_turn() {
+async fn a_class_whose_heads_are_all_starved_does_not_keep_the_one_below_from_its_turn() {
     let queue = TestQueue::new();
     let [high, default, low] = QueueName::classes();
     let (usual, late) = (hints(&default, 2), hints(&low, 1));
@@ -118,7 +118,7 @@ async fn a_class_whose_heads_are_all_aged_does_not_keep_the_one_below_from_its_t
         queue.push_back(hints).await.expect("pushed");
     }
     queue
-        .publish_aged(&[(default.clone(), 2), (low.clone(), 1)], LONG)
+        .publish_starved(&[(default.clone(), 2), (low.clone(), 1)], LONG)
         .await
         .expect("published");
     let mut popper = queue.popper(&[high, default, low]);

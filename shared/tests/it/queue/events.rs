@@ -22,7 +22,7 @@ async fn a_cancellation_reaches_every_listener_of_its_deployment_and_no_other() 
 }
 
 #[tokio::test]
-async fn a_word_that_is_no_id_is_passed_over() {
+async fn a_notice_that_is_not_an_id_is_skipped() {
     let queue = TestQueue::new();
     let mut listener = queue.cancellations().await.expect("subscribed");
     let id = TaskId::generate();

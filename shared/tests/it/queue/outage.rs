@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tasker_shared::config::RedisConfig;
-use tasker_shared::queue::{BLOCK_MAX, Queue};
+use tasker_shared::queue::{BLOCK_MAX, RedisQueues};
 use tasker_shared::task::QueueName;
 use tasker_testkit::{Proxy, RedisServer, TestQueue, eventually, free_port};
 use tokio::io::AsyncReadExt;
@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use super::lists::{hints, ids};
 
-/// An error comes no later.
+/// The maximum time until an error.
 const AWAY: Duration = Duration::from_secs(3);
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// Every command fails in time.
-async fn assert_away(queue: &TestQueue) {
+/// Asserts that every command fails in time.
+async fn assert_unavailable(queue: &TestQueue) {
     let low = [QueueName::low()];
     let hint = hints(&low[0], 1);
     let mut popper = queue.popper(&low);
@@ -58,7 +58,7 @@ async fn a_redis_that_goes_is_an_error_at_once_and_its_return_is_noticed_without
     );
 
     redis.stop().await;
-    assert_away(&queue).await;
+    assert_unavailable(&queue).await;
     assert!(
         timeout(AWAY, popper.pop(1, BLOCK_MAX, false))
             .await
@@ -104,7 +104,7 @@ async fn a_redis_that_stops_answering_is_an_error_in_time_and_comes_back() {
             .expect("in time")
             .is_err()
     );
-    assert_away(&queue).await;
+    assert_unavailable(&queue).await;
 
     redis.process().signal("CONT");
     eventually("the queue is up again", RECOVERY, async || {
@@ -118,7 +118,7 @@ async fn a_redis_that_stops_answering_is_an_error_in_time_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_never_answers_counts_as_away() {
+async fn a_server_that_accepts_and_never_answers_counts_as_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let silent = tokio::spawn(async move {
@@ -127,48 +127,54 @@ async fn a_server_that_accepts_and_never_answers_counts_as_away() {
             connections.spawn(async move { while stream.read_u8().await.is_ok() {} });
         }
     });
-    assert_away(&TestQueue::at(&format!("redis://127.0.0.1:{port}"))).await;
+    assert_unavailable(&TestQueue::at(&format!("redis://127.0.0.1:{port}"))).await;
     silent.abort();
 }
 
 #[tokio::test]
-async fn a_port_that_nobody_serves_is_an_error_at_once() {
-    assert_away(&TestQueue::at(&format!("redis://127.0.0.1:{}", free_port()))).await;
+async fn a_closed_port_is_an_error_at_once() {
+    assert_unavailable(&TestQueue::at(&format!("redis://127.0.0.1:{}", free_port()))).await;
 }
 
 #[tokio::test]
-async fn a_redis_without_memory_answers_and_gives_but_takes_no_pushes() {
+async fn a_redis_out_of_memory_answers_and_accepts_pops_but_no_pushes() {
     let redis = RedisServer::start().await;
     let queue = TestQueue::at(&redis.url());
     let hint = hints(&QueueName::low(), 1);
     queue.takes_writes().await.expect("it takes pushes");
     queue.raw("CONFIG", &["SET", "maxmemory", "1"]);
     queue.is_up().await.expect("it answers");
-    queue.gives().await.expect("it gives");
-    assert!(queue.takes_writes().await.expect_err("refused").is_away());
-    assert!(queue.push_back(&hint).await.expect_err("refused").is_away());
+    queue.allows_pops().await.expect("it accepts pops");
+    assert!(queue.takes_writes().await.expect_err("refused").is_unavailable());
+    assert!(
+        queue
+            .push_back(&hint)
+            .await
+            .expect_err("refused")
+            .is_unavailable()
+    );
     queue.raw("CONFIG", &["SET", "maxmemory", "0"]);
     queue.takes_writes().await.expect("it takes pushes");
     assert_eq!(queue.depths(&[QueueName::low()]).await.expect("depths"), [0]);
 }
 
 #[tokio::test]
-async fn a_replica_answers_and_neither_takes_nor_gives() {
+async fn a_replica_answers_and_accepts_neither_pushes_nor_pops() {
     let redis = RedisServer::start().await;
     let queue = TestQueue::at(&redis.url());
     queue.raw("REPLICAOF", &["127.0.0.1", "1"]);
     queue.is_up().await.expect("it answers");
-    assert!(queue.takes_writes().await.expect_err("refused").is_away());
-    assert!(queue.gives().await.expect_err("refused").is_away());
+    assert!(queue.takes_writes().await.expect_err("refused").is_unavailable());
+    assert!(queue.allows_pops().await.expect_err("refused").is_unavailable());
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_does_not_mean_that_redis_is_away() {
+async fn a_key_of_another_type_does_not_mean_that_redis_is_unavailable() {
     let queue = TestQueue::new();
     let low = QueueName::low();
     queue.raw("SET", &[&queue.keys().list(&low), "text"]);
     let error = queue.push_back(&hints(&low, 1)).await.expect_err("refused");
-    assert!(!error.is_away());
+    assert!(!error.is_unavailable());
 }
 
 #[tokio::test]
@@ -203,7 +209,7 @@ async fn a_redis_at_another_address_is_found_by_the_commands_that_follow() {
         .push_back(&hints(&QueueName::low(), 1))
         .await
         .expect("pushed");
-    let second = Queue::new(&RedisConfig {
+    let second = RedisQueues::new(&RedisConfig {
         url: second.url().into(),
         authority: None,
         key_prefix: queue.config().key_prefix.clone(),

@@ -99,7 +99,8 @@ async fn an_unblock_ends_a_pop_that_waits_and_the_connection_goes_on() {
         .unblock()
         .await
         .expect("without a connection it does nothing");
-    // the first pop connects; the unblocks end those that follow, so that three take less than their three seconds
+    // the first pop connects; the unblocks end the later ones, so that three take less than their three
+    // seconds
     popper.pop(1, BLOCK_MAX, false).await.expect("popped");
     let start = std::time::Instant::now();
     for _ in 0..3 {
@@ -110,7 +111,11 @@ async fn an_unblock_ends_a_pop_that_waits_and_the_connection_goes_on() {
         })
         .await;
         let (got, same) = pop.await.expect("no panic");
-        assert!(got.expect("an unblocked pop is no error").ids.is_empty());
+        assert!(
+            got.expect("an unblocked pop returns without an error")
+                .ids
+                .is_empty()
+        );
         popper = same;
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());

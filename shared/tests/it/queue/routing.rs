@@ -1,4 +1,4 @@
-//! Queues that are split by task type: what is pushed, popped, counted, parked and removed.
+//! Queues that are split by task type: pushes, pops, counts, parking and removal.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn split(queue: &TestQueue, hints: &[Hint]) -> Adopted {
     rebuild.adopt().await.expect("an answer").expect("adopted")
 }
 
-/// A worker of these types that knows that the queue is split.
+/// A popper of these types whose worker knows that the queue is split.
 async fn worker(queue: &TestQueue, task_names: &[&str]) -> Popper {
     let mut popper = queue.popper_of_types(&[default()], task_names);
     let first = popper.pop_starved_first(0, false).await.expect("an answer");
@@ -122,7 +122,7 @@ async fn what_is_pushed_while_type_lists_are_filled_is_kept_once() {
     let meanwhile = of_type("a", 2);
     push(&queue, &meanwhile).await;
     let mut rebuild = queue.begin_rebuild(&name, "test");
-    // the table shows the first of what was pushed meanwhile already
+    // the table already contains the first of the ids that were pushed meanwhile
     let seen = [ids(&old), ids(&meanwhile[..1])].concat();
     rebuild.add(List::Type(&name, "a"), &seen).await.expect("added");
     let adopted = rebuild.adopt().await.expect("an answer").expect("adopted");
@@ -191,7 +191,7 @@ async fn removed_hints_are_gone_from_whichever_list_holds_them() {
 }
 
 #[tokio::test]
-async fn what_lies_too_deep_to_be_removed_at_once_is_counted_and_what_was_popped_is_not() {
+async fn hints_too_deep_to_be_removed_at_once_are_counted_and_popped_ones_are_not() {
     let queue = TestQueue::new();
     let hints = of_type("a", 3_000);
     push(&queue, &hints).await;
@@ -240,7 +240,7 @@ async fn starved_heads_of_a_split_class_come_before_the_class_above() {
     push(&queue, &urgent).await;
     let starved = [(default(), 2)];
     queue
-        .publish_aged(&starved, Duration::from_mins(1))
+        .publish_starved(&starved, Duration::from_mins(1))
         .await
         .expect("published");
     let mut popper = queue.popper_of_types(&[QueueName::high(), default()], &["a"]);
@@ -369,7 +369,7 @@ async fn a_task_that_came_from_the_main_list_of_a_split_queue_is_not_doubled_on_
     let queue = TestQueue::new();
     let (a, b) = (of_type("a", 3), of_type("b", 1));
     push(&queue, &[&*a, &*b].concat()).await;
-    // a worker that blocks since before the split
+    // a worker that has been blocking since before the split
     let mut late = queue.popper_of_types(&[default()], &["b"]);
     split(&queue, &[&*a, &*b].concat()).await;
     assert_eq!(late.pop(2, NOW, false).await.expect("popped").ids, ids(&a[..2]));

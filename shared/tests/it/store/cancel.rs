@@ -1,6 +1,6 @@
 use futures_util::future::{join, join_all};
 use sqlx::PgPool;
-use tasker_shared::store::cancel::{Cancelled, cancel, told_to_stop};
+use tasker_shared::store::cancel::{Cancelled, cancel, cancel_requested};
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::history::events;
 use tasker_shared::store::insert::{Due, NewTask};
@@ -63,15 +63,20 @@ async fn a_task_that_waits_is_cancelled_at_once(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_running_task_is_told_to_stop_once(db: PgPool) {
+async fn a_running_task_gets_one_request_to_cancel(db: PgPool) {
     enter_worker(&db, "w").await;
     let ids = submit_many(&db, 2).await;
     let runs = [run_of(&db, "w", ids[0]).await, run_of(&db, "w", ids[1]).await];
-    assert!(told_to_stop(&db, "w").await.expect("an answer").is_empty());
-    assert_eq!(ask(&db, ids[1]).await, Cancelled::ToldToStop);
-    assert_eq!(ask(&db, ids[1]).await, Cancelled::ToldToStop);
-    assert_eq!(told_to_stop(&db, "w").await.expect("an answer"), [runs[1]]);
-    assert!(told_to_stop(&db, "other").await.expect("an answer").is_empty());
+    assert!(cancel_requested(&db, "w").await.expect("an answer").is_empty());
+    assert_eq!(ask(&db, ids[1]).await, Cancelled::Requested);
+    assert_eq!(ask(&db, ids[1]).await, Cancelled::Requested);
+    assert_eq!(cancel_requested(&db, "w").await.expect("an answer"), [runs[1]]);
+    assert!(
+        cancel_requested(&db, "other")
+            .await
+            .expect("an answer")
+            .is_empty()
+    );
     assert_eq!(record(&db, ids[1]).await.status, TaskStatus::Running);
     let events = events(&db, ids[1]).await.expect("events");
     assert_eq!(events.len(), 1);
@@ -83,7 +88,7 @@ async fn a_running_task_is_told_to_stop_once(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn what_is_over_or_unknown_cannot_be_cancelled(db: PgPool) {
+async fn a_terminal_or_unknown_task_cannot_be_cancelled(db: PgPool) {
     enter_worker(&db, "w").await;
     let done = submit_one(&db, a_task("echo")).await;
     finish(&db, "w", run_of(&db, "w", done).await).await;
@@ -109,7 +114,7 @@ async fn of_a_cancel_and_a_claim_at_once_neither_loses_the_task(db: PgPool) {
         let ids = submit_many(&wide, 20).await;
         let asked = async { join_all(ids.iter().map(async |id| (*id, ask(&wide, *id).await))).await };
         let (asked, claim) = join(asked, claim_as(&wide, "w", &ids)).await;
-        let told = told_to_stop(&wide, "w").await.expect("an answer");
+        let told = cancel_requested(&wide, "w").await.expect("an answer");
         for (id, answer) in asked {
             let run = claim
                 .tasks
@@ -118,7 +123,9 @@ async fn of_a_cancel_and_a_claim_at_once_neither_loses_the_task(db: PgPool) {
                 .map(|task| task.run);
             match answer {
                 Cancelled::Now(_) => assert_eq!(run, None, "it was cancelled and ran"),
-                Cancelled::ToldToStop => assert!(told.contains(&run.expect("it ran")), "it was not told"),
+                Cancelled::Requested => {
+                    assert!(told.contains(&run.expect("it ran")), "no request was reported")
+                }
                 other => panic!("{other:?}"),
             }
             if let Some(run) = run {
@@ -144,7 +151,7 @@ async fn of_a_cancel_and_a_completion_at_once_the_task_ends_once_and_both_agree(
                 panic!("it was not completed")
             };
             match asked {
-                Cancelled::ToldToStop => assert_eq!(status, TaskStatus::Cancelled),
+                Cancelled::Requested => assert_eq!(status, TaskStatus::Cancelled),
                 Cancelled::AlreadyOver(over) => assert_eq!((over, status), (TaskStatus::Completed, over)),
                 other => panic!("{other:?}"),
             }

@@ -119,7 +119,8 @@ async fn twenty_who_claim_the_same_thousand_share_them_without_overlap(db: PgPoo
     );
     assert!(taken.iter().flat_map(|(_, runs)| runs).all(|run| run.number == 1));
 
-    // rows that were skipped because somebody else had them locked are pending or taken by that one, never lost
+    // rows that were skipped because another session had locked them are pending or taken by that session,
+    // never lost
     let rows: Vec<(TaskId, TaskStatus, Option<String>)> =
         sqlx::query_as("SELECT id, status, worker_id FROM tasks")
             .fetch_all(&db)
@@ -194,7 +195,7 @@ async fn poll(db: &PgPool, limit: i64, min_age_seconds: f64, after: Option<Place
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_poll_passes_over_other_types_and_says_where_it_stopped(db: PgPool) {
+async fn a_poll_skips_other_types_and_returns_where_it_stopped(db: PgPool) {
     enter_worker(&db, "w").await;
     submit_as(&db, "mail:send", 1_500).await;
     let own = submit_as(&db, "echo", 3).await;
@@ -281,7 +282,7 @@ async fn a_paused_queue_is_reported_and_its_tasks_stay_as_they_are(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_worker_that_is_dead_or_unknown_or_draining_claims_nothing_and_is_told(db: PgPool) {
+async fn a_worker_that_is_dead_or_unknown_or_draining_claims_no_tasks_and_is_notified(db: PgPool) {
     enter_worker(&db, "dead").await;
     enter_worker(&db, "draining").await;
     execute(&db, "UPDATE workers SET status = 'dead' WHERE id = 'dead'").await;
@@ -332,7 +333,7 @@ async fn a_worker_that_runs_a_suspect_gets_no_other(db: PgPool) {
     execute(&db, "UPDATE tasks SET crash_count = 2").await;
     let names = ["echo".to_owned()];
     let busy = Claimant {
-        holds_suspect: true,
+        runs_suspect: true,
         ..claimant("w", &[], &names)
     };
     let answer = claim(&db, &busy, &[suspect]).await.expect("an answer");
@@ -360,7 +361,7 @@ async fn runs_rise_with_every_claim_and_a_row_that_is_locked_is_skipped(db: PgPo
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let run = run_of(&db, "w", id).await;
-    let back = end_runs(&db, "w", &[ended(run, Verdict::GivenBack)]).await;
+    let back = end_runs(&db, "w", &[ended(run, Verdict::Released)]).await;
     assert_eq!(back.expect("an answer").len(), 1);
 
     let mut holder = db.begin().await.expect("a transaction");

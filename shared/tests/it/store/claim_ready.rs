@@ -14,7 +14,7 @@ use super::support::{
     claim_as, claimant, connections, enter_worker, execute, finish, record, run_of, submit_many, submit_one,
 };
 
-/// Claims plainly for a worker that serves the three classes and knows `echo`.
+/// Makes a fast-path claim for a worker that serves the three classes and registers `echo`.
 async fn claim_ready_as(db: &PgPool, worker_id: &str, ids: &[TaskId]) -> Claim {
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
     claim_ready(db, &claimant(worker_id, &queues, &names), ids)
@@ -23,7 +23,7 @@ async fn claim_ready_as(db: &PgPool, worker_id: &str, ids: &[TaskId]) -> Claim {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_plain_claim_brings_what_the_other_brings(db: PgPool) {
+async fn a_fast_path_claim_returns_what_a_full_claim_returns(db: PgPool) {
     enter_worker(&db, "w").await;
     let mut facts = Vec::new();
     for plain in [true, false] {
@@ -65,7 +65,7 @@ async fn a_plain_claim_brings_what_the_other_brings(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_plain_claim_leaves_what_is_not_ready_as_it_is(db: PgPool) {
+async fn a_fast_path_claim_leaves_tasks_that_are_not_ready_unchanged(db: PgPool) {
     enter_worker(&db, "w").await;
     let done = submit_one(&db, a_task("echo")).await;
     finish(&db, "w", run_of(&db, "w", done).await).await;
@@ -106,11 +106,11 @@ async fn a_plain_claim_leaves_what_is_not_ready_as_it_is(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_worker_that_is_not_alive_takes_nothing_plainly(db: PgPool) {
+async fn a_fast_path_claim_of_a_worker_that_is_not_alive_takes_no_tasks(db: PgPool) {
     enter_worker(&db, "w").await;
     drain(&db, "w").await.expect("drained");
     let id = submit_one(&db, a_task("echo")).await;
-    for worker in ["w", "nobody"] {
+    for worker in ["w", "unknown"] {
         let claim = claim_ready_as(&db, worker, &[id]).await;
         assert!(!claim.worker_is_alive && claim.tasks.is_empty());
     }
@@ -118,7 +118,7 @@ async fn a_worker_that_is_not_alive_takes_nothing_plainly(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_plain_claim_that_meets_a_locked_row_takes_nothing_and_leaks_no_setting(db: PgPool) {
+async fn a_fast_path_claim_that_meets_a_locked_row_takes_no_tasks_and_leaks_no_setting(db: PgPool) {
     enter_worker(&db, "w").await;
     let ids = submit_many(&db, 3).await;
     let mut holder = db.begin().await.expect("a transaction");
@@ -145,7 +145,7 @@ async fn a_plain_claim_that_meets_a_locked_row_takes_nothing_and_leaks_no_settin
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn those_who_claim_the_same_tasks_plainly_and_otherwise_share_them_without_overlap(db: PgPool) {
+async fn concurrent_fast_path_and_full_claims_share_tasks_without_overlap(db: PgPool) {
     let ids = submit_many(&db, 1_000).await;
     let workers: Vec<String> = (0..12).map(|n| format!("w{n}")).collect();
     for worker in &workers {

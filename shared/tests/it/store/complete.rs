@@ -35,11 +35,11 @@ async fn a_completed_task_moves_with_its_result(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_late_run_or_another_worker_changes_nothing_and_is_not_returned(db: PgPool) {
+async fn a_late_run_or_another_worker_changes_no_rows_and_is_not_returned(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let late = run_of(&db, "w", id).await;
-    let back = end_runs(&db, "w", &[ended(late, Verdict::GivenBack)]).await;
+    let back = end_runs(&db, "w", &[ended(late, Verdict::Released)]).await;
     assert_eq!(back.expect("an answer").len(), 1);
     assert!(finish(&db, "w", late).await.is_empty(), "it was pending");
     let now = run_of(&db, "w", id).await;
@@ -60,7 +60,7 @@ async fn runs_of_any_number_end_together_and_a_late_one_leaves_its_result_to_the
     let mut runs = Vec::new();
     for _ in 0..3 {
         let run = run_of(&db, "w", ids[0]).await;
-        let back = end_runs(&db, "w", &[ended(run, Verdict::GivenBack)]).await;
+        let back = end_runs(&db, "w", &[ended(run, Verdict::Released)]).await;
         back.expect("an answer");
         runs.push(success(run, "\"late\""));
     }
@@ -94,7 +94,7 @@ async fn a_task_that_was_cancelled_while_it_ran_ends_cancelled_without_a_result(
     let runs = [run_of(&db, "w", ids[0]).await, run_of(&db, "w", ids[1]).await];
     assert_eq!(
         cancel(&db, ids[0], "me").await.expect("an answer"),
-        Cancelled::ToldToStop
+        Cancelled::Requested
     );
     let both = runs.map(|run| success(run, r#"{"a":1}"#));
     let mut done = complete(&db, "w", &both).await.expect("an answer");

@@ -1,19 +1,19 @@
-//! Many dead letters are beside what lives, and nothing that lives pays for them: each statement reads what it is about, by its
-//! partial index.
+//! With many dead letters in `tasks`, statements about other tasks cost no more: each reads only the rows
+//! that it is about, by its partial index.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tasker_shared::store::age::aged;
-use tasker_shared::store::cancel::told_to_stop;
+use tasker_shared::store::age::starved;
+use tasker_shared::store::cancel::cancel_requested;
 use tasker_shared::store::claim::{Poll, claim, claim_oldest};
 use tasker_shared::store::complete::complete;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::explain::facts;
 use tasker_shared::store::promote::{next_due_in, promote};
 use tasker_shared::store::rebuild::{compare, pending_after};
-use tasker_shared::store::recover::{declare_dead, end_overdue, forget_dead, recover, take_back_unheld};
-use tasker_shared::store::{Result, dead_letters, gauges, keys, queues, records, retention};
+use tasker_shared::store::recover::{declare_dead, end_overdue, forget_dead, reclaim_lost_claims, recover};
+use tasker_shared::store::{Result, dead_letters, gauges, idempotency_keys, queues, records, retention};
 use tasker_shared::task::{QueueName, Run, TaskId, TaskStatus};
 
 use super::plans::{UNTIL_PLANNED, rows_read};
@@ -22,12 +22,14 @@ use super::support::{
 };
 
 const DEAD_LETTERS: i64 = 40_000;
-/// A few hundred tasks live, and statements read some of them several times, as row and as entry of an index.
+/// A few hundred tasks are alive, and statements read some of them several times, as row and as entry of an
+/// index.
 const FEW: i64 = 2_000;
-/// What looks at dead letters or at the list of all tasks is bounded to 10,000 rows, read once or twice.
+/// Statements about dead letters or the list of all tasks read at most 10,000 rows, once or twice.
 const BOUNDED: i64 = 25_000;
 
-/// Writes dead letters that were created 100 days ago and died lately, so that none is past its retention and all may be.
+/// Inserts dead letters that were created 100 days ago and died recently, so that none is past its retention
+/// and all have to be considered.
 async fn many_dead_letters(db: &PgPool) {
     sqlx::query(
         "INSERT INTO tasks (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts,
@@ -44,7 +46,7 @@ async fn many_dead_letters(db: &PgPool) {
     .expect("dead letters");
 }
 
-/// The pool of one session whose plans are tried, on a database full of dead letters.
+/// A pool of one session, whose plans are tested, on a database full of dead letters.
 async fn session_beside_dead_letters(db: &PgPool) -> PgPool {
     many_dead_letters(db).await;
     enter_worker(db, "w").await;
@@ -53,7 +55,8 @@ async fn session_beside_dead_letters(db: &PgPool) -> PgPool {
     wide_pool(db, 1).await
 }
 
-/// Holds a statement to a number of rows and index entries of `tasks`, once the session has settled for a plan.
+/// Asserts a maximum number of rows and index entries of `tasks` read by a statement, once the session has
+/// settled for a plan.
 macro_rules! reads_at_most {
     ($most:expr, $session:expr, $statement:expr) => {{
         for _ in 0..UNTIL_PLANNED {
@@ -75,7 +78,7 @@ async fn rows_read_by(session: &PgPool) -> i64 {
     rows_read(&mut connection).await
 }
 
-/// Claims, and ends what it claimed: half well, half with another try, which is due at once.
+/// Claims tasks, completes half of them and fails the others with a retry that is due at once.
 async fn claim_and_end(db: &PgPool, ids: Option<&[TaskId]>) -> Result<()> {
     let (queues, names) = (QueueName::classes(), ["echo".to_owned()]);
     let worker = claimant("w", &queues, &names);
@@ -116,8 +119,8 @@ async fn tasks_run_without_reading_a_dead_letter(db: PgPool) {
     reads_at_most!(FEW, session, claim_and_end(session, None));
     reads_at_most!(FEW, session, promote(session, 1_000));
     reads_at_most!(FEW, session, next_due_in(session));
-    reads_at_most!(FEW, session, told_to_stop(session, "w"));
-    reads_at_most!(FEW, session, take_back_unheld(session, "w", &[]));
+    reads_at_most!(FEW, session, cancel_requested(session, "w"));
+    reads_at_most!(FEW, session, reclaim_lost_claims(session, "w", &[]));
     session.close().await;
 }
 
@@ -129,14 +132,14 @@ async fn duties_read_no_more_dead_letters_than_a_batch(db: PgPool) {
     reads_at_most!(FEW, session, end_overdue(session, WORKER_TIMEOUT, 1_000));
     reads_at_most!(FEW, session, declare_dead(session, WORKER_TIMEOUT));
     reads_at_most!(FEW, session, forget_dead(session, WORKER_TIMEOUT));
-    reads_at_most!(FEW, session, aged(session, &QueueName::classes(), 0.0, 1_000));
+    reads_at_most!(FEW, session, starved(session, &QueueName::classes(), 0.0, 1_000));
     reads_at_most!(
         FEW,
         session,
         compare(session, std::slice::from_ref(&default), &[200])
     );
     reads_at_most!(FEW, session, pending_after(session, &default, None, None, 5_000));
-    reads_at_most!(FEW, session, keys::tidy(session, KEY_TTL, 1_000));
+    reads_at_most!(FEW, session, idempotency_keys::tidy(session, KEY_TTL, 1_000));
     reads_at_most!(BOUNDED, session, gauges::read(session, WORKER_TIMEOUT));
     let as_of = retention::days_ago(session, 90).await.expect("the time");
     reads_at_most!(BOUNDED, session, async {
@@ -148,7 +151,7 @@ async fn duties_read_no_more_dead_letters_than_a_batch(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn readers_look_at_a_bounded_number_of_dead_letters(db: PgPool) {
+async fn readers_read_a_bounded_number_of_dead_letters(db: PgPool) {
     let session = &session_beside_dead_letters(&db).await;
     let waits = submit_many(session, 1).await[0];
     let other = records::Filter {

@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 use sqlx::PgPool;
 use tasker_shared::store::dead_letters::{Filter, Position, Taken, list, matched, purge_batch, retry_batch};
 use tasker_shared::store::history::events;
+use tasker_shared::store::idempotency_keys::holders;
 use tasker_shared::store::insert::NewTask;
-use tasker_shared::store::keys::holders;
 use tasker_shared::store::operator_retry::retry;
 use tasker_shared::task::retry::DeadLetterReason;
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
@@ -51,7 +51,8 @@ fn keyed(key: &str) -> NewTask {
     }
 }
 
-/// Dead letters of three kinds by SQL, oldest first: they died one, two, three … days ago, the first one longest ago.
+/// Inserts dead letters of three kinds by SQL, oldest first: they died one, two, three … days ago, the first
+/// one longest ago.
 async fn some_dead_letters(db: &PgPool) -> Vec<TaskId> {
     enter_worker(db, "w").await;
     let mut ids = Vec::new();
@@ -145,7 +146,7 @@ async fn every_filter_narrows_the_list_the_count_and_the_batch_alike(db: PgPool)
             i64::try_from(expected.len()).expect("few"),
             "{filter:?}"
         );
-        // what would be purged, without doing it
+        // a dry run of the purge
         let mut transaction = db.begin().await.expect("a transaction");
         let position = Position {
             above: TaskId::MIN,
@@ -223,7 +224,7 @@ async fn what_dies_again_meanwhile_is_not_taken_twice(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_row_that_somebody_else_is_at_is_left_to_them(db: PgPool) {
+async fn a_row_that_another_session_has_locked_is_skipped(db: PgPool) {
     let ids = some_dead_letters(&db).await;
     retry(&db, ids[0], "me", KEY_TTL).await.expect("an answer");
     let mut other = db.begin().await.expect("a transaction");
@@ -330,7 +331,7 @@ async fn each_dead_letter_goes_exactly_one_way_however_many_are_at_it(db: PgPool
     for _ in 0..5 {
         let mut ids = HashSet::new();
         for number in 0..40 {
-            // with keys that some of them share
+            // some of them share keys
             let key = a_key(&format!("k{}", number / 2)).filter(|_| number % 4 < 2);
             execute(&wide, "DELETE FROM task_keys").await;
             ids.insert(

@@ -57,14 +57,14 @@ async fn a_dead_letter_stays_alive_with_its_reason(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_run_given_back_keeps_its_place_and_counts_nothing(db: PgPool) {
+async fn a_released_run_keeps_its_place_and_counts_no_attempt(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let before = record(&db, id).await;
     let run = run_of(&db, "w", id).await;
     let back = EndedRun {
         run,
-        verdict: Verdict::GivenBack,
+        verdict: Verdict::Released,
         reason: "released",
         error: None,
     };
@@ -83,7 +83,7 @@ async fn a_cancel_wins_over_every_verdict(db: PgPool) {
     let verdicts = [
         RETRY,
         Verdict::DeadLetter(DeadLetterReason::Failed),
-        Verdict::GivenBack,
+        Verdict::Released,
     ];
     for (verdict, attempts) in verdicts.into_iter().zip([1, 1, 0]) {
         let id = submit_one(&db, a_task("echo")).await;
@@ -111,7 +111,7 @@ async fn a_cancel_wins_over_every_verdict(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_late_run_or_another_worker_ends_nothing_and_writes_no_event(db: PgPool) {
+async fn a_late_run_or_another_worker_ends_no_task_and_writes_no_event(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let run = run_of(&db, "w", id).await;
@@ -140,7 +140,7 @@ async fn many_runs_end_each_in_its_own_way_oldest_first(db: PgPool) {
     let verdicts = [
         RETRY,
         Verdict::DeadLetter(DeadLetterReason::Timeout),
-        Verdict::GivenBack,
+        Verdict::Released,
         RETRY,
     ];
     let mut all: Vec<EndedRun> = runs
@@ -164,14 +164,14 @@ async fn many_runs_end_each_in_its_own_way_oldest_first(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn every_ended_run_leaves_an_event_that_tells_how_and_when(db: PgPool) {
+async fn every_ended_run_leaves_an_event_with_its_reason_and_times(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     let first = run_of(&db, "w", id).await;
     let running = record(&db, id).await;
     let back = EndedRun {
         run: first,
-        verdict: Verdict::GivenBack,
+        verdict: Verdict::Released,
         reason: "released",
         error: None,
     };

@@ -77,7 +77,7 @@ async fn each_queue_shows_its_age_its_workers_and_whether_it_is_paused(db: PgPoo
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn pending_tasks_are_counted_by_queue_and_type_and_due_ones_that_nobody_promotes_show_their_lag(
+async fn pending_tasks_are_counted_by_queue_and_type_and_due_ones_that_are_not_promoted_show_their_lag(
     db: PgPool,
 ) {
     submit_many(&db, 3).await;

@@ -40,7 +40,7 @@ async fn a_plain_task_is_written_alike_beside_others_and_among_its_like(db: PgPo
     };
     submit(&db, std::slice::from_ref(&alone)).await;
     submit(&db, &[beside.clone(), keyed]).await;
-    // but for what is its own: its id, and the time
+    // except for its own id and time
     let kinds: i64 = sqlx::query_scalar(
         "SELECT count(DISTINCT to_jsonb(t) - ARRAY['id', 'created_at', 'updated_at', 'enqueued_at'])
            FROM tasks t WHERE correlation_id = 'one' AND enqueued_at = created_at AND updated_at = created_at",
@@ -274,7 +274,7 @@ async fn a_submit_commits_durably_even_where_the_default_is_off(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn an_insert_of_nothing_is_harmless(db: PgPool) {
+async fn an_insert_without_tasks_is_harmless(db: PgPool) {
     submit(&db, &[]).await;
     let id = submit_one(&db, a_task("echo")).await;
     assert_eq!(record(&db, id).await.id, id);

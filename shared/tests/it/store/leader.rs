@@ -17,7 +17,7 @@ async fn one_of_twenty_candidates_takes_the_lease(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_lease_is_prolonged_by_its_holder_in_its_term_and_by_nobody_else(db: PgPool) {
+async fn a_lease_is_renewed_by_its_holder_in_its_term_only(db: PgPool) {
     assert_eq!(campaign(&db, "a", TERM).await.expect("an answer"), Some(1));
     assert!(renew(&db, "a", 1, TERM).await.expect("an answer"));
     assert!(!renew(&db, "b", 1, TERM).await.expect("an answer"));
@@ -42,7 +42,7 @@ async fn a_lease_that_has_run_out_is_lost_and_the_next_one_has_a_higher_term(db:
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_lease_that_is_given_up_can_be_taken_at_once(db: PgPool) {
+async fn a_released_lease_can_be_taken_at_once(db: PgPool) {
     campaign(&db, "a", TERM).await.expect("an answer");
     assert_eq!(campaign(&db, "b", TERM).await.expect("an answer"), None);
     resign(&db, "a", 1).await.expect("an answer");

@@ -3,7 +3,7 @@ use std::time::Duration;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, PgPool};
 use tasker_shared::store::liveness::{
-    LivenessKey, Lookout, Session, Sighting, behind_pooler, declare_vanished,
+    FleetObserver, LivenessKey, Session, WorkerCheck, behind_pooler, declare_vanished,
 };
 use tasker_shared::store::workers::{self, NewWorker, Work, heartbeat};
 use tasker_testkit::{Pooler, a_worker, eventually};
@@ -13,7 +13,7 @@ use super::support::{WORKER_TIMEOUT, enter_worker, execute};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Enters a worker with a lock and opens its session, which has not sent a heartbeat yet.
+/// Registers a worker with a lock and opens its session; it has not sent a heartbeat yet.
 async fn enter_with_session(db: &PgPool, id: &str) -> Session {
     let key = LivenessKey::generate();
     let worker = NewWorker {
@@ -32,26 +32,26 @@ async fn beat(session: &mut Session, id: &str) -> workers::Heartbeat {
         .expect("an answer")
 }
 
-/// What the leader sees of the only worker.
-async fn seen(lookout: &mut Lookout) -> Sighting {
-    let look = lookout.look(WORKER_TIMEOUT).await.expect("a look");
-    look.workers.into_iter().next().expect("a worker")
+/// The check of the only worker.
+async fn seen(observer: &mut FleetObserver) -> WorkerCheck {
+    let check = observer.check(WORKER_TIMEOUT).await.expect("a check");
+    check.workers.into_iter().next().expect("a worker")
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_heartbeat_takes_the_lock_and_the_end_of_its_session_frees_it(db: PgPool) {
-    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let mut observer = FleetObserver::open(&db).await.expect("a session");
     let mut session = enter_with_session(&db, "w").await;
-    let before = seen(&mut lookout).await;
+    let before = seen(&mut observer).await;
     assert_eq!((before.holds_lock, before.has_session), (false, true));
     for _ in 0..2 {
         assert!(beat(&mut session, "w").await.holds_lock);
     }
-    let held = seen(&mut lookout).await;
-    assert!(held.holds_lock && held.has_session && !held.silent);
+    let held = seen(&mut observer).await;
+    assert!(held.holds_lock && held.has_session && !held.unresponsive);
     drop(session);
     eventually("lock and session are gone", SOON, async || {
-        let after = seen(&mut lookout).await;
+        let after = seen(&mut observer).await;
         !after.holds_lock && !after.has_session
     })
     .await;
@@ -101,30 +101,30 @@ async fn a_worker_without_a_key_holds_no_lock_and_beats_all_the_same(db: PgPool)
         .await
         .expect("an answer");
     assert!(answer.alive && answer.holds_lock);
-    let mut lookout = Lookout::open(&db).await.expect("a session");
-    let sighting = seen(&mut lookout).await;
-    assert_eq!((sighting.holds_lock, sighting.has_session), (false, false));
+    let mut observer = FleetObserver::open(&db).await.expect("a session");
+    let worker = seen(&mut observer).await;
+    assert_eq!((worker.holds_lock, worker.has_session), (false, false));
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_vanished_worker_is_declared_dead_unless_it_has_sent_a_heartbeat_since(db: PgPool) {
-    let mut lookout = Lookout::open(&db).await.expect("a session");
+    let mut observer = FleetObserver::open(&db).await.expect("a session");
     let mut session = enter_with_session(&db, "w").await;
     beat(&mut session, "w").await;
-    let missed = seen(&mut lookout).await;
+    let missed = seen(&mut observer).await;
     beat(&mut session, "w").await;
-    let vanished = |sighting: Sighting| vec![(sighting.id, sighting.last_heartbeat)];
+    let vanished = |worker: WorkerCheck| vec![(worker.id, worker.last_heartbeat)];
     let dead = declare_vanished(&db, &vanished(missed)).await.expect("an answer");
     assert!(dead.is_empty(), "it has sent a heartbeat since");
-    let missed = seen(&mut lookout).await;
+    let missed = seen(&mut observer).await;
     let dead = declare_vanished(&db, &vanished(missed)).await.expect("an answer");
     assert_eq!(dead, ["w"]);
     assert!(!beat(&mut session, "w").await.alive);
     assert!(
-        lookout
-            .look(WORKER_TIMEOUT)
+        observer
+            .check(WORKER_TIMEOUT)
             .await
-            .expect("a look")
+            .expect("a check")
             .workers
             .is_empty()
     );
@@ -136,7 +136,7 @@ async fn a_direct_connection_is_behind_no_pooler(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_pooler_that_others_keep_busy_is_told_from_a_direct_connection_each_time(db: PgPool) {
+async fn a_pooler_with_other_busy_clients_is_recognised_each_time(db: PgPool) {
     let direct = db.connect_options().to_url_lossy();
     let (_pooler, url) = Pooler::before_url(direct.as_str(), 4).await;
     let pooled = PgPoolOptions::new()
@@ -153,7 +153,7 @@ async fn a_pooler_that_others_keep_busy_is_told_from_a_direct_connection_each_ti
             }
         });
     }
-    for look in 0..20 {
-        assert!(behind_pooler(&pooled).await.expect("an answer"), "look {look}");
+    for check in 0..20 {
+        assert!(behind_pooler(&pooled).await.expect("an answer"), "check {check}");
     }
 }

@@ -58,7 +58,7 @@ async fn a_database_that_is_newer_than_this_build_is_left_as_it_is(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn what_is_newer_was_changed_or_did_not_end_is_told_apart(db: PgPool) {
+async fn newer_changed_and_unfinished_migrations_are_distinguished(db: PgPool) {
     let versions: Vec<i64> = status(&db)
         .await
         .expect("an answer")
@@ -85,6 +85,6 @@ async fn what_is_newer_was_changed_or_did_not_end_is_told_apart(db: PgPool) {
     let states: Vec<MigrationState> = status.iter().map(|migration| migration.state).collect();
     assert_eq!(states[..2], [MigrationState::Changed, MigrationState::Unfinished]);
     assert_eq!(states.last(), Some(&MigrationState::Newer));
-    assert_eq!(states.iter().filter(|state| state.is_in_the_way()).count(), 2);
+    assert_eq!(states.iter().filter(|state| state.blocks_migrations()).count(), 2);
     assert!(run(&db, |_| ()).await.is_err());
 }

@@ -3,8 +3,8 @@ use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::end_runs::{Verdict, end_runs};
 use tasker_shared::store::history::events;
+use tasker_shared::store::idempotency_keys::holders;
 use tasker_shared::store::insert::{Due, NewTask};
-use tasker_shared::store::keys::holders;
 use tasker_shared::store::operator_retry::{Retried, retry};
 use tasker_shared::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_key, a_task};
@@ -42,7 +42,7 @@ fn keyed() -> NewTask {
     }
 }
 
-/// A task that ran once without success and was cancelled then.
+/// Inserts a task that ran once without success and was then cancelled.
 async fn a_cancelled_task(db: &PgPool, task: NewTask) -> TaskId {
     let id = submit_one(db, task).await;
     let run = run_of(db, "w", id).await;
@@ -165,7 +165,7 @@ async fn a_key_that_another_live_task_holds_stands_in_the_way(db: PgPool) {
         assert_eq!(rows_of(&db, id).await, 1);
     }
 
-    // once the holder is over, its key can be taken
+    // once the holder is terminal, its key can be taken
     finish(&db, "w", run_of(&db, "w", holder).await).await;
     assert_eq!(ask(&db, cancelled).await, pending(cancelled));
     assert_eq!(ask(&db, dead).await, Retried::KeyTaken(Some(cancelled)));

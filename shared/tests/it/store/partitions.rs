@@ -50,7 +50,7 @@ async fn a_missing_partition_is_an_outage_and_the_task_stays(db: PgPool) {
     execute(&db, "CREATE TABLE finished_tasks (LIKE tasks, result json, completed_at timestamptz) PARTITION BY RANGE (completed_at)").await;
     let error = tasker_shared::store::complete::complete(&db, "w", &[success(run, "{}")])
         .await
-        .expect_err("there is no partition");
+        .expect_err("the partition is missing");
     assert_eq!(fault(&error), Fault::Outage, "{error}");
     let alive: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks")
         .fetch_one(&db)

@@ -1,5 +1,6 @@
-//! The statements of the hot path look rows up by key whatever Postgres believes about the table when it plans them: a plan
-//! made while the table was empty serves a connection for long, and must not read a backlog from end to end.
+//! The statements of the hot path look up rows by key whatever Postgres believes about the table when it
+//! plans them: a plan made while the table was empty serves a connection for long, and must not scan a
+//! backlog.
 
 use sqlx::{PgConnection, PgPool};
 use tasker_shared::store::claim::claim;
@@ -10,7 +11,7 @@ use tasker_shared::task::{QueueName, Run, TaskId};
 
 use super::support::{claimant, ended, enter_worker, submit_many, success};
 
-/// Executions after which Postgres may settle for one plan, and a few more.
+/// The number of executions after which Postgres may settle for one plan, and a few more.
 pub(super) const UNTIL_PLANNED: usize = 8;
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
@@ -56,7 +57,7 @@ async fn run_and_end(connection: &mut PgConnection, ids: &[TaskId]) {
         .expect("an end");
 }
 
-/// Rows and index entries of `tasks` that were read so far by statements of `connection` and of others.
+/// Rows and index entries of `tasks` that statements of `connection` and of other sessions have read so far.
 pub(super) async fn rows_read(connection: &mut PgConnection) -> i64 {
     sqlx::query("SELECT pg_stat_force_next_flush()")
         .execute(&mut *connection)

@@ -33,7 +33,7 @@ async fn a_run_that_is_no_longer_this_workers_reports_nothing(db: PgPool) {
     let id = submit_one(&db, a_task("echo")).await;
     let late = run_of(&db, "w", id).await;
     assert_eq!(say(&db, "other", late, "1").await, 0);
-    end_runs(&db, "w", &[ended(late, Verdict::GivenBack)])
+    end_runs(&db, "w", &[ended(late, Verdict::Released)])
         .await
         .expect("an answer");
     assert_eq!(say(&db, "w", late, "2").await, 0);

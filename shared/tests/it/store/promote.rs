@@ -18,7 +18,7 @@ fn later(seconds: f64) -> NewTask {
     }
 }
 
-/// Lets the time of every waiting task come.
+/// Makes every waiting task due.
 async fn all_due(db: &PgPool) {
     execute(
         db,
@@ -95,7 +95,7 @@ async fn two_who_promote_at_once_promote_each_task_once(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn the_next_due_time_is_told(db: PgPool) {
+async fn the_next_due_time_is_returned(db: PgPool) {
     submit_one(&db, a_task("echo")).await;
     assert_eq!(next_due_in(&db).await.expect("an answer"), None);
     submit_one(&db, later(3600.0)).await;

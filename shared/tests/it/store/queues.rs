@@ -31,17 +31,17 @@ async fn declaring_queues_twice_is_harmless_and_keeps_a_pause(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn queues_tell_in_the_order_asked_what_waits_what_runs_and_who_serves(db: PgPool) {
+async fn queue_states_come_in_the_order_asked_with_tasks_and_workers(db: PgPool) {
     enter_worker(&db, "w").await;
     let low_only = NewWorker {
         queues: vec![QueueName::low()],
         ..a_worker("low")
     };
     register(&db, &low_only).await.expect("entered");
-    enter_worker(&db, "silent").await;
+    enter_worker(&db, "unresponsive").await;
     execute(
         &db,
-        "UPDATE workers SET last_heartbeat = '2001-01-01' WHERE id = 'silent'",
+        "UPDATE workers SET last_heartbeat = '2001-01-01' WHERE id = 'unresponsive'",
     )
     .await;
     let ids = submit_many(&db, 3).await;
@@ -80,10 +80,10 @@ async fn queues_tell_in_the_order_asked_what_waits_what_runs_and_who_serves(db: 
         .await
         .expect("it waits for its next attempt");
 
-    let unknown = QueueName::parse("nobody").expect("a name");
+    let unknown = QueueName::parse("unserved").expect("a name");
     let asked = [QueueName::low(), unknown, QueueName::default_class()];
     let states = states(&db, &asked, WORKER_TIMEOUT).await.expect("states");
-    let [low, nobody, default] = &states[..] else {
+    let [low, unserved, default] = &states[..] else {
         panic!("three states")
     };
     assert_eq!(
@@ -91,12 +91,12 @@ async fn queues_tell_in_the_order_asked_what_waits_what_runs_and_who_serves(db: 
         ("low_priority", 1, 0)
     );
     assert_eq!((low.paused, low.workers), (true, 2));
-    assert_eq!((nobody.pending, nobody.running, nobody.workers), (0, 0, 0));
-    assert!(nobody.oldest_age_seconds.is_none() && !nobody.paused);
+    assert_eq!((unserved.pending, unserved.running, unserved.workers), (0, 0, 0));
+    assert!(unserved.oldest_age_seconds.is_none() && !unserved.paused);
     assert_eq!((default.pending, default.running, default.workers), (2, 1, 1));
     assert_eq!((default.scheduled, default.retry), (1, 1));
     assert_eq!((low.scheduled, low.retry), (1, 0));
-    assert_eq!((nobody.scheduled, nobody.retry), (0, 0));
+    assert_eq!((unserved.scheduled, unserved.retry), (0, 0));
     let age = default.oldest_age_seconds.expect("an age");
     assert!((90.0..150.0).contains(&age), "{age}");
 }

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::insert::{Due, NewTask};
 use tasker_shared::store::operator_retry::retry;
-use tasker_shared::store::records::{Filter, get, list, over, status_of};
+use tasker_shared::store::records::{Filter, finished_or_missing, get, list, status_of};
 use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
@@ -15,7 +15,7 @@ use super::support::{
     submit_one, wide_pool,
 };
 
-/// The ids of every page, in order, and how many pages there were.
+/// Returns the ids of every page, in order, and the number of pages.
 async fn walk(db: &PgPool, filter: &Filter, limit: i64) -> (Vec<TaskId>, usize) {
     let (mut ids, mut pages, mut before) = (Vec::new(), 0, None);
     loop {
@@ -53,14 +53,14 @@ async fn a_task_is_found_wherever_it_is(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn over_names_what_ended_and_what_does_not_exist(db: PgPool) {
+async fn finished_and_missing_tasks_are_named(db: PgPool) {
     enter_worker(&db, "w").await;
     let pending = submit_one(&db, a_task("echo")).await;
     let done = submit_one(&db, a_task("echo")).await;
     finish(&db, "w", run_of(&db, "w", done).await).await;
     let dead = a_dead_letter(&db, "w", a_task("echo")).await;
     let unknown = TaskId::generate();
-    let over = over(&db, &[pending, done, dead, unknown])
+    let over = finished_or_missing(&db, &[pending, done, dead, unknown])
         .await
         .expect("an answer");
     assert_eq!(HashSet::from_iter(over), HashSet::from([done, dead, unknown]));
@@ -225,7 +225,7 @@ async fn a_list_that_is_read_while_tasks_come_and_go_repeats_none_and_leaves_non
         tags: vec!["t".to_owned()],
         ..a_task("echo")
     };
-    // of the tasks that stay pending, every hundredth matches; those between come and go
+    // of the tasks that stay pending, one in a hundred matches; those between come and go
     let mut stay = Vec::new();
     let mut go = Vec::new();
     for _ in 0..130 {

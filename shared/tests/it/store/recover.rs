@@ -3,7 +3,7 @@ use tasker_shared::store::cancel::cancel;
 use tasker_shared::store::history::events;
 use tasker_shared::store::insert::NewTask;
 use tasker_shared::store::recover::{
-    declare_dead, end_overdue, fleet_is_unhealthy, forget_dead, recover, take_back_unheld,
+    declare_dead, end_overdue, fleet_is_unhealthy, forget_dead, reclaim_lost_claims, recover,
 };
 use tasker_shared::store::workers::{Work, heartbeat};
 use tasker_shared::task::retry::Backoff;
@@ -14,7 +14,7 @@ use super::support::{
     WORKER_TIMEOUT, claim_as, enter_worker, execute, finish, record, run_of, submit_many, submit_one,
 };
 
-/// Lets every worker that lives fall silent, and declares it dead.
+/// Makes the heartbeats of all live workers overdue, and declares the workers dead.
 async fn all_die(db: &PgPool) -> Vec<String> {
     execute(
         db,
@@ -24,19 +24,19 @@ async fn all_die(db: &PgPool) -> Vec<String> {
     declare_dead(db, WORKER_TIMEOUT).await.expect("an answer")
 }
 
-/// Hands back what dead workers ran, and returns where each task went.
+/// Recovers the runs of dead workers, and returns the new state of each task.
 async fn recovered(db: &PgPool) -> Vec<(TaskId, TaskStatus)> {
     let ended = recover(db, 1_000).await.expect("an answer");
     ended.into_iter().map(|ended| (ended.id, ended.status)).collect()
 }
 
-/// A worker claims the task and dies; returns the state that recovery gives the task.
+/// Lets a worker claim the task and die; returns the state that recovery gives the task.
 async fn dies_with(db: &PgPool, worker: &str, id: TaskId) -> TaskStatus {
     enter_worker(db, worker).await;
     run_of(db, worker, id).await;
     assert_eq!(all_die(db).await, [worker]);
     let state = recovered(db).await[0].1;
-    // long enough ago for the next death to be judged by itself
+    // long enough ago for the next death to be attributed by itself
     execute(db, "UPDATE workers SET died_at = died_at - interval '1 minute'").await;
     state
 }
@@ -95,7 +95,7 @@ async fn a_worker_that_was_declared_dead_stays_dead_and_its_late_write_changes_n
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_task_that_was_told_to_stop_ends_cancelled_when_its_worker_dies(db: PgPool) {
+async fn a_task_with_a_request_to_cancel_ends_cancelled_when_its_worker_dies(db: PgPool) {
     enter_worker(&db, "w").await;
     let id = submit_one(&db, a_task("echo")).await;
     run_of(&db, "w", id).await;
@@ -143,14 +143,16 @@ async fn a_dead_worker_is_forgotten_when_no_running_task_names_it(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn what_a_worker_runs_and_does_not_hold_goes_back_after_its_next_heartbeat(db: PgPool) {
+async fn a_run_that_its_worker_does_not_know_of_is_reclaimed_after_its_next_heartbeat(db: PgPool) {
     enter_worker(&db, "w").await;
     let held = submit_one(&db, a_task("echo")).await;
     let lost = submit_one(&db, a_task("echo")).await;
     let held_run = run_of(&db, "w", held).await;
     run_of(&db, "w", lost).await;
     let unheld = async || {
-        let ended = take_back_unheld(&db, "w", &[held_run]).await.expect("an answer");
+        let ended = reclaim_lost_claims(&db, "w", &[held_run])
+            .await
+            .expect("an answer");
         ended
             .into_iter()
             .map(|ended| (ended.id, ended.status))
@@ -170,10 +172,11 @@ async fn what_a_worker_runs_and_does_not_hold_goes_back_after_its_next_heartbeat
     assert_eq!(finish(&db, "w", held_run).await.len(), 1);
 }
 
-/// A worker claims what waits and dies if `poison` is among it, or else completes it all. Answers whether it claimed anything.
+/// Lets a worker claim pending tasks; it dies if `poison` is among them, or else completes them all. Returns
+/// whether it claimed any.
 async fn a_life(db: &PgPool, worker: &str, tasks: &[TaskId], poison: TaskId) -> bool {
     enter_worker(db, worker).await;
-    // what was put off is due again
+    // deferred tasks are due again
     execute(
         db,
         "UPDATE tasks SET status = 'pending', run_at = NULL WHERE status = 'scheduled'",
@@ -193,7 +196,7 @@ async fn a_life(db: &PgPool, worker: &str, tasks: &[TaskId], poison: TaskId) -> 
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn innocents_beside_a_task_that_kills_its_worker_are_never_convicted(db: PgPool) {
+async fn tasks_beside_a_poison_task_are_never_dead_lettered(db: PgPool) {
     let tasks = submit_many(&db, 256).await;
     // the last to be claimed: all others are suspects before it
     let poison = tasks[255];
@@ -206,13 +209,13 @@ async fn innocents_beside_a_task_that_kills_its_worker_are_never_convicted(db: P
     assert_eq!(dead.status, TaskStatus::DeadLetter);
     assert_eq!(dead.reason.as_deref(), Some("crash_loop"));
     for id in &tasks[..255] {
-        let innocent = record(&db, *id).await;
-        assert_eq!(innocent.status, TaskStatus::Completed);
-        assert!(innocent.crash_count <= 2, "{} crashes", innocent.crash_count);
+        let other = record(&db, *id).await;
+        assert_eq!(other.status, TaskStatus::Completed);
+        assert!(other.crash_count <= 2, "{} crashes", other.crash_count);
     }
 }
 
-/// Makes the run of a task outlive its timeout by so many seconds.
+/// Makes the run of a task exceed its timeout by this number of seconds.
 async fn overrun(db: &PgPool, id: TaskId, seconds: f64) {
     let sql =
         "UPDATE tasks SET started_at = now() - make_interval(secs => timeout_seconds + $2) WHERE id = $1";
@@ -263,7 +266,7 @@ async fn a_run_that_outlives_its_timeout_by_far_is_an_attempt_that_timed_out(db:
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn an_overdue_run_ends_cancelled_if_it_was_told_to_stop_and_stays_if_its_worker_is_dead(db: PgPool) {
+async fn an_overdue_run_ends_cancelled_if_that_was_requested_and_stays_if_its_worker_is_dead(db: PgPool) {
     enter_worker(&db, "w").await;
     enter_worker(&db, "dead").await;
     let cancelled = submit_one(&db, a_task("echo")).await;

@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_mins(1);
 /// The default of `RETENTION_DAYS`.
 const DAYS: u32 = 7;
 
-/// Makes the partition of `table` that holds what ended `days` days ago, and returns its name.
+/// Creates the partition of `table` for tasks that ended `days` days ago, and returns its name.
 async fn old_partition(db: &PgPool, table: &str, days: u32) -> String {
     let day = today(db).await - TimeDelta::days(days.into());
     let (name, next) = (
@@ -53,7 +53,7 @@ async fn run(db: &PgPool, statement: String) {
         .expect(&statement);
 }
 
-/// A task that ended `days` days ago.
+/// Inserts a task that ended `days` days ago.
 async fn an_old_task(db: &PgPool, days: i64) -> TaskId {
     let then = today(db).await - TimeDelta::days(days);
     let id = TaskId::first_at(then.timestamp_millis());
@@ -69,7 +69,7 @@ async fn an_old_task(db: &PgPool, days: i64) -> TaskId {
     id
 }
 
-/// What is past its retention, as names without the schema.
+/// The partitions past their retention, as names without the schema.
 async fn found(db: &PgPool, table: &str) -> Vec<(String, Stage)> {
     bare(past(db, table, DAYS).await.expect("an answer"))
 }
@@ -140,7 +140,7 @@ async fn the_oldest_partition_comes_first_in_whatever_time_zone_the_session_is(d
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn what_somebody_else_detached_or_renamed_is_left_alone(db: PgPool) {
+async fn a_partition_that_an_operator_detached_or_renamed_is_left_alone(db: PgPool) {
     let theirs = old_partition(&db, "finished_tasks", 9).await;
     run(
         &db,
@@ -176,7 +176,8 @@ async fn names_that_need_quotes_are_quoted(db: PgPool) {
     assert!(!exists(&db, name).await);
 }
 
-/// Submits, runs, reads and lists tasks until `stop`, counting each round. No statement of it waits long for a lock.
+/// Submits, runs, reads and lists tasks until `stop`, counting the rounds. Its statements have a lock
+/// timeout.
 async fn work(db: PgPool, stop: CancellationToken, rounds: Arc<AtomicUsize>) {
     while !stop.is_cancelled() {
         let ids = submit_many(&db, 2).await;
@@ -211,7 +212,7 @@ async fn finished_in(snapshot: &mut PgConnection) -> i64 {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_snapshot_that_stays_open_holds_the_detachment_up_and_nobody_else(db: PgPool) {
+async fn a_snapshot_that_stays_open_blocks_the_detach_and_no_other_statement(db: PgPool) {
     enter_worker(&db, "w").await;
     let name = old_partition(&db, "finished_tasks", 8).await;
     let id = an_old_task(&db, 8).await;
@@ -260,7 +261,7 @@ async fn a_snapshot_that_stays_open_holds_the_detachment_up_and_nobody_else(db: 
     assert!(!exists(&db, &name).await);
 }
 
-/// A dead letter whose task was created and died so many days ago.
+/// Inserts a dead letter whose task was created and died this number of days ago.
 async fn an_old_dead_letter(db: &PgPool, created: i64, died: i64) -> TaskId {
     let day = today(db).await;
     let id = TaskId::first_at((day - TimeDelta::days(created)).timestamp_millis());
@@ -285,13 +286,13 @@ async fn an_old_dead_letter(db: &PgPool, created: i64, died: i64) -> TaskId {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn stretches_cover_all_dead_letters_that_may_be_old_enough_and_batches_take_those_that_are(db: PgPool) {
+async fn id_ranges_cover_all_dead_letters_that_may_be_old_enough_and_batches_take_those_that_are(db: PgPool) {
     enter_worker(&db, "w").await;
     let mut ids = Vec::new();
     for (created, died) in [(200, 91), (199, 10), (198, 100), (120, 89), (95, 95)] {
         ids.push(an_old_dead_letter(&db, created, died).await);
     }
-    // created later than 90 days ago, and so not even looked at
+    // created less than 90 days ago, and so not even read
     an_old_dead_letter(&db, 60, 95).await;
     let all = Filter::default();
     let as_of = days_ago(&db, 90).await.expect("the time");

@@ -28,7 +28,7 @@ async fn sampled(db: &PgPool, depths: [Option<i64>; 3]) -> Vec<QueueFacts> {
     facts(db, &queues, WORKER_TIMEOUT).await.expect("facts")
 }
 
-/// What ended in each class, by its last sample.
+/// The runs that ended in each class, by its last sample.
 fn ended(facts: &[QueueFacts]) -> Vec<(i64, f64)> {
     let last = facts.iter().map(|queue| queue.samples.last().expect("a sample"));
     last.map(|sample| (sample.ended, sample.busy_seconds)).collect()
@@ -43,10 +43,10 @@ async fn what_workers_ended_adds_up_and_nothing_is_lost_or_counted_twice_when_th
         ended(&sampled(&db, [None; 3]).await),
         [(1, 0.5), (20, 2.0), (0, 0.0)]
     );
-    // nothing new
+    // no growth
     let again = sampled(&db, [None; 3]).await;
     assert_eq!(ended(&again), [(1, 0.5), (20, 2.0), (0, 0.0)]);
-    // another comes, which serves two of the queues in its own order, and the first goes
+    // another worker registers, which serves two of the queues in its own order, and the first one leaves
     let other = NewWorker {
         queues: vec![QueueName::low(), QueueName::high()],
         ..a_worker("b")
@@ -63,7 +63,7 @@ async fn what_workers_ended_adds_up_and_nothing_is_lost_or_counted_twice_when_th
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_worker_whose_row_is_in_use_holds_nobody_up_and_is_counted_the_next_time(db: PgPool) {
+async fn a_worker_whose_row_is_locked_is_skipped_and_counted_the_next_time(db: PgPool) {
     enter_worker(&db, "w").await;
     beat(&db, "w", &[0, 7, 0], &[0.0, 1.0, 0.0]).await;
     let mut open = db.begin().await.expect("a transaction");
@@ -87,7 +87,7 @@ async fn the_backlog_is_what_is_pending_whatever_the_length_of_the_list(db: PgPo
     assert_eq!((now[0].pending, now[0].oldest_age_seconds), (0, None));
 }
 
-/// Enters a live worker of the three classes with three slots that registers only the type `mail`.
+/// Registers a live worker of the three classes with three slots that registers only the type `mail`.
 async fn enter_mailer(db: &PgPool, id: &str) {
     let mailer = NewWorker {
         pool_size: 3,
@@ -166,7 +166,7 @@ async fn a_backlog_is_counted_no_further_than_is_worth_it(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn slots_workers_and_what_runs_are_told_for_each_queue(db: PgPool) {
+async fn slots_workers_and_running_tasks_are_reported_for_each_queue(db: PgPool) {
     enter_worker(&db, "all").await;
     let low_only = NewWorker {
         queues: vec![QueueName::low()],

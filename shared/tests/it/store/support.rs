@@ -1,4 +1,4 @@
-//! Steps that many tests begin with.
+//! Steps shared by many tests.
 
 use futures_util::future::join_all;
 use sqlx::postgres::PgPoolOptions;
@@ -43,12 +43,12 @@ pub(crate) async fn submit_many(db: &PgPool, count: usize) -> Vec<TaskId> {
     tasks.iter().map(|task| task.id).collect()
 }
 
-/// Enters a worker that knows `echo`.
+/// Registers a worker that registers `echo`.
 pub(crate) async fn enter_worker(db: &PgPool, id: &str) {
     register(db, &a_worker(id)).await.expect("the worker is entered");
 }
 
-/// Claims `ids` for a worker that serves the three classes, knows `echo`, and runs no suspect.
+/// Claims `ids` for a worker that serves the three classes, registers `echo`, and runs no suspect.
 pub(crate) async fn claim_as(db: &PgPool, worker_id: &str, ids: &[TaskId]) -> Claim {
     claim(
         db,
@@ -59,7 +59,7 @@ pub(crate) async fn claim_as(db: &PgPool, worker_id: &str, ids: &[TaskId]) -> Cl
     .expect("a claim is answered")
 }
 
-/// Who claims, running no suspect.
+/// The claiming worker, which runs no suspect.
 pub(crate) fn claimant<'a>(
     worker_id: &'a str,
     queues: &'a [QueueName],
@@ -69,7 +69,7 @@ pub(crate) fn claimant<'a>(
         worker_id,
         queues,
         task_names,
-        holds_suspect: false,
+        runs_suspect: false,
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn success(run: Run, result: &str) -> Success {
     }
 }
 
-/// Completes one run with `{}`, and returns how its task ended.
+/// Completes one run with `{}`, and returns the state in which its task ended.
 pub(crate) async fn finish(db: &PgPool, worker_id: &str, run: Run) -> Vec<(TaskId, TaskStatus)> {
     complete(db, worker_id, &[success(run, "{}")])
         .await
@@ -126,7 +126,7 @@ pub(crate) async fn record(db: &PgPool, id: TaskId) -> TaskRecord {
         .expect("the task exists")
 }
 
-/// In how many rows of both tables a task is.
+/// Returns the number of rows of both tables that hold a task.
 pub(crate) async fn rows_of(db: &PgPool, id: TaskId) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM task_records WHERE id = $1")
         .bind(id)
@@ -135,12 +135,12 @@ pub(crate) async fn rows_of(db: &PgPool, id: TaskId) -> i64 {
         .expect("the view can be read")
 }
 
-/// Runs a statement of the test's own.
+/// Runs a statement that only the test needs.
 pub(crate) async fn execute(db: &PgPool, statement: &'static str) {
     sqlx::query(statement).execute(db).await.expect(statement);
 }
 
-/// `count` connections of their own.
+/// Opens `count` separate connections.
 pub(crate) async fn connections(db: &PgPool, count: usize) -> Vec<PgConnection> {
     let options = db.connect_options();
     join_all((0..count).map(|_| options.connect()))

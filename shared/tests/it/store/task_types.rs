@@ -19,7 +19,7 @@ fn a_type(name: &str) -> TaskType {
     }
 }
 
-/// Every row of the types with its version: a row that was written again has another.
+/// Returns every row of the types with its version: a row that was written again has another.
 async fn versions(db: &PgPool) -> Vec<(String, String)> {
     sqlx::query_as("SELECT name, xmin::text FROM task_types ORDER BY name")
         .fetch_all(db)
@@ -38,12 +38,12 @@ async fn what_was_published_is_read_by_name_with_the_workers_that_know_it(db: Pg
         ..a_type("alpha")
     };
     publish(&db, &[a_type("echo"), special]).await.expect("published");
-    for worker in ["a", "silent", "draining"] {
+    for worker in ["a", "unresponsive", "draining"] {
         register(&db, &a_worker(worker)).await.expect("entered");
     }
     execute(
         &db,
-        "UPDATE workers SET last_heartbeat = '2001-01-01' WHERE id = 'silent'",
+        "UPDATE workers SET last_heartbeat = '2001-01-01' WHERE id = 'unresponsive'",
     )
     .await;
     drain(&db, "draining").await.expect("it drains");

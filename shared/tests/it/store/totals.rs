@@ -25,7 +25,7 @@ fn now() -> Filter {
     }
 }
 
-/// What matches, as (type, event, tasks).
+/// The totals that match, as (type, event, tasks).
 async fn noted_of(db: &PgPool, filter: &Filter) -> Vec<(String, Event, i64)> {
     let totals = totals(db, filter).await.expect("totals");
     let of_types = totals
@@ -34,7 +34,7 @@ async fn noted_of(db: &PgPool, filter: &Filter) -> Vec<(String, Event, i64)> {
     of_types.collect()
 }
 
-/// What tasks of the type `echo` did.
+/// The totals of tasks of the type `echo`.
 async fn noted(db: &PgPool) -> Vec<(Event, i64)> {
     let noted = noted_of(db, &now()).await;
     assert!(noted.iter().all(|(name, ..)| name == "echo"), "{noted:?}");
@@ -46,7 +46,7 @@ async fn noted(db: &PgPool) -> Vec<(Event, i64)> {
     noted
 }
 
-/// Folds everything that is there.
+/// Folds all deltas.
 async fn fold_all(db: &PgPool) -> i64 {
     let blocks = blocks(db).await.expect("blocks");
     fold(db, 0, blocks).await.expect("folded")
@@ -96,11 +96,11 @@ async fn a_late_write_is_not_noted_and_a_cancelled_run_is_no_success(db: PgPool)
     enter_worker(&db, "w").await;
     let ids = submit_many(&db, 2).await;
     let (done, told) = (run_of(&db, "w", ids[0]).await, run_of(&db, "w", ids[1]).await);
-    cancel(&db, ids[1], "me").await.expect("told to stop");
+    cancel(&db, ids[1], "me").await.expect("requested");
     for _ in 0..2 {
         finish(&db, "w", done).await;
         finish(&db, "w", told).await;
-        finish(&db, "somebody else", Run { number: 7, ..done }).await;
+        finish(&db, "another worker", Run { number: 7, ..done }).await;
     }
     let all = [
         (Event::Submitted, 2),
@@ -111,12 +111,12 @@ async fn a_late_write_is_not_noted_and_a_cancelled_run_is_no_success(db: PgPool)
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn attempts_that_fail_are_noted_and_what_is_given_back_is_not(db: PgPool) {
+async fn failed_attempts_are_recorded_and_released_runs_are_not(db: PgPool) {
     enter_worker(&db, "w").await;
     let verdicts = [
         Verdict::RetryIn(std::time::Duration::from_secs(5)),
         Verdict::DeadLetter(DeadLetterReason::Failed),
-        Verdict::GivenBack,
+        Verdict::Released,
     ];
     for verdict in verdicts {
         let id = submit_one(&db, a_task("echo")).await;
@@ -132,7 +132,7 @@ async fn attempts_that_fail_are_noted_and_what_is_given_back_is_not(db: PgPool) 
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_task_that_kills_its_workers_is_noted_when_it_is_given_up(db: PgPool) {
+async fn a_poison_task_is_recorded_when_it_is_dead_lettered(db: PgPool) {
     let id = submit_one(&db, a_task("echo")).await;
     for worker in ["a", "b", "c"] {
         enter_worker(&db, worker).await;
@@ -150,7 +150,7 @@ async fn a_task_that_kills_its_workers_is_noted_when_it_is_given_up(db: PgPool) 
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn runs_that_their_worker_does_not_end_are_noted_when_somebody_else_does(db: PgPool) {
+async fn runs_that_their_worker_does_not_end_are_recorded_when_maintenance_ends_them(db: PgPool) {
     enter_worker(&db, "w").await;
     let ids = submit_many(&db, 2).await;
     run_of(&db, "w", ids[0]).await;
@@ -163,9 +163,9 @@ async fn runs_that_their_worker_does_not_end_are_noted_when_somebody_else_does(d
         end_overdue(&db, WORKER_TIMEOUT, 10).await.expect("ended").len(),
         1
     );
-    // one that was told to stop, and lost its worker
+    // its cancellation was requested, and its worker was lost
     run_of(&db, "w", ids[1]).await;
-    cancel(&db, ids[1], "me").await.expect("told to stop");
+    cancel(&db, ids[1], "me").await.expect("requested");
     execute(
         &db,
         "UPDATE workers SET last_heartbeat = now() - interval '1 hour'",
@@ -228,10 +228,10 @@ async fn what_operators_do_is_noted(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn many_that_fold_while_others_note_lose_nothing_and_count_nothing_twice(db: PgPool) {
+async fn concurrent_folds_and_writes_lose_no_delta_and_count_none_twice(db: PgPool) {
     const BATCHES: i64 = 20;
     let wide = wide_pool(&db, 6).await;
-    // whoever looks sees what it wrote itself, and never less than before
+    // every reader sees its own writes, and never less than before
     let note = async || {
         let mut seen = 0;
         for batch in 1..=BATCHES {
@@ -262,7 +262,7 @@ async fn many_that_fold_while_others_note_lose_nothing_and_count_nothing_twice(d
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_large_heap_of_deltas_is_folded_by_ranges_and_gives_its_pages_back(db: PgPool) {
+async fn a_large_table_of_deltas_is_folded_by_ranges_and_truncated(db: PgPool) {
     execute(
         &db,
         "INSERT INTO task_total_deltas (task_name, queue, event, tasks)
@@ -281,7 +281,7 @@ async fn a_large_heap_of_deltas_is_folded_by_ranges_and_gives_its_pages_back(db:
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn days_are_told_apart_and_those_of_long_ago_are_forgotten(db: PgPool) {
+async fn days_are_distinguished_and_old_ones_are_deleted(db: PgPool) {
     execute(
         &db,
         "INSERT INTO task_totals (day, task_name, queue, event, tasks)

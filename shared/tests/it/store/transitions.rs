@@ -33,11 +33,11 @@ const TASKS: i64 = 600;
 const EVENTS: [Event; 11] = [
     Event::ParentsDone,
     Event::Due,
-    Event::PutOff,
+    Event::Deferred,
     Event::Claimed,
     Event::Succeeded,
     Event::RetryDecided,
-    Event::GivenUp,
+    Event::DeadLettered,
     Event::RunLost,
     Event::Cancelled,
     Event::RetriedByOperator,
@@ -58,7 +58,7 @@ const WATCH: &str = "
     CREATE TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION see();
     CREATE TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON finished_tasks FOR EACH ROW EXECUTE FUNCTION see();";
 
-/// One who does random things to all tasks.
+/// An actor that does random things to all tasks.
 struct Actor<'a> {
     db: &'a PgPool,
     tasks: &'a [TaskId],
@@ -109,7 +109,7 @@ impl Actor<'_> {
             worker_id: &self.worker,
             queues: &QueueName::classes(),
             task_names: &names,
-            holds_suspect: self.rng.random_bool(0.5),
+            runs_suspect: self.rng.random_bool(0.5),
         };
         let mut tasks = claim_ready(self.db, &claimant, ids).await?.tasks;
         // a worker makes a full claim of what the fast path left
@@ -120,8 +120,9 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Some of the held runs. Now and then they stay held, so that a later write about them comes too late.
-    fn some_held(&mut self) -> Vec<Run> {
+    /// Some of the in-flight runs. Sometimes they stay in flight, so that a later write about them comes too
+    /// late.
+    fn some_in_flight(&mut self) -> Vec<Run> {
         let runs: Vec<Run> = self.held.sample(&mut self.rng, 4).copied().collect();
         if self.rng.random_bool(0.8) {
             self.held.retain(|run| !runs.contains(run));
@@ -130,7 +131,7 @@ impl Actor<'_> {
     }
 
     async fn complete(&mut self) -> Result<()> {
-        let runs = self.some_held();
+        let runs = self.some_in_flight();
         let reports: Vec<_> = runs.iter().map(|run| (*run, "1".to_owned())).collect();
         report(self.db, &self.worker, &reports).await?;
         let result = "{}".to_owned();
@@ -150,9 +151,9 @@ impl Actor<'_> {
             Verdict::RetryIn(Duration::ZERO),
             Verdict::RetryIn(Duration::from_millis(30)),
             Verdict::DeadLetter(DeadLetterReason::Failed),
-            Verdict::GivenBack,
+            Verdict::Released,
         ];
-        let runs = self.some_held();
+        let runs = self.some_in_flight();
         let ended: Vec<EndedRun> = runs
             .into_iter()
             .map(|run| EndedRun {
@@ -201,7 +202,7 @@ async fn every_change_is_one_that_the_core_allows_and_no_task_is_lost_or_doubled
             held: Vec::new(),
         });
     }
-    // some have lost workers before: one that runs such a task already defers them
+    // some have crashed workers before: a worker that runs such a task defers them
     execute(&db, "UPDATE tasks SET crash_count = 2 WHERE id::text ~ '[0-3]$'").await;
     join_all(actors.iter_mut().map(Actor::act)).await;
     wide.close().await;
@@ -241,7 +242,7 @@ async fn assert_legal(db: &PgPool) {
     }
 }
 
-/// What the statements noted of themselves is what the rows went through, for each type.
+/// The totals that the statements recorded match the transitions of the rows, for each type.
 async fn assert_totals(db: &PgPool) {
     let steps: Vec<(String, Option<TaskStatus>, Option<TaskStatus>, i64)> = sqlx::query_as(
         "SELECT task_name, old, new, count(*)
@@ -277,7 +278,7 @@ async fn assert_totals(db: &PgPool) {
     assert_eq!(of_types.collect::<BTreeMap<_, _>>(), wanted);
 }
 
-/// What a mix of this size always comes across: without it the test would prove little.
+/// The events that a mix of this size always contains: without them the test would prove little.
 fn expected_steps() -> [(TaskStatus, TaskStatus); 12] {
     use TaskStatus::{Cancelled, Completed, DeadLetter, Pending, RetryScheduled, Running, Scheduled};
     [

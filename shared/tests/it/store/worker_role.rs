@@ -1,4 +1,5 @@
-//! The user that docs/security.md makes for workers: may do what a worker does, and nothing else.
+//! The database role that docs/security.md defines for workers has the rights that a worker needs, and no
+//! others.
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -16,7 +17,7 @@ const DOCUMENT: &str = include_str!("../../../../docs/security.md");
 /// The role's name in the document.
 const DOCUMENTED: &str = "tasker_worker";
 
-/// A role of this test alone, since roles belong to all databases together.
+/// The name of a role for this test alone, since roles belong to all databases of a server.
 struct Role {
     name: String,
     owner: PgPool,
@@ -33,7 +34,7 @@ impl Role {
         role
     }
 
-    /// Gives it the grants of the document, but for the one that names its database.
+    /// Grants it the rights of the document, except for the one that names its database.
     async fn grant_what_is_documented(&self) {
         let grants = DOCUMENT.lines().filter(|line| line.starts_with("GRANT "));
         for grant in grants.filter(|line| line.contains(DOCUMENTED) && !line.contains(" ON DATABASE ")) {
@@ -71,7 +72,7 @@ impl Role {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_sign_in(db: PgPool) {
+async fn the_documented_grants_let_a_worker_do_its_work_and_not_read_api_keys(db: PgPool) {
     let role = Role::create(&db).await;
     role.grant_what_is_documented().await;
     let worker = role.pool().await;
@@ -89,7 +90,7 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_
     finish(&worker, "w", claimed.tasks[0].run).await;
     for (id, verdict) in [
         (ids[1], Verdict::DeadLetter(DeadLetterReason::Failed)),
-        (ids[2], Verdict::GivenBack),
+        (ids[2], Verdict::Released),
     ] {
         let run = claim_as(&worker, "w", &[id]).await.tasks[0].run;
         end_runs(&worker, "w", &[ended(run, verdict)])
@@ -123,7 +124,8 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_look_at_who_may_
     role.drop().await;
 }
 
-/// The rights that a role of before a migration has on a table of it, out of SELECT, INSERT, UPDATE and DELETE.
+/// The rights that a role created before a migration has on a table, out of SELECT, INSERT, UPDATE and
+/// DELETE.
 async fn rights_after(db: &PgPool, migration: &str, had: &str, table: &str) -> Vec<String> {
     let migrator = &tasker_testkit::MIGRATOR;
     let new = migrator

@@ -30,7 +30,7 @@ async fn a_worker_that_registered_is_listed_as_it_said(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_heartbeat_tells_whether_the_worker_lives_and_who_shares_its_queues(db: PgPool) {
+async fn a_heartbeat_returns_whether_the_worker_is_alive_and_how_many_share_its_queues(db: PgPool) {
     enter_worker(&db, "a").await;
     enter_worker(&db, "b").await;
     let high = NewWorker {
@@ -64,7 +64,10 @@ async fn a_heartbeat_tells_whether_the_worker_lives_and_who_shares_its_queues(db
     let answer = heartbeat(&db, "a", running(4), WORKER_TIMEOUT)
         .await
         .expect("an answer");
-    assert_eq!(answer.sharing, 2, "the silent and the draining one share nothing");
+    assert_eq!(
+        answer.sharing, 2,
+        "the unresponsive and the draining worker do not count"
+    );
     let answer = heartbeat(&db, "low", running(0), WORKER_TIMEOUT)
         .await
         .expect("an answer");
@@ -72,7 +75,7 @@ async fn a_heartbeat_tells_whether_the_worker_lives_and_who_shares_its_queues(db
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn a_dead_or_unknown_worker_hears_that_it_does_not_live(db: PgPool) {
+async fn a_dead_or_unknown_worker_is_notified_that_it_is_not_alive(db: PgPool) {
     enter_worker(&db, "w").await;
     execute(
         &db,
@@ -113,7 +116,7 @@ async fn a_worker_that_leaves_keeps_its_row_while_a_running_task_names_it(db: Pg
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn workers_are_listed_newest_first_and_one_without_heartbeat_is_silent(db: PgPool) {
+async fn workers_are_listed_newest_first_and_one_without_heartbeat_is_unresponsive(db: PgPool) {
     for id in ["first", "second", "third"] {
         enter_worker(&db, id).await;
     }

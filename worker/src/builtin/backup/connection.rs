@@ -1,4 +1,5 @@
-//! The connection of `pg_dump`, in the variables of libpq: arguments are seen by everybody on the machine.
+//! The connection of `pg_dump`, as environment variables of libpq: arguments are visible to every user of the
+//! machine.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +15,7 @@ const USER: &str = "PGUSER";
 const HOST: &str = "PGHOST";
 const PORT: &str = "PGPORT";
 
-/// What the options of a URL are called among libpq's variables. Others are for sqlx alone.
+/// The libpq variable of each option of a URL. Other options are for sqlx alone.
 const OPTIONS: [(&str, &str); 16] = [
     ("host", HOST),
     ("hostaddr", "PGHOSTADDR"),
@@ -34,16 +35,17 @@ const OPTIONS: [(&str, &str); 16] = [
     ("sslkey", "PGSSLKEY"),
 ];
 
-/// How to reach the database.
+/// The connection settings of the database.
 pub(super) struct Connection {
-    /// What the URL says.
+    /// The settings of the URL.
     variables: BTreeMap<&'static str, SecretString>,
-    /// The variables of libpq that this process has. They count where the URL says nothing, as they do for the worker itself.
+    /// The libpq variables of this process. They apply where the URL has no setting, as they do for the
+    /// worker itself.
     own: BTreeMap<OsString, OsString>,
 }
 
 impl Connection {
-    /// Reads a `postgres://` URL, which was checked before; `own` are the variables of this process.
+    /// Reads a `postgres://` URL, which was validated before; `own` are the variables of this process.
     pub(super) fn of(url: &SecretString, own: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let own = own.into_iter();
         let own = own
@@ -75,24 +77,24 @@ impl Connection {
         Self { variables, own }
     }
 
-    /// The name of the database, which is the user's where it has none of its own.
+    /// Returns the name of the database, by default the name of the user.
     pub(super) fn database(&self) -> &str {
         self.variable(DATABASE)
             .or_else(|| self.user())
             .unwrap_or("postgres")
     }
 
-    /// Its machine, or the folder of its socket.
+    /// Returns the host, or the folder of the Unix socket.
     pub(super) fn host(&self) -> Option<&str> {
         self.variable(HOST)
     }
 
-    /// Its port, if it is said.
+    /// Returns the port, if it is set.
     pub(super) fn port(&self) -> Option<&str> {
         self.variable(PORT)
     }
 
-    /// Who connects.
+    /// Returns the user, if it is set.
     pub(super) fn user(&self) -> Option<&str> {
         self.variable(USER)
     }
@@ -102,7 +104,7 @@ impl Connection {
         said.or_else(|| self.own.get(OsStr::new(name))?.to_str())
     }
 
-    /// Gives a program the variables.
+    /// Sets the variables in the environment of a program.
     pub(super) fn enter(&self, command: &mut Command) {
         command
             .envs(&self.own)
@@ -113,10 +115,10 @@ impl Connection {
         }
     }
 
-    /// A text of the program, in which the password must not stand.
+    /// Returns a text of the program with the password replaced by `***`.
     pub(super) fn without_password(&self, text: &str) -> String {
         match self.variable(PASSWORD) {
-            // an empty one stands between any two characters
+            // replacing an empty one would insert `***` between all characters
             None | Some("") => text.to_owned(),
             Some(password) => text.replace(password, "***"),
         }

@@ -1,4 +1,4 @@
-//! What a submitter expects to be dumped.
+//! The parameters of `task:backup`: the settings that a submitter expects.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use super::connection::Connection;
 
 const DAY: Duration = Duration::from_hours(24);
 const DEFAULT_PORT: &str = "5432";
-const FROM_URL: &str = "BACKUP_DATABASE_URL, else DATABASE_URL,";
+const FROM_URL: &str = "BACKUP_DATABASE_URL, or else of DATABASE_URL";
 
-/// All of it is optional and decides nothing: what is dumped, and where to, is the operator's to say. But who says what he
-/// expects gets no dump of something else. There is no password: it would stand in the task's row.
+/// The expected settings. All are optional and change nothing, since the operator's configuration decides;
+/// but a task whose expectation differs from the configuration fails. A password is not a field: it would be
+/// stored in the task's row.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Expected {
@@ -27,8 +28,8 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// The fields that say something else than the configuration, each with the variable that decides it; their values are
-    /// not for everybody who may submit.
+    /// Returns a message for each field that differs from the configuration, with the variable that decides
+    /// it. The values of the configuration are left out, since not every submitter may see them.
     pub(super) fn contradictions(&self, config: &BackupConfig, connection: &Connection) -> Vec<String> {
         let port = self.port.map(|port| port.to_string());
         let max_age = self.retention_days.map(|days| (days > 0).then(|| DAY * days));
@@ -63,7 +64,7 @@ impl Expected {
         ]
         .into_iter()
         .filter(|(_, _, contradicts)| *contradicts)
-        .map(|(field, variable, _)| format!("`{field}` is not what {variable} says"))
+        .map(|(field, variable, _)| format!("`{field}` is not the value of {variable}"))
         .collect()
     }
 }
@@ -79,7 +80,7 @@ mod tests {
         contradictions_beside(&[], expected)
     }
 
-    /// Beside these variables of the process.
+    /// Returns the contradictions if the process has these variables.
     fn contradictions_beside(own: &[(&str, &str)], expected: Value) -> Vec<String> {
         let own = own.iter().map(|(name, value)| (name.into(), value.into()));
         let config = BackupConfig {
@@ -89,12 +90,12 @@ mod tests {
             database_url: SecretString::from("postgres://me:secret@db/shop"),
             program: "pg_dump".to_owned(),
         };
-        let expected: Expected = serde_json::from_value(expected).expect("sound parameters");
+        let expected: Expected = serde_json::from_value(expected).expect("valid parameters");
         expected.contradictions(&config, &Connection::of(&config.database_url, own))
     }
 
     #[test]
-    fn who_expects_nothing_or_the_right_thing_contradicts_nothing() {
+    fn empty_or_correct_expectations_contradict_nothing() {
         assert!(contradictions(json!({})).is_empty());
         let right = json!({
             "host": "db", "port": 5432, "user": "me", "database": "shop", "backup_dir": "/backups", "retention_days": 7,
@@ -107,25 +108,25 @@ mod tests {
         let wrong = json!({
             "host": "elsewhere", "port": 6432, "user": "you", "database": "other", "backup_dir": "/tmp", "retention_days": 0,
         });
-        let told = contradictions(wrong);
-        assert_eq!(told.len(), 6, "{told:?}");
+        let messages = contradictions(wrong);
+        assert_eq!(messages.len(), 6, "{messages:?}");
         assert!(
-            told[4].contains("`backup_dir` is not what BACKUP_DIR says"),
-            "{told:?}"
+            messages[4].contains("`backup_dir` is not the value of BACKUP_DIR"),
+            "{messages:?}"
         );
-        assert!(!told.concat().contains("shop"), "{told:?}");
+        assert!(!messages.concat().contains("shop"), "{messages:?}");
     }
 
     #[test]
     fn a_variable_of_the_process_counts_where_the_url_says_nothing() {
-        let own = [("PGPORT", "6432"), ("PGUSER", "somebody")];
-        let told = |expected| contradictions_beside(&own, expected);
-        assert!(told(json!({"port": 6432, "user": "me"})).is_empty());
-        assert_eq!(told(json!({"port": 5432, "user": "somebody"})).len(), 2);
+        let own = [("PGPORT", "6432"), ("PGUSER", "alice")];
+        let messages = |expected| contradictions_beside(&own, expected);
+        assert!(messages(json!({"port": 6432, "user": "me"})).is_empty());
+        assert_eq!(messages(json!({"port": 5432, "user": "alice"})).len(), 2);
     }
 
     #[test]
-    fn a_password_is_no_parameter() {
+    fn a_password_is_not_a_parameter() {
         let error = serde_json::from_value::<Expected>(json!({"password": "x"})).expect_err("refused");
         assert!(error.to_string().contains("unknown field `password`"), "{error}");
     }

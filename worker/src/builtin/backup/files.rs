@@ -1,5 +1,6 @@
-//! The folder of the dumps. They are told apart by name: `tasker-<database>-<time>-<end of the task's id>.dump`, and with a
-//! dot before and `.partial` behind while they are written. Other files are left alone.
+//! The folder of the dumps. Dumps are recognized by name: `tasker-<database>-<time>-<end of the task's
+//! id>.dump`, with a dot before it and `.partial` after it while they are written. Other files are not
+//! touched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,20 +14,20 @@ use tasker_shared::task::TaskId;
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 const DUMP: &str = ".dump";
 const PARTIAL: &str = ".partial";
-/// A partial dump that nobody has written to for so long was left by a worker that died.
+/// Age after the last write from which on a partial dump counts as left behind by a worker that crashed.
 const LEFT_BEHIND: Duration = Duration::from_hours(24);
-/// Letters of the task's id in a name.
+/// Number of characters of the task's id in a name.
 const ID_LETTERS: usize = 8;
 
 /// The dumps of one database.
 #[derive(Debug, Clone)]
 pub(super) struct Dumps {
     dir: PathBuf,
-    /// What their names begin with.
+    /// The prefix of their names.
     prefix: String,
 }
 
-/// A dump that is being written. Dropped before its end, it is deleted.
+/// A dump that is being written. Dropped before `finish`, it is deleted.
 #[derive(Debug)]
 pub(super) struct Partial {
     path: PathBuf,
@@ -49,8 +50,8 @@ impl Dumps {
         }
     }
 
-    /// Begins the dump of a task. Only the user of the worker may read it. The folder is made, but not what it is in:
-    /// that may be a volume which is not there.
+    /// Creates the partial file of a task, readable by the worker's user only. Creates the folder, but not
+    /// its parent, which may be a volume that is not mounted.
     pub(super) fn begin(&self, task: TaskId) -> io::Result<Partial> {
         match fs::create_dir(&self.dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -77,8 +78,8 @@ impl Dumps {
         })
     }
 
-    /// Deletes all but the `keep` newest, those older than `max_age` (but never the newest), and what workers that died left
-    /// behind. Answers the names of the dumps deleted.
+    /// Deletes all dumps but the `keep` newest, those older than `max_age` (never the newest one), and
+    /// partial dumps that crashed workers left behind. Returns the names of the deleted dumps.
     pub(super) fn clean_up(&self, keep: Option<u32>, max_age: Option<Duration>) -> io::Result<Vec<String>> {
         let names: Vec<String> = fs::read_dir(&self.dir)?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -97,7 +98,7 @@ impl Dumps {
         Ok(old)
     }
 
-    /// Which of `names` are dumps that can go.
+    /// Returns those of `names` that are dumps to delete.
     fn superfluous(
         &self,
         names: Vec<String>,
@@ -126,7 +127,7 @@ impl Dumps {
             .collect()
     }
 
-    /// When a dump was begun, if `name` is that of one.
+    /// Returns the time at which a dump was begun; `None` if `name` is not the name of a dump.
     fn time_of(&self, name: &str) -> Option<DateTime<Utc>> {
         let rest = name.strip_prefix(&self.prefix)?.strip_suffix(DUMP)?;
         let (time, id) = rest.split_once('-')?;
@@ -142,17 +143,18 @@ impl Dumps {
 }
 
 impl Partial {
-    /// Where it is written.
+    /// Returns the path of the partial file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How much of it there is.
+    /// Returns the size so far, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |found| found.len())
     }
 
-    /// Makes it a dump: it is on disk before it has its name, and so is the name. Answers that, and its size.
+    /// Turns it into a dump and returns its path and size in bytes. The content is synced before the rename,
+    /// and the folder after it, so that a dump with its final name is complete even after a power failure.
     pub(super) fn finish(self) -> io::Result<(PathBuf, u64)> {
         let file = File::open(&self.path)?;
         file.sync_all()?;
@@ -167,7 +169,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // finished, it is there no more
+        // fails after `finish`, which has renamed the file
         let _ = fs::remove_file(&self.path);
     }
 }

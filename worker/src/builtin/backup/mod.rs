@@ -1,8 +1,8 @@
 //! `task:backup`: dumps the database with `pg_dump` into a dated file and deletes old ones.
 //!
-//! What is dumped, and where to, is said by the configuration alone: parameters of a task could be anybody's. A dump is
-//! written under another name and gets its own when it is complete and on disk. The password travels in a variable of
-//! `pg_dump` and appears neither among its arguments nor in any text.
+//! The configuration alone decides the database and the folder, since any submitter can set the parameters of
+//! a task. A dump is written under a temporary name and renamed when it is complete and on disk. The password
+//! is passed in an environment variable of `pg_dump` and appears neither in its arguments nor in any text.
 
 mod connection;
 mod expected;
@@ -21,16 +21,16 @@ use tasker_shared::config::BackupConfig;
 use tokio::process::Command;
 
 use super::child::{self, ChildGroup};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 use connection::Connection;
 use expected::Expected;
 use files::{Dumps, Partial};
 
 /// Time between progress reports.
 const REPORT: Duration = Duration::from_secs(5);
-/// Lines of `pg_dump`'s complaints that are kept.
+/// Number of last lines of `pg_dump`'s standard error in an error text.
 const LINES: usize = 20;
-/// How long it waits for the lock of a table, in milliseconds.
+/// The time for which `pg_dump` waits for the lock of a table, in milliseconds.
 const LOCK_WAIT: &str = "--lock-wait-timeout=60000";
 
 #[derive(Debug, Serialize)]
@@ -38,13 +38,13 @@ struct Report {
     file: String,
     bytes: u64,
     seconds: f64,
-    /// Old dumps that were deleted.
+    /// The names of old dumps that were deleted.
     deleted: Vec<String>,
 }
 
-pub(super) fn task(config: BackupConfig) -> Task {
+pub(super) fn task(config: BackupConfig) -> TaskType {
     let config = Arc::new(config);
-    Task::new("task:backup", move |context, expected: Expected| {
+    TaskType::new("task:backup", move |context, expected: Expected| {
         let config = Arc::clone(&config);
         async move { run(&config, &expected, &context).await }
     })
@@ -75,10 +75,13 @@ async fn run(config: &BackupConfig, expected: &Expected, context: &Context) -> R
         .args(["--format=custom", "--no-password", LOCK_WAIT])
         .arg("--file")
         .arg(partial.path());
+    // cancelled, timed out or released, `dump` is dropped, which kills pg_dump, and then `partial`, which
+    // deletes the file
     tokio::select! {
         dumped = dump(config, &connection, program, &partial, context) => dumped?,
         () = context.cancelled().cancelled() => return Err(TaskError::fail("cancelled")),
     }
+    // old dumps are deleted only after the new one is on disk
     let (file, bytes) = in_thread(move || partial.finish()).await?;
     let policy = (config.keep, config.max_age);
     let deleted = in_thread(move || dumps.clean_up(policy.0, policy.1)).await?;
@@ -90,7 +93,7 @@ async fn run(config: &BackupConfig, expected: &Expected, context: &Context) -> R
     })
 }
 
-/// Runs `pg_dump` to its end. Dropped, it kills it.
+/// Runs `pg_dump` until it ends, and kills it when the future is dropped.
 async fn dump(
     config: &BackupConfig,
     connection: &Connection,
@@ -102,8 +105,8 @@ async fn dump(
         Ok(group) => group,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(TaskError::fail(format!(
-                "`{}` is not installed here: install Postgres's client programs beside the worker, or say in BACKUP_PROGRAM \
-                 where pg_dump is",
+                "`{}` is not installed here: install Postgres's client programs beside the worker, or set BACKUP_PROGRAM to \
+                 the path of pg_dump",
                 config.program
             )));
         }
@@ -130,7 +133,7 @@ async fn dump(
     let report = async || -> Infallible {
         loop {
             tokio::time::sleep(REPORT).await;
-            // progress is a courtesy: a report that fails holds nothing up
+            // a failed progress report must not stop the dump
             let _ = context.progress(json!({"bytes": partial.bytes()}));
         }
     };
@@ -139,10 +142,10 @@ async fn dump(
         never = report() => match never {},
     };
     let complaints = Vec::from(complaints).join("\n");
-    judge(ended, &connection.without_password(&complaints))
+    check_exit(ended, &connection.without_password(&complaints))
 }
 
-fn judge(ended: io::Result<ExitStatus>, complaints: &str) -> Result<(), TaskError> {
+fn check_exit(ended: io::Result<ExitStatus>, complaints: &str) -> Result<(), TaskError> {
     let status = ended?;
     if status.success() {
         return Ok(());
@@ -150,7 +153,7 @@ fn judge(ended: io::Result<ExitStatus>, complaints: &str) -> Result<(), TaskErro
     Err(TaskError::retry(format!("pg_dump: {status}: {complaints}")))
 }
 
-/// Files are asked for on a thread that may wait.
+/// Runs file operations on a thread that may block.
 async fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -1,4 +1,4 @@
-//! What a body becomes in a result: text where it is text, base64 where it is not. Pure.
+//! Response bodies in results: text if the body is text, else base64. Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use mime::Mime;
 use serde::Serialize;
 
-/// How a body is written in a result.
+/// The encoding of a body in a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum BodyEncoding {
@@ -16,17 +16,18 @@ pub(super) enum BodyEncoding {
     Base64,
 }
 
-/// A body as it stands in a result.
+/// A body in its encoding for a result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Body {
     pub(super) text: String,
     pub(super) encoding: BodyEncoding,
 }
 
-/// Reads a body by its `Content-Type`. `truncated` says that its end is missing.
+/// Decodes a body by its `Content-Type`. `truncated` is true if its end is missing.
 ///
-/// A byte order mark decides before the `charset`, and a `charset` that is not known counts as none. Without one, a body is
-/// text if it is UTF-8 without NUL, or if its type is textual: then it is Windows-1252, as browsers read it.
+/// A byte order mark takes precedence over the `charset`, and an unknown `charset` is ignored. Without
+/// either, a body is text if it is UTF-8 without NUL, or if its type is textual: then it is read as
+/// Windows-1252, as browsers do.
 pub(super) fn read(bytes: &[u8], content_type: Option<&str>, truncated: bool) -> Body {
     let mime: Option<Mime> = content_type.and_then(|text| text.parse().ok());
     let charset = mime
@@ -55,12 +56,12 @@ pub(super) fn read(bytes: &[u8], content_type: Option<&str>, truncated: bool) ->
     }
 }
 
-/// Decodes without the byte order mark, and without a character whose end was cut off.
+/// Decodes text without the byte order mark, and without a last character that was cut off.
 fn decode(bytes: &[u8], encoding: &'static Encoding, truncated: bool) -> String {
     let mut decoder = encoding.new_decoder();
     let capacity = decoder.max_utf8_buffer_length(bytes.len()).unwrap_or(bytes.len());
     let mut text = String::with_capacity(capacity);
-    // the buffer holds all of it
+    // the result is not needed: the buffer has the maximum length, so one call decodes everything
     let _ = decoder.decode_to_string(bytes, &mut text, !truncated);
     // NUL cannot be stored as text
     text.replace('\0', "\u{fffd}")

@@ -1,5 +1,5 @@
-//! Which addresses `http_request` may reach. Names are checked where they are resolved, so that the address which was checked
-//! is the one that is connected to; redirects are checked like first requests.
+//! The addresses that `http_request` may reach. Names are checked in the DNS resolver, so that the checked
+//! address is the one that is connected to (no DNS rebinding); redirects are checked like first requests.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,15 +13,15 @@ use url::{Host, Url};
 
 use crate::TaskError;
 
-/// Redirects followed, at most.
+/// Maximum number of redirects.
 const REDIRECTS: usize = 5;
 
-/// An address that may not be reached.
+/// A URL or address that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("url: only http and https can be requested")]
     Scheme,
-    #[error("url: it names no host")]
+    #[error("url: the host is missing")]
     NoHost,
     #[error("url: `{0}` is a private address; HTTP_REQUEST_ALLOW of the worker does not list it")]
     Private(String),
@@ -37,7 +37,7 @@ impl Guard {
         Self { allowed }
     }
 
-    /// A client that reaches nothing that this guard refuses.
+    /// Returns a client that connects only to addresses that this guard allows.
     pub(super) fn client(this: &Arc<Self>) -> Client {
         let guard = Arc::clone(this);
         let redirects = Policy::custom(move |attempt| {
@@ -50,17 +50,17 @@ impl Guard {
             }
         });
         Client::builder()
-            // a proxy of the environment would resolve names where nobody checks them
+            // a proxy from the environment would resolve names itself, without this check
             .no_proxy()
             .redirect(redirects)
             .dns_resolver(Arc::new(GuardedResolver {
                 guard: Arc::clone(this),
             }))
             .build()
-            .expect("the settings are constant and sound")
+            .expect("the settings are constant and valid")
     }
 
-    /// Checks what can be seen in a URL: its scheme, and its host if that is an address.
+    /// Checks the scheme of a URL, and its host if that is an address.
     pub(super) fn check(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused::Scheme);
@@ -82,7 +82,7 @@ impl Guard {
     }
 }
 
-/// Resolves a name and keeps the addresses that may be reached.
+/// A DNS resolver that returns only allowed addresses.
 #[derive(Debug)]
 struct GuardedResolver {
     guard: Arc<Guard>,
@@ -105,7 +105,7 @@ impl Resolve for GuardedResolver {
     }
 }
 
-/// What a failed request means: a refused address stays refused, anything else may pass.
+/// Returns the error of a failed request: a rejected address is not retried, other failures are.
 pub(super) fn verdict(error: reqwest::Error) -> TaskError {
     let mut source = error.source();
     while let Some(cause) = source {
@@ -117,7 +117,7 @@ pub(super) fn verdict(error: reqwest::Error) -> TaskError {
     TaskError::retry(error)
 }
 
-/// Whether an address belongs to the public internet (IANA special-purpose address registries).
+/// Returns true if an address belongs to the public internet (IANA special-purpose address registries).
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -158,7 +158,8 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     if let Some(carried) = carried {
         return is_public_v4(carried);
     }
-    // global unicast is 2000::/3; within it Teredo (2001::/32) and documentation (2001:db8::/32, 3fff::/20) are not public
+    // global unicast is 2000::/3; within it Teredo (2001::/32) and documentation (2001:db8::/32, 3fff::/20)
+    // are not public
     let global = (segments[0] & 0xe000) == 0x2000;
     let special = (segments[0] == 0x2001 && matches!(segments[1], 0 | 0x0db8)) || segments[0] == 0x3fff;
     global && !special

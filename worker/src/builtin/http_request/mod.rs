@@ -1,5 +1,5 @@
-//! `http_request`: calls a URL. Private addresses are refused unless the operator lists them, since whoever may submit a task
-//! would otherwise reach what only this worker can.
+//! `http_request`: calls a URL. Private addresses are rejected unless the operator lists them, since every
+//! submitter could otherwise reach services that only this worker can reach.
 
 mod body;
 mod guard;
@@ -18,12 +18,12 @@ use url::Url;
 
 use crate::builtin::any_json::AnyJson;
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, Task, TaskError};
+use crate::{Context, TaskError, TaskType};
 use body::BodyEncoding;
 use guard::Guard;
 use retry_after::retry_after;
 
-/// Bytes of a body, decompressed, that are kept in the result at most; the rest is left unread.
+/// Maximum number of bytes of a decompressed body in the result; the rest is not read.
 const BODY_BYTES: usize = 256 * 1024;
 
 /// A request to make.
@@ -79,15 +79,15 @@ struct Report {
     /// The body, decompressed: as text, or in base64 where it is not text.
     body: String,
     body_encoding: BodyEncoding,
-    /// Whether the body was longer than what is kept.
+    /// True if the body was longer than the limit.
     truncated: bool,
 }
 
-pub(super) fn task(private: AllowList) -> Task {
+pub(super) fn task(private: AllowList) -> TaskType {
     let guard = Arc::new(Guard::new(private));
-    // the client is made at the first request: an embedded worker that never makes one pays nothing
+    // built at the first request, so that a worker without such tasks does not pay for it
     let client = Arc::new(std::sync::OnceLock::<Client>::new());
-    let task = Task::new("http_request", move |context, parameters| {
+    let task = TaskType::new("http_request", move |context, parameters| {
         let guard = Arc::clone(&guard);
         let client = Arc::clone(&client);
         async move {
@@ -100,8 +100,8 @@ pub(super) fn task(private: AllowList) -> Task {
     });
     retried_quickly(task, RETRIES)
         .description(
-            "Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are tried again, other answers fail. The result has up to \
-             256 KiB of the body, decompressed: as text, or in base64 where `body_encoding` says so",
+            "Calls a URL; 2xx and 3xx succeed, 408, 429 and 5xx are retried, other responses fail. The result has up to \
+             256 KiB of the decompressed body, as text or in base64 (`body_encoding`)",
         )
         .timeout(Duration::from_mins(1))
 }
@@ -127,7 +127,7 @@ async fn run(
         response = request.send() => response.map_err(|error| guard::verdict(error.without_url()))?,
         () = context.cancelled().cancelled() => return Err(TaskError::fail("cancelled")),
     };
-    judge(response).await
+    check(response).await
 }
 
 fn headers(given: &BTreeMap<String, String>, context: &Context) -> Result<HeaderMap, TaskError> {
@@ -136,15 +136,18 @@ fn headers(given: &BTreeMap<String, String>, context: &Context) -> Result<Header
     headers.insert(HeaderName::from_static("idempotency-key"), key);
     for (name, value) in given {
         let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| TaskError::fail(format!("headers: `{name}` is no header name")))?;
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| TaskError::fail(format!("headers: the value of `{name}` is no header value")))?;
+            .map_err(|_| TaskError::fail(format!("headers: `{name}` is not a valid header name")))?;
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            TaskError::fail(format!(
+                "headers: the value of `{name}` is not a valid header value"
+            ))
+        })?;
         headers.insert(name, value);
     }
     Ok(headers)
 }
 
-async fn judge(response: Response) -> Result<Report, TaskError> {
+async fn check(response: Response) -> Result<Report, TaskError> {
     let status = response.status();
     let passing = status.is_server_error()
         || matches!(
@@ -185,9 +188,9 @@ async fn read(mut response: Response) -> Result<Report, TaskError> {
         .await
         .map_err(|error| TaskError::retry(error.without_url()))?
     {
-        let room = BODY_BYTES - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
+        let space = BODY_BYTES - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(space)]);
+        if chunk.len() > space {
             truncated = true;
             break;
         }

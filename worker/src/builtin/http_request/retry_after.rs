@@ -1,22 +1,23 @@
-//! `Retry-After` (RFC 9110, 10.2.3): seconds, or a date. Pure, but for the clock where the server names no time.
+//! `Retry-After` (RFC 9110, 10.2.3): seconds, or a date. Pure, except for the clock if the server sends no
+//! `Date`.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
-/// The longest wait that a server may ask for.
+/// The maximum delay; a longer one is cut to it.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
-/// How long the server asks to wait. `None` without the header, and for one that is neither seconds nor a date ahead: the
-/// usual backoff is then the better guess.
+/// Returns the delay that the server asks for. `None` without the header, and if its value is neither seconds
+/// nor a future date: the usual backoff then applies.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = text(headers, &RETRY_AFTER)?;
     let asked = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // more digits than a number holds are a long wait too
+        // digits that overflow the number mean a long delay too
         text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
     } else {
         let until = httpdate::parse_http_date(text).ok()?;
-        // the server's own clock, so that a difference between the two machines does not count
+        // relative to the server's own clock, so that a clock difference does not matter
         let now = text_date(headers).unwrap_or_else(now);
         until.duration_since(now).ok().filter(|ahead| !ahead.is_zero())?
     };
