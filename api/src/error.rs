@@ -14,10 +14,10 @@ use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 use tracing::{error, warn};
 
-use crate::auth::Refusal;
-use crate::fault::{Fault, FaultKind, common_kind, summary};
+use crate::auth::AuthRejection;
 use crate::http::encoding::ENCODINGS;
 use crate::problems::{self, ProblemType};
+use crate::validation_error::{ValidationError, ValidationErrorKind, common_kind, summary};
 
 /// When a caller who met an overload may come again.
 const RETRY_AFTER_OVERLOAD: &str = "1";
@@ -32,7 +32,7 @@ pub enum ApiError {
     /// The id in the path is no UUID.
     InvalidId,
     /// Whoever asks is not let in, or not let do this.
-    Auth(Refusal),
+    Auth(AuthRejection),
     /// There is nothing at this path.
     UnknownRoute,
     /// No problem type has that code.
@@ -60,7 +60,7 @@ pub enum ApiError {
     /// The content encoding of the body is not among those that are decoded.
     UnsupportedEncoding,
     /// The request can be read, and is wrong.
-    Refused(Vec<Fault>),
+    Invalid(Vec<ValidationError>),
     /// More work than there is room for.
     Overloaded(&'static str),
     /// Nothing happened, because a part of the system is away.
@@ -73,8 +73,8 @@ pub enum ApiError {
 
 impl ApiError {
     /// A request with one fault.
-    pub fn refused(kind: FaultKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::Refused(vec![Fault::new(kind, pointer, detail)])
+    pub fn invalid(kind: ValidationErrorKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![ValidationError::new(kind, pointer, detail)])
     }
 
     /// Returns its type.
@@ -82,7 +82,7 @@ impl ApiError {
         match self {
             Self::Malformed(_) => &problems::MALFORMED_REQUEST,
             Self::InvalidId => &problems::INVALID_ID,
-            Self::Auth(refusal) => refusal.problem_type(),
+            Self::Auth(rejection) => rejection.problem_type(),
             Self::UnknownRoute | Self::ProblemNotFound => &problems::NOT_FOUND,
             Self::TaskNotFound(_) => &problems::TASK_NOT_FOUND,
             Self::QueueNotFound(_) => &problems::QUEUE_NOT_FOUND,
@@ -95,7 +95,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => &problems::BODY_TOO_LARGE,
             Self::UnsupportedMediaType => &problems::UNSUPPORTED_MEDIA_TYPE,
             Self::UnsupportedEncoding => &problems::UNSUPPORTED_ENCODING,
-            Self::Refused(faults) => common_kind(faults).problem_type(),
+            Self::Invalid(errors) => common_kind(errors).problem_type(),
             Self::Overloaded(_) => &problems::OVERLOADED,
             Self::Unavailable(_) => &problems::UNAVAILABLE,
             Self::OutcomeUnknown => &problems::OUTCOME_UNKNOWN,
@@ -109,7 +109,7 @@ impl ApiError {
             Self::InvalidId => {
                 "The id in the path must be a UUID, for example 0190a5f0-0000-7000-8000-000000000000.".to_owned()
             }
-            Self::Auth(refusal) => refusal.detail(),
+            Self::Auth(rejection) => rejection.detail(),
             Self::UnknownRoute => "No route has this path; see /api-docs/ui.".to_owned(),
             Self::ProblemNotFound => "No problem type has this code; docs/problems.md lists them.".to_owned(),
             Self::TemplateNotFound => "GET /v1/templates lists what workers have published.".to_owned(),
@@ -130,7 +130,7 @@ impl ApiError {
                 "Send the body as UTF-8 with Content-Type: application/json.".to_owned()
             }
             Self::UnsupportedEncoding => format!("The encodings that are decoded: {ENCODINGS}."),
-            Self::Refused(faults) => summary(faults),
+            Self::Invalid(errors) => summary(errors),
             Self::Overloaded(what) => format!("{what} Nothing was done; try again shortly."),
             Self::Unavailable(_) => "Nothing was done; try again shortly.".to_owned(),
             Self::OutcomeUnknown => {
@@ -156,7 +156,7 @@ impl ApiError {
     pub fn problem(&self, request_id: &str) -> Problem {
         let problem = self.problem_type();
         let errors = match self {
-            Self::Refused(faults) => faults.iter().map(Fault::to_wire).collect(),
+            Self::Invalid(errors) => errors.iter().map(ValidationError::to_wire).collect(),
             _ => Vec::new(),
         };
         Problem {
@@ -201,9 +201,9 @@ pub fn describe(error: &store::Error) -> String {
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Auth(refusal)
+impl From<AuthRejection> for ApiError {
+    fn from(rejection: AuthRejection) -> Self {
+        Self::Auth(rejection)
     }
 }
 
@@ -234,8 +234,8 @@ impl IntoResponse for ApiError {
             let encodings = HeaderValue::from_static(ENCODINGS);
             response.headers_mut().insert(header::ACCEPT_ENCODING, encodings);
         }
-        if let Self::Auth(refusal) = &self {
-            refusal.headers(response.headers_mut());
+        if let Self::Auth(rejection) = &self {
+            rejection.headers(response.headers_mut());
         }
         response.extensions_mut().insert(Pending(Arc::new(self)));
         response

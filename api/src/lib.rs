@@ -2,14 +2,12 @@
 //!
 //! [`router`] serves what [`state::AppState`] holds; [`orchestrator`] has the duties; `main` wires them.
 
-pub mod acted;
 pub mod auth;
 pub mod cursor;
 pub mod db;
 pub mod dead_letters;
 pub mod error;
 pub mod explain;
-pub mod fault;
 pub mod history;
 pub mod http;
 pub mod migrate;
@@ -26,7 +24,9 @@ pub mod schema;
 pub mod serve;
 pub mod state;
 pub mod submit;
+pub mod task_action;
 pub mod types;
+pub mod validation_error;
 pub mod watcher;
 
 use std::future::ready;

@@ -67,7 +67,7 @@ impl Served {
 
 const MALFORMED: (u16, &str) = (400, "The request cannot be read");
 const NOT_FOUND: (u16, &str) = (404, "Task not found");
-const REFUSED: (u16, &str) = (
+const INVALID: (u16, &str) = (
     422,
     "The request can be read, but is not valid; `errors` lists all faults",
 );
@@ -113,7 +113,7 @@ impl IntoResponses for SubmitProblems {
                 415,
                 "The content type is not JSON, or the content encoding not gzip or deflate",
             ),
-            REFUSED,
+            INVALID,
             UNAVAILABLE,
         ])
     }
@@ -121,13 +121,13 @@ impl IntoResponses for SubmitProblems {
 
 impl IntoResponses for TaskProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[MALFORMED, NOT_FOUND, REFUSED, UNAVAILABLE])
+        problems(&[MALFORMED, NOT_FOUND, INVALID, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for QueueProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[(404, "Queue not found"), REFUSED, UNAVAILABLE])
+        problems(&[(404, "Queue not found"), INVALID, UNAVAILABLE])
     }
 }
 
@@ -139,19 +139,19 @@ impl IntoResponses for TemplateProblems {
 
 impl IntoResponses for KeyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[MALFORMED, (404, "API key not found"), REFUSED, UNAVAILABLE])
+        problems(&[MALFORMED, (404, "API key not found"), INVALID, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for TokenProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[(409, "Sign-in is off"), REFUSED, UNAVAILABLE])
+        problems(&[(409, "Sign-in is off"), INVALID, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for QueryProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[REFUSED, UNAVAILABLE])
+        problems(&[INVALID, UNAVAILABLE])
     }
 }
 

@@ -24,7 +24,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(800);
 
 /// What this server knows of Postgres being there.
 #[derive(Debug)]
-pub struct Postgres {
+pub struct PostgresHealth {
     db: PgPool,
     breaker: Breaker,
     /// When it last gave a sign of life.
@@ -44,7 +44,7 @@ struct Look {
     answered: bool,
 }
 
-impl Postgres {
+impl PostgresHealth {
     /// Believes at first that it is there.
     pub fn new(db: PgPool, limits: Limits) -> Self {
         Self {

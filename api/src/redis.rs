@@ -9,13 +9,13 @@ use tracing::warn;
 
 /// What this server knows of Redis being there.
 #[derive(Debug)]
-pub struct Redis {
+pub struct RedisHealth {
     queue: Arc<Queue>,
     breaker: Breaker,
     check: ServerCheck,
 }
 
-impl Redis {
+impl RedisHealth {
     /// Believes at first that it is there.
     pub fn new(queue: Arc<Queue>, limits: Limits) -> Self {
         Self {

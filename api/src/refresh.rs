@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::describe;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
 /// The minimum time between two loads for missing names: a flood of them costs little.
 const MISS_INTERVAL: Duration = Duration::from_millis(250);
@@ -40,7 +40,7 @@ impl Refresher {
     pub async fn run<F>(
         &self,
         interval: Duration,
-        postgres: &Postgres,
+        postgres: &PostgresHealth,
         what: &'static str,
         stop: &CancellationToken,
         load: impl Fn() -> F,

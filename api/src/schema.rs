@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tracing::error;
 
-use crate::fault::{Fault, FaultKind};
+use crate::validation_error::{Fault, ValidationErrorKind};
 
 /// Most faults of one task's parameters that are answered.
 const FAULTS_MAX: usize = 20;
@@ -105,7 +105,7 @@ fn described(error: &jsonschema::ValidationError<'_>, pointer: &str) -> Fault {
 }
 
 fn fault(pointer: &str, detail: String) -> Fault {
-    Fault::new(FaultKind::InvalidParameters, pointer, detail)
+    Fault::new(ValidationErrorKind::InvalidParameters, pointer, detail)
 }
 
 /// Whether every object fits, as far as that can be seen at a glance.

@@ -13,13 +13,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::auth::keys::Keys;
+use crate::auth::api_keys::ApiKeyCache;
 use crate::dead_letters::PASSES_AT_ONCE;
 use crate::http::body::BATCH_BYTES_MAX;
 use crate::orchestrator::Journal;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 use crate::queues::{DeclaredQueues, QueueTable};
-use crate::redis::Redis;
+use crate::redis::RedisHealth;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
 use crate::submit::budget::Budget;
@@ -55,9 +55,9 @@ pub struct Parts {
     /// Redis.
     pub queue: Arc<Queue>,
     /// Whether Postgres is there.
-    pub postgres: Arc<Postgres>,
+    pub postgres: Arc<PostgresHealth>,
     /// Whether Redis is there.
-    pub redis: Arc<Redis>,
+    pub redis: Arc<RedisHealth>,
     /// Who may do what.
     pub auth: Arc<Auth>,
     /// How tasks travel to the workers.
@@ -79,9 +79,9 @@ pub struct Parts {
     /// Places for requests in progress.
     pub requests: Semaphore,
     /// Room for the bodies of single submits.
-    pub single_room: Budget,
+    pub single_budget: Budget,
     /// Room for the bodies of batches.
-    pub batch_room: Budget,
+    pub batch_budget: Budget,
     /// Turns of those who work on many dead letters.
     pub dead_letter_passes: Arc<Semaphore>,
     /// The largest body, and the largest task of a batch.
@@ -127,8 +127,8 @@ impl AppState {
     ) -> Self {
         let Connections { db, queue } = connections;
         let end_of_submits = CancellationToken::new();
-        let postgres = Arc::new(Postgres::new(db.clone(), config.breaker));
-        let redis = Arc::new(Redis::new(Arc::clone(&queue), config.breaker));
+        let postgres = Arc::new(PostgresHealth::new(db.clone(), config.breaker));
+        let redis = Arc::new(RedisHealth::new(Arc::clone(&queue), config.breaker));
         // those who still wait for an answer after the soft stop depend on it
         shutdown.spawn_named(
             "postgres watch",
@@ -157,7 +157,11 @@ impl AppState {
         );
         shutdown.spawn_named("watcher", Arc::clone(&watcher).run(shutdown.soft().clone()));
         shutdown.spawn_named("metrics upkeep", metrics.clone().upkeep(shutdown.soft().clone()));
-        let keys = Arc::new(Keys::new(db.clone(), Arc::clone(&postgres), shutdown.clone()));
+        let keys = Arc::new(ApiKeyCache::new(
+            db.clone(),
+            Arc::clone(&postgres),
+            shutdown.clone(),
+        ));
         let auth = Arc::new(Auth::new(&config.sign_in, keys));
         shutdown.spawn_named(
             "sign-in upkeep",
@@ -177,8 +181,8 @@ impl AppState {
             mode: config.mode,
             queues: queue_table.declared(),
             queue_table,
-            single_room: Budget::new(SINGLE_ROOM_BYTES.max(2 * config.max_body_bytes)),
-            batch_room: Budget::new(BATCH_ROOM_BYTES),
+            single_budget: Budget::new(SINGLE_ROOM_BYTES.max(2 * config.max_body_bytes)),
+            batch_budget: Budget::new(BATCH_ROOM_BYTES),
             dead_letter_passes: Arc::new(Semaphore::new(PASSES_AT_ONCE)),
             max_body_bytes: config.max_body_bytes,
             key_ttl,

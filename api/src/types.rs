@@ -8,7 +8,7 @@ use tasker_shared::store::task_types::{self, Registered, TaskType};
 use tasker_shared::store::{self, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 use crate::refresh::Refresher;
 use crate::schema::ParametersSchema;
 
@@ -67,7 +67,7 @@ impl TypeTable {
 #[derive(Debug)]
 pub struct TypeCache {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     worker_timeout: Duration,
     table: RwLock<Arc<TypeTable>>,
     refresher: Refresher,
@@ -75,7 +75,7 @@ pub struct TypeCache {
 
 impl TypeCache {
     /// An empty cache over `db`.
-    pub fn new(db: PgPool, postgres: Arc<Postgres>, worker_timeout: Duration) -> Self {
+    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, worker_timeout: Duration) -> Self {
         Self {
             db,
             postgres,

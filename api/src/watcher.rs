@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::{ApiError, describe};
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
 /// How long an end may go unnoticed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -24,7 +24,7 @@ const WAITERS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Watcher {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     waiting: Mutex<HashMap<TaskId, Vec<oneshot::Sender<()>>>>,
     somebody_waits: Notify,
     places: Arc<Semaphore>,
@@ -46,7 +46,7 @@ impl Waiting {
 
 impl Watcher {
     /// A watcher for whom nobody waits yet.
-    pub fn new(db: PgPool, postgres: Arc<Postgres>) -> Self {
+    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>) -> Self {
         Self {
             db,
             postgres,

@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use super::client::{address, is_cross_site};
 use super::identity::Caller;
-use super::refusal::Refusal;
+use super::rejection::AuthRejection;
 use super::rules::{self, Access, Rule};
 use super::{Auth, credentials};
 use crate::error::ApiError;
@@ -23,7 +23,7 @@ const PATH_CHARS_MAX: usize = 256;
 
 /// The name of what a request acted on, in the extensions of its response where the path does not have it: for the audit line.
 #[derive(Debug, Clone)]
-pub struct ActedOn(pub String);
+pub struct AuditTarget(pub String);
 
 /// Lets a request through to its route if the rule of that allows it.
 pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -31,12 +31,12 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     let path = path.as_ref().map_or("", MatchedPath::as_str);
     let Some(rule) = rules::find(request.method(), path) else {
         error!(http.route = path, method = %request.method(), "a route without a rule is refused");
-        return ApiError::from(Refusal::NoRule).into_response();
+        return ApiError::from(AuthRejection::NoRule).into_response();
     };
     let auth = &state.auth;
     let client = client(auth, &request);
     if is_cross_site(request.method(), request.headers()) {
-        return ApiError::from(Refusal::CrossSite).into_response();
+        return ApiError::from(AuthRejection::CrossSite).into_response();
     }
     let needed = match rule.access {
         Access::Open => return next.run(request).await,
@@ -50,12 +50,12 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     };
     // first of all, so that what is refused for the role is counted too, and the log cannot be flooded
     let rates = auth.rates.as_ref();
-    if let Err(refusal) = rates.map_or(Ok(()), |rates| rates.request(&caller)) {
-        return ApiError::from(refusal).into_response();
+    if let Err(rejection) = rates.map_or(Ok(()), |rates| rates.request(&caller)) {
+        return ApiError::from(rejection).into_response();
     }
     let has = caller.identity.role;
     let permitted = if has < needed {
-        Err(Refusal::Role { has, needs: needed })
+        Err(AuthRejection::Role { has, needs: needed })
     } else {
         Ok(())
     };
@@ -64,21 +64,26 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     }
     let target: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
     let response = run(permitted, caller.clone(), request, next).await;
-    let target = match response.extensions().get::<ActedOn>() {
-        Some(ActedOn(name)) => format!("{target}/{name}"),
+    let target = match response.extensions().get::<AuditTarget>() {
+        Some(AuditTarget(name)) => format!("{target}/{name}"),
         None => target,
     };
     tell(&caller, rule, &target, &response);
     response
 }
 
-async fn run(permitted: Result<(), Refusal>, caller: Caller, mut request: Request, next: Next) -> Response {
+async fn run(
+    permitted: Result<(), AuthRejection>,
+    caller: Caller,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match permitted {
         Ok(()) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(refusal) => ApiError::from(refusal).into_response(),
+        Err(rejection) => ApiError::from(rejection).into_response(),
     }
 }
 
@@ -87,13 +92,13 @@ async fn signed_in(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<
         match credentials::read(headers) {
             // on the heap: its room is more than that of the rest of a request together
             Ok(Some(credentials)) => Box::pin(auth.identify(credentials, address)).await?,
-            Ok(None) => return Err(Refusal::Missing.into()),
+            Ok(None) => return Err(AuthRejection::Missing.into()),
             Err(credentials::Unreadable) => {
                 return Err(auth.failed(address, "nothing that can be read").into());
             }
         }
     } else {
-        Arc::clone(&auth.everybody)
+        Arc::clone(&auth.anonymous)
     };
     Ok(Caller { identity, address })
 }

@@ -10,7 +10,7 @@ use tasker_shared::role::Role;
 use tasker_shared::store::api_keys::ApiKeyGrant;
 use tasker_shared::task::QueueName;
 
-use super::refusal::Refusal;
+use super::rejection::AuthRejection;
 use crate::error::ApiError;
 
 /// Task types that act on the deployment itself, so that submitting them takes an operator.
@@ -20,7 +20,7 @@ const TASKS_OF_OPERATORS: [&str; 2] = ["task:backup", "service:command"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignedInBy {
     /// Not at all: there is no sign-in.
-    Nothing,
+    Anonymous,
     /// By name and password.
     Password,
     /// By a token.
@@ -44,12 +44,12 @@ pub struct Identity {
 
 impl Identity {
     /// Everybody, where there is no sign-in.
-    pub fn everybody() -> Self {
+    pub fn anonymous() -> Self {
         Self {
             name: "api".into(),
             role: Role::Admin,
             queues: None,
-            by: SignedInBy::Nothing,
+            by: SignedInBy::Anonymous,
         }
     }
 
@@ -67,7 +67,7 @@ impl Identity {
 
 /// Who is counted together, where one of them may take only so much.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Counted {
+pub enum QuotaKey {
     /// Whoever signed in by this name.
     Name(Arc<str>),
     /// Whoever did not, from this address (of `IPv6`: its network).
@@ -90,10 +90,10 @@ impl Caller {
     }
 
     /// Whom their requests are counted with.
-    pub fn counted(&self) -> Counted {
+    pub fn counted(&self) -> QuotaKey {
         match self.identity.by {
-            SignedInBy::Nothing => Counted::Address(counted_as(self.address)),
-            _ => Counted::Name(Arc::clone(&self.identity.name)),
+            SignedInBy::Anonymous => QuotaKey::Address(counted_as(self.address)),
+            _ => QuotaKey::Name(Arc::clone(&self.identity.name)),
         }
     }
 
@@ -108,26 +108,26 @@ impl Caller {
     }
 
     /// Refuses a queue that they may not use.
-    pub fn check(&self, queue: &QueueName) -> Result<(), Refusal> {
+    pub fn check(&self, queue: &QueueName) -> Result<(), AuthRejection> {
         if self.may_use(queue) {
             Ok(())
         } else {
-            Err(Refusal::Queue(queue.clone()))
+            Err(AuthRejection::Queue(queue.clone()))
         }
     }
 
     /// Refuses a task that they may not submit.
-    pub fn check_submit(&self, task_name: &str, queue: &QueueName) -> Result<(), Refusal> {
+    pub fn check_submit(&self, task_name: &str, queue: &QueueName) -> Result<(), AuthRejection> {
         let has = self.identity.role;
         if TASKS_OF_OPERATORS.contains(&task_name) && has < Role::Operator {
             let needs = Role::Operator;
-            return Err(Refusal::Role { has, needs });
+            return Err(AuthRejection::Role { has, needs });
         }
         self.check(queue)
     }
 
     /// The queues that a list is narrowed to: the one that was asked for, or all that they may see; nothing for all there are.
-    pub fn visible(&self, asked: Option<QueueName>) -> Result<Option<Vec<QueueName>>, Refusal> {
+    pub fn visible(&self, asked: Option<QueueName>) -> Result<Option<Vec<QueueName>>, AuthRejection> {
         match asked {
             Some(queue) => self.check(&queue).map(|()| Some(vec![queue])),
             None => Ok(self.identity.queues.clone()),
@@ -135,12 +135,12 @@ impl Caller {
     }
 
     /// The queue that an action on many tasks is narrowed to: the one that was asked for, or their only one.
-    pub fn narrowed(&self, asked: Option<QueueName>) -> Result<Option<QueueName>, Refusal> {
+    pub fn narrowed(&self, asked: Option<QueueName>) -> Result<Option<QueueName>, AuthRejection> {
         match (self.queues(), asked) {
             (_, Some(queue)) => self.check(&queue).map(|()| Some(queue)),
             (None, None) => Ok(None),
             (Some([only]), None) => Ok(Some(only.clone())),
-            (Some(_), None) => Err(Refusal::QueueNeeded),
+            (Some(_), None) => Err(AuthRejection::QueueNeeded),
         }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         Caller {
             identity: Arc::new(Identity {
                 queues,
-                ..Identity::everybody()
+                ..Identity::anonymous()
             }),
             address: Ipv4Addr::LOCALHOST.into(),
         }
@@ -185,14 +185,14 @@ mod tests {
             identity: Arc::new(Identity {
                 role,
                 queues: held.clone(),
-                ..Identity::everybody()
+                ..Identity::anonymous()
             }),
             address: Ipv4Addr::LOCALHOST.into(),
         };
         for task_name in TASKS_OF_OPERATORS {
             assert!(matches!(
                 with(Role::Submitter).check_submit(task_name, &queue),
-                Err(Refusal::Role { .. })
+                Err(AuthRejection::Role { .. })
             ));
             assert_eq!(with(Role::Operator).check_submit(task_name, &queue), Ok(()));
             assert!(
@@ -209,9 +209,9 @@ mod tests {
         let (high, low) = (QueueName::high(), QueueName::low());
         let one = caller(Some(vec![high.clone()]));
         assert!(matches!(one.narrowed(None), Ok(Some(queue)) if queue == high));
-        assert!(matches!(one.narrowed(Some(low.clone())), Err(Refusal::Queue(queue)) if queue == low));
+        assert!(matches!(one.narrowed(Some(low.clone())), Err(AuthRejection::Queue(queue)) if queue == low));
         let two = caller(Some(vec![high.clone(), low]));
-        assert!(matches!(two.narrowed(None), Err(Refusal::QueueNeeded)));
+        assert!(matches!(two.narrowed(None), Err(AuthRejection::QueueNeeded)));
         assert!(matches!(two.narrowed(Some(high.clone())), Ok(Some(queue)) if queue == high));
         assert!(matches!(caller(None).narrowed(None), Ok(None)));
     }

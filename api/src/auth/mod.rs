@@ -4,15 +4,15 @@
 //! `EXECUTION_BACKEND_API_USER` there is no sign-in and everybody may do everything, which the configuration allows on
 //! loopback and outside production only. `docs/security.md` tells what this stops.
 
+pub mod api_keys;
 pub mod client;
 pub mod credentials;
 pub mod document;
 pub mod failures;
 mod guard;
 pub mod identity;
-pub mod keys;
 pub mod rates;
-pub mod refusal;
+pub mod rejection;
 pub mod rules;
 pub mod token;
 
@@ -30,14 +30,14 @@ use tasker_shared::role::Role;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use guard::{ActedOn, guard};
-pub use identity::{Caller, Counted, Identity, SignedInBy};
-pub use refusal::Refusal;
+pub use guard::{AuditTarget, guard};
+pub use identity::{Caller, Identity, QuotaKey, SignedInBy};
+pub use rejection::AuthRejection;
 
 use crate::error::ApiError;
+use api_keys::{ApiKeyCache, CachedKey, hash};
 use credentials::Credentials;
 use failures::Failures;
-use keys::{Keys, Memory, hash};
 use rates::Rates;
 use token::Tokens;
 
@@ -53,11 +53,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_mins(1);
 pub struct Auth {
     /// Nothing where there is no sign-in.
     admin: Option<KnownAdmin>,
-    everybody: Arc<Identity>,
+    anonymous: Arc<Identity>,
     /// Tokens.
     pub tokens: Tokens,
     /// API keys.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<ApiKeyCache>,
     rates: Option<Rates>,
     addresses: Failures<IpAddr>,
     names: Failures<u64>,
@@ -96,7 +96,7 @@ impl KnownAdmin {
 
 impl Auth {
     /// Lets in whom the configuration names.
-    pub fn new(config: &SignInConfig, keys: Arc<Keys>) -> Self {
+    pub fn new(config: &SignInConfig, keys: Arc<ApiKeyCache>) -> Self {
         if config.admin.is_none() {
             warn!("there is no sign-in: whoever reaches this server may do everything");
         } else if config.token_secret.is_none() {
@@ -104,7 +104,7 @@ impl Auth {
         }
         Self {
             admin: config.admin.as_ref().map(KnownAdmin::new),
-            everybody: Arc::new(Identity::everybody()),
+            anonymous: Arc::new(Identity::anonymous()),
             tokens: Tokens::new(config.token_secret.as_ref()),
             keys,
             rates: config.rate_limit.map(Rates::new),
@@ -122,7 +122,7 @@ impl Auth {
     }
 
     /// Counts the tasks of a batch against the limit of whoever sent it.
-    pub fn count_batch(&self, caller: &Caller, tasks: usize) -> Result<(), Refusal> {
+    pub fn count_batch(&self, caller: &Caller, tasks: usize) -> Result<(), AuthRejection> {
         self.rates
             .as_ref()
             .map_or(Ok(()), |rates| rates.batch(caller, tasks))
@@ -157,18 +157,23 @@ impl Auth {
             // who could sign one needs no guesses: a right one is taken wherever it comes from
             Credentials::Token(token) => match self.tokens.read(&token) {
                 Ok(identity) => Ok(Arc::new(identity)),
-                Err(Refusal::Wrong) => Err(self.failed(address, "token").into()),
-                Err(refusal) => Err(refusal.into()),
+                Err(AuthRejection::Wrong) => Err(self.failed(address, "token").into()),
+                Err(rejection) => Err(rejection.into()),
             },
         }
     }
 
-    fn by_password(&self, user: &str, password: &str, address: IpAddr) -> Result<Arc<Identity>, Refusal> {
+    fn by_password(
+        &self,
+        user: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<Arc<Identity>, AuthRejection> {
         // every name alike, so that nobody learns which one there is
         let (now, name) = (Instant::now(), self.hasher.hash_one(user));
         let locked = self.locked(address).or_else(|| self.names.locked(&name, now));
         if let Some(wait) = locked {
-            return Err(Refusal::Locked(wait));
+            return Err(AuthRejection::Locked(wait));
         }
         match &self.admin {
             Some(admin) if admin.is(user, password) => Ok(Arc::clone(&admin.identity)),
@@ -182,12 +187,12 @@ impl Auth {
     async fn by_key(&self, key: &str, address: IpAddr) -> Result<Arc<Identity>, ApiError> {
         let hash = hash(key);
         match self.keys.remembered(&hash) {
-            Memory::Holds(identity) => return Ok(identity),
-            Memory::Unknown => return Err(self.failed(address, "key").into()),
-            Memory::Held => {}
-            Memory::Nothing => {
+            CachedKey::Valid(identity) => return Ok(identity),
+            CachedKey::Unknown => return Err(self.failed(address, "key").into()),
+            CachedKey::Expired => {}
+            CachedKey::Missing => {
                 if let Some(wait) = self.locked(address) {
-                    return Err(Refusal::Locked(wait).into());
+                    return Err(AuthRejection::Locked(wait).into());
                 }
                 if !self.keys.may_look_up_a_stranger() {
                     return Err(ApiError::Overloaded("Too many unknown keys are being tried."));
@@ -203,13 +208,13 @@ impl Auth {
     }
 
     /// Counts a sign-in that failed, and tells what to answer. What was tried is not told: it may be a slip of the right one.
-    fn failed(&self, address: IpAddr, by: &'static str) -> Refusal {
+    fn failed(&self, address: IpAddr, by: &'static str) -> AuthRejection {
         if let Some(wait) = self.locked(address) {
-            return Refusal::Locked(wait);
+            return AuthRejection::Locked(wait);
         }
         self.addresses.note(counted_as(address), Instant::now());
         warn!(client.address = %address, by, "a sign-in failed");
-        Refusal::Wrong
+        AuthRejection::Wrong
     }
 }
 

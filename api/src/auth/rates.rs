@@ -13,8 +13,8 @@ use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tasker_shared::task::limits::BATCH_TASKS;
 
-use super::identity::{Caller, Counted};
-use super::refusal::Refusal;
+use super::identity::{Caller, QuotaKey};
+use super::rejection::AuthRejection;
 
 /// What is counted together. There are no more names than keys and users, and so many addresses at most: memory is bounded
 /// without anybody being forgotten.
@@ -45,24 +45,24 @@ impl Rates {
     }
 
     /// Counts a request.
-    pub fn request(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub fn request(&self, caller: &Caller) -> Result<(), AuthRejection> {
         let limit = &self.requests;
         limit
             .check_key(&self.bucket(caller))
-            .map_err(|until| Refusal::Rate(until.wait_time_from(limit.clock().now())))
+            .map_err(|until| AuthRejection::Rate(until.wait_time_from(limit.clock().now())))
     }
 
     /// Counts the tasks of a batch.
-    pub fn batch(&self, caller: &Caller, tasks: usize) -> Result<(), Refusal> {
+    pub fn batch(&self, caller: &Caller, tasks: usize) -> Result<(), AuthRejection> {
         let Some(tasks) = u32::try_from(tasks).ok().and_then(NonZeroU32::new) else {
             return Ok(());
         };
         let limit = &self.batches;
         match limit.check_key_n(&self.bucket(caller), tasks) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(until)) => Err(Refusal::Rate(until.wait_time_from(limit.clock().now()))),
+            Ok(Err(until)) => Err(AuthRejection::Rate(until.wait_time_from(limit.clock().now()))),
             // a batch has no more tasks than there is room for
-            Err(_) => Err(Refusal::Rate(Duration::from_secs(1))),
+            Err(_) => Err(AuthRejection::Rate(Duration::from_secs(1))),
         }
     }
 
@@ -76,8 +76,8 @@ impl Rates {
 
     fn bucket(&self, caller: &Caller) -> Bucket {
         match caller.counted() {
-            Counted::Name(name) => Bucket::Name(name),
-            Counted::Address(address) => Bucket::Addresses(self.place(address)),
+            QuotaKey::Name(name) => Bucket::Name(name),
+            QuotaKey::Address(address) => Bucket::Addresses(self.place(address)),
         }
     }
 
@@ -102,7 +102,7 @@ mod tests {
             identity: Arc::new(Identity {
                 name: name.into(),
                 by: SignedInBy::Key,
-                ..Identity::everybody()
+                ..Identity::anonymous()
             }),
             address: Ipv4Addr::LOCALHOST.into(),
         }
@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(rates.request(&caller("a")), Ok(()));
         }
         assert!(
-            matches!(rates.request(&caller("a")), Err(Refusal::Rate(wait)) if wait < Duration::from_secs(1))
+            matches!(rates.request(&caller("a")), Err(AuthRejection::Rate(wait)) if wait < Duration::from_secs(1))
         );
         assert_eq!(rates.request(&caller("b")), Ok(()));
     }
@@ -129,7 +129,7 @@ mod tests {
         let rates = rates(10);
         assert_eq!(rates.batch(&caller("a"), BATCH_TASKS), Ok(()));
         let wait = match rates.batch(&caller("a"), 100) {
-            Err(Refusal::Rate(wait)) => wait,
+            Err(AuthRejection::Rate(wait)) => wait,
             other => panic!("{other:?}"),
         };
         assert!(wait > Duration::from_secs(8), "{wait:?}");
@@ -140,7 +140,7 @@ mod tests {
     fn who_did_not_sign_in_is_counted_by_address() {
         let rates = rates(1);
         let from = |last| Caller {
-            identity: Arc::new(Identity::everybody()),
+            identity: Arc::new(Identity::anonymous()),
             address: Ipv4Addr::new(127, 0, 0, last).into(),
         };
         assert_eq!(rates.request(&from(1)), Ok(()));

@@ -11,7 +11,7 @@ use tasker_shared::role::Role;
 use tracing::warn;
 
 use super::identity::{Identity, SignedInBy};
-use super::refusal::Refusal;
+use super::rejection::AuthRejection;
 use crate::error::ApiError;
 
 /// How long a token holds. Nobody can take one back, except all at once by another `TOKEN_SECRET`.
@@ -74,15 +74,15 @@ impl Tokens {
     }
 
     /// Whoever a token says that somebody is.
-    pub fn read(&self, token: &str) -> Result<Identity, Refusal> {
+    pub fn read(&self, token: &str) -> Result<Identity, AuthRejection> {
         let claims = match decode::<Claims>(token, &self.checking, &self.validation) {
             Ok(token) => token.claims,
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => return Err(Refusal::Expired),
-            Err(_) => return Err(Refusal::Wrong),
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => return Err(AuthRejection::Expired),
+            Err(_) => return Err(AuthRejection::Wrong),
         };
         // a name as users have it, so that it passes for no key and fits into a log line
         if claims.sub.is_empty() || claims.sub.chars().any(|c| c == ':' || c.is_control()) {
-            return Err(Refusal::Wrong);
+            return Err(AuthRejection::Wrong);
         }
         Ok(Identity {
             name: claims.sub.into(),
@@ -141,13 +141,13 @@ mod tests {
             (&*identity.name, identity.role, identity.by),
             ("ops", Role::Operator, SignedInBy::Token)
         );
-        assert_eq!(tokens("other").read(&token), Err(Refusal::Wrong));
+        assert_eq!(tokens("other").read(&token), Err(AuthRejection::Wrong));
     }
 
     #[test]
     fn a_token_ends() {
         let ended = signed("one", &claims("ops", now() - 10));
-        assert_eq!(tokens("one").read(&ended), Err(Refusal::Expired));
+        assert_eq!(tokens("one").read(&ended), Err(AuthRejection::Expired));
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
             of_key.split('.').nth(1).expect("claims")
         );
         for token in ["", "x", "a.b.c", &of_key, &unsigned] {
-            assert_eq!(tokens("one").read(token), Err(Refusal::Wrong), "{token}");
+            assert_eq!(tokens("one").read(token), Err(AuthRejection::Wrong), "{token}");
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
-use crate::auth::{Caller, Counted, SignedInBy};
+use crate::auth::{Caller, QuotaKey, SignedInBy};
 use crate::error::ApiError;
 use crate::http::encoding::{Decoder, Encoding, PIECE_BYTES};
 use crate::state::AppState;
@@ -36,7 +36,7 @@ impl FromRequest<AppState> for SingleBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (bytes, held) = json_body(request, &state.single_room, state.max_body_bytes).await?;
+        let (bytes, held) = json_body(request, &state.single_budget, state.max_body_bytes).await?;
         Ok(Self(bytes, held))
     }
 }
@@ -45,7 +45,7 @@ impl FromRequest<AppState> for BatchBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (bytes, held) = json_body(request, &state.batch_room, BATCH_BYTES_MAX).await?;
+        let (bytes, held) = json_body(request, &state.batch_budget, BATCH_BYTES_MAX).await?;
         Ok(Self(bytes, held))
     }
 }
@@ -84,15 +84,15 @@ async fn json_body(request: Request, room: &Budget, limit: usize) -> Result<(Byt
 }
 
 /// Whose share of the room a body takes. Without sign-in all programs of this machine look the same, and share all of it.
-fn owner(caller: &Caller) -> Option<Counted> {
-    let unknown = caller.identity.by == SignedInBy::Nothing && caller.address.to_canonical().is_loopback();
+fn owner(caller: &Caller) -> Option<QuotaKey> {
+    let unknown = caller.identity.by == SignedInBy::Anonymous && caller.address.to_canonical().is_loopback();
     (!unknown).then(|| caller.counted())
 }
 
 async fn read(
     body: &mut Body,
     room: &Budget,
-    owner: Option<Counted>,
+    owner: Option<QuotaKey>,
     limit: usize,
 ) -> Result<(Bytes, Held), ApiError> {
     let mut held = room.begin(owner)?;
@@ -124,7 +124,7 @@ async fn read_encoded(
     body: &mut Body,
     encoding: Encoding,
     room: &Budget,
-    owner: Option<Counted>,
+    owner: Option<QuotaKey>,
     limit: usize,
 ) -> Result<(Bytes, Held), ApiError> {
     let mut decoder = Decoder::new(encoding, limit, room.begin(owner)?, room);

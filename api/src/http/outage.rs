@@ -29,7 +29,7 @@ pub async fn give_up(State(state): State<AppState>, request: Request, next: Next
             note(&state, &response);
             response
         }
-        () = state.postgres.silent() => {
+        () = state.postgres.unresponsive() => {
             let error = if reads { ApiError::Unavailable(None) } else { ApiError::OutcomeUnknown };
             error.into_response()
         }

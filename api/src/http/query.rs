@@ -7,14 +7,14 @@ use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use crate::error::ApiError;
-use crate::fault::{Fault, did_you_mean};
+use crate::validation_error::{ValidationError, did_you_mean};
 
 /// The parameters of a query string. Each has to be taken; [`Query::finish`] refuses what is left.
 #[derive(Debug, Default)]
 pub struct Query {
     values: BTreeMap<String, String>,
     taken: Vec<&'static str>,
-    faults: Vec<Fault>,
+    errors: Vec<ValidationError>,
 }
 
 /// For routes without parameters.
@@ -27,7 +27,7 @@ impl Query {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             if query.values.insert(name.to_string(), value.to_string()).is_some() {
-                query.faults.push(Fault::invalid(name, "appears twice"));
+                query.errors.push(ValidationError::invalid(name, "appears twice"));
             }
         }
         query
@@ -42,14 +42,14 @@ impl Query {
         self.taken.push(name);
         let value = self.values.remove(name)?;
         if value.contains('\0') {
-            self.faults
-                .push(Fault::invalid(name, "contains the NUL character"));
+            self.errors
+                .push(ValidationError::invalid(name, "contains the NUL character"));
             return None;
         }
         match parse(&value) {
             Ok(value) => Some(value),
             Err(detail) => {
-                self.faults.push(Fault::invalid(name, detail));
+                self.errors.push(ValidationError::invalid(name, detail));
                 None
             }
         }
@@ -63,12 +63,12 @@ impl Query {
                 taken => did_you_mean(name, taken),
             };
             let detail = format!("is not a parameter of this route; {hint}");
-            self.faults.push(Fault::invalid(name, detail));
+            self.errors.push(ValidationError::invalid(name, detail));
         }
-        if self.faults.is_empty() {
+        if self.errors.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::Refused(self.faults))
+            Err(ApiError::Invalid(self.errors))
         }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
 
     fn pointers(query: Query) -> Vec<String> {
         match query.finish() {
-            Err(ApiError::Refused(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(ApiError::Invalid(errors)) => errors.into_iter().map(|error| error.pointer).collect(),
             _ => Vec::new(),
         }
     }

@@ -61,7 +61,7 @@ pub struct Texts {
     /// The texts; `?` stands for an element that is not text, so that the others keep their places.
     pub texts: Vec<String>,
     /// The indexes of those elements, with what is wrong.
-    pub faults: Vec<(usize, String)>,
+    pub errors: Vec<(usize, String)>,
 }
 
 /// Reads an array of texts.
@@ -72,15 +72,15 @@ pub fn texts(raw: &RawValue) -> Result<Texts, String> {
             kind(raw)
         ));
     };
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     let texts = items.into_iter().enumerate().map(|(index, item)| {
         string(item).unwrap_or_else(|detail| {
-            faults.push((index, detail));
+            errors.push((index, detail));
             "?".to_owned()
         })
     });
     let texts = texts.collect();
-    Ok(Texts { texts, faults })
+    Ok(Texts { texts, errors })
 }
 
 /// Reads a duration: a number of seconds, or text like `1h30m`.
@@ -277,7 +277,7 @@ mod tests {
     fn wrong_elements_of_an_array_keep_the_places_of_the_others() {
         let read = texts(raw(r#"["a",2,"c",null]"#)).expect("an array");
         assert_eq!(read.texts, ["a", "?", "c", "?"]);
-        let places: Vec<usize> = read.faults.iter().map(|(place, _)| *place).collect();
+        let places: Vec<usize> = read.errors.iter().map(|(place, _)| *place).collect();
         assert_eq!(places, [1, 3]);
         assert!(texts(raw("\"a\"")).is_err());
     }

@@ -15,18 +15,18 @@ use tasker_shared::wire::{ApiKeyCreated, ApiKeyRequest};
 
 use super::auth_keys::shown;
 use super::submit::{names_unknown, refresh};
+use crate::auth::api_keys::hash;
 use crate::auth::credentials::KEY_PREFIX;
-use crate::auth::keys::hash;
-use crate::auth::{Caller, Refusal};
+use crate::auth::{AuthRejection, Caller};
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
-use crate::fault::{Fault, FaultKind};
 use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
 use crate::http::values;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// Longest name.
 const NAME_CHARS_MAX: usize = 64;
@@ -60,11 +60,11 @@ pub async fn create_key(
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
     let read = |queues: &[QueueName]| {
         let fields = Fields::of_body(&body)?;
-        read(fields, &key, caller.name(), queues).map_err(ApiError::Refused)
+        read(fields, &key, caller.name(), queues).map_err(ApiError::Invalid)
     };
     let new = match read(&state.queues.snapshot()) {
-        Err(ApiError::Refused(faults)) if names_unknown(&faults) => {
-            refresh(&state, &faults).await?;
+        Err(ApiError::Invalid(errors)) if names_unknown(&errors) => {
+            refresh(&state, &errors).await?;
             read(&state.queues.snapshot())?
         }
         read => read?,
@@ -76,8 +76,8 @@ pub async fn create_key(
             let record = shown(record);
             Ok((StatusCode::CREATED, unstored, Json(ApiKeyCreated { key, record })))
         }
-        Created::NameTaken => Err(Refusal::KeyNameTaken.into()),
-        Created::TooMany => Err(Refusal::TooManyKeys.into()),
+        Created::NameTaken => Err(AuthRejection::KeyNameTaken.into()),
+        Created::TooMany => Err(AuthRejection::TooManyKeys.into()),
     }
 }
 
@@ -87,7 +87,7 @@ fn read(
     key: &str,
     created_by: &str,
     known: &[QueueName],
-) -> Result<NewApiKey, Vec<Fault>> {
+) -> Result<NewApiKey, Vec<ValidationError>> {
     let name = fields.require("name", |raw| values::string(raw).and_then(read_name));
     let role = fields.require("role", |raw| read_role(&values::text(raw)?));
     let queues = fields.take_texts("queues");
@@ -95,12 +95,12 @@ fn read(
         values::whole(1..=HOLDS_SECONDS_MAX)(raw).map_err(|detail| format!("{detail}, which is ten years"))
     });
     if queues.is_some() && role == Some(Role::Admin) {
-        fields.fault("queues", "cannot be given to an admin, who may do everything");
+        fields.add_error("queues", "cannot be given to an admin, who may do everything");
     }
-    let mut faults = fields.finish();
-    let queues = queues.map(|names| read_queues(&names, known, &mut faults));
+    let mut errors = fields.finish();
+    let queues = queues.map(|names| read_queues(&names, known, &mut errors));
     match (name, role) {
-        (Some(name), Some(role)) if faults.is_empty() => Ok(NewApiKey {
+        (Some(name), Some(role)) if errors.is_empty() => Ok(NewApiKey {
             id: TaskId::generate().0,
             name,
             sha256: hash(key),
@@ -110,7 +110,7 @@ fn read(
                 .map(|seconds| Duration::from_secs(seconds.unsigned_abs()).as_secs_f64()),
             created_by: created_by.to_owned(),
         }),
-        _ => Err(faults),
+        _ => Err(errors),
     }
 }
 
@@ -139,13 +139,13 @@ fn is_name(text: &str) -> bool {
     first && rest && text.len() <= NAME_CHARS_MAX
 }
 
-fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -> Vec<QueueName> {
+fn read_queues(names: &[String], known: &[QueueName], errors: &mut Vec<ValidationError>) -> Vec<QueueName> {
     if names.is_empty() || names.len() > QUEUES_MAX {
         let detail = format!(
             "has {} queues; 1 to {QUEUES_MAX} are allowed, and none at all means every one",
             names.len()
         );
-        faults.push(Fault::invalid("/queues", detail));
+        errors.push(ValidationError::invalid("/queues", detail));
     }
     let mut queues: Vec<QueueName> = Vec::new();
     for (index, name) in names.iter().enumerate() {
@@ -156,8 +156,12 @@ fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -
                 let detail = undeclared(known.iter().map(QueueName::as_str));
                 let pointer = format!("/queues/{index}");
                 // an element that is not text has a fault already
-                if !faults.iter().any(|fault| fault.pointer == pointer) {
-                    faults.push(Fault::new(FaultKind::UnknownQueue, pointer, detail));
+                if !errors.iter().any(|error| error.pointer == pointer) {
+                    errors.push(ValidationError::new(
+                        ValidationErrorKind::UnknownQueue,
+                        pointer,
+                        detail,
+                    ));
                 }
             }
         }
@@ -169,7 +173,7 @@ fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -
 mod tests {
     use super::*;
 
-    fn request(body: &str) -> Result<NewApiKey, Vec<Fault>> {
+    fn request(body: &str) -> Result<NewApiKey, Vec<ValidationError>> {
         let fields = Fields::of_body(body.as_bytes()).expect(body);
         read(fields, "tsk_x", "ops", &QueueName::classes())
     }
@@ -177,7 +181,7 @@ mod tests {
     fn pointers(body: &str) -> Vec<String> {
         match request(body) {
             Ok(key) => panic!("{key:?} was taken"),
-            Err(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(errors) => errors.into_iter().map(|error| error.pointer).collect(),
         }
     }
 

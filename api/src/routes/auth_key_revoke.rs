@@ -7,7 +7,7 @@ use tasker_shared::wire::ApiKey;
 use uuid::Uuid;
 
 use super::auth_keys::shown;
-use crate::auth::{Caller, Refusal};
+use crate::auth::{AuthRejection, Caller};
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
@@ -34,6 +34,6 @@ pub async fn revoke_key(
     let revoked = retried(|| api_keys::revoke(&state.db, id, caller.name())).await;
     // also when the outcome is unknown: it is looked up again when it is used
     state.auth.keys.forget(id);
-    let record = revoked.map_err(write_failed)?.ok_or(Refusal::KeyNotFound)?;
+    let record = revoked.map_err(write_failed)?.ok_or(AuthRejection::KeyNotFound)?;
     Ok(Json(shown(record)))
 }

@@ -7,7 +7,6 @@ use tasker_shared::store::cancel::{Cancelled, cancel};
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 
-use crate::acted::Acted;
 use crate::auth::Caller;
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
@@ -15,6 +14,7 @@ use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
+use crate::task_action::TaskActionResponse;
 
 /// Cancel a task
 ///
@@ -25,8 +25,8 @@ use crate::state::AppState;
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
-        (status = 200, body = Acted, description = "Cancelled"),
-        (status = 202, body = Acted, description = "It runs, and is told to stop"),
+        (status = 200, body = TaskActionResponse, description = "Cancelled"),
+        (status = 202, body = TaskActionResponse, description = "It runs, and is told to stop"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
         TaskProblems,
     ),
@@ -36,7 +36,7 @@ pub async fn cancel_task(
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
-) -> Result<(StatusCode, Json<Acted>), ApiError> {
+) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
     carry_out(&state, id, caller.name()).await
 }
 
@@ -49,8 +49,8 @@ pub async fn cancel_task(
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
-        (status = 200, body = Acted, description = "Cancelled"),
-        (status = 202, body = Acted, description = "It runs, and is told to stop"),
+        (status = 200, body = TaskActionResponse, description = "Cancelled"),
+        (status = 202, body = TaskActionResponse, description = "It runs, and is told to stop"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
         TaskProblems,
     ),
@@ -60,18 +60,22 @@ pub async fn delete_task(
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
-) -> Result<(StatusCode, Json<Acted>), ApiError> {
+) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
     carry_out(&state, id, caller.name()).await
 }
 
-async fn carry_out(state: &AppState, id: TaskId, actor: &str) -> Result<(StatusCode, Json<Acted>), ApiError> {
+async fn carry_out(
+    state: &AppState,
+    id: TaskId,
+    actor: &str,
+) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
     let cancelled = retried(|| cancel(&state.db, id, actor)).await;
     match cancelled.map_err(write_failed)? {
         Cancelled::Now(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
             state.pusher.remove(hint.into_iter().collect()).await;
-            let acted = Acted::new(id, TaskStatus::Cancelled, "The task is cancelled");
-            Ok((StatusCode::OK, Json(acted)))
+            let answer = TaskActionResponse::new(id, TaskStatus::Cancelled, "The task is cancelled");
+            Ok((StatusCode::OK, Json(answer)))
         }
         Cancelled::ToldToStop => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
@@ -82,8 +86,9 @@ async fn carry_out(state: &AppState, id: TaskId, actor: &str) -> Result<(StatusC
                     .ask(async |queue| queue.publish_cancellation(id).await)
                     .await;
             }
-            let acted = Acted::new(id, TaskStatus::Running, "The task runs and is told to stop");
-            Ok((StatusCode::ACCEPTED, Json(acted)))
+            let answer =
+                TaskActionResponse::new(id, TaskStatus::Running, "The task runs and is told to stop");
+            Ok((StatusCode::ACCEPTED, Json(answer)))
         }
         Cancelled::AlreadyOver(status) => Err(ApiError::AlreadyOver(status)),
         Cancelled::NotFound => Err(ApiError::TaskNotFound(id)),

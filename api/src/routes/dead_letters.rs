@@ -11,12 +11,12 @@ use super::view;
 use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
-use crate::fault::FaultKind;
 use crate::http::fields::Fields;
 use crate::http::query::Query;
 use crate::http::values::{self, stored_time_of};
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
+use crate::validation_error::ValidationErrorKind;
 
 /// List the dead letters, newest first
 ///
@@ -85,15 +85,15 @@ pub(super) fn read_many(body: &[u8], query: Query, caller: &Caller) -> Result<Ma
     };
     let all = fields.take_given("all", values::boolean).unwrap_or_default();
     let dry_run = fields.take_given("dry_run", values::boolean).unwrap_or_default() || dry_run;
-    let faults = fields.finish();
-    if !faults.is_empty() {
-        return Err(ApiError::Refused(faults));
+    let errors = fields.finish();
+    if !errors.is_empty() {
+        return Err(ApiError::Invalid(errors));
     }
     let narrows =
         filter.task_name.is_some() || queue.is_some() || filter.reason.is_some() || filter.before.is_some();
     if !narrows && !all && !dry_run {
-        return Err(ApiError::refused(
-            FaultKind::FilterRequired,
+        return Err(ApiError::invalid(
+            ValidationErrorKind::FilterRequired,
             "",
             "must name a task_name, queue, reason or before, or say \"all\": true to act on every dead letter",
         ));
@@ -132,7 +132,7 @@ mod tests {
 
     fn anybody() -> Caller {
         Caller {
-            identity: Arc::new(Identity::everybody()),
+            identity: Arc::new(Identity::anonymous()),
             address: Ipv4Addr::LOCALHOST.into(),
         }
     }
@@ -143,7 +143,7 @@ mod tests {
 
     fn pointers(body: &str) -> Vec<String> {
         match read(body, "") {
-            Err(ApiError::Refused(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(ApiError::Invalid(errors)) => errors.into_iter().map(|error| error.pointer).collect(),
             other => panic!("{body}: {other:?}"),
         }
     }
@@ -157,7 +157,7 @@ mod tests {
             (r#"{"dry_run":false}"#, ""),
         ] {
             match read(body, query) {
-                Err(error @ ApiError::Refused(_)) => {
+                Err(error @ ApiError::Invalid(_)) => {
                     assert_eq!(error.problem_type().code, "filter_required", "{body}");
                 }
                 other => panic!("{body}: {other:?}"),

@@ -12,11 +12,11 @@ use super::view;
 use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
-use crate::fault::FaultKind;
 use crate::http::query::Query;
 use crate::http::values::stored_time_of;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
+use crate::validation_error::ValidationErrorKind;
 
 /// Tasks of a page unless `limit` says otherwise.
 pub(super) const LIMIT: i64 = 50;
@@ -67,8 +67,8 @@ pub async fn list_tasks(
 
 /// The error about a cursor from elsewhere.
 pub(super) fn invalid_cursor() -> ApiError {
-    ApiError::refused(
-        FaultKind::InvalidCursor,
+    ApiError::invalid(
+        ValidationErrorKind::InvalidCursor,
         "cursor",
         "was not given out by this list with this filter",
     )

@@ -14,7 +14,6 @@ use tracing::Span;
 use super::view;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::fault::{Fault, FaultKind};
 use crate::http::body::SingleBody;
 use crate::http::query::NoQuery;
 use crate::openapi::SubmitProblems;
@@ -22,6 +21,7 @@ use crate::state::AppState;
 use crate::submit::request::{SubmitRequest, read_single};
 use crate::submit::validate::{Headers, Rules, is_traceparent, validate};
 use crate::types::TypeTable;
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// Submit a task
 ///
@@ -74,7 +74,7 @@ pub async fn submit(
 
 /// What the headers say about the tasks of a request.
 pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
-    let wrong = |detail| ApiError::refused(FaultKind::Invalid, "Idempotency-Key", detail);
+    let wrong = |detail| ApiError::invalid(ValidationErrorKind::Invalid, "Idempotency-Key", detail);
     let mut keys = headers.get_all("idempotency-key").iter();
     let key = keys
         .next()
@@ -106,33 +106,33 @@ async fn validated(
         validate(request, headers, rules(&types, &queues), "")
     };
     match check() {
-        Err(faults) if names_unknown(&faults) => {
+        Err(errors) if names_unknown(&errors) => {
             // on the heap: every submit would carry the room for what hardly any does
-            Box::pin(refresh(state, &faults)).await?;
-            check().map_err(ApiError::Refused)
+            Box::pin(refresh(state, &errors)).await?;
+            check().map_err(ApiError::Invalid)
         }
-        result => result.map_err(ApiError::Refused),
+        result => result.map_err(ApiError::Invalid),
     }
 }
 
 /// Returns true if a fault may be due to a copy that lacks what is new in Postgres.
-pub(super) fn names_unknown(faults: &[Fault]) -> bool {
-    has(faults, FaultKind::UnknownTaskType) || has(faults, FaultKind::UnknownQueue)
+pub(super) fn names_unknown(errors: &[ValidationError]) -> bool {
+    has(errors, ValidationErrorKind::UnknownTaskType) || has(errors, ValidationErrorKind::UnknownQueue)
 }
 
 /// Reads the types or the queues from Postgres again, where `faults` say that one is unknown.
-pub(super) async fn refresh(state: &AppState, faults: &[Fault]) -> Result<(), ApiError> {
-    if has(faults, FaultKind::UnknownTaskType) {
+pub(super) async fn refresh(state: &AppState, errors: &[ValidationError]) -> Result<(), ApiError> {
+    if has(errors, ValidationErrorKind::UnknownTaskType) {
         state.types.look_again().await?;
     }
-    if has(faults, FaultKind::UnknownQueue) {
+    if has(errors, ValidationErrorKind::UnknownQueue) {
         state.queue_table.refresh().await?;
     }
     Ok(())
 }
 
-fn has(faults: &[Fault], kind: FaultKind) -> bool {
-    faults.iter().any(|fault| fault.kind == kind)
+fn has(errors: &[ValidationError], kind: ValidationErrorKind) -> bool {
+    errors.iter().any(|error| error.kind == kind)
 }
 
 pub(super) fn rules<'a>(types: &'a TypeTable, queues: &'a [QueueName]) -> Rules<'a> {

@@ -13,7 +13,6 @@ use super::submit::{names_unknown, read_headers, refresh, rules};
 use super::view;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::fault::{Fault, FaultKind};
 use crate::http::body::BatchBody;
 use crate::http::query::NoQuery;
 use crate::openapi::SubmitProblems;
@@ -21,6 +20,7 @@ use crate::state::AppState;
 use crate::submit::request::{BatchRequest, SubmitRequest, read, read_batch};
 use crate::submit::validate::{Headers, validate};
 use crate::types::TypeTable;
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// Most tasks whose faults are answered.
 const BAD_TASKS_MAX: usize = 100;
@@ -49,8 +49,8 @@ pub async fn submit_batch(
 ) -> Result<Response, ApiError> {
     let headers = read_headers(&headers)?;
     if headers.key.is_some() {
-        return Err(ApiError::refused(
-            FaultKind::Invalid,
+        return Err(ApiError::invalid(
+            ValidationErrorKind::Invalid,
             "Idempotency-Key",
             "cannot be given for a batch; give each task its idempotency_key",
         ));
@@ -78,8 +78,8 @@ pub async fn submit_batch(
 async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
     let result = checked_aside(state, headers, body.clone()).await;
     match result {
-        Err(ApiError::Refused(faults)) if names_unknown(&faults) => {
-            Box::pin(refresh(state, &faults)).await?;
+        Err(ApiError::Invalid(errors)) if names_unknown(&errors) => {
+            Box::pin(refresh(state, &errors)).await?;
             checked_aside(state, headers, body).await
         }
         result => result,
@@ -103,17 +103,20 @@ fn checked(
     headers: &Headers,
     body: &[u8],
 ) -> Result<Vec<NewTask>, ApiError> {
-    let BatchRequest { tasks: sent, faults } = read_batch(body)?;
-    let (of_tasks, mut faults): (Vec<Fault>, Vec<Fault>) = faults
+    let BatchRequest {
+        tasks: sent,
+        faults: errors,
+    } = read_batch(body)?;
+    let (of_tasks, mut errors): (Vec<ValidationError>, Vec<ValidationError>) = errors
         .into_iter()
-        .partition(|fault| fault.pointer.starts_with("/tasks/"));
+        .partition(|error| error.pointer.starts_with("/tasks/"));
     let fits = (1..=BATCH_TASKS).contains(&sent.len());
-    if !fits && !faults.iter().any(|fault| fault.pointer == "/tasks") {
+    if !fits && !errors.iter().any(|error| error.pointer == "/tasks") {
         let detail = format!("has {} tasks; 1 to {BATCH_TASKS} are allowed", sent.len());
-        faults.push(Fault::invalid("/tasks", detail));
+        errors.push(ValidationError::invalid("/tasks", detail));
     }
     if !fits {
-        return Err(ApiError::Refused(faults));
+        return Err(ApiError::Invalid(errors));
     }
     let queues = state.queues.snapshot();
     let rules = rules(types, &queues);
@@ -127,44 +130,44 @@ fn checked(
         match task {
             Ok(task) => tasks.push(task),
             Err(found) => {
-                faults.extend(found);
+                errors.extend(found);
                 bad_tasks += 1;
             }
         }
-        if bad_tasks >= BAD_TASKS_MAX || faults.len() >= FAULTS_MAX {
+        if bad_tasks >= BAD_TASKS_MAX || errors.len() >= FAULTS_MAX {
             break;
         }
     }
-    if faults.is_empty() {
+    if errors.is_empty() {
         Ok(tasks)
     } else {
-        Err(ApiError::Refused(faults))
+        Err(ApiError::Invalid(errors))
     }
 }
 
 /// Returns those of `faults` that are at or below `at`.
-fn below(faults: &[Fault], at: &str) -> Vec<Fault> {
-    let is_below = |fault: &&Fault| {
-        let rest = fault.pointer.strip_prefix(at);
+fn below(errors: &[ValidationError], at: &str) -> Vec<ValidationError> {
+    let is_below = |error: &&ValidationError| {
+        let rest = error.pointer.strip_prefix(at);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    faults.iter().filter(is_below).cloned().collect()
+    errors.iter().filter(is_below).cloned().collect()
 }
 
 fn read_one<'a>(
     text: &'a str,
     at: &str,
-    found: Vec<Fault>,
+    found: Vec<ValidationError>,
     bytes_max: usize,
-) -> Result<SubmitRequest<'a>, Vec<Fault>> {
+) -> Result<SubmitRequest<'a>, Vec<ValidationError>> {
     if text.len() > bytes_max {
-        return Err(vec![Fault::invalid(
+        return Err(vec![ValidationError::invalid(
             at,
             format!("has {} bytes; the maximum is {bytes_max}", text.len()),
         )]);
     }
     read(text, at, found).map_err(|error| match error {
-        ApiError::Refused(faults) => faults,
-        _ => vec![Fault::invalid(at, "cannot be read")],
+        ApiError::Invalid(errors) => errors,
+        _ => vec![ValidationError::invalid(at, "cannot be read")],
     })
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 /// The answer to a cancel.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Acted {
+pub struct TaskActionResponse {
     /// The task.
     #[schema(value_type = uuid::Uuid)]
     pub task_id: TaskId,
@@ -17,7 +17,7 @@ pub struct Acted {
     pub message: &'static str,
 }
 
-impl Acted {
+impl TaskActionResponse {
     /// The answer about the task `task_id`.
     pub fn new(task_id: TaskId, status: TaskStatus, message: &'static str) -> Self {
         Self {

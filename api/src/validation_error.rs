@@ -18,7 +18,7 @@ const PART_CHARS_MIN: usize = 3;
 
 /// The kind of a fault, as programs tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum ValidationErrorKind {
     /// A value that breaks the rules of its field.
     Invalid,
     /// A task type that nobody registered.
@@ -37,7 +37,7 @@ pub enum FaultKind {
     FilterRequired,
 }
 
-impl FaultKind {
+impl ValidationErrorKind {
     /// Returns the type of a problem document about such faults.
     pub fn problem_type(self) -> &'static ProblemType {
         match self {
@@ -55,18 +55,18 @@ impl FaultKind {
 
 /// One fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ValidationError {
     /// Its kind.
-    pub kind: FaultKind,
+    pub kind: ValidationErrorKind,
     /// A JSON pointer into the body, or the name of a query parameter or header.
     pub pointer: String,
     /// What is wrong there, for people.
     pub detail: String,
 }
 
-impl Fault {
+impl ValidationError {
     /// A fault of a kind; `detail` is cut to a length that can be answered.
-    pub fn new(kind: FaultKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn new(kind: ValidationErrorKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             kind,
             pointer: pointer.into(),
@@ -76,7 +76,7 @@ impl Fault {
 
     /// A value that breaks the rules of its field.
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(FaultKind::Invalid, pointer, detail)
+        Self::new(ValidationErrorKind::Invalid, pointer, detail)
     }
 
     /// As it stands in a problem document.
@@ -98,16 +98,16 @@ fn cut(mut text: String) -> String {
 }
 
 /// The kind that stands for all of `faults`: their own where they agree, the general one where not.
-pub fn common_kind(faults: &[Fault]) -> FaultKind {
-    match faults.split_first() {
-        Some((first, rest)) if rest.iter().all(|fault| fault.kind == first.kind) => first.kind,
-        _ => FaultKind::Invalid,
+pub fn common_kind(errors: &[ValidationError]) -> ValidationErrorKind {
+    match errors.split_first() {
+        Some((first, rest)) if rest.iter().all(|error| error.kind == first.kind) => first.kind,
+        _ => ValidationErrorKind::Invalid,
     }
 }
 
 /// One sentence about `faults`: the first in full, the others by number.
-pub fn summary(faults: &[Fault]) -> String {
-    let Some(first) = faults.first() else {
+pub fn summary(errors: &[ValidationError]) -> String {
+    let Some(first) = errors.first() else {
         return "The request is not valid.".to_owned();
     };
     let place = if first.pointer.is_empty() {
@@ -116,8 +116,8 @@ pub fn summary(faults: &[Fault]) -> String {
         &first.pointer
     };
     let mut text = format!("{place} {}", first.detail);
-    if faults.len() > 1 {
-        let _ = write!(text, " (and {} more)", faults.len() - 1);
+    if errors.len() > 1 {
+        let _ = write!(text, " (and {} more)", errors.len() - 1);
     }
     text
 }
@@ -193,31 +193,31 @@ mod tests {
 
     #[test]
     fn faults_of_one_kind_give_the_problem_its_code() {
-        let unknown = Fault::new(FaultKind::UnknownQueue, "/queue", "x");
-        let invalid = Fault::invalid("/priority", "y");
+        let unknown = ValidationError::new(ValidationErrorKind::UnknownQueue, "/queue", "x");
+        let invalid = ValidationError::invalid("/priority", "y");
         assert_eq!(
             common_kind(&[unknown.clone(), unknown.clone()]),
-            FaultKind::UnknownQueue
+            ValidationErrorKind::UnknownQueue
         );
-        assert_eq!(common_kind(&[unknown, invalid]), FaultKind::Invalid);
+        assert_eq!(common_kind(&[unknown, invalid]), ValidationErrorKind::Invalid);
     }
 
     #[test]
     fn a_long_detail_is_cut_and_says_so() {
-        let fault = Fault::invalid("/x", "ä".repeat(1000));
-        assert_eq!(fault.detail.chars().count(), DETAIL_CHARS_MAX + 1);
-        assert!(fault.detail.ends_with('…'));
+        let error = ValidationError::invalid("/x", "ä".repeat(1000));
+        assert_eq!(error.detail.chars().count(), DETAIL_CHARS_MAX + 1);
+        assert!(error.detail.ends_with('…'));
     }
 
     #[test]
     fn a_summary_names_the_first_fault_and_counts_the_others() {
-        let fault = Fault::invalid("/priority", "must be an integer");
+        let error = ValidationError::invalid("/priority", "must be an integer");
         assert_eq!(
-            summary(std::slice::from_ref(&fault)),
+            summary(std::slice::from_ref(&error)),
             "/priority must be an integer"
         );
         assert_eq!(
-            summary(&[fault.clone(), fault]),
+            summary(&[error.clone(), error]),
             "/priority must be an integer (and 1 more)"
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! What is remembered of a key counts for [`HOLDS`], which is how long a key that is revoked or has expired may still be
 //! taken. From `FRESH` on a request that uses it has it looked up again, beside the request, so that who sends many never
-//! waits. Keys that nobody knows are looked up within a budget, whoever sends them, and remembered too.
+//! waits. ApiKeyCache that nobody knows are looked up within a budget, whoever sends them, and remembered too.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::identity::Identity;
 use crate::error::{ApiError, describe};
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
 /// From then on what is remembered of a key is looked up again.
 const FRESH: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub fn hash(key: &str) -> KeyHash {
 
 /// What is remembered of a key.
 #[derive(Debug)]
-pub enum Memory {
+pub enum CachedKey {
     /// It holds.
     Holds(Arc<Identity>),
     /// It held a while ago.
@@ -59,13 +59,13 @@ pub enum Memory {
 
 /// The keys that were used lately.
 #[derive(Debug)]
-pub struct Keys {
+pub struct ApiKeyCache {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     shutdown: Shutdown,
     known: RwLock<HashMap<KeyHash, Arc<Known>>>,
     unknown: RwLock<HashMap<KeyHash, Instant>>,
-    /// Keys that were revoked here lately: a lookup that was under way may still find them.
+    /// ApiKeyCache that were revoked here lately: a lookup that was under way may still find them.
     revoked: RwLock<HashMap<Uuid, Instant>>,
     lookups: Semaphore,
     strangers: DefaultDirectRateLimiter,
@@ -83,9 +83,9 @@ struct Known {
     used_at: Arc<AtomicU64>,
 }
 
-impl Keys {
+impl ApiKeyCache {
     /// Remembers nothing yet.
-    pub fn new(db: PgPool, postgres: Arc<Postgres>, shutdown: Shutdown) -> Self {
+    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, shutdown: Shutdown) -> Self {
         Self {
             db,
             postgres,
@@ -100,22 +100,22 @@ impl Keys {
     }
 
     /// What is remembered of a key. One that is used is looked up again beside its requests.
-    pub fn remembered(self: &Arc<Self>, hash: &KeyHash) -> Memory {
+    pub fn remembered(self: &Arc<Self>, hash: &KeyHash) -> CachedKey {
         let known = read(&self.known).get(hash).map(Arc::clone);
         if let Some(known) = known {
             let age = known.looked_at.elapsed();
             if age >= HOLDS {
-                return Memory::Held;
+                return CachedKey::Expired;
             }
             if age >= FRESH && !known.looks_again.swap(true, Ordering::Relaxed) {
                 self.look_again(*hash, Arc::clone(&known));
             }
             self.note_use(&known);
-            return Memory::Holds(Arc::clone(&known.identity));
+            return CachedKey::Valid(Arc::clone(&known.identity));
         }
         match read(&self.unknown).get(hash) {
-            Some(looked_at) if looked_at.elapsed() < HOLDS => Memory::Unknown,
-            _ => Memory::Nothing,
+            Some(looked_at) if looked_at.elapsed() < HOLDS => CachedKey::Unknown,
+            _ => CachedKey::Missing,
         }
     }
 
@@ -130,9 +130,9 @@ impl Keys {
         let _turn = self.lookups.acquire().await;
         // somebody else may have looked it up meanwhile
         match self.remembered(hash) {
-            Memory::Holds(identity) => Ok(Some(identity)),
-            Memory::Unknown => Ok(None),
-            Memory::Held | Memory::Nothing => self.ask(hash).await,
+            CachedKey::Valid(identity) => Ok(Some(identity)),
+            CachedKey::Unknown => Ok(None),
+            CachedKey::Expired | CachedKey::Missing => self.ask(hash).await,
         }
     }
 

@@ -17,7 +17,7 @@ const CHALLENGES: [&str; 2] = [
 
 /// Why somebody is not let in, or not let do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AuthRejection {
     /// They did not sign in.
     Missing,
     /// Name and password, token or key are wrong.
@@ -55,7 +55,7 @@ pub enum Refusal {
     TooManyKeys,
 }
 
-impl Refusal {
+impl AuthRejection {
     /// Returns its type.
     pub fn problem_type(&self) -> &'static ProblemType {
         match self {
@@ -126,23 +126,30 @@ fn whole_seconds(wait: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn headers(refusal: &Refusal) -> HeaderMap {
+    fn headers(rejection: &AuthRejection) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        refusal.headers(&mut headers);
+        rejection.headers(&mut headers);
         headers
     }
 
     #[test]
     fn a_401_says_how_to_sign_in_and_a_429_when_to_come_again() {
-        for refusal in [Refusal::Missing, Refusal::Wrong, Refusal::Expired] {
+        for rejection in [
+            AuthRejection::Missing,
+            AuthRejection::Wrong,
+            AuthRejection::Expired,
+        ] {
             assert_eq!(
-                headers(&refusal).get_all(header::WWW_AUTHENTICATE).iter().count(),
+                headers(&rejection)
+                    .get_all(header::WWW_AUTHENTICATE)
+                    .iter()
+                    .count(),
                 2
             );
         }
         for (millis, seconds) in [(0, "1"), (200, "1"), (1_000, "1"), (1_001, "2")] {
-            let refusal = Refusal::Locked(Duration::from_millis(millis));
-            assert_eq!(headers(&refusal)[header::RETRY_AFTER], seconds);
+            let rejection = AuthRejection::Locked(Duration::from_millis(millis));
+            assert_eq!(headers(&rejection)[header::RETRY_AFTER], seconds);
         }
     }
 }
