@@ -1,4 +1,4 @@
-//! The layer around every route.
+//! The middleware around every route: access rule, sign-in, rate limit, role, audit event.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,23 +18,25 @@ use super::{Auth, credentials};
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// The longest path that is logged; longer ones are no route's with a sane id.
+/// The maximum length of a logged path. A valid path of any route is shorter.
 const PATH_CHARS_MAX: usize = 256;
 
-/// The name of what a request acted on, in the extensions of its response where the path does not have it: for the audit line.
+/// The object of a request for its audit event, set as a response extension by handlers whose path does not
+/// name it.
 #[derive(Debug, Clone)]
 pub struct AuditTarget(pub String);
 
-/// Lets a request through to its route if the rule of that allows it.
+/// Passes a request to its route if the access rule of the route permits the caller.
 pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("", MatchedPath::as_str);
     let Some(rule) = rules::find(request.method(), path) else {
-        error!(http.route = path, method = %request.method(), "a route without a rule is refused");
+        error!(http.route = path, method = %request.method(), "rejected a request to a route without an access rule");
         return ApiError::from(AuthRejection::NoRule).into_response();
     };
     let auth = &state.auth;
     let client = client(auth, &request);
+    // before the credentials are read: the browser sends those of the user along
     if is_cross_site(request.method(), request.headers()) {
         return ApiError::from(AuthRejection::CrossSite).into_response();
     }
@@ -48,7 +50,7 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
-    // first of all, so that what is refused for the role is counted too, and the log cannot be flooded
+    // before the role check, so that rejected requests count too and cannot flood the audit log
     let rates = auth.rates.as_ref();
     if let Err(rejection) = rates.map_or(Ok(()), |rates| rates.request(&caller)) {
         return ApiError::from(rejection).into_response();
@@ -59,16 +61,17 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     } else {
         Ok(())
     };
-    if !rule.acts {
+    if !rule.audited {
         return run(permitted, caller, request, next).await;
     }
     let target: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
     let response = run(permitted, caller.clone(), request, next).await;
+    // handlers name the object where the path does not: for example the queue of `POST /queues`
     let target = match response.extensions().get::<AuditTarget>() {
         Some(AuditTarget(name)) => format!("{target}/{name}"),
         None => target,
     };
-    tell(&caller, rule, &target, &response);
+    log_audit_event(&caller, rule, &target, &response);
     response
 }
 
@@ -90,11 +93,11 @@ async fn run(
 async fn signed_in(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
     let identity = if auth.is_on() {
         match credentials::read(headers) {
-            // on the heap: its room is more than that of the rest of a request together
+            // boxed: this future is larger than the rest of a request's together
             Ok(Some(credentials)) => Box::pin(auth.identify(credentials, address)).await?,
             Ok(None) => return Err(AuthRejection::Missing.into()),
             Err(credentials::Unreadable) => {
-                return Err(auth.failed(address, "nothing that can be read").into());
+                return Err(auth.failed(address, "unreadable credentials").into());
             }
         }
     } else {
@@ -109,8 +112,8 @@ fn client(auth: &Auth, request: &Request) -> IpAddr {
     address(peer, request.headers(), &auth.proxies)
 }
 
-/// Says who acted on what, from where, and what came of it: one line for each.
-fn tell(caller: &Caller, rule: &Rule, target: &str, response: &Response) {
+/// Logs one audit event: the actor, its address, the route, the object and the status.
+fn log_audit_event(caller: &Caller, rule: &Rule, target: &str, response: &Response) {
     info!(
         actor = caller.name(),
         client.address = %caller.address,
@@ -118,6 +121,6 @@ fn tell(caller: &Caller, rule: &Rule, target: &str, response: &Response) {
         method = rule.method,
         target,
         status = response.status().as_u16(),
-        "acted"
+        "audit event"
     );
 }
