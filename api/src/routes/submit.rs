@@ -123,7 +123,7 @@ pub(super) fn names_unknown(errors: &[ValidationError]) -> bool {
 /// Reads the types or the queues from Postgres again, where `faults` say that one is unknown.
 pub(super) async fn refresh(state: &AppState, errors: &[ValidationError]) -> Result<(), ApiError> {
     if has(errors, ValidationErrorKind::UnknownTaskType) {
-        state.types.look_again().await?;
+        state.types.reload_after_miss().await?;
     }
     if has(errors, ValidationErrorKind::UnknownQueue) {
         state.queue_table.refresh().await?;
