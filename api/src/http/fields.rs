@@ -1,4 +1,4 @@
-//! The fields of a JSON object, read one by one, so that everything that is wrong with them is found at once.
+//! The fields of a JSON object, read one by one, so that one answer lists all validation errors.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,12 +13,12 @@ use super::values::Texts;
 use crate::error::ApiError;
 use crate::validation_error::{ValidationError, did_you_mean};
 
-/// The maximum number of unknown fields that are named.
+/// The maximum number of unknown fields that are reported.
 const UNKNOWN_MAX: usize = 50;
-/// Encodings of files begin with this on some systems.
+/// The byte order mark that some systems put at the start of text files.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The text of a body, with the faults of its values.
+/// The text of a body, with the validation errors of its values.
 #[derive(Debug)]
 pub struct CheckedText<'a> {
     /// The body.
@@ -27,7 +27,8 @@ pub struct CheckedText<'a> {
     pub errors: Vec<ValidationError>,
 }
 
-/// Checks a body whose objects and arrays nest up to `depth_max`. Whether it is JSON is left to the parser.
+/// Checks the values of a body whose objects and arrays nest up to `depth_max`. Its syntax is checked by the
+/// parser later.
 pub fn checked_text(body: &[u8], depth_max: usize) -> Result<CheckedText<'_>, ApiError> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
@@ -46,7 +47,7 @@ pub fn checked_text(body: &[u8], depth_max: usize) -> Result<CheckedText<'_>, Ap
     Ok(CheckedText { text, errors })
 }
 
-/// The fields of an object. Each has to be taken; [`Fields::finish`] names those that are left.
+/// The fields of an object. Each known one has to be taken; [`Fields::finish`] reports the others as unknown.
 #[derive(Debug)]
 pub struct Fields<'a> {
     /// A JSON pointer to the object.
@@ -63,13 +64,13 @@ impl<'a> Fields<'a> {
         Self::read(text, "", errors)
     }
 
-    /// Reads an object that is at `at` in the body and has `faults` already.
+    /// Reads an object at the pointer `at`, to which `errors` belong already.
     pub fn read(text: &'a str, at: &str, mut errors: Vec<ValidationError>) -> Result<Self, ApiError> {
         if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
             return Err(ApiError::Malformed(format!("The body is not JSON: {error}.")));
         }
         let values = if text.trim_start().starts_with('{') {
-            // a key that is not text has its fault already
+            // a key that is not valid text is among `errors` already
             serde_json::from_str::<Pairs<'a>>(text).map(|pairs| pairs.0)
         } else {
             errors.insert(0, ValidationError::invalid(at, "must be an object"));
@@ -91,14 +92,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Takes the field `name` as it is, unless it is left out.
+    /// Takes the raw field `name`, or `None` if it is left out.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
         self.taken.push(name);
+        // the last of several, as JSON parsers do it; the repetition is reported as an error
         let found = self.values.iter().rfind(|(key, _)| key == name);
         found.map(|(_, value)| *value)
     }
 
-    /// Takes the field `name` as `read` reads it; null is as if it were left out.
+    /// Takes the field `name` parsed by `read`; null counts as left out.
     pub fn take<T>(
         &mut self,
         name: &'static str,
@@ -108,7 +110,8 @@ impl<'a> Fields<'a> {
         self.read_value(name, raw, read)
     }
 
-    /// Takes the field `name`, which may be left out but not null: a client's empty variable must not widen a filter.
+    /// Takes the field `name`, which may be left out but not null: an unset variable of a client must not
+    /// widen a filter.
     pub fn take_given<T>(
         &mut self,
         name: &'static str,
@@ -122,7 +125,7 @@ impl<'a> Fields<'a> {
         self.read_value(name, raw, read)
     }
 
-    /// Takes the field `name`, which must be there.
+    /// Takes the required field `name`.
     pub fn require<T>(
         &mut self,
         name: &'static str,
@@ -154,7 +157,7 @@ impl<'a> Fields<'a> {
         read(raw).map_err(|detail| self.add_error(name, detail)).ok()
     }
 
-    /// Notes a fault of a field; the first one of a place counts.
+    /// Adds an error of a field, unless the field has one already.
     pub fn add_error(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{name}", self.at);
         if !self.errors.iter().any(|error| error.pointer == pointer) {
@@ -162,7 +165,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Returns all faults, unknown fields among them.
+    /// Returns all errors, including those of unknown fields.
     pub fn finish(mut self) -> Vec<ValidationError> {
         let names: Vec<String> = self.values.iter().map(|(name, _)| name.to_string()).collect();
         let unknown = names.iter().filter(|name| !self.taken.contains(&name.as_str()));
@@ -175,7 +178,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The members of an object in their order, also those with one name.
+/// The members of an object in their order, including repeated names.
 struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
@@ -186,7 +189,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
 struct PairsVisitor;
 
-/// A key; serde alone would always copy it.
+/// A key; a plain `Cow` field would always be copied by serde.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 

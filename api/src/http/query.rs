@@ -1,4 +1,4 @@
-//! Strict query strings: what a route does not know, or cannot read, is refused by name.
+//! Strict query strings: unknown and invalid parameters are reported by name.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use url::form_urlencoded;
 use crate::error::ApiError;
 use crate::validation_error::{ValidationError, did_you_mean};
 
-/// The parameters of a query string. Each has to be taken; [`Query::finish`] refuses what is left.
+/// The parameters of a query string. Each known one has to be taken; [`Query::finish`] reports the others as
+/// unknown.
 #[derive(Debug, Default)]
 pub struct Query {
     values: BTreeMap<String, String>,
@@ -17,7 +18,7 @@ pub struct Query {
     errors: Vec<ValidationError>,
 }
 
-/// For routes without parameters.
+/// The extractor of routes without parameters.
 #[derive(Debug)]
 pub struct NoQuery;
 
@@ -26,6 +27,7 @@ impl Query {
     pub fn read(text: &str) -> Self {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            // which of two values counts would be a guess, and a wrong guess could widen a filter
             if query.values.insert(name.to_string(), value.to_string()).is_some() {
                 query.errors.push(ValidationError::invalid(name, "appears twice"));
             }
@@ -33,7 +35,7 @@ impl Query {
         query
     }
 
-    /// The parameter `name` as `parse` reads it; a problem with it is kept for [`Query::finish`].
+    /// Takes the parameter `name` parsed by `parse`; its error is kept for [`Query::finish`].
     pub fn take<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -55,7 +57,7 @@ impl Query {
         }
     }
 
-    /// Refuses what was wrong and what was not taken.
+    /// Returns the errors of all parameters, including unknown ones.
     pub fn finish(mut self) -> Result<(), ApiError> {
         for name in self.values.keys() {
             let hint = match self.taken.as_slice() {
