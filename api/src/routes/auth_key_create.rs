@@ -28,25 +28,25 @@ use crate::openapi::SubmitProblems;
 use crate::state::AppState;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
 
-/// Longest name.
+/// The maximum length of a name.
 const NAME_CHARS_MAX: usize = 64;
-/// Most queues that a key is held to.
+/// The maximum number of queues that a key is restricted to.
 pub(crate) const QUEUES_MAX: usize = 100;
-/// Longest time that a key may hold, if it does not hold for ever: ten years.
+/// The maximum lifetime of a key that expires: ten years.
 pub(crate) const HOLDS_SECONDS_MAX: i64 = 10 * 365 * 24 * 3600;
 
-/// Make an API key
+/// Create an API key
 ///
-/// The answer holds the key, which is shown this once.
+/// The response contains the key. It is not stored and cannot be shown again.
 #[utoipa::path(
     post,
     path = "/auth/keys",
     tag = "sign-in",
     request_body = ApiKeyRequest,
     responses(
-        (status = 201, body = ApiKeyCreated, description = "The key"),
+        (status = 201, body = ApiKeyCreated, description = "The new key"),
         (status = 409, body = tasker_shared::wire::Problem, content_type = "application/problem+json",
-         description = "Another key has this name, or there are too many"),
+         description = "Another key has this name, or the maximum number of keys is reached"),
         SubmitProblems,
     ),
 )]
@@ -56,6 +56,7 @@ pub async fn create_key(
     _: NoQuery,
     SingleBody(body, _held): SingleBody,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<ApiKeyCreated>), ApiError> {
+    // 256 bits cannot be guessed, so a fast hash is enough to store the key
     let random: [u8; 32] = rand::random();
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
     let read = |queues: &[QueueName]| {
@@ -72,6 +73,7 @@ pub async fn create_key(
     let created = retried(|| api_keys::create(&state.db, &new)).await;
     match created.map_err(write_failed)? {
         Created::Stored(record) => {
+            // the answer holds a secret
             let unstored = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
             let record = shown(record);
             Ok((StatusCode::CREATED, unstored, Json(ApiKeyCreated { key, record })))
@@ -81,7 +83,7 @@ pub async fn create_key(
     }
 }
 
-/// Returns the requested key, or all that is wrong with the request.
+/// Returns the requested key, or all validation errors of the request.
 fn read(
     mut fields: Fields<'_>,
     key: &str,
@@ -95,7 +97,10 @@ fn read(
         values::whole(1..=HOLDS_SECONDS_MAX)(raw).map_err(|detail| format!("{detail}, which is ten years"))
     });
     if queues.is_some() && role == Some(Role::Admin) {
-        fields.add_error("queues", "cannot be given to an admin, who may do everything");
+        fields.add_error(
+            "queues",
+            "cannot be combined with the role admin, which has access to all queues",
+        );
     }
     let mut errors = fields.finish();
     let queues = queues.map(|names| read_queues(&names, known, &mut errors));
@@ -130,7 +135,7 @@ fn read_role(name: &str) -> Result<Role, String> {
     })
 }
 
-/// As the table has it too.
+/// Returns true if `text` satisfies the CHECK constraint on key names.
 fn is_name(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest = text
@@ -142,7 +147,7 @@ fn is_name(text: &str) -> bool {
 fn read_queues(names: &[String], known: &[QueueName], errors: &mut Vec<ValidationError>) -> Vec<QueueName> {
     if names.is_empty() || names.len() > QUEUES_MAX {
         let detail = format!(
-            "has {} queues; 1 to {QUEUES_MAX} are allowed, and none at all means every one",
+            "has {} queues; the limits are 1 to {QUEUES_MAX}. Leave it out to allow every queue",
             names.len()
         );
         errors.push(ValidationError::invalid("/queues", detail));
@@ -155,7 +160,7 @@ fn read_queues(names: &[String], known: &[QueueName], errors: &mut Vec<Validatio
             None => {
                 let detail = undeclared(known.iter().map(QueueName::as_str));
                 let pointer = format!("/queues/{index}");
-                // an element that is not text has a fault already
+                // an element that is not text has an error already
                 if !errors.iter().any(|error| error.pointer == pointer) {
                     errors.push(ValidationError::new(
                         ValidationErrorKind::UnknownQueue,
@@ -187,8 +192,8 @@ mod tests {
 
     #[test]
     fn queues_are_taken_by_alias_and_once() {
-        let sound = r#"{"name":"deploy-1","role":"submitter","queues":["high","high_priority"],"expires_in_seconds":60}"#;
-        let key = request(sound).expect("sound");
+        let valid = r#"{"name":"deploy-1","role":"submitter","queues":["high","high_priority"],"expires_in_seconds":60}"#;
+        let key = request(valid).expect("valid");
         assert_eq!(key.queues, Some(vec![QueueName::high()]));
         assert_eq!(key.holds_seconds, Some(60.0));
     }

@@ -13,7 +13,7 @@ use crate::state::AppState;
 
 /// Get a token
 ///
-/// For name and password (Basic). It is sent as `Authorization: Bearer` until it expires.
+/// Requires name and password (Basic). Send the token as `Authorization: Bearer` until it expires.
 #[utoipa::path(
     post,
     path = "/auth/token",
@@ -28,7 +28,7 @@ pub async fn issue_token(
     match caller.identity.by {
         SignedInBy::Password => {}
         SignedInBy::Anonymous => return Err(AuthRejection::SignInOff.into()),
-        // a token made of a token would never end, and one made of a key would outlive it
+        // a token could otherwise be renewed forever, and one from a key would outlive the revocation of the key
         SignedInBy::Token | SignedInBy::Key => return Err(AuthRejection::PasswordNeeded.into()),
     }
     let access_token = state.auth.tokens.issue(caller.name(), caller.identity.role)?;

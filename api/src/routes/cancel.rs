@@ -18,7 +18,8 @@ use crate::task_action::TaskActionResponse;
 
 /// Cancel a task
 ///
-/// One that waits is cancelled at once. One that runs is told to stop and ends `cancelled`, whatever its handler returns.
+/// A waiting task is cancelled immediately. A running task is requested to stop and becomes `cancelled`
+/// whatever its handler returns.
 #[utoipa::path(
     post,
     path = "/tasks/{id}/cancel",
@@ -26,8 +27,8 @@ use crate::task_action::TaskActionResponse;
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
         (status = 200, body = TaskActionResponse, description = "Cancelled"),
-        (status = 202, body = TaskActionResponse, description = "It runs, and is told to stop"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
+        (status = 202, body = TaskActionResponse, description = "The task runs; cancellation requested"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "The task is already terminal"),
         TaskProblems,
     ),
 )]
@@ -42,7 +43,7 @@ pub async fn cancel_task(
 
 /// Cancel a task
 ///
-/// The same as `POST /tasks/{id}/cancel`.
+/// Equivalent to `POST /tasks/{id}/cancel`.
 #[utoipa::path(
     delete,
     path = "/tasks/{id}",
@@ -50,8 +51,8 @@ pub async fn cancel_task(
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
         (status = 200, body = TaskActionResponse, description = "Cancelled"),
-        (status = 202, body = TaskActionResponse, description = "It runs, and is told to stop"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
+        (status = 202, body = TaskActionResponse, description = "The task runs; cancellation requested"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "The task is already terminal"),
         TaskProblems,
     ),
 )]
@@ -73,21 +74,25 @@ async fn carry_out(
     match cancelled.map_err(write_failed)? {
         Cancelled::Now(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
+            // a hint that stays would only be dropped at its pop, but counts in the depth of the queue until then
             state.pusher.remove(hint.into_iter().collect()).await;
             let answer = TaskActionResponse::new(id, TaskStatus::Cancelled, "The task is cancelled");
             Ok((StatusCode::OK, Json(answer)))
         }
         Cancelled::ToldToStop => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
-            // the word is a hint: a worker that misses it sees the row a second later
+            // best effort: a worker that misses the notice reads the request from the row a second later
             if state.mode.uses_redis() {
                 let _ = state
                     .redis
                     .ask(async |queue| queue.publish_cancellation(id).await)
                     .await;
             }
-            let answer =
-                TaskActionResponse::new(id, TaskStatus::Running, "The task runs and is told to stop");
+            let answer = TaskActionResponse::new(
+                id,
+                TaskStatus::Running,
+                "The task is running; cancellation was requested",
+            );
             Ok((StatusCode::ACCEPTED, Json(answer)))
         }
         Cancelled::AlreadyOver(status) => Err(ApiError::AlreadyOver(status)),

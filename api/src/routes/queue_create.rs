@@ -23,8 +23,8 @@ use crate::validation_error::ValidationError;
 
 /// Declare a queue
 ///
-/// Every server knows it within two seconds, and workers can be started with it in `TASK_QUEUES`. Declaring it again changes
-/// nothing.
+/// Every server accepts it within two seconds, and workers can be started with it in `TASK_QUEUES`.
+/// Idempotent.
 #[utoipa::path(
     post,
     path = "/queues",
@@ -32,7 +32,7 @@ use crate::validation_error::ValidationError;
     request_body = QueueRequest,
     responses(
         (status = 201, body = QueueInfo, description = "The new queue"),
-        (status = 200, body = QueueInfo, description = "The queue, which was declared before"),
+        (status = 200, body = QueueInfo, description = "The queue, which already existed"),
         SubmitProblems,
     ),
 )]
@@ -51,12 +51,13 @@ pub async fn create_queue(
         Declared::TooMany => return Err(ApiError::Invalid(vec![too_many()])),
     };
     metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
+    // only this server's copy is late if this fails: the queue is committed
     if let Err(error) = state.queue_table.refresh().await {
         warn!(cause = describe(&error), "cannot refresh the declared queues");
     }
-    let acted_on = Extension(AuditTarget(name.to_string()));
+    let audit_target = Extension(AuditTarget(name.to_string()));
     let queue = queue_now(&state, name).await?;
-    Ok((status, acted_on, Json(queue)))
+    Ok((status, audit_target, Json(queue)))
 }
 
 fn read(mut fields: Fields<'_>) -> Result<QueueName, Vec<ValidationError>> {
@@ -75,7 +76,7 @@ fn read_name(text: &str) -> Result<QueueName, String> {
 }
 
 fn too_many() -> ValidationError {
-    let detail = format!("cannot be declared: there are {QUEUES} queues already, which is the limit");
+    let detail = format!("cannot be declared: the maximum of {QUEUES} queues is reached");
     ValidationError::invalid("/name", detail)
 }
 

@@ -15,9 +15,9 @@ use crate::openapi::TaskProblems;
 use crate::state::AppState;
 use crate::task_action::TaskActionResponse;
 
-/// Run a dead letter or a cancelled task again
+/// Retry a dead letter or a cancelled task
 ///
-/// It begins with its first attempt.
+/// It becomes pending with all its attempts.
 #[utoipa::path(
     post,
     path = "/tasks/{id}/retry",
@@ -26,7 +26,7 @@ use crate::task_action::TaskActionResponse;
     responses(
         (status = 200, body = TaskActionResponse, description = "Pending again"),
         (status = 409, body = Problem, content_type = "application/problem+json",
-         description = "It is in another state, or another live task holds its idempotency key"),
+         description = "The task is in another state, or another task that is not terminal holds its idempotency key"),
         TaskProblems,
     ),
 )]

@@ -22,23 +22,24 @@ use crate::submit::validate::{Headers, validate};
 use crate::types::TypeTable;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
 
-/// Most tasks whose faults are answered.
+/// The maximum number of tasks whose errors are reported.
 const BAD_TASKS_MAX: usize = 100;
-/// Bodies up to this are checked at once: it takes less than handing them over.
+/// The size in bytes up to which a body is validated on the async thread: that costs less than moving it to a
+/// blocking one.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
-/// Most faults that are answered.
-const FAULTS_MAX: usize = 200;
+/// The maximum number of reported errors.
+const ERRORS_MAX: usize = 200;
 
 /// Submit many tasks
 ///
-/// All of them are stored, or none.
+/// Stores all of them or none.
 #[utoipa::path(
     post,
     path = "/tasks/submit/batch",
     tag = "tasks",
-    params(("traceparent" = Option<String>, Header, description = "W3C trace context, kept with the tasks")),
+    params(("traceparent" = Option<String>, Header, description = "W3C trace context, stored with the tasks")),
     request_body = BatchRequest,
-    responses((status = 202, body = BatchSubmitted, description = "All stored"), SubmitProblems),
+    responses((status = 202, body = BatchSubmitted, description = "All tasks are stored"), SubmitProblems),
 )]
 pub async fn submit_batch(
     State(state): State<AppState>,
@@ -52,7 +53,7 @@ pub async fn submit_batch(
         return Err(ApiError::invalid(
             ValidationErrorKind::Invalid,
             "Idempotency-Key",
-            "cannot be given for a batch; give each task its idempotency_key",
+            "is not valid for a batch; set `idempotency_key` on each task",
         ));
     }
     let tasks = validated(&state, &headers, body).await?;
@@ -74,7 +75,8 @@ pub async fn submit_batch(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// The tasks of a batch. A large body takes a while to check, which is done beside the requests of others.
+/// Returns the validated tasks of a batch. A large body is validated on a blocking thread, so that other
+/// requests are not delayed.
 async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
     let result = checked_aside(state, headers, body.clone()).await;
     match result {
@@ -94,7 +96,7 @@ async fn checked_aside(state: &AppState, headers: &Headers, body: Bytes) -> Resu
     let (state, headers) = (state.clone(), headers.clone());
     tokio::task::spawn_blocking(move || checked(&state, &types, &headers, &body))
         .await
-        .map_err(|error| ApiError::Internal(format!("the check of a batch: {error}")))?
+        .map_err(|error| ApiError::Internal(format!("the validation of a batch failed: {error}")))?
 }
 
 fn checked(
@@ -112,7 +114,7 @@ fn checked(
         .partition(|error| error.pointer.starts_with("/tasks/"));
     let fits = (1..=BATCH_TASKS).contains(&sent.len());
     if !fits && !errors.iter().any(|error| error.pointer == "/tasks") {
-        let detail = format!("has {} tasks; 1 to {BATCH_TASKS} are allowed", sent.len());
+        let detail = format!("has {} tasks; the limits are 1 to {BATCH_TASKS}", sent.len());
         errors.push(ValidationError::invalid("/tasks", detail));
     }
     if !fits {
@@ -134,7 +136,7 @@ fn checked(
                 bad_tasks += 1;
             }
         }
-        if bad_tasks >= BAD_TASKS_MAX || errors.len() >= FAULTS_MAX {
+        if bad_tasks >= BAD_TASKS_MAX || errors.len() >= ERRORS_MAX {
             break;
         }
     }
@@ -145,7 +147,7 @@ fn checked(
     }
 }
 
-/// Returns those of `faults` that are at or below `at`.
+/// Returns those of `errors` that are at or below the pointer `at`.
 fn below(errors: &[ValidationError], at: &str) -> Vec<ValidationError> {
     let is_below = |error: &&ValidationError| {
         let rest = error.pointer.strip_prefix(at);
