@@ -70,6 +70,7 @@ async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
     };
     let code = tokio::select! {
         code = schema => code?,
+        // a stop while waiting for Postgres or for migrations is not a failure
         () = shutdown.soft().cancelled() => return Ok(0),
     };
     if code != 0 || config.deployment_mode == DeploymentMode::MigrateOnly {
@@ -96,6 +97,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         error!("REDIS_URL: {why}");
         return Ok(EXIT_CONFIG);
     }
+    // bound before the background tasks start: an address in use ends the start here
     let mut listeners = Vec::new();
     for address in &config.listen_addrs {
         listeners.push(bind(*address).await?);
@@ -137,6 +139,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
                 warn!("cut off requests in progress at SHUTDOWN_TIMEOUT");
             }
         }
+        // the second signal
         () = shutdown.hard().cancelled() => return Ok(EXIT_FAILURE),
     }
     // only now: requests in progress wait for the flushers

@@ -60,6 +60,7 @@ pub async fn wait_for_schema(db: &PgPool, timeout: Duration) -> Result<(), Failu
             wait_for_postgres(db, &progress).await?;
             let found = migrations::current_version(db).await;
             progress.set(match &found {
+                // a newer schema fits too: during a rolling upgrade old servers run on it
                 Ok(version) if *version >= wanted => return Ok(()),
                 Ok(version) => format!("the schema has version {version}, and this server needs {wanted}"),
                 Err(error) => describe(error),
@@ -207,6 +208,7 @@ async fn is_up_to_date(db: &PgPool) -> bool {
     let done = |migration: &MigrationStatus| {
         matches!(migration.state, MigrationState::Applied | MigrationState::Newer)
     };
+    // empty if the status could not be read
     !status.is_empty() && status.iter().all(done)
 }
 

@@ -35,6 +35,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Returns the connection limits: one shared by all API addresses, lowered to fit the limit of open files,
 /// and one of its own for the address of health and metrics.
 pub fn doors(config: &ServerConfig) -> (Door, Door) {
+    // other connections that use up the open files of the process
     let others = config.database.pool_size as usize + OPERATIONS_CONNECTIONS;
     let limits = Limits {
         connections: fitting(config.max_connections, others),

@@ -136,6 +136,7 @@ impl AppState {
             "postgres watch",
             Arc::clone(&postgres).watch(end_of_submits.clone()),
         );
+        // in `PollingOnly` no command is sent to Redis, so it is not probed either
         let pusher = config.mode.uses_redis().then(|| {
             shutdown.spawn_named("redis watch", Arc::clone(&redis).watch(shutdown.soft().clone()));
             (Arc::clone(&redis), shutdown.clone())

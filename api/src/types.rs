@@ -113,6 +113,7 @@ impl TypeCache {
             .into_iter()
             .map(|Registered { task_type, .. }| task_type)
             .collect();
+        // schemas are compiled before the lock is taken, so that submits do not wait for it
         let table = Arc::new(TypeTable::of(types, &self.current()));
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
         Ok(())

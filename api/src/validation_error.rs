@@ -150,6 +150,7 @@ fn similarity(name: &str, known: &str) -> f64 {
     if name == known {
         return 1.0;
     }
+    // `params` for `parameters`, `retries` for `max_retries`
     let parts = name.len() >= PART_CHARS_MIN && (known.contains(&name) || name.contains(&known));
     let alike = strsim::jaro_winkler(&name, &known);
     match (alike, parts) {

@@ -26,7 +26,7 @@ use crate::postgres::PostgresHealth;
 
 /// The age from which an entry in use is refreshed in the background.
 const REFRESH_AGE: Duration = Duration::from_secs(2);
-/// The age from which an entry is no longer valid.
+/// The age from which an entry is not used.
 pub const MAX_AGE: Duration = Duration::from_secs(5);
 /// The maximum number of cached keys. At most `KEYS_MAX` exist, except for keys revoked in the last seconds.
 const KNOWN_MAX: usize = 4 * 1_024;
@@ -141,6 +141,7 @@ impl ApiKeyCache {
     /// Looks a key up in Postgres and caches the answer.
     async fn fetch(&self, hash: &KeyHash) -> Result<Option<Arc<Identity>>, ApiError> {
         self.postgres.check()?;
+        // the age of the entry counts from here: the key may be revoked while the query runs
         let asked_at = Instant::now();
         let grant = self.postgres.call(api_keys::find(&self.db, hash)).await?;
         // locked before the revoked keys are read: `forget` enters a key there under this lock, so a lookup that began
@@ -148,6 +149,7 @@ impl ApiKeyCache {
         let mut known = write(&self.known);
         let grant = grant.filter(|grant| !read(&self.revoked).contains_key(&grant.id));
         let Some(grant) = grant else {
+            // revoked or expired since it was cached
             known.remove(hash);
             let counts = |looked_at: &Instant| looked_at.elapsed() < MAX_AGE;
             insert_bounded(&mut write(&self.unknown), UNKNOWN_MAX, *hash, asked_at, counts);
@@ -227,6 +229,7 @@ impl ApiKeyCache {
 
     fn note_use(&self, known: &Known) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // 0 stands for "already written"
         known.used_at.store(now.max(1), Ordering::Relaxed);
     }
 }

@@ -42,6 +42,7 @@ impl<K: Eq + Hash> Failures<K> {
         window
             .ends
             .checked_duration_since(now)
+            // the window ends at this very moment
             .filter(|wait| !wait.is_zero())
     }
 

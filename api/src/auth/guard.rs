@@ -64,6 +64,8 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     if !rule.audited {
         return run(permitted, caller, request, next).await;
     }
+    // copied before the request moves into the handler; without the query, which is not part of what was
+    // acted on
     let target: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
     let response = run(permitted, caller.clone(), request, next).await;
     // handlers name the object where the path does not: for example the queue of `POST /queues`
@@ -108,6 +110,7 @@ async fn signed_in(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<
 
 fn client(auth: &Auth, request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    // absent only where the router is called without a listener
     let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip());
     address(peer, request.headers(), &auth.proxies)
 }

@@ -48,9 +48,11 @@ impl Tokens {
     pub fn new(secret: Option<&SecretString>) -> Self {
         let random: [u8; 32] = rand::random();
         let secret = secret.map_or(&random[..], |secret| secret.expose_secret().as_bytes());
+        // this algorithm only: a token that names another one, or `none`, is rejected
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECONDS;
         validation.set_issuer(&[ISSUER]);
+        // a token without `exp` would be valid forever
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         Self {
             signing: EncodingKey::from_secret(secret),
@@ -87,6 +89,7 @@ impl Tokens {
         Ok(Identity {
             name: claims.sub.into(),
             role: claims.role,
+            // tokens are issued to the user with a password only, who may use all queues
             queues: None,
             by: SignedInBy::Token,
         })

@@ -57,6 +57,7 @@ async fn json_body(request: Request, budget: &Budget, limit: usize) -> Result<(B
         return Err(ApiError::UnsupportedMediaType);
     }
     let encoding = Encoding::read(headers)?;
+    // an announced size is checked before the first byte is read; others are counted while reading
     let announced = content_length(headers);
     // a client with `Expect: 100-continue` has not sent its body yet, so there is none to discard
     let asks_first = headers.contains_key(header::EXPECT);
@@ -104,6 +105,7 @@ async fn read(
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| broke_off())?;
+        // trailers are ignored
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > limit {
             return Err(ApiError::BodyTooLarge(limit));

@@ -112,6 +112,7 @@ impl<'a> Decoder<'a> {
 
     /// Finishes the body and returns it with its reservation.
     pub(super) fn finish(mut self) -> Result<(Bytes, Held), ApiError> {
+        // first `try_finish`, since `finish` consumes the decoder and with it the error kept for `rejected`
         let result = match &mut self {
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Deflate(decoder) => decoder.try_finish(),

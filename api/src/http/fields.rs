@@ -66,6 +66,7 @@ impl<'a> Fields<'a> {
 
     /// Reads an object at the pointer `at`, to which `errors` belong already.
     pub fn read(text: &'a str, at: &str, mut errors: Vec<ValidationError>) -> Result<Self, ApiError> {
+        // syntax first: the errors of values mean little in a text that is not JSON
         if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
             return Err(ApiError::Malformed(format!("The body is not JSON: {error}.")));
         }
@@ -73,6 +74,7 @@ impl<'a> Fields<'a> {
             // a key that is not valid text is among `errors` already
             serde_json::from_str::<Pairs<'a>>(text).map(|pairs| pairs.0)
         } else {
+            // first, since the summary of a problem quotes the first error
             errors.insert(0, ValidationError::invalid(at, "must be an object"));
             return Err(ApiError::Invalid(errors));
         };

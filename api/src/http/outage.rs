@@ -56,6 +56,7 @@ fn note(state: &AppState, response: &Response) {
     }
     match response.extensions().get::<Pending>().map(|pending| &*pending.0) {
         Some(ApiError::Unavailable(Some(error))) => state.postgres.failed(error),
+        // its source is not kept: the connection broke during a write
         Some(ApiError::OutcomeUnknown) => state.postgres.breaker().failed(),
         _ => {}
     }

@@ -43,6 +43,7 @@ impl Query {
     ) -> Option<T> {
         self.taken.push(name);
         let value = self.values.remove(name)?;
+        // no stored text contains NUL, and Postgres rejects it in a parameter
         if value.contains('\0') {
             self.errors
                 .push(ValidationError::invalid(name, "contains the NUL character"));

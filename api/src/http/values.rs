@@ -167,6 +167,7 @@ fn integer(json: &str) -> Option<i64> {
     if !json.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         return None;
     }
+    // notations such as 5.0 and 50e-1, which are whole numbers too
     let number: f64 = json.parse().ok()?;
     #[expect(
         clippy::cast_possible_truncation,

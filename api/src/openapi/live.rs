@@ -39,6 +39,7 @@ pub(super) fn with_names(document: &Value, types: &TypeTable, queues: &[QueueNam
 fn rule(types: &TypeTable, name: &str, place: &str) -> Option<(Value, Value)> {
     let text = types.get(name)?.published.parameters_schema.as_deref()?;
     let mut schema: Value = serde_json::from_str(text).ok()?;
+    // only the root of a schema may have it, and here it becomes a part
     schema.as_object_mut()?.remove("$schema");
     schema.get("properties")?;
     let address = format!("#/components/schemas/{place}");

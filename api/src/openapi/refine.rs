@@ -93,6 +93,7 @@ fn refine_submit(schema: &mut Value) {
         properties[name]["pattern"] = json!(TEXT);
     }
     properties["tags"]["items"]["pattern"] = json!(TEXT);
+    // one of them at most; null counts as left out
     schema["not"] = json!({
         "required": ["delay", "run_at"],
         "properties": {"delay": {"type": ["number", "string"]}, "run_at": {"type": "string"}},
@@ -125,6 +126,7 @@ fn refine_key(schema: &mut Value) {
     let holds = &mut properties["expires_in_seconds"];
     holds["minimum"] = json!(1);
     holds["maximum"] = json!(crate::routes::auth_key_create::HOLDS_SECONDS_MAX);
+    // an admin has access to all queues, so a restriction would be misleading
     schema["not"] = json!({
         "required": ["queues"],
         "properties": {"role": {"const": "admin"}, "queues": {"type": "array"}},

@@ -52,6 +52,7 @@ pub async fn list_dead_letters(
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
     filter.queues = caller.visible(queue)?;
+    // with the caller's queues: a cursor cannot be used by a caller who may see others
     let name = format!("dead letters {filter:?}");
     let below = match cursor {
         None => None,
@@ -98,7 +99,7 @@ pub(super) fn read_many(body: &[u8], query: Query, caller: &Caller) -> Result<Ma
             "must have a task_name, queue, reason or before, or \"all\": true to act on every dead letter",
         ));
     }
-    // not in the list of fields above: aliases and the caller's queues decide it
+    // without `queue`, a caller that is restricted to one queue acts on that one
     filter.queues = caller.narrowed(queue)?.map(|queue| vec![queue]);
     Ok(ManyRequest { filter, dry_run })
 }

@@ -130,6 +130,7 @@ pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Health>) 
     let is_ready = postgres == PostgresState::Ok
         && schema.is_some_and(|version| version >= migrations::wanted_version())
         && days.is_some_and(|days| days >= PARTITION_DAYS_MIN);
+    // probes over open connections see that the server is shutting down
     let stopping = state.shutdown.soft().is_cancelled();
     let mut health = judged(postgres, redis);
     if is_ready && !stopping {

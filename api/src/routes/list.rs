@@ -54,6 +54,7 @@ pub async fn list_tasks(
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
     filter.queues = caller.visible(queue)?;
+    // with the caller's queues: a cursor cannot be used by a caller who may see others
     let name = canonical(&filter);
     let before = match cursor {
         None => None,

@@ -68,6 +68,7 @@ pub async fn queue_scaling(
         let backlog = of_types.pending;
         (backlog, advise_for_types(&facts, backlog, target))
     } else {
+        // rows are counted up to a limit; the length of the list is exact beyond it
         let depth = depths(&state, &names).await;
         let depth = depth.and_then(|depths| i64::try_from(*depths.first()?).ok());
         let backlog = facts.backlog(depth);

@@ -53,6 +53,7 @@ pub async fn submit(
         let request = read_single(&body)?;
         validated(&state, &request, &headers).await?
     };
+    // after the validation, which resolves aliases and the queue of the priority
     caller.check_submit(&task.task_name, &task.queue)?;
     // before the wait for the group commit: the task has its own copies of what it needs
     drop(body);

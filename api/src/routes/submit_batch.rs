@@ -60,6 +60,7 @@ pub async fn submit_batch(
     tasks
         .iter()
         .try_for_each(|task| caller.check_submit(&task.task_name, &task.queue))?;
+    // after the validation: a batch that is rejected does not use up the rate limit
     state.auth.count_batch(&caller, tasks.len())?;
     let names: Vec<String> = tasks.iter().map(|task| task.task_name.clone()).collect();
     let accepted = state.batches.submit(tasks, held).await?;
@@ -126,6 +127,7 @@ fn checked(
     let mut bad_tasks = 0;
     for (index, raw) in sent.iter().enumerate() {
         let at = format!("/tasks/{index}");
+        // the errors of values were found over the whole body; each task gets its own
         let found = below(&of_tasks, &at);
         let task = read_one(raw.get(), &at, found, state.max_body_bytes)
             .and_then(|request| validate(&request, headers, rules, &at));
@@ -136,6 +138,7 @@ fn checked(
                 bad_tasks += 1;
             }
         }
+        // limits both the answer and the work on a batch that is wrong throughout
         if bad_tasks >= BAD_TASKS_MAX || errors.len() >= ERRORS_MAX {
             break;
         }
