@@ -1,8 +1,8 @@
 //! The availability of Postgres: a circuit breaker and health probes.
 //!
-//! A slow statement and a Postgres that hangs look alike to the caller. A probe distinguishes them: a caller that has waited
-//! for `QUIET_MAX` without any answer of Postgres requests one. The probe uses a connection of its own, and one probe serves
-//! all callers. When it fails they stop waiting.
+//! A slow statement and a Postgres that hangs look alike to the caller. A probe distinguishes them: a caller
+//! that has waited for `QUIET_MAX` without any answer of Postgres requests one. The probe uses a connection
+//! of its own, and one probe serves all callers. When it fails they stop waiting.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ use tracing::warn;
 
 use crate::error::{ApiError, describe};
 
-/// The time without any answer of Postgres after which a waiting caller requests a probe. Together with `PROBE_TIMEOUT` it
-/// limits the wait for a Postgres that hangs to less than two seconds.
+/// The time without any answer of Postgres after which a waiting caller requests a probe. Together with
+/// `PROBE_TIMEOUT` it limits the wait for a Postgres that hangs to less than two seconds.
 const QUIET_MAX: Duration = Duration::from_millis(900);
 /// The time limit of one probe.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
@@ -81,8 +81,8 @@ impl PostgresHealth {
         Err(ApiError::Unavailable(None))
     }
 
-    /// Runs a statement as long as Postgres is responsive, and records the result in the breaker. A statement that is abandoned
-    /// may still take effect: its error is one of an unknown outcome.
+    /// Runs a statement as long as Postgres is responsive, and records the result in the breaker. A statement
+    /// that is abandoned may still take effect: its error is one of an unknown outcome.
     pub async fn call<T>(&self, statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
         let answer = self.while_alive(statement).await;
         match &answer {
@@ -101,7 +101,8 @@ impl PostgresHealth {
         }
     }
 
-    /// Completes when Postgres has not answered anything since this call and a probe that began after it has failed.
+    /// Completes when Postgres has not answered anything since this call and a probe that began after it has
+    /// failed.
     pub async fn unresponsive(&self) {
         let began = Instant::now();
         let mut probes = self.last_probe.subscribe();
@@ -130,7 +131,8 @@ impl PostgresHealth {
         self.breaker.succeeded();
     }
 
-    /// Records that a statement failed. A pool timeout does not count as an outage while Postgres answers others.
+    /// Records that a statement failed. A pool timeout does not count as an outage while Postgres answers
+    /// others.
     pub fn failed(&self, error: &store::Error) {
         let saturated = matches!(error, store::Error::PoolTimedOut)
             && self.alive_at().elapsed() < QUIET_MAX + PROBE_TIMEOUT;

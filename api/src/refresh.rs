@@ -36,8 +36,8 @@ impl Refresher {
         timed(&mut last, load).await
     }
 
-    /// Loads the copy each `interval` until `stop`, unless Postgres is unavailable. A failure is logged once for all in a row;
-    /// `what` names the copy in that log line.
+    /// Loads the copy each `interval` until `stop`, unless Postgres is unavailable. A failure is logged once
+    /// for all in a row; `what` names the copy in that log line.
     pub async fn run<F>(
         &self,
         interval: Duration,

@@ -1,5 +1,5 @@
-//! Long polling (`?wait=`): one query per interval finds the finished tasks of all waiting requests; no query runs without
-//! waiters.
+//! Long polling (`?wait=`): one query per interval finds the finished tasks of all waiting requests; no query
+//! runs without waiters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,8 +57,8 @@ impl Watcher {
         }
     }
 
-    /// Registers a request that waits for `id`. A task that finished before this call is found too, since polls read states
-    /// and not events.
+    /// Registers a request that waits for `id`. A task that finished before this call is found too, since
+    /// polls read states and not events.
     ///
     /// # Errors
     ///
@@ -92,7 +92,8 @@ impl Watcher {
         }
     }
 
-    /// Wakes the requests whose tasks are terminal. Returns the time until the next poll, or `None` without waiters.
+    /// Wakes the requests whose tasks are terminal. Returns the time until the next poll, or `None` without
+    /// waiters.
     async fn poll(&self) -> Option<Duration> {
         let ids = self.wanted();
         if ids.is_empty() {

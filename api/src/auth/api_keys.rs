@@ -144,8 +144,8 @@ impl ApiKeyCache {
         // the age of the entry counts from here: the key may be revoked while the query runs
         let asked_at = Instant::now();
         let grant = self.postgres.call(api_keys::find(&self.db, hash)).await?;
-        // locked before the revoked keys are read: `forget` enters a key there under this lock, so a lookup that began
-        // before the revocation cannot cache the key again afterwards
+        // locked before the revoked keys are read: `forget` enters a key there under this lock, so a lookup
+        // that began before the revocation cannot cache the key again afterwards
         let mut known = write(&self.known);
         let grant = grant.filter(|grant| !read(&self.revoked).contains_key(&grant.id));
         let Some(grant) = grant else {

@@ -25,8 +25,8 @@ pub async fn task_history(
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<Json<History>, ApiError> {
-    // events before the record: an event between the two reads is then left out, while in the other order the events
-    // could be newer than the record that the history is completed from
+    // events before the record: an event between the two reads is then left out, while in the other order the
+    // events could be newer than the record that the history is completed from
     let events = history::events(&state.db, id).await?;
     let record = records::get(&state.db, id)
         .await?

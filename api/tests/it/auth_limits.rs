@@ -1,4 +1,4 @@
-//! What one client may take: failed sign-ins, requests, room for bodies.
+//! Limits per client: failed sign-ins, requests, memory of bodies.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::client::{Client, SIGN_IN};
 use crate::harness::{Server, eventually};
 
-/// What is sent of a body that never ends: nearly as much as a batch may have.
+/// The size sent of a body that never ends: nearly the maximum of a batch.
 const ENDLESS_BYTES: usize = 30 * 1024 * 1024;
 
 fn endless() -> Body {
@@ -49,7 +49,7 @@ async fn after_some_failures_an_address_waits_and_others_do_not(db: PgPool) {
         let wait = answer.retry_after();
         assert!((1..=60).contains(&wait), "{wait}");
     }
-    // who is known goes on, and so do others elsewhere
+    // cached keys keep working, and so do clients at other addresses
     for client in [known, admin.at([10, 0, 0, 2])] {
         assert_eq!(client.get("/tasks").await.status, 200);
     }
@@ -65,11 +65,11 @@ async fn a_name_is_guarded_against_guesses_from_everywhere(db: PgPool) {
     };
     for address in 0..50 {
         assert_eq!(guess("ops", address).await, 401);
-        assert_eq!(guess("nobody", address).await, 401);
+        assert_eq!(guess("unknown", address).await, 401);
     }
-    // a name that there is not is answered like one that there is
-    assert_eq!((guess("ops", 60).await, guess("nobody", 61).await), (429, 429));
-    assert_eq!(guess("somebody-else", 62).await, 401);
+    // unknown names are treated like existing ones
+    assert_eq!((guess("ops", 60).await, guess("unknown", 61).await), (429, 429));
+    assert_eq!(guess("another-user", 62).await, 401);
     server.stop().await;
 }
 

@@ -52,7 +52,7 @@ async fn compressed_bodies_are_decoded_on_every_route(db: PgPool) {
             (&["identity"], body.to_vec()),
             (&["identity, gzip"], gzip(body)),
             (&["identity", "deflate"], deflate(body)),
-            // a body of several parts is one body
+            // several gzip members are one body
             (&["gzip"], [gzip(&body[..5]), gzip(&body[5..])].concat()),
         ] {
             let answer = post(&server, path, encodings, bytes).await;
