@@ -89,6 +89,7 @@ pub static RULES: &[Rule] = &[
     viewer("/dead-letters"),
     operator("POST", "/dead-letters/retry"),
     operator("POST", "/dead-letters/purge"),
+    // aliases of the three above
     viewer("/dead-letter"),
     operator("POST", "/dead-letter/retry"),
     operator("POST", "/dead-letter/purge"),

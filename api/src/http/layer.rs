@@ -30,6 +30,12 @@ const SUBMITS: [&str; 2] = ["/tasks/submit", "/tasks/submit/batch"];
 const PAGES: [&str; 2] = ["/api-docs", "/problems"];
 /// The prefixes of routes without spans: frequent probes that would hide the other spans.
 const PROBES: [&str; 2] = ["/health", "/metrics"];
+/// The aliases of routes, each with its canonical template.
+const ALIASES: [(&str, &str); 3] = [
+    ("/dead-letter", "/dead-letters"),
+    ("/dead-letter/retry", "/dead-letters/retry"),
+    ("/dead-letter/purge", "/dead-letters/purge"),
+];
 
 /// Runs a request and answers it even if its handler panics.
 pub async fn answer(request: Request, next: Next) -> Response {
@@ -45,7 +51,7 @@ pub async fn answer(request: Request, next: Next) -> Response {
     let response = outcome.unwrap_or_else(|panic| {
         ApiError::Internal(format!("a handler panicked: {}", panic_text(&*panic))).into_response()
     });
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let route = route.as_ref().map_or("none", |route| canonical(route.as_str()));
     let mut response = finished(response, &id, route);
     record(route, &method, response.status(), began);
     note(&span, response.status());
@@ -91,7 +97,7 @@ fn finished(mut response: Response, id: &str, route: &str) -> Response {
 
 /// Creates the trace span of a request as a child of the caller's trace.
 fn span(method: &Method, route: Option<&MatchedPath>, headers: &HeaderMap) -> Span {
-    let route = route.map_or("none", MatchedPath::as_str);
+    let route = route.map_or("none", |route| canonical(route.as_str()));
     if PROBES.iter().any(|probe| route.starts_with(probe)) {
         return Span::none();
     }
@@ -116,6 +122,12 @@ fn note(span: &Span, status: StatusCode) {
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
+}
+
+/// Returns the canonical template of a route, so that metrics, spans and logs do not count an alias apart.
+fn canonical(route: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == route);
+    alias.map_or(route, |(_, canonical)| canonical)
 }
 
 fn record(route: &str, method: &Method, status: StatusCode, began: Instant) {
@@ -170,4 +182,16 @@ pub async fn method_not_allowed(method: Method) -> Response {
         return StatusCode::NO_CONTENT.into_response();
     }
     ApiError::MethodNotAllowed.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_counted_under_its_canonical_route() {
+        assert_eq!(canonical("/dead-letter"), "/dead-letters");
+        assert_eq!(canonical("/dead-letter/purge"), "/dead-letters/purge");
+        assert_eq!(canonical("/tasks/{id}"), "/tasks/{id}");
+    }
 }
