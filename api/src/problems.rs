@@ -1,6 +1,6 @@
 //! The problem types: every code that the server answers, with what it means and what helps.
 //!
-//! This is the one table of them. [`crate::error`] and [`crate::auth::AuthRejection`] take status, code and title from it,
+//! This is the one table of them. [`crate::error`] and [`crate::auth::Refusal`] take status, code and title from it,
 //! `GET /problems/{code}` answers from it, and `docs/problems.md` is held against it by a test.
 
 use std::fmt::Write as _;
