@@ -91,7 +91,7 @@ async fn json_body(request: Request, budget: &Budget, limit: usize) -> Result<(B
 /// indistinguishable, and share the whole budget: `None`.
 fn owner(caller: &Caller) -> Option<QuotaKey> {
     let unknown = caller.identity.by == SignedInBy::Anonymous && caller.address.to_canonical().is_loopback();
-    (!unknown).then(|| caller.counted())
+    (!unknown).then(|| caller.quota_key())
 }
 
 async fn read(
