@@ -127,7 +127,7 @@ fn note(span: &Span, status: StatusCode) {
 /// Returns the canonical template of a route, so that metrics, spans and logs do not count an alias apart.
 fn canonical(route: &str) -> &str {
     let alias = ALIASES.iter().find(|(alias, _)| *alias == route);
-    alias.map_or(route, |(_, canonical)| canonical)
+    alias.map_or(route, |alias| alias.1)
 }
 
 fn record(route: &str, method: &Method, status: StatusCode, began: Instant) {

@@ -60,7 +60,8 @@ impl Cleaner {
         loop {
             let tidied = asked(keys::tidy(&self.db, self.key_ttl.as_secs_f64(), BATCH)).await?;
             done.keys += tidied.deleted;
-            metrics::counter!("tasker_idempotency_keys_deleted_total").increment(tidied.deleted.unsigned_abs());
+            metrics::counter!("tasker_idempotency_keys_deleted_total")
+                .increment(tidied.deleted.unsigned_abs());
             if tidied.deleted + tidied.prolonged < BATCH {
                 break;
             }

@@ -42,7 +42,8 @@ impl PartitionKeeper {
     /// Makes what is missing; answers how many that were.
     pub async fn run_once(&self) -> store::Result<i32> {
         let made = asked(partitions::ensure(&self.db)).await?;
-        metrics::counter!("tasker_partitions_created_total").increment(u64::try_from(made).unwrap_or_default());
+        metrics::counter!("tasker_partitions_created_total")
+            .increment(u64::try_from(made).unwrap_or_default());
         Ok(made)
     }
 }
