@@ -81,7 +81,7 @@ impl AuthRejection {
         match self {
             Self::Missing => "Send name and password (Basic), a token or an API key (Bearer).".to_owned(),
             Self::Wrong => {
-                "They are mistyped, revoked, expired, or belong to another deployment.".to_owned()
+                "The credentials are mistyped, revoked, expired, or of another deployment.".to_owned()
             }
             Self::Expired => "Get a new token with POST /auth/token.".to_owned(),
             Self::Role { has, needs } => format!("The role {needs} is required; yours is {has}."),
