@@ -15,9 +15,9 @@ use crate::state::AppState;
 
 /// Retry dead letters
 ///
-/// Retries all dead letters that match the filter, or every one with `"all": true`, each with all its
-/// attempts. Skips those whose idempotency key is held by another task that is not terminal. A task that
-/// fails again during the retry is not retried a second time.
+/// Retries all dead letters that match the filter, or every one with `"all": true`, each with its attempts
+/// reset. Skips those whose idempotency key is held by another task that is not terminal. A task that fails
+/// again during the retry is not retried a second time.
 #[utoipa::path(
     post,
     path = "/dead-letters/retry",

@@ -17,7 +17,7 @@ use crate::task_action::TaskActionResponse;
 
 /// Retry a dead letter or a cancelled task
 ///
-/// It becomes pending with all its attempts.
+/// It becomes pending with its attempts reset.
 #[utoipa::path(
     post,
     path = "/tasks/{id}/retry",
