@@ -19,8 +19,8 @@ use super::place::Place;
 use super::push::Pusher;
 use super::{Accepted, Refusal};
 use crate::error::{ApiError, describe};
-use crate::fault::{Fault as RequestFault, FaultKind};
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// Two keep Postgres busy; more would only take room from single submits.
 const AT_ONCE: usize = 2;
@@ -39,7 +39,7 @@ const FAULTS_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct BatchLane {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     pusher: Arc<Pusher>,
     key_ttl_seconds: f64,
     turns: Arc<Semaphore>,
@@ -68,7 +68,7 @@ impl BatchLane {
     /// A lane whose writes are owned by the tracker of `shutdown`.
     pub fn new(
         db: PgPool,
-        postgres: Arc<Postgres>,
+        postgres: Arc<PostgresHealth>,
         pusher: Arc<Pusher>,
         key_ttl: Duration,
         shutdown: Shutdown,
@@ -103,7 +103,7 @@ impl BatchLane {
         let answer = tokio::select! {
             biased;
             answer = writing => answer.ok(),
-            () = self.postgres.silent() => None,
+            () = self.postgres.unresponsive() => None,
             () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
         };
         match answer {
@@ -160,7 +160,7 @@ impl BatchLane {
         let written = tokio::select! {
             biased;
             written = writing => written,
-            () = self.postgres.silent() => Err(Failure::Commit(no_answer())),
+            () = self.postgres.unresponsive() => Err(Failure::Commit(no_answer())),
             () = tokio::time::sleep(WRITE_TIMEOUT) => Err(Failure::Commit(no_answer())),
         };
         match &written {
@@ -216,7 +216,7 @@ impl BatchLane {
             }
             Err(faults) => {
                 transaction.rollback().await?;
-                Err(Failure::Refused(ApiError::Refused(faults)))
+                Err(Failure::Refused(ApiError::Invalid(faults)))
             }
         }
     }
@@ -254,8 +254,8 @@ fn nothing_sent() -> Failure {
 fn told(error: &store::Error) -> ApiError {
     warn!(cause = describe(error), "Postgres refused a batch");
     match fault(error) {
-        Fault::Row => ApiError::refused(
-            FaultKind::Unstorable,
+        Fault::Row => ApiError::invalid(
+            ValidationErrorKind::Unstorable,
             "/tasks",
             "has a task with a value that cannot be stored",
         ),
@@ -296,14 +296,14 @@ fn spread(
     tasks.iter().zip(places).map(answer).collect()
 }
 
-fn all_accepted(answers: Vec<Result<Accepted, Refusal>>) -> Result<Vec<Accepted>, Vec<RequestFault>> {
+fn all_accepted(answers: Vec<Result<Accepted, Refusal>>) -> Result<Vec<Accepted>, Vec<ValidationError>> {
     let mut accepted = Vec::with_capacity(answers.len());
     let mut faults = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {
         match answer {
             Ok(task) => accepted.push(task),
-            Err(_) if faults.len() < FAULTS_MAX => faults.push(RequestFault::new(
-                FaultKind::KeyReused,
+            Err(_) if faults.len() < FAULTS_MAX => faults.push(ValidationError::new(
+                ValidationErrorKind::KeyReused,
                 format!("/tasks/{index}/idempotency_key"),
                 "was sent before with another request",
             )),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tasker_shared::quota::{Quota, Quotas};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::auth::Counted;
+use crate::auth::QuotaKey;
 use crate::error::ApiError;
 
 /// Permits count units of 1,024 bytes, so that they fit a semaphore.
@@ -17,14 +17,14 @@ const UNIT_BYTES: usize = 1024;
 pub struct Budget {
     room: Arc<Semaphore>,
     units: usize,
-    by_owner: Quotas<Counted>,
+    by_owner: Quotas<QuotaKey>,
 }
 
 /// Room that a request has taken; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
     permit: OwnedSemaphorePermit,
-    share: Option<Quota<Counted>>,
+    share: Option<Quota<QuotaKey>>,
     bytes: usize,
 }
 
@@ -41,7 +41,7 @@ impl Budget {
 
     /// The room for a body that begins; nothing waits for room, since a wait holds more than it spares. A body without `owner`
     /// may take what there is.
-    pub fn begin(&self, owner: Option<Counted>) -> Result<Held, ApiError> {
+    pub fn begin(&self, owner: Option<QuotaKey>) -> Result<Held, ApiError> {
         let mut share = owner.map(|owner| self.by_owner.of(owner));
         Ok(Held {
             permit: self.take(1, share.as_mut())?,
@@ -58,7 +58,7 @@ impl Budget {
     fn take(
         &self,
         units: usize,
-        share: Option<&mut Quota<Counted>>,
+        share: Option<&mut Quota<QuotaKey>>,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
         // before the room: who may not take more takes nothing from others, not even for a moment
         if !share.is_none_or(|share| share.grow(units)) {
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn one_owner_takes_half_of_the_room_and_leaves_the_rest_to_others() {
-        let owner = |name: &str| Some(Counted::Name(name.into()));
+        let owner = |name: &str| Some(QuotaKey::Name(name.into()));
         let budget = Budget::new(8 * UNIT_BYTES);
         let mut first = budget.begin(owner("a")).expect("room");
         first.grow(&budget, 3 * UNIT_BYTES).expect("room");
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn half_of_the_room_for_two_bodies_holds_one_whatever_its_size() {
-        let owner = || Some(Counted::Name("a".into()));
+        let owner = || Some(QuotaKey::Name("a".into()));
         for bytes in [50_000_000, 1_024, 1_025, 1_536, 2_047] {
             let budget = Budget::new(2 * bytes);
             let mut held = budget.begin(owner()).expect("room");

@@ -18,7 +18,7 @@ use super::write::{Line, Written, write};
 use super::{Accepted, Answer, Entry, Refusal, Waiter};
 use crate::db::retried;
 use crate::error::describe;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
 /// Most tasks of one flush.
 const TASKS_MAX: usize = 1_000;
@@ -31,7 +31,7 @@ const FLUSHES_MAX: u8 = 5;
 #[derive(Debug)]
 pub(super) struct Flusher {
     pub(super) kept: Arc<ConnectionCache>,
-    pub(super) postgres: Arc<Postgres>,
+    pub(super) postgres: Arc<PostgresHealth>,
     pub(super) pusher: Arc<Pusher>,
     pub(super) key_ttl_seconds: f64,
     pub(super) entries: Arc<Mutex<mpsc::Receiver<Entry>>>,

@@ -30,8 +30,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
-use crate::fault::FaultKind;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
+use crate::validation_error::ValidationErrorKind;
 use budget::Held;
 use flush::Flusher;
 use place::Place;
@@ -86,14 +86,16 @@ impl Refusal {
     /// What the client is told, for the task at `at` in the body.
     pub fn into_error(self, at: &str) -> ApiError {
         match self {
-            Self::KeyReused => ApiError::refused(
-                FaultKind::KeyReused,
+            Self::KeyReused => ApiError::invalid(
+                ValidationErrorKind::KeyReused,
                 format!("{at}/idempotency_key"),
                 "was sent before with another request",
             ),
-            Self::Unstorable => {
-                ApiError::refused(FaultKind::Unstorable, at, "holds a value that cannot be stored")
-            }
+            Self::Unstorable => ApiError::invalid(
+                ValidationErrorKind::Unstorable,
+                at,
+                "holds a value that cannot be stored",
+            ),
             Self::Outage => ApiError::Unavailable(None),
             Self::Unknown => ApiError::OutcomeUnknown,
         }
@@ -133,14 +135,14 @@ impl Waiter {
 #[derive(Debug, Clone)]
 pub struct Submitter {
     waiting: mpsc::Sender<Entry>,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
 }
 
 impl Submitter {
     /// Starts the flushers on the tracker of `shutdown`. They end when `stop` is cancelled and nothing waits any more.
     pub fn start(
         db: &PgPool,
-        postgres: &Arc<Postgres>,
+        postgres: &Arc<PostgresHealth>,
         pusher: &Arc<Pusher>,
         key_ttl: Duration,
         shutdown: &Shutdown,
@@ -186,7 +188,7 @@ impl Submitter {
         let answer = tokio::select! {
             biased;
             answer = answered => answer.ok(),
-            () = self.postgres.silent() => None,
+            () = self.postgres.unresponsive() => None,
             () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
         };
         match answer {

@@ -8,7 +8,7 @@ use tasker_shared::task::Hint;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use crate::redis::Redis;
+use crate::redis::RedisHealth;
 
 /// How long a push is waited for: a sound one takes a thousandth of it. One that takes longer goes on by itself, since nobody
 /// who submits shall wait for a Redis that hangs.
@@ -19,7 +19,7 @@ const PUSHES_MAX: usize = 8;
 /// Pushes hints as long as Redis answers.
 #[derive(Debug)]
 pub struct Pusher {
-    redis: Option<(Arc<Redis>, Shutdown)>,
+    redis: Option<(Arc<RedisHealth>, Shutdown)>,
     places: Arc<Semaphore>,
 }
 
@@ -33,7 +33,7 @@ enum Change {
 
 impl Pusher {
     /// Without Redis (`PollingOnly`) nothing is pushed. Pushes are owned by the tracker of the `Shutdown`.
-    pub fn new(redis: Option<(Arc<Redis>, Shutdown)>) -> Self {
+    pub fn new(redis: Option<(Arc<RedisHealth>, Shutdown)>) -> Self {
         Self {
             redis,
             places: Arc::new(Semaphore::new(PUSHES_MAX)),
@@ -81,7 +81,7 @@ impl Pusher {
     }
 }
 
-async fn carry_out(redis: &Redis, change: Change, hints: &[Hint]) {
+async fn carry_out(redis: &RedisHealth, change: Change, hints: &[Hint]) {
     let done = redis.ask(async |queue| match change {
         Change::PushBack => queue.push_back(hints).await,
         Change::PushFront => queue.push_front(hints).await,

@@ -12,9 +12,9 @@ use tasker_shared::task::limits::{JSON_DEPTH, MAX_RETRIES};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::fault::Fault;
 use crate::http::fields::{CheckedText, Fields, checked_text};
 use crate::http::values::{self, Seconds};
+use crate::validation_error::ValidationError;
 
 /// The parameters lie within the object of the request.
 const SINGLE_DEPTH: usize = JSON_DEPTH + 1;
@@ -91,7 +91,7 @@ pub struct SubmitRequest<'a> {
     /// The faults of fields that could not be read; those fields are as if they were left out.
     #[serde(skip)]
     #[schema(ignore)]
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ValidationError>,
 }
 
 /// Many tasks, all or none.
@@ -106,7 +106,7 @@ pub struct BatchRequest<'a> {
     /// The faults of the body; those below `/tasks/{index}` belong to a task.
     #[serde(skip)]
     #[schema(ignore)]
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ValidationError>,
 }
 
 impl<'de> Deserialize<'de> for Seconds {
@@ -152,17 +152,17 @@ impl Visitor<'_> for SecondsVisitor {
 
 /// Reads a body as one request.
 pub fn read_single(body: &[u8]) -> Result<SubmitRequest<'_>, ApiError> {
-    let CheckedText { text, faults } = checked_text(body, SINGLE_DEPTH)?;
-    read(text, "", faults)
+    let CheckedText { text, errors } = checked_text(body, SINGLE_DEPTH)?;
+    read(text, "", errors)
 }
 
 /// Reads a body as a batch; its requests are read one by one with [`read`].
 pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
-    let CheckedText { text, faults } = checked_text(body, BATCH_DEPTH)?;
-    if let Some(batch) = quickly(text, &faults) {
+    let CheckedText { text, errors } = checked_text(body, BATCH_DEPTH)?;
+    if let Some(batch) = quickly(text, &errors) {
         return Ok(batch);
     }
-    let mut fields = Fields::read(text, "", faults)?;
+    let mut fields = Fields::read(text, "", errors)?;
     let tasks = fields.require("tasks", |raw| {
         serde_json::from_str::<Vec<&RawValue>>(raw.get())
             .map_err(|_| "must be an array of tasks, for example [{\"task_name\": \"echo\"}]".to_owned())
@@ -173,7 +173,11 @@ pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
 }
 
 /// Reads the request at `at` in the body. What cannot be read of it is among its faults, beside `faults`.
-pub fn read<'a>(text: &'a str, at: &str, faults: Vec<Fault>) -> Result<SubmitRequest<'a>, ApiError> {
+pub fn read<'a>(
+    text: &'a str,
+    at: &str,
+    faults: Vec<ValidationError>,
+) -> Result<SubmitRequest<'a>, ApiError> {
     match quickly(text, &faults) {
         Some(request) => Ok(request),
         None => Fields::read(text, at, faults).map(read_fields),
@@ -181,7 +185,7 @@ pub fn read<'a>(text: &'a str, at: &str, faults: Vec<Fault>) -> Result<SubmitReq
 }
 
 /// Reads what has no faults: sound requests pay nothing for those of others.
-fn quickly<'a, T: Deserialize<'a>>(text: &'a str, faults: &[Fault]) -> Option<T> {
+fn quickly<'a, T: Deserialize<'a>>(text: &'a str, faults: &[ValidationError]) -> Option<T> {
     // serde would also take an array, whose items are the fields in their order
     let is_object = text.trim_start().starts_with('{');
     let sound = faults.is_empty() && is_object;
@@ -229,10 +233,10 @@ pub fn is_object(raw: &RawValue) -> bool {
 mod tests {
     use super::*;
 
-    fn faults(body: &str) -> Vec<Fault> {
+    fn faults(body: &str) -> Vec<ValidationError> {
         match read_single(body.as_bytes()) {
             Ok(request) => request.faults,
-            Err(ApiError::Refused(faults)) => faults,
+            Err(ApiError::Invalid(faults)) => faults,
             other => panic!("{body}: {other:?}"),
         }
     }

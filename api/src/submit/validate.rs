@@ -9,10 +9,10 @@ use tasker_shared::task::{QueueName, TaskId};
 
 use super::fingerprint::fingerprint;
 use super::request::{SubmitRequest, is_object};
-use crate::fault::{Fault, FaultKind, nearest_first};
 use crate::http::values::Seconds;
 use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
+use crate::validation_error::{ValidationError, ValidationErrorKind, nearest_first};
 
 /// Most names that an answer lists.
 const NAMES_MAX: usize = 50;
@@ -43,7 +43,7 @@ pub fn validate(
     headers: &Headers,
     rules: Rules<'_>,
     at: &str,
-) -> Result<NewTask, Vec<Fault>> {
+) -> Result<NewTask, Vec<ValidationError>> {
     let mut check = Check {
         at,
         faults: request.faults.clone(),
@@ -88,19 +88,19 @@ pub fn validate(
 /// Collects faults below one place of the body.
 struct Check<'a> {
     at: &'a str,
-    faults: Vec<Fault>,
+    faults: Vec<ValidationError>,
 }
 
 impl Check<'_> {
     fn fault(&mut self, field: &str, detail: impl Into<String>) {
-        self.kind(FaultKind::Invalid, field, detail);
+        self.kind(ValidationErrorKind::Invalid, field, detail);
     }
 
-    fn kind(&mut self, kind: FaultKind, field: &str, detail: impl Into<String>) {
+    fn kind(&mut self, kind: ValidationErrorKind, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.at);
         // of a field that could not be read nothing more is said
         if !self.faults.iter().any(|fault| fault.pointer == pointer) {
-            self.faults.push(Fault::new(kind, pointer, detail));
+            self.faults.push(ValidationError::new(kind, pointer, detail));
         }
     }
 
@@ -119,7 +119,7 @@ impl Check<'_> {
                 "is not a registered task type; registered types: {}",
                 listed(&names)
             );
-            self.kind(FaultKind::UnknownTaskType, "task_name", detail);
+            self.kind(ValidationErrorKind::UnknownTaskType, "task_name", detail);
         }
         known.map(AsRef::as_ref)
     }
@@ -132,7 +132,7 @@ impl Check<'_> {
             (Some(raw), _) if !is_object(raw) => self.fault("parameters", "must be an object"),
             (Some(raw), Some(known)) => {
                 let pointer = format!("{}/parameters", self.at);
-                match known.schema.faults(raw, &pointer) {
+                match known.schema.validate(raw, &pointer) {
                     Ok(faults) => self.faults.extend(faults),
                     // they have a value that no reader takes, which is among the faults already
                     Err(Unreadable) if self.faults.iter().any(|f| f.pointer.starts_with(&pointer)) => {}
@@ -140,7 +140,7 @@ impl Check<'_> {
                 }
             }
             (None, Some(known)) => {
-                let faults = known.schema.faults_of_nothing(&format!("{}/parameters", self.at));
+                let faults = known.schema.validate_missing(&format!("{}/parameters", self.at));
                 self.faults.extend(faults);
             }
             (_, None) => {}
@@ -182,7 +182,7 @@ impl Check<'_> {
         if queue.is_none() {
             let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
             self.kind(
-                FaultKind::UnknownQueue,
+                ValidationErrorKind::UnknownQueue,
                 "queue",
                 undeclared(nearest_first(name, &names)),
             );
@@ -198,7 +198,7 @@ impl Check<'_> {
                 "is left out, and `{queue}`, the queue of the task type, {}",
                 undeclared(queues.iter().map(QueueName::as_str))
             );
-            self.kind(FaultKind::UnknownQueue, "queue", detail);
+            self.kind(ValidationErrorKind::UnknownQueue, "queue", detail);
         }
         Some(queue)
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Refusal;
 use crate::error::describe;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
 /// Longer than any sound statement; callers have stopped waiting by then.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,12 +31,12 @@ pub(super) enum Written {
 /// The connection of one flush.
 pub(super) struct Line<'a> {
     kept: &'a ConnectionCache,
-    postgres: &'a Postgres,
+    postgres: &'a PostgresHealth,
     connection: Option<CachedConnection>,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(kept: &'a ConnectionCache, postgres: &'a Postgres) -> Self {
+    pub(super) fn new(kept: &'a ConnectionCache, postgres: &'a PostgresHealth) -> Self {
         Self {
             kept,
             postgres,

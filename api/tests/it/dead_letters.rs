@@ -9,7 +9,7 @@ use tasker_shared::task::{QueueName, TaskId};
 
 use crate::harness::Server;
 
-/// Dead letters of the type `noop`, by SQL; they died an hour ago, in the default queue.
+/// Inserts dead letters of the type `noop` in the default queue that failed an hour ago.
 async fn insert_dead_letters(db: &PgPool, count: i32) {
     sqlx::query(
         "INSERT INTO tasks (id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
@@ -34,7 +34,7 @@ async fn count(db: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(db).await.expect("a count")
 }
 
-/// The ids of a page, and its cursor.
+/// Returns the ids of a page and its cursor.
 async fn page(server: &Server, query: &str) -> (Vec<String>, Option<String>) {
     let answer = server.get(&format!("/dead-letters?{query}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -272,7 +272,7 @@ async fn a_retry_skips_those_whose_key_is_taken_and_a_purge_frees_keys(db: PgPoo
         (202, &json!(false))
     );
     assert_ne!(again.id(), free);
-    // the key of the one that lives is still its own
+    // the idempotency key still belongs to the task that is not terminal
     assert_eq!(server.post("/tasks/submit", body("taken")).await.status, 200);
     server.stop().await;
 }

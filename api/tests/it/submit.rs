@@ -77,7 +77,7 @@ async fn what_is_left_out_comes_from_the_type(db: PgPool) {
         timeout_seconds: 7.5,
         ..task_type("slow")
     };
-    // not known yet: the server looks again when it is asked for
+    // not cached yet: the server refreshes its copy when the type is requested
     publish(&db, &[slow]).await.expect("published");
     let queue_of = async |body: Value| {
         let id = server.submit(body).await;
@@ -198,7 +198,7 @@ async fn many_submits_at_once_are_each_answered_with_their_own_task(db: PgPool) 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_row_that_postgres_refuses_fails_alone(db: PgPool) {
     let server = Server::start(db).await;
-    // smuggled past the validation, which refuses it
+    // passed around the validation, which would reject it
     let poisoned = |n: i32| {
         let id = TaskId::generate();
         let correlation_id = if n == 7 { "a\0b".to_owned() } else { id.to_string() };
@@ -219,7 +219,7 @@ async fn a_row_that_postgres_refuses_fails_alone(db: PgPool) {
         }
     };
     let submits = (0..20).map(|n| {
-        let held = server.state.single_room.begin(None).expect("room");
+        let held = server.state.single_budget.begin(None).expect("room");
         server.state.submitter.submit(poisoned(n), held)
     });
     let answers = futures_util::future::join_all(submits).await;
