@@ -1,4 +1,5 @@
-//! Cursors of lists: where the next page begins, tied to the filter that it belongs to. Pure.
+//! Cursors of lists: the position of the next page, valid only for the filter that it was issued for. Pure
+//! functions.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,14 +7,14 @@ use sha2::{Digest, Sha256};
 use tasker_shared::task::TaskId;
 use uuid::Uuid;
 
-/// The form of what follows; a later form gets another number.
+/// The version of the format that follows.
 const VERSION: u8 = 1;
-/// Bytes of an id.
+/// The size of an id in bytes.
 const ID_BYTES: usize = 16;
-/// Bytes of the check: enough that nothing fits by chance.
+/// The size of the checksum in bytes: enough to exclude accidental matches.
 const CHECK_BYTES: usize = 8;
 
-/// The cursor of the page below `id` in the list that `filter` describes.
+/// Returns the cursor of the page below `id` in the list of `filter`.
 pub fn encode(id: TaskId, filter: &str) -> String {
     let mut bytes = Vec::with_capacity(1 + ID_BYTES + CHECK_BYTES);
     bytes.push(VERSION);
@@ -22,7 +23,7 @@ pub fn encode(id: TaskId, filter: &str) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The id in a cursor that [`encode`] made for the same filter.
+/// Returns the id in a cursor that [`encode`] made for the same filter, else `None`.
 pub fn decode(cursor: &str, filter: &str) -> Option<TaskId> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (version, rest) = bytes.split_first()?;
@@ -32,6 +33,8 @@ pub fn decode(cursor: &str, filter: &str) -> Option<TaskId> {
 }
 
 fn check(id: TaskId, filter: &str) -> [u8; CHECK_BYTES] {
+    // not secret: it finds mistakes such as a cursor used with another filter. A forged cursor gives access
+    // only to what the caller's own filter permits
     let digest = Sha256::new()
         .chain_update(b"tasker list cursor")
         .chain_update(id.0.as_bytes())

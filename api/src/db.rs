@@ -1,4 +1,4 @@
-//! What every caller of a statement does alike.
+//! Retries and error mapping of statements.
 
 use std::future::Future;
 
@@ -6,10 +6,10 @@ use tasker_shared::store::{self, Fault, fault};
 
 use crate::error::ApiError;
 
-/// How often a statement that Postgres rolled back (a deadlock, a serialisation failure) is sent again.
+/// The maximum number of retries of a statement that Postgres rolled back (deadlock, serialisation failure).
 const ROLLED_BACK_MAX: u32 = 5;
 
-/// Sends a statement, and again when Postgres rolled it back to solve a conflict.
+/// Runs a statement, and again when Postgres rolled it back to resolve a conflict.
 pub async fn retried<T, F>(mut send: impl FnMut() -> F) -> store::Result<T>
 where
     F: Future<Output = store::Result<T>>,
@@ -17,6 +17,7 @@ where
     let mut rolled_back = 0;
     loop {
         match send().await {
+            // without a pause: Postgres rolls back one side of a conflict, so the other one goes on
             Err(error) if fault(&error) == Fault::RolledBack && rolled_back < ROLLED_BACK_MAX => {
                 rolled_back += 1;
             }
@@ -25,7 +26,8 @@ where
     }
 }
 
-/// What the caller of a failed write is told: a read that broke off did nothing, a write may have.
+/// Returns the API error of a failed write. Unlike a read, a write whose connection broke may have taken
+/// effect.
 pub fn write_failed(error: store::Error) -> ApiError {
     match fault(&error) {
         Fault::Unknown => ApiError::OutcomeUnknown,

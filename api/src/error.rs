@@ -1,8 +1,8 @@
-//! The one error type of the HTTP interface, and its one way to a problem document (RFC 9457).
+//! The error type of the HTTP interface and its conversion to a problem document (RFC 9457).
 //!
-//! A handler returns an [`ApiError`]; the response then carries it as an extension until the outermost layer, which
-//! knows the request's id, writes the document and logs what is to be logged. Internal text stops here: a 5xx says
-//! what the caller can do, and nothing of what broke.
+//! A handler returns an [`ApiError`]. The response carries it as an extension to the outermost layer, which
+//! knows the request id, writes the document and logs server errors. A 5xx says what the caller can do and
+//! never carries internal text.
 
 use std::sync::Arc;
 
@@ -14,75 +14,75 @@ use tasker_shared::task::{QueueName, TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 use tracing::{error, warn};
 
-use crate::auth::Refusal;
-use crate::fault::{Fault, FaultKind, common_kind, summary};
+use crate::auth::AuthRejection;
 use crate::http::encoding::ENCODINGS;
 use crate::problems::{self, ProblemType};
+use crate::validation_error::{ValidationError, ValidationErrorKind, common_kind, summary};
 
-/// When a caller who met an overload may come again.
+/// The `Retry-After` of an overload, in seconds.
 const RETRY_AFTER_OVERLOAD: &str = "1";
-/// When a caller who met an outage may come again.
+/// The `Retry-After` of an outage, in seconds.
 const RETRY_AFTER_OUTAGE: &str = "2";
 
-/// Why a request was not carried out.
+/// The reason for which a request failed.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The body, the path or a header cannot be read at all.
+    /// The body, the path or a header cannot be parsed.
     Malformed(String),
-    /// The id in the path is no UUID.
+    /// The id in the path is not a valid UUID.
     InvalidId,
-    /// Whoever asks is not let in, or not let do this.
-    Auth(Refusal),
-    /// There is nothing at this path.
+    /// Sign-in, authorization or a rate limit rejected the request.
+    Auth(AuthRejection),
+    /// The path has no route.
     UnknownRoute,
-    /// No problem type has that code.
+    /// The code of a problem type is unknown.
     ProblemNotFound,
     /// The path exists, but not for this method.
     MethodNotAllowed,
-    /// There is no such task.
+    /// The task does not exist.
     TaskNotFound(TaskId),
-    /// There is no such queue; these are known.
+    /// The queue is not declared; the declared queues.
     QueueNotFound(Vec<QueueName>),
-    /// There is no such template, or not in that version.
+    /// The template, or this version of it, does not exist.
     TemplateNotFound,
-    /// The result was asked for before there is one.
+    /// The result was requested before the task finished.
     NotFinished(TaskStatus),
-    /// The task has ended and cannot be cancelled.
+    /// The task is terminal and cannot be cancelled.
     AlreadyOver(TaskStatus),
-    /// The task is in a state from which there is no retry.
+    /// The task is in a state that cannot be retried.
     NotRetryable(TaskStatus),
-    /// Another live task holds the idempotency key.
+    /// Another task that is not terminal holds the idempotency key.
     KeyTaken(Option<TaskId>),
     /// The body is larger than this many bytes.
     BodyTooLarge(usize),
     /// The content type of the body is not JSON.
     UnsupportedMediaType,
-    /// The content encoding of the body is not among those that are decoded.
+    /// The content encoding of the body is not supported.
     UnsupportedEncoding,
-    /// The request can be read, and is wrong.
-    Refused(Vec<Fault>),
-    /// More work than there is room for.
+    /// The request was parsed and is not valid.
+    Invalid(Vec<ValidationError>),
+    /// The server is overloaded; a sentence that names the limit.
     Overloaded(&'static str),
-    /// Nothing happened, because a part of the system is away.
+    /// Postgres is unavailable; the request had no effect.
     Unavailable(Option<Arc<store::Error>>),
-    /// It is not known whether it happened.
+    /// The connection broke during a write, so the outcome is unknown.
     OutcomeUnknown,
-    /// A fault of Tasker itself.
+    /// An internal error; its text is logged and not answered.
     Internal(String),
 }
 
 impl ApiError {
-    /// A request with one fault.
-    pub fn refused(kind: FaultKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::Refused(vec![Fault::new(kind, pointer, detail)])
+    /// Returns the error of a request with one validation error.
+    pub fn invalid(kind: ValidationErrorKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![ValidationError::new(kind, pointer, detail)])
     }
 
-    /// Returns its type.
+    /// Returns the problem type.
     pub fn problem_type(&self) -> &'static ProblemType {
         match self {
             Self::Malformed(_) => &problems::MALFORMED_REQUEST,
             Self::InvalidId => &problems::INVALID_ID,
-            Self::Auth(refusal) => refusal.problem_type(),
+            Self::Auth(rejection) => rejection.problem_type(),
             Self::UnknownRoute | Self::ProblemNotFound => &problems::NOT_FOUND,
             Self::TaskNotFound(_) => &problems::TASK_NOT_FOUND,
             Self::QueueNotFound(_) => &problems::QUEUE_NOT_FOUND,
@@ -95,7 +95,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => &problems::BODY_TOO_LARGE,
             Self::UnsupportedMediaType => &problems::UNSUPPORTED_MEDIA_TYPE,
             Self::UnsupportedEncoding => &problems::UNSUPPORTED_ENCODING,
-            Self::Refused(faults) => common_kind(faults).problem_type(),
+            Self::Invalid(errors) => common_kind(errors).problem_type(),
             Self::Overloaded(_) => &problems::OVERLOADED,
             Self::Unavailable(_) => &problems::UNAVAILABLE,
             Self::OutcomeUnknown => &problems::OUTCOME_UNKNOWN,
@@ -109,11 +109,11 @@ impl ApiError {
             Self::InvalidId => {
                 "The id in the path must be a UUID, for example 0190a5f0-0000-7000-8000-000000000000.".to_owned()
             }
-            Self::Auth(refusal) => refusal.detail(),
-            Self::UnknownRoute => "No route has this path; see /api-docs/ui.".to_owned(),
+            Self::Auth(rejection) => rejection.detail(),
+            Self::UnknownRoute => "No route matches this path; see /api-docs/ui.".to_owned(),
             Self::ProblemNotFound => "No problem type has this code; docs/problems.md lists them.".to_owned(),
-            Self::TemplateNotFound => "GET /v1/templates lists what workers have published.".to_owned(),
-            Self::MethodNotAllowed => "The header Allow lists the methods that it takes.".to_owned(),
+            Self::TemplateNotFound => "GET /v1/templates lists the published templates.".to_owned(),
+            Self::MethodNotAllowed => "The Allow header lists the supported methods.".to_owned(),
             Self::TaskNotFound(id) => format!("Task {id} does not exist."),
             Self::QueueNotFound(known) => {
                 format!("The name in the path {}.", undeclared(known.iter().map(QueueName::as_str)))
@@ -125,21 +125,21 @@ impl ApiError {
             }
             Self::KeyTaken(Some(holder)) => format!("Task {holder} holds its idempotency key."),
             Self::KeyTaken(None) => "Another task holds its idempotency key.".to_owned(),
-            Self::BodyTooLarge(limit) => format!("The body may have {limit} bytes at most."),
+            Self::BodyTooLarge(limit) => format!("The maximum size of the body is {limit} bytes."),
             Self::UnsupportedMediaType => {
                 "Send the body as UTF-8 with Content-Type: application/json.".to_owned()
             }
-            Self::UnsupportedEncoding => format!("The encodings that are decoded: {ENCODINGS}."),
-            Self::Refused(faults) => summary(faults),
-            Self::Overloaded(what) => format!("{what} Nothing was done; try again shortly."),
-            Self::Unavailable(_) => "Nothing was done; try again shortly.".to_owned(),
+            Self::UnsupportedEncoding => format!("Supported content encodings: {ENCODINGS}."),
+            Self::Invalid(errors) => summary(errors),
+            Self::Overloaded(what) => format!("{what} The request had no effect; try again shortly."),
+            Self::Unavailable(_) => "The request had no effect; try again shortly.".to_owned(),
             Self::OutcomeUnknown => {
-                "The outcome is unknown: it may have been done or not. Look at the task, or send the request again: for a \
-                 submit that is safe with an Idempotency-Key."
+                "The request may or may not have taken effect. Check the task, or send the request again: a submit with an \
+                 Idempotency-Key can be repeated safely."
                     .to_owned()
             }
             Self::Internal(_) => {
-                "The request was not carried out; the log has more under the request id.".to_owned()
+                "The request failed; the server log has the cause under the request id.".to_owned()
             }
         }
     }
@@ -152,11 +152,11 @@ impl ApiError {
         }
     }
 
-    /// The problem document of this error in answer to the request `request_id`.
+    /// Returns the problem document of this error for the request `request_id`.
     pub fn problem(&self, request_id: &str) -> Problem {
         let problem = self.problem_type();
         let errors = match self {
-            Self::Refused(faults) => faults.iter().map(Fault::to_wire).collect(),
+            Self::Invalid(errors) => errors.iter().map(ValidationError::to_wire).collect(),
             _ => Vec::new(),
         };
         Problem {
@@ -170,7 +170,7 @@ impl ApiError {
         }
     }
 
-    /// Logs what an operator has to know, once.
+    /// Logs internal errors and outages; errors of the caller are not logged.
     pub fn log(&self, request_id: &str, route: &str) {
         match self {
             Self::Internal(text) => error!(
@@ -183,14 +183,15 @@ impl ApiError {
                 request.id = request_id,
                 http.route = route,
                 cause = describe(source),
-                "Postgres is away"
+                "request failed: Postgres unavailable"
             ),
             _ => {}
         }
     }
 }
 
-/// What can be logged of a failed statement: the text of an error about a value may hold the value.
+/// Returns the loggable description of a failed statement. The text of a data or constraint error (classes 22
+/// and 23) may contain the value, so only its code is returned.
 pub fn describe(error: &store::Error) -> String {
     let Some(answer) = error.as_database_error() else {
         return error.to_string();
@@ -201,9 +202,9 @@ pub fn describe(error: &store::Error) -> String {
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Auth(refusal)
+impl From<AuthRejection> for ApiError {
+    fn from(rejection: AuthRejection) -> Self {
+        Self::Auth(rejection)
     }
 }
 
@@ -211,6 +212,8 @@ impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         match store::fault(&error) {
             store::Fault::Row => Self::Internal(describe(&error)),
+            // also an unknown outcome: this conversion serves reads, which had no effect; writes go through
+            // `db::write_failed`
             store::Fault::RolledBack | store::Fault::Outage | store::Fault::Unknown => {
                 Self::Unavailable(Some(Arc::new(error)))
             }
@@ -218,7 +221,7 @@ impl From<store::Error> for ApiError {
     }
 }
 
-/// Carries an error from its handler to the layer that writes the document.
+/// The response extension that carries an error from its handler to the layer that writes the document.
 #[derive(Debug, Clone)]
 pub struct Pending(pub Arc<ApiError>);
 
@@ -234,8 +237,8 @@ impl IntoResponse for ApiError {
             let encodings = HeaderValue::from_static(ENCODINGS);
             response.headers_mut().insert(header::ACCEPT_ENCODING, encodings);
         }
-        if let Self::Auth(refusal) = &self {
-            refusal.headers(response.headers_mut());
+        if let Self::Auth(rejection) = &self {
+            rejection.headers(response.headers_mut());
         }
         response.extensions_mut().insert(Pending(Arc::new(self)));
         response

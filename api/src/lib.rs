@@ -1,15 +1,14 @@
-//! Tasker's server: the HTTP interface, the migrations, the maintenance duties.
+//! Tasker's server: HTTP API, migrations and maintenance duties.
 //!
-//! [`router`] serves what [`state::AppState`] holds; [`orchestrator`] has the duties; `main` wires them.
+//! [`router`] builds the API over [`state::AppState`], [`orchestrator`] runs the duties, and `main` starts
+//! both.
 
-pub mod acted;
 pub mod auth;
 pub mod cursor;
 pub mod db;
 pub mod dead_letters;
 pub mod error;
 pub mod explain;
-pub mod fault;
 pub mod history;
 pub mod http;
 pub mod migrate;
@@ -26,7 +25,9 @@ pub mod schema;
 pub mod serve;
 pub mod state;
 pub mod submit;
+pub mod task_action;
 pub mod types;
+pub mod validation_error;
 pub mod watcher;
 
 use std::future::ready;
@@ -43,12 +44,16 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use http::{layer, outage};
 use state::AppState;
 
-/// Every route.
+/// Returns the router of the API.
 pub fn router(state: AppState) -> Router {
+    // submits handle outages themselves: aborting the request would hide whether its task was committed
     let submits = OpenApiRouter::new()
         .routes(routes!(routes::submit::submit))
         .routes(routes!(routes::submit_batch::submit_batch))
-        .route_layer(middleware::from_fn_with_state(state.clone(), outage::turn_away));
+        .route_layer(middleware::from_fn_with_state(
+            state.clone(),
+            outage::require_postgres,
+        ));
     let others = OpenApiRouter::new()
         .routes(routes!(routes::list::list_tasks))
         .routes(routes!(routes::types::list_types))
@@ -80,7 +85,10 @@ pub fn router(state: AppState) -> Router {
         ))
         .routes(routes!(routes::auth_key_revoke::revoke_key))
         .merge(aliases())
-        .route_layer(middleware::from_fn_with_state(state.clone(), outage::give_up));
+        .route_layer(middleware::from_fn_with_state(
+            state.clone(),
+            outage::abort_on_outage,
+        ));
     let sign_in = OpenApiRouter::new()
         .routes(routes!(routes::auth_token::issue_token))
         .routes(routes!(routes::problem::problem_type));
@@ -90,6 +98,7 @@ pub fn router(state: AppState) -> Router {
         .merge(sign_in)
         .merge(operations())
         .split_for_parts();
+    // after all routes are merged, since it adds the access rules to each operation
     auth::document::secure(&mut document);
     let document = openapi::Served::new(&document);
     let page = SwaggerUi::new("/api-docs/ui").config(Config::from(openapi::PATH.to_owned()));
@@ -100,7 +109,7 @@ pub fn router(state: AppState) -> Router {
     finished(router, state)
 }
 
-/// Former names of routes, which the document leaves out.
+/// Returns the aliases of routes, which the OpenAPI document leaves out.
 fn aliases() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .route("/dead-letter", get(routes::dead_letters::list_dead_letters))
@@ -114,7 +123,7 @@ fn aliases() -> OpenApiRouter<AppState> {
         )
 }
 
-/// Health and metrics alone, for an address of their own.
+/// Returns a router of health and metrics only, for an address of its own.
 pub fn operations_router(state: AppState) -> Router {
     let (router, _) = operations().split_for_parts();
     finished(router, state)
@@ -132,6 +141,8 @@ fn operations() -> OpenApiRouter<AppState> {
 
 fn finished(router: Router<AppState>, state: AppState) -> Router {
     router
+        // a route layer runs for matched paths only, so an unknown path is 404 without sign-in; the last
+        // layer is the outermost, so its request id and metrics cover every answer
         .route_layer(middleware::from_fn_with_state(state.clone(), auth::guard))
         .fallback(layer::unknown_route)
         .method_not_allowed_fallback(layer::method_not_allowed)

@@ -1,4 +1,4 @@
-//! The binary `tasker-server`: wires the parts together.
+//! The binary `tasker-server`: starts the API, the migrations and the maintenance duties.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use tasker_server::migrate::{self, Failure, Patience};
+use tasker_server::migrate::{self, Failure, RetryLimits};
 use tasker_server::orchestrator::PartitionKeeper;
 use tasker_server::serve::{bind, doors, serve};
 use tasker_server::state::{AppState, Connections};
@@ -20,7 +20,7 @@ use tasker_shared::store::{self, PgPool, migrations, queues};
 use tasker_shared::telemetry::{Component, Metrics, init_logging};
 use tracing::{error, info, warn};
 
-/// How long what was accepted may take to be written after the last answer.
+/// The time limit for writing accepted submits after the last request is answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
@@ -30,21 +30,21 @@ fn main() -> ExitCode {
     };
     let logging = match init_logging(Component::Orchestration, &config.log) {
         Ok(logging) => logging,
-        Err(error) => return complain(&error.into()),
+        Err(error) => return fail(&error.into()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&error.into()),
+        Err(error) => return fail(&error.into()),
     };
     let code = runtime.block_on(async {
         let code = match run(&config).await {
             Ok(code) => exit(code),
-            Err(error) => complain(&error),
+            Err(error) => fail(&error),
         };
         logging.flush().await;
         code
     });
-    // what still runs was given its time
+    // without waiting: the tasks that matter were drained within their time limits
     runtime.shutdown_background();
     code
 }
@@ -70,6 +70,7 @@ async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
     };
     let code = tokio::select! {
         code = schema => code?,
+        // a stop while waiting for Postgres or for migrations is not a failure
         () = shutdown.soft().cancelled() => return Ok(0),
     };
     if code != 0 || config.deployment_mode == DeploymentMode::MigrateOnly {
@@ -81,21 +82,22 @@ async fn run(config: &ServerConfig) -> anyhow::Result<i32> {
 async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutdown) -> anyhow::Result<i32> {
     let metrics = Metrics::install(Component::Orchestration)?;
     if let Err(error) = PartitionKeeper::new(db.clone()).run_once().await {
-        // the duty makes up for it
-        warn!(%error, "partitions could not be made at start");
+        // not fatal: the maintenance duty retries
+        warn!(%error, "cannot create partitions at start");
     }
     queues::declare(&db, &config.queues.known)
         .await
         .context("cannot declare the queues")?;
     let queue = Arc::new(RedisQueues::new(&config.redis).context("cannot use REDIS_URL")?);
     if config.mode.uses_redis()
-        // one that does not answer is checked when it does
+        // an unreachable Redis is checked at its first connection
         && let Ok(report) = queue.server_report().await
         && let Some(why) = report.unsupported
     {
         error!("REDIS_URL: {why}");
         return Ok(EXIT_CONFIG);
     }
+    // bound before the background tasks start: an address in use ends the start here
     let mut listeners = Vec::new();
     for address in &config.listen_addrs {
         listeners.push(bind(*address).await?);
@@ -134,36 +136,38 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
     tokio::select! {
         answered = tokio::time::timeout(config.shutdown_timeout, join_all(servers)) => {
             if answered.is_err() {
-                warn!("requests in progress were cut off at SHUTDOWN_TIMEOUT");
+                warn!("cut off requests in progress at SHUTDOWN_TIMEOUT");
             }
         }
+        // the second signal
         () = shutdown.hard().cancelled() => return Ok(EXIT_FAILURE),
     }
+    // only now: requests in progress wait for the flushers
     state.end_of_submits.cancel();
     let written = tokio::time::timeout(FLUSH_TIMEOUT, shutdown.drained()).await;
     if shutdown.hard().is_cancelled() || shutdown.panicked() {
         return Ok(EXIT_FAILURE);
     }
     if written.is_err() {
-        warn!("stopped with work in progress");
+        warn!("stopped before all background work finished");
     }
     info!("stopped");
     Ok(0)
 }
 
 async fn migrate(db: &PgPool, config: &ServerConfig) -> anyhow::Result<i32> {
-    let patience = Patience {
+    let limits = RetryLimits {
         timeout: config.migration_timeout,
         retries: config.migration_retries,
     };
-    outcome(migrate::run(db, patience).await)
+    outcome(migrate::run(db, limits).await)
 }
 
 fn outcome(result: Result<(), Failure>) -> anyhow::Result<i32> {
     match result {
         Ok(()) => Ok(0),
         Err(failure @ Failure::TimedOut(_)) => {
-            error!(%failure, "giving up");
+            error!(%failure, "migrations timed out");
             Ok(EXIT_MIGRATION_TIMEOUT)
         }
         Err(failure @ Failure::Unsupported(_)) => {
@@ -174,25 +178,29 @@ fn outcome(result: Result<(), Failure>) -> anyhow::Result<i32> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what was asked for")]
+#[expect(clippy::print_stdout, reason = "the table is the output of this command")]
 async fn print_status(db: &PgPool) -> anyhow::Result<i32> {
-    let migrations = migrations::status(db).await.context("cannot ask Postgres")?;
+    let migrations = migrations::status(db)
+        .await
+        .context("cannot read the migrations from Postgres")?;
     print!("{}", migrate::table(&migrations));
     Ok(0)
 }
 
-/// Prints what a run would execute; fails where a run would.
-#[expect(clippy::print_stdout, reason = "the plan is what was asked for")]
+/// Prints the SQL of the pending migrations. Returns a failure code where a run would fail.
+#[expect(clippy::print_stdout, reason = "the plan is the output of this command")]
 async fn print_plan(db: &PgPool) -> anyhow::Result<i32> {
-    let migrations = migrations::status(db).await.context("cannot ask Postgres")?;
+    let migrations = migrations::status(db)
+        .await
+        .context("cannot read the migrations from Postgres")?;
     print!("{}", migrate::plan(&migrations));
-    let in_the_way = migrations
+    let blocked = migrations
         .iter()
         .any(|migration| migration.state.blocks_migrations());
-    Ok(if in_the_way { EXIT_FAILURE } else { 0 })
+    Ok(if blocked { EXIT_FAILURE } else { 0 })
 }
 
-fn complain(error: &anyhow::Error) -> ExitCode {
+fn fail(error: &anyhow::Error) -> ExitCode {
     error!("{error:#}");
     exit(EXIT_FAILURE)
 }

@@ -1,5 +1,5 @@
-//! Migrations at start: patient with a Postgres that is not there yet, and never longer than `DB_MIGRATION_TIMEOUT`. Migrations
-//! by hand: what there is, and what a run would do.
+//! Migrations: applied at start, waiting for Postgres for up to `DB_MIGRATION_TIMEOUT`, and the output of the
+//! commands that list them.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -11,46 +11,46 @@ use tracing::{info, warn};
 
 use crate::error::describe;
 
-/// The first pause between tries; it doubles with each.
+/// The first pause between attempts; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause between tries.
+/// The maximum pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A wait for the lock that lasts longer than this is logged.
+/// The duration from which a running migration or its wait for the lock is logged.
 const LOCK_QUIET: Duration = Duration::from_secs(3);
 
-/// Why the schema is not there.
+/// The reason for which the migrations failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The time is over.
-    #[error("migrations were not done within DB_MIGRATION_TIMEOUT: {0}")]
+    /// `DB_MIGRATION_TIMEOUT` is over; the last state.
+    #[error("migrations did not finish within DB_MIGRATION_TIMEOUT: {0}")]
     TimedOut(String),
-    /// A migration failed for good.
+    /// A migration failed and retrying cannot help.
     #[error("{0}")]
     Migration(String),
-    /// Postgres is of a version that is not supported.
+    /// The version of Postgres is not supported.
     #[error("{0}")]
     Unsupported(String),
 }
 
-/// How patient to be.
+/// The time limit and number of retries.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// The most time for everything.
+pub struct RetryLimits {
+    /// The time limit of the whole run.
     pub timeout: Duration,
-    /// Further tries after a connection was lost.
+    /// The number of retries after a transient failure.
     pub retries: u32,
 }
 
-/// Applies what is missing, once Postgres is there.
-pub async fn run(db: &PgPool, patience: Patience) -> Result<(), Failure> {
+/// Applies the pending migrations once Postgres is available.
+pub async fn run(db: &PgPool, limits: RetryLimits) -> Result<(), Failure> {
     let progress = Progress::default();
-    tokio::time::timeout(patience.timeout, patiently(db, patience.retries, &progress))
+    tokio::time::timeout(limits.timeout, run_with_retries(db, limits.retries, &progress))
         .await
         .map_err(|_| Failure::TimedOut(progress.get()))?
 }
 
-/// Waits until another process has migrated.
+/// Waits until another process has applied the migrations.
 pub async fn wait_for_schema(db: &PgPool, timeout: Duration) -> Result<(), Failure> {
     let wanted = migrations::wanted_version();
     let progress = Progress::default();
@@ -60,6 +60,7 @@ pub async fn wait_for_schema(db: &PgPool, timeout: Duration) -> Result<(), Failu
             wait_for_postgres(db, &progress).await?;
             let found = migrations::current_version(db).await;
             progress.set(match &found {
+                // a newer schema fits too: during a rolling upgrade old servers run on it
                 Ok(version) if *version >= wanted => return Ok(()),
                 Ok(version) => format!("the schema has version {version}, and this server needs {wanted}"),
                 Err(error) => describe(error),
@@ -77,7 +78,7 @@ pub async fn wait_for_schema(db: &PgPool, timeout: Duration) -> Result<(), Failu
         .map_err(|_| Failure::TimedOut(progress.get()))?
 }
 
-/// A line a migration: version, state, what it does.
+/// Returns a table with one row per migration: version, state, description.
 pub fn table(migrations: &[MigrationStatus]) -> String {
     let mut text = format!("{:<16}{:<12}MIGRATION\n", "VERSION", "STATE");
     for migration in migrations {
@@ -91,15 +92,13 @@ pub fn table(migrations: &[MigrationStatus]) -> String {
     text
 }
 
-/// What a run would execute, as SQL, and before it what is in its way.
+/// Returns the SQL that a run would execute, after comments on what would make it fail.
 pub fn plan(migrations: &[MigrationStatus]) -> String {
     let mut text = String::new();
     for migration in migrations {
         let why = match migration.state {
-            MigrationState::Changed => "was applied with another text: a run would fail",
-            MigrationState::Unfinished => {
-                "began and did not end: a run would fail until it is mended by hand"
-            }
+            MigrationState::Changed => "was changed after it was applied: a run would fail",
+            MigrationState::Unfinished => "did not finish: a run would fail until it is repaired by hand",
             _ => continue,
         };
         let _ = writeln!(text, "-- {} {}: {why}", migration.version, migration.description);
@@ -122,8 +121,9 @@ pub fn plan(migrations: &[MigrationStatus]) -> String {
     text
 }
 
-async fn patiently(db: &PgPool, retries: u32, progress: &Progress) -> Result<(), Failure> {
+async fn run_with_retries(db: &PgPool, retries: u32, progress: &Progress) -> Result<(), Failure> {
     wait_for_postgres(db, progress).await?;
+    // the usual case at a restart, also for a role that may not change the schema
     if is_up_to_date(db).await {
         log_up_to_date();
         return Ok(());
@@ -133,7 +133,7 @@ async fn patiently(db: &PgPool, retries: u32, progress: &Progress) -> Result<(),
         match apply(db, progress).await {
             Ok(()) => break,
             Err(error) if tries_left > 0 && migrations::is_transient(&error) => {
-                warn!(%error, tries_left, "a migration failed and is tried again");
+                warn!(%error, tries_left, "migration failed; retrying");
                 pause.sleep().await;
                 wait_for_postgres(db, progress).await?;
             }
@@ -144,7 +144,7 @@ async fn patiently(db: &PgPool, retries: u32, progress: &Progress) -> Result<(),
     Ok(())
 }
 
-/// Applies what is missing, and says so when another process holds the lock for long.
+/// Applies the pending migrations, and logs when that or the wait for the lock takes long.
 async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrateError> {
     let run = migrations::run(db, |stage| {
         progress.set(match stage {
@@ -153,15 +153,16 @@ async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrateError> {
             Stage::Applying => "a migration was still running",
         });
     });
+    // pinned, so that the same run goes on after the message
     let mut run = std::pin::pin!(run);
     if let Ok(outcome) = tokio::time::timeout(LOCK_QUIET, &mut run).await {
         return outcome;
     }
-    info!(state = progress.get(), "the migrations are not done yet");
+    info!(state = progress.get(), "migrations still in progress");
     run.await
 }
 
-/// What Postgres says of a failed migration, and what helps.
+/// Returns the error of a failed migration and its remedies.
 async fn explain(db: &PgPool, error: &MigrateError) -> String {
     let Some(cause) = migrations::underlying_error(error) else {
         return format!("the migrations cannot be applied: {error}");
@@ -173,7 +174,7 @@ async fn explain(db: &PgPool, error: &MigrateError) -> String {
     text.push_str(&describe(cause));
     let remedies = migrations::remedies(db, cause).await.unwrap_or_default();
     if !remedies.is_empty() {
-        let _ = write!(text, "; to mend it: {}", remedies.join("; "));
+        let _ = write!(text, "; remedy: {}", remedies.join("; "));
     }
     text
 }
@@ -196,7 +197,8 @@ async fn wait_for_postgres(db: &PgPool, progress: &Progress) -> Result<(), Failu
     }
 }
 
-/// Whether there is nothing to apply, so that neither the lock nor the right to create is needed.
+/// Returns true if no migration is pending, so that neither the lock nor the right to create tables is
+/// needed.
 async fn is_up_to_date(db: &PgPool) -> bool {
     let status = migrations::status(db).await.unwrap_or_default();
     for migration in &status {
@@ -206,17 +208,18 @@ async fn is_up_to_date(db: &PgPool) -> bool {
     let done = |migration: &MigrationStatus| {
         matches!(migration.state, MigrationState::Applied | MigrationState::Newer)
     };
+    // empty if the status could not be read
     !status.is_empty() && status.iter().all(done)
 }
 
 fn log_up_to_date() {
     info!(
         schema.version = migrations::wanted_version(),
-        "the schema is up to date"
+        "schema is up to date"
     );
 }
 
-/// What the migrations wait for, for the case that the time is over.
+/// The current state of the migrations, reported when the time is over.
 #[derive(Debug)]
 struct Progress(Mutex<String>);
 
@@ -236,7 +239,7 @@ impl Progress {
     }
 }
 
-/// Pauses that grow.
+/// A pause that doubles with each use.
 struct Pause(Duration);
 
 impl Default for Pause {

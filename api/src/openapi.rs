@@ -1,4 +1,4 @@
-//! The OpenAPI document: what the handlers say of themselves, and the problems that they share.
+//! The OpenAPI document: generated from the handlers, with the problem responses that they share.
 
 mod live;
 mod refine;
@@ -15,7 +15,7 @@ use utoipa::{IntoResponses, OpenApi};
 
 use crate::state::AppState;
 
-/// The document's head; the router adds the paths.
+/// The head of the document; the router adds the paths.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
@@ -26,33 +26,34 @@ use crate::state::AppState;
     components(schemas(Problem)),
     tags(
         (name = "tasks", description = "Submit tasks and follow them"),
-        (name = "queues", description = "Where tasks wait"),
-        (name = "dead letters", description = "Tasks that ended without success, many at once"),
-        (name = "workers", description = "Who runs them"),
-        (name = "workflows", description = "What workflows are made of"),
+        (name = "queues", description = "List, declare, pause and resume queues"),
+        (name = "dead letters", description = "List, retry and purge failed tasks in bulk"),
+        (name = "workers", description = "The processes that run tasks"),
+        (name = "workflows", description = "Published workflow templates"),
         (name = "sign-in", description = "Tokens and API keys"),
-        (name = "errors", description = "What the codes of problems mean"),
-        (name = "health", description = "How the server is"),
+        (name = "errors", description = "The meaning of problem codes"),
+        (name = "health", description = "Health and metrics of the server"),
     ),
 )]
 pub struct Document;
 
-/// Where the document is served.
+/// The path of the document.
 pub const PATH: &str = "/api-docs/openapi.json";
 
-/// The document as it is served.
+/// The served document.
 #[derive(Debug, Clone)]
 pub struct Served(Arc<Value>);
 
 impl Served {
-    /// Refines the document that the handlers make.
+    /// Refines the generated document.
     pub fn new(document: &utoipa::openapi::OpenApi) -> Self {
         let mut document = serde_json::to_value(document).unwrap_or_default();
         refine::refine(&mut document);
         Self(Arc::new(document))
     }
 
-    /// Returns the document. Without sign-in everybody may see which task types and queues there are, so it has their names.
+    /// Returns the document. Where sign-in is off it includes the names of the task types and queues, which
+    /// every caller may list then.
     pub fn answer(&self, state: &AppState) -> Json<Value> {
         if state.auth.is_on() {
             return Json(Value::clone(&self.0));
@@ -65,11 +66,11 @@ impl Served {
     }
 }
 
-const MALFORMED: (u16, &str) = (400, "The request cannot be read");
+const MALFORMED: (u16, &str) = (400, "The request cannot be parsed");
 const NOT_FOUND: (u16, &str) = (404, "Task not found");
-const REFUSED: (u16, &str) = (
+const INVALID: (u16, &str) = (
     422,
-    "The request can be read, but is not valid; `errors` lists all faults",
+    "The request is not valid; `errors` lists all validation errors",
 );
 const UNAVAILABLE: (u16, &str) = (
     503,
@@ -96,7 +97,7 @@ pub struct TemplateProblems;
 #[derive(Debug)]
 pub struct KeyProblems;
 
-/// The problems of the route that gives tokens.
+/// The problems of the route that issues tokens.
 #[derive(Debug)]
 pub struct TokenProblems;
 
@@ -111,9 +112,9 @@ impl IntoResponses for SubmitProblems {
             (413, "The body is too large"),
             (
                 415,
-                "The content type is not JSON, or the content encoding not gzip or deflate",
+                "The content type is not JSON, or the content encoding is not gzip or deflate",
             ),
-            REFUSED,
+            INVALID,
             UNAVAILABLE,
         ])
     }
@@ -121,13 +122,13 @@ impl IntoResponses for SubmitProblems {
 
 impl IntoResponses for TaskProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[MALFORMED, NOT_FOUND, REFUSED, UNAVAILABLE])
+        problems(&[MALFORMED, NOT_FOUND, INVALID, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for QueueProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[(404, "Queue not found"), REFUSED, UNAVAILABLE])
+        problems(&[(404, "Queue not found"), INVALID, UNAVAILABLE])
     }
 }
 
@@ -139,19 +140,19 @@ impl IntoResponses for TemplateProblems {
 
 impl IntoResponses for KeyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[MALFORMED, (404, "API key not found"), REFUSED, UNAVAILABLE])
+        problems(&[MALFORMED, (404, "API key not found"), INVALID, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for TokenProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[(409, "Sign-in is off"), REFUSED, UNAVAILABLE])
+        problems(&[(409, "Sign-in is off"), INVALID, UNAVAILABLE])
     }
 }
 
 impl IntoResponses for QueryProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[REFUSED, UNAVAILABLE])
+        problems(&[INVALID, UNAVAILABLE])
     }
 }
 
@@ -161,7 +162,7 @@ fn problems(of: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
         .collect()
 }
 
-/// The answer that is a problem document.
+/// Returns a response that is a problem document.
 pub(crate) fn problem(description: &str) -> Response {
     let content = Content::new(Some(Ref::from_schema_name("Problem")));
     ResponseBuilder::new()

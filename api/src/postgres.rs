@@ -1,8 +1,8 @@
-//! Whether Postgres is there: a circuit breaker, and signs of life.
+//! The availability of Postgres: a circuit breaker and health probes.
 //!
-//! A statement that takes long is no outage, and a Postgres that hangs answers nothing: what tells them apart is whether it
-//! gives a sign of life meanwhile. Who waits for a statement longer than a moment looks for the last sign; without a recent
-//! one Postgres is asked for one, over a connection made for that, once for all who wait. Without an answer they stop waiting.
+//! A slow statement and a Postgres that hangs look alike to the caller. A probe distinguishes them: a caller
+//! that has waited for `QUIET_MAX` without any answer of Postgres requests one. The probe uses a connection
+//! of its own, and one probe serves all callers. When it fails they stop waiting.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,63 +16,63 @@ use tracing::warn;
 
 use crate::error::{ApiError, describe};
 
-/// How long a caller waits before it asks whether Postgres is still there. This and the next together are how long a caller
-/// waits for a Postgres that hangs: less than two seconds.
+/// The time without any answer of Postgres after which a waiting caller requests a probe. Together with
+/// `PROBE_TIMEOUT` it limits the wait for a Postgres that hangs to less than two seconds.
 const QUIET_MAX: Duration = Duration::from_millis(900);
-/// How long Postgres may take to answer that question.
-const ANSWER_MAX: Duration = Duration::from_millis(800);
+/// The time limit of one probe.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// What this server knows of Postgres being there.
+/// The availability of Postgres as this server sees it.
 #[derive(Debug)]
-pub struct Postgres {
+pub struct PostgresHealth {
     db: PgPool,
     breaker: Breaker,
-    /// When it last gave a sign of life.
+    /// The time of the last answer.
     alive_at: Mutex<Instant>,
-    /// Whether it answered lately that it takes no writes.
+    /// True if the last probe or health check found that it takes no writes.
     read_only: AtomicBool,
-    /// Asks for a look.
-    wanted: Notify,
-    /// What the last look found.
-    looked: watch::Sender<Option<Look>>,
+    /// Requests a probe.
+    probe_requested: Notify,
+    /// The last probe; `None` before the first.
+    last_probe: watch::Sender<Option<Probe>>,
 }
 
-/// A question whether it is there.
+/// The result of one probe.
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct Probe {
     ended: Instant,
     answered: bool,
 }
 
-impl Postgres {
-    /// Believes at first that it is there.
+impl PostgresHealth {
+    /// Creates the state with Postgres assumed available.
     pub fn new(db: PgPool, limits: Limits) -> Self {
         Self {
             db,
             breaker: Breaker::new("postgres", limits),
             alive_at: Mutex::new(Instant::now()),
             read_only: AtomicBool::new(false),
-            wanted: Notify::new(),
-            looked: watch::Sender::new(None),
+            probe_requested: Notify::new(),
+            last_probe: watch::Sender::new(None),
         }
     }
 
-    /// The breaker.
+    /// Returns the circuit breaker around Postgres.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
-    /// Whether it takes no writes, by its last answer to that question.
+    /// Returns true if Postgres was read-only at the last check.
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Relaxed)
     }
 
-    /// Notes whether it takes writes.
+    /// Records the result of a read-only check.
     pub fn takes_writes(&self, takes_writes: bool) {
         self.read_only.store(!takes_writes, Ordering::Relaxed);
     }
 
-    /// Turns a caller away while the breaker is not closed.
+    /// Returns [`ApiError::Unavailable`] while the breaker is not closed.
     pub fn check(&self) -> Result<(), ApiError> {
         if self.breaker.is_closed() {
             return Ok(());
@@ -81,8 +81,8 @@ impl Postgres {
         Err(ApiError::Unavailable(None))
     }
 
-    /// Waits for a statement as long as Postgres gives signs of life, and notes what came of it. One that is given up may take
-    /// place all the same, which its error says.
+    /// Runs a statement as long as Postgres is responsive, and records the result in the breaker. A statement
+    /// that is abandoned may still take effect: its error is one of an unknown outcome.
     pub async fn call<T>(&self, statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
         let answer = self.while_alive(statement).await;
         match &answer {
@@ -92,97 +92,101 @@ impl Postgres {
         answer
     }
 
-    /// Waits for `work` as long as Postgres gives signs of life.
+    /// Waits for `work` as long as Postgres is responsive; returns a timeout error when it is not.
     pub async fn while_alive<T>(&self, work: impl Future<Output = store::Result<T>>) -> store::Result<T> {
         tokio::select! {
             biased;
             answer = work => answer,
-            () = self.silent() => Err(store::Error::Io(std::io::ErrorKind::TimedOut.into())),
+            () = self.unresponsive() => Err(store::Error::Io(std::io::ErrorKind::TimedOut.into())),
         }
     }
 
-    /// Ends when Postgres has given no sign of life since this call, though it was asked for one.
-    pub async fn silent(&self) {
+    /// Completes when Postgres has not answered anything since this call and a probe that began after it has
+    /// failed.
+    pub async fn unresponsive(&self) {
         let began = Instant::now();
-        let mut looked = self.looked.subscribe();
+        let mut probes = self.last_probe.subscribe();
         loop {
+            // an answer to any statement postpones the probe: a slow statement alone is not an outage
             let quiet_until = (*self.alive_at()).max(began) + QUIET_MAX;
             let asked = Instant::now();
             if asked < quiet_until {
                 tokio::time::sleep_until(quiet_until.into()).await;
                 continue;
             }
-            self.wanted.notify_one();
+            self.probe_requested.notify_one();
             // the sender lives in this struct, so the channel cannot be closed
-            let found = looked
-                .wait_for(|look| look.is_some_and(|look| look.ended >= asked))
+            let found = probes
+                .wait_for(|probe| probe.is_some_and(|probe| probe.ended >= asked))
                 .await;
-            if found.is_ok_and(|look| look.is_some_and(|look| !look.answered)) {
+            if found.is_ok_and(|probe| probe.is_some_and(|probe| !probe.answered)) {
                 return;
             }
         }
     }
 
-    /// Notes that a statement was answered.
+    /// Records that a statement succeeded.
     pub fn answered(&self) {
-        self.sign_of_life();
+        self.record_answer();
         self.breaker.succeeded();
     }
 
-    /// Notes that a statement failed. One for which no connection was free says nothing while Postgres answers others.
+    /// Records that a statement failed. A pool timeout does not count as an outage while Postgres answers
+    /// others.
     pub fn failed(&self, error: &store::Error) {
-        let saturated =
-            matches!(error, store::Error::PoolTimedOut) && self.alive_at().elapsed() < QUIET_MAX + ANSWER_MAX;
+        let saturated = matches!(error, store::Error::PoolTimedOut)
+            && self.alive_at().elapsed() < QUIET_MAX + PROBE_TIMEOUT;
         if is_unavailable(error) && !saturated {
             self.breaker.failed();
         }
+        // an error about the statement itself is an answer
         if error.as_database_error().is_some() && !is_unavailable(error) {
-            self.sign_of_life();
+            self.record_answer();
         }
     }
 
-    /// Answers those who ask for a sign of life, and tries Postgres while the breaker is open, until `stop`.
+    /// Runs requested probes, and probes Postgres while the breaker is open, until `stop`.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = self.look() => {}
-            () = self.breaker.watch(async || self.ask().await.unwrap_or(false)) => {}
+            () = self.serve_probes() => {}
+            () = self.breaker.watch(async || self.probe().await.unwrap_or(false)) => {}
         }
     }
 
-    /// Asks it whether it takes writes.
-    async fn ask(&self) -> store::Result<bool> {
-        let answer = takes_writes(&self.db, ANSWER_MAX).await;
-        // one that does not answer is unavailable, whatever it said before
+    /// Probes Postgres and returns true if it takes writes.
+    async fn probe(&self) -> store::Result<bool> {
+        let answer = takes_writes(&self.db, PROBE_TIMEOUT).await;
+        // a Postgres that does not answer is reported as unavailable, not as read-only
         self.takes_writes(*answer.as_ref().unwrap_or(&true));
         answer
     }
 
-    async fn look(&self) {
+    async fn serve_probes(&self) {
         loop {
-            self.wanted.notified().await;
-            let answer = self.ask().await;
+            self.probe_requested.notified().await;
+            let answer = self.probe().await;
             match &answer {
                 Ok(true) => self.answered(),
                 Ok(false) => {
-                    self.sign_of_life();
-                    warn!("Postgres answers and takes no writes");
+                    self.record_answer();
+                    warn!("Postgres answers but takes no writes");
                     self.breaker.failed();
                 }
                 Err(error) => {
-                    warn!(cause = describe(error), "Postgres gives no sign of life");
+                    warn!(cause = describe(error), "Postgres health probe failed");
                     self.breaker.failed();
                 }
             }
-            self.looked.send_replace(Some(Look {
+            self.last_probe.send_replace(Some(Probe {
                 ended: Instant::now(),
                 answered: answer.is_ok(),
             }));
         }
     }
 
-    fn sign_of_life(&self) {
+    fn record_answer(&self) {
         *self.alive_at() = Instant::now();
     }
 

@@ -10,7 +10,7 @@ use tasker_shared::store::{self, PgPool, queues};
 use tasker_shared::task::QueueName;
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 use crate::refresh::Refresher;
 
 /// Time between two reads of the table: a new queue is known everywhere within two seconds.
@@ -47,7 +47,7 @@ impl From<Vec<QueueName>> for DeclaredQueues {
 #[derive(Debug)]
 pub struct QueueTable {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     /// The queues declared by the configuration, in the table or not.
     configured: Vec<QueueName>,
     declared: DeclaredQueues,
@@ -56,7 +56,7 @@ pub struct QueueTable {
 
 impl QueueTable {
     /// Returns a table whose list begins with `configured` and is not read from the table yet.
-    pub fn new(db: PgPool, postgres: Arc<Postgres>, configured: Vec<QueueName>) -> Self {
+    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, configured: Vec<QueueName>) -> Self {
         Self {
             db,
             postgres,

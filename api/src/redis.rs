@@ -1,4 +1,5 @@
-//! Redis behind a circuit breaker. Nothing that a client asks for depends on it.
+//! The availability of Redis and the commands behind its circuit breaker. No request fails because Redis
+//! does.
 
 use std::sync::Arc;
 
@@ -7,16 +8,16 @@ use tasker_shared::queue::{self, RedisQueues, ServerCheck};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// What this server knows of Redis being there.
+/// The availability of Redis as this server sees it.
 #[derive(Debug)]
-pub struct Redis {
+pub struct RedisHealth {
     queue: Arc<RedisQueues>,
     breaker: Breaker,
     check: ServerCheck,
 }
 
-impl Redis {
-    /// Believes at first that it is there.
+impl RedisHealth {
+    /// Creates the state with Redis assumed available.
     pub fn new(queue: Arc<RedisQueues>, limits: Limits) -> Self {
         Self {
             queue,
@@ -25,22 +26,22 @@ impl Redis {
         }
     }
 
-    /// The breaker.
+    /// Returns the circuit breaker around Redis.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
-    /// What this Redis is like, as far as it is known.
+    /// Returns the last check of version and settings of this Redis.
     pub fn check(&self) -> &ServerCheck {
         &self.check
     }
 
-    /// Whether commands are sent to it.
+    /// Returns true if commands are sent to it: the breaker is closed and the server is supported.
     pub fn is_usable(&self) -> bool {
         self.breaker.is_closed() && !self.check.is_unsupported()
     }
 
-    /// Carries out a command that can as well be left out; nothing if it was, or failed.
+    /// Runs an optional command. Returns `None` if Redis is unavailable or the command failed.
     pub async fn ask<T>(&self, command: impl AsyncFnOnce(&RedisQueues) -> queue::Result<T>) -> Option<T> {
         if !self.is_usable() {
             self.breaker.refused();
@@ -50,10 +51,8 @@ impl Redis {
         match &answer {
             Ok(_) => self.breaker.succeeded(),
             Err(error) => {
-                warn!(
-                    error = error as &dyn std::error::Error,
-                    "Redis did not carry out a command"
-                );
+                warn!(error = error as &dyn std::error::Error, "Redis command failed");
+                // an error reply shows that Redis works
                 if error.is_unavailable() {
                     self.breaker.failed();
                 }
@@ -62,7 +61,8 @@ impl Redis {
         answer.ok()
     }
 
-    /// Tries Redis while the breaker is open, and checks what it is like at each new connection, until `stop`.
+    /// Probes Redis while the breaker is open, and checks version and settings of each new connection, until
+    /// `stop`.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         tokio::select! {
             biased;

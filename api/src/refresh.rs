@@ -1,4 +1,4 @@
-//! Turns at reading a table that the server keeps a copy of.
+//! The refresh of in-memory copies of tables.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -9,38 +9,39 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::describe;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
-/// The minimum time between two loads for missing names: a flood of them costs little.
+/// The minimum time between two loads for missing names, so that a flood of unknown names stays cheap.
 const MISS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Lets one caller at a time load the copy.
+/// The refresher of one copy; one caller at a time loads it.
 #[derive(Debug, Default)]
 pub struct Refresher {
-    /// When the last load began that succeeded; `None` before the first.
+    /// The start of the last successful load; `None` before the first.
     last: Mutex<Option<Instant>>,
 }
 
 impl Refresher {
-    /// Loads the copy after a name was missing in it. Of many callers at once one loads, and loads are apart: a caller that asks
-    /// soon after the last one waits a moment.
+    /// Loads the copy after a name was missing in it. Concurrent callers share one load, and two loads are at
+    /// least `MISS_INTERVAL` apart.
     pub async fn after_miss(&self, load: impl Future<Output = store::Result<()>>) -> store::Result<()> {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
         match *last {
+            // a load that began after this call has seen whatever existed before it
             Some(began) if began > asked => return Ok(()),
             Some(began) => tokio::time::sleep_until((began + MISS_INTERVAL).into()).await,
             None => {}
         }
-        noted(&mut last, load).await
+        timed(&mut last, load).await
     }
 
-    /// Loads the copy each `interval` until `stop`, unless Postgres is unavailable. A failure is logged once for all in a row;
-    /// `what` is what cannot be refreshed.
+    /// Loads the copy each `interval` until `stop`, unless Postgres is unavailable. A failure is logged once
+    /// for all in a row; `what` names the copy in that log line.
     pub async fn run<F>(
         &self,
         interval: Duration,
-        postgres: &Postgres,
+        postgres: &PostgresHealth,
         what: &'static str,
         stop: &CancellationToken,
         load: impl Fn() -> F,
@@ -59,7 +60,7 @@ impl Refresher {
             if postgres.check().is_err() {
                 continue;
             }
-            let result = noted(&mut *self.last.lock().await, load()).await;
+            let result = timed(&mut *self.last.lock().await, load()).await;
             if let (Err(error), false) = (&result, failed) {
                 warn!(cause = describe(error), "cannot refresh {what}");
             }
@@ -68,7 +69,7 @@ impl Refresher {
     }
 }
 
-async fn noted(
+async fn timed(
     last: &mut Option<Instant>,
     load: impl Future<Output = store::Result<()>>,
 ) -> store::Result<()> {

@@ -1,18 +1,18 @@
-//! What a task type demands of its parameters.
+//! Validation of task parameters against the JSON Schema of their type.
 
 use jsonschema::Validator;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tracing::error;
 
-use crate::fault::{Fault, FaultKind};
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
-/// Most faults of one task's parameters that are answered.
-const FAULTS_MAX: usize = 20;
-/// In parameters longer than this only the first fault is looked for: a document can be wrong in as many places as it
-/// has bytes, and the validator collects them all.
+/// The maximum number of reported errors of one task's parameters.
+const ERRORS_MAX: usize = 20;
+/// The size in bytes above which only the first error is reported: a document can have as many errors as
+/// bytes, and the validator collects them all.
 const COLLECTED_BYTES_MAX: usize = 16 * 1024;
-/// Words of a schema that say nothing about the value.
+/// Keywords of a schema that do not restrict the value; `type` is checked apart.
 const ANNOTATIONS: [&str; 9] = [
     "$schema",
     "$id",
@@ -28,25 +28,25 @@ const ANNOTATIONS: [&str; 9] = [
 /// A compiled schema.
 #[derive(Debug)]
 pub enum ParametersSchema {
-    /// Any object will do, so nothing is parsed.
+    /// Any object is valid, so parameters are not parsed.
     AnyObject,
-    /// The parameters are held against this.
+    /// Parameters are validated.
     Checked(Box<Validator>),
 }
 
-/// The parameters hold a value that cannot be read, such as a number out of range.
+/// The error of parameters with a value that cannot be parsed, such as a number out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;
 
 impl ParametersSchema {
-    /// Compiles the schema of the type `name`. One that cannot be compiled takes any object: a worker's mistake must not
-    /// stop submits, and the worker checks again.
+    /// Compiles the schema of the type `name`. A schema that does not compile accepts any object: a mistake
+    /// in a worker's code must not stop submits, and the worker validates again.
     pub fn compile(name: &str, text: Option<&str>) -> Self {
         let Some(text) = text else { return Self::AnyObject };
         let schema: Value = match serde_json::from_str(text) {
             Ok(schema) => schema,
             Err(error) => {
-                error!(task.name = name, %error, "the schema of the task type is no JSON; any object will do");
+                error!(task.name = name, %error, "the schema of the task type is not valid JSON; accepting any object");
                 return Self::AnyObject;
             }
         };
@@ -56,14 +56,14 @@ impl ParametersSchema {
         match jsonschema::validator_for(&schema) {
             Ok(validator) => Self::Checked(Box::new(validator)),
             Err(error) => {
-                error!(task.name = name, %error, "the schema of the task type does not compile; any object will do");
+                error!(task.name = name, %error, "the schema of the task type does not compile; accepting any object");
                 Self::AnyObject
             }
         }
     }
 
-    /// Holds `parameters`, which are at `pointer` in the body, against the schema.
-    pub fn faults(&self, parameters: &RawValue, pointer: &str) -> Result<Vec<Fault>, Unreadable> {
+    /// Validates `parameters`, which are at `pointer` in the body.
+    pub fn validate(&self, parameters: &RawValue, pointer: &str) -> Result<Vec<ValidationError>, Unreadable> {
         let Self::Checked(validator) = self else {
             return Ok(Vec::new());
         };
@@ -71,8 +71,8 @@ impl ParametersSchema {
         Ok(checked(validator, &value, parameters.get().len(), pointer))
     }
 
-    /// Holds parameters that were left out against the schema.
-    pub fn faults_of_nothing(&self, pointer: &str) -> Vec<Fault> {
+    /// Validates omitted parameters, which count as an empty object.
+    pub fn validate_missing(&self, pointer: &str) -> Vec<ValidationError> {
         let Self::Checked(validator) = self else {
             return Vec::new();
         };
@@ -80,7 +80,8 @@ impl ParametersSchema {
     }
 }
 
-fn checked(validator: &Validator, value: &Value, bytes: usize, pointer: &str) -> Vec<Fault> {
+fn checked(validator: &Validator, value: &Value, bytes: usize, pointer: &str) -> Vec<ValidationError> {
+    // most parameters are valid, and a plain check is cheaper than collecting errors
     if validator.is_valid(value) {
         return Vec::new();
     }
@@ -92,23 +93,18 @@ fn checked(validator: &Validator, value: &Value, bytes: usize, pointer: &str) ->
             .map(|error| described(error, pointer))
             .collect();
     }
-    let errors = validator.iter_errors(value).take(FAULTS_MAX);
+    let errors = validator.iter_errors(value).take(ERRORS_MAX);
     errors.map(|error| described(&error, pointer)).collect()
 }
 
-fn described(error: &jsonschema::ValidationError<'_>, pointer: &str) -> Fault {
-    // masked: what was sent is not sent back
-    fault(
-        &format!("{pointer}{}", error.instance_path()),
-        error.masked().to_string(),
-    )
+fn described(error: &jsonschema::ValidationError<'_>, pointer: &str) -> ValidationError {
+    // masked: the value may be a secret, and answers are often logged
+    let pointer = format!("{pointer}{}", error.instance_path());
+    let detail = error.masked().to_string();
+    ValidationError::new(ValidationErrorKind::InvalidParameters, pointer, detail)
 }
 
-fn fault(pointer: &str, detail: String) -> Fault {
-    Fault::new(FaultKind::InvalidParameters, pointer, detail)
-}
-
-/// Whether every object fits, as far as that can be seen at a glance.
+/// Returns true if the schema evidently accepts every object. False negatives only cost a validation.
 fn takes_any_object(schema: &Value) -> bool {
     match schema {
         Value::Bool(accepts) => *accepts,
@@ -142,10 +138,10 @@ mod tests {
     fn pointers(schema: &ParametersSchema, parameters: &str) -> Vec<String> {
         let raw: &RawValue = serde_json::from_str(parameters).expect("JSON");
         schema
-            .faults(raw, "/parameters")
+            .validate(raw, "/parameters")
             .expect("readable")
             .into_iter()
-            .map(|fault| fault.pointer)
+            .map(|error| error.pointer)
             .collect()
     }
 
@@ -179,15 +175,15 @@ mod tests {
     fn faults_are_named_by_pointer_and_do_not_repeat_what_was_sent() {
         let schema = schema(r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["m"]}"#);
         let raw: &RawValue = serde_json::from_str(r#"{"n":"my secret"}"#).expect("JSON");
-        let faults = schema.faults(raw, "/parameters").expect("readable");
-        assert_eq!(faults.len(), 2);
+        let errors = schema.validate(raw, "/parameters").expect("readable");
+        assert_eq!(errors.len(), 2);
         assert!(
-            faults.iter().any(|fault| fault.pointer == "/parameters/n"),
-            "{faults:?}"
+            errors.iter().any(|error| error.pointer == "/parameters/n"),
+            "{errors:?}"
         );
         assert!(
-            faults.iter().all(|fault| !fault.detail.contains("secret")),
-            "{faults:?}"
+            errors.iter().all(|error| !error.detail.contains("secret")),
+            "{errors:?}"
         );
     }
 
@@ -198,7 +194,7 @@ mod tests {
             let members: Vec<String> = (0..count).map(|n| format!("\"k{n}\":\"x\"")).collect();
             format!("{{{}}}", members.join(","))
         };
-        assert_eq!(pointers(&schema, &many(100)).len(), FAULTS_MAX);
+        assert_eq!(pointers(&schema, &many(100)).len(), ERRORS_MAX);
         assert_eq!(pointers(&schema, &many(10_000)).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Listening and stopping.
+//! HTTP listeners and their graceful shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,8 @@ use tasker_shared::lifecycle::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Places of the address for health and metrics, which answers while all others are taken.
+/// The connection limit of the address for health and metrics, which stays reachable when the main limit is
+/// reached.
 const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// An address that cannot be listened on.
@@ -19,21 +20,22 @@ const OPERATIONS_CONNECTIONS: usize = 64;
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
-/// Listens on an address.
+/// Binds a listener.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| BindError { address, source })
 }
 
-/// What the addresses of this server share, as far as the system has files for it; and the same with places of its own for
-/// health and metrics.
+/// Returns the connection limits: one shared by all API addresses, lowered to fit the limit of open files,
+/// and one of its own for the address of health and metrics.
 pub fn doors(config: &ServerConfig) -> (HttpServer, HttpServer) {
+    // other connections that use up the open files of the process
     let others = config.database.pool_size as usize + OPERATIONS_CONNECTIONS;
     let limits = Limits {
         connections: fitting(config.max_connections, others),
@@ -45,8 +47,8 @@ pub fn doors(config: &ServerConfig) -> (HttpServer, HttpServer) {
     (door, operations)
 }
 
-/// Serves `router` on `listener` as a task of the process. After the soft stop no connection is accepted any more, and
-/// the task ends when the requests in progress have been answered.
+/// Serves `router` on `listener` in a background task. After the soft stop no connection is accepted, and the
+/// task ends when the requests in progress are answered.
 pub fn serve(listener: TcpListener, router: Router, door: HttpServer, shutdown: &Shutdown) -> JoinHandle<()> {
     let stop = shutdown.soft().clone();
     shutdown.spawn_named("http server", door.serve(listener, router, stop))

@@ -1,4 +1,4 @@
-//! What the routes share.
+//! The state shared by all routes.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::auth::keys::Keys;
+use crate::auth::api_keys::ApiKeyCache;
 use crate::dead_letters::OPERATIONS_MAX;
 use crate::http::body::BATCH_BYTES_MAX;
 use crate::orchestrator::DutyStatus;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 use crate::queues::{DeclaredQueues, QueueTable};
-use crate::redis::Redis;
+use crate::redis::RedisHealth;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
 use crate::submit::budget::MemoryBudget;
@@ -27,14 +27,16 @@ use crate::submit::push::Pusher;
 use crate::types::TypeCache;
 use crate::watcher::Watcher;
 
-/// Room for the bodies of single submits, unless twice the largest is more: nobody may take more than half.
-const SINGLE_ROOM_BYTES: usize = 64 * 1024 * 1024;
-/// Room for the bodies of batches: three of the largest.
-const BATCH_ROOM_BYTES: usize = 3 * BATCH_BYTES_MAX;
-/// Requests in progress, those that wait for a task included; health and metrics are not counted.
+/// The memory budget of single-submit bodies, or twice the largest body if that is more: one caller may use
+/// half of a budget, and its largest body has to fit.
+const SINGLE_BUDGET_BYTES: usize = 64 * 1024 * 1024;
+/// The memory budget of batch bodies: three of the largest.
+const BATCH_BUDGET_BYTES: usize = 3 * BATCH_BYTES_MAX;
+/// The maximum number of requests in progress, including those that wait for a task; health and metrics are
+/// not counted.
 const REQUESTS_MAX: usize = 16_384;
 
-/// The connections that a server is built on.
+/// The connections of a server to Postgres and Redis.
 #[derive(Debug, Clone)]
 pub struct Connections {
     /// Postgres.
@@ -43,7 +45,7 @@ pub struct Connections {
     pub queue: Arc<RedisQueues>,
 }
 
-/// What the routes share. Cheap to clone.
+/// The state shared by all routes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AppState(Arc<Parts>);
 
@@ -54,51 +56,51 @@ pub struct Parts {
     pub db: PgPool,
     /// Redis.
     pub queue: Arc<RedisQueues>,
-    /// Whether Postgres is there.
-    pub postgres: Arc<Postgres>,
-    /// Whether Redis is there.
-    pub redis: Arc<Redis>,
-    /// Who may do what.
+    /// The availability of Postgres.
+    pub postgres: Arc<PostgresHealth>,
+    /// The availability of Redis.
+    pub redis: Arc<RedisHealth>,
+    /// Sign-in and rate limits.
     pub auth: Arc<Auth>,
-    /// How tasks travel to the workers.
+    /// The dispatch mode.
     pub mode: DispatchMode,
     /// The declared queues.
     pub queues: DeclaredQueues,
-    /// Keeps `queues` in step with Postgres.
+    /// Refreshes `queues` from Postgres.
     pub queue_table: Arc<QueueTable>,
     /// The registered task types.
     pub types: Arc<TypeCache>,
-    /// Announces what is pending.
+    /// Pushes wake-up hints to Redis.
     pub pusher: Arc<Pusher>,
-    /// The way of single submits.
+    /// The group commit of single submits.
     pub submitter: Submitter,
-    /// The way of batches.
+    /// The write path of batches.
     pub batches: BatchLane,
-    /// Wakes those who wait for tasks to end.
+    /// Wakes requests that wait for tasks to finish.
     pub watcher: Arc<Watcher>,
-    /// Places for requests in progress.
+    /// Permits of requests in progress.
     pub requests: Semaphore,
-    /// Room for the bodies of single submits.
-    pub single_room: MemoryBudget,
-    /// Room for the bodies of batches.
-    pub batch_room: MemoryBudget,
-    /// Turns of those who work on many dead letters.
+    /// The memory budget of single-submit bodies.
+    pub single_budget: MemoryBudget,
+    /// The memory budget of batch bodies.
+    pub batch_budget: MemoryBudget,
+    /// Permits of bulk actions on dead letters.
     pub dead_letter_operations: Arc<Semaphore>,
-    /// The largest body, and the largest task of a batch.
+    /// The maximum size of a body, and of one task of a batch, in bytes.
     pub max_body_bytes: usize,
-    /// How long an idempotency key holds at least.
+    /// The minimum lifetime of an idempotency key.
     pub key_ttl: Duration,
-    /// Silence after which a worker does not count as live.
+    /// The age of the last heartbeat from which a worker does not count as live.
     pub worker_timeout: Duration,
     /// The metrics of this process.
     pub metrics: Metrics,
-    /// The stop of this process.
+    /// The shutdown signal of this process.
     pub shutdown: Shutdown,
-    /// Ends the flushers once nothing waits for them any more.
+    /// Stops the flushers, after the last request has been answered.
     pub end_of_submits: CancellationToken,
-    /// What the maintenance duties of this server did.
+    /// The status of the maintenance duties of this server.
     pub duty_status: Arc<DutyStatus>,
-    /// When this server started.
+    /// The start time of this server.
     pub started: Instant,
 }
 
@@ -111,14 +113,14 @@ impl Deref for AppState {
 }
 
 impl Parts {
-    /// Requests in progress; health and metrics are not counted.
+    /// Returns the number of requests in progress; health and metrics are not counted.
     pub fn requests_in_progress(&self) -> usize {
         REQUESTS_MAX - self.requests.available_permits()
     }
 }
 
 impl AppState {
-    /// Builds the parts and starts their tasks on the tracker of `shutdown`.
+    /// Builds the state and starts its background tasks on the tracker of `shutdown`.
     pub fn start(
         config: &ServerConfig,
         connections: Connections,
@@ -127,13 +129,14 @@ impl AppState {
     ) -> Self {
         let Connections { db, queue } = connections;
         let end_of_submits = CancellationToken::new();
-        let postgres = Arc::new(Postgres::new(db.clone(), config.breaker));
-        let redis = Arc::new(Redis::new(Arc::clone(&queue), config.breaker));
-        // those who still wait for an answer after the soft stop depend on it
+        let postgres = Arc::new(PostgresHealth::new(db.clone(), config.breaker));
+        let redis = Arc::new(RedisHealth::new(Arc::clone(&queue), config.breaker));
+        // not the soft stop: requests that are answered during the shutdown still need the probes
         shutdown.spawn_named(
             "postgres watch",
             Arc::clone(&postgres).watch(end_of_submits.clone()),
         );
+        // in `PollingOnly` no command is sent to Redis, so it is not probed either
         let pusher = config.mode.uses_redis().then(|| {
             shutdown.spawn_named("redis watch", Arc::clone(&redis).watch(shutdown.soft().clone()));
             (Arc::clone(&redis), shutdown.clone())
@@ -157,7 +160,11 @@ impl AppState {
         );
         shutdown.spawn_named("watcher", Arc::clone(&watcher).run(shutdown.soft().clone()));
         shutdown.spawn_named("metrics upkeep", metrics.clone().upkeep(shutdown.soft().clone()));
-        let keys = Arc::new(Keys::new(db.clone(), Arc::clone(&postgres), shutdown.clone()));
+        let keys = Arc::new(ApiKeyCache::new(
+            db.clone(),
+            Arc::clone(&postgres),
+            shutdown.clone(),
+        ));
         let auth = Arc::new(Auth::new(&config.sign_in, keys));
         shutdown.spawn_named(
             "sign-in upkeep",
@@ -177,8 +184,8 @@ impl AppState {
             mode: config.mode,
             queues: queue_table.declared(),
             queue_table,
-            single_room: MemoryBudget::new(SINGLE_ROOM_BYTES.max(2 * config.max_body_bytes)),
-            batch_room: MemoryBudget::new(BATCH_ROOM_BYTES),
+            single_budget: MemoryBudget::new(SINGLE_BUDGET_BYTES.max(2 * config.max_body_bytes)),
+            batch_budget: MemoryBudget::new(BATCH_BUDGET_BYTES),
             dead_letter_operations: Arc::new(Semaphore::new(OPERATIONS_MAX)),
             max_body_bytes: config.max_body_bytes,
             key_ttl,

@@ -1,4 +1,4 @@
-//! The registered task types, cached: submits look here and not into Postgres.
+//! The cache of registered task types, so that submits need no query.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,42 +8,42 @@ use tasker_shared::store::task_types::{self, Registered, TaskType};
 use tasker_shared::store::{self, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 use crate::refresh::Refresher;
 use crate::schema::ParametersSchema;
 
-/// A type that a worker publishes is known within two seconds.
+/// The refresh interval: every server knows a published type within two seconds.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(1_800);
 
 /// A task type with its compiled schema.
 #[derive(Debug)]
 pub struct KnownType {
-    /// As it was published.
+    /// The type as published by workers.
     pub published: TaskType,
-    /// What its parameters must be.
+    /// The compiled schema of its parameters.
     pub schema: Arc<ParametersSchema>,
 }
 
-/// All types at one time.
+/// A snapshot of all task types.
 #[derive(Debug, Default)]
 pub struct TypeTable {
     types: HashMap<String, Arc<KnownType>>,
 }
 
 impl TypeTable {
-    /// The type of that name.
+    /// Returns the type with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<KnownType>> {
         self.types.get(name)
     }
 
-    /// The known names, sorted.
+    /// Returns the names, sorted.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.types.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
     }
 
-    /// The table of `types`; schemas whose text is as in `before` are not compiled again.
+    /// Creates the table of `types`. Schemas with the same text as in `before` are not compiled again.
     pub fn of(types: Vec<TaskType>, before: &Self) -> Self {
         let types = types.into_iter().map(|published| {
             let schema = match before.get(&published.name) {
@@ -63,19 +63,19 @@ impl TypeTable {
     }
 }
 
-/// The cache.
+/// The cache of the task types.
 #[derive(Debug)]
 pub struct TypeCache {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     worker_timeout: Duration,
     table: RwLock<Arc<TypeTable>>,
     refresher: Refresher,
 }
 
 impl TypeCache {
-    /// An empty cache over `db`.
-    pub fn new(db: PgPool, postgres: Arc<Postgres>, worker_timeout: Duration) -> Self {
+    /// Creates an empty cache over `db`.
+    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, worker_timeout: Duration) -> Self {
         Self {
             db,
             postgres,
@@ -85,14 +85,14 @@ impl TypeCache {
         }
     }
 
-    /// The types as they were at most `REFRESH_INTERVAL` ago.
+    /// Returns the types as of `REFRESH_INTERVAL` ago or later.
     pub fn current(&self) -> Arc<TypeTable> {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The types as they are now, after a name was missing in them. Of many who ask at once one looks, and looks are apart:
-    /// who asks soon after the last one waits a moment.
-    pub async fn look_again(&self) -> store::Result<Arc<TypeTable>> {
+    /// Reloads the types after a name was missing in them. Concurrent callers share one query, and queries
+    /// are spaced, so a flood of unknown names stays cheap.
+    pub async fn reload_after_miss(&self) -> store::Result<Arc<TypeTable>> {
         let read = self.refresher.after_miss(self.load());
         self.postgres.while_alive(read).await?;
         Ok(self.current())
@@ -113,6 +113,7 @@ impl TypeCache {
             .into_iter()
             .map(|Registered { task_type, .. }| task_type)
             .collect();
+        // schemas are compiled before the lock is taken, so that submits do not wait for it
         let table = Arc::new(TypeTable::of(types, &self.current()));
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
         Ok(())

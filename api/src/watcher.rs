@@ -1,4 +1,5 @@
-//! `?wait=`: one look into Postgres for everybody who waits, and none while nobody does.
+//! Long polling (`?wait=`): one query per interval finds the finished tasks of all waiting requests; no query
+//! runs without waiters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,71 +12,76 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::{ApiError, describe};
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
-/// How long an end may go unnoticed.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// The pause after a look that failed.
+/// The time between two queries, and so the maximum delay of an answer.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The pause after a failed query.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// Most callers that wait at once.
+/// The maximum number of requests that wait at once.
 const WAITERS_MAX: usize = 10_000;
 
-/// Watches tasks for those who wait for their end.
+/// Polls the tasks that requests wait for.
 #[derive(Debug)]
 pub struct Watcher {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     waiting: Mutex<HashMap<TaskId, Vec<oneshot::Sender<()>>>>,
-    somebody_waits: Notify,
-    places: Arc<Semaphore>,
+    waiter_added: Notify,
+    slots: Arc<Semaphore>,
 }
 
-/// A place among those who wait; given back when dropped.
+/// A waiting request; its slot is freed on drop.
 #[derive(Debug)]
 pub struct Waiting {
     over: oneshot::Receiver<()>,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Waiting {
-    /// Returns when the task has ended, or does not exist.
+    /// Completes when the task is terminal or does not exist.
     pub async fn over(self) {
         let _ = self.over.await;
     }
 }
 
 impl Watcher {
-    /// A watcher for whom nobody waits yet.
-    pub fn new(db: PgPool, postgres: Arc<Postgres>) -> Self {
+    /// Creates a watcher without waiters.
+    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>) -> Self {
         Self {
             db,
             postgres,
             waiting: Mutex::default(),
-            somebody_waits: Notify::new(),
-            places: Arc::new(Semaphore::new(WAITERS_MAX)),
+            waiter_added: Notify::new(),
+            slots: Arc::new(Semaphore::new(WAITERS_MAX)),
         }
     }
 
-    /// Takes a place among those who wait for `id`. A task that has ended before is noticed as well: looks are at states,
-    /// not at events.
+    /// Registers a request that waits for `id`. A task that finished before this call is found too, since
+    /// polls read states and not events.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Overloaded`] when `WAITERS_MAX` requests wait already.
     pub fn wait_for(&self, id: TaskId) -> Result<Waiting, ApiError> {
-        let place = Arc::clone(&self.places)
+        let slot = Arc::clone(&self.slots)
             .try_acquire_owned()
-            .map_err(|_| ApiError::Overloaded("Too many callers wait for tasks."))?;
+            .map_err(|_| ApiError::Overloaded("Too many requests are waiting for tasks."))?;
         let (sender, over) = oneshot::channel();
         self.lock().entry(id).or_default().push(sender);
-        self.somebody_waits.notify_one();
-        Ok(Waiting { over, _place: place })
+        self.waiter_added.notify_one();
+        Ok(Waiting { over, _slot: slot })
     }
 
-    /// Looks while somebody waits, until `stop`.
+    /// Polls while requests wait, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            let pause = self.look().await;
+            let pause = self.poll().await;
             let pause = async {
                 match pause {
                     Some(pause) => tokio::time::sleep(pause).await,
-                    None => self.somebody_waits.notified().await,
+                    // a waiter that registered since the poll has left a permit, so its wake-up is not lost
+                    None => self.waiter_added.notified().await,
                 }
             };
             tokio::select! {
@@ -86,8 +92,9 @@ impl Watcher {
         }
     }
 
-    /// Wakes those whose tasks have ended; answers how long until the next look, or nothing if nobody waits.
-    async fn look(&self) -> Option<Duration> {
+    /// Wakes the requests whose tasks are terminal. Returns the time until the next poll, or `None` without
+    /// waiters.
+    async fn poll(&self) -> Option<Duration> {
         let ids = self.wanted();
         if ids.is_empty() {
             return None;
@@ -104,18 +111,22 @@ impl Watcher {
                         let _ = sender.send(());
                     }
                 }
-                Some(LOOK_INTERVAL)
+                Some(POLL_INTERVAL)
             }
             Err(error) => {
-                warn!(cause = describe(&error), "cannot look for tasks that ended");
+                warn!(
+                    cause = describe(&error),
+                    "cannot poll the tasks that requests wait for"
+                );
                 Some(FAILURE_PAUSE)
             }
         }
     }
 
-    /// The tasks that somebody still waits for.
+    /// Returns the tasks with waiters, after removing the requests that gave up.
     fn wanted(&self) -> Vec<TaskId> {
         let mut waiting = self.lock();
+        // a request that timed out or was cut off has dropped its receiver
         waiting.retain(|_, senders| {
             senders.retain(|sender| !sender.is_closed());
             !senders.is_empty()

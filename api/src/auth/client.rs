@@ -1,4 +1,4 @@
-//! Where a request comes from: the client's address, and whether a page of another site sent it. Pure.
+//! The origin of a request: the client's address, and the detection of cross-site requests. Pure functions.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,20 +9,23 @@ use url::Url;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The address of the client: the peer's, or the one that proxies which are trusted tell of. Others may write what they like
-/// into the header.
+/// Returns the client's address: the peer's, or the one that trusted proxies report in `X-Forwarded-For`. The
+/// header of any other peer is ignored, since a client can set it to anything.
 pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
     let trusted = |ip: IpAddr| proxies.iter().any(|network| network.contains(ip));
     let mut nearest = peer.to_canonical();
     if proxies.is_empty() || !trusted(nearest) {
         return nearest;
     }
-    // a line that is no text ends the walk as rubbish does: whoever sent it does not choose who is counted
+    // an unreadable line becomes "", which ends the walk below: skipping it would let a client choose the address
+    // that its requests are counted under
     let values: Vec<&str> = headers
         .get_all(FORWARDED_FOR)
         .iter()
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
+    // from the nearest hop outwards: the first address that is not a trusted proxy is the client, and
+    // everything before it was written by the client
     for hop in values.iter().flat_map(|value| value.split(',')).rev() {
         let Some(ip) = hop_address(hop.trim()) else {
             break;
@@ -35,7 +38,7 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr
     nearest
 }
 
-/// An address, with or without the port or the brackets that some proxies add.
+/// Parses an address, with or without the port or the brackets that some proxies add.
 fn hop_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse().map(|address: SocketAddr| address.ip());
     text.trim_matches(['[', ']'])
@@ -44,8 +47,8 @@ fn hop_address(text: &str) -> Option<IpAddr> {
         .ok()
 }
 
-/// Whether a browser says that a page of another site sent a request that may change something. Browsers send the password
-/// that they know with such requests too.
+/// Returns true if a browser marks a state-changing request as sent by a page of another site. Browsers
+/// attach stored Basic credentials to such requests too (CSRF).
 pub fn is_cross_site(method: &Method, headers: &HeaderMap) -> bool {
     if method.is_safe() {
         return false;
@@ -61,11 +64,12 @@ pub fn is_cross_site(method: &Method, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether `origin` is a page of `host`, as `name:port`.
+/// Returns true if `origin` has the host and port of `host`, a `Host` header.
 fn is_host(origin: &str, host: &str) -> bool {
     let Ok(origin) = Url::parse(origin) else {
         return false;
     };
+    // parsed with the origin's scheme, so that its default port is filled in where the header has none
     let Ok(own) = Url::parse(&format!("{}://{host}", origin.scheme())) else {
         return false;
     };

@@ -1,4 +1,4 @@
-//! What a request says of who sends it, as it stands in its headers. Pure.
+//! The credentials in the headers of a request. Pure functions.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// What API keys begin with, so that people and scanners know one when they see it.
+/// The prefix of API keys, by which people and secret scanners recognise them.
 pub const KEY_PREFIX: &str = "tsk_";
-/// The same as `Authorization: Bearer` with an API key.
+/// An alternative to `Authorization: Bearer` for an API key.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Longer ones are none of ours.
+/// The maximum size of credentials; Tasker issues none that are longer.
 const CREDENTIAL_BYTES_MAX: usize = 4 * 1024;
 
-/// What a request was signed with; nothing is checked yet.
+/// Credentials that are parsed but not verified.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// Name and password.
@@ -34,11 +34,11 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// There are credentials, and they cannot be read.
+/// The error of credentials that cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// The credentials in `headers`; nothing if there are none.
+/// Returns the credentials in `headers`, or `None` without any.
 pub fn read(headers: &HeaderMap) -> Result<Option<Credentials>, Unreadable> {
     let key = only(headers, &API_KEY)?;
     let Some(value) = only(headers, &header::AUTHORIZATION)? else {
@@ -54,9 +54,10 @@ pub fn read(headers: &HeaderMap) -> Result<Option<Credentials>, Unreadable> {
     }
 }
 
-/// The value of a header that may be given once.
+/// Returns the value of a header that may appear once at most.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Unreadable> {
     let mut given = headers.get_all(name).iter();
+    // two values could be read differently by a proxy and by this server
     match (given.next(), given.next()) {
         (value, None) => Ok(value),
         (_, Some(_)) => Err(Unreadable),

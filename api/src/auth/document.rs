@@ -1,4 +1,5 @@
-//! What the OpenAPI document says of sign-in: taken from the table of rules, so that both agree.
+//! The security section of the OpenAPI document, generated from the access rules so that the two cannot
+//! differ.
 
 use axum::http::Method;
 use utoipa::openapi::extensions::ExtensionsBuilder;
@@ -11,10 +12,10 @@ use utoipa::openapi::{Components, OpenApi};
 use super::rules::{self, Access};
 use crate::openapi::problem;
 
-/// The names of the ways to sign in.
-const WAYS: [&str; 3] = ["password", "bearer", "api_key"];
+/// The names of the security schemes.
+const SCHEMES: [&str; 3] = ["password", "bearer", "api_key"];
 
-/// Enters the ways to sign in, and who may take which route.
+/// Adds the security schemes, and to each operation its required role and its 401, 403 and 429 responses.
 pub fn secure(document: &mut OpenApi) {
     let components = document.components.get_or_insert_with(Components::new);
     let bearer = HttpBuilder::new()
@@ -26,8 +27,8 @@ pub fn secure(document: &mut OpenApi) {
         SecurityScheme::Http(bearer.build()),
         SecurityScheme::ApiKey(ApiKey::Header(key)),
     ];
-    for (way, scheme) in WAYS.into_iter().zip(schemes) {
-        components.add_security_scheme(way, scheme);
+    for (name, scheme) in SCHEMES.into_iter().zip(schemes) {
+        components.add_security_scheme(name, scheme);
     }
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
@@ -52,24 +53,33 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 
 fn secure_operation(operation: &mut Operation, path: &str, access: Access) {
     let role = match access {
-        // an empty list means that none is needed
+        // in OpenAPI an empty list overrides the default: no sign-in is needed
         Access::Open | Access::Metrics => return operation.security = Some(Vec::new()),
         Access::Role(role) => role,
     };
-    let ways = if path == "/auth/token" { &WAYS[..1] } else { &WAYS };
-    let requirement = |way: &&str| SecurityRequirement::new(*way, [] as [&str; 0]);
-    operation.security = Some(ways.iter().map(requirement).collect());
+    // a token is issued for a password only
+    let schemes = if path == "/auth/token" {
+        &SCHEMES[..1]
+    } else {
+        &SCHEMES
+    };
+    let requirement = |scheme: &&str| SecurityRequirement::new(*scheme, [] as [&str; 0]);
+    operation.security = Some(schemes.iter().map(requirement).collect());
     let role = ExtensionsBuilder::new().add("x-role", role.as_str()).build();
     operation.extensions.get_or_insert_default().merge(role);
     for (status, description) in [
-        ("401", "Nobody signed in, or the credentials are wrong"),
-        ("403", "The role is too low, or the queue not allowed"),
+        ("401", "Credentials are missing or wrong"),
+        (
+            "403",
+            "The role or the allowed queues of the caller do not permit this",
+        ),
         (
             "429",
-            "Too many requests, or too many sign-ins failed; see `Retry-After`",
+            "Too many requests or too many failed sign-ins; see `Retry-After`",
         ),
     ] {
         let responses = &mut operation.responses.responses;
+        // a response that the handler documents itself is kept
         responses
             .entry(status.to_owned())
             .or_insert_with(|| problem(description).into());

@@ -1,20 +1,20 @@
-//! Sign-ins that failed, counted by who tried, so that nobody guesses for long.
+//! A limiter of failed sign-ins, which stops the guessing of passwords and keys.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long failures are counted together, and so how long one has to wait at most.
+/// The length of a counting window, and so the maximum lock-out.
 pub const WINDOW: Duration = Duration::from_mins(1);
-/// Most who are remembered. Beyond that those who may still try are forgotten first, so that nobody frees themselves, or a
-/// name, by failing under many others.
+/// The maximum number of windows in memory. Beyond it the keys that are not locked out are dropped first, so
+/// that a caller cannot end its own lock-out by failing under many other keys.
 const REMEMBERED_MAX: usize = 20_000;
 
-/// Failures by `K`.
+/// Failed attempts counted by `K`, a client address or a user name.
 #[derive(Debug)]
 pub struct Failures<K> {
-    most: u32,
+    max_failures: u32,
     windows: Mutex<HashMap<K, Window>>,
 }
 
@@ -25,36 +25,42 @@ struct Window {
 }
 
 impl<K: Eq + Hash> Failures<K> {
-    /// Allows `most` failures in a [`WINDOW`].
-    pub fn new(most: u32) -> Self {
+    /// Allows `max_failures` failures in a [`WINDOW`].
+    pub fn new(max_failures: u32) -> Self {
         Self {
-            most,
+            max_failures,
             windows: Mutex::default(),
         }
     }
 
-    /// How long `who` may not try again; nothing if they may.
+    /// Returns the time until `who` may try again, or `None` if it may now.
     pub fn locked(&self, who: &K, now: Instant) -> Option<Duration> {
         let windows = self.windows();
-        let window = windows.get(who).filter(|window| window.failures >= self.most)?;
+        let window = windows
+            .get(who)
+            .filter(|window| window.failures >= self.max_failures)?;
         window
             .ends
             .checked_duration_since(now)
+            // the window ends at this very moment
             .filter(|wait| !wait.is_zero())
     }
 
-    /// Counts a failure of `who`.
+    /// Records a failure of `who`.
     pub fn note(&self, who: K, now: Instant) {
         let mut windows = self.windows();
         if windows.len() >= REMEMBERED_MAX && !windows.contains_key(&who) {
             windows.retain(|_, window| window.ends > now);
             if windows.len() >= REMEMBERED_MAX {
-                windows.retain(|_, window| window.failures >= self.most);
+                // all windows are current, so drop those that are not locked out; only if every one is locked
+                // out start again from empty
+                windows.retain(|_, window| window.failures >= self.max_failures);
             }
             if windows.len() >= REMEMBERED_MAX {
                 windows.clear();
             }
         }
+        // a fixed window that begins with the first failure: later failures do not extend the lock-out
         let fresh = Window {
             failures: 0,
             ends: now + WINDOW,
@@ -66,7 +72,7 @@ impl<K: Eq + Hash> Failures<K> {
         window.failures = window.failures.saturating_add(1);
     }
 
-    /// Forgets what is over.
+    /// Removes the windows that have ended.
     pub fn sweep(&self, now: Instant) {
         let mut windows = self.windows();
         windows.retain(|_, window| window.ends > now);

@@ -1,4 +1,4 @@
-//! The layer around every route.
+//! The middleware around every route: access rule, sign-in, rate limit, role, audit event.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,31 +12,33 @@ use tracing::{error, info};
 
 use super::client::{address, is_cross_site};
 use super::identity::Caller;
-use super::refusal::Refusal;
+use super::rejection::AuthRejection;
 use super::rules::{self, Access, Rule};
 use super::{Auth, credentials};
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// The longest path that is logged; longer ones are no route's with a sane id.
+/// The maximum length of a logged path. A valid path of any route is shorter.
 const PATH_CHARS_MAX: usize = 256;
 
-/// The name of what a request acted on, in the extensions of its response where the path does not have it: for the audit line.
+/// The object of a request for its audit event, set as a response extension by handlers whose path does not
+/// name it.
 #[derive(Debug, Clone)]
-pub struct ActedOn(pub String);
+pub struct AuditTarget(pub String);
 
-/// Lets a request through to its route if the rule of that allows it.
+/// Passes a request to its route if the access rule of the route permits the caller.
 pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("", MatchedPath::as_str);
     let Some(rule) = rules::find(request.method(), path) else {
-        error!(http.route = path, method = %request.method(), "a route without a rule is refused");
-        return ApiError::from(Refusal::NoRule).into_response();
+        error!(http.route = path, method = %request.method(), "rejected a request to a route without an access rule");
+        return ApiError::from(AuthRejection::NoRule).into_response();
     };
     let auth = &state.auth;
     let client = client(auth, &request);
+    // before the credentials are read: the browser sends those of the user along
     if is_cross_site(request.method(), request.headers()) {
-        return ApiError::from(Refusal::CrossSite).into_response();
+        return ApiError::from(AuthRejection::CrossSite).into_response();
     }
     let needed = match rule.access {
         Access::Open => return next.run(request).await,
@@ -48,64 +50,73 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
-    // first of all, so that what is refused for the role is counted too, and the log cannot be flooded
+    // before the role check, so that rejected requests count too and cannot flood the audit log
     let rates = auth.rates.as_ref();
-    if let Err(refusal) = rates.map_or(Ok(()), |rates| rates.request(&caller)) {
-        return ApiError::from(refusal).into_response();
+    if let Err(rejection) = rates.map_or(Ok(()), |rates| rates.request(&caller)) {
+        return ApiError::from(rejection).into_response();
     }
     let has = caller.identity.role;
     let permitted = if has < needed {
-        Err(Refusal::Role { has, needs: needed })
+        Err(AuthRejection::Role { has, needs: needed })
     } else {
         Ok(())
     };
-    if !rule.acts {
+    if !rule.audited {
         return run(permitted, caller, request, next).await;
     }
+    // copied before the request moves into the handler; without the query, which is not part of what was
+    // acted on
     let target: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
     let response = run(permitted, caller.clone(), request, next).await;
-    let target = match response.extensions().get::<ActedOn>() {
-        Some(ActedOn(name)) => format!("{target}/{name}"),
+    // handlers name the object where the path does not: for example the queue of `POST /queues`
+    let target = match response.extensions().get::<AuditTarget>() {
+        Some(AuditTarget(name)) => format!("{target}/{name}"),
         None => target,
     };
-    tell(&caller, rule, &target, &response);
+    log_audit_event(&caller, rule, &target, &response);
     response
 }
 
-async fn run(permitted: Result<(), Refusal>, caller: Caller, mut request: Request, next: Next) -> Response {
+async fn run(
+    permitted: Result<(), AuthRejection>,
+    caller: Caller,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match permitted {
         Ok(()) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(refusal) => ApiError::from(refusal).into_response(),
+        Err(rejection) => ApiError::from(rejection).into_response(),
     }
 }
 
 async fn signed_in(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
     let identity = if auth.is_on() {
         match credentials::read(headers) {
-            // on the heap: its room is more than that of the rest of a request together
+            // boxed: this future is larger than the rest of a request's together
             Ok(Some(credentials)) => Box::pin(auth.identify(credentials, address)).await?,
-            Ok(None) => return Err(Refusal::Missing.into()),
+            Ok(None) => return Err(AuthRejection::Missing.into()),
             Err(credentials::Unreadable) => {
-                return Err(auth.failed(address, "nothing that can be read").into());
+                return Err(auth.failed(address, "unreadable credentials").into());
             }
         }
     } else {
-        Arc::clone(&auth.everybody)
+        Arc::clone(&auth.anonymous)
     };
     Ok(Caller { identity, address })
 }
 
 fn client(auth: &Auth, request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    // absent only where the router is called without a listener
     let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip());
     address(peer, request.headers(), &auth.proxies)
 }
 
-/// Says who acted on what, from where, and what came of it: one line for each.
-fn tell(caller: &Caller, rule: &Rule, target: &str, response: &Response) {
+/// Logs one audit event: the actor, its address, the route, the object and the status.
+fn log_audit_event(caller: &Caller, rule: &Rule, target: &str, response: &Response) {
     info!(
         actor = caller.name(),
         client.address = %caller.address,
@@ -113,6 +124,6 @@ fn tell(caller: &Caller, rule: &Rule, target: &str, response: &Response) {
         method = rule.method,
         target,
         status = response.status().as_u16(),
-        "acted"
+        "audit event"
     );
 }

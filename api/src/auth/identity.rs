@@ -1,4 +1,4 @@
-//! Who a request comes from, and what that lets them do.
+//! The caller of a request and its permissions.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tasker_shared::role::Role;
 use tasker_shared::store::api_keys::ApiKeyGrant;
 use tasker_shared::task::QueueName;
 
-use super::refusal::Refusal;
+use super::rejection::AuthRejection;
 use crate::error::ApiError;
 
-/// Task types that act on the deployment itself, so that submitting them takes an operator.
+/// Task types that act on the deployment itself; submitting them requires the role operator.
 const TASKS_OF_OPERATORS: [&str; 2] = ["task:backup", "service:command"];
 
-/// How somebody signed in.
+/// The method of sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignedInBy {
-    /// Not at all: there is no sign-in.
-    Nothing,
+    /// Sign-in is off.
+    Anonymous,
     /// By name and password.
     Password,
     /// By a token.
@@ -29,34 +29,35 @@ pub enum SignedInBy {
     Key,
 }
 
-/// Somebody who signed in, or everybody where there is no sign-in.
+/// A signed-in user or API key, or the anonymous identity where sign-in is off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The name in logs and in the history of tasks: a user's own, `key:<name>` for an API key, `api` for everybody.
+    /// The name in logs and in the history of tasks: the user's, `key:<name>` for an API key, `api` where
+    /// sign-in is off.
     pub name: Arc<str>,
-    /// What they may do.
+    /// The role, which decides the permitted routes.
     pub role: Role,
-    /// The queues that they may see and use; nothing for all.
+    /// The allowed queues; `None` for all.
     pub queues: Option<Vec<QueueName>>,
-    /// How they signed in.
+    /// The method of sign-in.
     pub by: SignedInBy,
 }
 
 impl Identity {
-    /// Everybody, where there is no sign-in.
-    pub fn everybody() -> Self {
+    /// Returns the identity of every caller where sign-in is off.
+    pub fn anonymous() -> Self {
         Self {
             name: "api".into(),
             role: Role::Admin,
             queues: None,
-            by: SignedInBy::Nothing,
+            by: SignedInBy::Anonymous,
         }
     }
 
-    /// Whoever has the API key that grants this.
+    /// Returns the identity of an API key.
     pub fn of_key(grant: ApiKeyGrant) -> Self {
         Self {
-            // no user's name holds a colon, so nobody passes for somebody else
+            // user names cannot contain a colon, so a user cannot impersonate a key
             name: format!("key:{}", grant.name).into(),
             role: grant.role,
             queues: grant.queues,
@@ -65,82 +66,85 @@ impl Identity {
     }
 }
 
-/// Who is counted together, where one of them may take only so much.
+/// The key under which rate limits and memory quotas count a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Counted {
-    /// Whoever signed in by this name.
+pub enum QuotaKey {
+    /// A signed-in caller.
     Name(Arc<str>),
-    /// Whoever did not, from this address (of `IPv6`: its network).
+    /// An anonymous caller, by address (of `IPv6`: its network).
     Address(IpAddr),
 }
 
-/// Whoever a request comes from. A handler takes it as an argument; every route that is not open has one.
+/// The caller of a request. An extractor for handlers; the middleware sets it on every route that is not
+/// open.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Who it is.
+    /// The identity.
     pub identity: Arc<Identity>,
     /// The address of the client.
     pub address: IpAddr,
 }
 
 impl Caller {
-    /// The name in logs and in the history of tasks.
+    /// Returns the name in logs and in the history of tasks.
     pub fn name(&self) -> &str {
         &self.identity.name
     }
 
-    /// Whom their requests are counted with.
-    pub fn counted(&self) -> Counted {
+    /// Returns the key that rate limits and quotas count this caller under.
+    pub fn quota_key(&self) -> QuotaKey {
         match self.identity.by {
-            SignedInBy::Nothing => Counted::Address(counted_as(self.address)),
-            _ => Counted::Name(Arc::clone(&self.identity.name)),
+            SignedInBy::Anonymous => QuotaKey::Address(counted_as(self.address)),
+            _ => QuotaKey::Name(Arc::clone(&self.identity.name)),
         }
     }
 
-    /// The queues that they are held to; nothing for none.
+    /// Returns the allowed queues, or `None` if all are allowed.
     pub fn queues(&self) -> Option<&[QueueName]> {
         self.identity.queues.as_deref()
     }
 
-    /// Whether they may see and use `queue`.
+    /// Returns true if the caller may see and use `queue`.
     pub fn may_use(&self, queue: &QueueName) -> bool {
         self.queues().is_none_or(|queues| queues.contains(queue))
     }
 
-    /// Refuses a queue that they may not use.
-    pub fn check(&self, queue: &QueueName) -> Result<(), Refusal> {
+    /// Returns an error unless the caller may use `queue`.
+    pub fn check(&self, queue: &QueueName) -> Result<(), AuthRejection> {
         if self.may_use(queue) {
             Ok(())
         } else {
-            Err(Refusal::Queue(queue.clone()))
+            Err(AuthRejection::Queue(queue.clone()))
         }
     }
 
-    /// Refuses a task that they may not submit.
-    pub fn check_submit(&self, task_name: &str, queue: &QueueName) -> Result<(), Refusal> {
+    /// Returns an error unless the caller may submit a task of this type to `queue`.
+    pub fn check_submit(&self, task_name: &str, queue: &QueueName) -> Result<(), AuthRejection> {
         let has = self.identity.role;
         if TASKS_OF_OPERATORS.contains(&task_name) && has < Role::Operator {
             let needs = Role::Operator;
-            return Err(Refusal::Role { has, needs });
+            return Err(AuthRejection::Role { has, needs });
         }
         self.check(queue)
     }
 
-    /// The queues that a list is narrowed to: the one that was asked for, or all that they may see; nothing for all there are.
-    pub fn visible(&self, asked: Option<QueueName>) -> Result<Option<Vec<QueueName>>, Refusal> {
+    /// Returns the queues that a list is filtered by: the requested one, else all allowed ones; `None` for no
+    /// filter.
+    pub fn visible(&self, asked: Option<QueueName>) -> Result<Option<Vec<QueueName>>, AuthRejection> {
         match asked {
             Some(queue) => self.check(&queue).map(|()| Some(vec![queue])),
             None => Ok(self.identity.queues.clone()),
         }
     }
 
-    /// The queue that an action on many tasks is narrowed to: the one that was asked for, or their only one.
-    pub fn narrowed(&self, asked: Option<QueueName>) -> Result<Option<QueueName>, Refusal> {
+    /// Returns the queue that a bulk action is restricted to: the requested one, else the only allowed one.
+    /// With several allowed queues the request has to name one.
+    pub fn narrowed(&self, asked: Option<QueueName>) -> Result<Option<QueueName>, AuthRejection> {
         match (self.queues(), asked) {
             (_, Some(queue)) => self.check(&queue).map(|()| Some(queue)),
             (None, None) => Ok(None),
             (Some([only]), None) => Ok(Some(only.clone())),
-            (Some(_), None) => Err(Refusal::QueueNeeded),
+            (Some(_), None) => Err(AuthRejection::QueueNeeded),
         }
     }
 }
@@ -150,7 +154,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| ApiError::Internal("an open route asked who calls".to_owned()))
+        caller.ok_or_else(|| ApiError::Internal("an open route extracted its caller".to_owned()))
     }
 }
 
@@ -164,7 +168,7 @@ mod tests {
         Caller {
             identity: Arc::new(Identity {
                 queues,
-                ..Identity::everybody()
+                ..Identity::anonymous()
             }),
             address: Ipv4Addr::LOCALHOST.into(),
         }
@@ -185,14 +189,14 @@ mod tests {
             identity: Arc::new(Identity {
                 role,
                 queues: held.clone(),
-                ..Identity::everybody()
+                ..Identity::anonymous()
             }),
             address: Ipv4Addr::LOCALHOST.into(),
         };
         for task_name in TASKS_OF_OPERATORS {
             assert!(matches!(
                 with(Role::Submitter).check_submit(task_name, &queue),
-                Err(Refusal::Role { .. })
+                Err(AuthRejection::Role { .. })
             ));
             assert_eq!(with(Role::Operator).check_submit(task_name, &queue), Ok(()));
             assert!(
@@ -209,9 +213,9 @@ mod tests {
         let (high, low) = (QueueName::high(), QueueName::low());
         let one = caller(Some(vec![high.clone()]));
         assert!(matches!(one.narrowed(None), Ok(Some(queue)) if queue == high));
-        assert!(matches!(one.narrowed(Some(low.clone())), Err(Refusal::Queue(queue)) if queue == low));
+        assert!(matches!(one.narrowed(Some(low.clone())), Err(AuthRejection::Queue(queue)) if queue == low));
         let two = caller(Some(vec![high.clone(), low]));
-        assert!(matches!(two.narrowed(None), Err(Refusal::QueueNeeded)));
+        assert!(matches!(two.narrowed(None), Err(AuthRejection::QueueNeeded)));
         assert!(matches!(two.narrowed(Some(high.clone())), Ok(Some(queue)) if queue == high));
         assert!(matches!(caller(None).narrowed(None), Ok(None)));
     }

@@ -1,18 +1,19 @@
-//! Sign-in and roles: what stands before every route.
+//! Sign-in, roles and rate limits in front of every route.
 //!
-//! [`guard()`] finds the rule of the route in [`rules`], who asks, and whether they may; only then is a body read. Without
-//! `EXECUTION_BACKEND_API_USER` there is no sign-in and everybody may do everything, which the configuration allows on
-//! loopback and outside production only. `docs/security.md` tells what this stops.
+//! [`guard()`] finds the access rule of the route in [`rules`], identifies the caller and checks its role,
+//! before any body is read. Without `EXECUTION_BACKEND_API_USER` sign-in is off and every caller has all
+//! permissions, which the configuration accepts only on loopback and outside production. `docs/security.md`
+//! has the threat model.
 
+pub mod api_keys;
 pub mod client;
 pub mod credentials;
 pub mod document;
 pub mod failures;
 mod guard;
 pub mod identity;
-pub mod keys;
 pub mod rates;
-pub mod refusal;
+pub mod rejection;
 pub mod rules;
 pub mod token;
 
@@ -30,34 +31,34 @@ use tasker_shared::role::Role;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use guard::{ActedOn, guard};
-pub use identity::{Caller, Counted, Identity, SignedInBy};
-pub use refusal::Refusal;
+pub use guard::{AuditTarget, guard};
+pub use identity::{Caller, Identity, QuotaKey, SignedInBy};
+pub use rejection::AuthRejection;
 
 use crate::error::ApiError;
+use api_keys::{ApiKeyCache, CachedKey, hash};
 use credentials::Credentials;
 use failures::Failures;
-use keys::{Keys, Memory, hash};
 use rates::Rates;
 use token::Tokens;
 
-/// Sign-ins that may fail from one address in a minute.
+/// The maximum number of failed sign-ins per address and minute.
 pub const FAILURES_OF_AN_ADDRESS: u32 = 10;
-/// Sign-ins that may fail with one user name in a minute, from wherever.
+/// The maximum number of failed sign-ins per user name and minute, over all addresses.
 pub const FAILURES_OF_A_NAME: u32 = 50;
-/// Time between writes of when keys were used, and between clean-ups.
+/// The interval of writing key usage and of clean-ups.
 const UPKEEP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Who may sign in, and who tries.
+/// The sign-in of this server: its user, tokens, API keys and limits.
 #[derive(Debug)]
 pub struct Auth {
-    /// Nothing where there is no sign-in.
+    /// The user of the configuration; `None` where sign-in is off.
     admin: Option<KnownAdmin>,
-    everybody: Arc<Identity>,
+    anonymous: Arc<Identity>,
     /// Tokens.
     pub tokens: Tokens,
     /// API keys.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<ApiKeyCache>,
     rates: Option<Rates>,
     addresses: Failures<IpAddr>,
     names: Failures<u64>,
@@ -66,7 +67,8 @@ pub struct Auth {
     proxies: Vec<Network>,
 }
 
-/// The user with a password, whose hashes are compared so that the time it takes tells nothing.
+/// The user with a password. Hashes are compared in constant time, so that timing reveals neither name nor
+/// password.
 #[derive(Debug)]
 struct KnownAdmin {
     user: [u8; 32],
@@ -89,22 +91,24 @@ impl KnownAdmin {
     }
 
     fn is(&self, user: &str, password: &str) -> bool {
+        // hashes have one length, which a constant-time comparison needs; `&` and not `&&`, so that both
+        // parts are compared always
         let (user, password) = (sha256(user), sha256(password));
         bool::from(self.user.ct_eq(&user) & self.password.ct_eq(&password))
     }
 }
 
 impl Auth {
-    /// Lets in whom the configuration names.
-    pub fn new(config: &SignInConfig, keys: Arc<Keys>) -> Self {
+    /// Creates the sign-in that the configuration describes.
+    pub fn new(config: &SignInConfig, keys: Arc<ApiKeyCache>) -> Self {
         if config.admin.is_none() {
-            warn!("there is no sign-in: whoever reaches this server may do everything");
+            warn!("sign-in is off: every client that can reach this server has all permissions");
         } else if config.token_secret.is_none() {
-            token::warn_of_made_up_secret();
+            token::warn_of_random_secret();
         }
         Self {
             admin: config.admin.as_ref().map(KnownAdmin::new),
-            everybody: Arc::new(Identity::everybody()),
+            anonymous: Arc::new(Identity::anonymous()),
             tokens: Tokens::new(config.token_secret.as_ref()),
             keys,
             rates: config.rate_limit.map(Rates::new),
@@ -116,24 +120,25 @@ impl Auth {
         }
     }
 
-    /// Whether there is sign-in.
+    /// Returns true if sign-in is on.
     pub fn is_on(&self) -> bool {
         self.admin.is_some()
     }
 
-    /// Counts the tasks of a batch against the limit of whoever sent it.
-    pub fn count_batch(&self, caller: &Caller, tasks: usize) -> Result<(), Refusal> {
+    /// Counts the tasks of a batch against the rate limit of its caller.
+    pub fn count_batch(&self, caller: &Caller, tasks: usize) -> Result<(), AuthRejection> {
         self.rates
             .as_ref()
             .map_or(Ok(()), |rates| rates.batch(caller, tasks))
     }
 
-    /// Notes when keys were used and forgets what is over, until `stop`.
+    /// Writes key usage and removes outdated counters, until `stop`.
     pub async fn upkeep(self: Arc<Self>, stop: CancellationToken) {
         let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             tokio::select! {
                 biased;
+                // uses since the last tick would be lost with the process
                 () = stop.cancelled() => return self.keys.write_uses().await,
                 _ = tick.tick() => {}
             }
@@ -147,28 +152,34 @@ impl Auth {
         }
     }
 
-    /// Whoever has these credentials.
+    /// Verifies credentials and returns their identity.
     async fn identify(&self, credentials: Credentials, address: IpAddr) -> Result<Arc<Identity>, ApiError> {
         match credentials {
             Credentials::Password(user, password) => {
                 self.by_password(&user, &password, address).map_err(Into::into)
             }
             Credentials::Key(key) => self.by_key(&key, address).await,
-            // who could sign one needs no guesses: a right one is taken wherever it comes from
+            // valid tokens pass even from a locked-out address: an HMAC key cannot be guessed, and users behind one
+            // address are not locked out by their neighbours
             Credentials::Token(token) => match self.tokens.read(&token) {
                 Ok(identity) => Ok(Arc::new(identity)),
-                Err(Refusal::Wrong) => Err(self.failed(address, "token").into()),
-                Err(refusal) => Err(refusal.into()),
+                Err(AuthRejection::Wrong) => Err(self.failed(address, "token").into()),
+                Err(rejection) => Err(rejection.into()),
             },
         }
     }
 
-    fn by_password(&self, user: &str, password: &str, address: IpAddr) -> Result<Arc<Identity>, Refusal> {
-        // every name alike, so that nobody learns which one there is
+    fn by_password(
+        &self,
+        user: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<Arc<Identity>, AuthRejection> {
+        // existing and unknown names are treated alike, so that the answer does not reveal which exist
         let (now, name) = (Instant::now(), self.hasher.hash_one(user));
         let locked = self.locked(address).or_else(|| self.names.locked(&name, now));
         if let Some(wait) = locked {
-            return Err(Refusal::Locked(wait));
+            return Err(AuthRejection::Locked(wait));
         }
         match &self.admin {
             Some(admin) if admin.is(user, password) => Ok(Arc::clone(&admin.identity)),
@@ -181,15 +192,17 @@ impl Auth {
 
     async fn by_key(&self, key: &str, address: IpAddr) -> Result<Arc<Identity>, ApiError> {
         let hash = hash(key);
-        match self.keys.remembered(&hash) {
-            Memory::Holds(identity) => return Ok(identity),
-            Memory::Unknown => return Err(self.failed(address, "key").into()),
-            Memory::Held => {}
-            Memory::Nothing => {
+        match self.keys.get(&hash) {
+            CachedKey::Valid(identity) => return Ok(identity),
+            CachedKey::Unknown => return Err(self.failed(address, "key").into()),
+            CachedKey::Expired => {}
+            CachedKey::Missing => {
                 if let Some(wait) = self.locked(address) {
-                    return Err(Refusal::Locked(wait).into());
+                    return Err(AuthRejection::Locked(wait).into());
                 }
-                if !self.keys.may_look_up_a_stranger() {
+                // clients with many addresses could otherwise keep Postgres busy with lookups of invented
+                // keys
+                if !self.keys.may_look_up_unknown() {
                     return Err(ApiError::Overloaded("Too many unknown keys are being tried."));
                 }
             }
@@ -202,14 +215,15 @@ impl Auth {
         self.addresses.locked(&counted_as(address), Instant::now())
     }
 
-    /// Counts a sign-in that failed, and tells what to answer. What was tried is not told: it may be a slip of the right one.
-    fn failed(&self, address: IpAddr, by: &'static str) -> Refusal {
+    /// Records a failed sign-in and returns the rejection to answer with. The tried secret is not logged,
+    /// since it may be a mistyped valid one.
+    fn failed(&self, address: IpAddr, by: &'static str) -> AuthRejection {
         if let Some(wait) = self.locked(address) {
-            return Refusal::Locked(wait);
+            return AuthRejection::Locked(wait);
         }
         self.addresses.note(counted_as(address), Instant::now());
-        warn!(client.address = %address, by, "a sign-in failed");
-        Refusal::Wrong
+        warn!(client.address = %address, by, "sign-in failed");
+        AuthRejection::Wrong
     }
 }
 

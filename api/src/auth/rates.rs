@@ -1,7 +1,8 @@
-//! How much one may ask for: requests a second by whoever signed in, else by the client's address.
+//! Rate limits: requests a second per signed-in name, else per client address.
 //!
-//! Each request counts once, before its body is read. The tasks of a batch count besides, in a bucket that fills as fast and has
-//! room for the largest batch: a key submits no more tasks a second than it may send requests, however it sends them.
+//! Each request counts once, before its body is read. The tasks of a batch count against a second bucket with
+//! the same rate and a burst of the largest batch, so that batches do not raise the number of tasks a second
+//! above the request rate.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -13,18 +14,18 @@ use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tasker_shared::task::limits::BATCH_TASKS;
 
-use super::identity::{Caller, Counted};
-use super::refusal::Refusal;
+use super::identity::{Caller, QuotaKey};
+use super::rejection::AuthRejection;
 
-/// What is counted together. There are no more names than keys and users, and so many addresses at most: memory is bounded
-/// without anybody being forgotten.
+/// The key of a bucket. The number of names is limited by the users and API keys, and addresses share 65,536
+/// buckets by hash, so memory is bounded without evicting anyone's count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Bucket {
     Name(Arc<str>),
     Addresses(u16),
 }
 
-/// The limits, and how much of them is used.
+/// The rate limits and their current use.
 #[derive(Debug)]
 pub struct Rates {
     requests: DefaultKeyedRateLimiter<Bucket>,
@@ -33,40 +34,40 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Allows so many requests a second, and as many at once.
+    /// Creates limits of `per_second` requests a second with a burst of the same number.
     pub fn new(per_second: NonZeroU32) -> Self {
         let largest_batch = u32::try_from(BATCH_TASKS).ok().and_then(NonZeroU32::new);
-        let room = largest_batch.map_or(per_second, |tasks| tasks.max(per_second));
+        let burst = largest_batch.map_or(per_second, |tasks| tasks.max(per_second));
         Self {
             requests: RateLimiter::keyed(Quota::per_second(per_second)),
-            batches: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(room)),
+            batches: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)),
             hasher: RandomState::new(),
         }
     }
 
-    /// Counts a request.
-    pub fn request(&self, caller: &Caller) -> Result<(), Refusal> {
+    /// Counts a request, or returns a rejection with the time to wait.
+    pub fn request(&self, caller: &Caller) -> Result<(), AuthRejection> {
         let limit = &self.requests;
         limit
             .check_key(&self.bucket(caller))
-            .map_err(|until| Refusal::Rate(until.wait_time_from(limit.clock().now())))
+            .map_err(|until| AuthRejection::Rate(until.wait_time_from(limit.clock().now())))
     }
 
-    /// Counts the tasks of a batch.
-    pub fn batch(&self, caller: &Caller, tasks: usize) -> Result<(), Refusal> {
+    /// Counts the tasks of a batch, or returns a rejection with the time to wait.
+    pub fn batch(&self, caller: &Caller, tasks: usize) -> Result<(), AuthRejection> {
         let Some(tasks) = u32::try_from(tasks).ok().and_then(NonZeroU32::new) else {
             return Ok(());
         };
         let limit = &self.batches;
         match limit.check_key_n(&self.bucket(caller), tasks) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(until)) => Err(Refusal::Rate(until.wait_time_from(limit.clock().now()))),
-            // a batch has no more tasks than there is room for
-            Err(_) => Err(Refusal::Rate(Duration::from_secs(1))),
+            Ok(Err(until)) => Err(AuthRejection::Rate(until.wait_time_from(limit.clock().now()))),
+            // unreachable: validation limits a batch to the burst
+            Err(_) => Err(AuthRejection::Rate(Duration::from_secs(1))),
         }
     }
 
-    /// Lets go of those who have all their room again.
+    /// Removes the buckets that are full again.
     pub fn sweep(&self) {
         for limit in [&self.requests, &self.batches] {
             limit.retain_recent();
@@ -75,9 +76,9 @@ impl Rates {
     }
 
     fn bucket(&self, caller: &Caller) -> Bucket {
-        match caller.counted() {
-            Counted::Name(name) => Bucket::Name(name),
-            Counted::Address(address) => Bucket::Addresses(self.place(address)),
+        match caller.quota_key() {
+            QuotaKey::Name(name) => Bucket::Name(name),
+            QuotaKey::Address(address) => Bucket::Addresses(self.bucket_of(address)),
         }
     }
 
@@ -85,7 +86,7 @@ impl Rates {
         clippy::cast_possible_truncation,
         reason = "any 16 bits of a hash are as good as others"
     )]
-    fn place(&self, address: IpAddr) -> u16 {
+    fn bucket_of(&self, address: IpAddr) -> u16 {
         self.hasher.hash_one(address) as u16
     }
 }
@@ -102,7 +103,7 @@ mod tests {
             identity: Arc::new(Identity {
                 name: name.into(),
                 by: SignedInBy::Key,
-                ..Identity::everybody()
+                ..Identity::anonymous()
             }),
             address: Ipv4Addr::LOCALHOST.into(),
         }
@@ -119,7 +120,7 @@ mod tests {
             assert_eq!(rates.request(&caller("a")), Ok(()));
         }
         assert!(
-            matches!(rates.request(&caller("a")), Err(Refusal::Rate(wait)) if wait < Duration::from_secs(1))
+            matches!(rates.request(&caller("a")), Err(AuthRejection::Rate(wait)) if wait < Duration::from_secs(1))
         );
         assert_eq!(rates.request(&caller("b")), Ok(()));
     }
@@ -129,7 +130,7 @@ mod tests {
         let rates = rates(10);
         assert_eq!(rates.batch(&caller("a"), BATCH_TASKS), Ok(()));
         let wait = match rates.batch(&caller("a"), 100) {
-            Err(Refusal::Rate(wait)) => wait,
+            Err(AuthRejection::Rate(wait)) => wait,
             other => panic!("{other:?}"),
         };
         assert!(wait > Duration::from_secs(8), "{wait:?}");
@@ -140,7 +141,7 @@ mod tests {
     fn who_did_not_sign_in_is_counted_by_address() {
         let rates = rates(1);
         let from = |last| Caller {
-            identity: Arc::new(Identity::everybody()),
+            identity: Arc::new(Identity::anonymous()),
             address: Ipv4Addr::new(127, 0, 0, last).into(),
         };
         assert_eq!(rates.request(&from(1)), Ok(()));

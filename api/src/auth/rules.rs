@@ -1,4 +1,4 @@
-//! The one table of who may do what: every route has a rule, and one without is refused.
+//! The table of access rules: every route has one, and requests to a route without a rule are rejected.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -6,28 +6,28 @@ use std::sync::LazyLock;
 use axum::http::Method;
 use tasker_shared::role::Role;
 
-/// Who may take a route.
+/// The access to a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody.
+    /// Without sign-in.
     Open,
-    /// Everybody, or viewers where `METRICS_AUTH` is set.
+    /// Without sign-in, or from viewer on where `METRICS_AUTH` is set.
     Metrics,
-    /// Whoever signed in and has this role, or one above it.
+    /// Signed-in callers with this role or a higher one.
     Role(Role),
 }
 
-/// The rule of a route.
+/// The access rule of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// The method; one for GET holds for HEAD too.
+    /// The method; GET includes HEAD.
     pub method: &'static str,
-    /// The path as the router has it.
+    /// The path template of the router.
     pub path: &'static str,
-    /// Who may take it.
+    /// The required access.
     pub access: Access,
-    /// Whether somebody who takes it acts on something, so that the log tells who it was.
-    pub acts: bool,
+    /// True if requests are logged as audit events.
+    pub audited: bool,
 }
 
 const fn rule(access: Access, method: &'static str, path: &'static str) -> Rule {
@@ -35,7 +35,7 @@ const fn rule(access: Access, method: &'static str, path: &'static str) -> Rule 
         method,
         path,
         access,
-        acts: false,
+        audited: false,
     }
 }
 
@@ -52,21 +52,21 @@ const fn submitter(path: &'static str) -> Rule {
 }
 
 const fn operator(method: &'static str, path: &'static str) -> Rule {
-    acting(Role::Operator, method, path)
+    audited(Role::Operator, method, path)
 }
 
 const fn admin(method: &'static str, path: &'static str) -> Rule {
-    acting(Role::Admin, method, path)
+    audited(Role::Admin, method, path)
 }
 
-const fn acting(role: Role, method: &'static str, path: &'static str) -> Rule {
+const fn audited(role: Role, method: &'static str, path: &'static str) -> Rule {
     Rule {
-        acts: true,
+        audited: true,
         ..rule(Access::Role(role), method, path)
     }
 }
 
-/// Every route.
+/// The rules of all routes.
 pub static RULES: &[Rule] = &[
     submitter("/tasks/submit"),
     submitter("/tasks/submit/batch"),
@@ -89,6 +89,7 @@ pub static RULES: &[Rule] = &[
     viewer("/dead-letters"),
     operator("POST", "/dead-letters/retry"),
     operator("POST", "/dead-letters/purge"),
+    // aliases of the three above
     viewer("/dead-letter"),
     operator("POST", "/dead-letter/retry"),
     operator("POST", "/dead-letter/purge"),
@@ -96,7 +97,7 @@ pub static RULES: &[Rule] = &[
     viewer("/v1/templates"),
     viewer("/v1/templates/{namespace}/{name}"),
     viewer("/v1/templates/{namespace}/{name}/{version}"),
-    acting(Role::Viewer, "POST", "/auth/token"),
+    audited(Role::Viewer, "POST", "/auth/token"),
     rule(Access::Role(Role::Admin), "GET", "/auth/keys"),
     admin("POST", "/auth/keys"),
     admin("DELETE", "/auth/keys/{id}"),
@@ -114,7 +115,7 @@ pub static RULES: &[Rule] = &[
     open("/api-docs/ui/{*rest}"),
 ];
 
-/// The rule of a route; nothing for one that the table lacks.
+/// Returns the rule of a route, or `None` if the table lacks it.
 pub fn find(method: &Method, path: &str) -> Option<&'static Rule> {
     static INDEX: LazyLock<HashMap<(&str, &str), &Rule>> = LazyLock::new(|| {
         RULES
@@ -151,7 +152,7 @@ mod tests {
                 panic!("{rule:?} is open");
             };
             assert!(role >= Role::Submitter, "{rule:?}");
-            assert_eq!(rule.acts, role >= Role::Operator, "{rule:?}");
+            assert_eq!(rule.audited, role >= Role::Operator, "{rule:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Tokens: JSON Web Tokens (RFC 7519), signed with HMAC-SHA-256 by `TOKEN_SECRET`, that say who somebody is for an hour.
+//! Access tokens: JSON Web Tokens (RFC 7519), signed with HMAC-SHA-256 by `TOKEN_SECRET`, valid for an hour.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use tasker_shared::role::Role;
 use tracing::warn;
 
 use super::identity::{Identity, SignedInBy};
-use super::refusal::Refusal;
+use super::rejection::AuthRejection;
 use crate::error::ApiError;
 
-/// How long a token holds. Nobody can take one back, except all at once by another `TOKEN_SECRET`.
+/// The lifetime of a token. A single token cannot be revoked; another `TOKEN_SECRET` revokes all of them.
 pub const LIFETIME: Duration = Duration::from_hours(1);
-/// Who issues them.
+/// The issuer claim.
 const ISSUER: &str = "tasker";
-/// How far the clocks of servers may be apart.
+/// The tolerated difference between the clocks of servers.
 const LEEWAY_SECONDS: u64 = 5;
 
-/// Signs tokens and checks them.
+/// The signer and verifier of tokens.
 pub struct Tokens {
     signing: EncodingKey,
     checking: DecodingKey,
@@ -44,13 +44,15 @@ struct Claims {
 }
 
 impl Tokens {
-    /// Signs with `secret`, or with one made up for as long as the process lives.
+    /// Creates a signer with `secret`, or with a random secret that lives as long as the process.
     pub fn new(secret: Option<&SecretString>) -> Self {
-        let made_up: [u8; 32] = rand::random();
-        let secret = secret.map_or(&made_up[..], |secret| secret.expose_secret().as_bytes());
+        let random: [u8; 32] = rand::random();
+        let secret = secret.map_or(&random[..], |secret| secret.expose_secret().as_bytes());
+        // this algorithm only: a token that names another one, or `none`, is rejected
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECONDS;
         validation.set_issuer(&[ISSUER]);
+        // a token without `exp` would be valid forever
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         Self {
             signing: EncodingKey::from_secret(secret),
@@ -59,7 +61,7 @@ impl Tokens {
         }
     }
 
-    /// A token for `name`, who has `role`.
+    /// Issues a token for `name` with `role`.
     pub fn issue(&self, name: &str, role: Role) -> Result<String, ApiError> {
         let iat = now();
         let claims = Claims {
@@ -73,34 +75,35 @@ impl Tokens {
             .map_err(|error| ApiError::Internal(format!("a token cannot be signed: {error}")))
     }
 
-    /// Whoever a token says that somebody is.
-    pub fn read(&self, token: &str) -> Result<Identity, Refusal> {
+    /// Returns the identity asserted by `token`.
+    pub fn read(&self, token: &str) -> Result<Identity, AuthRejection> {
         let claims = match decode::<Claims>(token, &self.checking, &self.validation) {
             Ok(token) => token.claims,
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => return Err(Refusal::Expired),
-            Err(_) => return Err(Refusal::Wrong),
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => return Err(AuthRejection::Expired),
+            Err(_) => return Err(AuthRejection::Wrong),
         };
-        // a name as users have it, so that it passes for no key and fits into a log line
+        // the rules of user names: `key:` marks API keys, and control characters would break log lines
         if claims.sub.is_empty() || claims.sub.chars().any(|c| c == ':' || c.is_control()) {
-            return Err(Refusal::Wrong);
+            return Err(AuthRejection::Wrong);
         }
         Ok(Identity {
             name: claims.sub.into(),
             role: claims.role,
+            // tokens are issued to the user with a password only, who may use all queues
             queues: None,
             by: SignedInBy::Token,
         })
     }
 }
 
-/// Says what follows from a secret that was made up.
-pub fn warn_of_made_up_secret() {
-    warn!("TOKEN_SECRET is not set: tokens hold at this server alone, and until it stops");
+/// Logs the limits of a random secret.
+pub fn warn_of_random_secret() {
+    warn!("TOKEN_SECRET is not set: tokens are valid on this server only, until it stops");
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a token is checked without a look into Postgres, so its times are those of servers"
+    reason = "a token is verified without a query, so its times are those of servers"
 )]
 fn now() -> i64 {
     Utc::now().timestamp()
@@ -141,13 +144,13 @@ mod tests {
             (&*identity.name, identity.role, identity.by),
             ("ops", Role::Operator, SignedInBy::Token)
         );
-        assert_eq!(tokens("other").read(&token), Err(Refusal::Wrong));
+        assert_eq!(tokens("other").read(&token), Err(AuthRejection::Wrong));
     }
 
     #[test]
     fn a_token_ends() {
         let ended = signed("one", &claims("ops", now() - 10));
-        assert_eq!(tokens("one").read(&ended), Err(Refusal::Expired));
+        assert_eq!(tokens("one").read(&ended), Err(AuthRejection::Expired));
     }
 
     #[test]
@@ -159,7 +162,7 @@ mod tests {
             of_key.split('.').nth(1).expect("claims")
         );
         for token in ["", "x", "a.b.c", &of_key, &unsigned] {
-            assert_eq!(tokens("one").read(token), Err(Refusal::Wrong), "{token}");
+            assert_eq!(tokens("one").read(token), Err(AuthRejection::Wrong), "{token}");
         }
     }
 }

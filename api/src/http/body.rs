@@ -1,4 +1,5 @@
-//! Reading bodies: frame by frame, each counted before the next is asked for.
+//! The reading of request bodies: frame by frame, each counted against the memory budget before the next is
+//! read.
 
 use std::time::Duration;
 
@@ -8,27 +9,27 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
-use crate::auth::{Caller, Counted, SignedInBy};
+use crate::auth::{Caller, QuotaKey, SignedInBy};
 use crate::error::ApiError;
 use crate::http::encoding::{Decoder, Encoding, PIECE_BYTES};
 use crate::state::AppState;
 use crate::submit::budget::{MemoryBudget, Reservation};
 
-/// Longest body of a batch.
+/// The maximum size of a batch body.
 pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long a body may take to arrive.
+/// The time limit for reading a body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is read and thrown away of a body that is too large: a client that is still sending would not see the answer if
-/// the connection were closed on it.
+/// The number of bytes that are discarded of a body that is too large. A client that is still sending would
+/// not see the answer if the connection were closed.
 const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long that may take.
+/// The time limit for discarding.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The body of a single submit, with the room that it takes.
+/// The body of a single submit, with its memory reservation.
 #[derive(Debug)]
 pub struct SingleBody(pub Bytes, pub Reservation);
 
-/// The body of a batch, with the room that it takes.
+/// The body of a batch, with its memory reservation.
 #[derive(Debug)]
 pub struct BatchBody(pub Bytes, pub Reservation);
 
@@ -36,7 +37,7 @@ impl FromRequest<AppState> for SingleBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (bytes, held) = json_body(request, &state.single_room, state.max_body_bytes).await?;
+        let (bytes, held) = json_body(request, &state.single_budget, state.max_body_bytes).await?;
         Ok(Self(bytes, held))
     }
 }
@@ -45,14 +46,14 @@ impl FromRequest<AppState> for BatchBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (bytes, held) = json_body(request, &state.batch_room, BATCH_BYTES_MAX).await?;
+        let (bytes, held) = json_body(request, &state.batch_budget, BATCH_BYTES_MAX).await?;
         Ok(Self(bytes, held))
     }
 }
 
 async fn json_body(
     request: Request,
-    room: &MemoryBudget,
+    budget: &MemoryBudget,
     limit: usize,
 ) -> Result<(Bytes, Reservation), ApiError> {
     let headers = request.headers();
@@ -60,8 +61,9 @@ async fn json_body(
         return Err(ApiError::UnsupportedMediaType);
     }
     let encoding = Encoding::read(headers)?;
+    // an announced size is checked before the first byte is read; others are counted while reading
     let announced = content_length(headers);
-    // who asks before sending has not sent anything yet
+    // a client with `Expect: 100-continue` has not sent its body yet, so there is none to discard
     let asks_first = headers.contains_key(header::EXPECT);
     let owner = request.extensions().get::<Caller>().and_then(owner);
     let mut body = request.into_body();
@@ -73,8 +75,8 @@ async fn json_body(
     }
     let reading = async {
         match encoding {
-            None => read(&mut body, room, owner, limit).await,
-            Some(encoding) => read_encoded(&mut body, encoding, room, owner, limit).await,
+            None => read(&mut body, budget, owner, limit).await,
+            Some(encoding) => read_encoded(&mut body, encoding, budget, owner, limit).await,
         }
     };
     match tokio::time::timeout(READ_TIMEOUT, reading).await {
@@ -83,32 +85,36 @@ async fn json_body(
             Err(error)
         }
         Ok(result) => result,
-        Err(_) => Err(ApiError::Malformed("The body did not arrive in time.".to_owned())),
+        Err(_) => Err(ApiError::Malformed(
+            "The body was not received in time.".to_owned(),
+        )),
     }
 }
 
-/// Whose share of the room a body takes. Without sign-in all programs of this machine look the same, and share all of it.
-fn owner(caller: &Caller) -> Option<Counted> {
-    let unknown = caller.identity.by == SignedInBy::Nothing && caller.address.to_canonical().is_loopback();
-    (!unknown).then(|| caller.counted())
+/// Returns the quota that a body counts against. Without sign-in the programs of this machine are
+/// indistinguishable, and share the whole budget: `None`.
+fn owner(caller: &Caller) -> Option<QuotaKey> {
+    let unknown = caller.identity.by == SignedInBy::Anonymous && caller.address.to_canonical().is_loopback();
+    (!unknown).then(|| caller.quota_key())
 }
 
 async fn read(
     body: &mut Body,
-    room: &MemoryBudget,
-    owner: Option<Counted>,
+    budget: &MemoryBudget,
+    owner: Option<QuotaKey>,
     limit: usize,
 ) -> Result<(Bytes, Reservation), ApiError> {
-    let mut held = room.begin(owner)?;
+    let mut held = budget.begin(owner)?;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| broke_off())?;
+        // trailers are ignored
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > limit {
             return Err(ApiError::BodyTooLarge(limit));
         }
-        held.grow(room, data.len())?;
+        held.grow(budget, data.len())?;
         // most bodies are one frame, which needs no copy
         if first.is_empty() && all.is_empty() {
             first = data;
@@ -123,21 +129,21 @@ async fn read(
     Ok((bytes, held))
 }
 
-/// Reads a compressed body; `limit` is that of the decoded one.
+/// Reads a compressed body; `limit` is the maximum size of the decoded one.
 async fn read_encoded(
     body: &mut Body,
     encoding: Encoding,
-    room: &MemoryBudget,
-    owner: Option<Counted>,
+    budget: &MemoryBudget,
+    owner: Option<QuotaKey>,
     limit: usize,
 ) -> Result<(Bytes, Reservation), ApiError> {
-    let mut decoder = Decoder::new(encoding, limit, room.begin(owner)?, room);
+    let mut decoder = Decoder::new(encoding, limit, budget.begin(owner)?, budget);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| broke_off())?;
         let Ok(data) = frame.into_data() else { continue };
         for piece in data.chunks(PIECE_BYTES) {
             decoder.write(piece)?;
-            // a few bytes can stand for many, and other requests wait for this thread
+            // decoding a piece may take a while, and other requests wait for this thread
             tokio::task::yield_now().await;
         }
     }
@@ -145,7 +151,7 @@ async fn read_encoded(
 }
 
 fn broke_off() -> ApiError {
-    ApiError::Malformed("The body did not arrive whole.".to_owned())
+    ApiError::Malformed("The body was not received completely.".to_owned())
 }
 
 async fn drain(body: &mut Body) {
@@ -165,7 +171,7 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Returns whether the content type is JSON in UTF-8, of which ASCII is a part. Several headers have to agree on that.
+/// Returns true if the content type is JSON in UTF-8 or its subset ASCII. Of several headers each has to be.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter().peekable();
     types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json_type))

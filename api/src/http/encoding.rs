@@ -1,7 +1,7 @@
-//! Compressed bodies: decoded as they arrive, each decoded piece counted before the next is made.
+//! The decoding of compressed bodies, piece by piece, each counted against the memory budget.
 //!
-//! The formats of gzip and zlib need 32,768 bytes beside the body. Those of `zstd` and `brotli` let the sender choose windows of many megabytes, which no
-//! budget counts, and so are not taken.
+//! The formats of gzip and zlib need 32,768 bytes beside the body. `zstd` and `brotli` are not supported:
+//! with them the sender chooses windows of many megabytes, which no budget counts.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::submit::budget::{MemoryBudget, Reservation};
 
 /// The encodings that are decoded, as a header `Accept-Encoding` lists them.
 pub const ENCODINGS: &str = "gzip, deflate";
-/// Compressed bytes that are decoded at once: a thousand times as many may come of them.
+/// The number of compressed bytes that are decoded at once; they may expand a thousandfold.
 pub(super) const PIECE_BYTES: usize = 4 * 1024;
 
 /// An encoding of a body.
@@ -38,7 +38,7 @@ impl Encoding {
                     "deflate" => Self::Deflate,
                     _ => return Err(ApiError::UnsupportedEncoding),
                 };
-                // two would be one within the other
+                // two encodings would be nested
                 if encoding.replace(named).is_some() {
                     return Err(ApiError::UnsupportedEncoding);
                 }
@@ -59,9 +59,9 @@ pub(super) struct Decoded<'a> {
     bytes: Vec<u8>,
     limit: usize,
     held: Reservation,
-    room: &'a MemoryBudget,
-    /// Why no more is taken.
-    refusal: Option<ApiError>,
+    budget: &'a MemoryBudget,
+    /// The error that ended the decoding.
+    rejection: Option<ApiError>,
 }
 
 impl Write for Decoded<'_> {
@@ -69,10 +69,11 @@ impl Write for Decoded<'_> {
         let taken = if self.bytes.len() + piece.len() > self.limit {
             Err(ApiError::BodyTooLarge(self.limit))
         } else {
-            self.held.grow(self.room, piece.len())
+            self.held.grow(self.budget, piece.len())
         };
-        if let Err(refusal) = taken {
-            self.refusal = Some(refusal);
+        if let Err(rejection) = taken {
+            // the decoder only passes an I/O error on; `rejected` replaces it with this one
+            self.rejection = Some(rejection);
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         self.bytes.extend_from_slice(piece);
@@ -86,13 +87,13 @@ impl Write for Decoded<'_> {
 
 impl<'a> Decoder<'a> {
     /// Starts to decode a body of up to `limit` decoded bytes.
-    pub(super) fn new(encoding: Encoding, limit: usize, held: Reservation, room: &'a MemoryBudget) -> Self {
+    pub(super) fn new(encoding: Encoding, limit: usize, held: Reservation, budget: &'a MemoryBudget) -> Self {
         let decoded = Decoded {
             bytes: Vec::new(),
             limit,
             held,
-            room,
-            refusal: None,
+            budget,
+            rejection: None,
         };
         match encoding {
             Encoding::Gzip => Self::Gzip(MultiGzDecoder::new(decoded)),
@@ -106,31 +107,32 @@ impl<'a> Decoder<'a> {
             Self::Gzip(decoder) => decoder.write_all(piece),
             Self::Deflate(decoder) => decoder.write_all(piece),
         };
-        result.map_err(|_| self.refused())
+        result.map_err(|_| self.rejected())
     }
 
-    /// Ends the body and returns what it holds.
+    /// Finishes the body and returns it with its reservation.
     pub(super) fn finish(mut self) -> Result<(Bytes, Reservation), ApiError> {
+        // first `try_finish`, since `finish` consumes the decoder and with it the error kept for `rejected`
         let result = match &mut self {
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Deflate(decoder) => decoder.try_finish(),
         };
-        result.map_err(|_| self.refused())?;
+        result.map_err(|_| self.rejected())?;
         let decoded = match self {
             Self::Gzip(decoder) => decoder.finish(),
             Self::Deflate(decoder) => decoder.finish(),
         };
         let decoded =
-            decoded.map_err(|_| ApiError::Malformed("The compressed body is damaged.".to_owned()))?;
+            decoded.map_err(|_| ApiError::Malformed("The compressed body is corrupt.".to_owned()))?;
         Ok((decoded.bytes.into(), decoded.held))
     }
 
-    fn refused(&mut self) -> ApiError {
+    fn rejected(&mut self) -> ApiError {
         let (decoded, name) = match self {
             Self::Gzip(decoder) => (decoder.get_mut(), "gzip"),
             Self::Deflate(decoder) => (decoder.get_mut(), "deflate (zlib)"),
         };
-        let damaged = || ApiError::Malformed(format!("The body is not whole {name} data."));
-        decoded.refusal.take().unwrap_or_else(damaged)
+        let damaged = || ApiError::Malformed(format!("The body is not complete {name} data."));
+        decoded.rejection.take().unwrap_or_else(damaged)
     }
 }

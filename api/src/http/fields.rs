@@ -1,4 +1,4 @@
-//! The fields of a JSON object, read one by one, so that everything that is wrong with them is found at once.
+//! The fields of a JSON object, read one by one, so that one answer lists all validation errors.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,23 +11,24 @@ use tasker_shared::task::limits::JSON_DEPTH;
 
 use super::values::Texts;
 use crate::error::ApiError;
-use crate::fault::{Fault, did_you_mean};
+use crate::validation_error::{ValidationError, did_you_mean};
 
-/// The maximum number of unknown fields that are named.
+/// The maximum number of unknown fields that are reported.
 const UNKNOWN_MAX: usize = 50;
-/// Encodings of files begin with this on some systems.
+/// The byte order mark that some systems put at the start of text files.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The text of a body, with the faults of its values.
+/// The text of a body, with the validation errors of its values.
 #[derive(Debug)]
 pub struct CheckedText<'a> {
     /// The body.
     pub text: &'a str,
     /// Values that could not be stored as they are.
-    pub faults: Vec<Fault>,
+    pub errors: Vec<ValidationError>,
 }
 
-/// Checks a body whose objects and arrays nest up to `depth_max`. Whether it is JSON is left to the parser.
+/// Checks the values of a body whose objects and arrays nest up to `depth_max`. Its syntax is checked by the
+/// parser later.
 pub fn checked_text(body: &[u8], depth_max: usize) -> Result<CheckedText<'_>, ApiError> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
@@ -39,66 +40,69 @@ pub fn checked_text(body: &[u8], depth_max: usize) -> Result<CheckedText<'_>, Ap
         depth_max,
         unique_keys: true,
     };
-    let faults = json::errors(body, limits)
+    let errors = json::errors(body, limits)
         .into_iter()
-        .map(|fault| Fault::invalid(fault.pointer.clone(), fault.to_string()))
+        .map(|error| ValidationError::invalid(error.pointer.clone(), error.to_string()))
         .collect();
-    Ok(CheckedText { text, faults })
+    Ok(CheckedText { text, errors })
 }
 
-/// The fields of an object. Each has to be taken; [`Fields::finish`] names those that are left.
+/// The fields of an object. Each known one has to be taken; [`Fields::finish`] reports the others as unknown.
 #[derive(Debug)]
 pub struct Fields<'a> {
     /// A JSON pointer to the object.
     at: String,
     values: Vec<(Cow<'a, str>, &'a RawValue)>,
     taken: Vec<&'static str>,
-    faults: Vec<Fault>,
+    errors: Vec<ValidationError>,
 }
 
 impl<'a> Fields<'a> {
     /// Reads a body that is an object.
     pub fn of_body(body: &'a [u8]) -> Result<Self, ApiError> {
-        let CheckedText { text, faults } = checked_text(body, JSON_DEPTH)?;
-        Self::read(text, "", faults)
+        let CheckedText { text, errors } = checked_text(body, JSON_DEPTH)?;
+        Self::read(text, "", errors)
     }
 
-    /// Reads an object that is at `at` in the body and has `faults` already.
-    pub fn read(text: &'a str, at: &str, mut faults: Vec<Fault>) -> Result<Self, ApiError> {
+    /// Reads an object at the pointer `at`, to which `errors` belong already.
+    pub fn read(text: &'a str, at: &str, mut errors: Vec<ValidationError>) -> Result<Self, ApiError> {
+        // syntax first: the errors of values mean little in a text that is not JSON
         if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
             return Err(ApiError::Malformed(format!("The body is not JSON: {error}.")));
         }
         let values = if text.trim_start().starts_with('{') {
-            // a key that is not text has its fault already
+            // a key that is not valid text is among `errors` already
             serde_json::from_str::<Pairs<'a>>(text).map(|pairs| pairs.0)
         } else {
-            faults.insert(0, Fault::invalid(at, "must be an object"));
-            return Err(ApiError::Refused(faults));
+            // first, since the summary of a problem quotes the first error
+            errors.insert(0, ValidationError::invalid(at, "must be an object"));
+            return Err(ApiError::Invalid(errors));
         };
         match values {
             Ok(values) => Ok(Self {
                 at: at.to_owned(),
                 values,
                 taken: Vec::new(),
-                faults,
+                errors,
             }),
-            Err(_) if faults.is_empty() => Err(ApiError::refused(
-                crate::fault::FaultKind::Invalid,
+            Err(_) if errors.is_empty() => Err(ApiError::invalid(
+                crate::validation_error::ValidationErrorKind::Invalid,
                 at,
                 "has a key that cannot be read",
             )),
-            Err(_) => Err(ApiError::Refused(faults)),
+            Err(_) => Err(ApiError::Invalid(errors)),
         }
     }
 
-    /// Takes the field `name` as it is, unless it is left out.
+    /// Takes the raw field `name`, or `None` if it is left out.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
         self.taken.push(name);
+        // the last of several, as JSON parsers do it; the repetition is reported as an error
         let found = self.values.iter().rfind(|(key, _)| key == name);
         found.map(|(_, value)| *value)
     }
 
-    /// Takes the field `name` as `read` reads it; null is as if it were left out.
+    /// Takes the field `name` parsed by `read`; null counts as left out.
     pub fn take<T>(
         &mut self,
         name: &'static str,
@@ -108,7 +112,8 @@ impl<'a> Fields<'a> {
         self.read_value(name, raw, read)
     }
 
-    /// Takes the field `name`, which may be left out but not null: a client's empty variable must not widen a filter.
+    /// Takes the field `name`, which may be left out but not null: an unset variable of a client must not
+    /// widen a filter.
     pub fn take_given<T>(
         &mut self,
         name: &'static str,
@@ -116,13 +121,13 @@ impl<'a> Fields<'a> {
     ) -> Option<T> {
         let raw = self.raw(name)?;
         if raw.get() == "null" {
-            self.fault(name, "must not be null; leave it out instead");
+            self.add_error(name, "must not be null; leave it out instead");
             return None;
         }
         self.read_value(name, raw, read)
     }
 
-    /// Takes the field `name`, which must be there.
+    /// Takes the required field `name`.
     pub fn require<T>(
         &mut self,
         name: &'static str,
@@ -130,7 +135,7 @@ impl<'a> Fields<'a> {
     ) -> Option<T> {
         let given = self.raw(name).filter(|raw| raw.get() != "null");
         let Some(raw) = given else {
-            self.fault(name, "is required");
+            self.add_error(name, "is required");
             return None;
         };
         self.read_value(name, raw, read)
@@ -138,9 +143,9 @@ impl<'a> Fields<'a> {
 
     /// Takes the field `name`, an array of texts.
     pub fn take_texts(&mut self, name: &'static str) -> Option<Vec<String>> {
-        let Texts { texts, faults } = self.take(name, super::values::texts)?;
-        for (index, detail) in faults {
-            self.fault(&format!("{name}/{index}"), detail);
+        let Texts { texts, errors } = self.take(name, super::values::texts)?;
+        for (index, detail) in errors {
+            self.add_error(&format!("{name}/{index}"), detail);
         }
         Some(texts)
     }
@@ -151,31 +156,31 @@ impl<'a> Fields<'a> {
         raw: &'a RawValue,
         read: impl FnOnce(&'a RawValue) -> Result<T, String>,
     ) -> Option<T> {
-        read(raw).map_err(|detail| self.fault(name, detail)).ok()
+        read(raw).map_err(|detail| self.add_error(name, detail)).ok()
     }
 
-    /// Notes a fault of a field; the first one of a place counts.
-    pub fn fault(&mut self, name: &str, detail: impl Into<String>) {
+    /// Adds an error of a field, unless the field has one already.
+    pub fn add_error(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{name}", self.at);
-        if !self.faults.iter().any(|fault| fault.pointer == pointer) {
-            self.faults.push(Fault::invalid(pointer, detail));
+        if !self.errors.iter().any(|error| error.pointer == pointer) {
+            self.errors.push(ValidationError::invalid(pointer, detail));
         }
     }
 
-    /// Returns all faults, unknown fields among them.
-    pub fn finish(mut self) -> Vec<Fault> {
+    /// Returns all errors, including those of unknown fields.
+    pub fn finish(mut self) -> Vec<ValidationError> {
         let names: Vec<String> = self.values.iter().map(|(name, _)| name.to_string()).collect();
         let unknown = names.iter().filter(|name| !self.taken.contains(&name.as_str()));
         let unknown: Vec<&String> = unknown.take(UNKNOWN_MAX).collect();
         for name in unknown {
             let detail = format!("is not a known field; {}", did_you_mean(name, &self.taken));
-            self.fault(&json::escaped(name), detail);
+            self.add_error(&json::escaped(name), detail);
         }
-        self.faults
+        self.errors
     }
 }
 
-/// The members of an object in their order, also those with one name.
+/// The members of an object in their order, including repeated names.
 struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
@@ -186,7 +191,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
 struct PairsVisitor;
 
-/// A key; serde alone would always copy it.
+/// A key; a plain `Cow` field would always be copied by serde.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -212,7 +217,7 @@ mod tests {
     use super::*;
 
     fn found(body: &str) -> Vec<(String, String)> {
-        let faults = match Fields::of_body(body.as_bytes()) {
+        let errors = match Fields::of_body(body.as_bytes()) {
             Ok(mut fields) => {
                 fields.require("name", values::string);
                 fields.take("count", values::whole(1..=9));
@@ -220,12 +225,12 @@ mod tests {
                 fields.take_texts("tags");
                 fields.finish()
             }
-            Err(ApiError::Refused(faults)) => faults,
+            Err(ApiError::Invalid(errors)) => errors,
             Err(other) => panic!("{body}: {other:?}"),
         };
-        faults
+        errors
             .into_iter()
-            .map(|fault| (fault.pointer, fault.detail))
+            .map(|error| (error.pointer, error.detail))
             .collect()
     }
 
@@ -256,9 +261,9 @@ mod tests {
 
     #[test]
     fn a_field_that_is_given_twice_is_named_once() {
-        let faults = found(r#"{"name":"x","name":5,"name":"y"}"#);
+        let errors = found(r#"{"name":"x","name":5,"name":"y"}"#);
         assert_eq!(
-            faults,
+            errors,
             [("/name".to_owned(), "appears twice in its object".to_owned())]
         );
     }

@@ -1,4 +1,4 @@
-//! The one layer around every route: request id, metrics, panics, problem documents.
+//! The outermost middleware: request id, metrics, trace span, panics and problem documents.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
@@ -19,31 +19,39 @@ use tracing::{Instrument as _, Span, info_span};
 
 use crate::error::{ApiError, Pending};
 
-/// Finds a request in the log.
+/// The header of the request id, by which a request is found in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id that is taken over from a client.
+/// The maximum length of a request id of a client.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
-/// The routes by which tasks come in.
+/// The routes that submit tasks.
 const SUBMITS: [&str; 2] = ["/tasks/submit", "/tasks/submit/batch"];
-/// Where pages for people are.
+/// The prefixes of HTML pages.
 const PAGES: [&str; 2] = ["/api-docs", "/problems"];
-/// Routes that are asked so often, and do so little, that their spans would only hide the others.
+/// The prefixes of routes without spans: frequent probes that would hide the other spans.
 const PROBES: [&str; 2] = ["/health", "/metrics"];
+/// The aliases of routes, each with its canonical template.
+const ALIASES: [(&str, &str); 3] = [
+    ("/dead-letter", "/dead-letters"),
+    ("/dead-letter/retry", "/dead-letters/retry"),
+    ("/dead-letter/purge", "/dead-letters/purge"),
+];
 
-/// Answers a request, whatever happens in its handler.
+/// Runs a request and answers it even if its handler panics.
 pub async fn answer(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
+    // the template and not the path: as a metric label it has few values
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let span = span(&method, route.as_ref(), request.headers());
     let answered = next.run(request).instrument(span.clone());
+    // unwind safe: the state that handlers share is behind locks whose poisoning is ignored
     let outcome = AssertUnwindSafe(answered).catch_unwind().await;
     let response = outcome.unwrap_or_else(|panic| {
         ApiError::Internal(format!("a handler panicked: {}", panic_text(&*panic))).into_response()
     });
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let route = route.as_ref().map_or("none", |route| canonical(route.as_str()));
     let mut response = finished(response, &id, route);
     record(route, &method, response.status(), began);
     note(&span, response.status());
@@ -56,7 +64,7 @@ pub async fn answer(request: Request, next: Next) -> Response {
     response
 }
 
-/// Keeps a page out of frames of other sites, whose visitors would click into it unknowingly.
+/// Forbids other sites to show a page in a frame (clickjacking).
 fn guard_page(headers: &mut HeaderMap) {
     let value = HeaderValue::from_static;
     headers.insert(header::X_FRAME_OPTIONS, value("DENY"));
@@ -64,7 +72,7 @@ fn guard_page(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, value("frame-ancestors 'none'"));
 }
 
-/// Writes the problem document of a response that carries an error.
+/// Writes the problem document of an error response.
 fn finished(mut response: Response, id: &str, route: &str) -> Response {
     let Some(Pending(error)) = response.extensions_mut().remove::<Pending>() else {
         return response;
@@ -81,14 +89,15 @@ fn finished(mut response: Response, id: &str, route: &str) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
+    // it is that of the empty body of the handler
     headers.remove(header::CONTENT_LENGTH);
     *response.body_mut() = Body::from(document);
     response
 }
 
-/// The span of a request, for a collector; it continues the caller's trace.
+/// Creates the trace span of a request as a child of the caller's trace.
 fn span(method: &Method, route: Option<&MatchedPath>, headers: &HeaderMap) -> Span {
-    let route = route.map_or("none", MatchedPath::as_str);
+    let route = route.map_or("none", |route| canonical(route.as_str()));
     if PROBES.iter().any(|probe| route.starts_with(probe)) {
         return Span::none();
     }
@@ -107,12 +116,18 @@ fn span(method: &Method, route: Option<&MatchedPath>, headers: &HeaderMap) -> Sp
     span
 }
 
-/// Notes in its span how a request ended. What the caller did wrong is no error of this server.
+/// Records the status in the span. Only a 5xx counts as an error, as OpenTelemetry defines it for servers.
 fn note(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
+}
+
+/// Returns the canonical template of a route, so that metrics, spans and logs do not count an alias apart.
+fn canonical(route: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == route);
+    alias.map_or(route, |alias| alias.1)
 }
 
 fn record(route: &str, method: &Method, status: StatusCode, began: Instant) {
@@ -123,7 +138,7 @@ fn record(route: &str, method: &Method, status: StatusCode, began: Instant) {
         5 => "5xx",
         _ => "other",
     };
-    // a method that nobody knows must not become a label
+    // clients can send any method name: as labels these would be unlimited
     let method = match *method {
         Method::GET => "GET",
         Method::POST => "POST",
@@ -138,32 +153,45 @@ fn record(route: &str, method: &Method, status: StatusCode, began: Instant) {
     metrics::histogram!("tasker_http_request_duration_seconds", "route" => route).record(began.elapsed());
 }
 
-/// The client's id where it is sane, else a new one.
+/// Returns the client's request id if it is valid, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
-    let sane = |text: &&str| {
+    let valid = |text: &&str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte);
         !text.is_empty() && text.len() <= REQUEST_ID_CHARS_MAX && text.bytes().all(allowed)
     };
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    given.filter(sane).map_or_else(new_request_id, ToOwned::to_owned)
+    given.filter(valid).map_or_else(new_request_id, ToOwned::to_owned)
 }
 
-/// Unique without asking for randomness each time: a random beginning of this process, and a count.
+/// Returns a unique id without a random number for each request: the random prefix of this process and a
+/// counter.
 fn new_request_id() -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| TaskId::generate().0.as_u64_pair().1);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("{:016x}-{:x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The answer to a path that no route has.
+/// Answers a path without a route.
 pub async fn unknown_route() -> ApiError {
     ApiError::UnknownRoute
 }
 
-/// The answer to a method that a path does not take; the router adds `Allow`.
+/// Answers a method that the path does not support; the router adds `Allow`.
 pub async fn method_not_allowed(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();
     }
     ApiError::MethodNotAllowed.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_counted_under_its_canonical_route() {
+        assert_eq!(canonical("/dead-letter"), "/dead-letters");
+        assert_eq!(canonical("/dead-letter/purge"), "/dead-letters/purge");
+        assert_eq!(canonical("/tasks/{id}"), "/tasks/{id}");
+    }
 }

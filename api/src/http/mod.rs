@@ -1,4 +1,4 @@
-//! What stands between the sockets and the routes.
+//! The layers between the sockets and the routes: bodies, queries, errors, request ids.
 
 pub mod body;
 pub mod encoding;

@@ -1,4 +1,5 @@
-//! The layers around the routes that need Postgres: nobody waits for one that is away, and only so many wait at all.
+//! The middleware around routes that need Postgres: it rejects requests during an outage and limits the
+//! requests in progress.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -8,35 +9,38 @@ use tokio::sync::SemaphorePermit;
 use crate::error::{ApiError, Pending};
 use crate::state::AppState;
 
-/// Turns requests away while Postgres is known to be away. Submits do the rest themselves: they know what was sent.
-pub async fn turn_away(State(state): State<AppState>, request: Request, next: Next) -> Response {
+/// Rejects requests while Postgres is unavailable. For submits this is all: they handle an outage during the
+/// request themselves, since they know whether their tasks were sent.
+pub async fn require_postgres(State(state): State<AppState>, request: Request, next: Next) -> Response {
     match admitted(&state) {
-        Ok(_place) => next.run(request).await,
+        Ok(_permit) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
 
-/// The same, and gives up those for whose statements Postgres falls silent.
-pub async fn give_up(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let _place = match admitted(&state) {
-        Ok(place) => place,
+/// Rejects requests while Postgres is unavailable, and aborts those in progress when it becomes unresponsive.
+pub async fn abort_on_outage(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let _permit = match admitted(&state) {
+        Ok(permit) => permit,
         Err(error) => return error.into_response(),
     };
     let reads = request.method().is_safe();
     tokio::select! {
+        // a response that is ready wins over a failed probe
         biased;
         response = next.run(request) => {
             note(&state, &response);
             response
         }
-        () = state.postgres.silent() => {
+        () = state.postgres.unresponsive() => {
+            // dropping the handler does not stop a statement that was sent
             let error = if reads { ApiError::Unavailable(None) } else { ApiError::OutcomeUnknown };
             error.into_response()
         }
     }
 }
 
-/// A place among the requests in progress.
+/// Returns a permit of the requests in progress.
 fn admitted(state: &AppState) -> Result<SemaphorePermit<'_>, ApiError> {
     state.postgres.check()?;
     state
@@ -45,13 +49,14 @@ fn admitted(state: &AppState) -> Result<SemaphorePermit<'_>, ApiError> {
         .map_err(|_| ApiError::Overloaded("Too many requests are in progress."))
 }
 
-/// Notes what an answer says of Postgres.
+/// Records in the circuit breaker what a response implies about Postgres.
 fn note(state: &AppState, response: &Response) {
     if response.status().is_success() {
         return state.postgres.answered();
     }
     match response.extensions().get::<Pending>().map(|pending| &*pending.0) {
         Some(ApiError::Unavailable(Some(error))) => state.postgres.failed(error),
+        // its source is not kept: the connection broke during a write
         Some(ApiError::OutcomeUnknown) => state.postgres.breaker().failed(),
         _ => {}
     }

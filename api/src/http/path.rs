@@ -1,4 +1,4 @@
-//! Ids and names in paths. Whoever is held to some queues finds no tasks and no queues but those.
+//! Ids and names in paths. To a caller that is restricted to some queues, tasks of other queues do not exist.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -10,7 +10,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// The task that a path names.
+/// The task in a path.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskPath(pub TaskId);
 
@@ -24,7 +24,7 @@ impl FromRequestParts<AppState> for TaskPath {
         let id: TaskId = text.parse().map_err(|_| ApiError::InvalidId)?;
         let caller = Caller::from_request_parts(parts, state).await?;
         if caller.queues().is_some() {
-            // a task never changes its queue
+            // the queue of a task never changes, so the check stays true until the handler runs
             let queue = records::queue_of(&state.db, id).await?;
             if !queue.is_some_and(|queue| caller.may_use(&queue)) {
                 return Err(ApiError::TaskNotFound(id));
@@ -34,7 +34,7 @@ impl FromRequestParts<AppState> for TaskPath {
     }
 }
 
-/// The declared queue that a path names, by name or alias.
+/// The declared queue in a path, by name or alias.
 #[derive(Debug, Clone)]
 pub struct QueuePath(pub QueueName);
 
@@ -55,21 +55,21 @@ impl FromRequestParts<AppState> for QueuePath {
     }
 }
 
-/// The template that a path names, and perhaps a version of it.
+/// The template in a path, and its version where the path has one.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TemplatePath {
-    /// Whose it is.
+    /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The version, where the path has one.
+    /// The version; `None` for the newest.
     pub version: Option<String>,
 }
 
 impl FromRequestParts<AppState> for TemplatePath {
     type Rejection = ApiError;
 
-    /// What is not even text, or has a NUL, which Postgres does not take, names no template.
+    /// Text that is not valid UTF-8 or contains NUL, which Postgres rejects, cannot name a template: 404.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let Path(path) = Path::<Self>::from_request_parts(parts, state)
             .await

@@ -1,4 +1,4 @@
-//! Strict query strings: what a route does not know, or cannot read, is refused by name.
+//! Strict query strings: unknown and invalid parameters are reported by name.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,18 @@ use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use crate::error::ApiError;
-use crate::fault::{Fault, did_you_mean};
+use crate::validation_error::{ValidationError, did_you_mean};
 
-/// The parameters of a query string. Each has to be taken; [`Query::finish`] refuses what is left.
+/// The parameters of a query string. Each known one has to be taken; [`Query::finish`] reports the others as
+/// unknown.
 #[derive(Debug, Default)]
 pub struct Query {
     values: BTreeMap<String, String>,
     taken: Vec<&'static str>,
-    faults: Vec<Fault>,
+    errors: Vec<ValidationError>,
 }
 
-/// For routes without parameters.
+/// The extractor of routes without parameters.
 #[derive(Debug)]
 pub struct NoQuery;
 
@@ -26,14 +27,15 @@ impl Query {
     pub fn read(text: &str) -> Self {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            // which of two values counts would be a guess, and a wrong guess could widen a filter
             if query.values.insert(name.to_string(), value.to_string()).is_some() {
-                query.faults.push(Fault::invalid(name, "appears twice"));
+                query.errors.push(ValidationError::invalid(name, "appears twice"));
             }
         }
         query
     }
 
-    /// The parameter `name` as `parse` reads it; a problem with it is kept for [`Query::finish`].
+    /// Takes the parameter `name` parsed by `parse`; its error is kept for [`Query::finish`].
     pub fn take<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -41,21 +43,22 @@ impl Query {
     ) -> Option<T> {
         self.taken.push(name);
         let value = self.values.remove(name)?;
+        // no stored text contains NUL, and Postgres rejects it in a parameter
         if value.contains('\0') {
-            self.faults
-                .push(Fault::invalid(name, "contains the NUL character"));
+            self.errors
+                .push(ValidationError::invalid(name, "contains the NUL character"));
             return None;
         }
         match parse(&value) {
             Ok(value) => Some(value),
             Err(detail) => {
-                self.faults.push(Fault::invalid(name, detail));
+                self.errors.push(ValidationError::invalid(name, detail));
                 None
             }
         }
     }
 
-    /// Refuses what was wrong and what was not taken.
+    /// Returns the errors of all parameters, including unknown ones.
     pub fn finish(mut self) -> Result<(), ApiError> {
         for name in self.values.keys() {
             let hint = match self.taken.as_slice() {
@@ -63,12 +66,12 @@ impl Query {
                 taken => did_you_mean(name, taken),
             };
             let detail = format!("is not a parameter of this route; {hint}");
-            self.faults.push(Fault::invalid(name, detail));
+            self.errors.push(ValidationError::invalid(name, detail));
         }
-        if self.faults.is_empty() {
+        if self.errors.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::Refused(self.faults))
+            Err(ApiError::Invalid(self.errors))
         }
     }
 }
@@ -102,7 +105,7 @@ mod tests {
 
     fn pointers(query: Query) -> Vec<String> {
         match query.finish() {
-            Err(ApiError::Refused(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(ApiError::Invalid(errors)) => errors.into_iter().map(|error| error.pointer).collect(),
             _ => Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! Values of requests, read with errors in plain words: what is expected, an example, what was sent.
+//! Parsers of request values with errors for people: the expected form, an example, the kind that was sent.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -21,12 +21,13 @@ pub fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
     if !raw.get().starts_with('"') {
         return Err(format!("must be text in quotes; {} was sent", kind(raw)));
     }
+    // without escapes the text is borrowed from the body
     let plain = serde_json::from_str::<&str>(raw.get()).map(Cow::Borrowed);
     let read = plain.or_else(|_| serde_json::from_str(raw.get()).map(Cow::Owned));
     read.map_err(|_| "holds characters that are not valid Unicode".to_owned())
 }
 
-/// Reads a text of its own.
+/// Reads a text into a `String`.
 pub fn string(raw: &RawValue) -> Result<String, String> {
     text(raw).map(Cow::into_owned)
 }
@@ -58,10 +59,10 @@ pub fn boolean(raw: &RawValue) -> Result<bool, String> {
 /// An array of texts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Texts {
-    /// The texts; `?` stands for an element that is not text, so that the others keep their places.
+    /// The texts; `?` replaces an element that is not text, so that the others keep their indexes.
     pub texts: Vec<String>,
-    /// The indexes of those elements, with what is wrong.
-    pub faults: Vec<(usize, String)>,
+    /// The indexes of those elements, with their errors.
+    pub errors: Vec<(usize, String)>,
 }
 
 /// Reads an array of texts.
@@ -72,15 +73,15 @@ pub fn texts(raw: &RawValue) -> Result<Texts, String> {
             kind(raw)
         ));
     };
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     let texts = items.into_iter().enumerate().map(|(index, item)| {
         string(item).unwrap_or_else(|detail| {
-            faults.push((index, detail));
+            errors.push((index, detail));
             "?".to_owned()
         })
     });
     let texts = texts.collect();
-    Ok(Texts { texts, faults })
+    Ok(Texts { texts, errors })
 }
 
 /// Reads a duration: a number of seconds, or text like `1h30m`.
@@ -126,7 +127,7 @@ pub fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
         .map_err(|_| wrong_time(text))
 }
 
-/// The same for a time that a statement compares with others: Postgres has none beyond these years.
+/// Reads a time that is compared in a statement: years 0 to 9999, which Postgres supports.
 pub fn stored_time_of(text: &str) -> Result<DateTime<Utc>, String> {
     let time = DateTime::parse_from_rfc3339(text).map_err(|_| wrong_time(text))?;
     let time = time.to_utc();
@@ -158,7 +159,7 @@ fn wrong_time(text: &str) -> String {
     format!("must be a time with a zone (RFC 3339), for example {TIME}")
 }
 
-/// A whole number, however it is written; one beyond 64 bits as the nearest of them.
+/// Returns a whole number in any JSON notation, saturated to 64 bits; `None` for other values.
 fn integer(json: &str) -> Option<i64> {
     if let Ok(number) = json.parse() {
         return Some(number);
@@ -166,6 +167,7 @@ fn integer(json: &str) -> Option<i64> {
     if !json.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         return None;
     }
+    // notations such as 5.0 and 50e-1, which are whole numbers too
     let number: f64 = json.parse().ok()?;
     #[expect(
         clippy::cast_possible_truncation,
@@ -174,7 +176,7 @@ fn integer(json: &str) -> Option<i64> {
     (number.fract() == 0.0 || number.is_infinite()).then_some(number as i64)
 }
 
-/// What a value is, for people.
+/// Returns the kind of a value for people.
 fn kind(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {
         Some(b'"') => "text",
@@ -277,7 +279,7 @@ mod tests {
     fn wrong_elements_of_an_array_keep_the_places_of_the_others() {
         let read = texts(raw(r#"["a",2,"c",null]"#)).expect("an array");
         assert_eq!(read.texts, ["a", "?", "c", "?"]);
-        let places: Vec<usize> = read.faults.iter().map(|(place, _)| *place).collect();
+        let places: Vec<usize> = read.errors.iter().map(|(place, _)| *place).collect();
         assert_eq!(places, [1, 3]);
         assert!(texts(raw("\"a\"")).is_err());
     }

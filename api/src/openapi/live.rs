@@ -1,11 +1,12 @@
-//! What the document says of the task types and queues that exist now.
+//! The task types and queues that exist now, as part of the OpenAPI document.
 
 use serde_json::{Value, json};
 use tasker_shared::task::QueueName;
 
 use crate::types::TypeTable;
 
-/// Returns `document` with the names that are valid now, and with the parameters that each type takes.
+/// Returns `document` with the valid names of task types and queues and with the parameters schema of each
+/// type.
 pub(super) fn with_names(document: &Value, types: &TypeTable, queues: &[QueueName]) -> Value {
     let mut document = document.clone();
     let names = types.names();
@@ -25,6 +26,7 @@ pub(super) fn with_names(document: &Value, types: &TypeTable, queues: &[QueueNam
         }
     }
     let mut queues: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
+    // the aliases, which requests may use too
     queues.extend(["high", "low"]);
     schemas["ApiKeyRequest"]["properties"]["queues"]["items"]["enum"] = json!(queues);
     let optional: Vec<Value> = queues.into_iter().map(Value::from).chain([Value::Null]).collect();
@@ -32,18 +34,19 @@ pub(super) fn with_names(document: &Value, types: &TypeTable, queues: &[QueueNam
     document
 }
 
-/// The schema of the parameters of a type, to stand at `place`, and the rule that its tasks have such; `None` where any
-/// object will do.
+/// Returns the parameters schema of a type, to be stored as `place`, and the rule that applies it to tasks of
+/// the type. `None` where any object is valid.
 fn rule(types: &TypeTable, name: &str, place: &str) -> Option<(Value, Value)> {
     let text = types.get(name)?.published.parameters_schema.as_deref()?;
     let mut schema: Value = serde_json::from_str(text).ok()?;
+    // only the root of a schema may have it, and here it becomes a part
     schema.as_object_mut()?.remove("$schema");
     schema.get("properties")?;
     let address = format!("#/components/schemas/{place}");
     move_references(&mut schema, &address);
     let given = json!({"$ref": address});
     let required = schema["required"].as_array();
-    // what is left out is an empty object
+    // omitted parameters count as an empty object, which a schema with required members rejects
     let then = if required.is_some_and(|names| !names.is_empty()) {
         json!({"required": ["parameters"], "properties": {"parameters": given}})
     } else {
@@ -56,7 +59,7 @@ fn rule(types: &TypeTable, name: &str, place: &str) -> Option<(Value, Value)> {
     Some((schema, rule))
 }
 
-/// Lets references to parts of a schema lead to where the schema is in the document.
+/// Rewrites references within a schema to its place in the document.
 fn move_references(schema: &mut Value, address: &str) {
     match schema {
         Value::Object(words) => {

@@ -1,26 +1,26 @@
-//! Limits, patterns and enums of the document that are those of the code, and rules between fields, which the attributes of
-//! types cannot express.
+//! Limits, patterns and enums that the document takes from the code, and rules between fields that attributes
+//! of types cannot express.
 
 use serde_json::{Map, Value, json};
 use tasker_shared::role::Role;
 use tasker_shared::task::TaskStatus;
 use tasker_shared::task::retry::DeadLetterReason;
 
-/// The names of queues.
+/// The pattern of queue names.
 pub(super) const QUEUE: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
-/// Texts that Postgres can store.
+/// The pattern of text that Postgres can store: no NUL.
 const TEXT: &str = "^[^\\x00]*$";
-/// What `crate::cursor` makes.
+/// The pattern of cursors: the base64url form of the 25 bytes of `crate::cursor`.
 const CURSOR: &str = "^[A-Za-z0-9_-]{34}$";
-/// Up to a minute, as `?wait` takes it.
+/// The pattern of `?wait`: a duration of up to a minute.
 const WAIT: &str = "^(?:[1-5]?[0-9](?:\\.[0-9]{1,3})?|60|(?:[1-5]?[0-9]|60)s|1m|[0-9]{1,4}ms)$";
-/// 100 milliseconds to a day.
+/// The pattern of `?target_latency`: 100 milliseconds to a day.
 const TARGET_LATENCY: &str =
     "^(?:[1-9][0-9]{0,3}(?:\\.[0-9]{1,3})?s?|[1-9][0-9]{0,2}m|(?:[1-9]|1[0-9]|2[0-4])h|[1-9][0-9]{2,6}ms)$";
-/// What a header can hold without being changed on its way.
+/// The pattern of a header value that proxies pass unchanged: visible ASCII without spaces at its ends.
 const HEADER: &str = "^[!-~](?:[ -~]*[!-~])?$";
 
-/// Refines the document that the handlers make.
+/// Refines the document generated from the handlers.
 pub(super) fn refine(document: &mut Value) {
     if let Some(paths) = document["paths"].as_object_mut() {
         let operations = paths.values_mut().filter_map(Value::as_object_mut);
@@ -39,7 +39,7 @@ pub(super) fn refine(document: &mut Value) {
 fn refine_parameter(parameter: &mut Value) {
     let (place, name) = (parameter["in"].clone(), parameter["name"].clone());
     let schema = &mut parameter["schema"];
-    // a parameter is left out, it is never null
+    // a query string can omit a parameter but cannot send null
     if let Some(types) = schema["type"].as_array() {
         let kind = types.iter().find(|kind| *kind != "null").cloned();
         schema["type"] = kind.unwrap_or_default();
@@ -66,7 +66,7 @@ fn reasons() -> Value {
     json!(DeadLetterReason::ALL.map(DeadLetterReason::as_str))
 }
 
-/// Any JSON that is stored as it was sent: what `tasker_shared::json` finds no fault in.
+/// Returns the schema of JSON that is stored as it was sent: what `tasker_shared::json` accepts.
 fn stored_value() -> Value {
     let itself = json!({"$ref": "#/components/schemas/StoredValue"});
     json!({
@@ -93,6 +93,7 @@ fn refine_submit(schema: &mut Value) {
         properties[name]["pattern"] = json!(TEXT);
     }
     properties["tags"]["items"]["pattern"] = json!(TEXT);
+    // one of them at most; null counts as left out
     schema["not"] = json!({
         "required": ["delay", "run_at"],
         "properties": {"delay": {"type": ["number", "string"]}, "run_at": {"type": "string"}},
@@ -125,6 +126,7 @@ fn refine_key(schema: &mut Value) {
     let holds = &mut properties["expires_in_seconds"];
     holds["minimum"] = json!(1);
     holds["maximum"] = json!(crate::routes::auth_key_create::HOLDS_SECONDS_MAX);
+    // an admin has access to all queues, so a restriction would be misleading
     schema["not"] = json!({
         "required": ["queues"],
         "properties": {"role": {"const": "admin"}, "queues": {"type": "array"}},

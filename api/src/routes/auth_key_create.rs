@@ -15,38 +15,38 @@ use tasker_shared::wire::{ApiKeyCreated, ApiKeyRequest};
 
 use super::auth_keys::shown;
 use super::submit::{names_unknown, refresh};
+use crate::auth::api_keys::hash;
 use crate::auth::credentials::KEY_PREFIX;
-use crate::auth::keys::hash;
-use crate::auth::{Caller, Refusal};
+use crate::auth::{AuthRejection, Caller};
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
-use crate::fault::{Fault, FaultKind};
 use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
 use crate::http::values;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
-/// Longest name.
+/// The maximum length of a name.
 const NAME_CHARS_MAX: usize = 64;
-/// Most queues that a key is held to.
+/// The maximum number of queues that a key is restricted to.
 pub(crate) const QUEUES_MAX: usize = 100;
-/// Longest time that a key may hold, if it does not hold for ever: ten years.
+/// The maximum lifetime of a key that expires: ten years.
 pub(crate) const HOLDS_SECONDS_MAX: i64 = 10 * 365 * 24 * 3600;
 
-/// Make an API key
+/// Create an API key
 ///
-/// The answer holds the key, which is shown this once.
+/// The response contains the key. It is not stored and cannot be shown again.
 #[utoipa::path(
     post,
     path = "/auth/keys",
     tag = "sign-in",
     request_body = ApiKeyRequest,
     responses(
-        (status = 201, body = ApiKeyCreated, description = "The key"),
+        (status = 201, body = ApiKeyCreated, description = "The new key"),
         (status = 409, body = tasker_shared::wire::Problem, content_type = "application/problem+json",
-         description = "Another key has this name, or there are too many"),
+         description = "Another key has this name, or the maximum number of keys is reached"),
         SubmitProblems,
     ),
 )]
@@ -56,15 +56,16 @@ pub async fn create_key(
     _: NoQuery,
     SingleBody(body, _held): SingleBody,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<ApiKeyCreated>), ApiError> {
+    // 256 bits cannot be guessed, so a fast hash is enough to store the key
     let random: [u8; 32] = rand::random();
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
     let read = |queues: &[QueueName]| {
         let fields = Fields::of_body(&body)?;
-        read(fields, &key, caller.name(), queues).map_err(ApiError::Refused)
+        read(fields, &key, caller.name(), queues).map_err(ApiError::Invalid)
     };
     let new = match read(&state.queues.snapshot()) {
-        Err(ApiError::Refused(faults)) if names_unknown(&faults) => {
-            refresh(&state, &faults).await?;
+        Err(ApiError::Invalid(errors)) if names_unknown(&errors) => {
+            refresh(&state, &errors).await?;
             read(&state.queues.snapshot())?
         }
         read => read?,
@@ -72,22 +73,23 @@ pub async fn create_key(
     let created = retried(|| api_keys::create(&state.db, &new)).await;
     match created.map_err(write_failed)? {
         Created::Stored(record) => {
+            // the answer holds a secret
             let unstored = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
             let record = shown(record);
             Ok((StatusCode::CREATED, unstored, Json(ApiKeyCreated { key, record })))
         }
-        Created::NameTaken => Err(Refusal::KeyNameTaken.into()),
-        Created::TooMany => Err(Refusal::TooManyKeys.into()),
+        Created::NameTaken => Err(AuthRejection::KeyNameTaken.into()),
+        Created::TooMany => Err(AuthRejection::TooManyKeys.into()),
     }
 }
 
-/// Returns the requested key, or all that is wrong with the request.
+/// Returns the requested key, or all validation errors of the request.
 fn read(
     mut fields: Fields<'_>,
     key: &str,
     created_by: &str,
     known: &[QueueName],
-) -> Result<NewApiKey, Vec<Fault>> {
+) -> Result<NewApiKey, Vec<ValidationError>> {
     let name = fields.require("name", |raw| values::string(raw).and_then(read_name));
     let role = fields.require("role", |raw| read_role(&values::text(raw)?));
     let queues = fields.take_texts("queues");
@@ -95,12 +97,15 @@ fn read(
         values::whole(1..=HOLDS_SECONDS_MAX)(raw).map_err(|detail| format!("{detail}, which is ten years"))
     });
     if queues.is_some() && role == Some(Role::Admin) {
-        fields.fault("queues", "cannot be given to an admin, who may do everything");
+        fields.add_error(
+            "queues",
+            "cannot be combined with the role admin, which has access to all queues",
+        );
     }
-    let mut faults = fields.finish();
-    let queues = queues.map(|names| read_queues(&names, known, &mut faults));
+    let mut errors = fields.finish();
+    let queues = queues.map(|names| read_queues(&names, known, &mut errors));
     match (name, role) {
-        (Some(name), Some(role)) if faults.is_empty() => Ok(NewApiKey {
+        (Some(name), Some(role)) if errors.is_empty() => Ok(NewApiKey {
             id: TaskId::generate().0,
             name,
             sha256: hash(key),
@@ -110,7 +115,7 @@ fn read(
                 .map(|seconds| Duration::from_secs(seconds.unsigned_abs()).as_secs_f64()),
             created_by: created_by.to_owned(),
         }),
-        _ => Err(faults),
+        _ => Err(errors),
     }
 }
 
@@ -130,7 +135,7 @@ fn read_role(name: &str) -> Result<Role, String> {
     })
 }
 
-/// As the table has it too.
+/// Returns true if `text` satisfies the CHECK constraint on key names.
 fn is_name(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest = text
@@ -139,13 +144,13 @@ fn is_name(text: &str) -> bool {
     first && rest && text.len() <= NAME_CHARS_MAX
 }
 
-fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -> Vec<QueueName> {
+fn read_queues(names: &[String], known: &[QueueName], errors: &mut Vec<ValidationError>) -> Vec<QueueName> {
     if names.is_empty() || names.len() > QUEUES_MAX {
         let detail = format!(
-            "has {} queues; 1 to {QUEUES_MAX} are allowed, and none at all means every one",
+            "has {} queues; the limits are 1 to {QUEUES_MAX}. Leave it out to allow every queue",
             names.len()
         );
-        faults.push(Fault::invalid("/queues", detail));
+        errors.push(ValidationError::invalid("/queues", detail));
     }
     let mut queues: Vec<QueueName> = Vec::new();
     for (index, name) in names.iter().enumerate() {
@@ -155,9 +160,13 @@ fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -
             None => {
                 let detail = undeclared(known.iter().map(QueueName::as_str));
                 let pointer = format!("/queues/{index}");
-                // an element that is not text has a fault already
-                if !faults.iter().any(|fault| fault.pointer == pointer) {
-                    faults.push(Fault::new(FaultKind::UnknownQueue, pointer, detail));
+                // an element that is not text has an error already
+                if !errors.iter().any(|error| error.pointer == pointer) {
+                    errors.push(ValidationError::new(
+                        ValidationErrorKind::UnknownQueue,
+                        pointer,
+                        detail,
+                    ));
                 }
             }
         }
@@ -169,7 +178,7 @@ fn read_queues(names: &[String], known: &[QueueName], faults: &mut Vec<Fault>) -
 mod tests {
     use super::*;
 
-    fn request(body: &str) -> Result<NewApiKey, Vec<Fault>> {
+    fn request(body: &str) -> Result<NewApiKey, Vec<ValidationError>> {
         let fields = Fields::of_body(body.as_bytes()).expect(body);
         read(fields, "tsk_x", "ops", &QueueName::classes())
     }
@@ -177,14 +186,14 @@ mod tests {
     fn pointers(body: &str) -> Vec<String> {
         match request(body) {
             Ok(key) => panic!("{key:?} was taken"),
-            Err(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(errors) => errors.into_iter().map(|error| error.pointer).collect(),
         }
     }
 
     #[test]
     fn queues_are_taken_by_alias_and_once() {
-        let sound = r#"{"name":"deploy-1","role":"submitter","queues":["high","high_priority"],"expires_in_seconds":60}"#;
-        let key = request(sound).expect("sound");
+        let valid = r#"{"name":"deploy-1","role":"submitter","queues":["high","high_priority"],"expires_in_seconds":60}"#;
+        let key = request(valid).expect("valid");
         assert_eq!(key.queues, Some(vec![QueueName::high()]));
         assert_eq!(key.holds_seconds, Some(60.0));
     }

@@ -7,7 +7,7 @@ use tasker_shared::wire::ApiKey;
 use uuid::Uuid;
 
 use super::auth_keys::shown;
-use crate::auth::{Caller, Refusal};
+use crate::auth::{AuthRejection, Caller};
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
@@ -16,13 +16,13 @@ use crate::state::AppState;
 
 /// Revoke an API key
 ///
-/// Within five seconds no server takes it any more. Revoking it again changes nothing.
+/// All servers reject it within five seconds. Idempotent.
 #[utoipa::path(
     delete,
     path = "/auth/keys/{id}",
     tag = "sign-in",
-    params(("id" = uuid::Uuid, Path, description = "The key's id")),
-    responses((status = 200, body = ApiKey, description = "The key as it is now"), KeyProblems),
+    params(("id" = uuid::Uuid, Path, description = "The id of the key")),
+    responses((status = 200, body = ApiKey, description = "The revoked key"), KeyProblems),
 )]
 pub async fn revoke_key(
     State(state): State<AppState>,
@@ -32,8 +32,8 @@ pub async fn revoke_key(
 ) -> Result<Json<ApiKey>, ApiError> {
     let id: Uuid = id.parse().map_err(|_| ApiError::InvalidId)?;
     let revoked = retried(|| api_keys::revoke(&state.db, id, caller.name())).await;
-    // also when the outcome is unknown: it is looked up again when it is used
+    // before the result is checked: if the outcome is unknown, the next use looks the key up again
     state.auth.keys.forget(id);
-    let record = revoked.map_err(write_failed)?.ok_or(Refusal::KeyNotFound)?;
+    let record = revoked.map_err(write_failed)?.ok_or(AuthRejection::KeyNotFound)?;
     Ok(Json(shown(record)))
 }

@@ -1,4 +1,4 @@
-//! `GET /auth/keys`, and what its siblings share.
+//! `GET /auth/keys`, and the response form of all key routes.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,12 +12,12 @@ use crate::state::AppState;
 
 /// List the API keys
 ///
-/// Those that are not revoked first, each the newest first. The keys themselves are stored nowhere.
+/// Active keys first, then revoked ones, each newest first. The keys themselves are not stored.
 #[utoipa::path(
     get,
     path = "/auth/keys",
     tag = "sign-in",
-    responses((status = 200, body = ApiKeys, description = "One entry a key"), QueryProblems),
+    responses((status = 200, body = ApiKeys, description = "One entry per key"), QueryProblems),
 )]
 pub async fn list_keys(State(state): State<AppState>, _: NoQuery) -> Result<Json<ApiKeys>, ApiError> {
     let records = api_keys::list(&state.db).await?;

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use tasker_shared::wire::AccessToken;
 
-use crate::auth::{Caller, Refusal, SignedInBy, token};
+use crate::auth::{AuthRejection, Caller, SignedInBy, token};
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::TokenProblems;
@@ -13,7 +13,7 @@ use crate::state::AppState;
 
 /// Get a token
 ///
-/// For name and password (Basic). It is sent as `Authorization: Bearer` until it expires.
+/// Requires name and password (Basic). Send the token as `Authorization: Bearer` until it expires.
 #[utoipa::path(
     post,
     path = "/auth/token",
@@ -27,9 +27,9 @@ pub async fn issue_token(
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<AccessToken>), ApiError> {
     match caller.identity.by {
         SignedInBy::Password => {}
-        SignedInBy::Nothing => return Err(Refusal::SignInOff.into()),
-        // a token made of a token would never end, and one made of a key would outlive it
-        SignedInBy::Token | SignedInBy::Key => return Err(Refusal::PasswordNeeded.into()),
+        SignedInBy::Anonymous => return Err(AuthRejection::SignInOff.into()),
+        // a token could otherwise be renewed forever, and one from a key would outlive the revocation of the key
+        SignedInBy::Token | SignedInBy::Key => return Err(AuthRejection::PasswordNeeded.into()),
     }
     let access_token = state.auth.tokens.issue(caller.name(), caller.identity.role)?;
     let answer = AccessToken {

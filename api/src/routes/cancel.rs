@@ -7,7 +7,6 @@ use tasker_shared::store::cancel::{Cancelled, cancel};
 use tasker_shared::task::{TaskId, TaskStatus};
 use tasker_shared::wire::Problem;
 
-use crate::acted::Acted;
 use crate::auth::Caller;
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
@@ -15,19 +14,21 @@ use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
+use crate::task_action::TaskActionResponse;
 
 /// Cancel a task
 ///
-/// One that waits is cancelled at once. One that runs is told to stop and ends `cancelled`, whatever its handler returns.
+/// A waiting task is cancelled immediately. A running task is requested to stop and becomes `cancelled`
+/// whatever its handler returns.
 #[utoipa::path(
     post,
     path = "/tasks/{id}/cancel",
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
-        (status = 200, body = Acted, description = "Cancelled"),
-        (status = 202, body = Acted, description = "It runs, and is told to stop"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
+        (status = 200, body = TaskActionResponse, description = "Cancelled"),
+        (status = 202, body = TaskActionResponse, description = "The task runs; cancellation requested"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "The task is already terminal"),
         TaskProblems,
     ),
 )]
@@ -36,22 +37,22 @@ pub async fn cancel_task(
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
-) -> Result<(StatusCode, Json<Acted>), ApiError> {
+) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
     carry_out(&state, id, caller.name()).await
 }
 
 /// Cancel a task
 ///
-/// The same as `POST /tasks/{id}/cancel`.
+/// Equivalent to `POST /tasks/{id}/cancel`.
 #[utoipa::path(
     delete,
     path = "/tasks/{id}",
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
-        (status = 200, body = Acted, description = "Cancelled"),
-        (status = 202, body = Acted, description = "It runs, and is told to stop"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has already ended"),
+        (status = 200, body = TaskActionResponse, description = "Cancelled"),
+        (status = 202, body = TaskActionResponse, description = "The task runs; cancellation requested"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "The task is already terminal"),
         TaskProblems,
     ),
 )]
@@ -60,30 +61,39 @@ pub async fn delete_task(
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
-) -> Result<(StatusCode, Json<Acted>), ApiError> {
+) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
     carry_out(&state, id, caller.name()).await
 }
 
-async fn carry_out(state: &AppState, id: TaskId, actor: &str) -> Result<(StatusCode, Json<Acted>), ApiError> {
+async fn carry_out(
+    state: &AppState,
+    id: TaskId,
+    actor: &str,
+) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
     let cancelled = retried(|| cancel(&state.db, id, actor)).await;
     match cancelled.map_err(write_failed)? {
         Cancelled::Now(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
+            // a hint that stays would only be dropped at its pop, but counts in the depth of the queue until then
             state.pusher.remove(hint.into_iter().collect()).await;
-            let acted = Acted::new(id, TaskStatus::Cancelled, "The task is cancelled");
-            Ok((StatusCode::OK, Json(acted)))
+            let answer = TaskActionResponse::new(id, TaskStatus::Cancelled, "The task is cancelled");
+            Ok((StatusCode::OK, Json(answer)))
         }
         Cancelled::Requested => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
-            // the word is a hint: a worker that misses it sees the row a second later
+            // best effort: a worker that misses the notice reads the request from the row a second later
             if state.mode.uses_redis() {
                 let _ = state
                     .redis
                     .ask(async |queue| queue.publish_cancellation(id).await)
                     .await;
             }
-            let acted = Acted::new(id, TaskStatus::Running, "The task runs and is told to stop");
-            Ok((StatusCode::ACCEPTED, Json(acted)))
+            let answer = TaskActionResponse::new(
+                id,
+                TaskStatus::Running,
+                "The task is running; cancellation was requested",
+            );
+            Ok((StatusCode::ACCEPTED, Json(answer)))
         }
         Cancelled::AlreadyOver(status) => Err(ApiError::AlreadyOver(status)),
         Cancelled::NotFound => Err(ApiError::TaskNotFound(id)),

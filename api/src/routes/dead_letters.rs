@@ -1,4 +1,4 @@
-//! `GET /dead-letters`, and what its siblings share.
+//! `GET /dead-letters`, and the filter that the bulk actions share.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,30 +11,30 @@ use super::view;
 use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
-use crate::fault::FaultKind;
 use crate::http::fields::Fields;
 use crate::http::query::Query;
 use crate::http::values::{self, stored_time_of};
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
+use crate::validation_error::ValidationErrorKind;
 
 /// List the dead letters, newest first
 ///
-/// In the order of their submission. A page may hold fewer tasks than `limit`; only a `next_cursor` of null ends the list.
-/// The `updated_at` of a dead letter is when it died.
+/// In the order of submission. A page may have fewer tasks than `limit`; the list ends only where
+/// `next_cursor` is null. The `updated_at` of a dead letter is the time of its last failure.
 #[utoipa::path(
     get,
     path = "/dead-letters",
     tag = "dead letters",
     params(
-        ("task_name" = Option<String>, Query, description = "Only those of this type"),
-        ("queue" = Option<String>, Query, description = "Only those of this queue, by name or alias"),
-        ("reason" = Option<String>, Query, description = "Only `exhausted`, `failed`, `timeout` or `crash_loop`"),
-        ("before" = Option<DateTime<Utc>>, Query, description = "Only those that died before this time: their `updated_at`"),
-        ("limit" = Option<i64>, Query, description = "1 to 1,000; 50 if left out", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filter"),
+        ("task_name" = Option<String>, Query, description = "Only dead letters of this task type"),
+        ("queue" = Option<String>, Query, description = "Only dead letters of this queue, by name or alias"),
+        ("reason" = Option<String>, Query, description = "Only dead letters with this reason: `exhausted`, `failed`, `timeout` or `crash_loop`"),
+        ("before" = Option<DateTime<Utc>>, Query, description = "Only dead letters whose `updated_at` is before this time"),
+        ("limit" = Option<i64>, Query, description = "1 to 1,000; default 50", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; requires the same filter"),
     ),
-    responses((status = 200, body = TaskPage, description = "A page"), QueryProblems),
+    responses((status = 200, body = TaskPage, description = "One page"), QueryProblems),
 )]
 pub async fn list_dead_letters(
     State(state): State<AppState>,
@@ -52,6 +52,7 @@ pub async fn list_dead_letters(
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
     filter.queues = caller.visible(queue)?;
+    // with the caller's queues: a cursor cannot be used by a caller who may see others
     let name = format!("dead letters {filter:?}");
     let below = match cursor {
         None => None,
@@ -63,16 +64,16 @@ pub async fn list_dead_letters(
     Ok(Json(TaskPage { tasks, next_cursor }))
 }
 
-/// A request to act on dead letters.
+/// A bulk action on dead letters.
 #[derive(Debug)]
 pub(super) struct ManyRequest {
-    /// Which are meant, narrowed to what the caller may act on.
+    /// The filter, restricted to the queues of the caller.
     pub(super) filter: Filter,
-    /// Whether they are only counted.
+    /// True if they are only counted.
     pub(super) dry_run: bool,
 }
 
-/// Reads a request to act on dead letters. One without a filter has to say that it means all of them, unless it only counts.
+/// Reads a bulk action. Without a filter it requires `"all": true`, unless it is a dry run.
 pub(super) fn read_many(body: &[u8], query: Query, caller: &Caller) -> Result<ManyRequest, ApiError> {
     let dry_run = read_dry_run(query)?;
     let mut fields = Fields::of_body(body)?;
@@ -85,24 +86,25 @@ pub(super) fn read_many(body: &[u8], query: Query, caller: &Caller) -> Result<Ma
     };
     let all = fields.take_given("all", values::boolean).unwrap_or_default();
     let dry_run = fields.take_given("dry_run", values::boolean).unwrap_or_default() || dry_run;
-    let faults = fields.finish();
-    if !faults.is_empty() {
-        return Err(ApiError::Refused(faults));
+    let errors = fields.finish();
+    if !errors.is_empty() {
+        return Err(ApiError::Invalid(errors));
     }
     let narrows =
         filter.task_name.is_some() || queue.is_some() || filter.reason.is_some() || filter.before.is_some();
     if !narrows && !all && !dry_run {
-        return Err(ApiError::refused(
-            FaultKind::FilterRequired,
+        return Err(ApiError::invalid(
+            ValidationErrorKind::FilterRequired,
             "",
-            "must name a task_name, queue, reason or before, or say \"all\": true to act on every dead letter",
+            "must have a task_name, queue, reason or before, or \"all\": true to act on every dead letter",
         ));
     }
+    // without `queue`, a caller that is restricted to one queue acts on that one
     filter.queues = caller.narrowed(queue)?.map(|queue| vec![queue]);
     Ok(ManyRequest { filter, dry_run })
 }
 
-/// Returns whether `?dry_run` asks to count only.
+/// Returns the value of `?dry_run`.
 fn read_dry_run(mut query: Query) -> Result<bool, ApiError> {
     let dry_run = query.take("dry_run", |text| match text {
         "true" => Ok(true),
@@ -132,7 +134,7 @@ mod tests {
 
     fn anybody() -> Caller {
         Caller {
-            identity: Arc::new(Identity::everybody()),
+            identity: Arc::new(Identity::anonymous()),
             address: Ipv4Addr::LOCALHOST.into(),
         }
     }
@@ -143,7 +145,7 @@ mod tests {
 
     fn pointers(body: &str) -> Vec<String> {
         match read(body, "") {
-            Err(ApiError::Refused(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(ApiError::Invalid(errors)) => errors.into_iter().map(|error| error.pointer).collect(),
             other => panic!("{body}: {other:?}"),
         }
     }
@@ -157,7 +159,7 @@ mod tests {
             (r#"{"dry_run":false}"#, ""),
         ] {
             match read(body, query) {
-                Err(error @ ApiError::Refused(_)) => {
+                Err(error @ ApiError::Invalid(_)) => {
                     assert_eq!(error.problem_type().code, "filter_required", "{body}");
                 }
                 other => panic!("{body}: {other:?}"),
@@ -173,7 +175,7 @@ mod tests {
             assert!(filter.reason.is_none() && filter.before.is_none());
             assert_eq!(dry_run, counts, "{body}");
         }
-        let narrowed = read(r#"{"all":true,"queue":"low"}"#, "").expect("sound");
+        let narrowed = read(r#"{"all":true,"queue":"low"}"#, "").expect("valid");
         assert_eq!(narrowed.filter.queues, Some(vec![QueueName::low()]));
     }
 
@@ -181,7 +183,7 @@ mod tests {
     fn a_filter_is_read_with_its_aliases() {
         let body =
             r#"{"task_name":"t","queue":"high","reason":"crash_loop","before":"2026-01-31T12:00:00+01:00"}"#;
-        let ManyRequest { filter, .. } = read(body, "").expect("sound");
+        let ManyRequest { filter, .. } = read(body, "").expect("valid");
         assert_eq!(filter.queues, Some(vec![QueueName::high()]));
         assert_eq!(filter.reason, Some(DeadLetterReason::CrashLoop));
         assert_eq!(

@@ -13,16 +13,17 @@ use crate::http::query::Query;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
 
-/// Delete dead letters
+/// Purge dead letters
 ///
-/// All that match the filter, or every one with `"all": true`, with the idempotency keys that they hold. An event of each stays.
+/// Deletes all dead letters that match the filter, or every one with `"all": true`, and their idempotency
+/// keys. The purge of each is kept as an event.
 #[utoipa::path(
     post,
     path = "/dead-letters/purge",
     tag = "dead letters",
-    params(("dry_run" = Option<bool>, Query, description = "Only count")),
+    params(("dry_run" = Option<bool>, Query, description = "Count only")),
     request_body = DeadLetterFilter,
-    responses((status = 200, body = DeadLettersPurged, description = "What was done"), SubmitProblems),
+    responses((status = 200, body = DeadLettersPurged, description = "The numbers of matched, purged and skipped dead letters"), SubmitProblems),
 )]
 pub async fn purge_dead_letters(
     State(state): State<AppState>,

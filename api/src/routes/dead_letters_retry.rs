@@ -13,17 +13,18 @@ use crate::http::query::Query;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
 
-/// Run dead letters again
+/// Retry dead letters
 ///
-/// All that match the filter, or every one with `"all": true`; each begins with its first attempt. Those whose idempotency key another live task
-/// holds are skipped. What dies again meanwhile is not taken a second time.
+/// Retries all dead letters that match the filter, or every one with `"all": true`, each with its attempts
+/// reset. Skips those whose idempotency key is held by another task that is not terminal. A task that fails
+/// again during the retry is not retried a second time.
 #[utoipa::path(
     post,
     path = "/dead-letters/retry",
     tag = "dead letters",
-    params(("dry_run" = Option<bool>, Query, description = "Only count")),
+    params(("dry_run" = Option<bool>, Query, description = "Count only")),
     request_body = DeadLetterFilter,
-    responses((status = 200, body = DeadLettersRetried, description = "What was done"), SubmitProblems),
+    responses((status = 200, body = DeadLettersRetried, description = "The numbers of matched, retried and skipped dead letters"), SubmitProblems),
 )]
 pub async fn retry_dead_letters(
     State(state): State<AppState>,

@@ -12,16 +12,17 @@ use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
 
-/// Why a task is not running
+/// Explain why a task is not running
 ///
-/// The codes: `waits_its_turn`, `other_queues_first`, `queue_paused`, `no_worker_for_queue`, `no_worker_for_type`,
-/// `suspect_runs_alone`, `due_later`, `waiting_for_parents`, `last_run_lost`, `running`, `cancel_requested`, `finished`.
+/// Codes: `waits_its_turn`, `other_queues_first`, `queue_paused`, `no_worker_for_queue`,
+/// `no_worker_for_type`, `suspect_runs_alone`, `due_later`, `waiting_for_parents`, `last_run_lost`,
+/// `running`, `cancel_requested`, `finished`.
 #[utoipa::path(
     get,
     path = "/tasks/{id}/explain",
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
-    responses((status = 200, body = Explanation, description = "The reasons, the weightiest first"), TaskProblems),
+    responses((status = 200, body = Explanation, description = "The reasons, the main cause first"), TaskProblems),
 )]
 pub async fn explain_task(
     State(state): State<AppState>,

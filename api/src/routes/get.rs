@@ -15,12 +15,12 @@ use crate::http::query::Query;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
 
-/// Longest wait.
+/// The maximum wait.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// Get a task
 ///
-/// With `wait`, answers as soon as the task has ended, or after that time as it is then.
+/// With `wait`, responds when the task is terminal, or after that time with its current state.
 #[utoipa::path(
     get,
     path = "/tasks/{id}",
@@ -30,7 +30,7 @@ const WAIT_MAX: Duration = Duration::from_mins(1);
         (
             "wait" = Option<String>,
             Query,
-            description = "How long to wait for the end: seconds, or text like `30s`; up to 60 s",
+            description = "Wait up to this time for the task to finish: seconds, or text like `30s`; at most 60 s",
             example = "30",
         ),
     ),
@@ -51,8 +51,10 @@ pub async fn get_task(
         tokio::select! {
             () = waiting.over() => {}
             () = tokio::time::sleep(wait) => {}
+            // waiting requests must not delay the shutdown: they are answered with the current state
             () = state.shutdown.soft().cancelled() => {}
         }
+        // read again also after a timeout, since the task may have changed meanwhile
         record = records::get(&state.db, id)
             .await?
             .ok_or(ApiError::TaskNotFound(id))?;
@@ -63,6 +65,6 @@ pub async fn get_task(
 fn wait_of(text: &str) -> Result<Duration, &'static str> {
     match duration::parse(text) {
         Ok(wait) if wait <= WAIT_MAX => Ok(wait),
-        _ => Err("must be a number of seconds, or text like 30s, up to 60 s"),
+        _ => Err("must be a number of seconds or a duration such as 30s, at most 60 s"),
     }
 }

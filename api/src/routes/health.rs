@@ -1,4 +1,4 @@
-//! `GET /health` and its kin.
+//! `GET /health`, `/health/live`, `/health/ready` and `/health/detailed`.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,29 +13,29 @@ use utoipa::ToSchema;
 
 use crate::state::AppState;
 
-/// How long a part may take to answer before it counts as away.
+/// The time within which Postgres and Redis have to answer a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Fewer days of partitions ahead than this are an alarm: without any, nothing could end.
+/// The minimum number of days with partitions ahead. Without a partition for today no run could be completed.
 pub(super) const PARTITION_DAYS_MIN: i64 = 3;
 
-/// How the server is.
+/// The health of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`; `degraded` while a part is away; `unavailable` where that makes the server useless.
+    /// `ok`; `degraded` while Postgres or Redis is unavailable; `unavailable` where the server is not ready.
     pub status: &'static str,
-    /// `ok`, `read_only` where it takes no writes, or `unavailable`.
+    /// `ok`, `read_only` while it rejects writes, or `unavailable`.
     pub postgres: &'static str,
-    /// `ok`, `degraded` while it does not answer or is not supported, or `off` in `PollingOnly`.
+    /// `ok`, `degraded` while it is unavailable or not supported, or `off` in `PollingOnly`.
     pub redis: &'static str,
-    /// Why a part is not `ok`, where there is more to say.
+    /// Details of states other than `ok`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// What works and should be changed all the same.
+    /// Settings that work but should be changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// What Postgres is found to be.
+/// The checked state of Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PostgresState {
     Ok,
@@ -43,102 +43,106 @@ enum PostgresState {
     Unavailable,
 }
 
-/// What Redis is found to be.
+/// The checked state of Redis.
 #[derive(Debug)]
 struct RedisState {
     word: &'static str,
     report: ServerReport,
 }
 
-/// That the server is alive.
+/// The liveness of the process.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Alive {
     /// Always `ok`.
     pub status: &'static str,
 }
 
-/// What the circuit breakers do with calls: `closed`, `open` or `half_open`.
+/// The states of the circuit breakers: `closed`, `open` or `half_open`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Breakers {
-    /// The one around Postgres.
+    /// The circuit breaker of Postgres.
     pub postgres: &'static str,
-    /// The one around Redis; `off` in `PollingOnly`.
+    /// The circuit breaker of Redis; `off` in `PollingOnly`.
     pub redis: &'static str,
 }
 
-/// How the server is, in full.
+/// The detailed health of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DetailedHealth {
-    /// The short form.
+    /// The fields of `GET /health`.
     #[serde(flatten)]
     pub health: Health,
     /// The circuit breakers.
     pub breakers: Breakers,
-    /// Whether so many workers died lately that their deaths accuse no task; null while Postgres is away.
+    /// True if many workers died recently, so that crashes are not attributed to tasks; null while Postgres
+    /// is unavailable.
     pub fleet_unhealthy: Option<bool>,
     /// The version of this server.
     pub version: &'static str,
-    /// Seconds since it started.
+    /// Seconds since the start of this server.
     pub uptime_seconds: u64,
-    /// Connections to Postgres that are open.
+    /// The number of open connections to Postgres.
     pub pool_size: u32,
-    /// How many of them are idle.
+    /// The number of idle ones among them.
     pub pool_idle: usize,
-    /// The newest migration of the database; null while Postgres is away.
+    /// The version of the newest migration in the database; null while Postgres is unavailable.
     pub schema_version: Option<i64>,
-    /// The newest migration that this server needs.
+    /// The minimum schema version of this server.
     pub schema_version_wanted: i64,
-    /// Whole days for which there are partitions, from today on; null while Postgres is away.
+    /// The number of whole days with partitions, from today on; null while Postgres is unavailable.
     pub partition_days_ahead: Option<i64>,
 }
 
-/// Whether the server is up
+/// Check the server
 ///
-/// Answers 200 as long as the server answers at all.
+/// Always responds with 200; `status` has the result.
 #[utoipa::path(get, path = "/health", tag = "health",
-    responses((status = 200, body = Health, description = "It is up")))]
+    responses((status = 200, body = Health, description = "The state of the server and its dependencies")))]
 pub async fn health(State(state): State<AppState>) -> Json<Health> {
     let (postgres, redis) = tokio::join!(postgres_state(&state), redis(&state));
     Json(judged(postgres, redis))
 }
 
-/// Whether the process is alive
+/// Check that the process is alive
 #[utoipa::path(get, path = "/health/live", tag = "health",
-    responses((status = 200, body = Alive, description = "It is alive")))]
+    responses((status = 200, body = Alive, description = "The process is alive")))]
 pub async fn live() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
 
-/// Whether the server can do its work
+/// Check that the server is ready
 ///
-/// Postgres takes writes, its schema is there, and so are partitions for the next days. Without Redis it works on, degraded.
+/// Ready means that Postgres accepts writes, the schema version fits and partitions exist for the next days.
+/// An outage of Redis is reported as `degraded` and does not affect readiness.
 #[utoipa::path(get, path = "/health/ready", tag = "health",
     responses(
-        (status = 200, body = Health, description = "It can"),
-        (status = 503, body = Health, description = "It cannot"),
+        (status = 200, body = Health, description = "Ready"),
+        (status = 503, body = Health, description = "Not ready"),
     ))]
 pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Health>) {
+    // at once, so that the whole check takes no longer than its slowest part
     let (postgres, schema, days, redis) = tokio::join!(
         postgres_state(&state),
         schema_version(&state),
         days_ahead(&state),
         redis(&state)
     );
-    let sound = postgres == PostgresState::Ok
+    let is_ready = postgres == PostgresState::Ok
         && schema.is_some_and(|version| version >= migrations::wanted_version())
         && days.is_some_and(|days| days >= PARTITION_DAYS_MIN);
+    // probes over open connections see that the server is shutting down
     let stopping = state.shutdown.soft().is_cancelled();
     let mut health = judged(postgres, redis);
-    if sound && !stopping {
+    if is_ready && !stopping {
         return (StatusCode::OK, Json(health));
     }
     health.status = "unavailable";
     (StatusCode::SERVICE_UNAVAILABLE, Json(health))
 }
 
-/// How the server is, in full
+/// Get the detailed health of the server
 #[utoipa::path(get, path = "/health/detailed", tag = "health",
-    responses((status = 200, body = DetailedHealth, description = "Everything it knows of itself")))]
+    responses((status = 200, body = DetailedHealth, description = "Health, circuit breakers, versions and connections")))]
 pub async fn detailed(State(state): State<AppState>) -> Json<DetailedHealth> {
     let (postgres_state, schema_version, partition_days_ahead, fleet_unhealthy, redis) = tokio::join!(
         postgres_state(&state),
@@ -164,9 +168,8 @@ pub async fn detailed(State(state): State<AppState>) -> Json<DetailedHealth> {
 fn judged(postgres: PostgresState, redis: RedisState) -> Health {
     let mut causes = Vec::new();
     if postgres == PostgresState::ReadOnly {
-        causes.push(
-            "Postgres takes no writes: it is a standby, or has default_transaction_read_only".to_owned(),
-        );
+        causes
+            .push("Postgres rejects writes: it is a standby or has default_transaction_read_only".to_owned());
     }
     causes.extend(redis.report.unsupported);
     let all_well = postgres == PostgresState::Ok && redis.word != "degraded";
@@ -192,7 +195,7 @@ async fn postgres_state(state: &AppState) -> PostgresState {
             PostgresState::ReadOnly
         };
     }
-    // a Postgres that takes no writes has opened the breaker
+    // the breaker opens for a read-only Postgres too, which must not be reported as unavailable
     if state.postgres.is_read_only() {
         PostgresState::ReadOnly
     } else {
@@ -207,7 +210,7 @@ async fn redis(state: &AppState) -> RedisState {
             report: ServerReport::default(),
         };
     }
-    // a breaker that is open has asked before, and will again
+    // no probe while the breaker is open: the breaker's own probes decide when Redis is back
     let answers = state.redis.breaker().is_closed() && within(state.queue.is_up()).await.is_some();
     let report = state.redis.check().report();
     let well = answers && report.unsupported.is_none();
@@ -225,8 +228,8 @@ pub(super) fn breakers(state: &AppState) -> Breakers {
     }
 }
 
-/// The answer of Postgres, if it comes in time. While the breaker is open the server turns everybody away, so there is nothing
-/// to ask.
+/// Returns the result of a statement, or `None` if it fails or exceeds the time limit. No statement is sent
+/// while the breaker is open: the server rejects requests then anyway.
 pub(super) async fn postgres<T>(
     state: &AppState,
     statement: impl Future<Output = store::Result<T>>,
@@ -245,7 +248,7 @@ async fn days_ahead(state: &AppState) -> Option<i64> {
     postgres(state, partitions::days_ahead(&state.db)).await
 }
 
-/// The answer of a part, if it comes in time.
+/// Returns the result of a check, or `None` if it fails or exceeds the time limit.
 async fn within<T, E>(probe: impl Future<Output = Result<T, E>>) -> Option<T> {
     tokio::time::timeout(PROBE_TIMEOUT, probe).await.ok()?.ok()
 }

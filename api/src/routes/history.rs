@@ -12,20 +12,21 @@ use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
 
-/// What happened to a task
+/// Get the history of a task
 #[utoipa::path(
     get,
     path = "/tasks/{id}/history",
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
-    responses((status = 200, body = History, description = "Its steps, oldest first"), TaskProblems),
+    responses((status = 200, body = History, description = "The state transitions, oldest first"), TaskProblems),
 )]
 pub async fn task_history(
     State(state): State<AppState>,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<Json<History>, ApiError> {
-    // the events first: one that comes in between is then missing, and not told of a row that does not have it yet
+    // events before the record: an event between the two reads is then left out, while in the other order the
+    // events could be newer than the record that the history is completed from
     let events = history::events(&state.db, id).await?;
     let record = records::get(&state.db, id)
         .await?

@@ -12,20 +12,20 @@ use super::view;
 use crate::auth::Caller;
 use crate::cursor;
 use crate::error::ApiError;
-use crate::fault::FaultKind;
 use crate::http::query::Query;
 use crate::http::values::stored_time_of;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
+use crate::validation_error::ValidationErrorKind;
 
-/// Tasks of a page unless `limit` says otherwise.
+/// The default number of tasks of a page.
 pub(super) const LIMIT: i64 = 50;
-/// Most tasks of a page.
+/// The maximum number of tasks of a page.
 const LIMIT_MAX: i64 = 1_000;
 
 /// List tasks, newest first
 ///
-/// A page may hold fewer tasks than `limit`; only a `next_cursor` of null ends the list.
+/// A page may have fewer tasks than `limit`; the list ends only where `next_cursor` is null.
 #[utoipa::path(
     get,
     path = "/tasks",
@@ -35,13 +35,13 @@ const LIMIT_MAX: i64 = 1_000;
         ("queue" = Option<String>, Query, description = "Only tasks of this queue, by name or alias"),
         ("task_name" = Option<String>, Query, description = "Only tasks of this type"),
         ("tag" = Option<String>, Query, description = "Only tasks with this tag"),
-        ("worker_id" = Option<String>, Query, description = "Only tasks that this worker holds or ended"),
+        ("worker_id" = Option<String>, Query, description = "Only tasks that this worker runs or has run last"),
         ("created_after" = Option<DateTime<Utc>>, Query, description = "Created at this time or later"),
         ("created_before" = Option<DateTime<Utc>>, Query, description = "Created before this time"),
-        ("limit" = Option<i64>, Query, description = "1 to 1,000; 50 if left out", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filter"),
+        ("limit" = Option<i64>, Query, description = "1 to 1,000; default 50", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; requires the same filter"),
     ),
-    responses((status = 200, body = TaskPage, description = "A page"), QueryProblems),
+    responses((status = 200, body = TaskPage, description = "One page"), QueryProblems),
 )]
 pub async fn list_tasks(
     State(state): State<AppState>,
@@ -54,6 +54,7 @@ pub async fn list_tasks(
     let cursor = query.take("cursor", |text| Ok::<_, String>(text.to_owned()));
     query.finish()?;
     filter.queues = caller.visible(queue)?;
+    // with the caller's queues: a cursor cannot be used by a caller who may see others
     let name = canonical(&filter);
     let before = match cursor {
         None => None,
@@ -65,12 +66,12 @@ pub async fn list_tasks(
     Ok(Json(TaskPage { tasks, next_cursor }))
 }
 
-/// The error about a cursor from elsewhere.
+/// Returns the error of a cursor that another list or filter issued.
 pub(super) fn invalid_cursor() -> ApiError {
-    ApiError::refused(
-        FaultKind::InvalidCursor,
+    ApiError::invalid(
+        ValidationErrorKind::InvalidCursor,
         "cursor",
-        "was not given out by this list with this filter",
+        "was not issued by this list for this filter",
     )
 }
 
@@ -103,10 +104,10 @@ pub(super) fn read_limit(text: &str) -> Result<i64, String> {
     limit.ok_or_else(|| format!("must be a whole number from 1 to {LIMIT_MAX}"))
 }
 
-/// The same text for the same filter.
+/// Returns the canonical text of a filter.
 fn canonical(filter: &Filter) -> String {
     let mut text = String::new();
-    // as Debug text, so that no value can pass for the beginning of the next
+    // Debug text quotes and escapes values, so that two filters never have the same text
     let _ = write!(text, "{filter:?}");
     text
 }

@@ -8,7 +8,7 @@ use tasker_shared::telemetry::{Metrics, show_pool};
 
 use crate::state::AppState;
 
-/// The metrics of this server
+/// Get the metrics of this server
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -23,15 +23,15 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     )
 }
 
-/// What is read from the process itself when it is scraped.
+/// Updates the gauges that are read from the process at a scrape.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn show(state: &AppState) {
     show_pool(&state.db);
-    // whether a cooldown is over is a matter of time
+    // the state changes by time alone, when a cooldown ends
     state.postgres.breaker().publish();
     state.redis.breaker().publish();
     gauge!("tasker_submit_waiting").set(state.submitter.waiting() as f64);
-    gauge!("tasker_submit_memory_bytes", "lane" => "single").set(state.single_room.taken() as f64);
-    gauge!("tasker_submit_memory_bytes", "lane" => "batch").set(state.batch_room.taken() as f64);
+    gauge!("tasker_submit_memory_bytes", "lane" => "single").set(state.single_budget.taken() as f64);
+    gauge!("tasker_submit_memory_bytes", "lane" => "batch").set(state.batch_budget.taken() as f64);
     gauge!("tasker_http_requests_in_progress").set(state.requests_in_progress() as f64);
 }

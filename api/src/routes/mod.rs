@@ -1,4 +1,4 @@
-//! The routes: one file per action.
+//! The route handlers, one file per action.
 
 pub mod auth_key_create;
 pub mod auth_key_revoke;

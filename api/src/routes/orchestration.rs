@@ -14,21 +14,22 @@ use super::health::{Breakers, PARTITION_DAYS_MIN, breakers, postgres};
 use crate::orchestrator::DutyRuns;
 use crate::state::AppState;
 
-/// How the maintenance is.
+/// The state of the maintenance duties.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Orchestration {
-    /// `ok`; `degraded` if nobody leads, the last pass of a duty failed, partitions run short or workers die in numbers;
-    /// `unavailable` while Postgres is away.
+    /// `ok`; `degraded` if no server leads, the last run of a duty failed, partitions run short or many
+    /// workers die; `unavailable` while Postgres is unavailable.
     pub status: &'static str,
     /// The duties of this server.
     pub coordinator: Coordinator,
-    /// The leader of the fleet; null while Postgres is away.
+    /// The leader; null while Postgres is unavailable.
     pub leader: Option<Leader>,
-    /// The workers of each queue; empty while Postgres is away.
+    /// The workers of each queue; empty while Postgres is unavailable.
     pub executor_pools: BTreeMap<String, ExecutorPool>,
-    /// Whether so many workers died lately that their deaths accuse no task; null while Postgres is away.
+    /// True if many workers died recently, so that crashes are not attributed to tasks; null while Postgres
+    /// is unavailable.
     pub fleet_unhealthy: Option<bool>,
-    /// Whole days for which there are partitions, from today on; null while Postgres is away.
+    /// The number of whole days with partitions, from today on; null while Postgres is unavailable.
     pub partition_days_ahead: Option<i64>,
     /// The circuit breakers of this server.
     pub breakers: Breakers,
@@ -37,63 +38,63 @@ pub struct Orchestration {
 /// The duties of this server.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Coordinator {
-    /// Whether it carries duties out: not any more once it stops.
+    /// True until the server begins to stop.
     pub running: bool,
-    /// Whether it leads, so that the duties of the leader are its own.
+    /// True if this server is the leader and runs the duties of the leader.
     pub leads: bool,
-    /// For how many seconds it has led.
+    /// Seconds since it became the leader; null if it is not.
     pub leads_seconds: Option<f64>,
-    /// Seconds since it started.
+    /// Seconds since the start of this server.
     pub uptime_seconds: u64,
-    /// Seconds since it last made a list anew; null if it never did.
+    /// Seconds since it last rebuilt a list; null if it never did.
     pub last_rebuild_seconds_ago: Option<f64>,
-    /// What each duty did last that this server has now, by its name.
+    /// The last run of each current duty, by name.
     pub duties: BTreeMap<&'static str, Duty>,
 }
 
-/// What a duty did.
+/// The last run of a duty.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Duty {
-    /// `ok` or `failed`: how the last pass ended.
+    /// The result of the last run: `ok` or `failed`.
     pub outcome: &'static str,
-    /// How many seconds ago.
+    /// Seconds since the end of the last run.
     pub ended_seconds_ago: f64,
-    /// How many seconds it took.
+    /// The duration of the last run in seconds.
     pub took_seconds: f64,
-    /// Passes in all.
+    /// The number of runs.
     pub passes: u64,
-    /// Those of them that failed.
+    /// The number of failed runs.
     pub failures: u64,
 }
 
 /// The lease of the leader.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Leader {
-    /// Who holds it; null if nobody does.
+    /// The server that holds it; null without a leader.
     pub holder: Option<String>,
-    /// Rises with every change of holder.
+    /// The term, which increases with every change of holder.
     pub term: i64,
-    /// Seconds until it runs out unless it is prolonged.
+    /// Seconds until it expires unless renewed.
     pub lease_seconds: Option<f64>,
 }
 
 /// The workers that serve a queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExecutorPool {
-    /// Those that live.
+    /// The number of live workers.
     pub healthy: i64,
-    /// Those that are silent, or died lately.
+    /// The number of workers that are unresponsive or died recently.
     pub unhealthy: i64,
-    /// Runs that ended per second in the last minute; null while that is not known.
+    /// Completions per second in the last minute; null while unknown.
     pub throughput: Option<f64>,
 }
 
-/// How the maintenance is
+/// Get the state of the maintenance duties
 ///
-/// Who leads, when each duty of this server last ran and how that ended, and the workers of each queue. Answers 200 as long as
-/// the server answers at all; `status` says how things are.
+/// The leader, the last run of each duty of this server and the workers of each queue. Always responds with
+/// 200; `status` has the result.
 #[utoipa::path(get, path = "/health/orchestration", tag = "health",
-    responses((status = 200, body = Orchestration, description = "The duties, the leader, the workers")))]
+    responses((status = 200, body = Orchestration, description = "The duties, the leader and the workers")))]
 pub async fn orchestration(State(state): State<AppState>) -> Json<Orchestration> {
     let timeout = state.worker_timeout.as_secs_f64();
     let queues = state.queues.snapshot();
@@ -130,6 +131,7 @@ fn judged(
     let (Some(leader), Some(fleet_unhealthy), Some(days)) = (leader, fleet_unhealthy, days) else {
         return "unavailable";
     };
+    // the row of the lease stays when its holder dies, until another server takes it over
     let led = leader.holder.is_some() && leader.lease_seconds.is_some_and(|seconds| seconds > 0.0);
     let well = coordinator.duties.values().all(|duty| duty.outcome == "ok");
     if led && well && !fleet_unhealthy && days >= PARTITION_DAYS_MIN {

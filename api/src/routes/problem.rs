@@ -12,8 +12,8 @@ use crate::problems::ProblemType;
 
 /// Explain a kind of error
 ///
-/// The `type` of every problem leads here: what the code means and how to go on. Answers a page where `Accept` prefers
-/// `text/html`.
+/// The `type` of every problem links here: the meaning of the code and the remedy. Responds with HTML where
+/// `Accept` prefers `text/html`.
 #[utoipa::path(
     get,
     path = "/problems/{code}",
@@ -36,7 +36,7 @@ pub async fn problem_type(
     Ok(Json(problem.to_wire()).into_response())
 }
 
-/// Returns whether a page is named before JSON, as browsers do it.
+/// Returns true if `Accept` names HTML before JSON, as browsers do.
 fn prefers_html(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let mut types = accept

@@ -10,21 +10,21 @@ use tasker_shared::wire::{QueueInfo, QueueRequest};
 use tracing::warn;
 
 use super::queues::queue_now;
-use crate::auth::{ActedOn, Caller};
+use crate::auth::{AuditTarget, Caller};
 use crate::db::{retried, write_failed};
 use crate::error::{ApiError, describe};
-use crate::fault::Fault;
 use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
 use crate::http::values;
 use crate::openapi::SubmitProblems;
 use crate::state::AppState;
+use crate::validation_error::ValidationError;
 
 /// Declare a queue
 ///
-/// Every server knows it within two seconds, and workers can be started with it in `TASK_QUEUES`. Declaring it again changes
-/// nothing.
+/// Every server accepts it within two seconds, and workers can be started with it in `TASK_QUEUES`.
+/// Idempotent.
 #[utoipa::path(
     post,
     path = "/queues",
@@ -32,7 +32,7 @@ use crate::state::AppState;
     request_body = QueueRequest,
     responses(
         (status = 201, body = QueueInfo, description = "The new queue"),
-        (status = 200, body = QueueInfo, description = "The queue, which was declared before"),
+        (status = 200, body = QueueInfo, description = "The queue, which already existed"),
         SubmitProblems,
     ),
 )]
@@ -41,28 +41,29 @@ pub async fn create_queue(
     caller: Caller,
     _: NoQuery,
     SingleBody(body, _held): SingleBody,
-) -> Result<(StatusCode, Extension<ActedOn>, Json<QueueInfo>), ApiError> {
-    let name = read(Fields::of_body(&body)?).map_err(ApiError::Refused)?;
+) -> Result<(StatusCode, Extension<AuditTarget>, Json<QueueInfo>), ApiError> {
+    let name = read(Fields::of_body(&body)?).map_err(ApiError::Invalid)?;
     caller.check(&name)?;
     let declared = retried(|| queues::create(&state.db, &name)).await;
     let status = match declared.map_err(write_failed)? {
         Declared::Created => StatusCode::CREATED,
         Declared::Existed => StatusCode::OK,
-        Declared::TooMany => return Err(ApiError::Refused(vec![too_many()])),
+        Declared::TooMany => return Err(ApiError::Invalid(vec![too_many()])),
     };
     metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
+    // only this server's copy is late if this fails: the queue is committed
     if let Err(error) = state.queue_table.refresh().await {
         warn!(cause = describe(&error), "cannot refresh the declared queues");
     }
-    let acted_on = Extension(ActedOn(name.to_string()));
+    let audit_target = Extension(AuditTarget(name.to_string()));
     let queue = queue_now(&state, name).await?;
-    Ok((status, acted_on, Json(queue)))
+    Ok((status, audit_target, Json(queue)))
 }
 
-fn read(mut fields: Fields<'_>) -> Result<QueueName, Vec<Fault>> {
+fn read(mut fields: Fields<'_>) -> Result<QueueName, Vec<ValidationError>> {
     let name = fields.require("name", |raw| read_name(&values::text(raw)?));
-    let faults = fields.finish();
-    name.filter(|_| faults.is_empty()).ok_or(faults)
+    let errors = fields.finish();
+    name.filter(|_| errors.is_empty()).ok_or(errors)
 }
 
 fn read_name(text: &str) -> Result<QueueName, String> {
@@ -74,9 +75,9 @@ fn read_name(text: &str) -> Result<QueueName, String> {
     QueueName::parse(text).map_err(|_| "must match [a-z0-9][a-z0-9_.-]{0,63}, such as `team.mail`".to_owned())
 }
 
-fn too_many() -> Fault {
-    let detail = format!("cannot be declared: there are {QUEUES} queues already, which is the limit");
-    Fault::invalid("/name", detail)
+fn too_many() -> ValidationError {
+    let detail = format!("cannot be declared: the maximum of {QUEUES} queues is reached");
+    ValidationError::invalid("/name", detail)
 }
 
 #[cfg(test)]

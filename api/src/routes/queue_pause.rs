@@ -15,14 +15,14 @@ use crate::state::AppState;
 
 /// Pause a queue
 ///
-/// Within two seconds workers take nothing from it any more; what runs goes on, and so do submits. Pausing it again changes
-/// nothing.
+/// Workers stop claiming from it within two seconds. Running tasks go on, and submits are accepted.
+/// Idempotent.
 #[utoipa::path(
     post,
     path = "/queues/{name}/pause",
     tag = "queues",
     params(("name" = String, Path, description = "The queue, by name or alias")),
-    responses((status = 200, body = QueueInfo, description = "The queue as it is now"), QueueProblems),
+    responses((status = 200, body = QueueInfo, description = "The paused queue"), QueueProblems),
 )]
 pub async fn pause_queue(
     State(state): State<AppState>,

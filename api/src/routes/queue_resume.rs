@@ -15,13 +15,13 @@ use crate::state::AppState;
 
 /// Resume a queue
 ///
-/// Workers look each second and take from it again. Resuming one that is not paused changes nothing.
+/// Workers claim from it again within a second. Idempotent.
 #[utoipa::path(
     post,
     path = "/queues/{name}/resume",
     tag = "queues",
     params(("name" = String, Path, description = "The queue, by name or alias")),
-    responses((status = 200, body = QueueInfo, description = "The queue as it is now"), QueueProblems),
+    responses((status = 200, body = QueueInfo, description = "The resumed queue"), QueueProblems),
 )]
 pub async fn resume_queue(
     State(state): State<AppState>,

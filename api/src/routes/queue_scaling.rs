@@ -17,19 +17,21 @@ use crate::openapi::{QueryProblems, QueueProblems};
 use crate::scaling::{TARGET_LATENCY, advise, advise_for_types};
 use crate::state::AppState;
 
-/// The shortest and the longest target.
+/// The valid range of the target latency.
 const TARGETS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24);
 
-/// The maximum number of types to ask for.
+/// The maximum number of types in a request.
 const TYPES_MAX: usize = 100;
 
-/// How many workers a queue needs
+/// Suggest the number of workers of a queue
 ///
-/// Rates are those of the last minute, measured each 10 s and up to 10 s late. The suggestion keeps workers that are like the
-/// present ones at most four fifths busy with what comes, and has what waits begin within the target.
+/// Rates are those of the last minute, sampled every 10 s. The suggested number of workers, of the same size
+/// as the present ones, is at most 80 % busy with arriving tasks and starts the waiting ones within the
+/// target latency.
 ///
-/// Tasks of types that no live worker of the queue registers are left out: more of the present workers cannot run them. Workers
-/// that register only some types scale on `types`, which counts all pending tasks of these types.
+/// Tasks of types that no live worker of the queue registers are not counted, since more of the present
+/// workers could not run them. Workers that register only some types scale on `types`, which counts all
+/// pending tasks of these types.
 #[utoipa::path(
     get,
     path = "/queues/{name}/scaling",
@@ -37,11 +39,11 @@ const TYPES_MAX: usize = 100;
     params(
         ("name" = String, Path, description = "The queue, by name or alias"),
         ("target_latency" = Option<String>, Query,
-            description = "How long a task may wait at most, such as `30s` or `5m`; 100ms to 24h, 30s if left out"),
+            description = "The maximum time that a task should wait, such as `30s` or `5m`; 100ms to 24h, default 30s"),
         ("types" = Option<String>, Query,
-            description = "Only tasks of these types, separated by commas; 100 at most. All types if left out"),
+            description = "Only tasks of these types, separated by commas; at most 100. Default: all types"),
     ),
-    responses((status = 200, body = QueueScaling, description = "The advice"), QueueProblems, QueryProblems),
+    responses((status = 200, body = QueueScaling, description = "The measured rates and the suggestion"), QueueProblems, QueryProblems),
 )]
 pub async fn queue_scaling(
     State(state): State<AppState>,
@@ -59,13 +61,14 @@ pub async fn queue_scaling(
     let mut facts = facts
         .into_iter()
         .next()
-        .ok_or_else(|| ApiError::Internal("a queue that was asked for was not answered".to_owned()))?;
+        .ok_or_else(|| ApiError::Internal("a requested queue is missing from the result".to_owned()))?;
     let (backlog, advice) = if let Some(types) = &types {
         let of_types = scaling::facts_of_types(&state.db, &facts.name, types, timeout).await?;
         narrow(&mut facts, &of_types);
         let backlog = of_types.pending;
         (backlog, advise_for_types(&facts, backlog, target))
     } else {
+        // rows are counted up to a limit; the length of the list is exact beyond it
         let depth = depths(&state, &names).await;
         let depth = depth.and_then(|depths| i64::try_from(*depths.first()?).ok());
         let backlog = facts.backlog(depth);
@@ -91,7 +94,7 @@ pub async fn queue_scaling(
     }))
 }
 
-/// Puts what is true of some types in the place of what is true of the queue.
+/// Replaces the facts of the queue by those of some task types.
 fn narrow(facts: &mut QueueFacts, of_types: &TypesFacts) {
     facts.oldest_age_seconds = of_types.oldest_age_seconds;
     facts.running = of_types.running;

@@ -13,12 +13,12 @@ use crate::http::query::NoQuery;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
 
-/// The declared queues
+/// List the declared queues
 #[utoipa::path(
     get,
     path = "/queues",
     tag = "queues",
-    responses((status = 200, body = Queues, description = "One entry a queue"), QueryProblems),
+    responses((status = 200, body = Queues, description = "One entry per queue"), QueryProblems),
 )]
 pub async fn list_queues(
     State(state): State<AppState>,
@@ -35,11 +35,11 @@ pub async fn list_queues(
     Ok(Json(Queues { queues }))
 }
 
-/// One declared queue as it is now.
+/// Returns the current state of one declared queue.
 pub(super) async fn queue_now(state: &AppState, name: QueueName) -> Result<QueueInfo, ApiError> {
     let queues = queues_now(state, &[name]).await?;
     let queue = queues.into_iter().next();
-    queue.ok_or_else(|| ApiError::Internal("a queue that was asked for was not answered".to_owned()))
+    queue.ok_or_else(|| ApiError::Internal("a requested queue is missing from the result".to_owned()))
 }
 
 async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueInfo>, ApiError> {
@@ -63,7 +63,8 @@ async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueIn
     Ok(queues.collect())
 }
 
-/// Returns the lengths of the lists and the numbers of parked hints; `None` while Redis is unavailable, or where it is not used.
+/// Returns the lengths of the lists and the numbers of parked hints; `None` while Redis is unavailable or
+/// where it is not used.
 async fn lengths(state: &AppState, names: &[QueueName]) -> Option<(Vec<u64>, Vec<u64>)> {
     if !state.mode.uses_redis() {
         return None;
@@ -72,7 +73,7 @@ async fn lengths(state: &AppState, names: &[QueueName]) -> Option<(Vec<u64>, Vec
     state.redis.ask(ask).await
 }
 
-/// Returns the lengths of the lists; `None` while Redis is unavailable, or where it is not used.
+/// Returns the lengths of the lists; `None` while Redis is unavailable or where it is not used.
 pub(super) async fn depths(state: &AppState, names: &[QueueName]) -> Option<Vec<u64>> {
     if !state.mode.uses_redis() {
         return None;

@@ -12,15 +12,15 @@ use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
 
-/// The result of a task that has ended
+/// Get the result of a finished task
 #[utoipa::path(
     get,
     path = "/tasks/{id}/result",
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
-        (status = 200, body = TaskResult, description = "Where it stands, and its result"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has not ended"),
+        (status = 200, body = TaskResult, description = "The state of the task and its result"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "The task is not terminal"),
         TaskProblems,
     ),
 )]

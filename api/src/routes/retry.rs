@@ -6,7 +6,6 @@ use tasker_shared::store::operator_retry::{Retried, retry};
 use tasker_shared::task::TaskStatus;
 use tasker_shared::wire::Problem;
 
-use crate::acted::Acted;
 use crate::auth::Caller;
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
@@ -14,19 +13,20 @@ use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
+use crate::task_action::TaskActionResponse;
 
-/// Run a dead letter or a cancelled task again
+/// Retry a dead letter or a cancelled task
 ///
-/// It begins with its first attempt.
+/// It becomes pending with its attempts reset.
 #[utoipa::path(
     post,
     path = "/tasks/{id}/retry",
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
     responses(
-        (status = 200, body = Acted, description = "Pending again"),
+        (status = 200, body = TaskActionResponse, description = "Pending again"),
         (status = 409, body = Problem, content_type = "application/problem+json",
-         description = "It is in another state, or another live task holds its idempotency key"),
+         description = "The task is in another state, or another task that is not terminal holds its idempotency key"),
         TaskProblems,
     ),
 )]
@@ -35,14 +35,14 @@ pub async fn retry_task(
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
-) -> Result<Json<Acted>, ApiError> {
+) -> Result<Json<TaskActionResponse>, ApiError> {
     let ttl = state.key_ttl.as_secs_f64();
     let outcome = retried(|| retry(&state.db, id, caller.name(), ttl)).await;
     match outcome.map_err(write_failed)? {
         Retried::Pending(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "retry").increment(1);
             state.pusher.push(vec![hint]).await;
-            Ok(Json(Acted::new(
+            Ok(Json(TaskActionResponse::new(
                 id,
                 TaskStatus::Pending,
                 "The task waits for a worker again",

@@ -12,13 +12,13 @@ use crate::http::query::NoQuery;
 use crate::openapi::TaskProblems;
 use crate::state::AppState;
 
-/// Where a task stands
+/// Get the state of a task
 #[utoipa::path(
     get,
     path = "/tasks/{id}/status",
     tag = "tasks",
     params(("id" = uuid::Uuid, Path, description = "The task")),
-    responses((status = 200, body = TaskState, description = "Where it stands"), TaskProblems),
+    responses((status = 200, body = TaskState, description = "The state of the task"), TaskProblems),
 )]
 pub async fn task_status(
     State(state): State<AppState>,

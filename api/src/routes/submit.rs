@@ -14,7 +14,6 @@ use tracing::Span;
 use super::view;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::fault::{Fault, FaultKind};
 use crate::http::body::SingleBody;
 use crate::http::query::NoQuery;
 use crate::openapi::SubmitProblems;
@@ -22,23 +21,23 @@ use crate::state::AppState;
 use crate::submit::request::{SubmitRequest, read_single};
 use crate::submit::validate::{Headers, Rules, is_traceparent, validate};
 use crate::types::TypeTable;
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// Submit a task
 ///
-/// Answers when the task is stored durably. With an idempotency key the same request makes one task, however often it
-/// is sent.
+/// Responds after the task is committed. With an idempotency key, repeated requests create one task.
 #[utoipa::path(
     post,
     path = "/tasks/submit",
     tag = "tasks",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "The same as the field `idempotency_key`"),
-        ("traceparent" = Option<String>, Header, description = "W3C trace context, kept with the task"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Equivalent to the field `idempotency_key`"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context, stored with the task"),
     ),
     request_body = SubmitRequest,
     responses(
-        (status = 202, body = Submitted, description = "Stored", headers(("Location" = String))),
-        (status = 200, body = Submitted, description = "An earlier task with the same key", headers(("Location" = String))),
+        (status = 202, body = Submitted, description = "The task is stored", headers(("Location" = String))),
+        (status = 200, body = Submitted, description = "The earlier task with the same key", headers(("Location" = String))),
         SubmitProblems,
     ),
 )]
@@ -54,7 +53,9 @@ pub async fn submit(
         let request = read_single(&body)?;
         validated(&state, &request, &headers).await?
     };
+    // after the validation, which resolves aliases and the queue of the priority
     caller.check_submit(&task.task_name, &task.queue)?;
+    // before the wait for the group commit: the task has its own copies of what it needs
     drop(body);
     let task_name = task.task_name.clone();
     let accepted = state.submitter.submit(task, held).await?;
@@ -72,15 +73,15 @@ pub async fn submit(
         .into_response())
 }
 
-/// What the headers say about the tasks of a request.
+/// Reads the headers that apply to the tasks of a request.
 pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
-    let wrong = |detail| ApiError::refused(FaultKind::Invalid, "Idempotency-Key", detail);
+    let wrong = |detail| ApiError::invalid(ValidationErrorKind::Invalid, "Idempotency-Key", detail);
     let mut keys = headers.get_all("idempotency-key").iter();
     let key = keys
         .next()
         .map(|value| std::str::from_utf8(value.as_bytes()).map(ToOwned::to_owned))
         .transpose()
-        .map_err(|_| wrong("is no UTF-8"))?;
+        .map_err(|_| wrong("is not valid UTF-8"))?;
     if keys.next().is_some() {
         return Err(wrong("is given twice"));
     }
@@ -95,7 +96,8 @@ pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
     })
 }
 
-/// Returns the task of a request. A type or a queue that this server does not know is asked for once more: it may be new.
+/// Returns the validated task of a request. If its type or queue is unknown, the copy of Postgres is
+/// refreshed once, since the name may be new.
 async fn validated(
     state: &AppState,
     request: &SubmitRequest<'_>,
@@ -106,33 +108,33 @@ async fn validated(
         validate(request, headers, rules(&types, &queues), "")
     };
     match check() {
-        Err(faults) if names_unknown(&faults) => {
-            // on the heap: every submit would carry the room for what hardly any does
-            Box::pin(refresh(state, &faults)).await?;
-            check().map_err(ApiError::Refused)
+        Err(errors) if names_unknown(&errors) => {
+            // boxed, so that the future of every submit does not reserve space for this rare case
+            Box::pin(refresh(state, &errors)).await?;
+            check().map_err(ApiError::Invalid)
         }
-        result => result.map_err(ApiError::Refused),
+        result => result.map_err(ApiError::Invalid),
     }
 }
 
-/// Returns true if a fault may be due to a copy that lacks what is new in Postgres.
-pub(super) fn names_unknown(faults: &[Fault]) -> bool {
-    has(faults, FaultKind::UnknownTaskType) || has(faults, FaultKind::UnknownQueue)
+/// Returns true if an error may be due to an outdated copy of types or queues.
+pub(super) fn names_unknown(errors: &[ValidationError]) -> bool {
+    has(errors, ValidationErrorKind::UnknownTaskType) || has(errors, ValidationErrorKind::UnknownQueue)
 }
 
-/// Reads the types or the queues from Postgres again, where `faults` say that one is unknown.
-pub(super) async fn refresh(state: &AppState, faults: &[Fault]) -> Result<(), ApiError> {
-    if has(faults, FaultKind::UnknownTaskType) {
-        state.types.look_again().await?;
+/// Refreshes the types or the queues from Postgres if `errors` report an unknown one.
+pub(super) async fn refresh(state: &AppState, errors: &[ValidationError]) -> Result<(), ApiError> {
+    if has(errors, ValidationErrorKind::UnknownTaskType) {
+        state.types.reload_after_miss().await?;
     }
-    if has(faults, FaultKind::UnknownQueue) {
+    if has(errors, ValidationErrorKind::UnknownQueue) {
         state.queue_table.refresh().await?;
     }
     Ok(())
 }
 
-fn has(faults: &[Fault], kind: FaultKind) -> bool {
-    faults.iter().any(|fault| fault.kind == kind)
+fn has(errors: &[ValidationError], kind: ValidationErrorKind) -> bool {
+    errors.iter().any(|error| error.kind == kind)
 }
 
 pub(super) fn rules<'a>(types: &'a TypeTable, queues: &'a [QueueName]) -> Rules<'a> {
@@ -143,7 +145,7 @@ pub(super) fn rules<'a>(types: &'a TypeTable, queues: &'a [QueueName]) -> Rules<
     }
 }
 
-/// This server's time. It only judges whether a `run_at` is absurdly far ahead.
+/// Returns this server's time, which only limits how far ahead a `run_at` may be.
 #[expect(
     clippy::disallowed_methods,
     reason = "decides nothing that Postgres's clock decides"

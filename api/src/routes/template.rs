@@ -15,16 +15,16 @@ use crate::http::query::NoQuery;
 use crate::openapi::{QueryProblems, TemplateProblems};
 use crate::state::AppState;
 
-/// The newest version of a workflow template
+/// Get the newest version of a workflow template
 ///
-/// By the order of <https://semver.org>: a pre-release comes before its release.
+/// Versions are ordered by <https://semver.org>: a pre-release precedes its release.
 #[utoipa::path(
     get,
     path = "/v1/templates/{namespace}/{name}",
     tag = "workflows",
     params(
-        ("namespace" = String, Path, description = "Whose it is"),
-        ("name" = String, Path, description = "Its name"),
+        ("namespace" = String, Path, description = "The namespace"),
+        ("name" = String, Path, description = "The name"),
     ),
     responses(
         (status = 200, body = TemplateRecord, description = "The template"),
@@ -40,15 +40,15 @@ pub async fn newest_template(
     record(&state, path).await
 }
 
-/// One version of a workflow template
+/// Get one version of a workflow template
 #[utoipa::path(
     get,
     path = "/v1/templates/{namespace}/{name}/{version}",
     tag = "workflows",
     params(
-        ("namespace" = String, Path, description = "Whose it is"),
-        ("name" = String, Path, description = "Its name"),
-        ("version" = String, Path, description = "Its version", example = "1.0.0"),
+        ("namespace" = String, Path, description = "The namespace"),
+        ("name" = String, Path, description = "The name"),
+        ("version" = String, Path, description = "The version", example = "1.0.0"),
     ),
     responses(
         (status = 200, body = TemplateRecord, description = "The template"),
@@ -64,7 +64,7 @@ pub async fn template_version(
     record(&state, path).await
 }
 
-/// The version that the path names, or else the newest.
+/// Returns the version in the path, else the newest.
 async fn record(state: &AppState, path: TemplatePath) -> Result<Json<TemplateRecord>, ApiError> {
     let TemplatePath {
         namespace,

@@ -13,9 +13,10 @@ use crate::http::query::NoQuery;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
 
-/// The published workflow templates
+/// List the published workflow templates
 ///
-/// Workers publish those of their `TASKER_TEMPLATE_PATH` when they start. A template stays when its workers are gone.
+/// Workers publish the templates in their `TASKER_TEMPLATE_PATH` at start. A template remains after its
+/// workers are gone.
 #[utoipa::path(
     get,
     path = "/v1/templates",
@@ -33,7 +34,7 @@ pub async fn list_templates(State(state): State<AppState>, _: NoQuery) -> Result
     }))
 }
 
-/// The place of a version among others; a text that is none comes before all.
+/// Returns the sort key of a version; a text that is not a semantic version sorts before all.
 pub(super) fn precedence(version: &str) -> Option<Version> {
     Version::parse(version).ok()
 }

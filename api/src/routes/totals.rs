@@ -16,21 +16,21 @@ use crate::http::query::Query;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
 
-/// How many tasks came and how they ended
+/// Get the numbers of submitted and finished tasks
 ///
-/// By day (UTC) and by type, for the last days up to now, of which 400 are kept: also for tasks that are long gone. Nothing is
-/// counted for it: each statement that lets tasks begin or end notes what it did.
+/// By day (UTC) and by type, for the last days up to now; 400 days are kept, longer than the tasks
+/// themselves. Reading them is cheap: the statements that change tasks maintain the counters.
 #[utoipa::path(
     get,
     path = "/tasks/totals",
     tag = "tasks",
     params(
-        ("days" = Option<i32>, Query, description = "How many days, today included: 1 to 400, 1 if left out",
+        ("days" = Option<i32>, Query, description = "The number of days, including today: 1 to 400, default 1",
             minimum = 1, maximum = 400),
         ("task_name" = Option<String>, Query, description = "Only tasks of this type"),
         ("queue" = Option<String>, Query, description = "Only tasks of this queue, by name or alias"),
     ),
-    responses((status = 200, body = Totals, description = "Days and types with nothing to tell are left out"), QueryProblems),
+    responses((status = 200, body = Totals, description = "The totals; days and types without tasks are left out"), QueryProblems),
 )]
 pub async fn task_totals(
     State(state): State<AppState>,

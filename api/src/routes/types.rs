@@ -11,9 +11,9 @@ use crate::http::query::NoQuery;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
 
-/// The registered task types
+/// List the registered task types
 ///
-/// A type stays when its workers are gone.
+/// A type remains after its workers are gone.
 #[utoipa::path(
     get,
     path = "/tasks/types",

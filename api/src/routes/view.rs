@@ -1,4 +1,4 @@
-//! From what the store knows to what travels.
+//! Conversions of stored records to response bodies.
 
 use serde_json::value::RawValue;
 use tasker_shared::store::records::TaskRecord;
@@ -63,7 +63,7 @@ pub(super) fn result(mut record: TaskRecord) -> Result<TaskResult, ApiError> {
     })
 }
 
-/// Stored JSON as it stands.
+/// Returns stored JSON unchanged.
 pub(super) fn raw(text: String) -> Result<Box<RawValue>, ApiError> {
     RawValue::from_string(text)
         .map_err(|error| ApiError::Internal(format!("stored JSON cannot be read: {error}")))
@@ -71,9 +71,9 @@ pub(super) fn raw(text: String) -> Result<Box<RawValue>, ApiError> {
 
 pub(super) fn submitted(task_name: String, accepted: Accepted) -> Submitted {
     let message = match (accepted.deduplicated, accepted.status) {
-        (true, _) => "A task with this idempotency key was submitted before",
-        (false, TaskStatus::Scheduled) => "The task is stored and runs when it is due",
-        (false, _) => "The task is stored and waits for a worker",
+        (true, _) => "A task with this idempotency key already exists",
+        (false, TaskStatus::Scheduled) => "The task is stored and scheduled",
+        (false, _) => "The task is stored and pending",
     };
     Submitted {
         task_id: accepted.id,

@@ -11,12 +11,12 @@ use crate::http::query::NoQuery;
 use crate::openapi::QueryProblems;
 use crate::state::AppState;
 
-/// The workers, newest first
+/// List the workers, newest first
 #[utoipa::path(
     get,
     path = "/workers",
     tag = "workers",
-    responses((status = 200, body = Workers, description = "One entry a worker"), QueryProblems),
+    responses((status = 200, body = Workers, description = "One entry per worker"), QueryProblems),
 )]
 pub async fn list_workers(
     State(state): State<AppState>,
@@ -33,7 +33,7 @@ pub async fn list_workers(
     }))
 }
 
-/// Whether a worker serves a queue that the caller may see.
+/// Returns true if a worker serves a queue that the caller may see.
 fn serves(record: &WorkerRecord, caller: &Caller) -> bool {
     caller.queues().is_none_or(|queues| {
         queues

@@ -19,8 +19,8 @@ use super::push::Pusher;
 use super::ticket::Ticket;
 use super::{Accepted, Rejection};
 use crate::error::{ApiError, describe};
-use crate::fault::{Fault as RequestFault, FaultKind};
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// Maximum number of concurrent batches. Two keep Postgres busy; more would only slow down single submits.
 const AT_ONCE: usize = 2;
@@ -41,7 +41,7 @@ const ERRORS_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct BatchLane {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     pusher: Arc<Pusher>,
     key_ttl_seconds: f64,
     turns: Arc<Semaphore>,
@@ -70,7 +70,7 @@ impl BatchLane {
     /// Creates a lane whose writes are background tasks of `shutdown`.
     pub fn new(
         db: PgPool,
-        postgres: Arc<Postgres>,
+        postgres: Arc<PostgresHealth>,
         pusher: Arc<Pusher>,
         key_ttl: Duration,
         shutdown: Shutdown,
@@ -111,7 +111,7 @@ impl BatchLane {
         let answer = tokio::select! {
             biased;
             answer = writing => answer.ok(),
-            () = self.postgres.silent() => None,
+            () = self.postgres.unresponsive() => None,
             () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
         };
         match answer {
@@ -171,7 +171,7 @@ impl BatchLane {
         let written = tokio::select! {
             biased;
             written = writing => written,
-            () = self.postgres.silent() => Err(Failure::Commit(no_answer())),
+            () = self.postgres.unresponsive() => Err(Failure::Commit(no_answer())),
             () = tokio::time::sleep(WRITE_TIMEOUT) => Err(Failure::Commit(no_answer())),
         };
         match &written {
@@ -228,7 +228,7 @@ impl BatchLane {
             }
             Err(errors) => {
                 transaction.rollback().await?;
-                Err(Failure::Rejected(ApiError::Refused(errors)))
+                Err(Failure::Rejected(ApiError::Invalid(errors)))
             }
         }
     }
@@ -266,8 +266,8 @@ fn not_sent() -> Failure {
 fn answer_to(error: &store::Error) -> ApiError {
     warn!(cause = describe(error), "Postgres rejected a batch");
     match fault(error) {
-        Fault::Row => ApiError::refused(
-            FaultKind::Unstorable,
+        Fault::Row => ApiError::invalid(
+            ValidationErrorKind::Unstorable,
             "/tasks",
             "has a task with a value that cannot be stored",
         ),
@@ -308,14 +308,14 @@ fn spread(
     tasks.iter().zip(duplicates).map(answer).collect()
 }
 
-fn all_accepted(answers: Vec<Result<Accepted, Rejection>>) -> Result<Vec<Accepted>, Vec<RequestFault>> {
+fn all_accepted(answers: Vec<Result<Accepted, Rejection>>) -> Result<Vec<Accepted>, Vec<ValidationError>> {
     let mut accepted = Vec::with_capacity(answers.len());
     let mut errors = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {
         match answer {
             Ok(task) => accepted.push(task),
-            Err(_) if errors.len() < ERRORS_MAX => errors.push(RequestFault::new(
-                FaultKind::KeyReused,
+            Err(_) if errors.len() < ERRORS_MAX => errors.push(ValidationError::new(
+                ValidationErrorKind::KeyReused,
                 format!("/tasks/{index}/idempotency_key"),
                 "was used before for a different request",
             )),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tasker_shared::quota::{Quota, Quotas};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::auth::Counted;
+use crate::auth::QuotaKey;
 use crate::error::ApiError;
 
 /// Permits count units of 1,024 bytes, so that they fit a semaphore.
@@ -17,14 +17,14 @@ const UNIT_BYTES: usize = 1024;
 pub struct MemoryBudget {
     available: Arc<Semaphore>,
     units: usize,
-    by_owner: Quotas<Counted>,
+    by_owner: Quotas<QuotaKey>,
 }
 
 /// The memory reserved by one request; released when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     permit: OwnedSemaphorePermit,
-    share: Option<Quota<Counted>>,
+    share: Option<Quota<QuotaKey>>,
     bytes: usize,
 }
 
@@ -41,7 +41,7 @@ impl MemoryBudget {
 
     /// Starts the reservation of a body. Fails at once if the budget is used up: a waiting request would
     /// itself hold memory. A body without `owner` has no quota.
-    pub fn begin(&self, owner: Option<Counted>) -> Result<Reservation, ApiError> {
+    pub fn begin(&self, owner: Option<QuotaKey>) -> Result<Reservation, ApiError> {
         let mut share = owner.map(|owner| self.by_owner.of(owner));
         Ok(Reservation {
             permit: self.take(1, share.as_mut())?,
@@ -58,7 +58,7 @@ impl MemoryBudget {
     fn take(
         &self,
         units: usize,
-        share: Option<&mut Quota<Counted>>,
+        share: Option<&mut Quota<QuotaKey>>,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
         // the quota first: a client over its quota must not use up the common budget, not even for a moment
         if !share.is_none_or(|share| share.grow(units)) {
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn one_owner_takes_half_of_the_budget_and_leaves_the_rest_to_others() {
-        let owner = |name: &str| Some(Counted::Name(name.into()));
+        let owner = |name: &str| Some(QuotaKey::Name(name.into()));
         let budget = MemoryBudget::new(8 * UNIT_BYTES);
         let mut first = budget.begin(owner("a")).expect("memory");
         first.grow(&budget, 3 * UNIT_BYTES).expect("memory");
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn half_of_the_budget_for_two_bodies_holds_one_whatever_its_size() {
-        let owner = || Some(Counted::Name("a".into()));
+        let owner = || Some(QuotaKey::Name("a".into()));
         for bytes in [50_000_000, 1_024, 1_025, 1_536, 2_047] {
             let budget = MemoryBudget::new(2 * bytes);
             let mut reservation = budget.begin(owner()).expect("memory");

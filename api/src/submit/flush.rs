@@ -19,7 +19,7 @@ use super::write::{FlushConnection, Written, write};
 use super::{Accepted, Answer, Entry, Rejection, Waiter};
 use crate::db::retried;
 use crate::error::describe;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
 /// Maximum number of tasks in one flush.
 const TASKS_MAX: usize = 1_000;
@@ -34,7 +34,7 @@ const FLUSHES_MAX: u8 = 5;
 #[derive(Debug)]
 pub(super) struct Flusher {
     pub(super) kept: Arc<ConnectionCache>,
-    pub(super) postgres: Arc<Postgres>,
+    pub(super) postgres: Arc<PostgresHealth>,
     pub(super) pusher: Arc<Pusher>,
     pub(super) key_ttl_seconds: f64,
     pub(super) entries: Arc<Mutex<mpsc::Receiver<Entry>>>,

@@ -34,8 +34,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
-use crate::fault::FaultKind;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
+use crate::validation_error::ValidationErrorKind;
 use budget::Reservation;
 use flush::Flusher;
 use push::Pusher;
@@ -92,14 +92,16 @@ impl Rejection {
     /// Returns the error for the client, for the task at `at` in the body.
     pub fn into_error(self, at: &str) -> ApiError {
         match self {
-            Self::KeyReused => ApiError::refused(
-                FaultKind::KeyReused,
+            Self::KeyReused => ApiError::invalid(
+                ValidationErrorKind::KeyReused,
                 format!("{at}/idempotency_key"),
                 "was used before for a different request",
             ),
-            Self::Unstorable => {
-                ApiError::refused(FaultKind::Unstorable, at, "holds a value that cannot be stored")
-            }
+            Self::Unstorable => ApiError::invalid(
+                ValidationErrorKind::Unstorable,
+                at,
+                "holds a value that cannot be stored",
+            ),
             Self::Outage => ApiError::Unavailable(None),
             Self::Unknown => ApiError::OutcomeUnknown,
         }
@@ -139,7 +141,7 @@ impl Waiter {
 #[derive(Debug, Clone)]
 pub struct Submitter {
     waiting: mpsc::Sender<Entry>,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
 }
 
 impl Submitter {
@@ -147,7 +149,7 @@ impl Submitter {
     /// empty.
     pub fn start(
         db: &PgPool,
-        postgres: &Arc<Postgres>,
+        postgres: &Arc<PostgresHealth>,
         pusher: &Arc<Pusher>,
         key_ttl: Duration,
         shutdown: &Shutdown,
@@ -197,7 +199,7 @@ impl Submitter {
         let answer = tokio::select! {
             biased;
             answer = answered => answer.ok(),
-            () = self.postgres.silent() => None,
+            () = self.postgres.unresponsive() => None,
             () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
         };
         match answer {

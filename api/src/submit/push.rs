@@ -9,7 +9,7 @@ use tasker_shared::task::Hint;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use crate::redis::Redis;
+use crate::redis::RedisHealth;
 
 /// Maximum wait for a push, which usually takes a thousandth of it. A slower one continues in the background,
 /// so that a Redis that hangs does not delay submits.
@@ -20,7 +20,7 @@ const PUSHES_MAX: usize = 8;
 /// The sender of hints to Redis.
 #[derive(Debug)]
 pub struct Pusher {
-    redis: Option<(Arc<Redis>, Shutdown)>,
+    redis: Option<(Arc<RedisHealth>, Shutdown)>,
     permits: Arc<Semaphore>,
 }
 
@@ -35,7 +35,7 @@ enum Change {
 impl Pusher {
     /// Creates a pusher; `None` (`PollingOnly`) makes every call a no-op. Pushes are background tasks of the
     /// `Shutdown`.
-    pub fn new(redis: Option<(Arc<Redis>, Shutdown)>) -> Self {
+    pub fn new(redis: Option<(Arc<RedisHealth>, Shutdown)>) -> Self {
         Self {
             redis,
             permits: Arc::new(Semaphore::new(PUSHES_MAX)),
@@ -86,7 +86,7 @@ impl Pusher {
     }
 }
 
-async fn carry_out(redis: &Redis, change: Change, hints: &[Hint]) {
+async fn carry_out(redis: &RedisHealth, change: Change, hints: &[Hint]) {
     let done = redis.ask(async |queue| match change {
         Change::PushBack => queue.push_back(hints).await,
         Change::PushFront => queue.push_front(hints).await,

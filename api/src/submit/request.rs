@@ -12,9 +12,9 @@ use tasker_shared::task::limits::{JSON_DEPTH, MAX_RETRIES};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::fault::Fault;
 use crate::http::fields::{CheckedText, Fields, checked_text};
 use crate::http::values::{self, Seconds};
+use crate::validation_error::ValidationError;
 
 /// Maximum nesting of a single request, whose parameters lie within one object.
 const SINGLE_DEPTH: usize = JSON_DEPTH + 1;
@@ -92,7 +92,7 @@ pub struct SubmitRequest<'a> {
     /// field.
     #[serde(skip)]
     #[schema(ignore)]
-    pub errors: Vec<Fault>,
+    pub errors: Vec<ValidationError>,
 }
 
 /// Many tasks, all or none.
@@ -107,7 +107,7 @@ pub struct BatchRequest<'a> {
     /// The validation errors of the body; those below `/tasks/{index}` belong to a task.
     #[serde(skip)]
     #[schema(ignore)]
-    pub errors: Vec<Fault>,
+    pub errors: Vec<ValidationError>,
 }
 
 impl<'de> Deserialize<'de> for Seconds {
@@ -153,13 +153,13 @@ impl Visitor<'_> for SecondsVisitor {
 
 /// Reads a body as one request.
 pub fn read_single(body: &[u8]) -> Result<SubmitRequest<'_>, ApiError> {
-    let CheckedText { text, faults: errors } = checked_text(body, SINGLE_DEPTH)?;
+    let CheckedText { text, errors } = checked_text(body, SINGLE_DEPTH)?;
     read(text, "", errors)
 }
 
 /// Reads a body as a batch; its requests are read one by one with [`read`].
 pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
-    let CheckedText { text, faults: errors } = checked_text(body, BATCH_DEPTH)?;
+    let CheckedText { text, errors } = checked_text(body, BATCH_DEPTH)?;
     if let Some(batch) = quickly(text, &errors) {
         return Ok(batch);
     }
@@ -175,7 +175,11 @@ pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
 
 /// Reads the request at `at` in the body. Fields that cannot be read are among its validation errors, beside
 /// `errors`.
-pub fn read<'a>(text: &'a str, at: &str, errors: Vec<Fault>) -> Result<SubmitRequest<'a>, ApiError> {
+pub fn read<'a>(
+    text: &'a str,
+    at: &str,
+    errors: Vec<ValidationError>,
+) -> Result<SubmitRequest<'a>, ApiError> {
     match quickly(text, &errors) {
         Some(request) => Ok(request),
         None => Fields::read(text, at, errors).map(read_fields),
@@ -183,7 +187,7 @@ pub fn read<'a>(text: &'a str, at: &str, errors: Vec<Fault>) -> Result<SubmitReq
 }
 
 /// Reads a valid request in one pass. `None` if it has an error: the slower reader then collects all of them.
-fn quickly<'a, T: Deserialize<'a>>(text: &'a str, errors: &[Fault]) -> Option<T> {
+fn quickly<'a, T: Deserialize<'a>>(text: &'a str, errors: &[ValidationError]) -> Option<T> {
     // serde would also take an array, whose items are the fields in their order
     let is_object = text.trim_start().starts_with('{');
     let valid = errors.is_empty() && is_object;
@@ -232,10 +236,10 @@ pub fn is_object(raw: &RawValue) -> bool {
 mod tests {
     use super::*;
 
-    fn errors(body: &str) -> Vec<Fault> {
+    fn errors(body: &str) -> Vec<ValidationError> {
         match read_single(body.as_bytes()) {
             Ok(request) => request.errors,
-            Err(ApiError::Refused(errors)) => errors,
+            Err(ApiError::Invalid(errors)) => errors,
             other => panic!("{body}: {other:?}"),
         }
     }

@@ -10,10 +10,10 @@ use tasker_shared::task::{QueueName, TaskId};
 
 use super::fingerprint::fingerprint;
 use super::request::{SubmitRequest, is_object};
-use crate::fault::{Fault, FaultKind, nearest_first};
 use crate::http::values::Seconds;
 use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
+use crate::validation_error::{ValidationError, ValidationErrorKind, nearest_first};
 
 /// Maximum number of names in an error text.
 const NAMES_MAX: usize = 50;
@@ -45,7 +45,7 @@ pub fn validate(
     headers: &Headers,
     rules: Rules<'_>,
     at: &str,
-) -> Result<NewTask, Vec<Fault>> {
+) -> Result<NewTask, Vec<ValidationError>> {
     let mut check = Check {
         at,
         errors: request.errors.clone(),
@@ -91,19 +91,19 @@ pub fn validate(
 /// The collector of the validation errors below one JSON pointer of the body.
 struct Check<'a> {
     at: &'a str,
-    errors: Vec<Fault>,
+    errors: Vec<ValidationError>,
 }
 
 impl Check<'_> {
     fn error(&mut self, field: &str, detail: impl Into<String>) {
-        self.kind(FaultKind::Invalid, field, detail);
+        self.kind(ValidationErrorKind::Invalid, field, detail);
     }
 
-    fn kind(&mut self, kind: FaultKind, field: &str, detail: impl Into<String>) {
+    fn kind(&mut self, kind: ValidationErrorKind, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.at);
         // one error per field: a field that could not be read has one already
         if !self.errors.iter().any(|error| error.pointer == pointer) {
-            self.errors.push(Fault::new(kind, pointer, detail));
+            self.errors.push(ValidationError::new(kind, pointer, detail));
         }
     }
 
@@ -122,7 +122,7 @@ impl Check<'_> {
                 "is not a registered task type; registered types: {}",
                 listed(&names)
             );
-            self.kind(FaultKind::UnknownTaskType, "task_name", detail);
+            self.kind(ValidationErrorKind::UnknownTaskType, "task_name", detail);
         }
         known.map(AsRef::as_ref)
     }
@@ -135,7 +135,7 @@ impl Check<'_> {
             (Some(raw), _) if !is_object(raw) => self.error("parameters", "must be an object"),
             (Some(raw), Some(known)) => {
                 let pointer = format!("{}/parameters", self.at);
-                match known.schema.faults(raw, &pointer) {
+                match known.schema.validate(raw, &pointer) {
                     Ok(errors) => self.errors.extend(errors),
                     // the parameters hold a value that cannot be read, which was reported with the body
                     Err(Unreadable) if self.errors.iter().any(|f| f.pointer.starts_with(&pointer)) => {}
@@ -143,7 +143,7 @@ impl Check<'_> {
                 }
             }
             (None, Some(known)) => {
-                let errors = known.schema.faults_of_nothing(&format!("{}/parameters", self.at));
+                let errors = known.schema.validate_missing(&format!("{}/parameters", self.at));
                 self.errors.extend(errors);
             }
             (_, None) => {}
@@ -186,7 +186,7 @@ impl Check<'_> {
         if queue.is_none() {
             let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
             self.kind(
-                FaultKind::UnknownQueue,
+                ValidationErrorKind::UnknownQueue,
                 "queue",
                 undeclared(nearest_first(name, &names)),
             );
@@ -203,7 +203,7 @@ impl Check<'_> {
                 "is left out, and `{queue}`, the queue of the task type, {}",
                 undeclared(queues.iter().map(QueueName::as_str))
             );
-            self.kind(FaultKind::UnknownQueue, "queue", detail);
+            self.kind(ValidationErrorKind::UnknownQueue, "queue", detail);
         }
         Some(queue)
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Rejection;
 use crate::error::describe;
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
 /// Timeout of the insert. Callers stop waiting before it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,12 +32,12 @@ pub(super) enum Written {
 /// The connection of one flush.
 pub(super) struct FlushConnection<'a> {
     kept: &'a ConnectionCache,
-    postgres: &'a Postgres,
+    postgres: &'a PostgresHealth,
     connection: Option<CachedConnection>,
 }
 
 impl<'a> FlushConnection<'a> {
-    pub(super) fn new(kept: &'a ConnectionCache, postgres: &'a Postgres) -> Self {
+    pub(super) fn new(kept: &'a ConnectionCache, postgres: &'a PostgresHealth) -> Self {
         Self {
             kept,
             postgres,

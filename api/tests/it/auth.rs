@@ -1,4 +1,4 @@
-//! Sign-in and roles: who is let in, and what they may do.
+//! Sign-in and roles.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use tasker_shared::store::task_types::publish;
 use crate::client::{Client, SIGN_IN};
 use crate::harness::{Server, task_type};
 
-/// A path that the rule's route matches, about things that do not exist.
+/// Returns a path that matches the rule's route and names objects that do not exist.
 fn path_of(rule: &Rule) -> String {
     rule.path
         .replace("{id}", "018f0000-0000-7000-8000-000000000000")
@@ -23,7 +23,7 @@ fn path_of(rule: &Rule) -> String {
         .replace("{*rest}", "index.css")
 }
 
-/// Rules of routes that this router has.
+/// Returns the rules of the routes of this router.
 fn served(server: &Server) -> Vec<&'static Rule> {
     let paths = server.paths();
     RULES.iter().filter(|rule| paths.contains(rule.path)).collect()
@@ -64,11 +64,11 @@ async fn every_route_has_a_rule_and_the_document_tells_of_it(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn who_did_not_sign_in_takes_open_routes_only(db: PgPool) {
     let server = Server::start_with(db, &SIGN_IN).await;
-    let nobody = Client::new(&server, None);
+    let anonymous = Client::new(&server, None);
     let mut open = Vec::new();
     for rule in served(&server) {
         let method: Method = rule.method.parse().expect("a method");
-        let answer = nobody.send(method, &path_of(rule), Body::empty()).await;
+        let answer = anonymous.send(method, &path_of(rule), Body::empty()).await;
         if matches!(rule.access, Access::Role(_)) {
             assert_eq!(answer.problem(401), "unauthorized", "{rule:?}");
             let ways: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
@@ -85,10 +85,10 @@ async fn who_did_not_sign_in_takes_open_routes_only(db: PgPool) {
         open.contains(&"/health/ready") && open.contains(&"/metrics"),
         "{open:?}"
     );
-    // what is not there is told to everybody
-    assert_eq!(nobody.get("/nope").await.status, 404);
+    // unknown paths are 404 for every caller
+    assert_eq!(anonymous.get("/nope").await.status, 404);
     assert_eq!(
-        nobody.send(Method::PUT, "/tasks", Body::empty()).await.status,
+        anonymous.send(Method::PUT, "/tasks", Body::empty()).await.status,
         405
     );
     server.stop().await;
@@ -158,20 +158,20 @@ async fn servers_with_one_secret_take_each_others_tokens(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn without_sign_in_everybody_may_do_everything(db: PgPool) {
     let server = Server::start(db).await;
-    let nobody = Client::new(&server, None);
-    assert_eq!(nobody.get("/tasks").await.status, 200);
-    assert_eq!(nobody.get("/auth/keys").await.status, 200);
-    // credentials that somebody sends all the same harm nothing
+    let anonymous = Client::new(&server, None);
+    assert_eq!(anonymous.get("/tasks").await.status, 200);
+    assert_eq!(anonymous.get("/auth/keys").await.status, 200);
+    // credentials are ignored
     assert_eq!(Client::bearer(&server, "tsk_x").get("/tasks").await.status, 200);
     assert_eq!(
-        nobody.post("/auth/token", json!({})).await.problem(409),
+        anonymous.post("/auth/token", json!({})).await.problem(409),
         "sign_in_off"
     );
     server.stop().await;
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
-async fn nobody_is_let_in_by_sending_a_body_that_never_ends(db: PgPool) {
+async fn anonymous_is_let_in_by_sending_a_body_that_never_ends(db: PgPool) {
     let server = Server::start_with(db, &SIGN_IN).await;
     let endless = || Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
     let answer = Client::new(&server, None)

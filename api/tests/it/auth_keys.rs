@@ -1,4 +1,4 @@
-//! API keys: made, used within their queues, told of in the history, revoked.
+//! API keys: creation, restriction to queues, the actor in the history, revocation.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -94,7 +94,7 @@ async fn a_key_in_use_costs_postgres_nothing_and_a_revoked_one_ends_within_secon
         (revoked.status, &revoked.json()["revoked_by"]),
         (200, &json!("ops"))
     );
-    // at once where it was revoked, and elsewhere once what is remembered does not count any more
+    // immediately on the server that revoked it, elsewhere when the cached entry expires
     assert_eq!(one.get("/tasks").await.problem(401), "invalid_credentials");
     assert_eq!(other.get("/tasks").await.status, 200, "it was remembered");
     eventually(async || (other.get("/tasks").await.status == 401).then_some(())).await;
@@ -102,7 +102,7 @@ async fn a_key_in_use_costs_postgres_nothing_and_a_revoked_one_ends_within_secon
         .send(Method::DELETE, &path, Body::empty())
         .await;
     assert_eq!(again.json(), revoked.json(), "revoking it again changes nothing");
-    // its name is free again
+    // its name can be used again
     Client::admin(&here)
         .make_key(json!({"name": "k", "role": "viewer"}))
         .await;
@@ -258,7 +258,7 @@ async fn a_key_purges_the_dead_letters_of_its_queues_alone(db: PgPool) {
         purge(&two, json!({"all": true})).await.problem(403),
         "queue_not_allowed"
     );
-    // it has one queue, so that is what it means
+    // a key with one queue acts on that queue
     assert_eq!(purge(&one, json!({"all": true})).await.json()["purged"], 1);
     assert_eq!(ids(&admin.get("/dead-letters").await.json()).len(), 1);
     server.stop().await;
@@ -298,7 +298,7 @@ async fn the_pages_of_a_key_are_full_and_their_cursors_name_its_own_tasks(db: Pg
             .await
             .json();
         assert_eq!(ids(&second), own[1..], "{list}");
-        // the cursor belongs to what this key sees
+        // a cursor is valid only for the queues of this key
         let foreign = admin.get(&format!("{list}?limit=1&cursor={cursor}")).await;
         assert_eq!(foreign.status, 422, "{list}");
     }

@@ -1,4 +1,4 @@
-//! What one client may take: failed sign-ins, requests, room for bodies.
+//! Limits per client: failed sign-ins, requests, memory of bodies.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use axum::http::Method;
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_server::auth::{Counted, FAILURES_OF_AN_ADDRESS};
+use tasker_server::auth::{FAILURES_OF_AN_ADDRESS, QuotaKey};
 use tasker_shared::store::migrations::MIGRATOR;
 use tokio::time::timeout;
 
 use crate::client::{Client, SIGN_IN};
 use crate::harness::{Server, eventually};
 
-/// What is sent of a body that never ends: nearly as much as a batch may have.
+/// The size sent of a body that never ends: nearly the maximum of a batch.
 const ENDLESS_BYTES: usize = 30 * 1024 * 1024;
 
 fn endless() -> Body {
@@ -49,7 +49,7 @@ async fn after_some_failures_an_address_waits_and_others_do_not(db: PgPool) {
         let wait = answer.retry_after();
         assert!((1..=60).contains(&wait), "{wait}");
     }
-    // who is known goes on, and so do others elsewhere
+    // cached keys keep working, and so do clients at other addresses
     for client in [known, admin.at([10, 0, 0, 2])] {
         assert_eq!(client.get("/tasks").await.status, 200);
     }
@@ -65,11 +65,11 @@ async fn a_name_is_guarded_against_guesses_from_everywhere(db: PgPool) {
     };
     for address in 0..50 {
         assert_eq!(guess("ops", address).await, 401);
-        assert_eq!(guess("nobody", address).await, 401);
+        assert_eq!(guess("unknown", address).await, 401);
     }
-    // a name that there is not is answered like one that there is
-    assert_eq!((guess("ops", 60).await, guess("nobody", 61).await), (429, 429));
-    assert_eq!(guess("somebody-else", 62).await, 401);
+    // unknown names are treated like existing ones
+    assert_eq!((guess("ops", 60).await, guess("unknown", 61).await), (429, 429));
+    assert_eq!(guess("another-user", 62).await, 401);
     server.stop().await;
 }
 
@@ -102,8 +102,8 @@ async fn the_largest_body_that_is_allowed_fits_into_a_share(db: PgPool) {
     const LARGEST: usize = 64 * 1024 * 1024;
     let largest = LARGEST.to_string();
     let server = Server::start_with(db, &[SIGN_IN[0], SIGN_IN[1], ("MAX_BODY_BYTES", &largest)]).await;
-    let room = &server.state.single_room;
-    let mut held = room.begin(Some(Counted::Name("ops".into()))).expect("room");
+    let room = &server.state.single_budget;
+    let mut held = room.begin(Some(QuotaKey::Name("ops".into()))).expect("room");
     held.grow(room, LARGEST).expect("room");
     drop(held);
     server.stop().await;
@@ -117,7 +117,7 @@ async fn without_sign_in_the_programs_of_a_machine_share_all_the_room(db: PgPool
     let mut waiting: FuturesUnordered<_> = (0..3).map(|_| send()).collect();
     tokio::select! {
         answer = waiting.next() => panic!("{answer:?}"),
-        () = eventually(async || (server.state.batch_room.taken() >= 3 * ENDLESS_BYTES).then_some(())) => {}
+        () = eventually(async || (server.state.batch_budget.taken() >= 3 * ENDLESS_BYTES).then_some(())) => {}
     }
     drop(waiting);
     server.stop().await;

@@ -1,4 +1,4 @@
-//! Each gets a problem document that names the field, and leaves the server unharmed.
+//! Invalid requests: each gets a problem document that names the field, and the server goes on.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -83,12 +83,12 @@ async fn a_body_over_its_limit_is_too_large(db: PgPool) {
         "body_too_large"
     );
     assert_eq!(server.post("/tasks/submit", body(1_000_000)).await.status, 202);
-    // the same for a body that does not announce its length
+    // the same for a body without Content-Length
     let chunks = (0..40).map(|_| Ok::<_, std::io::Error>(vec![b' '; 50_000]));
     let mut request = json_request("/tasks/submit", "");
     *request.body_mut() = Body::from_stream(futures_util::stream::iter(chunks));
     assert_eq!(server.send(request).await.problem(413), "body_too_large");
-    // a task of a batch is held to the limit of a single one
+    // the limit of a single submit applies to each task of a batch
     let batch = json!({"tasks": [{"task_name": "noop"}, body(1_100_000)]});
     let answer = server.post("/tasks/submit/batch", batch).await;
     answer.problem(422);
@@ -97,7 +97,7 @@ async fn a_body_over_its_limit_is_too_large(db: PgPool) {
     server.stop().await;
 }
 
-/// A body, and where it is wrong, with which code.
+/// A body with the pointers of its errors and the problem code.
 fn wrong() -> Vec<(Value, &'static str, &'static str)> {
     const INVALID: &str = "invalid_request";
     let with = |field: &str, value: Value| {
@@ -110,7 +110,7 @@ fn wrong() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"task_name": 5}), "/task_name", INVALID),
         (json!({"task_name": ""}), "/task_name", INVALID),
         (
-            json!({"task_name": "nobody knows"}),
+            json!({"task_name": "unknown type"}),
             "/task_name",
             "unknown_task_type",
         ),

@@ -1,4 +1,4 @@
-//! Clients that sign in.
+//! Clients with credentials.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +17,7 @@ pub(crate) const SIGN_IN: [(&str, &str); 2] = [
     ("EXECUTION_BACKEND_API_PASSWORD", "kV8.mq2Zr-w7"),
 ];
 
-/// Somebody at an address, signed in by a header.
+/// A client with an address and an optional credentials header.
 #[derive(Clone)]
 pub(crate) struct Client<'a> {
     server: &'a Server,
@@ -74,7 +74,7 @@ impl<'a> Client<'a> {
         self.send(Method::POST, path, Body::from(body.to_string())).await
     }
 
-    /// Makes a key and answers it with its id.
+    /// Creates a key and returns it with its id.
     pub(crate) async fn make_key(&self, request: Value) -> (String, String) {
         let answer = self.post("/auth/keys", request).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
@@ -84,7 +84,7 @@ impl<'a> Client<'a> {
         (text("key"), text("id"))
     }
 
-    /// Makes a key and answers who signs in with it.
+    /// Creates a key and returns a client that uses it.
     pub(crate) async fn with_key(&self, request: Value) -> Self {
         let (key, _) = self.make_key(request).await;
         Self::bearer(self.server, &key)

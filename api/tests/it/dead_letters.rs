@@ -272,7 +272,7 @@ async fn a_retry_skips_those_whose_key_is_taken_and_a_purge_frees_keys(db: PgPoo
         (202, &json!(false))
     );
     assert_ne!(again.id(), free);
-    // the key of the one that lives is still its own
+    // the idempotency key still belongs to the task that is not terminal
     assert_eq!(server.post("/tasks/submit", body("taken")).await.status, 200);
     server.stop().await;
 }

@@ -52,7 +52,7 @@ async fn compressed_bodies_are_decoded_on_every_route(db: PgPool) {
             (&["identity"], body.to_vec()),
             (&["identity, gzip"], gzip(body)),
             (&["identity", "deflate"], deflate(body)),
-            // a body of several parts is one body
+            // several gzip members are one body
             (&["gzip"], [gzip(&body[..5]), gzip(&body[5..])].concat()),
         ] {
             let answer = post(&server, path, encodings, bytes).await;
@@ -93,7 +93,7 @@ async fn a_body_that_is_decoded_over_its_limit_is_too_large(db: PgPool) {
         }
     }
     assert_eq!(
-        server.state.single_room.taken() + server.state.batch_room.taken(),
+        server.state.single_budget.taken() + server.state.batch_budget.taken(),
         0
     );
     server.stop().await;

@@ -1,4 +1,4 @@
-//! Parameters and metadata are kept as they were sent, or refused; they never change.
+//! Parameters and metadata are stored exactly as sent, or rejected.
 
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -8,7 +8,7 @@ use tasker_shared::wire::Task;
 
 use crate::harness::Server;
 
-/// Objects that a reader with doubles, or one that sorts keys, would change.
+/// Objects that a parser with doubles or with sorted keys would change.
 const KEPT: [&str; 6] = [
     r#"{"n":18446744073709551615,"m":-9223372036854775808}"#,
     r#"{"n":0.12345678901234567890123456789,"m":123456789012345678901234567890.5}"#,

@@ -29,7 +29,7 @@ use tasker_shared::task::{QueueName, Run, TaskId};
 use tasker_shared::telemetry::Metrics;
 use tower::ServiceExt as _;
 
-/// How long a condition may take to come true.
+/// The time limit for a condition to become true.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server.
@@ -40,7 +40,7 @@ pub(crate) struct Server {
     shutdown: Shutdown,
 }
 
-/// An answer, read to its end.
+/// A response, read completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -68,7 +68,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
 }
 
-/// A configuration with `extra` variables.
+/// Returns a configuration with `extra` variables.
 pub(crate) fn config(extra: &[(&'static str, &str)]) -> ServerConfig {
     let mut variables = HashMap::from([
         ("DATABASE_URL", variable("DATABASE_URL")),
@@ -80,7 +80,7 @@ pub(crate) fn config(extra: &[(&'static str, &str)]) -> ServerConfig {
     ServerConfig::load_from(["tasker-server"], &Variables(variables)).expect("a sound configuration")
 }
 
-/// A type without demands.
+/// Returns a type that accepts any object.
 pub(crate) fn task_type(name: &str) -> TaskType {
     TaskType {
         name: name.to_owned(),
@@ -94,17 +94,17 @@ pub(crate) fn task_type(name: &str) -> TaskType {
 }
 
 impl Server {
-    /// A server that knows the types `noop` and `strict`, which demands an integer `n`.
+    /// Starts a server with the types `noop` and `strict`, which requires an integer `n`.
     pub(crate) async fn start(db: PgPool) -> Self {
         Self::start_with(db, &[]).await
     }
 
-    /// The same with `extra` variables.
+    /// Starts a server with `extra` variables.
     pub(crate) async fn start_with(db: PgPool, extra: &[(&'static str, &str)]) -> Self {
         Self::start_over(db.clone(), db, extra).await
     }
 
-    /// The same, and it reaches the database of `db` by `link` alone.
+    /// Starts a server with `extra` variables that reaches the database of `db` through `link`.
     pub(crate) async fn start_over(link: PgPool, db: PgPool, extra: &[(&'static str, &str)]) -> Self {
         let strict = TaskType {
             parameters_schema: Some(
@@ -131,11 +131,11 @@ impl Server {
         server
     }
 
-    /// The paths of the router, as it shows them: it has no list of them for others.
+    /// Returns the paths of the router, parsed from its `Debug` text, since it has no public list of them.
     pub(crate) fn paths(&self) -> BTreeSet<String> {
         let shown = format!("{:?}", self.router);
         let texts = shown.split('"').skip(1).step_by(2);
-        // what the fallback is mounted at is no route
+        // the path of the fallback is not a route
         let routes =
             texts.filter(|text| text.starts_with('/') && *text != "/" && !text.contains("__private__"));
         routes.map(ToOwned::to_owned).collect()
@@ -165,14 +165,14 @@ impl Server {
         self.send(json_request(path, body)).await
     }
 
-    /// Submits and answers the new id.
+    /// Submits a task and returns its id.
     pub(crate) async fn submit(&self, body: Value) -> TaskId {
         let answer = self.post("/tasks/submit", &body).await;
         assert_eq!(answer.status, 202, "{}", answer.text);
         answer.id()
     }
 
-    /// The ids on a queue's list, without taking them.
+    /// Returns the ids in a queue's list without popping them.
     pub(crate) async fn depth(&self, queue: &QueueName) -> u64 {
         let depths = self.state.queue.depths(std::slice::from_ref(queue)).await;
         depths.expect("Redis answers")[0]
@@ -185,7 +185,7 @@ impl Server {
             .expect("a count")
     }
 
-    /// Makes `id` run on a worker of its own, and answers that worker and the run.
+    /// Claims `id` for a new worker, and returns that worker and the run.
     pub(crate) async fn run(&self, id: TaskId) -> (String, Run) {
         let worker = NewWorker {
             id: format!("w-{}", TaskId::generate()),
@@ -209,7 +209,7 @@ impl Server {
         (worker.id, run)
     }
 
-    /// Runs `id` to its good end.
+    /// Completes `id` successfully.
     pub(crate) async fn finish(&self, id: TaskId, result: &str) {
         let (worker, run) = self.run(id).await;
         let success = Success {
@@ -226,7 +226,7 @@ impl Server {
         );
     }
 
-    /// Runs `id` to an end without success.
+    /// Completes `id` with a failure.
     pub(crate) async fn fail(&self, id: TaskId, verdict: Verdict) {
         let (worker, run) = self.run(id).await;
         let ended = EndedRun {
@@ -241,7 +241,7 @@ impl Server {
         );
     }
 
-    /// Stops the server; nothing of it may have panicked.
+    /// Stops the server and checks that no task of it panicked.
     pub(crate) async fn stop(self) {
         self.shutdown.soft().cancel();
         self.state.end_of_submits.cancel();
@@ -262,7 +262,7 @@ impl Answer {
             .expect("an id")
     }
 
-    /// Checks that this is a problem document of that status, and answers its code.
+    /// Checks that this is a problem document with that status, and returns its code.
     pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.headers["content-type"], "application/problem+json");
@@ -283,13 +283,13 @@ impl Answer {
         code
     }
 
-    /// After how many seconds to ask again.
+    /// Returns the seconds in `Retry-After`.
     pub(crate) fn retry_after(&self) -> u64 {
         let header = self.headers["retry-after"].to_str().expect("text");
         header.parse().expect("seconds")
     }
 
-    /// The places of the faults.
+    /// Returns the pointers of the validation errors.
     pub(crate) fn pointers(&self) -> Vec<String> {
         let problem = self.json();
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();
@@ -300,7 +300,7 @@ impl Answer {
     }
 }
 
-/// A POST of JSON.
+/// Returns a POST request with a JSON body.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "bodies are made where they are sent"
@@ -314,7 +314,7 @@ pub(crate) fn json_request(path: &str, body: impl ToString) -> Request<Body> {
         .expect("a request")
 }
 
-/// Waits until `look` finds something.
+/// Polls until `look` returns a value.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -129,7 +129,7 @@ async fn a_server_that_stops_is_not_ready(db: PgPool) {
         (answer.status, answer.json()["status"].clone()),
         (503, Value::from("unavailable"))
     );
-    // what still comes in over open connections is served
+    // requests over open connections are still served
     assert_eq!(
         server
             .send(json_request("/tasks/submit", json!({"task_name": "noop"})))

@@ -6,7 +6,7 @@ use tasker_shared::store::migrations::MIGRATOR;
 
 use crate::harness::{Server, eventually};
 
-/// A port on which nobody listens.
+/// A port without a listener.
 const CLOSED: &str = "redis://127.0.0.1:1";
 
 #[sqlx::test(migrator = "MIGRATOR")]
@@ -40,7 +40,7 @@ async fn a_redis_that_accepts_and_never_answers_counts_as_away(db: PgPool) {
     for _ in 0..20 {
         server.submit(json!({"task_name": "noop"})).await;
     }
-    // one command waits for its timeout, the others are left out
+    // one command waits for its timeout, the others are skipped
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     drop(silent);
     server.stop().await;
@@ -104,8 +104,8 @@ async fn a_missing_schema_is_not_ready(db: PgPool) {
 async fn bodies_without_room_are_turned_away(db: PgPool) {
     let server = Server::start(db).await;
     let mut held = Vec::new();
-    while let Ok(mut room) = server.state.single_room.begin(None) {
-        let _ = room.grow(&server.state.single_room, 1_000_000);
+    while let Ok(mut room) = server.state.single_budget.begin(None) {
+        let _ = room.grow(&server.state.single_budget, 1_000_000);
         held.push(room);
     }
     let answer = server.post("/tasks/submit", json!({"task_name": "noop"})).await;

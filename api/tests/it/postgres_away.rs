@@ -1,4 +1,4 @@
-//! Postgres behind a link that is cut, hangs, or loses answers.
+//! A Postgres whose connection is cut, hangs or loses answers.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use tasker_testkit::Proxy;
 
 use crate::harness::{Answer, Server, config, eventually};
 
-/// An answer comes no later.
+/// The maximum time to an answer.
 const SOON: Duration = Duration::from_secs(2);
-/// What needs no look at Postgres takes less, on a busy machine too.
+/// The maximum time to an answer that needs no query, also on a busy machine.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// More than the flushers can have in their hands.
+/// More submits than the flushers can process at once.
 const CROWD: i64 = 3_000;
-/// Submits that are tried until one is written whose answer is lost.
+/// The maximum number of submits until one is written whose answer is lost.
 const ATTEMPTS: i64 = 50;
 
 async fn start(db: PgPool) -> (Server, Proxy) {
@@ -38,7 +38,7 @@ async fn timed(answer: impl Future<Output = Answer>) -> (Answer, Duration) {
     (answer, began.elapsed())
 }
 
-/// Every kind of request is told within two seconds when to come again.
+/// Checks that every kind of request is rejected within two seconds with `Retry-After`.
 async fn assert_turned_away(server: &Server, id: &str) {
     let task = format!("/tasks/{id}");
     let (cancel, retry) = (format!("{task}/cancel"), format!("{task}/retry"));
@@ -94,7 +94,7 @@ async fn goes_away_and_comes_back(db: PgPool, away: impl Fn(&Proxy)) {
     assert_eq!(server.get("/health/live").await.status, 200);
 
     proxy.heal();
-    // by itself: nobody has to ask for anything
+    // by the server's own probes, without a request
     eventually(async || (breaker(&server).await == "closed").then_some(())).await;
     eventually(async || {
         let answer = server.post("/tasks/submit", noop()).await;
@@ -116,8 +116,9 @@ async fn a_postgres_that_hangs_is_a_503_in_time_and_comes_back_without_a_restart
     goes_away_and_comes_back(db, Proxy::hang).await;
 }
 
-/// Sends submits of `body(attempt)` whose answers are lost, until one of them was written; answers its attempt. A statement that
-/// its connection does not know yet is sent in two pieces, of which the second waits for an answer.
+/// Sends submits of `body(attempt)` whose answers are lost, until one of them was written; answers its
+/// attempt. A statement that its connection does not know yet is sent in two pieces, of which the second
+/// waits for an answer.
 async fn until_written_unheard(server: &Server, proxy: &Proxy, body: impl Fn(i64) -> Value) -> i64 {
     // each connection of the pool has its turn to learn the statement
     for warm_up in 1..=10 {
@@ -139,7 +140,7 @@ async fn until_written_unheard(server: &Server, proxy: &Proxy, body: impl Fn(i64
     panic!("none of {ATTEMPTS} submits was written")
 }
 
-/// Waits until submits are taken again, and answers what the first that is taken is told.
+/// Waits until submits are accepted again, and returns the first such response.
 async fn until_answered(server: &Server, body: &Value) -> Answer {
     eventually(async || {
         let answer = server.post("/tasks/submit", body).await;

@@ -1,4 +1,4 @@
-//! What the `type` of a problem leads to.
+//! `GET /problems/{code}`, the target of the `type` of a problem.
 
 use axum::body::Body;
 use axum::http::Request;

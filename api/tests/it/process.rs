@@ -1,4 +1,4 @@
-//! The binary itself: migrations at start, stops, exit codes.
+//! The binary: migrations at start, shutdown, exit codes.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,10 +10,10 @@ use tasker_shared::task::TaskId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How long a process may take for anything.
+/// The time limit for each step of a process.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The binary, on the database of `db`.
+/// A command of the binary with the database of `db`.
 fn server(db: &PgPool) -> Command {
     let base = std::env::var("DATABASE_URL").expect("DATABASE_URL is set");
     let mut url = url::Url::parse(&base).expect("a URL");
@@ -32,7 +32,7 @@ fn server(db: &PgPool) -> Command {
     command
 }
 
-/// A process that is killed when the test ends without having waited for it.
+/// A process that is killed on drop.
 struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -58,7 +58,7 @@ impl Running {
         Self { child, lines }
     }
 
-    /// Reads the log until a line holds `text`, and answers that line.
+    /// Reads the log until a line contains `text`, and returns that line.
     fn line_with(&self, text: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
@@ -113,7 +113,7 @@ async fn twenty_servers_that_start_at_once_on_an_empty_database_come_up_clean(db
     assert!(applied > 0);
 }
 
-/// Where a server that is ready listens.
+/// Waits until the server is ready and returns its address.
 fn listening(running: &Running) -> String {
     let line = running.line_with("listening");
     let port = line
@@ -242,7 +242,7 @@ async fn a_server_that_does_not_migrate_waits_for_the_schema(db: PgPool) {
 async fn a_postgres_that_never_comes_ends_with_124(db: PgPool) {
     let mut command = server(&db);
     command
-        .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing")
+        .env("DATABASE_URL", "postgres://user@127.0.0.1:1/none")
         .env("DB_MIGRATION_TIMEOUT", "1");
     assert_eq!(output(command).status.code(), Some(124));
 }

@@ -1,4 +1,4 @@
-//! Queues that are declared while servers run.
+//! Queues declared while servers run.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A Redis that hangs, refuses writes, or is another one all of a sudden. Submits never mind.
+//! A Redis that hangs, rejects writes, or is replaced by another one. Submits are not affected.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tasker_testkit::{Proxy, RedisServer, TestQueue};
 
 use crate::harness::{Server, eventually};
 
-/// A submit takes no longer, whatever Redis does.
+/// The maximum duration of a submit in any state of Redis.
 const SOON: Duration = Duration::from_secs(1);
 
 async fn start(db: PgPool, redis_url: &str) -> Server {
@@ -35,13 +35,13 @@ async fn until_open(server: &Server) {
         (breaker(server).await == "open").then_some(())
     })
     .await;
-    // what is left out is not waited for at all
+    // skipped commands cost no time
     submit_in_time(server).await;
     assert_eq!(server.get("/health/ready").await.status, 200);
     assert_eq!(server.get("/health").await.json()["redis"], json!("degraded"));
 }
 
-/// The breaker closes by itself, and pushes arrive.
+/// Waits until the breaker closes and pushes arrive.
 async fn until_pushed(server: &Server) {
     eventually(async || (breaker(server).await == "closed").then_some(())).await;
     let before = server.depth(&QueueName::default_class()).await;
@@ -86,7 +86,7 @@ async fn a_redis_that_became_a_replica_counts_as_away_until_it_takes_writes(db: 
     let redis = RedisServer::start().await;
     let admin = TestQueue::at(&redis.url());
     let server = start(db, &redis.url()).await;
-    // of a master that nobody serves
+    // of a master that does not exist
     admin.raw("REPLICAOF", &["127.0.0.1", "1"]);
     until_open(&server).await;
     admin.raw("REPLICAOF", &["NO", "ONE"]);

@@ -1,4 +1,4 @@
-//! Clients that are slow or many, before the binary. What one connection may do is tested where it is served.
+//! Slow or numerous clients of the binary. The limits of one connection are tested in `shared`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tasker_testkit::{Running, System, eventually, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Longer than anything here takes on a busy machine.
+/// The time limit of each step, also on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
 async fn connect(server: &Running) -> TcpStream {
@@ -15,10 +15,10 @@ async fn connect(server: &Running) -> TcpStream {
     TcpStream::connect(address).await.expect("connected")
 }
 
-/// What comes until the other side closes.
+/// Reads until the other side closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    // a reset is a close as well
+    // a reset is a close too
     let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes))
         .await
         .expect("the other side closes");
@@ -47,7 +47,7 @@ async fn clients_that_take_every_place_keep_neither_probes_nor_scrapers_away(db:
         !answered
     })
     .await;
-    // the client of the test holds places too
+    // the client of the test has connections too
     assert!((1..=3).contains(&held.len()), "{}", held.len());
     let client = reqwest::Client::new();
     let url = format!("http://127.0.0.1:{metrics}");

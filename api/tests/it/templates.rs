@@ -1,4 +1,4 @@
-//! The published templates, as they are read.
+//! The routes of published templates.
 
 use serde_json::{Value, json};
 use sqlx::PgPool;

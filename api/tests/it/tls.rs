@@ -1,4 +1,4 @@
-//! HTTPS, and what stands in its way.
+//! HTTPS and its errors.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use tasker_testkit::{Certificates, Running, System, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Longer than anything here takes on a busy machine.
+/// The time limit of each step, also on a busy machine.
 const SOON: Duration = Duration::from_mins(1);
 
 fn text(path: PathBuf) -> String {
     path.into_os_string().into_string().expect("a path in UTF-8")
 }
 
-/// A system whose servers serve HTTPS.
+/// Returns a system whose servers serve HTTPS.
 fn system(db: &PgPool, certificates: &Certificates) -> System {
     System::new(db)
         .with("TLS_CERT_FILE", &text(certificates.certificate()))
         .with("TLS_KEY_FILE", &text(certificates.key()))
 }
 
-/// A client that trusts the authority of `certificates` and no other.
+/// Returns a client that trusts only the authority of `certificates`.
 fn client(certificates: &Certificates) -> Client {
     let pem = std::fs::read(certificates.authority()).expect("a file");
     let authority = Certificate::from_pem(&pem).expect("a certificate");
@@ -31,7 +31,7 @@ fn client(certificates: &Certificates) -> Client {
     client.build().expect("a client")
 }
 
-/// A server that serves HTTPS and is ready.
+/// Starts a server with HTTPS and waits until it is ready.
 async fn start(system: &System, client: &Client) -> Running {
     let server = system.spawn("tasker-server", "LISTEN_ADDRS", &[]);
     let url = format!("{}/health/ready", https(&server));
@@ -91,7 +91,7 @@ async fn the_health_check_of_an_image_asks_over_https(db: PgPool) {
     let certificates = Certificates::make();
     let system = system(&db, &certificates);
     let mut server = start(&system, &client(&certificates)).await;
-    // as in a container: listening everywhere, and the name of the certificate is another
+    // as in a container: it listens on all addresses, and the certificate has another name
     let everywhere = address(&server).replace("127.0.0.1", "0.0.0.0");
     let check = async || {
         let mut check = system.run(

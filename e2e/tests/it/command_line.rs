@@ -143,7 +143,7 @@ async fn a_queue_is_created_and_a_worker_that_is_started_with_it_drains_it(db: P
     let (code, text) = run(&["queue", "create", "high"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("high_priority"), "{text}");
-    let told = |line: &str| line.contains("acted") && line.contains("/queues/team.mail");
+    let told = |line: &str| line.contains("audit event") && line.contains("/queues/team.mail");
     let log = small.server.process.log();
     assert!(log.lines().any(told), "{log}");
 }

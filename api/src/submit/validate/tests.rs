@@ -25,7 +25,7 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).expect("a time")
 }
 
-fn check_with(body: &str, headers: &Headers) -> Result<NewTask, Vec<Fault>> {
+fn check_with(body: &str, headers: &Headers) -> Result<NewTask, Vec<ValidationError>> {
     let types = types();
     let rules = Rules {
         types: &types,
@@ -36,7 +36,7 @@ fn check_with(body: &str, headers: &Headers) -> Result<NewTask, Vec<Fault>> {
     validate(&request, headers, rules, "/at")
 }
 
-fn check(body: &str) -> Result<NewTask, Vec<Fault>> {
+fn check(body: &str) -> Result<NewTask, Vec<ValidationError>> {
     check_with(body, &Headers::default())
 }
 
@@ -142,7 +142,7 @@ fn parameters_that_are_left_out_are_checked_as_an_empty_object() {
     let errors = check(r#"{"task_name":"slow"}"#).expect_err("n is required");
     assert_eq!(
         (errors[0].kind, errors[0].pointer.as_str()),
-        (FaultKind::InvalidParameters, "/at/parameters")
+        (ValidationErrorKind::InvalidParameters, "/at/parameters")
     );
 }
 

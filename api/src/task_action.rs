@@ -1,24 +1,24 @@
-//! The answer to what an operator did to a task.
+//! The response to an operator's action on one task.
 
 use serde::Serialize;
 use tasker_shared::task::{TaskId, TaskStatus};
 use utoipa::ToSchema;
 
-/// The answer to a cancel.
+/// The response to a cancel or retry of a task.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Acted {
+pub struct TaskActionResponse {
     /// The task.
     #[schema(value_type = uuid::Uuid)]
     pub task_id: TaskId,
-    /// Its state now.
+    /// Its new state.
     #[schema(value_type = String, example = "cancelled")]
     pub status: TaskStatus,
-    /// What happened, for people.
+    /// The result for people.
     pub message: &'static str,
 }
 
-impl Acted {
-    /// The answer about the task `task_id`.
+impl TaskActionResponse {
+    /// Creates the response for the task `task_id`.
     pub fn new(task_id: TaskId, status: TaskStatus, message: &'static str) -> Self {
         Self {
             task_id,

@@ -1,4 +1,4 @@
-//! What is wrong with a request, and where.
+//! Validation errors: the places and kinds of the mistakes in a request.
 
 use std::fmt::Write as _;
 
@@ -6,39 +6,39 @@ use tasker_shared::wire::ProblemPointer;
 
 use crate::problems::{self, ProblemType};
 
-/// Longest text of one fault, in characters: schemas and values can be long.
+/// The maximum length of one error text, in characters: schemas and values can be long.
 const DETAIL_CHARS_MAX: usize = 300;
 
-/// Longest name that is compared with others, in characters.
+/// The maximum length of a name that is compared with others, in characters.
 const NAME_CHARS_MAX: usize = 64;
-/// Likeness (Jaro-Winkler) from which on one name passes for a slip of another.
-const LIKE: f64 = 0.8;
-/// Shortest part of a name that passes for the name.
+/// The similarity (Jaro-Winkler) from which one name is treated as a misspelling of another.
+const SIMILARITY_MIN: f64 = 0.8;
+/// The minimum length of a part of a name that is treated as the name.
 const PART_CHARS_MIN: usize = 3;
 
-/// The kind of a fault, as programs tell it apart.
+/// The kind of a validation error, from which the problem code follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum ValidationErrorKind {
     /// A value that breaks the rules of its field.
     Invalid,
-    /// A task type that nobody registered.
+    /// A task type that is not registered.
     UnknownTaskType,
-    /// A queue that nobody declared.
+    /// A queue that is not declared.
     UnknownQueue,
-    /// Parameters that the type's schema refuses.
+    /// Parameters that do not match the type's schema.
     InvalidParameters,
     /// An idempotency key that was sent with another request.
     KeyReused,
     /// A value that Postgres cannot store.
     Unstorable,
-    /// A cursor that this list did not give out.
+    /// A cursor that was not issued by this list for this filter.
     InvalidCursor,
-    /// A request that would act on everything without saying so.
+    /// A bulk action without a filter and without `"all": true`.
     FilterRequired,
 }
 
-impl FaultKind {
-    /// Returns the type of a problem document about such faults.
+impl ValidationErrorKind {
+    /// Returns the problem type of errors of this kind.
     pub fn problem_type(self) -> &'static ProblemType {
         match self {
             Self::Invalid => &problems::INVALID_REQUEST,
@@ -53,20 +53,20 @@ impl FaultKind {
     }
 }
 
-/// One fault of a request.
+/// One validation error of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ValidationError {
     /// Its kind.
-    pub kind: FaultKind,
+    pub kind: ValidationErrorKind,
     /// A JSON pointer into the body, or the name of a query parameter or header.
     pub pointer: String,
-    /// What is wrong there, for people.
+    /// The error text for people.
     pub detail: String,
 }
 
-impl Fault {
-    /// A fault of a kind; `detail` is cut to a length that can be answered.
-    pub fn new(kind: FaultKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+impl ValidationError {
+    /// Creates an error of a kind; a long `detail` is cut.
+    pub fn new(kind: ValidationErrorKind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             kind,
             pointer: pointer.into(),
@@ -74,12 +74,12 @@ impl Fault {
         }
     }
 
-    /// A value that breaks the rules of its field.
+    /// Creates an error of a value that breaks the rules of its field.
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(FaultKind::Invalid, pointer, detail)
+        Self::new(ValidationErrorKind::Invalid, pointer, detail)
     }
 
-    /// As it stands in a problem document.
+    /// Returns its form in a problem document.
     pub fn to_wire(&self) -> ProblemPointer {
         ProblemPointer {
             pointer: self.pointer.clone(),
@@ -88,7 +88,7 @@ impl Fault {
     }
 }
 
-/// Cuts a text to `DETAIL_CHARS_MAX` and says so.
+/// Cuts a text to `DETAIL_CHARS_MAX` characters and marks the cut with `…`.
 fn cut(mut text: String) -> String {
     if let Some((index, _)) = text.char_indices().nth(DETAIL_CHARS_MAX) {
         text.truncate(index);
@@ -97,17 +97,17 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// The kind that stands for all of `faults`: their own where they agree, the general one where not.
-pub fn common_kind(faults: &[Fault]) -> FaultKind {
-    match faults.split_first() {
-        Some((first, rest)) if rest.iter().all(|fault| fault.kind == first.kind) => first.kind,
-        _ => FaultKind::Invalid,
+/// Returns the common kind of `errors`, or `Invalid` where their kinds differ.
+pub fn common_kind(errors: &[ValidationError]) -> ValidationErrorKind {
+    match errors.split_first() {
+        Some((first, rest)) if rest.iter().all(|error| error.kind == first.kind) => first.kind,
+        _ => ValidationErrorKind::Invalid,
     }
 }
 
-/// One sentence about `faults`: the first in full, the others by number.
-pub fn summary(faults: &[Fault]) -> String {
-    let Some(first) = faults.first() else {
+/// Returns one sentence about `errors`: the first in full and the number of the others.
+pub fn summary(errors: &[ValidationError]) -> String {
+    let Some(first) = errors.first() else {
         return "The request is not valid.".to_owned();
     };
     let place = if first.pointer.is_empty() {
@@ -116,43 +116,46 @@ pub fn summary(faults: &[Fault]) -> String {
         &first.pointer
     };
     let mut text = format!("{place} {}", first.detail);
-    if faults.len() > 1 {
-        let _ = write!(text, " (and {} more)", faults.len() - 1);
+    if errors.len() > 1 {
+        let _ = write!(text, " (and {} more)", errors.len() - 1);
     }
     text
 }
 
-/// Returns `known` with those first that are most like `name`; the others keep their order.
+/// Returns `known` sorted by similarity to `name`, the most similar first; names without similarity keep
+/// their order.
 pub fn nearest_first<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
     let mut ranked: Vec<(f64, &str)> = known
         .iter()
-        .map(|other| (likeness(name, other), *other))
+        .map(|other| (similarity(name, other), *other))
         .collect();
     ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     ranked.into_iter().map(|(_, other)| other).collect()
 }
 
-/// Returns a question for the one of `known` that `name` was probably meant to be, or all of them.
+/// Returns a "did you mean" for the name in `known` most similar to `name`, or the list of all known names.
 pub fn did_you_mean(name: &str, known: &[&str]) -> String {
     match nearest_first(name, known).first() {
-        Some(nearest) if likeness(name, nearest) > 0.0 => format!("did you mean `{nearest}`?"),
+        Some(nearest) if similarity(name, nearest) > 0.0 => format!("did you mean `{nearest}`?"),
         _ => format!("known: {}", known.join(", ")),
     }
 }
 
-/// How much two names are alike, 0 to 1; 0 below what a slip explains.
-fn likeness(name: &str, known: &str) -> f64 {
+/// Returns the similarity of two names, 0 to 1; 0 below `SIMILARITY_MIN`.
+fn similarity(name: &str, known: &str) -> f64 {
+    // the comparison takes time in proportion to the product of the lengths, and the client chooses the name
     let name: String = name.chars().take(NAME_CHARS_MAX).collect();
     let name = name.to_lowercase().replace('-', "_");
     let known = known.to_lowercase();
     if name == known {
         return 1.0;
     }
+    // `params` for `parameters`, `retries` for `max_retries`
     let parts = name.len() >= PART_CHARS_MIN && (known.contains(&name) || name.contains(&known));
     let alike = strsim::jaro_winkler(&name, &known);
     match (alike, parts) {
-        (alike, true) => alike.max(LIKE),
-        (alike, false) if alike >= LIKE => alike,
+        (alike, true) => alike.max(SIMILARITY_MIN),
+        (alike, false) if alike >= SIMILARITY_MIN => alike,
         _ => 0.0,
     }
 }
@@ -193,31 +196,31 @@ mod tests {
 
     #[test]
     fn faults_of_one_kind_give_the_problem_its_code() {
-        let unknown = Fault::new(FaultKind::UnknownQueue, "/queue", "x");
-        let invalid = Fault::invalid("/priority", "y");
+        let unknown = ValidationError::new(ValidationErrorKind::UnknownQueue, "/queue", "x");
+        let invalid = ValidationError::invalid("/priority", "y");
         assert_eq!(
             common_kind(&[unknown.clone(), unknown.clone()]),
-            FaultKind::UnknownQueue
+            ValidationErrorKind::UnknownQueue
         );
-        assert_eq!(common_kind(&[unknown, invalid]), FaultKind::Invalid);
+        assert_eq!(common_kind(&[unknown, invalid]), ValidationErrorKind::Invalid);
     }
 
     #[test]
     fn a_long_detail_is_cut_and_says_so() {
-        let fault = Fault::invalid("/x", "ä".repeat(1000));
-        assert_eq!(fault.detail.chars().count(), DETAIL_CHARS_MAX + 1);
-        assert!(fault.detail.ends_with('…'));
+        let error = ValidationError::invalid("/x", "ä".repeat(1000));
+        assert_eq!(error.detail.chars().count(), DETAIL_CHARS_MAX + 1);
+        assert!(error.detail.ends_with('…'));
     }
 
     #[test]
     fn a_summary_names_the_first_fault_and_counts_the_others() {
-        let fault = Fault::invalid("/priority", "must be an integer");
+        let error = ValidationError::invalid("/priority", "must be an integer");
         assert_eq!(
-            summary(std::slice::from_ref(&fault)),
+            summary(std::slice::from_ref(&error)),
             "/priority must be an integer"
         );
         assert_eq!(
-            summary(&[fault.clone(), fault]),
+            summary(&[error.clone(), error]),
             "/priority must be an integer (and 1 more)"
         );
     }

@@ -1,8 +1,9 @@
-//! API keys, remembered for seconds: a request with one costs a look into memory and hardly ever one into Postgres.
+//! A cache of API keys, so that hardly any request with a key needs a query.
 //!
-//! What is remembered of a key counts for [`HOLDS`], which is how long a key that is revoked or has expired may still be
-//! taken. From `FRESH` on a request that uses it has it looked up again, beside the request, so that who sends many never
-//! waits. Keys that nobody knows are looked up within a budget, whoever sends them, and remembered too.
+//! An entry is valid for [`MAX_AGE`], which is how long a revoked or expired key may still be accepted. A
+//! request with an entry older than `REFRESH_AGE` starts a lookup in the background, so that a key in
+//! constant use never waits for Postgres. Unknown keys are cached too, and their lookups are rate-limited
+//! over all clients.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -21,71 +22,71 @@ use uuid::Uuid;
 
 use super::identity::Identity;
 use crate::error::{ApiError, describe};
-use crate::postgres::Postgres;
+use crate::postgres::PostgresHealth;
 
-/// From then on what is remembered of a key is looked up again.
-const FRESH: Duration = Duration::from_secs(2);
-/// From then on it does not count any more.
-pub const HOLDS: Duration = Duration::from_secs(5);
-/// Most keys that are remembered; there are fewer, save some that were revoked meanwhile.
+/// The age from which an entry in use is refreshed in the background.
+const REFRESH_AGE: Duration = Duration::from_secs(2);
+/// The age from which an entry is not used.
+pub const MAX_AGE: Duration = Duration::from_secs(5);
+/// The maximum number of cached keys. At most `KEYS_MAX` exist, except for keys revoked in the last seconds.
 const KNOWN_MAX: usize = 4 * 1_024;
-/// Most keys that nobody knows which are remembered.
+/// The maximum number of cached unknown keys.
 const UNKNOWN_MAX: usize = 4 * 1_024;
-/// Lookups at once.
+/// The maximum number of concurrent lookups.
 const LOOKUPS_MAX: usize = 4;
-/// Lookups a second of keys that this server has not seen.
-const STRANGERS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+/// The maximum rate of lookups of keys that are not in the cache.
+const UNKNOWN_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 
 /// The SHA-256 of a key.
 pub type KeyHash = [u8; 32];
 
-/// What a key is known by.
+/// Returns the hash that a key is stored under.
 pub fn hash(key: &str) -> KeyHash {
     Sha256::digest(key.as_bytes()).into()
 }
 
-/// What is remembered of a key.
+/// The cache's answer for a key.
 #[derive(Debug)]
-pub enum Memory {
-    /// It holds.
-    Holds(Arc<Identity>),
-    /// It held a while ago.
-    Held,
-    /// Nobody knows it.
+pub enum CachedKey {
+    /// The key is valid.
+    Valid(Arc<Identity>),
+    /// The key was valid, but the entry is too old.
+    Expired,
+    /// The key does not exist.
     Unknown,
-    /// Nothing.
-    Nothing,
+    /// The key is not in the cache.
+    Missing,
 }
 
-/// The keys that were used lately.
+/// The API keys that were used in the last seconds.
 #[derive(Debug)]
-pub struct Keys {
+pub struct ApiKeyCache {
     db: PgPool,
-    postgres: Arc<Postgres>,
+    postgres: Arc<PostgresHealth>,
     shutdown: Shutdown,
     known: RwLock<HashMap<KeyHash, Arc<Known>>>,
     unknown: RwLock<HashMap<KeyHash, Instant>>,
-    /// Keys that were revoked here lately: a lookup that was under way may still find them.
+    /// Keys revoked through this server in the last seconds: a lookup that began before may still find them.
     revoked: RwLock<HashMap<Uuid, Instant>>,
     lookups: Semaphore,
-    strangers: DefaultDirectRateLimiter,
+    unknown_rate: DefaultDirectRateLimiter,
     began: Instant,
 }
 
-/// A key that held when it was looked up.
+/// A key that was valid when it was looked up.
 #[derive(Debug)]
 struct Known {
     id: Uuid,
     identity: Arc<Identity>,
     looked_at: Instant,
-    looks_again: AtomicBool,
-    /// When it was last used, in milliseconds since the cache began; 0 when that is noted already.
+    refreshing: AtomicBool,
+    /// The time of its last use, in milliseconds since the cache was created; 0 when it is already written.
     used_at: Arc<AtomicU64>,
 }
 
-impl Keys {
-    /// Remembers nothing yet.
-    pub fn new(db: PgPool, postgres: Arc<Postgres>, shutdown: Shutdown) -> Self {
+impl ApiKeyCache {
+    /// Creates an empty cache.
+    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, shutdown: Shutdown) -> Self {
         Self {
             db,
             postgres,
@@ -94,58 +95,63 @@ impl Keys {
             unknown: RwLock::default(),
             revoked: RwLock::default(),
             lookups: Semaphore::new(LOOKUPS_MAX),
-            strangers: RateLimiter::direct(Quota::per_second(STRANGERS_PER_SECOND)),
+            unknown_rate: RateLimiter::direct(Quota::per_second(UNKNOWN_PER_SECOND)),
             began: Instant::now(),
         }
     }
 
-    /// What is remembered of a key. One that is used is looked up again beside its requests.
-    pub fn remembered(self: &Arc<Self>, hash: &KeyHash) -> Memory {
+    /// Returns the cache's answer for a key, and starts a refresh where the entry is old.
+    pub fn get(self: &Arc<Self>, hash: &KeyHash) -> CachedKey {
         let known = read(&self.known).get(hash).map(Arc::clone);
         if let Some(known) = known {
             let age = known.looked_at.elapsed();
-            if age >= HOLDS {
-                return Memory::Held;
+            if age >= MAX_AGE {
+                return CachedKey::Expired;
             }
-            if age >= FRESH && !known.looks_again.swap(true, Ordering::Relaxed) {
-                self.look_again(*hash, Arc::clone(&known));
+            // the flag lets one request of many start the lookup
+            if age >= REFRESH_AGE && !known.refreshing.swap(true, Ordering::Relaxed) {
+                self.refresh(*hash, Arc::clone(&known));
             }
             self.note_use(&known);
-            return Memory::Holds(Arc::clone(&known.identity));
+            return CachedKey::Valid(Arc::clone(&known.identity));
         }
         match read(&self.unknown).get(hash) {
-            Some(looked_at) if looked_at.elapsed() < HOLDS => Memory::Unknown,
-            _ => Memory::Nothing,
+            Some(looked_at) if looked_at.elapsed() < MAX_AGE => CachedKey::Unknown,
+            _ => CachedKey::Missing,
         }
     }
 
-    /// Whether there is room for a lookup of a key that was not seen before.
-    pub fn may_look_up_a_stranger(&self) -> bool {
-        self.strangers.check().is_ok()
+    /// Returns true if the rate limit permits a lookup of a key that is not in the cache.
+    pub fn may_look_up_unknown(&self) -> bool {
+        self.unknown_rate.check().is_ok()
     }
 
-    /// Whoever has this key; nothing if nobody knows it.
+    /// Returns the identity of a key, or `None` if the key does not exist.
     pub async fn look_up(self: &Arc<Self>, hash: &KeyHash) -> Result<Option<Arc<Identity>>, ApiError> {
         // the semaphore is never closed
         let _turn = self.lookups.acquire().await;
-        // somebody else may have looked it up meanwhile
-        match self.remembered(hash) {
-            Memory::Holds(identity) => Ok(Some(identity)),
-            Memory::Unknown => Ok(None),
-            Memory::Held | Memory::Nothing => self.ask(hash).await,
+        // another request may have looked it up while this one waited
+        match self.get(hash) {
+            CachedKey::Valid(identity) => Ok(Some(identity)),
+            CachedKey::Unknown => Ok(None),
+            CachedKey::Expired | CachedKey::Missing => self.fetch(hash).await,
         }
     }
 
-    /// Asks Postgres for whoever has this key, and remembers the answer.
-    async fn ask(&self, hash: &KeyHash) -> Result<Option<Arc<Identity>>, ApiError> {
+    /// Looks a key up in Postgres and caches the answer.
+    async fn fetch(&self, hash: &KeyHash) -> Result<Option<Arc<Identity>>, ApiError> {
         self.postgres.check()?;
+        // the age of the entry counts from here: the key may be revoked while the query runs
         let asked_at = Instant::now();
         let grant = self.postgres.call(api_keys::find(&self.db, hash)).await?;
+        // locked before the revoked keys are read: `forget` enters a key there under this lock, so a lookup
+        // that began before the revocation cannot cache the key again afterwards
         let mut known = write(&self.known);
         let grant = grant.filter(|grant| !read(&self.revoked).contains_key(&grant.id));
         let Some(grant) = grant else {
+            // revoked or expired since it was cached
             known.remove(hash);
-            let counts = |looked_at: &Instant| looked_at.elapsed() < HOLDS;
+            let counts = |looked_at: &Instant| looked_at.elapsed() < MAX_AGE;
             insert_bounded(&mut write(&self.unknown), UNKNOWN_MAX, *hash, asked_at, counts);
             return Ok(None);
         };
@@ -157,25 +163,26 @@ impl Keys {
             id: grant.id,
             identity: Arc::new(Identity::of_key(grant)),
             looked_at: asked_at,
-            looks_again: AtomicBool::new(false),
+            refreshing: AtomicBool::new(false),
             used_at,
         });
         self.note_use(&entry);
         let identity = Arc::clone(&entry.identity);
-        let counts = |known: &Arc<Known>| known.looked_at.elapsed() < HOLDS;
+        let counts = |known: &Arc<Known>| known.looked_at.elapsed() < MAX_AGE;
         insert_bounded(&mut known, KNOWN_MAX, *hash, entry, counts);
         Ok(Some(identity))
     }
 
-    /// Forgets a key that was revoked here; other servers forget it within [`HOLDS`].
+    /// Removes a key that was revoked through this server; other servers stop accepting it within
+    /// [`MAX_AGE`].
     pub fn forget(&self, id: Uuid) {
         let mut known = write(&self.known);
-        let counts = |revoked_at: &Instant| revoked_at.elapsed() < HOLDS;
+        let counts = |revoked_at: &Instant| revoked_at.elapsed() < MAX_AGE;
         insert_bounded(&mut write(&self.revoked), KNOWN_MAX, id, Instant::now(), counts);
         known.retain(|_, known| known.id != id);
     }
 
-    /// Writes when keys were last used, those that were since the last time.
+    /// Writes the last use of the keys that were used since the last call.
     pub async fn write_uses(&self) {
         let used: Vec<(Arc<Known>, u64)> = read(&self.known)
             .values()
@@ -202,43 +209,43 @@ impl Keys {
             .call(api_keys::note_use(&self.db, &ids, &ages))
             .await
         {
-            warn!(
-                cause = describe(&error),
-                "the last use of API keys could not be noted"
-            );
+            warn!(cause = describe(&error), "cannot write the last use of API keys");
+            // the maximum, since a request may have noted a later use meanwhile
             for (known, at) in used {
                 known.used_at.fetch_max(at, Ordering::Relaxed);
             }
         }
     }
 
-    fn look_again(self: &Arc<Self>, hash: KeyHash, known: Arc<Known>) {
+    fn refresh(self: &Arc<Self>, hash: KeyHash, known: Arc<Known>) {
         let keys = Arc::clone(self);
         self.shutdown.tracker().spawn(async move {
-            // a failure is told where somebody needs the answer
-            if keys.ask(&hash).await.is_err() {
-                known.looks_again.store(false, Ordering::Relaxed);
+            // a failure is reported to the request that finds the entry too old
+            if keys.fetch(&hash).await.is_err() {
+                known.refreshing.store(false, Ordering::Relaxed);
             }
         });
     }
 
     fn note_use(&self, known: &Known) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // 0 stands for "already written"
         known.used_at.store(now.max(1), Ordering::Relaxed);
     }
 }
 
-/// Makes room for one more by letting go of what does not count any more, or of everything.
+/// Inserts a value into a map of at most `max` entries: a full map drops its outdated entries, or else all of
+/// them.
 fn insert_bounded<K: Eq + Hash, V>(
     map: &mut HashMap<K, V>,
-    most: usize,
+    max: usize,
     key: K,
     value: V,
     counts: impl Fn(&V) -> bool,
 ) {
-    if map.len() >= most && !map.contains_key(&key) {
+    if map.len() >= max && !map.contains_key(&key) {
         map.retain(|_, value| counts(value));
-        if map.len() >= most {
+        if map.len() >= max {
             map.clear();
         }
     }

@@ -1,4 +1,4 @@
-//! Why somebody is not let in, or not let do something, as it is answered.
+//! Rejections of sign-in and authorization, and the answers to them.
 
 use std::time::Duration;
 
@@ -9,54 +9,55 @@ use tasker_shared::task::QueueName;
 
 use crate::problems::{self, ProblemType};
 
-/// How one signs in: a browser asks for name and password, others read that a token or key will do.
+/// The challenges of a 401: browsers prompt for name and password, programs learn that a token or key works
+/// too.
 const CHALLENGES: [&str; 2] = [
     r#"Basic realm="tasker", charset="UTF-8""#,
     r#"Bearer realm="tasker""#,
 ];
 
-/// Why somebody is not let in, or not let do something.
+/// A rejection by sign-in, authorization or rate limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// They did not sign in.
+pub enum AuthRejection {
+    /// The request has no credentials.
     Missing,
-    /// Name and password, token or key are wrong.
+    /// The name and password, token or key are not valid.
     Wrong,
     /// The token has expired.
     Expired,
-    /// Too many sign-ins failed lately; so long until the next may be tried.
+    /// Too many sign-ins failed; the time until the next may be tried.
     Locked(Duration),
-    /// Their role is too low for the route.
+    /// The role of the caller is too low for the route.
     Role {
-        /// Their role.
+        /// The caller's role.
         has: Role,
-        /// The one that it takes.
+        /// The required role.
         needs: Role,
     },
-    /// They may not use this queue.
+    /// The caller may not use this queue.
     Queue(QueueName),
-    /// They are held to several queues and did not say which they mean.
+    /// The caller is restricted to several queues and the request names none of them.
     QueueNeeded,
     /// A page of another site sent the request.
     CrossSite,
-    /// The table of rules lacks the route.
+    /// The route has no access rule.
     NoRule,
-    /// They have asked for too much; so long until there is room for more.
+    /// The rate limit is exceeded; the time until the next request is permitted.
     Rate(Duration),
-    /// A token is given for name and password alone.
+    /// A token was requested without name and password.
     PasswordNeeded,
-    /// There is no sign-in, so nobody can be given a token.
+    /// A token was requested while sign-in is off.
     SignInOff,
-    /// There is no such API key.
+    /// The API key does not exist.
     KeyNotFound,
     /// Another API key has that name.
     KeyNameTaken,
-    /// There is no room for another API key.
+    /// The maximum number of API keys is reached.
     TooManyKeys,
 }
 
-impl Refusal {
-    /// Returns its type.
+impl AuthRejection {
+    /// Returns the problem type.
     pub fn problem_type(&self) -> &'static ProblemType {
         match self {
             Self::Missing => &problems::UNAUTHORIZED,
@@ -75,33 +76,33 @@ impl Refusal {
         }
     }
 
-    /// What to do about it.
+    /// Returns the detail of the problem document: the cause or the fix.
     pub fn detail(&self) -> String {
         match self {
             Self::Missing => "Send name and password (Basic), a token or an API key (Bearer).".to_owned(),
             Self::Wrong => {
-                "They are not known here: mistyped, revoked, expired, or of another deployment.".to_owned()
+                "The credentials are mistyped, revoked, expired, or of another deployment.".to_owned()
             }
-            Self::Expired => "POST /auth/token gives a new one.".to_owned(),
-            Self::Role { has, needs } => format!("It takes the role {needs}; yours is {has}."),
+            Self::Expired => "Get a new token with POST /auth/token.".to_owned(),
+            Self::Role { has, needs } => format!("The role {needs} is required; yours is {has}."),
             Self::Queue(queue) => format!("This key may not use the queue {queue}."),
-            Self::QueueNeeded => "This key is held to several queues; say which one is meant.".to_owned(),
-            Self::CrossSite => "A page of another site sent it, and may not act here.".to_owned(),
-            Self::NoRule => "The route has no rule that would allow it.".to_owned(),
+            Self::QueueNeeded => "This key is restricted to several queues; name one of them in `queue`.".to_owned(),
+            Self::CrossSite => "A page of another site sent this request.".to_owned(),
+            Self::NoRule => "The route has no access rule.".to_owned(),
             Self::Locked(_) => "Try again after the time in Retry-After.".to_owned(),
-            Self::Rate(_) => "Nothing was done; try again after the time in Retry-After.".to_owned(),
-            Self::PasswordNeeded => "A token is given for name and password alone.".to_owned(),
+            Self::Rate(_) => "The rate limit is exceeded; try again after the time in Retry-After.".to_owned(),
+            Self::PasswordNeeded => "A token is issued for name and password only (Basic).".to_owned(),
             Self::SignInOff => {
-                "Everybody may do everything; requests need no token. Set EXECUTION_BACKEND_API_USER and its password."
+                "Sign-in is off, so requests need no token. To turn it on, set EXECUTION_BACKEND_API_USER and its password."
                     .to_owned()
             }
-            Self::KeyNotFound => "There is no key with this id.".to_owned(),
+            Self::KeyNotFound => "No API key has this id.".to_owned(),
             Self::KeyNameTaken => "Choose another name, or revoke that key first.".to_owned(),
-            Self::TooManyKeys => format!("There may be {KEYS_MAX}; revoke some."),
+            Self::TooManyKeys => format!("The maximum is {KEYS_MAX} keys; revoke some."),
         }
     }
 
-    /// The headers that tell how to go on.
+    /// Adds the headers of the rejection: `WWW-Authenticate` or `Retry-After`.
     pub fn headers(&self, headers: &mut HeaderMap) {
         match self {
             Self::Missing | Self::Wrong | Self::Expired => {
@@ -117,7 +118,7 @@ impl Refusal {
     }
 }
 
-/// Seconds, never too few.
+/// Rounds up to whole seconds, at least 1.
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
@@ -126,23 +127,30 @@ fn whole_seconds(wait: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn headers(refusal: &Refusal) -> HeaderMap {
+    fn headers(rejection: &AuthRejection) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        refusal.headers(&mut headers);
+        rejection.headers(&mut headers);
         headers
     }
 
     #[test]
     fn a_401_says_how_to_sign_in_and_a_429_when_to_come_again() {
-        for refusal in [Refusal::Missing, Refusal::Wrong, Refusal::Expired] {
+        for rejection in [
+            AuthRejection::Missing,
+            AuthRejection::Wrong,
+            AuthRejection::Expired,
+        ] {
             assert_eq!(
-                headers(&refusal).get_all(header::WWW_AUTHENTICATE).iter().count(),
+                headers(&rejection)
+                    .get_all(header::WWW_AUTHENTICATE)
+                    .iter()
+                    .count(),
                 2
             );
         }
         for (millis, seconds) in [(0, "1"), (200, "1"), (1_000, "1"), (1_001, "2")] {
-            let refusal = Refusal::Locked(Duration::from_millis(millis));
-            assert_eq!(headers(&refusal)[header::RETRY_AFTER], seconds);
+            let rejection = AuthRejection::Locked(Duration::from_millis(millis));
+            assert_eq!(headers(&rejection)[header::RETRY_AFTER], seconds);
         }
     }
 }
