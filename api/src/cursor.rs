@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
-use tasker_shared::task::TaskId;
+use tasker_core::task::TaskId;
 use uuid::Uuid;
 
 /// The version of the format that follows.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tasker_shared::store::{self, Fault, fault};
+use tasker_store::{self as store, Fault, fault};
 
 use crate::error::ApiError;
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use tasker_shared::store;
-use tasker_shared::task::priority::undeclared;
-use tasker_shared::task::{QueueName, TaskId, TaskStatus};
-use tasker_shared::wire::Problem;
+use tasker_store as store;
+use tasker_core::task::priority::undeclared;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
+use tasker_wire::Problem;
 use tracing::{error, warn};
 
 use crate::auth::AuthRejection;

@@ -5,10 +5,10 @@
 //! that it ended was enqueued and claimed.
 
 use chrono::{DateTime, Utc};
-use tasker_shared::store::history::Event;
-use tasker_shared::store::records::TaskRecord;
-use tasker_shared::task::TaskStatus;
-use tasker_shared::wire::HistoryEvent;
+use tasker_store::history::Event;
+use tasker_store::records::TaskRecord;
+use tasker_core::task::TaskStatus;
+use tasker_wire::HistoryEvent;
 
 /// Returns the state transitions of a task, oldest first.
 pub fn timeline(record: &TaskRecord, events: &[Event]) -> Vec<HistoryEvent> {
@@ -177,7 +177,7 @@ fn first_state(record: &TaskRecord, events: &[Event]) -> TaskStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tasker_shared::task::{QueueName, TaskId};
+    use tasker_core::task::{QueueName, TaskId};
 
     fn time(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("a time")

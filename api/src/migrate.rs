@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tasker_shared::store::migrations::{self, MigrateError, MigrationState, MigrationStatus, Stage};
-use tasker_shared::store::{self, PgPool};
+use tasker_store::migrations::{self, MigrateError, MigrationState, MigrationStatus, Stage};
+use tasker_store::{self as store, PgPool};
 use tracing::{info, warn};
 
 use crate::error::describe;

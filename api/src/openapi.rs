@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use serde_json::Value;
-use tasker_shared::wire::Problem;
+use tasker_wire::Problem;
 use utoipa::openapi::response::Response;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi};

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tasker_shared::circuit_breaker::{Breaker, Limits};
-use tasker_shared::store::{self, PgPool, is_unavailable, takes_writes};
+use tasker_platform::circuit_breaker::{Breaker, Limits};
+use tasker_store::{self as store, PgPool, is_unavailable, takes_writes};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;

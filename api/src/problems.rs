@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use axum::http::StatusCode;
-use tasker_shared::wire::ProblemDescription;
+use tasker_wire::ProblemDescription;
 
 /// A problem type of RFC 9457: one kind of error response.
 #[derive(Debug, PartialEq, Eq)]

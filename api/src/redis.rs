@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use tasker_shared::circuit_breaker::{Breaker, Limits};
-use tasker_shared::queue::{self, RedisQueues, ServerCheck};
+use tasker_platform::circuit_breaker::{Breaker, Limits};
+use tasker_queue::{self as queue, RedisQueues, ServerCheck};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 

@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use axum::Router;
-use tasker_shared::config::{ServerConfig, ServerTls};
-use tasker_shared::http::{HttpServer, Limits, fitting};
-use tasker_shared::lifecycle::Shutdown;
+use tasker_config::{ServerConfig, ServerTls};
+use tasker_platform::http::{HttpServer, Limits, fitting};
+use tasker_platform::lifecycle::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 

@@ -4,11 +4,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_shared::config::{DispatchMode, ServerConfig};
-use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::queue::RedisQueues;
-use tasker_shared::store::PgPool;
-use tasker_shared::telemetry::Metrics;
+use tasker_config::{DispatchMode, ServerConfig};
+use tasker_platform::lifecycle::Shutdown;
+use tasker_queue::RedisQueues;
+use tasker_store::PgPool;
+use tasker_platform::telemetry::Metrics;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 

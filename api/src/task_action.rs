@@ -1,7 +1,7 @@
 //! The response to an operator's action on one task.
 
 use serde::Serialize;
-use tasker_shared::task::{TaskId, TaskStatus};
+use tasker_core::task::{TaskId, TaskStatus};
 use utoipa::ToSchema;
 
 /// The response to a cancel or retry of a task.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tasker_shared::store::task_types::{self, Registered, TaskType};
-use tasker_shared::store::{self, PgPool};
+use tasker_store::task_types::{self, Registered, TaskType};
+use tasker_store::{self as store, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres::PostgresHealth;

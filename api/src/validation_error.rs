@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tasker_shared::wire::ProblemPointer;
+use tasker_wire::ProblemPointer;
 
 use crate::problems::{self, ProblemType};
 

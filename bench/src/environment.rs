@@ -12,7 +12,7 @@ use deadpool_redis::redis::{self, AsyncConnectionConfig};
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
-use tasker_shared::task::TaskId;
+use tasker_core::task::TaskId;
 use tempfile::TempDir;
 use url::Url;
 

@@ -37,7 +37,7 @@ pub use proxy::Proxy;
 pub use queue::TestQueue;
 pub use redis_server::RedisServer;
 pub use system::{Running, System};
-pub use tasker_shared::store::migrations::MIGRATOR;
+pub use tasker_store::migrations::MIGRATOR;
 
 /// Returns the URL of the Redis that tests share, from `REDIS_URL`.
 ///

@@ -28,7 +28,7 @@ impl Process {
     /// # Panics
     /// If the program cannot be started.
     pub fn start(name: &str, mut command: Command, folder: &Path) -> Self {
-        let log = folder.join(format!("{name}-{}.log", tasker_shared::task::TaskId::generate()));
+        let log = folder.join(format!("{name}-{}.log", tasker_core::task::TaskId::generate()));
         let file = File::create(&log).expect("the folder takes a log file");
         let child = command
             .stdin(Stdio::null())

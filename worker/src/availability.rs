@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::counter;
-use tasker_shared::circuit_breaker::{Breaker, Limits, State};
+use tasker_platform::circuit_breaker::{Breaker, Limits, State};
 use tokio::sync::watch;
 use tracing::{info, warn};
 

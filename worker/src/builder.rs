@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tasker_shared::config::{EXIT_CONFIG, EXIT_FAILURE, WorkerConfig};
-use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::telemetry::{self, Component};
+use tasker_config::{EXIT_CONFIG, EXIT_FAILURE, WorkerConfig};
+use tasker_platform::lifecycle::Shutdown;
+use tasker_platform::telemetry::{self, Component};
 use tracing::{error, warn};
 
 use crate::http;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tasker_shared::store;
-use tasker_shared::store::cancel::cancel_requested;
+use tasker_store as store;
+use tasker_store::cancel::cancel_requested;
 use tracing::{debug, warn};
 
 use crate::availability::STATEMENT_MAX;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::{Histogram, counter, histogram};
-use tasker_shared::task::{Run, TaskId, TaskStatus};
+use tasker_core::task::{Run, TaskId, TaskStatus};
 
 /// The facts about a finished run for counters and log lines.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tasker_shared::json;
-use tasker_shared::task::limits::PROGRESS_BYTES;
-use tasker_shared::task::{Run, TaskId};
+use tasker_core::json;
+use tasker_core::task::limits::PROGRESS_BYTES;
+use tasker_core::task::{Run, TaskId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Span;

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter};
-use tasker_shared::config::DispatchMode;
-use tasker_shared::queue::{self, Popper};
-use tasker_shared::task::QueueName;
+use tasker_config::DispatchMode;
+use tasker_queue::{self as queue, Popper};
+use tasker_core::task::QueueName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 

@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tasker_shared::config::DispatchMode;
-use tasker_shared::store::claim::Place;
-use tasker_shared::task::QueueName;
+use tasker_config::DispatchMode;
+use tasker_store::claim::Place;
+use tasker_core::task::QueueName;
 
 /// The maximum time between two polls in normal operation.
 const POLL: Duration = Duration::from_secs(5);
@@ -250,7 +250,7 @@ mod tests {
     fn a_poll_goes_on_behind_tasks_of_other_types_and_begins_at_the_oldest_again_after_a_while() {
         let (mut fallback, now, queue) = hybrid();
         let queues = [queue.clone(), QueueName::low()];
-        let place = (at(100), tasker_shared::task::TaskId::MAX);
+        let place = (at(100), tasker_core::task::TaskId::MAX);
         fallback.polled(now, std::iter::empty(), vec![(queue, place)]);
         assert_eq!(fallback.begin_poll(now, &queues), [Some(place), None]);
         assert_eq!(fallback.begin_poll(now + POLL, &queues), [None, None]);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use metrics::counter;
-use tasker_shared::store::liveness::Session;
-use tasker_shared::store::workers::Work;
-use tasker_shared::store::{self, recover, workers};
+use tasker_store::liveness::Session;
+use tasker_store::workers::Work;
+use tasker_store::{self as store, recover, workers};
 use tokio::runtime::Handle;
 use tracing::warn;
 

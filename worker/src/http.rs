@@ -12,8 +12,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
 use serde_json::{Value, json};
-use tasker_shared::http::{HttpServer, Limits};
-use tasker_shared::telemetry::{Component, Metrics, show_pool};
+use tasker_platform::http::{HttpServer, Limits};
+use tasker_platform::telemetry::{Component, Metrics, show_pool};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 

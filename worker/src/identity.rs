@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-pub(crate) use tasker_shared::telemetry::hostname;
+pub(crate) use tasker_platform::telemetry::hostname;
 
 /// Maximum number of characters of the host name in an id.
 const HOST_CHARS: usize = 100;

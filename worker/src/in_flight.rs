@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tasker_shared::task::{Run, TaskId};
+use tasker_core::task::{Run, TaskId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -68,5 +68,5 @@ pub use handler::TaskError;
 pub use registry::RegistryError;
 pub use runtime::RunError;
 pub use task_type::TaskType;
-pub use tasker_shared::config::WorkerConfig;
-pub use tasker_shared::task::{Priority, QueueName, TaskId};
+pub use tasker_config::WorkerConfig;
+pub use tasker_core::task::{Priority, QueueName, TaskId};

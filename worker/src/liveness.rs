@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use tasker_shared::store;
-use tasker_shared::store::liveness::{LivenessKey, Session};
-use tasker_shared::store::workers;
+use tasker_store as store;
+use tasker_store::liveness::{LivenessKey, Session};
+use tasker_store::workers;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};

@@ -10,7 +10,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use futures_util::FutureExt as _;
-use tasker_shared::lifecycle::panic_text;
+use tasker_platform::lifecycle::panic_text;
 
 tokio::task_local! {
     /// The run that this thread is in.

@@ -1,8 +1,8 @@
 //! Results of handlers, encoded as JSON that can be stored.
 
 use serde::Serialize;
-use tasker_shared::json;
-use tasker_shared::task::limits::RESULT_BYTES;
+use tasker_core::json;
+use tasker_core::task::limits::RESULT_BYTES;
 
 use crate::handler::TaskError;
 

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use tasker_shared::config::TaskLogMode;
-use tasker_shared::store::claim::Claimed;
-use tasker_shared::store::end_runs::{EndedRun, Verdict};
-use tasker_shared::task::TaskStatus;
-use tasker_shared::telemetry::traces::LINES;
+use tasker_config::TaskLogMode;
+use tasker_store::claim::Claimed;
+use tasker_store::end_runs::{EndedRun, Verdict};
+use tasker_core::task::TaskStatus;
+use tasker_platform::telemetry::traces::LINES;
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, error, error_span, info, warn};
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest as _, Sha256};
-use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::store::{PgPool, api_keys};
+use tasker_platform::lifecycle::Shutdown;
+use tasker_store::{PgPool, api_keys};
 use tokio::sync::Semaphore;
 use tracing::warn;
 use uuid::Uuid;

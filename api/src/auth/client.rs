@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, Method, header};
-use tasker_shared::config::Network;
+use tasker_config::Network;
 use url::Url;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -81,7 +81,7 @@ fn is_host(origin: &str, host: &str) -> bool {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-    use tasker_shared::config::networks;
+    use tasker_config::networks;
 
     fn headers(values: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

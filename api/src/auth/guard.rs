@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tasker_shared::role::Role;
+use tasker_core::role::Role;
 use tracing::{error, info};
 
 use super::client::{address, is_cross_site};

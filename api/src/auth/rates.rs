@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use tasker_shared::task::limits::BATCH_TASKS;
+use tasker_core::task::limits::BATCH_TASKS;
 
 use super::identity::{Caller, QuotaKey};
 use super::rejection::AuthRejection;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use tasker_shared::role::Role;
-use tasker_shared::store::api_keys::KEYS_MAX;
-use tasker_shared::task::QueueName;
+use tasker_core::role::Role;
+use tasker_store::api_keys::KEYS_MAX;
+use tasker_core::task::QueueName;
 
 use crate::problems::{self, ProblemType};
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use axum::http::Method;
-use tasker_shared::role::Role;
+use tasker_core::role::Role;
 
 /// The access to a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

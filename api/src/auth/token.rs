@@ -7,7 +7,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use tasker_shared::role::Role;
+use tasker_core::role::Role;
 use tracing::warn;
 
 use super::identity::{Identity, SignedInBy};

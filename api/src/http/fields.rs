@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tasker_shared::json::{self, Limits};
-use tasker_shared::task::limits::JSON_DEPTH;
+use tasker_core::json::{self, Limits};
+use tasker_core::task::limits::JSON_DEPTH;
 
 use super::values::Texts;
 use crate::error::ApiError;

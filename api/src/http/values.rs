@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, Utc};
 use serde_json::value::RawValue;
-use tasker_shared::config::duration::{self, DurationError};
+use tasker_core::duration::{self, DurationError};
 
 /// An example of a time.
 const TIME: &str = "2026-12-10T11:55:47Z";

@@ -1,7 +1,7 @@
 //! The task types and queues that exist now, as part of the OpenAPI document.
 
 use serde_json::{Value, json};
-use tasker_shared::task::QueueName;
+use tasker_core::task::QueueName;
 
 use crate::types::TypeTable;
 
@@ -81,7 +81,7 @@ fn move_references(schema: &mut Value, address: &str) {
 
 #[cfg(test)]
 mod tests {
-    use tasker_shared::store::task_types::TaskType;
+    use tasker_store::task_types::TaskType;
 
     use super::*;
 

@@ -2,9 +2,9 @@
 //! of types cannot express.
 
 use serde_json::{Map, Value, json};
-use tasker_shared::role::Role;
-use tasker_shared::task::TaskStatus;
-use tasker_shared::task::retry::DeadLetterReason;
+use tasker_core::role::Role;
+use tasker_core::task::TaskStatus;
+use tasker_core::task::retry::DeadLetterReason;
 
 /// The pattern of queue names.
 pub(super) const QUEUE: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
@@ -66,7 +66,7 @@ fn reasons() -> Value {
     json!(DeadLetterReason::ALL.map(DeadLetterReason::as_str))
 }
 
-/// Returns the schema of JSON that is stored as it was sent: what `tasker_shared::json` accepts.
+/// Returns the schema of JSON that is stored as it was sent: what `tasker_core::json` accepts.
 fn stored_value() -> Value {
     let itself = json!({"$ref": "#/components/schemas/StoredValue"});
     json!({

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tasker_shared::store::{self, PgPool, idempotency_keys, recover};
+use tasker_store::{self as store, PgPool, idempotency_keys, recover};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

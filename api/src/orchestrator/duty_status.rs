@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use tasker_shared::{queue, store};
+use tasker_queue as queue;
+use tasker_store as store;
 use tracing::{info, warn};
 
 use crate::error::describe;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use tasker_shared::store::liveness::{FleetCheck, WorkerCheck};
+use tasker_store::liveness::{FleetCheck, WorkerCheck};
 
 /// Minimum number of seconds between the two checks that must miss a worker.
 const MISSED_FOR_SECONDS: f64 = 1.0;

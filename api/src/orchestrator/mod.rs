@@ -27,10 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
-use tasker_shared::config::ServerConfig;
-use tasker_shared::lifecycle::Shutdown;
-use tasker_shared::store;
-use tasker_shared::task::TaskId;
+use tasker_config::ServerConfig;
+use tasker_platform::lifecycle::Shutdown;
+use tasker_store as store;
+use tasker_core::task::TaskId;
 use tokio_util::sync::CancellationToken;
 
 pub use age::Ager;

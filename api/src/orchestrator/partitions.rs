@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tasker_shared::store::{self, PgPool, partitions};
+use tasker_store::{self as store, PgPool, partitions};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::store::promote::{next_due_in, promote};
-use tasker_shared::store::{self, PgPool};
+use tasker_store::promote::{next_due_in, promote};
+use tasker_store::{self as store, PgPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 

@@ -1,12 +1,12 @@
 //! Retention: drops daily partitions of finished tasks and of the history without blocking writers (see
-//! [`tasker_shared::store::retention`]). A partition that cannot be dropped, because a transaction still
+//! [`tasker_store::retention`]). A partition that cannot be dropped, because a transaction still
 //! reads it or the run was interrupted, is left to the next run.
 
 use std::time::Duration;
 
-use tasker_shared::store::partitions::TABLES;
-use tasker_shared::store::retention::{self, Partition, Stage};
-use tasker_shared::store::{self, PgPool};
+use tasker_store::partitions::TABLES;
+use tasker_store::retention::{self, Partition, Stage};
+use tasker_store::{self as store, PgPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

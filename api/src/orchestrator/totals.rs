@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tasker_shared::store::{self, PgPool, totals};
+use tasker_store::{self as store, PgPool, totals};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tasker_shared::role::Role;
-use tasker_shared::store::api_keys::{self, Created, NewApiKey};
-use tasker_shared::task::priority::undeclared;
-use tasker_shared::task::{QueueName, TaskId};
-use tasker_shared::wire::{ApiKeyCreated, ApiKeyRequest};
+use tasker_core::role::Role;
+use tasker_store::api_keys::{self, Created, NewApiKey};
+use tasker_core::task::priority::undeclared;
+use tasker_core::task::{QueueName, TaskId};
+use tasker_wire::{ApiKeyCreated, ApiKeyRequest};
 
 use super::auth_keys::shown;
 use super::submit::{names_unknown, refresh};
@@ -45,7 +45,7 @@ pub(crate) const HOLDS_SECONDS_MAX: i64 = 10 * 365 * 24 * 3600;
     request_body = ApiKeyRequest,
     responses(
         (status = 201, body = ApiKeyCreated, description = "The new key"),
-        (status = 409, body = tasker_shared::wire::Problem, content_type = "application/problem+json",
+        (status = 409, body = tasker_wire::Problem, content_type = "application/problem+json",
          description = "Another key has this name, or the maximum number of keys is reached"),
         SubmitProblems,
     ),

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use tasker_shared::store::api_keys;
-use tasker_shared::wire::ApiKey;
+use tasker_store::api_keys;
+use tasker_wire::ApiKey;
 use uuid::Uuid;
 
 use super::auth_keys::shown;

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::api_keys::{self, ApiKeyRecord};
-use tasker_shared::wire::{ApiKey, ApiKeys};
+use tasker_store::api_keys::{self, ApiKeyRecord};
+use tasker_wire::{ApiKey, ApiKeys};
 
 use crate::error::ApiError;
 use crate::http::query::NoQuery;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
-use tasker_shared::wire::AccessToken;
+use tasker_wire::AccessToken;
 
 use crate::auth::{AuthRejection, Caller, SignedInBy, token};
 use crate::error::ApiError;

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use tasker_shared::store::cancel::{Cancelled, cancel};
-use tasker_shared::task::{TaskId, TaskStatus};
-use tasker_shared::wire::Problem;
+use tasker_store::cancel::{Cancelled, cancel};
+use tasker_core::task::{TaskId, TaskStatus};
+use tasker_wire::Problem;
 
 use crate::auth::Caller;
 use crate::db::{retried, write_failed};

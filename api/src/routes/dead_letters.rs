@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::dead_letters::{self, Filter};
-use tasker_shared::task::retry::DeadLetterReason;
-use tasker_shared::wire::TaskPage;
+use tasker_store::dead_letters::{self, Filter};
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_wire::TaskPage;
 
 use super::list::{LIMIT, invalid_cursor, read_limit, read_queue};
 use super::view;
@@ -127,7 +127,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
 
-    use tasker_shared::task::QueueName;
+    use tasker_core::task::QueueName;
 
     use super::*;
     use crate::auth::Identity;

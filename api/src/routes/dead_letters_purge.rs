@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::wire::{DeadLetterFilter, DeadLettersPurged};
+use tasker_wire::{DeadLetterFilter, DeadLettersPurged};
 
 use super::dead_letters::{ManyRequest, read_many};
 use crate::auth::Caller;

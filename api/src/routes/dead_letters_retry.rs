@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::wire::{DeadLetterFilter, DeadLettersRetried};
+use tasker_wire::{DeadLetterFilter, DeadLettersRetried};
 
 use super::dead_letters::{ManyRequest, read_many};
 use crate::auth::Caller;

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::explain::facts;
-use tasker_shared::wire::Explanation;
+use tasker_store::explain::facts;
+use tasker_wire::Explanation;
 
 use crate::error::ApiError;
 use crate::explain::explain;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::config::duration;
-use tasker_shared::store::records;
-use tasker_shared::wire::Task;
+use tasker_core::duration;
+use tasker_store::records;
+use tasker_wire::Task;
 
 use super::view;
 use crate::error::ApiError;

@@ -7,8 +7,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
-use tasker_shared::queue::ServerReport;
-use tasker_shared::store::{self, migrations, partitions, recover};
+use tasker_queue::ServerReport;
+use tasker_store::{self as store, migrations, partitions, recover};
 use utoipa::ToSchema;
 
 use crate::state::AppState;

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::{history, records};
-use tasker_shared::wire::History;
+use tasker_store::{history, records};
+use tasker_wire::History;
 
 use crate::error::ApiError;
 use crate::history::timeline;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::records::{self, Filter};
-use tasker_shared::task::{QueueName, TaskStatus};
-use tasker_shared::wire::TaskPage;
+use tasker_store::records::{self, Filter};
+use tasker_core::task::{QueueName, TaskStatus};
+use tasker_wire::TaskPage;
 
 use super::view;
 use crate::auth::Caller;

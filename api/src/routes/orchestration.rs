@@ -6,8 +6,8 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tasker_shared::store::orchestration::{Overview, Pool, overview};
-use tasker_shared::store::partitions;
+use tasker_store::orchestration::{Overview, Pool, overview};
+use tasker_store::partitions;
 use utoipa::ToSchema;
 
 use super::health::{Breakers, PARTITION_DAYS_MIN, breakers, postgres};

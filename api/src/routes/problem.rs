@@ -5,7 +5,7 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Response};
-use tasker_shared::wire::{Problem, ProblemDescription};
+use tasker_wire::{Problem, ProblemDescription};
 
 use crate::error::ApiError;
 use crate::problems::ProblemType;

@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use tasker_shared::store::queues::{self, Declared};
-use tasker_shared::task::QueueName;
-use tasker_shared::task::limits::QUEUES;
-use tasker_shared::wire::{QueueInfo, QueueRequest};
+use tasker_store::queues::{self, Declared};
+use tasker_core::task::QueueName;
+use tasker_core::task::limits::QUEUES;
+use tasker_wire::{QueueInfo, QueueRequest};
 use tracing::warn;
 
 use super::queues::queue_now;

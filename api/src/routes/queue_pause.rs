@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::queues;
-use tasker_shared::wire::QueueInfo;
+use tasker_store::queues;
+use tasker_wire::QueueInfo;
 
 use super::queues::queue_now;
 use crate::db::{retried, write_failed};

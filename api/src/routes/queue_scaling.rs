@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::config::duration;
-use tasker_shared::store::scaling::{self, QueueFacts, TypesFacts};
-use tasker_shared::task::limits;
-use tasker_shared::wire::QueueScaling;
+use tasker_core::duration;
+use tasker_store::scaling::{self, QueueFacts, TypesFacts};
+use tasker_core::task::limits;
+use tasker_wire::QueueScaling;
 
 use super::queues::depths;
 use crate::error::ApiError;

@@ -2,10 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::queue::RedisQueues;
-use tasker_shared::store::queues;
-use tasker_shared::task::QueueName;
-use tasker_shared::wire::{QueueInfo, Queues};
+use tasker_queue::RedisQueues;
+use tasker_store::queues;
+use tasker_core::task::QueueName;
+use tasker_wire::{QueueInfo, Queues};
 
 use crate::auth::Caller;
 use crate::error::ApiError;

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::records;
-use tasker_shared::wire::{Problem, TaskResult};
+use tasker_store::records;
+use tasker_wire::{Problem, TaskResult};
 
 use super::view;
 use crate::error::ApiError;

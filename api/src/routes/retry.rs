@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::operator_retry::{Retried, retry};
-use tasker_shared::task::TaskStatus;
-use tasker_shared::wire::Problem;
+use tasker_store::operator_retry::{Retried, retry};
+use tasker_core::task::TaskStatus;
+use tasker_wire::Problem;
 
 use crate::auth::Caller;
 use crate::db::{retried, write_failed};

@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use tasker_shared::store::insert::NewTask;
-use tasker_shared::task::QueueName;
-use tasker_shared::telemetry::traces;
-use tasker_shared::wire::Submitted;
+use tasker_store::insert::NewTask;
+use tasker_core::task::QueueName;
+use tasker_platform::telemetry::traces;
+use tasker_wire::Submitted;
 use tracing::Span;
 
 use super::view;

@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use tasker_shared::store::insert::NewTask;
-use tasker_shared::task::limits::BATCH_TASKS;
-use tasker_shared::wire::BatchSubmitted;
+use tasker_store::insert::NewTask;
+use tasker_core::task::limits::BATCH_TASKS;
+use tasker_wire::BatchSubmitted;
 
 use super::submit::{names_unknown, read_headers, refresh, rules};
 use super::view;

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::templates;
-use tasker_shared::wire::TemplateRecord;
+use tasker_store::templates;
+use tasker_wire::TemplateRecord;
 
 use super::templates::precedence;
 use super::view;

@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use axum::Json;
 use axum::extract::State;
 use semver::Version;
-use tasker_shared::store::templates::{self, Listed};
-use tasker_shared::wire::{TemplateSummary, Templates};
+use tasker_store::templates::{self, Listed};
+use tasker_wire::{TemplateSummary, Templates};
 
 use crate::error::ApiError;
 use crate::http::query::NoQuery;

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::task_types::{self, Registered};
-use tasker_shared::wire::{TaskType, TaskTypes};
+use tasker_store::task_types::{self, Registered};
+use tasker_wire::{TaskType, TaskTypes};
 
 use super::view;
 use crate::error::ApiError;

@@ -1,9 +1,9 @@
 //! Conversions of stored records to response bodies.
 
 use serde_json::value::RawValue;
-use tasker_shared::store::records::TaskRecord;
-use tasker_shared::task::TaskStatus;
-use tasker_shared::wire::{Submitted, Task, TaskResult, TaskState};
+use tasker_store::records::TaskRecord;
+use tasker_core::task::TaskStatus;
+use tasker_wire::{Submitted, Task, TaskResult, TaskState};
 
 use crate::error::ApiError;
 use crate::submit::Accepted;

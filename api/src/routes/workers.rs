@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_shared::store::workers::{self, WorkerRecord};
-use tasker_shared::wire::{Worker, Workers};
+use tasker_store::workers::{self, WorkerRecord};
+use tasker_wire::{Worker, Workers};
 
 use crate::auth::Caller;
 use crate::error::ApiError;

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tasker_shared::config::duration;
-use tasker_shared::store::scaling::QueueFacts;
+use tasker_core::duration;
+use tasker_store::scaling::QueueFacts;
 
 use super::rates::{Rates, count, slot_seconds};
 

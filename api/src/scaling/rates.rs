@@ -1,6 +1,6 @@
 //! Measures the rates of a queue and the cost of its tasks from samples.
 
-use tasker_shared::store::scaling::{QueueFacts, Sample};
+use tasker_store::scaling::{QueueFacts, Sample};
 
 /// Length of the window before the last sample over which rates are measured, in seconds.
 const WINDOW_SECONDS: f64 = 60.0;
@@ -213,7 +213,7 @@ mod tests {
 
     fn facts(samples: Vec<Sample>, running_seconds: Option<f64>) -> QueueFacts {
         QueueFacts {
-            name: tasker_shared::task::QueueName::default_class(),
+            name: tasker_core::task::QueueName::default_class(),
             pending: 0,
             routable: 0,
             oldest_age_seconds: None,

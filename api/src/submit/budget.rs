@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tasker_shared::quota::{Quota, Quotas};
+use tasker_platform::quota::{Quota, Quotas};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::QuotaKey;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tasker_shared::store::insert::NewTask;
+use tasker_store::insert::NewTask;
 
 /// Returns for each task `None` if it goes into the statement, or, if it repeats a key, the index of the
 /// first task with that key among those that go.
@@ -32,8 +32,8 @@ pub(super) fn same_request(task: &NewTask, fingerprint: &[u8]) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use tasker_shared::store::insert::{Due, NewKey};
-    use tasker_shared::task::{QueueName, TaskId};
+    use tasker_store::insert::{Due, NewKey};
+    use tasker_core::task::{QueueName, TaskId};
 
     /// Returns a task with or without a key.
     pub(in crate::submit) fn task(name: &str, key: Option<&str>) -> NewTask {

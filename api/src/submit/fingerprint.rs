@@ -3,8 +3,8 @@
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tasker_shared::json::canonical;
-use tasker_shared::store::insert::{Due, NewTask};
+use tasker_core::json::canonical;
+use tasker_store::insert::{Due, NewTask};
 
 /// Returns the SHA-256 of the canonical request, after defaults and aliases, without its key and its
 /// correlation id.
@@ -37,7 +37,7 @@ fn canonical_request(task: &NewTask) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tasker_shared::task::{QueueName, TaskId};
+    use tasker_core::task::{QueueName, TaskId};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The OpenAPI schemas of a request's fields, with the limits that [`super::validate`] enforces.
 
 use serde_json::json;
-use tasker_shared::task::limits::{DELAY, TAG_CHARS, TAGS, TIMEOUT};
+use tasker_core::task::limits::{DELAY, TAG_CHARS, TAGS, TIMEOUT};
 use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, SchemaType, Type};
 
 /// Durations as text from `1ms` to a year: one unit up to the limit, or several.
@@ -53,7 +53,7 @@ pub(super) fn tags() -> Array {
 mod tests {
     use proptest::prelude::*;
     use proptest::string::string_regex;
-    use tasker_shared::config::duration::parse;
+    use tasker_core::duration::parse;
 
     use super::*;
 

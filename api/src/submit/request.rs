@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tasker_shared::config::duration;
-use tasker_shared::task::limits::{JSON_DEPTH, MAX_RETRIES};
+use tasker_core::duration;
+use tasker_core::task::limits::{JSON_DEPTH, MAX_RETRIES};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;

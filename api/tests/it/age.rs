@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tasker_server::orchestrator::Ager;
-use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::queues::{pause, resume};
-use tasker_shared::task::{Hint, QueueName};
+use tasker_store::insert::{NewTask, insert};
+use tasker_store::queues::{pause, resume};
+use tasker_core::task::{Hint, QueueName};
 use tasker_testkit::{TestQueue, a_task};
 
 const LIMIT: Duration = Duration::from_mins(10);

@@ -8,9 +8,9 @@ use futures_util::stream;
 use serde_json::json;
 use sqlx::PgPool;
 use tasker_server::auth::rules::{Access, RULES, Rule, find};
-use tasker_shared::role::Role;
-use tasker_shared::store::migrations::MIGRATOR;
-use tasker_shared::store::task_types::publish;
+use tasker_core::role::Role;
+use tasker_store::migrations::MIGRATOR;
+use tasker_store::task_types::publish;
 
 use crate::client::{Client, SIGN_IN};
 use crate::harness::{Server, task_type};

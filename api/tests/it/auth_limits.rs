@@ -8,7 +8,7 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use serde_json::json;
 use sqlx::PgPool;
 use tasker_server::auth::{FAILURES_OF_AN_ADDRESS, QuotaKey};
-use tasker_shared::store::migrations::MIGRATOR;
+use tasker_store::migrations::MIGRATOR;
 use tokio::time::timeout;
 
 use crate::client::{Client, SIGN_IN};

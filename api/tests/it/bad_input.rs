@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_shared::store::migrations::MIGRATOR;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::{Server, json_request};
 

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_shared::store::migrations::MIGRATOR;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::{Answer, Server, json_request};
 

@@ -3,8 +3,8 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 use sqlx::PgPool;
-use tasker_shared::store::migrations::MIGRATOR;
-use tasker_shared::wire::Task;
+use tasker_store::migrations::MIGRATOR;
+use tasker_wire::Task;
 
 use crate::harness::Server;
 

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_shared::store::migrations::MIGRATOR;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::{Server, json_request};
 

@@ -1,10 +1,10 @@
 use axum::http::Method;
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_shared::store::end_runs::Verdict;
-use tasker_shared::store::migrations::MIGRATOR;
-use tasker_shared::task::QueueName;
-use tasker_shared::task::retry::DeadLetterReason;
+use tasker_store::end_runs::Verdict;
+use tasker_store::migrations::MIGRATOR;
+use tasker_core::task::QueueName;
+use tasker_core::task::retry::DeadLetterReason;
 
 use crate::harness::Server;
 
@@ -47,12 +47,12 @@ async fn a_running_task_is_told_to_stop(db: PgPool) {
         answer.text
     );
     // whatever its handler returns
-    let success = tasker_shared::store::complete::Success {
+    let success = tasker_store::complete::Success {
         run,
         result: "1".into(),
         progress: None,
     };
-    tasker_shared::store::complete::complete(&server.db, &worker, &[success])
+    tasker_store::complete::complete(&server.db, &worker, &[success])
         .await
         .expect("ended");
     assert_eq!(

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_shared::store::migrations::MIGRATOR;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::{Server, eventually};
 

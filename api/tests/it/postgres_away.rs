@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, PgPool};
-use tasker_shared::store;
-use tasker_shared::store::migrations::MIGRATOR;
+use tasker_store as store;
+use tasker_store::migrations::MIGRATOR;
 use tasker_testkit::Proxy;
 
 use crate::harness::{Answer, Server, config, eventually};

@@ -5,7 +5,7 @@ use axum::http::Request;
 use serde_json::json;
 use sqlx::PgPool;
 use tasker_server::problems::ALL;
-use tasker_shared::store::migrations::MIGRATOR;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::{Answer, Server};
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_server::orchestrator::{Rebuilder, Sampler};
-use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::migrations::MIGRATOR;
-use tasker_shared::store::task_types::{TaskType, publish};
-use tasker_shared::task::{QueueName, TaskId};
+use tasker_store::insert::{NewTask, insert};
+use tasker_store::migrations::MIGRATOR;
+use tasker_store::task_types::{TaskType, publish};
+use tasker_core::task::{QueueName, TaskId};
 use tasker_testkit::a_task;
 
 use crate::client::{Client, SIGN_IN};

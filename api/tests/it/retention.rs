@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, PgPool};
 use tasker_server::orchestrator::{DeadLetterExpirer, PartitionDropper};
-use tasker_shared::store::claim::{Claimant, claim};
-use tasker_shared::store::complete::{Success, complete};
-use tasker_shared::store::history::events;
-use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::retention::{detach, mark, past};
-use tasker_shared::store::workers::register;
-use tasker_shared::store::{Result, records};
-use tasker_shared::task::{QueueName, TaskId};
+use tasker_store::claim::{Claimant, claim};
+use tasker_store::complete::{Success, complete};
+use tasker_store::history::events;
+use tasker_store::insert::{NewTask, insert};
+use tasker_store::retention::{detach, mark, past};
+use tasker_store::workers::register;
+use tasker_store::{Result, records};
+use tasker_core::task::{QueueName, TaskId};
 use tasker_testkit::{Pooler, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
 

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tasker_server::orchestrator::{Rebuilder, Router};
-use tasker_shared::queue::Split;
-use tasker_shared::store::cancel::cancel;
-use tasker_shared::store::insert::{NewTask, insert};
-use tasker_shared::store::workers::{NewWorker, drain, register};
-use tasker_shared::task::{Hint, QueueName, TaskId};
+use tasker_queue::Split;
+use tasker_store::cancel::cancel;
+use tasker_store::insert::{NewTask, insert};
+use tasker_store::workers::{NewWorker, drain, register};
+use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_testkit::{TestQueue, a_task, a_worker};
 
 const WORKER_TIMEOUT: Duration = Duration::from_secs(30);

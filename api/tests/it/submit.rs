@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_shared::store::migrations::MIGRATOR;
-use tasker_shared::store::task_types::{TaskType, publish};
-use tasker_shared::task::{QueueName, TaskId};
+use tasker_store::migrations::MIGRATOR;
+use tasker_store::task_types::{TaskType, publish};
+use tasker_core::task::{QueueName, TaskId};
 
 use crate::harness::{Server, eventually, task_type};
 
@@ -202,7 +202,7 @@ async fn a_row_that_postgres_refuses_fails_alone(db: PgPool) {
     let poisoned = |n: i32| {
         let id = TaskId::generate();
         let correlation_id = if n == 7 { "a\0b".to_owned() } else { id.to_string() };
-        tasker_shared::store::insert::NewTask {
+        tasker_store::insert::NewTask {
             id,
             task_name: "noop".into(),
             queue: QueueName::default_class(),
@@ -215,7 +215,7 @@ async fn a_row_that_postgres_refuses_fails_alone(db: PgPool) {
             key: None,
             correlation_id,
             traceparent: None,
-            due: tasker_shared::store::insert::Due::Now,
+            due: tasker_store::insert::Due::Now,
         }
     };
     let submits = (0..20).map(|n| {

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_server::orchestrator::TotalsFolder;
-use tasker_shared::store::end_runs::Verdict;
-use tasker_shared::store::migrations::MIGRATOR;
-use tasker_shared::task::retry::DeadLetterReason;
+use tasker_store::end_runs::Verdict;
+use tasker_store::migrations::MIGRATOR;
+use tasker_core::task::retry::DeadLetterReason;
 
 use crate::harness::Server;
 

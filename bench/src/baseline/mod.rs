@@ -97,7 +97,7 @@ async fn work_all(env: &Environment, sandbox: &Sandbox, loops: usize) -> anyhow:
             let Some((_, ids)) = popped else {
                 return anyhow::Ok(done);
             };
-            let ids: Vec<tasker_shared::task::TaskId> =
+            let ids: Vec<tasker_core::task::TaskId> =
                 ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
             let claimed = statements::claim(&mut db, &worker, &ids).await?;
             done += statements::complete(&mut db, &worker, &claimed).await?;

@@ -1,7 +1,7 @@
 //! The SQL statements of the baseline: simplified copies of Tasker's own.
 
 use sqlx::PgConnection;
-use tasker_shared::task::TaskId;
+use tasker_core::task::TaskId;
 
 /// Returns JSON parameters of `bytes` bytes, at least 8.
 pub(super) fn parameters(bytes: u32) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
-use tasker_shared::wire::Task;
+use tasker_wire::Task;
 
 use super::hold::{Blockers, while_held};
 use super::stats::Line;

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
-use tasker_shared::wire::Submitted;
+use tasker_wire::Submitted;
 use tokio::time::{Instant, sleep};
 
 use super::system::{live_workers, queue, submit_batch};

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::try_join_all;
-use tasker_shared::task::TaskId;
-use tasker_shared::wire::Submitted;
+use tasker_core::task::TaskId;
+use tasker_wire::Submitted;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 

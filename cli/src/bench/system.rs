@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use tasker_shared::task::QueueName;
-use tasker_shared::wire::{BatchSubmitted, QueueInfo, Queues, Submitted, Task, TaskPage, Worker, Workers};
+use tasker_core::task::QueueName;
+use tasker_wire::{BatchSubmitted, QueueInfo, Queues, Submitted, Task, TaskPage, Worker, Workers};
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;

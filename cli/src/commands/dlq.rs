@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
-use tasker_shared::wire::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetried, Task, TaskPage};
+use tasker_wire::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetried, Task, TaskPage};
 
 use super::task::parse_time;
 use crate::client::Client;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use tasker_shared::config::duration;
-use tasker_shared::wire::{ApiKey, ApiKeyCreated, ApiKeyRequest, ApiKeys};
+use tasker_core::duration;
+use tasker_wire::{ApiKey, ApiKeyCreated, ApiKeyRequest, ApiKeys};
 use uuid::Uuid;
 
 use crate::client::Client;

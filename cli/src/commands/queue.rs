@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
-use tasker_shared::wire::{QueueInfo, QueueRequest, Queues};
+use tasker_wire::{QueueInfo, QueueRequest, Queues};
 
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};

@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tasker_shared::config::duration;
-use tasker_shared::task::{TaskId, TaskStatus};
-use tasker_shared::wire::{Explanation, Submitted, Task};
+use tasker_core::duration;
+use tasker_core::task::{TaskId, TaskStatus};
+use tasker_wire::{Explanation, Submitted, Task};
 
 use super::totals::{self, TotalsArgs};
 use crate::client::Client;

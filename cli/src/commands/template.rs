@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use chrono::SecondsFormat;
 use clap::Subcommand;
-use tasker_shared::wire::{TemplateSummary, Templates};
+use tasker_wire::{TemplateSummary, Templates};
 
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};

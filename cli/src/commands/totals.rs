@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use tasker_shared::task::limits::TOTALS_DAYS;
-use tasker_shared::wire::{TaskCounts, Totals};
+use tasker_core::task::limits::TOTALS_DAYS;
+use tasker_wire::{TaskCounts, Totals};
 
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tasker_shared::wire::{Queues, Worker, Workers};
+use tasker_wire::{Queues, Worker, Workers};
 
 use crate::client::Client;
 use crate::output::{Output, print_line, print_table};

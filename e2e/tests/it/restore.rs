@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_shared::task::QueueName;
+use tasker_core::task::QueueName;
 use tasker_testkit::{PostgresServer, System, eventually, redis_url};
 
 use crate::harness::{SOON, all_complete_once, long_running, rows_of, submit_batch};

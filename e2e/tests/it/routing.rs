@@ -17,12 +17,12 @@ fn task(name: &str, seconds: f64) -> Value {
 
 /// Returns the number of parked hints of the default queue.
 async fn parked(queue: &TestQueue) -> u64 {
-    let default = tasker_shared::task::QueueName::default_class();
+    let default = tasker_core::task::QueueName::default_class();
     queue.unroutable(&[default]).await.expect("a length")[0]
 }
 
-async fn until_split(queue: &TestQueue, split: tasker_shared::queue::Split) {
-    let default = tasker_shared::task::QueueName::default_class();
+async fn until_split(queue: &TestQueue, split: tasker_queue::Split) {
+    let default = tasker_core::task::QueueName::default_class();
     eventually("the queue is in that state", ROUTED, async || {
         queue.split(&default).await.expect("a state") == split
     })
@@ -60,7 +60,7 @@ async fn in_a_fleet_whose_halves_know_other_types_each_task_is_popped_by_a_worke
     let server = system.server(&[]).await;
     let a = system.worker_of_types("a", &[]).await;
     let b = system.worker_of_types("b", &[]).await;
-    until_split(system.queue(), tasker_shared::queue::Split::Split).await;
+    until_split(system.queue(), tasker_queue::Split::Split).await;
     until_it_pops_again(&a).await;
     until_it_pops_again(&b).await;
     let misrouted = async || {
@@ -86,7 +86,7 @@ async fn tasks_behind_ten_thousand_of_a_type_whose_worker_is_busy_start_meanwhil
     let server = system.server(&[]).await;
     let _a = system.worker_of_types("a", &[("WORKER_POOL_SIZE", "1")]).await;
     let b = system.worker_of_types("b", &[]).await;
-    until_split(system.queue(), tasker_shared::queue::Split::Split).await;
+    until_split(system.queue(), tasker_queue::Split::Split).await;
     let long = vec![task("a", 60.0); 10_000];
     let (status, _) = server
         .post("/tasks/submit/batch", &json!({ "tasks": long }))
@@ -117,7 +117,7 @@ async fn a_task_whose_type_has_no_live_worker_stays_pending_until_one_comes(db: 
     let server = system.server(&[]).await;
     let _a = system.worker_of_types("a", &[]).await;
     let mut b = system.worker_of_types("b", &[]).await;
-    until_split(system.queue(), tasker_shared::queue::Split::Split).await;
+    until_split(system.queue(), tasker_queue::Split::Split).await;
     assert_eq!(b.process.terminate().await.code(), Some(0));
     let id = server.submit(&task("b", 0.0)).await;
     eventually("its hint is parked", ROUTED, async || {
@@ -184,7 +184,7 @@ async fn emptied_lists_of_a_mixed_fleet_are_split_again(db: PgPool) {
     let server = system.server(&[]).await;
     let _a = system.worker_of_types("a", &[("WORKER_POOL_SIZE", "1")]).await;
     let _b = system.worker_of_types("b", &[("WORKER_POOL_SIZE", "1")]).await;
-    until_split(system.queue(), tasker_shared::queue::Split::Split).await;
+    until_split(system.queue(), tasker_queue::Split::Split).await;
     let mut ids = Vec::new();
     for name in ["a", "b", "a", "b", "a", "b"] {
         ids.push(server.submit(&task(name, 0.5)).await);
@@ -193,7 +193,7 @@ async fn emptied_lists_of_a_mixed_fleet_are_split_again(db: PgPool) {
     for id in ids {
         server.wait_for(&id, "completed", SOON).await;
     }
-    until_split(system.queue(), tasker_shared::queue::Split::Split).await;
+    until_split(system.queue(), tasker_queue::Split::Split).await;
     eventually("all lists are empty", ROUTED, async || {
         system.queue().llen("default") == 0
     })

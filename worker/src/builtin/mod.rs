@@ -11,8 +11,8 @@ mod http_request;
 mod noop;
 mod service;
 
-use tasker_shared::config::WorkerConfig;
-use tasker_shared::task::retry::Backoff;
+use tasker_config::WorkerConfig;
+use tasker_core::task::retry::Backoff;
 
 use crate::task_type::TaskType;
 
@@ -54,7 +54,7 @@ mod tests {
             echo::task(),
             example_long_running::task(),
             example_data_processing::task(),
-            http_request::task(tasker_shared::config::AllowList::default()),
+            http_request::task(tasker_config::AllowList::default()),
         ] {
             assert_eq!((task.max_retries, task.backoff), (3, Backoff::QUICK), "{task:?}");
         }

@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tasker_shared::config::{ServiceCommand, ServiceCommands};
-use tasker_shared::task::limits;
+use tasker_config::{ServiceCommand, ServiceCommands};
+use tasker_core::task::limits;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_shared::store::insert::NewTask;
-use tasker_shared::task::{Hint, QueueName, TaskStatus};
+use tasker_store::insert::NewTask;
+use tasker_core::task::{Hint, QueueName, TaskStatus};
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, RegistryError, RunError, TaskError, TaskType};
 use tokio::sync::{Notify, Semaphore};
@@ -159,7 +159,7 @@ async fn a_hint_that_comes_twice_or_for_nothing_runs_nothing_twice(db: PgPool) {
     let order = Arc::default();
     let id = system.submit(with("note", &json!(1))).await;
     let hint = |id| Hint::new(id, QueueName::default_class(), "note");
-    let gone = hint(tasker_shared::task::TaskId::generate());
+    let gone = hint(tasker_core::task::TaskId::generate());
     system
         .queue
         .push_back(&[hint(id), gone, hint(id)])

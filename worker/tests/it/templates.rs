@@ -1,7 +1,7 @@
 //! The templates that a worker publishes.
 
 use sqlx::PgPool;
-use tasker_shared::store::templates;
+use tasker_store::templates;
 use tasker_testkit::eventually;
 
 use crate::harness::{SOON, System};

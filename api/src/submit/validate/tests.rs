@@ -1,6 +1,6 @@
 use super::*;
 use crate::submit::request::read_single;
-use tasker_shared::store::task_types::TaskType;
+use tasker_store::task_types::TaskType;
 
 fn types() -> TypeTable {
     let noop = TaskType {

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgPool};
-use tasker_shared::task::TaskId;
+use tasker_core::task::TaskId;
 use tasker_testkit::{RedisServer, System};
 use uuid::Uuid;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tasker_shared::telemetry::METRICS;
+use tasker_platform::telemetry::METRICS;
 use tasker_testkit::{Running, System, eventually};
 
 use crate::harness::{SOON, Small};

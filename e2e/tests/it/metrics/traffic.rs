@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
-use tasker_shared::task::TaskId;
+use tasker_core::task::TaskId;
 use tasker_testkit::{Certificates, RedisServer, Running, System, eventually, free_port};
 use tokio::net::TcpStream;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tasker_shared::config::BackupConfig;
+use tasker_config::BackupConfig;
 
 use super::connection::Connection;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use tasker_shared::task::TaskId;
+use tasker_core::task::TaskId;
 
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 const DUMP: &str = ".dump";

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::json;
-use tasker_shared::config::BackupConfig;
+use tasker_config::BackupConfig;
 use tokio::process::Command;
 
 use super::child::{self, ChildGroup};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use tasker_shared::config::AllowList;
+use tasker_config::AllowList;
 use url::{Host, Url};
 
 use crate::TaskError;

@@ -13,7 +13,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tasker_shared::config::AllowList;
+use tasker_config::AllowList;
 use url::Url;
 
 use crate::builtin::any_json::AnyJson;

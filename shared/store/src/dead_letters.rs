@@ -1,0 +1,287 @@
+//! Bulk operations on dead letters: list, retry, purge.
+//!
+//! The `updated_at` of a dead letter is the time of its death: only an operator's request changes such a row.
+//! A bulk operation therefore begins with [`matched`], and its batches take only tasks that had died by then,
+//! so a task that dies again meanwhile is not taken twice. Rows that another session has locked are skipped.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::Result;
+use super::records::{Page, TaskRecord, first_of_its_time, select_records};
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
+
+/// A filter of dead letters; an empty one matches all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only those of this type.
+    pub task_name: Option<String>,
+    /// Only those of these queues.
+    pub queues: Option<Vec<QueueName>>,
+    /// Only those that died for this reason.
+    pub reason: Option<DeadLetterReason>,
+    /// Only those that died before this time.
+    pub before: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.task_name.is_none() && self.queues.is_none() && self.reason.is_none() && self.before.is_none()
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        self.reason.map(DeadLetterReason::as_str)
+    }
+}
+
+/// The starting point of a bulk operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Matched {
+    /// The number of dead letters that match.
+    pub count: i64,
+    /// The time of this count, by Postgres's clock.
+    pub as_of: DateTime<Utc>,
+}
+
+/// The progress of a bulk operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Position {
+    /// The next batch begins above this id.
+    pub above: TaskId,
+    /// The last id.
+    pub up_to: TaskId,
+    /// Only tasks that had died by this time are taken.
+    pub as_of: DateTime<Utc>,
+}
+
+/// A dead letter that a batch locked.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// Its id.
+    pub id: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its type.
+    pub task_name: String,
+    /// Whether it was changed. If not, another live task holds its idempotency key.
+    pub done: bool,
+}
+
+/// A statement over one batch, which it locks first, in id order; the rest of the statement begins after the
+/// CTE `batch`.
+macro_rules! over_batch {
+    (($filter:expr, $position:expr, $limit:expr), $rest:tt, $($argument:tt)*) => {
+        sqlx::query_as!(
+            Taken,
+            r#"
+            WITH batch AS MATERIALIZED (
+                SELECT id, queue, task_name, idempotency_key, request_fingerprint
+                  FROM tasks
+                 WHERE status = 'dead_letter' AND id > $1 AND updated_at <= $2
+                   AND ($3::text IS NULL OR task_name = $3)
+                   AND ($4::text[] IS NULL OR queue = ANY ($4))
+                   AND ($5::text IS NULL OR reason = $5)
+                   AND ($6::timestamptz IS NULL OR updated_at < $6) AND id <= $8
+                 ORDER BY id
+                 LIMIT $7
+                   FOR NO KEY UPDATE SKIP LOCKED
+            ), "# + $rest,
+            $position.above as _,
+            $position.as_of,
+            $filter.task_name,
+            $filter.queues.as_deref() as _,
+            $filter.reason(),
+            $filter.before,
+            $limit,
+            $position.up_to as _,
+            $($argument)*
+        )
+    };
+}
+
+/// The maximum number of rows that one page reads, so that a filter with few matches does not read all dead
+/// letters.
+const SCANNED_ROWS: i64 = 10_000;
+
+/// Lists the dead letters that match `filter`, newest first, from below `before`.
+pub async fn list(
+    db: impl PgExecutor<'_> + Copy,
+    filter: &Filter,
+    before: Option<TaskId>,
+    limit: i64,
+) -> Result<Page> {
+    // without a cursor the list begins at the newest id
+    let below = before.unwrap_or(TaskId::MAX);
+    // The end of the scan is fixed before the page is read, as in the list of all tasks: rows that come or go
+    // between the two statements are then neither skipped nor repeated.
+    let scanned = if filter.is_empty() { limit } else { SCANNED_ROWS };
+    let scan_end = scan_end(db, below, scanned).await?.map(first_of_its_time);
+    let tasks = select_records!(
+        r#"FROM task_records
+          WHERE NOT finished AND status = 'dead_letter' AND id < $1 AND id >= $2
+            AND ($3::text IS NULL OR task_name = $3)
+            AND ($4::text[] IS NULL OR queue = ANY ($4))
+            AND ($5::text IS NULL OR reason = $5)
+            AND ($6::timestamptz IS NULL OR updated_at < $6)
+          ORDER BY id DESC
+          LIMIT $7"#,
+        below as _,
+        scan_end.unwrap_or(TaskId::MIN) as _,
+        filter.task_name,
+        filter.queues.as_deref() as _,
+        filter.reason(),
+        filter.before,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let full = i64::try_from(tasks.len()) == Ok(limit);
+    // a short page ends where the scan ended, not at its last match: the rows between were read already
+    let next = tasks.last().filter(|_| full).map(|last| last.id).or(scan_end);
+    Ok(Page { tasks, next })
+}
+
+/// Returns the id of the last row that a page has to read; `None` if the list ends before.
+async fn scan_end(db: impl PgExecutor<'_>, below: TaskId, scanned: i64) -> Result<Option<TaskId>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id: TaskId" FROM tasks WHERE status = 'dead_letter' AND id < $1
+         ORDER BY id DESC OFFSET $2::bigint - 1 LIMIT 1
+        "#,
+        below as _,
+        scanned,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Counts the dead letters that match `filter`.
+pub async fn matched(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Matched> {
+    sqlx::query_as!(
+        Matched,
+        r#"
+        SELECT count(*) AS "count!", now() AS "as_of!"
+          FROM tasks
+         WHERE status = 'dead_letter'
+           AND ($1::text IS NULL OR task_name = $1)
+           AND ($2::text[] IS NULL OR queue = ANY ($2))
+           AND ($3::text IS NULL OR reason = $3)
+           AND ($4::timestamptz IS NULL OR updated_at < $4)
+        "#,
+        filter.task_name,
+        filter.queues.as_deref() as _,
+        filter.reason(),
+        filter.before,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Makes up to `limit` of the dead letters that match `filter` pending again, in id order, in the way of
+/// [`operator_retry::retry`](super::operator_retry::retry). Of several with the same idempotency key only one
+/// runs again. The caller pushes the hints of those done. `actor` is the user who asked, for the history.
+pub async fn retry_batch(
+    db: impl PgExecutor<'_>,
+    filter: &Filter,
+    position: Position,
+    limit: i64,
+    actor: &str,
+    key_ttl_seconds: f64,
+) -> Result<Vec<Taken>> {
+    // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
+    over_batch!(
+        (filter, position, limit),
+        r#"
+        seen AS MATERIALIZED (
+            SELECT k.task_name, k.idempotency_key, k.task_id, k.expires_at
+              FROM task_keys k
+             WHERE (k.task_name, k.idempotency_key) IN (SELECT task_name, idempotency_key FROM batch)
+        ), candidate AS (
+            -- one for each key: its holder, if that is among them
+            SELECT DISTINCT ON (task_name, idempotency_key) b.id, task_name, idempotency_key, request_fingerprint
+              FROM batch b LEFT JOIN seen s USING (task_name, idempotency_key)
+             WHERE idempotency_key IS NOT NULL
+             ORDER BY task_name, idempotency_key, b.id = s.task_id DESC NULLS LAST, b.id
+        ), retaken AS (
+            INSERT INTO task_keys AS k (task_name, idempotency_key, task_id, fingerprint, expires_at)
+            SELECT task_name, idempotency_key, id, request_fingerprint, now() + make_interval(secs => $9)
+              FROM candidate
+             ORDER BY task_name, idempotency_key
+                ON CONFLICT (task_name, idempotency_key) DO UPDATE
+               SET task_id = excluded.task_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
+             WHERE k.task_id = excluded.task_id
+                -- from a task that is over, and only if the key is still as this snapshot shows it
+                OR (EXISTS (SELECT FROM seen s
+                             WHERE (s.task_name, s.idempotency_key, s.task_id, s.expires_at)
+                                 = (k.task_name, k.idempotency_key, k.task_id, k.expires_at))
+                    AND NOT EXISTS (SELECT FROM tasks holder
+                                     WHERE holder.id = k.task_id AND holder.status <> 'dead_letter'))
+            RETURNING k.task_id
+        ), revived AS (
+            UPDATE tasks t
+               SET status = 'pending', attempts = 0, crash_count = 0, reason = NULL, error = NULL, progress = NULL,
+                   worker_id = NULL, started_at = NULL, cancel_requested_at = NULL, run_at = NULL,
+                   enqueued_at = now(), updated_at = now()
+              FROM batch b
+             WHERE t.id = b.id AND (b.idempotency_key IS NULL OR b.id IN (SELECT task_id FROM retaken))
+            RETURNING t.id, t.task_name, t.queue
+        ), counted AS (
+            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+            SELECT task_name, queue, 'dead_letter_retried', count(*) FROM revived GROUP BY task_name, queue
+        ), noted AS (
+            INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
+            SELECT id, 'dead_letter', 'pending', 'retried', $10 FROM revived
+        )
+        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", b.task_name, r.id IS NOT NULL AS "done!"
+          FROM batch b LEFT JOIN revived r USING (id)
+         ORDER BY b.id
+        "#,
+        key_ttl_seconds,
+        actor,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Deletes up to `limit` of the dead letters that match `filter`, in id order, with the idempotency keys that
+/// they hold. An event with the last error of each stays in the history. `actor` is the user who asked.
+pub async fn purge_batch(
+    db: impl PgExecutor<'_>,
+    filter: &Filter,
+    position: Position,
+    limit: i64,
+    actor: &str,
+) -> Result<Vec<Taken>> {
+    // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
+    over_batch!(
+        (filter, position, limit),
+        r#"
+        held AS MATERIALIZED (
+            SELECT k.task_name, k.idempotency_key
+              FROM task_keys k
+              JOIN batch b ON (k.task_name, k.idempotency_key, k.task_id) = (b.task_name, b.idempotency_key, b.id)
+             ORDER BY k.task_name, k.idempotency_key
+               FOR UPDATE OF k
+        ), let_go AS (
+            DELETE FROM task_keys k USING held h
+             WHERE (k.task_name, k.idempotency_key) = (h.task_name, h.idempotency_key)
+        ), gone AS (
+            DELETE FROM tasks t USING batch b WHERE t.id = b.id
+            RETURNING t.id, t.task_name, t.queue, t.runs, t.attempts, t.error
+        ), counted AS (
+            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+            SELECT task_name, queue, 'purged', count(*) FROM gone GROUP BY task_name, queue
+        ), noted AS (
+            INSERT INTO task_events (task_id, from_status, to_status, run, attempt, reason, error, actor)
+            SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $9 FROM gone
+        )
+        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", b.task_name, g.id IS NOT NULL AS "done!"
+          FROM batch b LEFT JOIN gone g USING (id)
+         ORDER BY b.id
+        "#,
+        actor,
+    )
+    .fetch_all(db)
+    .await
+}

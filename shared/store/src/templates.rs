@@ -1,0 +1,127 @@
+//! Published workflow templates.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::Result;
+use tasker_core::workflow::Template;
+
+/// The maximum length of a list.
+pub const LISTED_MAX: i64 = 10_000;
+
+/// A template in a list.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its description.
+    pub description: String,
+    /// The number of its steps.
+    pub steps: i32,
+    /// The time of its last change.
+    pub published_at: DateTime<Utc>,
+}
+
+/// A template as it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// JSON text of the template.
+    pub template: String,
+    /// The time of its last change.
+    pub published_at: DateTime<Utc>,
+}
+
+/// Publishes templates. The newest publication of a version is valid; an identical one changes no rows.
+pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<()> {
+    let namespaces: Vec<&str> = templates.iter().map(|t| t.namespace.as_str()).collect();
+    let names: Vec<&str> = templates.iter().map(|t| t.name.as_str()).collect();
+    let versions: Vec<String> = templates.iter().map(|t| t.version.to_string()).collect();
+    let descriptions: Vec<&str> = templates.iter().map(|t| t.description.as_str()).collect();
+    let steps: Vec<i32> = templates
+        .iter()
+        .map(|t| i32::try_from(t.steps.len()).unwrap_or(i32::MAX))
+        .collect();
+    let texts: Vec<String> = templates.iter().map(Template::to_json).collect();
+    sqlx::query!(
+        r#"
+        INSERT INTO workflow_templates AS known (namespace, name, version, description, steps, template)
+        SELECT namespace, name, version, description, steps, template::json
+          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[])
+            AS t(namespace, name, version, description, steps, template)
+         ORDER BY namespace, name, version
+            ON CONFLICT (namespace, name, version) DO UPDATE
+           SET description = excluded.description, steps = excluded.steps, template = excluded.template,
+               published_at = now()
+         WHERE known.template::text <> excluded.template::text
+        "#,
+        namespaces as _,
+        names as _,
+        &versions,
+        descriptions as _,
+        &steps,
+        &texts,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Returns the templates with all their versions, by namespace and name; at most [`LISTED_MAX`].
+pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Listed>> {
+    sqlx::query_as!(
+        Listed,
+        r#"
+        SELECT namespace, name, version, description, steps, published_at
+          FROM workflow_templates
+         ORDER BY namespace, name, version
+         LIMIT $1
+        "#,
+        LISTED_MAX,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Returns the versions of a template, the most recently changed first; at most [`LISTED_MAX`].
+pub async fn versions(db: impl PgExecutor<'_>, namespace: &str, name: &str) -> Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT version
+          FROM workflow_templates
+         WHERE namespace = $1 AND name = $2
+         ORDER BY published_at DESC, version
+         LIMIT $3
+        "#,
+        namespace,
+        name,
+        LISTED_MAX,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Returns one version of a template; `None` if it does not exist.
+pub async fn get(
+    db: impl PgExecutor<'_>,
+    namespace: &str,
+    name: &str,
+    version: &str,
+) -> Result<Option<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        r#"
+        SELECT template::text AS "template!", published_at
+          FROM workflow_templates
+         WHERE namespace = $1 AND name = $2 AND version = $3
+        "#,
+        namespace,
+        name,
+        version,
+    )
+    .fetch_optional(db)
+    .await
+}
