@@ -1,1 +1,74 @@
-docker/api/Dockerfile
+# The server and the command line: docker build -t tasker-server . (the Dockerfile in the root is a link to this one).
+# Above "the image itself", this file equals ../task-worker/Dockerfile, so that BuildKit compiles once for both.
+ARG RUST_VERSION=1.95
+# The image with cargo-chef: the stage of that name, or an image built from it before (docker/OPTIMIZATION-GUIDE.md).
+ARG CHEF_IMAGE=chef
+
+FROM rust:${RUST_VERSION}-slim-bookworm AS rust
+WORKDIR /src
+ENV SQLX_OFFLINE=true CARGO_TERM_COLOR=never
+
+# For docker-compose-dev.yaml: the toolchain, with the sources mounted at /src.
+FROM rust AS dev
+RUN apt-get update && apt-get install -y --no-install-recommends entr && rm -rf /var/lib/apt/lists/*
+RUN useradd --uid 1000 --create-home tasker && install -d -o tasker /cargo /target /app/storage
+ENV CARGO_HOME=/cargo CARGO_TARGET_DIR=/target PATH=/target/debug:$PATH
+USER tasker
+ENTRYPOINT ["/src/docker/scripts/reload.sh"]
+
+FROM rust AS chef
+ENV CARGO_INCREMENTAL=0 CARGO_PROFILE_RELEASE_STRIP=symbols
+RUN --mount=type=cache,id=tasker-registry,target=/usr/local/cargo/registry,sharing=locked \
+    cargo install cargo-chef --version 0.1.78 --locked
+
+FROM ${CHEF_IMAGE} AS plan
+COPY . .
+RUN cargo chef prepare --recipe-path recipe.json
+
+# This layer changes only with Cargo.lock or a manifest. It is copied out of a cache mount, so that updating one
+# dependency compiles only that one. cargo-chef removes the workspace's own crates, so stale code cannot return.
+FROM ${CHEF_IMAGE} AS dependencies
+COPY --from=plan /src/recipe.json .
+RUN --mount=type=cache,id=tasker-registry,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,id=tasker-dependencies,target=/src/target,sharing=locked \
+    cargo chef cook --release --locked --recipe-path recipe.json && cp -a target /dependencies
+
+FROM ${CHEF_IMAGE} AS build
+COPY --from=dependencies /dependencies target
+COPY . .
+RUN --mount=type=cache,id=tasker-registry,target=/usr/local/cargo/registry,sharing=locked \
+    cargo build --release --locked && install -Dt /out target/release/tasker target/release/tasker-server target/release/tasker-worker
+
+# ---- the image itself
+FROM debian:bookworm-slim AS base
+RUN groupadd --gid 10001 tasker && \
+    useradd --uid 10001 --gid tasker --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tasker && \
+    install -d -o tasker -g tasker /app /app/storage
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/tasker-server /out/tasker /usr/local/bin/
+WORKDIR /app
+ENV LISTEN_ADDRS=0.0.0.0:8000,0.0.0.0:8080
+EXPOSE 8000 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["tasker-server", "--healthcheck"]
+ENTRYPOINT ["tasker-server"]
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="tasker-server" \
+      org.opencontainers.image.description="Tasker's HTTP API, migrations and maintenance duties, with the command line" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+
+# --target tools: the same with psql, to query Postgres from the container.
+FROM base AS tools
+RUN apt-get update && apt-get install -y --no-install-recommends postgresql-client-15 && rm -rf /var/lib/apt/lists/*
+COPY docker/api/psql /usr/local/bin/
+USER 10001:10001
+
+FROM base AS server
+# A numeric user, so that Kubernetes can verify that it is not root.
+USER 10001:10001

@@ -2,7 +2,7 @@
 --
 -- Each statement that lets tasks begin or end appends what it did as deltas, in the same transaction: so the totals are exact
 -- whatever crashes, and no two statements wait for one row. The leader folds the deltas into the totals now and then; a reader
--- adds up both. Who appends what is told by `shared/src/store/totals.rs`.
+-- adds up both. Who appends what is told by `shared/store/src/totals.rs`.
 
 CREATE TABLE task_totals (
     day       date   NOT NULL,

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use tasker_core::task::{Hint, TaskId};
 use tasker_store::dead_letters::{self, Filter, Position, Taken};
 use tasker_store::{self as store, Fault, fault};
-use tasker_core::task::{Hint, TaskId};
 use tracing::{info, warn};
 
 use crate::db::{retried, write_failed};

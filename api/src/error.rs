@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use tasker_store as store;
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
+use tasker_store as store;
 use tasker_wire::Problem;
 use tracing::{error, warn};
 

@@ -1,9 +1,9 @@
 //! Explains why a task is not running, from facts that were read in one statement. Pure.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use tasker_store::explain::{AHEAD_MAX, Facts};
 use tasker_core::task::limits::SUSPECT_CRASHES;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
+use tasker_store::explain::{AHEAD_MAX, Facts};
 use tasker_wire::{Explanation, Reason};
 
 /// Minimum number of recently finished tasks for an estimate.

@@ -5,9 +5,9 @@
 //! that it ended was enqueued and claimed.
 
 use chrono::{DateTime, Utc};
+use tasker_core::task::TaskStatus;
 use tasker_store::history::Event;
 use tasker_store::records::TaskRecord;
-use tasker_core::task::TaskStatus;
 use tasker_wire::HistoryEvent;
 
 /// Returns the state transitions of a task, oldest first.

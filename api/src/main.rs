@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
+use tasker_config::{
+    DeploymentMode, EXIT_CONFIG, EXIT_FAILURE, EXIT_MIGRATION_TIMEOUT, ServerCommand, ServerConfig,
+};
+use tasker_platform::lifecycle::Shutdown;
+use tasker_platform::telemetry::{Component, Metrics, init_logging};
+use tasker_queue::RedisQueues;
 use tasker_server::migrate::{self, Failure, RetryLimits};
 use tasker_server::orchestrator::PartitionKeeper;
 use tasker_server::serve::{bind, doors, serve};
 use tasker_server::state::{AppState, Connections};
 use tasker_server::{operations_router, orchestrator, router};
-use tasker_config::{
-    DeploymentMode, EXIT_CONFIG, EXIT_FAILURE, EXIT_MIGRATION_TIMEOUT, ServerCommand, ServerConfig,
-};
-use tasker_platform::lifecycle::Shutdown;
-use tasker_queue::RedisQueues;
 use tasker_store::{self as store, PgPool, migrations, queues};
-use tasker_platform::telemetry::{Component, Metrics, init_logging};
 use tracing::{error, info, warn};
 
 /// The time limit for writing accepted submits after the last request is answered.

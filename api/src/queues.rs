@@ -6,8 +6,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tasker_store::{self as store, PgPool, queues};
 use tasker_core::task::QueueName;
+use tasker_store::{self as store, PgPool, queues};
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres::PostgresHealth;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tasker_config::{DispatchMode, ServerConfig};
 use tasker_platform::lifecycle::Shutdown;
+use tasker_platform::telemetry::Metrics;
 use tasker_queue::RedisQueues;
 use tasker_store::PgPool;
-use tasker_platform::telemetry::Metrics;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 

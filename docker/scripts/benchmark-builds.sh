@@ -58,5 +58,5 @@ else
   measure 'first build, existing cache'
 fi
 measure 'unchanged'
-echo "// changed at $(date +%s)" >>"$COPY/shared/src/lib.rs"
-measure 'code changed (shared/src/lib.rs)'
+echo "// changed at $(date +%s)" >>"$COPY/shared/core/src/lib.rs"
+measure 'code changed (shared/core/src/lib.rs)'

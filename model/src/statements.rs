@@ -1,4 +1,4 @@
-//! The SQL statements of `shared/src/store/`: each function is one statement and one atomic step.
+//! The SQL statements of `shared/store/src/`: each function is one statement and one atomic step.
 
 use crate::config::{Config, Fence};
 use crate::faults::Fault;

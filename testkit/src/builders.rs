@@ -1,9 +1,9 @@
 //! Builders of valid values with defaults.
 
-use tasker_store::insert::{Due, NewKey, NewTask};
-use tasker_store::workers::NewWorker;
 use tasker_core::task::{QueueName, TaskId};
 use tasker_core::workflow::Template;
+use tasker_store::insert::{Due, NewKey, NewTask};
+use tasker_store::workers::NewWorker;
 
 /// Returns a task of type `name` in the default queue, due now, with 3 attempts and no idempotency key.
 /// Tests set other fields by struct update: `NewTask { priority: 9, ..a_task("echo") }`.

@@ -11,7 +11,7 @@
 //! - [`System`] runs the built binaries.
 //! - [`eventually()`] waits for a condition instead of sleeping.
 //!
-//! `tasker-shared` uses this crate in its integration tests only: in its unit tests every type would exist
+//! The crates below `shared/` use this crate in integration tests only: in their unit tests every type would exist
 //! twice.
 
 mod builders;

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_redis::redis::{Client, Commands, Connection, RedisResult};
-use tasker_config::RedisConfig;
-use tasker_queue::{Popper, RedisQueues};
 use tasker_core::task::{QueueName, TaskId};
+use tasker_queue::RedisConfig;
+use tasker_queue::{Popper, RedisQueues};
 
 /// Redis with its own key prefix; the keys are deleted on drop.
 #[derive(Debug)]

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
+use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::Popped;
 use tasker_store::claim::{Claim, Claimant, Claimed, Misrouted, Poll, claim, claim_oldest};
 use tasker_store::claim_ready::claim_ready;
 use tasker_store::{self as store, Fault, PgConnection, fault};
-use tasker_core::task::{Hint, QueueName, TaskId};
 use tokio::sync::watch;
 use tracing::{error, warn};
 

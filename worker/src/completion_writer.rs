@@ -7,11 +7,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{Run, TaskId, TaskStatus};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_store::{self as store, Fault, fault};
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{Run, TaskId, TaskStatus};
 use tracing::{error, warn};
 
 use crate::completion_metrics::CompletionMetrics;

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_core::task::QueueName;
 use tasker_store::claim::Claimed;
 use tasker_store::complete::Success;
 use tasker_store::end_runs::{EndedRun, Verdict};
-use tasker_core::task::QueueName;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::completion_metrics::Summary;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter};
 use tasker_config::DispatchMode;
-use tasker_queue::{self as queue, Popper};
 use tasker_core::task::QueueName;
+use tasker_queue::{self as queue, Popper};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 

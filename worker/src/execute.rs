@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_core::task::limits::cut_error;
+use tasker_core::task::retry::{Backoff, Failure, decide};
 use tasker_store::claim::Claimed;
 use tasker_store::complete::Success;
 use tasker_store::end_runs::{EndedRun, Verdict};
-use tasker_core::task::limits::cut_error;
-use tasker_core::task::retry::{Backoff, Failure, decide};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tasker_config::DispatchMode;
-use tasker_store::claim::Place;
 use tasker_core::task::QueueName;
+use tasker_store::claim::Place;
 
 /// The maximum time between two polls in normal operation.
 const POLL: Duration = Duration::from_secs(5);

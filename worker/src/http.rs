@@ -13,7 +13,8 @@ use axum::{Json, Router};
 use metrics::gauge;
 use serde_json::{Value, json};
 use tasker_platform::http::{HttpServer, Limits};
-use tasker_platform::telemetry::{Component, Metrics, show_pool};
+use tasker_platform::telemetry::{Component, Metrics};
+use tasker_store::show_pool;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 

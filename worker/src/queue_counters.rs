@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{Histogram, histogram};
-use tasker_store::claim::Claimed;
 use tasker_core::task::QueueName;
+use tasker_store::claim::Claimed;
 
 /// The totals and histograms of this worker's queues.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tasker_store::task_types;
 use tasker_core::task::limits;
+use tasker_store::task_types;
 
 use crate::task_type::TaskType;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use tasker_core::task::{QueueName, TaskStatus};
 use tasker_platform::lifecycle::Shutdown;
+use tasker_platform::telemetry::Metrics;
 use tasker_queue::{self as queue, Hint, RedisQueues, ServerCheck};
 use tasker_store::end_runs::Ended;
 use tasker_store::{self as store, ConnectionCache, PgPool, workers};
-use tasker_core::task::{QueueName, TaskStatus};
-use tasker_platform::telemetry::Metrics;
 use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;

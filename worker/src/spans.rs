@@ -1,8 +1,8 @@
 //! The spans of a run: one for log lines, and around it one for a collector, which continues the trace of the
 //! task's submitter. Each is built only if log lines or traces are enabled.
 
-use tasker_store::claim::Claimed;
 use tasker_platform::telemetry::traces::{self, LINES, SPANS};
+use tasker_store::claim::Claimed;
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 

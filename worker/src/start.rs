@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_config::DispatchMode;
+use tasker_core::task::QueueName;
+use tasker_core::task::priority::undeclared;
 use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
 use tasker_store::workers::{self, NewWorker};
 use tasker_store::{self as store, queues, task_types, templates};
-use tasker_core::task::QueueName;
-use tasker_core::task::priority::undeclared;
 use tracing::{info, warn};
 
 use crate::reminder::Reminder;

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tasker_config::TaskLogMode;
-use tasker_store::claim::Claimed;
-use tasker_store::end_runs::{EndedRun, Verdict};
 use tasker_core::task::TaskStatus;
 use tasker_platform::telemetry::traces::LINES;
+use tasker_store::claim::Claimed;
+use tasker_store::end_runs::{EndedRun, Verdict};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, error, error_span, info, warn};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tasker_store::task_types;
 use tasker_core::task::retry::{Backoff, DEFAULT_MAX_RETRIES};
 use tasker_core::task::{Priority, QueueName};
+use tasker_store::task_types;
 
 use crate::context::Context;
 use crate::handler::{Handler, TaskError};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, Method, header};
-use tasker_config::Network;
+use tasker_platform::network::Network;
 use url::Url;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

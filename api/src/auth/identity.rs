@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use tasker_platform::http::counted_as;
 use tasker_core::role::Role;
-use tasker_store::api_keys::ApiKeyGrant;
 use tasker_core::task::QueueName;
+use tasker_platform::http::counted_as;
+use tasker_store::api_keys::ApiKeyGrant;
 
 use super::rejection::AuthRejection;
 use crate::error::ApiError;

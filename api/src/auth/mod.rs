@@ -25,9 +25,10 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tasker_config::{Admin, Network, SignInConfig};
-use tasker_platform::http::counted_as;
+use tasker_config::{Admin, SignInConfig};
 use tasker_core::role::Role;
+use tasker_platform::http::counted_as;
+use tasker_platform::network::Network;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use tasker_core::role::Role;
-use tasker_store::api_keys::KEYS_MAX;
 use tasker_core::task::QueueName;
+use tasker_store::api_keys::KEYS_MAX;
 
 use crate::problems::{self, ProblemType};
 

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
-use tasker_platform::lifecycle::panic_text;
 use tasker_core::task::TaskId;
+use tasker_platform::lifecycle::panic_text;
 use tasker_platform::telemetry::traces::{self, SPANS};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};

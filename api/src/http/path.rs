@@ -3,8 +3,8 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
-use tasker_store::records;
 use tasker_core::task::{QueueName, TaskId};
+use tasker_store::records;
 
 use crate::auth::Caller;
 use crate::error::ApiError;

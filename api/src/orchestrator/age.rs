@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::{PgPool, age};
-use tasker_core::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 

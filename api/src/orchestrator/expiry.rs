@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use tasker_core::task::TaskId;
 use tasker_store::dead_letters::{Filter, purge_batch};
 use tasker_store::{self as store, PgPool, retention};
-use tasker_core::task::TaskId;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::{List, Rebuild, RedisQueues};
 use tasker_store::PgPool;
 use tasker_store::rebuild::{Pending, Place, now, pending_after};
-use tasker_core::task::{Hint, QueueName, TaskId};
 
 use super::bounded;
 use super::duty_status::DutyError;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::fleet::{Group, groups};
 use tasker_store::gauges::{PendingType, Reading, pending_types, read};
 use tasker_store::{self as store, PgPool, partitions};
-use tasker_core::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 

@@ -10,8 +10,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_store::{self as store, PgPool, leader};
 use tasker_platform::telemetry::hostname;
+use tasker_store::{self as store, PgPool, leader};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 

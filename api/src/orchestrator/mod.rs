@@ -28,9 +28,9 @@ use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use tasker_config::ServerConfig;
+use tasker_core::task::TaskId;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store as store;
-use tasker_core::task::TaskId;
 use tokio_util::sync::CancellationToken;
 
 pub use age::Ager;

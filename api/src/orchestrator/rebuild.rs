@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Split};
 use tasker_store::PgPool;
 use tasker_store::fleet::groups;
 use tasker_store::rebuild::compare;
-use tasker_core::task::{QueueName, TaskId};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{Hint, TaskStatus};
 use tasker_store::end_runs::Ended;
 use tasker_store::liveness::{self, FleetCheck, FleetObserver};
 use tasker_store::{self as store, PgPool, recover};
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{Hint, TaskStatus};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Routing, Split};
 use tasker_store::PgPool;
 use tasker_store::fleet::{Group, groups};
-use tasker_core::task::{QueueName, TaskId};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::scaling::{QueueFacts, facts, sample};
 use tasker_store::{self as store, PgPool};
-use tasker_core::task::QueueName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::{List, RedisQueues, Split};
 use tasker_store::PgPool;
 use tasker_store::rebuild::still_pending;
-use tasker_core::task::{Hint, QueueName, TaskId};
 
 use super::bounded;
 use super::duty_status::DutyError;

@@ -8,9 +8,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tasker_core::role::Role;
-use tasker_store::api_keys::{self, Created, NewApiKey};
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId};
+use tasker_store::api_keys::{self, Created, NewApiKey};
 use tasker_wire::{ApiKeyCreated, ApiKeyRequest};
 
 use super::auth_keys::shown;

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use tasker_store::cancel::{Cancelled, cancel};
 use tasker_core::task::{TaskId, TaskStatus};
+use tasker_store::cancel::{Cancelled, cancel};
 use tasker_wire::Problem;
 
 use crate::auth::Caller;

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_store::dead_letters::{self, Filter};
 use tasker_core::task::retry::DeadLetterReason;
+use tasker_store::dead_letters::{self, Filter};
 use tasker_wire::TaskPage;
 
 use super::list::{LIMIT, invalid_cursor, read_limit, read_queue};

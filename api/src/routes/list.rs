@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::extract::State;
-use tasker_store::records::{self, Filter};
 use tasker_core::task::{QueueName, TaskStatus};
+use tasker_store::records::{self, Filter};
 use tasker_wire::TaskPage;
 
 use super::view;

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use metrics::gauge;
-use tasker_platform::telemetry::{Metrics, show_pool};
+use tasker_platform::telemetry::Metrics;
+use tasker_store::show_pool;
 
 use crate::state::AppState;
 

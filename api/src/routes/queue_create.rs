@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use tasker_store::queues::{self, Declared};
 use tasker_core::task::QueueName;
 use tasker_core::task::limits::QUEUES;
+use tasker_store::queues::{self, Declared};
 use tasker_wire::{QueueInfo, QueueRequest};
 use tracing::warn;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use tasker_core::duration;
-use tasker_store::scaling::{self, QueueFacts, TypesFacts};
 use tasker_core::task::limits;
+use tasker_store::scaling::{self, QueueFacts, TypesFacts};
 use tasker_wire::QueueScaling;
 
 use super::queues::depths;

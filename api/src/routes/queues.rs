@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
+use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::queues;
-use tasker_core::task::QueueName;
 use tasker_wire::{QueueInfo, Queues};
 
 use crate::auth::Caller;

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_store::operator_retry::{Retried, retry};
 use tasker_core::task::TaskStatus;
+use tasker_store::operator_retry::{Retried, retry};
 use tasker_wire::Problem;
 
 use crate::auth::Caller;

@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use tasker_store::insert::NewTask;
 use tasker_core::task::QueueName;
 use tasker_platform::telemetry::traces;
+use tasker_store::insert::NewTask;
 use tasker_wire::Submitted;
 use tracing::Span;
 

@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use tasker_store::insert::NewTask;
 use tasker_core::task::limits::BATCH_TASKS;
+use tasker_store::insert::NewTask;
 use tasker_wire::BatchSubmitted;
 
 use super::submit::{names_unknown, read_headers, refresh, rules};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use chrono::NaiveDate;
-use tasker_store::totals::{self, Event, Filter, Total};
 use tasker_core::task::limits::TOTALS_DAYS;
+use tasker_store::totals::{self, Event, Filter, Total};
 use tasker_wire::{DayTotals, TaskCounts, Totals, TypeTotals};
 
 use super::list::read_queue;

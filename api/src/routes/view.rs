@@ -1,8 +1,8 @@
 //! Conversions of stored records to response bodies.
 
 use serde_json::value::RawValue;
-use tasker_store::records::TaskRecord;
 use tasker_core::task::TaskStatus;
+use tasker_store::records::TaskRecord;
 use tasker_wire::{Submitted, Task, TaskResult, TaskState};
 
 use crate::error::ApiError;

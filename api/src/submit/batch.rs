@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_core::task::{Hint, TaskStatus};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store::idempotency_keys::holders;
 use tasker_store::insert::{Inserted, NewTask, insert};
 use tasker_store::{self as store, Fault, PgConnection, PgPool, begin, fault};
-use tasker_core::task::{Hint, TaskStatus};
 use tokio::sync::Semaphore;
 use tracing::warn;
 

@@ -32,8 +32,8 @@ pub(super) fn same_request(task: &NewTask, fingerprint: &[u8]) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use tasker_store::insert::{Due, NewKey};
     use tasker_core::task::{QueueName, TaskId};
+    use tasker_store::insert::{Due, NewKey};
 
     /// Returns a task with or without a key.
     pub(in crate::submit) fn task(name: &str, key: Option<&str>) -> NewTask {

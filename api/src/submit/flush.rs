@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tasker_core::task::{Hint, TaskStatus};
 use tasker_store::ConnectionCache;
 use tasker_store::idempotency_keys::{Holder, holders};
 use tasker_store::insert::NewTask;
-use tasker_core::task::{Hint, TaskStatus};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;

@@ -26,10 +26,10 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store::insert::NewTask;
 use tasker_store::{ConnectionCache, PgPool};
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 

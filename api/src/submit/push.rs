@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_platform::lifecycle::Shutdown;
 use tasker_core::task::Hint;
+use tasker_platform::lifecycle::Shutdown;
 use tokio::sync::Semaphore;
 use tracing::warn;
 

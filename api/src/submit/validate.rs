@@ -2,11 +2,11 @@
 //! time is an argument.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tasker_store::insert::{Due, NewKey, NewTask};
-use tasker_store::task_types::TaskType;
 use tasker_core::task::limits::{DELAY, KEY_CHARS, MAX_RETRIES, TAG_CHARS, TAGS, TASK_NAME_CHARS, TIMEOUT};
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId};
+use tasker_store::insert::{Due, NewKey, NewTask};
+use tasker_store::task_types::TaskType;
 
 use super::fingerprint::fingerprint;
 use super::request::{SubmitRequest, is_object};

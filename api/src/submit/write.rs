@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use tasker_core::task::TaskStatus;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::{self as store, CachedConnection, ConnectionCache, Fault, fault};
-use tasker_core::task::TaskStatus;
 use tracing::warn;
 
 use super::Rejection;

@@ -7,8 +7,8 @@ use axum::http::{Method, Request};
 use futures_util::stream;
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_server::auth::rules::{Access, RULES, Rule, find};
 use tasker_core::role::Role;
+use tasker_server::auth::rules::{Access, RULES, Rule, find};
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::task_types::publish;
 

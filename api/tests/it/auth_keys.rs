@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_store::end_runs::Verdict;
-use tasker_store::migrations::MIGRATOR;
 use tasker_core::task::TaskId;
 use tasker_core::task::retry::DeadLetterReason;
+use tasker_store::end_runs::Verdict;
+use tasker_store::migrations::MIGRATOR;
 use uuid::Uuid;
 
 use crate::client::{Client, SIGN_IN};

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_store::migrations::MIGRATOR;
 use tasker_core::task::QueueName;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::Server;
 

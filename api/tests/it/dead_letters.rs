@@ -2,10 +2,10 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_store::end_runs::Verdict;
-use tasker_store::migrations::MIGRATOR;
 use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{QueueName, TaskId};
+use tasker_store::end_runs::Verdict;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::Server;
 

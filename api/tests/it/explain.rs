@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{QueueName, TaskId};
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::end_runs::Verdict;
 use tasker_store::queues::{pause, resume};
 use tasker_store::recover::recover;
 use tasker_store::workers::{NewWorker, register};
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{QueueName, TaskId};
 use tasker_testkit::a_worker;
 
 use crate::harness::Server;

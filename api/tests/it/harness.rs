@@ -14,19 +14,19 @@ use axum::http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_config::ServerConfig;
+use tasker_core::task::{QueueName, Run, TaskId};
+use tasker_platform::host::Host;
+use tasker_platform::lifecycle::Shutdown;
+use tasker_platform::telemetry::Metrics;
+use tasker_queue::RedisQueues;
 use tasker_server::problems::ProblemType;
 use tasker_server::state::{AppState, Connections};
-use tasker_config::ServerConfig;
-use tasker_config::host::Host;
-use tasker_platform::lifecycle::Shutdown;
-use tasker_queue::RedisQueues;
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_store::task_types::{TaskType, publish};
 use tasker_store::workers::{NewWorker, register};
-use tasker_core::task::{QueueName, Run, TaskId};
-use tasker_platform::telemetry::Metrics;
 use tower::ServiceExt as _;
 
 /// The time limit for a condition to become true.

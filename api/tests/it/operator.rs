@@ -1,10 +1,10 @@
 use axum::http::Method;
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_store::end_runs::Verdict;
-use tasker_store::migrations::MIGRATOR;
 use tasker_core::task::QueueName;
 use tasker_core::task::retry::DeadLetterReason;
+use tasker_store::end_runs::Verdict;
+use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::Server;
 

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, PgPool};
+use tasker_core::task::{Hint, QueueName, TaskId};
+use tasker_queue::BLOCK_MAX;
 use tasker_server::orchestrator::{Leadership, Promoter, Rebuilder, Recovered, Recoverer};
 use tasker_server::submit::push::Pusher;
-use tasker_queue::BLOCK_MAX;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::leader;
 use tasker_store::liveness::{LivenessKey, Session};
 use tasker_store::workers::{NewWorker, Work, heartbeat, register};
-use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
 

@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_core::task::QueueName;
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::workers::register;
-use tasker_core::task::QueueName;
 use tasker_testkit::a_worker;
 
 use crate::harness::Server;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_store::migrations::MIGRATOR;
 use tasker_core::task::QueueName;
+use tasker_store::migrations::MIGRATOR;
 use tasker_testkit::{Proxy, RedisServer, TestQueue};
 
 use crate::harness::{Server, eventually};

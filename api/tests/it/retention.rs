@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, PgPool};
+use tasker_core::task::{QueueName, TaskId};
 use tasker_server::orchestrator::{DeadLetterExpirer, PartitionDropper};
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::complete::{Success, complete};
@@ -11,7 +12,6 @@ use tasker_store::insert::{NewTask, insert};
 use tasker_store::retention::{detach, mark, past};
 use tasker_store::workers::register;
 use tasker_store::{Result, records};
-use tasker_core::task::{QueueName, TaskId};
 use tasker_testkit::{Pooler, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
 

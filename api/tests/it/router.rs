@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_server::orchestrator::{Rebuilder, Router};
+use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::Split;
+use tasker_server::orchestrator::{Rebuilder, Router};
 use tasker_store::cancel::cancel;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::workers::{NewWorker, drain, register};
-use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_testkit::{TestQueue, a_task, a_worker};
 
 const WORKER_TIMEOUT: Duration = Duration::from_secs(30);

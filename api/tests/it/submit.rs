@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskId};
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::task_types::{TaskType, publish};
-use tasker_core::task::{QueueName, TaskId};
 
 use crate::harness::{Server, eventually, task_type};
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_core::workflow::Template;
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::templates::publish;
-use tasker_core::workflow::Template;
 use tasker_testkit::a_template;
 
 use crate::harness::Server;

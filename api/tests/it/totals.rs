@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_core::task::retry::DeadLetterReason;
 use tasker_server::orchestrator::TotalsFolder;
 use tasker_store::end_runs::Verdict;
 use tasker_store::migrations::MIGRATOR;
-use tasker_core::task::retry::DeadLetterReason;
 
 use crate::harness::Server;
 

@@ -14,7 +14,7 @@ const SECRET: &str = "bT9u0Yk3xQvG7rLwZ2hNcE5sJ8aMfD1pO6iUeXtW4yA=xyzzy";
 fn in_production(db: &PgPool) -> System {
     System::new(db)
         .with("TASKER_ENV", "production")
-        .with("RUST_LOG", "info,tasker_server=trace,tasker_shared=trace")
+        .with("RUST_LOG", "info,tasker_server=trace,tasker_config=trace,tasker_platform=trace,tasker_queue=trace,tasker_store=trace")
         .with("EXECUTION_BACKEND_API_USER", USER)
         .with("EXECUTION_BACKEND_API_PASSWORD", PASSWORD)
         .with("TOKEN_SECRET", SECRET)

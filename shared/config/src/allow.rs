@@ -1,62 +1,10 @@
 //! The private addresses that the `http_request` task may reach (`HTTP_REQUEST_ALLOW`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use tasker_platform::network::Network;
 
 use super::queues::list;
-
-/// A block of addresses such as `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix_bits: u8,
-}
-
-impl Network {
-    /// The loopback networks of IPv4 and IPv6.
-    pub const LOOPBACK: [Self; 2] = [
-        Self {
-            address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
-            prefix_bits: 8,
-        },
-        Self {
-            address: IpAddr::V6(Ipv6Addr::LOCALHOST),
-            prefix_bits: 128,
-        },
-    ];
-
-    /// Returns whether `ip` is in the network; a mapped `::ffff:10.0.0.1` counts as `10.0.0.1`.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.address, ip.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(ip)) => {
-                let shift = 32 - u32::from(self.prefix_bits);
-                // `/0` shifts by 32, which `>>` would not do; every address then matches
-                let differing = network.to_bits() ^ ip.to_bits();
-                differing.checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(ip)) => {
-                let shift = 128 - u32::from(self.prefix_bits);
-                let differing = network.to_bits() ^ ip.to_bits();
-                differing.checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-
-    /// Parses an address or a network.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = match prefix {
-            Some(prefix) => prefix.parse().ok().filter(|bits| *bits <= most)?,
-            None => most,
-        };
-        Some(Self { address, prefix_bits })
-    }
-}
 
 /// The private hosts and networks that may be reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

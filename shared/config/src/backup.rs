@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::postgres_url::Client;
 use super::reader::Reader;
+use tasker_store::postgres_url::Client;
 
 /// Maximum retention: a hundred years.
 const DAYS_MAX: u32 = 36_500;

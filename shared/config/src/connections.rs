@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use deadpool_redis::redis::IntoConnectionInfo as _;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
+use tasker_queue::RedisConfig;
+use tasker_store::DatabaseConfig;
+use tasker_store::postgres_url::{Client, names_several_hosts, unknown_option};
 use url::Url;
 
 use super::environment::{DispatchMode, Environment};
-use super::postgres_url::{Client, names_several_hosts, unknown_option};
 use super::reader::Reader;
 use super::secrets::is_sample;
 use super::tls::read_authority;
@@ -18,41 +20,31 @@ const POOL_SIZE_MAX: u32 = 1_000;
 /// Maximum length of `QUEUE_KEY_PREFIX`, which keeps Redis keys short.
 const KEY_PREFIX_CHARS_MAX: usize = 128;
 
-/// The connection to Postgres.
-#[derive(Debug, Clone)]
-pub struct DatabaseConfig {
-    /// A `postgres://` URL.
-    pub url: SecretString,
-    /// Maximum number of connections.
-    pub pool_size: u32,
-}
-
-impl DatabaseConfig {
-    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
-        let url = ["DATABASE_URL", "POSTGRES_URL"].into_iter().find_map(|name| {
-            let url = reader.secret(name)?;
-            reject_sample(reader, environment, name, password_in(&url).as_ref());
-            reader.check_postgres_url((name, url.expose_secret()), Client::Tasker, None);
-            if password_in(&url).is_some() {
-                return Some(url.expose_secret().trim().into());
-            }
-            let password = postgres_password(reader, environment);
-            Some(postgres_url(url.expose_secret().trim(), password.as_ref()))
-        });
-        let url = url
-            .or_else(|| url_from_parts(reader, environment))
-            .unwrap_or_else(|| {
-                reader.problem(
-                    "DATABASE_URL",
-                    "is not set; set it, or POSTGRES_URL, or POSTGRES_HOST with POSTGRES_PORT, \
-                 POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB",
-                );
-                SecretString::default()
-            });
-        Self {
-            url,
-            pool_size: reader.number("DB_POOL_SIZE", 1..=POOL_SIZE_MAX),
+/// Reads the connection to Postgres.
+pub(super) fn read_database(reader: &mut Reader<'_>, environment: Environment) -> DatabaseConfig {
+    let url = ["DATABASE_URL", "POSTGRES_URL"].into_iter().find_map(|name| {
+        let url = reader.secret(name)?;
+        reject_sample(reader, environment, name, password_in(&url).as_ref());
+        reader.check_postgres_url((name, url.expose_secret()), Client::Tasker, None);
+        if password_in(&url).is_some() {
+            return Some(url.expose_secret().trim().into());
         }
+        let password = postgres_password(reader, environment);
+        Some(postgres_url(url.expose_secret().trim(), password.as_ref()))
+    });
+    let url = url
+        .or_else(|| url_from_parts(reader, environment))
+        .unwrap_or_else(|| {
+            reader.problem(
+                "DATABASE_URL",
+                "is not set; set it, or POSTGRES_URL, or POSTGRES_HOST with POSTGRES_PORT, \
+             POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB",
+            );
+            SecretString::default()
+        });
+    DatabaseConfig {
+        url,
+        pool_size: reader.number("DB_POOL_SIZE", 1..=POOL_SIZE_MAX),
     }
 }
 
@@ -105,52 +97,44 @@ fn url_from_parts(reader: &mut Reader<'_>, environment: Environment) -> Option<S
     Some(url.into())
 }
 
-/// The connection to Redis.
-#[derive(Debug, Clone)]
-pub struct RedisConfig {
-    /// A `redis://` or `rediss://` URL with its password.
-    pub url: SecretString,
-    /// CA certificates in PEM to verify a `rediss://` server with; `None` means those of the system.
-    pub authority: Option<String>,
-    /// Prefix of the Redis keys of queues.
-    pub key_prefix: String,
-}
-
-impl RedisConfig {
-    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment, mode: DispatchMode) -> Self {
-        let text = reader.secret("REDIS_URL").unwrap_or_default();
-        let password = reader.secret("REDIS_PASSWORD");
-        // with PollingOnly the password is not used, so any value is accepted
-        if mode.uses_redis() {
-            reject_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
-            reject_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
+/// Reads the connection to Redis.
+pub(super) fn read_redis(
+    reader: &mut Reader<'_>,
+    environment: Environment,
+    mode: DispatchMode,
+) -> RedisConfig {
+    let text = reader.secret("REDIS_URL").unwrap_or_default();
+    let password = reader.secret("REDIS_PASSWORD");
+    // with PollingOnly the password is not used, so any value is accepted
+    if mode.uses_redis() {
+        reject_sample(reader, environment, "REDIS_URL", password_in(&text).as_ref());
+        reject_sample(reader, environment, "REDIS_PASSWORD", password.as_ref());
+    }
+    let url = match redis_url(text.expose_secret().trim(), password.as_ref()) {
+        Ok(url) => url,
+        Err(message) => {
+            reader.problem("REDIS_URL", message);
+            SecretString::default()
         }
-        let url = match redis_url(text.expose_secret().trim(), password.as_ref()) {
-            Ok(url) => url,
-            Err(message) => {
-                reader.problem("REDIS_URL", message);
-                SecretString::default()
-            }
-        };
-        let key_prefix = reader.parse("QUEUE_KEY_PREFIX", |text| {
-            let valid = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
-            if valid && text.chars().count() <= KEY_PREFIX_CHARS_MAX {
-                return Ok(text.to_owned());
-            }
-            Err(format!(
-                "must be at most {KEY_PREFIX_CHARS_MAX} characters without white space"
-            ))
-        });
-        let authority = read_authority(reader, "REDIS_CA_FILE");
-        let plain = url.expose_secret().starts_with("redis:");
-        if authority.is_some() && plain {
-            reader.problem("REDIS_CA_FILE", "is set, but REDIS_URL is not rediss://");
+    };
+    let key_prefix = reader.parse("QUEUE_KEY_PREFIX", |text| {
+        let valid = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+        if valid && text.chars().count() <= KEY_PREFIX_CHARS_MAX {
+            return Ok(text.to_owned());
         }
-        Self {
-            url,
-            authority,
-            key_prefix: key_prefix.unwrap_or_default(),
-        }
+        Err(format!(
+            "must be at most {KEY_PREFIX_CHARS_MAX} characters without white space"
+        ))
+    });
+    let authority = read_authority(reader, "REDIS_CA_FILE");
+    let plain = url.expose_secret().starts_with("redis:");
+    if authority.is_some() && plain {
+        reader.problem("REDIS_CA_FILE", "is set, but REDIS_URL is not rediss://");
+    }
+    RedisConfig {
+        url,
+        authority,
+        key_prefix: key_prefix.unwrap_or_default(),
     }
 }
 
@@ -234,9 +218,9 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::fake::FakeHost;
-    use super::super::postgres_url;
     use super::*;
+    use tasker_platform::host::fake::FakeHost;
+    use tasker_store::postgres_url;
 
     fn joined(url: &str, password: &str) -> String {
         let password = SecretString::from(password);

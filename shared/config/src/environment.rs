@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tasker_platform::telemetry::{LogConfig, LogFormat};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -87,15 +88,6 @@ impl DispatchMode {
     }
 }
 
-/// The format of log lines (`LOG_FORMAT`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// Text for people.
-    Pretty,
-}
-
 /// The log lines that a worker writes about its tasks (`TASK_LOG`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskLogMode {
@@ -122,44 +114,32 @@ impl TaskLogMode {
     }
 }
 
-/// The logging and tracing configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// The format of the lines.
-    pub format: LogFormat,
-    /// Filter directives in the syntax of `RUST_LOG`, already validated.
-    pub filter: String,
-    /// The OTLP collector that spans are sent to.
-    pub collector: Option<Url>,
-}
-
-impl LogConfig {
-    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
-        let usual = match environment {
-            Environment::Production => LogFormat::Json,
-            Environment::Development | Environment::Test => LogFormat::Pretty,
-        };
-        let choices = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
-        let format = reader.choice("LOG_FORMAT", &choices).unwrap_or(usual);
-        let debug = reader.switch("DEBUG");
-        let valid = |text: &str| match EnvFilter::try_new(text) {
-            Ok(_) => Ok(text.to_owned()),
-            Err(_) => Err("must be log levels like info or info,tasker_server=debug"),
-        };
-        let filter = reader.parse("RUST_LOG", valid).unwrap_or_default();
-        // RUST_LOG has a default, so DEBUG applies only where none was set
-        let filter = match reader.given("RUST_LOG") {
-            None if debug => "debug".to_owned(),
-            _ => filter,
-        };
-        let collector = reader.parse("OTEL_EXPORTER_OTLP_ENDPOINT", |text| match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-            _ => Err("must be a URL like http://127.0.0.1:4318"),
-        });
-        Self {
-            format,
-            filter,
-            collector,
-        }
+/// Reads the logging and tracing configuration.
+pub(super) fn read_log(reader: &mut Reader<'_>, environment: Environment) -> LogConfig {
+    let usual = match environment {
+        Environment::Production => LogFormat::Json,
+        Environment::Development | Environment::Test => LogFormat::Pretty,
+    };
+    let choices = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
+    let format = reader.choice("LOG_FORMAT", &choices).unwrap_or(usual);
+    let debug = reader.switch("DEBUG");
+    let valid = |text: &str| match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("must be log levels like info or info,tasker_server=debug"),
+    };
+    let filter = reader.parse("RUST_LOG", valid).unwrap_or_default();
+    // RUST_LOG has a default, so DEBUG applies only where none was set
+    let filter = match reader.given("RUST_LOG") {
+        None if debug => "debug".to_owned(),
+        _ => filter,
+    };
+    let collector = reader.parse("OTEL_EXPORTER_OTLP_ENDPOINT", |text| match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err("must be a URL like http://127.0.0.1:4318"),
+    });
+    LogConfig {
+        format,
+        filter,
+        collector,
     }
 }

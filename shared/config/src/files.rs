@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::host::Host;
 use super::problem::Problems;
 use super::table::{VARIABLES, Variable};
+use tasker_platform::host::Host;
 
 /// Variables that select the files, so a file cannot set them.
 const NOT_IN_FILES: [&str; 3] = ["TASKER_ENV", "DEBUG_MODE", "TASKER_CONFIG_DIR"];

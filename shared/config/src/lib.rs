@@ -7,13 +7,10 @@
 mod allow;
 mod backup;
 mod connections;
-pub mod duration;
 mod environment;
 mod files;
 mod flags;
 mod healthcheck;
-pub mod host;
-mod postgres_url;
 mod problem;
 mod queues;
 mod reader;
@@ -28,11 +25,9 @@ mod tests;
 mod tls;
 mod worker;
 
-pub use allow::{AllowList, Network};
+pub use allow::AllowList;
 pub use backup::BackupConfig;
-pub use connections::{DatabaseConfig, RedisConfig};
-pub use environment::{DispatchMode, Environment, LogConfig, LogFormat, TaskLogMode};
-pub(crate) use postgres_url::PostgresUrl;
+pub use environment::{DispatchMode, Environment, TaskLogMode};
 pub use problem::{LoadError, Problem, Problems};
 pub use queues::{QueueSlots, QueuesConfig};
 pub use server::{DeploymentMode, ServerCommand, ServerConfig};

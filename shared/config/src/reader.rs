@@ -11,10 +11,11 @@ use secrecy::SecretString;
 
 use super::environment::Environment;
 use super::files::{self, FileValues};
-use super::host::Host;
-use super::postgres_url::{self, Client};
 use super::problem::Problems;
-use super::{duration, table};
+use super::table;
+use tasker_core::duration;
+use tasker_platform::host::Host;
+use tasker_store::postgres_url::{self, Client};
 
 /// A reader of one configuration.
 ///

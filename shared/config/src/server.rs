@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 
-use super::connections::{DatabaseConfig, RedisConfig};
-use super::environment::{DispatchMode, Environment, LogConfig};
-use super::host::{Host, ProcessHost};
+use super::connections::{read_database, read_redis};
+use super::environment::{DispatchMode, Environment, read_log};
 use super::problem::LoadError;
 use super::queues::{QueuesConfig, list};
 use super::reader::Reader;
 use super::sign_in::SignInConfig;
 use super::table::Binary;
 use super::tls::ServerTls;
-use super::{duration, flags, healthcheck, worker};
+use super::{flags, healthcheck, worker};
+use tasker_core::duration;
 use tasker_platform::circuit_breaker::Limits;
+use tasker_platform::host::{Host, ProcessHost};
+use tasker_platform::telemetry::LogConfig;
+use tasker_queue::RedisConfig;
+use tasker_store::DatabaseConfig;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -143,9 +147,9 @@ impl ServerConfig {
         Self {
             command,
             environment,
-            log: LogConfig::read(reader, environment),
-            database: DatabaseConfig::read(reader, environment),
-            redis: RedisConfig::read(reader, environment, mode),
+            log: read_log(reader, environment),
+            database: read_database(reader, environment),
+            redis: read_redis(reader, environment, mode),
             mode,
             queues: QueuesConfig::read(reader),
             metrics_addr: read_metrics_addr(reader, &listen_addrs, "LISTEN_ADDRS"),

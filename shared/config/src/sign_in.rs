@@ -8,11 +8,11 @@ use std::num::NonZeroU32;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::allow::Network;
 use super::environment::Environment;
 use super::queues::list;
 use super::reader::Reader;
 use super::secrets::{weak_password, weak_secret};
+use tasker_platform::network::Network;
 
 const USER: &str = "EXECUTION_BACKEND_API_USER";
 const PASSWORD: &str = "EXECUTION_BACKEND_API_PASSWORD";

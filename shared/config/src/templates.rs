@@ -51,9 +51,9 @@ mod tests {
     use std::io;
     use std::path::{Path, PathBuf};
 
-    use super::super::host::fake::FakeHost;
-    use super::super::host::{Host, ProcessHost};
     use super::super::{LoadError, WorkerConfig};
+    use tasker_platform::host::fake::FakeHost;
+    use tasker_platform::host::{Host, ProcessHost};
 
     const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://t:vR7.qz2Lm@db/t");
     const VALID: &str = "name: one\nsteps: [{name: a, handler: {callable: echo}}]";
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_examples_are_valid() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/task-templates");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/task-templates");
         let arguments = ["tasker-worker", "--tasker-template-path", folder];
         let config = WorkerConfig::load_from(arguments, &Here).expect("valid");
         let templates = config.templates.expect("a folder");

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
-use super::host::fake::FakeHost;
+use tasker_platform::host::fake::FakeHost;
+use tasker_platform::telemetry::{LogConfig, LogFormat};
+
 use super::*;
 use tasker_platform::healthcheck::Healthcheck;
 

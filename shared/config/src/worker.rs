@@ -8,18 +8,22 @@ use url::Url;
 
 use super::allow::AllowList;
 use super::backup::BackupConfig;
-use super::connections::{DatabaseConfig, RedisConfig};
-use super::environment::{DispatchMode, Environment, LogConfig, TaskLogMode};
-use super::host::{Host, ProcessHost};
+use super::connections::{read_database, read_redis};
+use super::environment::{DispatchMode, Environment, TaskLogMode, read_log};
 use super::problem::LoadError;
 use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
 use super::reader::Reader;
 use super::server::read_metrics_addr;
 use super::services::{self, ServiceCommands};
 use super::table::Binary;
-use super::{duration, flags, healthcheck, templates};
-use tasker_platform::circuit_breaker::Limits;
+use super::{flags, healthcheck, templates};
+use tasker_core::duration;
 use tasker_core::workflow::Template;
+use tasker_platform::circuit_breaker::Limits;
+use tasker_platform::host::{Host, ProcessHost};
+use tasker_platform::telemetry::LogConfig;
+use tasker_queue::RedisConfig;
+use tasker_store::DatabaseConfig;
 
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;
@@ -116,15 +120,15 @@ impl WorkerConfig {
         let task_queues = read_task_queues(reader);
         let listen_addr = read_listen_addr(reader);
         // before the others: it is the default database of backups
-        let database = DatabaseConfig::read(reader, environment);
+        let database = read_database(reader, environment);
         let mode = DispatchMode::read(reader);
         Self {
             environment,
-            log: LogConfig::read(reader, environment),
+            log: read_log(reader, environment),
             task_log: TaskLogMode::read(reader, environment),
             backup: BackupConfig::read(reader, &database.url),
             database,
-            redis: RedisConfig::read(reader, environment, mode),
+            redis: read_redis(reader, environment, mode),
             mode,
             queues,
             pool_size: read_pool_size(reader, &task_queues),

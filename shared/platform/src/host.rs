@@ -36,20 +36,22 @@ impl Host for ProcessHost {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod fake {
+/// A host for tests.
+#[cfg(any(test, feature = "testing"))]
+pub mod fake {
     use super::{Host, OsString, Path, PathBuf, io};
     use std::collections::HashMap;
 
     /// Variables and files defined by a test.
     #[derive(Debug, Default)]
-    pub(crate) struct FakeHost {
+    pub struct FakeHost {
         variables: HashMap<String, String>,
         files: HashMap<PathBuf, String>,
     }
 
     impl FakeHost {
-        pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
+        /// Returns a host with these variables and no files.
+        pub fn with(variables: &[(&str, &str)]) -> Self {
             let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             Self {
                 variables: variables.iter().map(own).collect(),
@@ -57,7 +59,9 @@ pub(crate) mod fake {
             }
         }
 
-        pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
+        /// Adds a file.
+        #[must_use]
+        pub fn file(mut self, path: &str, text: &str) -> Self {
             self.files.insert(PathBuf::from(path), text.to_owned());
             self
         }

@@ -132,7 +132,7 @@ impl Shutdown {
     }
 
     /// Handles signals until the returned listener is dropped, as the table of this module says. After the
-    /// hard stop, `main` exits with [`EXIT_FAILURE`](tasker_config::EXIT_FAILURE).
+    /// hard stop, `main` exits with exit code 1.
     pub fn listen(&self, component: Component) -> io::Result<SignalListener> {
         let signals = Signals::new()?;
         // not tracked: a second signal must be handled while the tracker drains

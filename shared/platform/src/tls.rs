@@ -48,14 +48,14 @@ pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 
 /// Makes ring the default provider of the process, unless one is set: with several providers compiled in,
 /// rustls has no default.
-pub(crate) fn choose_provider() {
+pub fn choose_provider() {
     // fails if a provider is set already, which then stays
     let _ = ring::default_provider().install_default();
 }
 
 /// Returns the settings of a client for loopback, which accepts any certificate: that of the server may be
 /// issued for another name.
-pub(crate) fn loopback_client() -> Result<Arc<ClientConfig>, rustls::Error> {
+pub fn loopback_client() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = provider();
     let verifier = AnyCertificate(provider.signature_verification_algorithms);
     let config = ClientConfig::builder_with_provider(provider)

@@ -9,7 +9,7 @@ use metrics::{counter, histogram};
 use secrecy::ExposeSecret;
 
 use super::{Error, KeyNames, Result};
-use tasker_config::RedisConfig;
+use crate::RedisConfig;
 use tasker_platform::tls;
 
 /// Timeout of a connection attempt.

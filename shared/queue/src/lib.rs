@@ -17,20 +17,22 @@ mod lists;
 mod pop;
 mod pop_order;
 mod rebuild;
+mod redis_config;
 mod routing;
 mod scripts;
 mod server_check;
 mod sweep;
 
-pub use tasker_core::task::Hint;
 pub use connection::RedisQueues;
 pub use events::Cancellations;
 pub use key_names::KeyNames;
 pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
 pub use rebuild::{Adopted, Rebuild};
+pub use redis_config::RedisConfig;
 pub use routing::{Routing, Split};
 pub use server_check::{ServerCheck, ServerReport};
 pub use sweep::{List, Page};
+pub use tasker_core::task::Hint;
 
 /// Parses an entry of a list. One that was pushed to the head of a type list begins with `!`.
 fn read_id(entry: &str) -> Option<tasker_core::task::TaskId> {

@@ -21,7 +21,7 @@ use tracing::{error, warn};
 use super::connection::{pool, take_connection};
 use super::pop_order::PopOrder;
 use super::{Error, RedisQueues, Result};
-use tasker_config::RedisConfig;
+use crate::RedisConfig;
 use tasker_core::task::{QueueName, TaskId};
 
 /// The maximum time for which the server may hold a pop of empty lists.

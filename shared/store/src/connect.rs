@@ -6,7 +6,8 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool, Postgre
 use tracing::log::LevelFilter;
 
 use super::Result;
-use tasker_config::{DatabaseConfig, PostgresUrl};
+use crate::DatabaseConfig;
+use crate::postgres_url::PostgresUrl;
 use tasker_platform::tls;
 
 /// Maximum wait for a connection; after it Postgres counts as unavailable.

@@ -64,7 +64,7 @@ pub struct Ended {
 macro_rules! ended_rows {
     ($ended:tt, $($argument:tt)*) => {
         sqlx::query_as!(
-            $crate::store::end_runs::Ended,
+            $crate::end_runs::Ended,
             r#"
             WITH ended AS MATERIALIZED (
             "# + $ended

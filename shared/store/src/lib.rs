@@ -11,7 +11,7 @@
 //!   tie to the status: Postgres checks the row version of its snapshot before it turns to the newer one.
 //! - Lookups by many ids use an array (`id = ANY …`) or a `LATERAL` with a lock, not a join: a plan is cached
 //!   and serves a connection for long, and while `tasks` is empty the planner believes that a scan is as
-//!   cheap as a lookup by key. `shared/tests/it/store/plans.rs` checks the plans of the hot statements.
+//!   cheap as a lookup by key. `shared/store/tests/it/plans.rs` checks the plans of the hot statements.
 //! - Statements that start or end tasks record it for the [`totals`], in the same statement.
 //! - Time is Postgres's `now()`.
 //! - `synchronous_commit` is set inside a statement and never for the session, which a pooler would pass on
@@ -28,6 +28,7 @@ pub mod claim_ready;
 pub mod complete;
 mod connect;
 mod connection_cache;
+mod database_config;
 pub mod dead_letters;
 pub mod end_runs;
 pub mod explain;
@@ -43,6 +44,8 @@ pub mod migrations;
 pub mod operator_retry;
 pub mod orchestration;
 pub mod partitions;
+mod pool_metrics;
+pub mod postgres_url;
 pub mod progress;
 pub mod promote;
 pub mod queues;
@@ -54,7 +57,6 @@ pub mod scaling;
 pub mod task_types;
 pub mod templates;
 pub mod totals;
-mod types;
 pub mod workers;
 
 pub use connect::{
@@ -62,7 +64,9 @@ pub use connect::{
     unsupported_postgres,
 };
 pub use connection_cache::{CachedConnection, ConnectionCache};
+pub use database_config::DatabaseConfig;
 pub use fault::{Fault, fault, is_unavailable};
+pub use pool_metrics::show_pool;
 pub use sqlx::error::DatabaseError;
 pub use sqlx::{PgConnection, PgPool};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_store::insert::NewTask;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
+use tasker_store::insert::NewTask;
 use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{System, with};

@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::json;
 use sqlx::{PgPool, Row as _};
+use tasker_core::task::TaskStatus;
 use tasker_store::cancel::cancel;
 use tasker_store::insert::NewTask;
-use tasker_core::task::TaskStatus;
 use tasker_testkit::{PostgresServer, a_task, eventually};
 use tempfile::TempDir;
 

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use sqlx::PgPool;
-use tasker_store::cancel::{Cancelled, cancel};
 use tasker_core::task::TaskStatus;
+use tasker_store::cancel::{Cancelled, cancel};
 use tasker_testkit::a_task;
 use tasker_worker::{Context, TaskError, TaskType};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_store::insert::NewTask;
 use tasker_core::task::{Hint, QueueName, TaskStatus};
+use tasker_store::insert::NewTask;
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, RegistryError, RunError, TaskError, TaskType};
 use tokio::sync::{Notify, Semaphore};

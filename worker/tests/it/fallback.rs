@@ -1,9 +1,9 @@
 //! The polling fallback: pending rows are found whatever happened to their hints.
 
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::workers;
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 use tasker_worker::{Context, TaskError, TaskType};
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{ConnectOptions, PgPool};
+use tasker_core::task::{Hint, TaskId, TaskStatus};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::promote::promote;
 use tasker_store::records::{TaskRecord, get};
-use tasker_core::task::{Hint, TaskId, TaskStatus};
 use tasker_testkit::{TestQueue, a_task, eventually};
 use tasker_worker::{RunError, TaskType, Worker, WorkerConfig, builtin};
 use tokio::task::JoinHandle;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{ConnectOptions, PgConnection, PgPool};
-use tasker_store::recover::declare_dead;
 use tasker_core::task::TaskStatus;
+use tasker_store::recover::declare_dead;
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, TaskError, TaskType};
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, PgPool};
-use tasker_config::RedisConfig;
+use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
+use tasker_queue::RedisConfig;
 use tasker_queue::RedisQueues;
 use tasker_store::insert::{NewTask, insert};
-use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port};
 use tasker_worker::{Context, TaskError, TaskType};
 use tokio::sync::Semaphore;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_store::history::events;
-use tasker_store::insert::NewTask;
 use tasker_core::task::TaskStatus;
 use tasker_core::task::limits::{ERROR_BYTES, RESULT_BYTES};
+use tasker_store::history::events;
+use tasker_store::insert::NewTask;
 use tasker_testkit::a_task;
 use tasker_worker::{Context, TaskError, TaskType};
 

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store::insert::NewTask;
 use tasker_store::queues::{pause, resume};
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, TaskError, TaskType};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskStatus};
 use tasker_store::insert::NewTask;
 use tasker_store::queues::{self, Declared};
-use tasker_core::task::{QueueName, TaskStatus};
 use tasker_testkit::a_task;
 use tasker_worker::RunError;
 

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::recover::{declare_dead, recover};
 use tasker_store::workers;
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, TaskError, TaskType};
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tasker_core::task::{TaskId, TaskStatus};
 use tasker_store::cancel::cancel;
 use tasker_store::insert::NewTask;
-use tasker_core::task::{TaskId, TaskStatus};
 use tasker_testkit::eventually;
 use tempfile::TempDir;
 

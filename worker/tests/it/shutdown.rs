@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskStatus};
 use tasker_queue::BLOCK_MAX;
 use tasker_store::workers;
-use tasker_core::task::{QueueName, TaskStatus};
 use tasker_testkit::{a_task, eventually};
 use tasker_worker::{Context, TaskError, TaskType};
 use tokio::sync::Notify;

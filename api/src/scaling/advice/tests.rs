@@ -1,6 +1,6 @@
 use super::*;
-use tasker_store::scaling::Sample;
 use tasker_core::task::QueueName;
+use tasker_store::scaling::Sample;
 
 const TARGET: Duration = Duration::from_secs(30);
 

@@ -3,12 +3,12 @@
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::{ConnectOptions, PgPool};
+use tasker_core::task::{QueueName, Run, TaskId};
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::complete::{Success, complete};
 use tasker_store::insert::insert;
 use tasker_store::recover::recover;
 use tasker_store::workers::register;
-use tasker_core::task::{QueueName, Run, TaskId};
 use tasker_testkit::{Proxy, System, a_task, a_worker, eventually};
 
 use crate::harness::{Idle, SOON, count, echo, long_running};

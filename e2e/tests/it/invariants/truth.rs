@@ -146,7 +146,7 @@ fn invariant_08_no_process_clock_is_read_where_states_are_decided() {
             "clippy.toml bans {clock}, so that each use gives its reason"
         );
     }
-    let store = root.join("shared/src/store");
+    let store = root.join("shared/store/src");
     for file in std::fs::read_dir(store).expect("the folder of all SQL") {
         let path = file.expect("a file").path();
         let text = std::fs::read_to_string(&path).expect("text");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use tasker_config::Network;
+use crate::network::Network;
 use crate::quota::{Quota, Quotas};
 
 /// One address may take one in this number of all connections.
@@ -73,14 +73,17 @@ impl ConnectionLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tasker_config::networks;
+    use crate::network::Network;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
     fn limiter(connections: usize) -> ConnectionLimiter {
-        ConnectionLimiter::new(connections, networks("10.0.0.0/8").expect("networks"))
+        ConnectionLimiter::new(
+            connections,
+            vec![Network::parse("10.0.0.0/8").expect("a network")],
+        )
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use tasker_config::Network;
+use crate::network::Network;
 use connection::Connection;
 pub use files::fitting;
 pub use limiter::counted_as;
@@ -77,7 +77,7 @@ impl HttpServer {
             limits,
             limiter: Arc::new(ConnectionLimiter::new(
                 limits.connections,
-                Network::LOOPBACK.to_vec(),
+                Network::loopback().to_vec(),
             )),
             tls,
         }

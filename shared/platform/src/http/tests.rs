@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
-use tasker_config::networks;
+use crate::network::Network;
 
 /// Longer than anything here takes on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -262,7 +262,7 @@ fn a_trusted_proxy_may_take_every_connection_of_every_server() {
         connections: 8,
         ..Limits::default()
     };
-    let proxies = networks("10.0.0.0/8").expect("networks");
+    let proxies = vec![Network::parse("10.0.0.0/8").expect("a network")];
     let server = HttpServer::new(limits, None).behind(&proxies);
     for (server, maximum) in [(server.with_connections(4), 4), (server, 8)] {
         let held: Vec<_> = (0..9)

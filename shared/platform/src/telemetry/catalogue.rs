@@ -276,7 +276,7 @@ mod tests {
     use std::fmt::Write as _;
 
     /// The document that shows the catalogue.
-    const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
     const BEGIN: &str = "<!-- catalogue: begin -->\n";
     const END: &str = "<!-- catalogue: end -->\n";
 
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(
             shown.trim(),
             tables().trim(),
-            "run `UPDATE_DOCS=1 cargo test -p tasker-shared catalogue`"
+            "run `UPDATE_DOCS=1 cargo test -p tasker-platform catalogue`"
         );
     }
 

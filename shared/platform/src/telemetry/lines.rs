@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::{FmtContext, layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Component;
+use super::LogFormat;
 use super::stdout::{self, LinesGuard};
-use tasker_config::LogFormat;
 
 /// Returns the layer that writes lines to stdout, and the guard that flushes them.
 pub(super) fn lines<S>(

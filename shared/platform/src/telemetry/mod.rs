@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod lines;
+mod log_config;
 mod process;
 mod prometheus;
 mod stdout;
@@ -12,10 +13,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer as _, registry};
 
-use tasker_config::LogConfig;
-
 pub use catalogue::{Kind, METRICS, Metric, Shown};
-pub use process::{hostname, show_pool};
+pub use log_config::{LogConfig, LogFormat};
+pub use process::hostname;
 pub use prometheus::Metrics;
 use stdout::LinesGuard;
 pub use traces::Traces;

@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 use metrics::{counter, gauge};
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
-use sqlx::PgPool;
 
 use super::{Component, stdout};
 
@@ -93,16 +92,6 @@ pub(super) fn show() {
     let runtime = runtime.metrics();
     gauge!("tasker_runtime_tasks").set(runtime.num_alive_tasks() as f64);
     gauge!("tasker_runtime_threads").set(runtime.num_workers() as f64);
-}
-
-/// Updates the metrics of the Postgres connection pool.
-#[expect(clippy::cast_precision_loss, reason = "a pool is far below 2^52")]
-pub fn show_pool(db: &PgPool) {
-    let (open, idle) = (f64::from(db.size()), db.num_idle() as f64);
-    gauge!("tasker_db_pool_max_connections").set(f64::from(db.options().get_max_connections()));
-    gauge!("tasker_db_pool_connections", "state" => "idle").set(idle);
-    // the two numbers are read one after the other, so idle may exceed open
-    gauge!("tasker_db_pool_connections", "state" => "used").set((open - idle).max(0.0));
 }
 
 /// Returns the name of this host, or `unknown`.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use tasker_queue::{BLOCK_MAX, Popper};
 use tasker_core::task::{QueueName, TaskId};
+use tasker_queue::{BLOCK_MAX, Popper};
 use tasker_testkit::{TestQueue, eventually};
 
 use super::lists::{hints, ids};

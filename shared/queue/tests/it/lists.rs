@@ -1,5 +1,5 @@
-use tasker_queue::{BLOCK_MAX, Hint};
 use tasker_core::task::{QueueName, TaskId};
+use tasker_queue::{BLOCK_MAX, Hint};
 use tasker_testkit::TestQueue;
 
 pub(crate) fn hints(queue: &QueueName, count: usize) -> Vec<Hint> {

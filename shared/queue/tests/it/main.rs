@@ -1,3 +1,5 @@
+//! The queue against a real Redis, one key prefix for each test.
+
 mod age;
 mod events;
 mod lists;

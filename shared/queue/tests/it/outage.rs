@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use tasker_config::RedisConfig;
-use tasker_queue::{BLOCK_MAX, RedisQueues};
 use tasker_core::task::QueueName;
+use tasker_queue::RedisConfig;
+use tasker_queue::{BLOCK_MAX, RedisQueues};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, eventually, free_port};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;

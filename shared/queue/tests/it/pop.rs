@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use tasker_queue::BLOCK_MAX;
 use tasker_core::task::QueueName;
+use tasker_queue::BLOCK_MAX;
 use tasker_testkit::{TestQueue, eventually};
 use tokio::time::timeout;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tasker_queue::{Adopted, List, Popper, Split};
 use tasker_core::task::{Hint, QueueName, TaskId};
+use tasker_queue::{Adopted, List, Popper, Split};
 use tasker_testkit::TestQueue;
 
 const NOW: Duration = Duration::from_millis(10);

@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 use self::tls::Tls;
-use super::host::{Host, ProcessHost};
+use tasker_platform::host::{Host, ProcessHost};
 
 const ALLOWED: &str =
     "must be a URL like postgres://user:password@host:5432/database or postgres://user@[::1]/database";
@@ -38,7 +38,7 @@ const NAME_CHARS_MAX: usize = 40;
 
 /// The client that connects with a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Client {
+pub enum Client {
     /// The server or a worker.
     Tasker,
     /// `pg_dump`.
@@ -48,27 +48,29 @@ pub(super) enum Client {
 /// An error of a URL: the variable of libpq that has it, where it is not the URL, and a message that
 /// continues "NAME: ".
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct UrlError {
-    pub(super) variable: Option<&'static str>,
-    pub(super) message: String,
+pub struct UrlError {
+    /// The variable of libpq that has the error, or `None` if the URL has it.
+    pub variable: Option<&'static str>,
+    /// The message, which continues "NAME: ".
+    pub message: String,
 }
 
 /// A parsed Postgres URL.
 #[derive(Debug, Clone)]
-pub(crate) struct PostgresUrl {
+pub struct PostgresUrl {
     /// The connect options for sqlx.
-    pub(crate) options: PgConnectOptions,
+    pub options: PgConnectOptions,
     /// True if the URL sets `application_name`.
-    pub(crate) names_application: bool,
+    pub names_application: bool,
     /// Maximum time to open a connection; `None` if the URL sets none.
-    pub(crate) connect_timeout: Option<Duration>,
+    pub connect_timeout: Option<Duration>,
     /// True if only a Postgres that accepts writes may be connected to.
-    pub(crate) read_write: bool,
+    pub read_write: bool,
 }
 
 impl PostgresUrl {
     /// Parses a URL that was validated before, with the variables and files of this process.
-    pub(crate) fn of_process(text: &str) -> Result<Self, String> {
+    pub fn of_process(text: &str) -> Result<Self, String> {
         read(text, Client::Tasker, &ProcessHost).map_err(|errors| {
             let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
             errors.join("; ")
@@ -77,7 +79,7 @@ impl PostgresUrl {
 }
 
 /// Parses a URL; returns all of its errors at once.
-pub(super) fn read(text: &str, client: Client, host: &dyn Host) -> Result<PostgresUrl, Vec<UrlError>> {
+pub fn read(text: &str, client: Client, host: &dyn Host) -> Result<PostgresUrl, Vec<UrlError>> {
     let mut reading = Reading {
         client,
         host,
@@ -243,7 +245,7 @@ fn is_utf8(encoding: &str) -> bool {
 }
 
 /// Returns whether a URL names several hosts, before its path or in the options `host`, `hostaddr` or `port`.
-pub(super) fn names_several_hosts(text: &str) -> bool {
+pub fn names_several_hosts(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else {
         return false;
     };
@@ -256,7 +258,7 @@ pub(super) fn names_several_hosts(text: &str) -> bool {
 }
 
 /// Returns the message about an unsupported URL option, which continues "NAME: ".
-pub(super) fn unknown_option(name: &str, supported: &str) -> String {
+pub fn unknown_option(name: &str, supported: &str) -> String {
     // anything else may be part of a password
     let is_name = name
         .chars()

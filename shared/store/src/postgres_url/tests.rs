@@ -1,7 +1,7 @@
 //! Postgres URLs, parsed with variables and files defined by the tests.
 
-use super::super::host::fake::FakeHost;
 use super::*;
+use tasker_platform::host::fake::FakeHost;
 
 const BASE: &str = "postgres://me:vR7.qz2Lm@db/t";
 

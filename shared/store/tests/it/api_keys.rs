@@ -1,7 +1,7 @@
 use sqlx::PgPool;
 use tasker_core::role::Role;
-use tasker_store::api_keys::{Created, KEYS_MAX, NewApiKey, create, find, list, note_use, revoke};
 use tasker_core::task::{QueueName, TaskId};
+use tasker_store::api_keys::{Created, KEYS_MAX, NewApiKey, create, find, list, note_use, revoke};
 
 use super::support::execute;
 

@@ -1,11 +1,11 @@
 use futures_util::future::{join, join_all};
 use sqlx::PgPool;
+use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_store::cancel::{Cancelled, cancel, cancel_requested};
 use tasker_store::end_runs::{Verdict, end_runs};
 use tasker_store::history::events;
 use tasker_store::insert::{Due, NewTask};
 use tasker_store::operator_retry::retry;
-use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{

@@ -2,11 +2,11 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store::claim::{Claim, Claimant, Misrouted, Place, Poll, claim, claim_oldest};
 use tasker_store::end_runs::{Verdict, end_runs};
 use tasker_store::insert::{Due, NewTask};
 use tasker_store::workers::{NewWorker, drain, register};
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_task, a_worker};
 
 use super::support::{

@@ -2,12 +2,12 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store::claim::{Claim, Claimed, claim};
 use tasker_store::claim_ready::claim_ready;
 use tasker_store::insert::{Due, NewTask};
 use tasker_store::queues::pause;
 use tasker_store::workers::drain;
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{

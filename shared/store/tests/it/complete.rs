@@ -1,10 +1,10 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::{Run, TaskStatus};
 use tasker_store::cancel::{Cancelled, cancel};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{Verdict, end_runs};
 use tasker_store::{Fault, fault};
-use tasker_core::task::{Run, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, Run, TaskId, TaskStatus};
 use tasker_store::age::starved;
 use tasker_store::cancel::cancel_requested;
 use tasker_store::claim::{Poll, claim, claim_oldest};
@@ -14,7 +15,6 @@ use tasker_store::promote::{next_due_in, promote};
 use tasker_store::rebuild::{compare, pending_after};
 use tasker_store::recover::{declare_dead, end_overdue, forget_dead, reclaim_lost_claims, recover};
 use tasker_store::{Result, dead_letters, gauges, idempotency_keys, queues, records, retention};
-use tasker_core::task::{QueueName, Run, TaskId, TaskStatus};
 
 use super::plans::{UNTIL_PLANNED, rows_read};
 use super::support::{

@@ -2,13 +2,13 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store::dead_letters::{Filter, Position, Taken, list, matched, purge_batch, retry_batch};
 use tasker_store::history::events;
 use tasker_store::idempotency_keys::holders;
 use tasker_store::insert::NewTask;
 use tasker_store::operator_retry::retry;
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{

@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use sqlx::PgPool;
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{Run, TaskStatus};
 use tasker_store::cancel::cancel;
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_store::history::events;
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{Run, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{ended, enter_worker, record, rows_of, run_of, submit_many, submit_one};

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tasker_core::task::QueueName;
 use tasker_store::gauges::{PendingType, Reading, pending_types, read};
 use tasker_store::insert::NewTask;
 use tasker_store::queues::{declare, pause};
 use tasker_store::workers::{NewWorker, register};
-use tasker_core::task::QueueName;
 use tasker_testkit::{a_task, a_worker, eventually};
 
 use super::support::{WORKER_TIMEOUT, connections, enter_worker, execute, run_of, submit_many, submit_one};

@@ -1,7 +1,7 @@
 use sqlx::PgPool;
+use tasker_core::task::TaskStatus;
 use tasker_store::idempotency_keys::{Holder, Tidied, holders, tidy};
 use tasker_store::insert::{NewTask, insert};
-use tasker_core::task::TaskStatus;
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{

@@ -3,10 +3,10 @@ use std::time::Duration;
 use chrono::DateTime;
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskStatus};
 use tasker_store::insert::{Due, NewTask, insert};
 use tasker_store::records::get;
 use tasker_store::{Fault, fault};
-use tasker_core::task::{QueueName, TaskStatus};
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{KEY_TTL, connections, record, submit, submit_one};

@@ -1,3 +1,5 @@
+//! The store against a real Postgres, one database for each test.
+
 mod api_keys;
 mod cancel;
 mod claim;

@@ -1,12 +1,12 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_store::cancel::cancel;
 use tasker_store::end_runs::{Verdict, end_runs};
 use tasker_store::history::events;
 use tasker_store::idempotency_keys::holders;
 use tasker_store::insert::{Due, NewTask};
 use tasker_store::operator_retry::{Retried, retry};
-use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{

@@ -3,11 +3,11 @@
 //! backlog.
 
 use sqlx::{PgConnection, PgPool};
+use tasker_core::task::{QueueName, Run, TaskId};
 use tasker_store::claim::claim;
 use tasker_store::claim_ready::claim_ready;
 use tasker_store::complete::complete;
 use tasker_store::end_runs::{Verdict, end_runs};
-use tasker_core::task::{QueueName, Run, TaskId};
 
 use super::support::{claimant, ended, enter_worker, submit_many, success};
 

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_store::end_runs::{Verdict, end_runs};
 use tasker_store::insert::{Due, NewTask};
 use tasker_store::promote::{next_due_in, promote};
-use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{connections, ended, enter_worker, execute, record, run_of, submit, submit_one};

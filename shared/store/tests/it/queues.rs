@@ -1,8 +1,8 @@
 use sqlx::PgPool;
+use tasker_core::task::QueueName;
 use tasker_store::insert::NewTask;
 use tasker_store::queues::{declare, pause, paused, resume, states};
 use tasker_store::workers::{NewWorker, register};
-use tasker_core::task::QueueName;
 use tasker_testkit::{a_task, a_worker};
 
 use super::support::{WORKER_TIMEOUT, enter_worker, execute, run_of, submit_many, submit_one};

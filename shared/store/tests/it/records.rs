@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use sqlx::PgPool;
+use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store::cancel::cancel;
 use tasker_store::insert::{Due, NewTask};
 use tasker_store::operator_retry::retry;
 use tasker_store::records::{Filter, finished_or_missing, get, list, status_of};
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{

@@ -1,4 +1,6 @@
 use sqlx::PgPool;
+use tasker_core::task::retry::Backoff;
+use tasker_core::task::{TaskId, TaskStatus};
 use tasker_store::cancel::cancel;
 use tasker_store::history::events;
 use tasker_store::insert::NewTask;
@@ -6,8 +8,6 @@ use tasker_store::recover::{
     declare_dead, end_overdue, fleet_is_unhealthy, forget_dead, reclaim_lost_claims, recover,
 };
 use tasker_store::workers::{Work, heartbeat};
-use tasker_core::task::retry::Backoff;
-use tasker_core::task::{TaskId, TaskStatus};
 use tasker_testkit::a_task;
 
 use super::support::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tasker_core::task::TaskId;
 use tasker_store::dead_letters::{Filter, purge_batch};
 use tasker_store::insert::NewTask;
 use tasker_store::partitions::ensure;
@@ -12,7 +13,6 @@ use tasker_store::records::{self, Filter as ListFilter};
 use tasker_store::retention::{
     Partition, Stage, days_ago, dead_letters, detach, drop_table, finish_detach, mark, past,
 };
-use tasker_core::task::TaskId;
 use tasker_testkit::{a_key, a_task, eventually};
 use tokio_util::sync::CancellationToken;
 

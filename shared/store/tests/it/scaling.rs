@@ -1,9 +1,9 @@
 use sqlx::PgPool;
+use tasker_core::task::QueueName;
 use tasker_store::insert::NewTask;
 use tasker_store::queues::pause;
 use tasker_store::scaling::{BACKLOG_MAX, QueueFacts, TypesFacts, facts, facts_of_types, sample};
 use tasker_store::workers::{NewWorker, Work, heartbeat, leave, register};
-use tasker_core::task::QueueName;
 use tasker_testkit::{a_task, a_worker};
 
 use super::support::{WORKER_TIMEOUT, enter_worker, execute, run_of, submit_many, submit_one};

@@ -3,14 +3,14 @@
 use futures_util::future::join_all;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, PgConnection, PgPool};
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{QueueName, Run, TaskId, TaskStatus};
 use tasker_store::claim::{Claim, Claimant, claim};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_store::insert::{Inserted, NewTask, insert};
 use tasker_store::records::{self, TaskRecord};
 use tasker_store::workers::register;
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{QueueName, Run, TaskId, TaskStatus};
 use tasker_testkit::{a_task, a_worker};
 
 /// A day, the default of `IDEMPOTENCY_TTL`.

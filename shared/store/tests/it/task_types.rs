@@ -1,8 +1,8 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::QueueName;
 use tasker_store::task_types::{TaskType, all, publish};
 use tasker_store::workers::{drain, register};
-use tasker_core::task::QueueName;
 use tasker_testkit::a_worker;
 
 use super::support::{WORKER_TIMEOUT, connections, execute};

@@ -1,7 +1,7 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
-use tasker_store::templates::{all, get, publish, versions};
 use tasker_core::workflow::Template;
+use tasker_store::templates::{all, get, publish, versions};
 use tasker_testkit::a_template;
 
 use super::support::connections;

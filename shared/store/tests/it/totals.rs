@@ -1,5 +1,7 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{QueueName, Run, TaskId};
 use tasker_store::cancel::cancel;
 use tasker_store::dead_letters::{self, Position, matched, purge_batch, retry_batch};
 use tasker_store::end_runs::{Verdict, end_runs};
@@ -8,8 +10,6 @@ use tasker_store::insert::{Due, NewTask};
 use tasker_store::operator_retry::retry;
 use tasker_store::recover::{declare_dead, end_overdue, recover};
 use tasker_store::totals::{Event, Filter, blocks, fold, forget, shrink, totals};
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{QueueName, Run, TaskId};
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{

@@ -3,12 +3,12 @@
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{QueueName, TaskId};
 use tasker_store::claim_ready::claim_ready;
 use tasker_store::end_runs::{Verdict, end_runs};
 use tasker_store::workers::{Work, heartbeat, leave, register};
 use tasker_store::{DatabaseError, migrations, task_types, templates};
-use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{QueueName, TaskId};
 use tasker_testkit::{a_template, a_worker};
 
 use super::support::{WORKER_TIMEOUT, claim_as, claimant, ended, finish, record, submit_many};

@@ -1,6 +1,6 @@
 use sqlx::PgPool;
-use tasker_store::workers::{NewWorker, Work, drain, heartbeat, leave, list, register};
 use tasker_core::task::QueueName;
+use tasker_store::workers::{NewWorker, Work, drain, heartbeat, leave, list, register};
 use tasker_testkit::{a_task, a_worker};
 
 use super::support::{WORKER_TIMEOUT, enter_worker, execute, finish, run_of, submit_one};

@@ -1,4 +1,5 @@
-//! Encoding of the core's types for Postgres. The core itself does not depend on sqlx.
+//! The encoding of ids, states, queue names and roles for Postgres. Built only with the feature `sqlx`, which the store
+//! enables: an implementation of a foreign trait must live with the type, and the store owns neither.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -6,8 +7,8 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef, P
 use sqlx::{Decode, Encode, Type};
 use uuid::Uuid;
 
-use tasker_core::role::Role;
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
+use crate::role::Role;
+use crate::task::{QueueName, TaskId, TaskStatus};
 
 impl Type<Postgres> for TaskId {
     fn type_info() -> PgTypeInfo {
