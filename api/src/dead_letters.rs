@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tasker_core::task::{Hint, TaskId};
 use tasker_store::dead_letters::{self, Filter, Position, Taken};
-use tasker_store::{self as store, Fault, fault};
+use tasker_store::{self as store, ErrorKind, retry_rolled_back};
 use tracing::{info, warn};
 
-use crate::db::{retried, write_failed};
-use crate::error::{ApiError, describe};
+use crate::db::write_failed;
+use crate::error::ApiError;
 use crate::state::AppState;
 
 /// Maximum number of concurrent operations: a long one does not block another, and submits keep most of the
@@ -99,7 +99,7 @@ impl BulkOperation {
         };
         let mut found = 0;
         loop {
-            let taken = match retried(|| self.batch(position)).await {
+            let taken = match retry_rolled_back(|| self.batch(position)).await {
                 Ok(taken) => taken,
                 Err(error) => return Err(self.broken_off(error)),
             };
@@ -162,11 +162,11 @@ impl BulkOperation {
 
     /// Returns the error for the client after a failed batch; earlier batches may have been committed.
     fn broken_off(&self, error: store::Error) -> ApiError {
-        if self.done == 0 || fault(&error) == Fault::Row {
+        if self.done == 0 || error.kind() == ErrorKind::Row {
             return write_failed(error);
         }
         warn!(
-            cause = describe(&error),
+            cause = %error,
             done = self.done,
             "bulk operation on dead letters failed half-way"
         );

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
-use tasker_store as store;
+use tasker_store::{self as store, ErrorKind};
 use tasker_wire::Problem;
 use tracing::{error, warn};
 
@@ -182,23 +182,11 @@ impl ApiError {
             Self::Unavailable(Some(source)) => warn!(
                 request.id = request_id,
                 http.route = route,
-                cause = describe(source),
+                cause = %source,
                 "request failed: Postgres unavailable"
             ),
             _ => {}
         }
-    }
-}
-
-/// Returns the loggable description of a failed statement. The text of a data or constraint error (classes 22
-/// and 23) may contain the value, so only its code is returned.
-pub fn describe(error: &store::Error) -> String {
-    let Some(answer) = error.as_database_error() else {
-        return error.to_string();
-    };
-    match answer.code() {
-        Some(code) if code.starts_with("22") || code.starts_with("23") => format!("SQLSTATE {code}"),
-        _ => error.to_string(),
     }
 }
 
@@ -210,11 +198,11 @@ impl From<AuthRejection> for ApiError {
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
-        match store::fault(&error) {
-            store::Fault::Row => Self::Internal(describe(&error)),
+        match error.kind() {
+            ErrorKind::Row => Self::Internal(error.to_string()),
             // also an unknown outcome: this conversion serves reads, which had no effect; writes go through
             // `db::write_failed`
-            store::Fault::RolledBack | store::Fault::Outage | store::Fault::Unknown => {
+            ErrorKind::RolledBack | ErrorKind::Outage | ErrorKind::Unknown | ErrorKind::TimedOut => {
                 Self::Unavailable(Some(Arc::new(error)))
             }
         }

@@ -5,11 +5,9 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tasker_store::migrations::{self, MigrateError, MigrationState, MigrationStatus, Stage};
+use tasker_store::migrations::{self, MigrationError, MigrationState, MigrationStatus, Stage};
 use tasker_store::{self as store, PgPool};
 use tracing::{info, warn};
-
-use crate::error::describe;
 
 /// The first pause between attempts; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -63,7 +61,7 @@ pub async fn wait_for_schema(db: &PgPool, timeout: Duration) -> Result<(), Failu
                 // a newer schema fits too: during a rolling upgrade old servers run on it
                 Ok(version) if *version >= wanted => return Ok(()),
                 Ok(version) => format!("the schema has version {version}, and this server needs {wanted}"),
-                Err(error) => describe(error),
+                Err(error) => error.to_string(),
             });
             info!(
                 schema.wanted = wanted,
@@ -145,7 +143,7 @@ async fn run_with_retries(db: &PgPool, retries: u32, progress: &Progress) -> Res
 }
 
 /// Applies the pending migrations, and logs when that or the wait for the lock takes long.
-async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrateError> {
+async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrationError> {
     let run = migrations::run(db, |stage| {
         progress.set(match stage {
             Stage::Connecting => "Postgres did not answer",
@@ -163,15 +161,11 @@ async fn apply(db: &PgPool, progress: &Progress) -> Result<(), MigrateError> {
 }
 
 /// Returns the error of a failed migration and its remedies.
-async fn explain(db: &PgPool, error: &MigrateError) -> String {
-    let Some(cause) = migrations::underlying_error(error) else {
-        return format!("the migrations cannot be applied: {error}");
+async fn explain(db: &PgPool, error: &MigrationError) -> String {
+    let mut text = error.to_string();
+    let Some(cause) = error.statement() else {
+        return text;
     };
-    let mut text = match error {
-        MigrateError::ExecuteMigration(_, version) => format!("migration {version} failed: "),
-        _ => "a migration failed: ".to_owned(),
-    };
-    text.push_str(&describe(cause));
     let remedies = migrations::remedies(db, cause).await.unwrap_or_default();
     if !remedies.is_empty() {
         let _ = write!(text, "; remedy: {}", remedies.join("; "));
@@ -188,9 +182,8 @@ async fn wait_for_postgres(db: &PgPool, progress: &Progress) -> Result<(), Failu
                     .map_or(Ok(()), |why| Err(Failure::Unsupported(why)));
             }
             Err(error) => {
-                let cause = describe(&error);
-                warn!(cause, "waiting for Postgres");
-                progress.set(format!("Postgres cannot be used: {cause}"));
+                warn!(cause = %error, "waiting for Postgres");
+                progress.set(format!("Postgres cannot be used: {error}"));
             }
         }
         pause.sleep().await;

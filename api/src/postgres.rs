@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tasker_platform::circuit_breaker::{Breaker, Limits};
-use tasker_store::{self as store, PgPool, is_unavailable, takes_writes};
+use tasker_store::{self as store, PgPool, takes_writes};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::error::{ApiError, describe};
+use crate::error::ApiError;
 
 /// The time without any answer of Postgres after which a waiting caller requests a probe. Together with
 /// `PROBE_TIMEOUT` it limits the wait for a Postgres that hangs to less than two seconds.
@@ -97,7 +97,7 @@ impl PostgresHealth {
         tokio::select! {
             biased;
             answer = work => answer,
-            () = self.unresponsive() => Err(store::Error::Io(std::io::ErrorKind::TimedOut.into())),
+            () = self.unresponsive() => Err(store::Error::timed_out()),
         }
     }
 
@@ -134,13 +134,12 @@ impl PostgresHealth {
     /// Records that a statement failed. A pool timeout does not count as an outage while Postgres answers
     /// others.
     pub fn failed(&self, error: &store::Error) {
-        let saturated = matches!(error, store::Error::PoolTimedOut)
-            && self.alive_at().elapsed() < QUIET_MAX + PROBE_TIMEOUT;
-        if is_unavailable(error) && !saturated {
+        let saturated = error.lacked_connection() && self.alive_at().elapsed() < QUIET_MAX + PROBE_TIMEOUT;
+        if error.is_unavailable() && !saturated {
             self.breaker.failed();
         }
         // an error about the statement itself is an answer
-        if error.as_database_error().is_some() && !is_unavailable(error) {
+        if error.is_answer() && !error.is_unavailable() {
             self.record_answer();
         }
     }
@@ -175,7 +174,7 @@ impl PostgresHealth {
                     self.breaker.failed();
                 }
                 Err(error) => {
-                    warn!(cause = describe(error), "Postgres health probe failed");
+                    warn!(cause = %error, "Postgres health probe failed");
                     self.breaker.failed();
                 }
             }

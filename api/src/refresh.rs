@@ -8,7 +8,6 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::error::describe;
 use crate::postgres::PostgresHealth;
 
 /// The minimum time between two loads for missing names, so that a flood of unknown names stays cheap.
@@ -62,7 +61,7 @@ impl Refresher {
             }
             let result = timed(&mut *self.last.lock().await, load()).await;
             if let (Err(error), false) = (&result, failed) {
-                warn!(cause = describe(error), "cannot refresh {what}");
+                warn!(cause = %error, "cannot refresh {what}");
             }
             failed = result.is_err();
         }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::error::{ApiError, describe};
+use crate::error::ApiError;
 use crate::postgres::PostgresHealth;
 
 /// The time between two queries, and so the maximum delay of an answer.
@@ -115,7 +115,7 @@ impl Watcher {
             }
             Err(error) => {
                 warn!(
-                    cause = describe(&error),
+                    cause = %error,
                     "cannot poll the tasks that requests wait for"
                 );
                 Some(FAILURE_PAUSE)

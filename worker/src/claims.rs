@@ -14,8 +14,8 @@ use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::Popped;
 use tasker_store::claim::{Claim, Claimant, Claimed, Misrouted, Poll, claim, claim_oldest};
 use tasker_store::claim_ready::claim_ready;
-use tasker_store::{self as store, Fault, PgConnection, fault};
-use tokio::sync::watch;
+use tasker_store::{self as store, PgConnection, retry_rolled_back};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tracing::{error, warn};
 
 use crate::execute;
@@ -291,7 +291,7 @@ impl Claimer {
         }
     }
 
-    /// Sends a claim, and repeats it once if a deadlock rolled it back. A claim that is not answered in time
+    /// Sends a claim, and repeats it while deadlocks roll it back. A claim that is not answered in time
     /// has an unknown outcome; its connection is closed, since the answer may still arrive on it.
     async fn claim_in_time(
         &self,
@@ -299,32 +299,30 @@ impl Claimer {
         wanted: Wanted<'_>,
     ) -> Result<Claim, store::Error> {
         let began = Instant::now();
-        let mut connection = self.parts.kept.take().await?;
-        let sent = async {
-            match wanted.send(&mut connection, claimant).await {
-                Err(error) if fault(&error) == Fault::RolledBack => {
-                    wanted.send(&mut connection, claimant).await
-                }
-                other => other,
-            }
-        };
+        // never contended: the lock only lends the connection to one attempt after the other
+        let connection = AsyncMutex::new(self.parts.kept.take().await?);
+        let (lent, wanted) = (&connection, &wanted);
+        let sent = retry_rolled_back(|| async move {
+            let mut connection = lent.lock().await;
+            wanted.send(&mut connection, claimant).await
+        });
         let half = self.parts.config.heartbeat_interval / 2;
         let limit = half.clamp(*CLAIM_LIMIT.start(), *CLAIM_LIMIT.end());
         if let Ok(answer) = tokio::time::timeout(limit, sent).await {
             if answer.is_ok() {
-                self.parts.kept.release(connection);
+                self.parts.kept.release(connection.into_inner());
                 histogram!("task_claim_duration_seconds").record(began.elapsed());
             }
             return answer;
         }
-        connection.discard();
-        Err(store::Error::Io(std::io::ErrorKind::TimedOut.into()))
+        connection.into_inner().discard();
+        Err(store::Error::timed_out())
     }
 
     /// Pushes hints again, unless the claim may have committed.
     async fn claim_failed(&self, error: &store::Error, hints: &[Hint]) {
         self.parts.postgres.mark_unavailable();
-        let unknown = fault(error) == Fault::Unknown;
+        let unknown = error.kind().may_have_happened();
         let outcome = if unknown { "unknown" } else { "refused" };
         counter!("tasker_claim_failures_total", "outcome" => outcome).increment(1);
         if unknown {

@@ -11,7 +11,7 @@ use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{Run, TaskId, TaskStatus};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
-use tasker_store::{self as store, Fault, fault};
+use tasker_store::{self as store, ErrorKind};
 use tracing::{error, warn};
 
 use crate::completion_metrics::CompletionMetrics;
@@ -110,11 +110,7 @@ fn unstorable(success: &Success, error: &store::Error) -> EndedRun {
 }
 
 fn code(error: &store::Error) -> String {
-    error
-        .as_database_error()
-        .and_then(store::DatabaseError::code)
-        .unwrap_or_default()
-        .into_owned()
+    error.code().unwrap_or_default().into_owned()
 }
 
 async fn write_others(parts: &Parts, finished_runs: &CompletionMetrics, others: &[EndedRun]) {
@@ -183,10 +179,10 @@ where
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        match fault(&error) {
-            Fault::Row => return Err(Unwritten::Row(error)),
-            Fault::RolledBack => {}
-            Fault::Outage | Fault::Unknown => {
+        match error.kind() {
+            ErrorKind::Row => return Err(Unwritten::Row(error)),
+            ErrorKind::RolledBack => {}
+            ErrorKind::Outage | ErrorKind::Unknown | ErrorKind::TimedOut => {
                 parts.postgres.mark_unavailable();
                 warn!(%error, "failed to write completions; retrying");
             }

@@ -127,7 +127,7 @@ async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
 /// Returns the cause of a failure. A pool that found no connection in time hides it; a separate connection
 /// shows it.
 async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
-    if !matches!(error, store::Error::PoolTimedOut) {
+    if !error.lacked_connection() {
         return error;
     }
     store::takes_writes(db, CAUSE_LIMIT).await.err().unwrap_or(error)
@@ -135,8 +135,7 @@ async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
 
 /// Returns the setting to check, by the SQLSTATE with which Postgres refused.
 fn advice(error: &store::Error) -> &'static str {
-    let code = error.as_database_error().and_then(store::DatabaseError::code);
-    match code.as_deref() {
+    match error.code().as_deref() {
         Some("28P01" | "28000") => {
             "it rejects the user or the password; check DATABASE_URL, or POSTGRES_USER and POSTGRES_PASSWORD"
         }

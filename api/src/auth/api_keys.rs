@@ -21,7 +21,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::identity::Identity;
-use crate::error::{ApiError, describe};
+use crate::error::ApiError;
 use crate::postgres::PostgresHealth;
 
 /// The age from which an entry in use is refreshed in the background.
@@ -209,7 +209,7 @@ impl ApiKeyCache {
             .call(api_keys::note_use(&self.db, &ids, &ages))
             .await
         {
-            warn!(cause = describe(&error), "cannot write the last use of API keys");
+            warn!(cause = %error, "cannot write the last use of API keys");
             // the maximum, since a request may have noted a later use meanwhile
             for (known, at) in used {
                 known.used_at.fetch_max(at, Ordering::Relaxed);

@@ -10,8 +10,6 @@ use tasker_queue as queue;
 use tasker_store as store;
 use tracing::{info, warn};
 
-use crate::error::describe;
-
 /// The status of the duties of this server, shared by all of them.
 #[derive(Debug, Default)]
 pub struct DutyStatus(Mutex<Entries>);
@@ -53,7 +51,7 @@ pub struct DutyRuns {
 #[derive(Debug, thiserror::Error)]
 pub enum DutyError {
     /// Postgres rejected a statement or did not answer.
-    #[error("Postgres: {}", describe(.0))]
+    #[error("Postgres: {0}")]
     Postgres(#[from] store::Error),
     /// Redis rejected a command or did not answer.
     #[error("Redis: {}", with_causes(.0))]
@@ -190,7 +188,7 @@ mod tests {
     use super::*;
 
     fn fails() -> Ready<store::Result<()>> {
-        ready(Err(store::Error::PoolTimedOut))
+        ready(Err(store::Error::timed_out()))
     }
 
     fn works() -> Ready<store::Result<u8>> {

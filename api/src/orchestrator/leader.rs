@@ -17,7 +17,6 @@ use tracing::{info, warn};
 
 use super::bounded;
 use super::duty_status::DutyStatus;
-use crate::error::describe;
 
 /// Time between two attempts to take the lease.
 const CAMPAIGN_INTERVAL: Duration = Duration::from_secs(1);
@@ -77,7 +76,7 @@ impl Leadership {
                     self.lead(term, began, &duties, &stop).await;
                 }
                 Ok(None) => {}
-                Err(error) => warn!(cause = describe(&error), "leader: could not ask for the lease"),
+                Err(error) => warn!(cause = %error, "leader: could not ask for the lease"),
             }
             tokio::select! {
                 biased;
@@ -122,7 +121,7 @@ impl Leadership {
         info!(term, "leader: lost leadership");
         if let Err(error) = bounded(leader::resign(&self.db, &self.holder, term)).await {
             warn!(
-                cause = describe(&error),
+                cause = %error,
                 "leader: could not release the lease; it expires at the end of its term"
             );
         }
@@ -148,7 +147,7 @@ impl Leadership {
             match renewed {
                 Ok(true) => held_until = began + self.term,
                 Ok(false) => return warn!(term, "leader: the lease expired or was taken by another server"),
-                Err(error) => warn!(cause = describe(&error), "leader: could not renew the lease"),
+                Err(error) => warn!(cause = %error, "leader: could not renew the lease"),
             }
             // the next renewal would come too late: stop the duties while the lease is still held
             if Instant::now() + pause >= held_until {

@@ -11,6 +11,7 @@ use tasker_core::role::Role;
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId};
 use tasker_store::api_keys::{self, Created, NewApiKey};
+use tasker_store::retry_rolled_back;
 use tasker_wire::{ApiKeyCreated, ApiKeyRequest};
 
 use super::auth_keys::shown;
@@ -18,7 +19,7 @@ use super::submit::{names_unknown, refresh};
 use crate::auth::api_keys::hash;
 use crate::auth::credentials::KEY_PREFIX;
 use crate::auth::{AuthRejection, Caller};
-use crate::db::{retried, write_failed};
+use crate::db::write_failed;
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
@@ -70,7 +71,7 @@ pub async fn create_key(
         }
         read => read?,
     };
-    let created = retried(|| api_keys::create(&state.db, &new)).await;
+    let created = retry_rolled_back(|| api_keys::create(&state.db, &new)).await;
     match created.map_err(write_failed)? {
         Created::Stored(record) => {
             // the answer holds a secret

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use tasker_store::api_keys;
+use tasker_store::{api_keys, retry_rolled_back};
 use tasker_wire::ApiKey;
 use uuid::Uuid;
 
 use super::auth_keys::shown;
 use crate::auth::{AuthRejection, Caller};
-use crate::db::{retried, write_failed};
+use crate::db::write_failed;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::KeyProblems;
@@ -31,7 +31,7 @@ pub async fn revoke_key(
     _: NoQuery,
 ) -> Result<Json<ApiKey>, ApiError> {
     let id: Uuid = id.parse().map_err(|_| ApiError::InvalidId)?;
-    let revoked = retried(|| api_keys::revoke(&state.db, id, caller.name())).await;
+    let revoked = retry_rolled_back(|| api_keys::revoke(&state.db, id, caller.name())).await;
     // before the result is checked: if the outcome is unknown, the next use looks the key up again
     state.auth.keys.forget(id);
     let record = revoked.map_err(write_failed)?.ok_or(AuthRejection::KeyNotFound)?;

@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use tasker_core::task::{TaskId, TaskStatus};
 use tasker_store::cancel::{Cancelled, cancel};
+use tasker_store::retry_rolled_back;
 use tasker_wire::Problem;
 
 use crate::auth::Caller;
-use crate::db::{retried, write_failed};
+use crate::db::write_failed;
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
@@ -70,7 +71,7 @@ async fn carry_out(
     id: TaskId,
     actor: &str,
 ) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
-    let cancelled = retried(|| cancel(&state.db, id, actor)).await;
+    let cancelled = retry_rolled_back(|| cancel(&state.db, id, actor)).await;
     match cancelled.map_err(write_failed)? {
         Cancelled::Now(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);

@@ -6,13 +6,14 @@ use axum::{Extension, Json};
 use tasker_core::task::QueueName;
 use tasker_core::task::limits::QUEUES;
 use tasker_store::queues::{self, Declared};
+use tasker_store::retry_rolled_back;
 use tasker_wire::{QueueInfo, QueueRequest};
 use tracing::warn;
 
 use super::queues::queue_now;
 use crate::auth::{AuditTarget, Caller};
-use crate::db::{retried, write_failed};
-use crate::error::{ApiError, describe};
+use crate::db::write_failed;
+use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
@@ -44,7 +45,7 @@ pub async fn create_queue(
 ) -> Result<(StatusCode, Extension<AuditTarget>, Json<QueueInfo>), ApiError> {
     let name = read(Fields::of_body(&body)?).map_err(ApiError::Invalid)?;
     caller.check(&name)?;
-    let declared = retried(|| queues::create(&state.db, &name)).await;
+    let declared = retry_rolled_back(|| queues::create(&state.db, &name)).await;
     let status = match declared.map_err(write_failed)? {
         Declared::Created => StatusCode::CREATED,
         Declared::Existed => StatusCode::OK,
@@ -53,7 +54,7 @@ pub async fn create_queue(
     metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
     // only this server's copy is late if this fails: the queue is committed
     if let Err(error) = state.queue_table.refresh().await {
-        warn!(cause = describe(&error), "cannot refresh the declared queues");
+        warn!(cause = %error, "cannot refresh the declared queues");
     }
     let audit_target = Extension(AuditTarget(name.to_string()));
     let queue = queue_now(&state, name).await?;

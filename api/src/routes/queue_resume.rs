@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_store::queues;
+use tasker_store::{queues, retry_rolled_back};
 use tasker_wire::QueueInfo;
 
 use super::queues::queue_now;
-use crate::db::{retried, write_failed};
+use crate::db::write_failed;
 use crate::error::ApiError;
 use crate::http::path::QueuePath;
 use crate::http::query::NoQuery;
@@ -28,7 +28,7 @@ pub async fn resume_queue(
     QueuePath(name): QueuePath,
     _: NoQuery,
 ) -> Result<Json<QueueInfo>, ApiError> {
-    retried(|| queues::resume(&state.db, &name))
+    retry_rolled_back(|| queues::resume(&state.db, &name))
         .await
         .map_err(write_failed)?;
     metrics::counter!("tasker_operator_actions_total", "action" => "resume").increment(1);

@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use tasker_core::task::TaskStatus;
 use tasker_store::operator_retry::{Retried, retry};
+use tasker_store::retry_rolled_back;
 use tasker_wire::Problem;
 
 use crate::auth::Caller;
-use crate::db::{retried, write_failed};
+use crate::db::write_failed;
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
@@ -37,7 +38,7 @@ pub async fn retry_task(
     _: NoQuery,
 ) -> Result<Json<TaskActionResponse>, ApiError> {
     let ttl = state.key_ttl.as_secs_f64();
-    let outcome = retried(|| retry(&state.db, id, caller.name(), ttl)).await;
+    let outcome = retry_rolled_back(|| retry(&state.db, id, caller.name(), ttl)).await;
     match outcome.map_err(write_failed)? {
         Retried::Pending(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "retry").increment(1);

@@ -8,7 +8,7 @@ use tasker_core::task::{Hint, TaskStatus};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store::idempotency_keys::holders;
 use tasker_store::insert::{Inserted, NewTask, insert};
-use tasker_store::{self as store, Fault, PgConnection, PgPool, begin, fault};
+use tasker_store::{self as store, ErrorKind, PgConnection, PgPool, begin, commit, retry_rolled_back};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -18,7 +18,7 @@ use super::flush::{answer_from, holder_of, keys_of};
 use super::push::Pusher;
 use super::ticket::Ticket;
 use super::{Accepted, Rejection};
-use crate::error::{ApiError, describe};
+use crate::error::ApiError;
 use crate::postgres::PostgresHealth;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
 
@@ -31,8 +31,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of the statement. Its caller stops waiting before it.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Maximum number of tries for a batch that Postgres rolled back, or whose keys were released during the
-/// write.
+/// Maximum number of tries for a batch whose keys were released during the write.
 const TRIES_MAX: u32 = 5;
 /// Maximum number of validation errors in an answer.
 const ERRORS_MAX: usize = 100;
@@ -48,22 +47,14 @@ pub struct BatchLane {
     shutdown: Shutdown,
 }
 
-/// The reason why a batch was not written.
-enum Failure {
+/// The result of a try to write a batch.
+enum Attempt {
+    /// All tasks are committed.
+    Accepted(Vec<Accepted>),
     /// The request is at fault, or Postgres is unavailable.
     Rejected(ApiError),
-    /// A statement failed.
-    Store(store::Error),
-    /// The commit failed or a statement got no answer: the batch may have been written.
-    Commit(store::Error),
     /// A key was released between the insert and the lookup of its holder.
     KeyMoved,
-}
-
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
-        Self::Store(error)
-    }
 }
 
 impl BatchLane {
@@ -124,41 +115,35 @@ impl BatchLane {
     async fn write(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, ApiError> {
         let began = Instant::now();
         let mut tries = 0;
-        loop {
+        let accepted = loop {
             tries += 1;
-            let failure = match self.try_write(tasks).await {
-                Ok(accepted) => {
-                    self.announce(tasks, &accepted).await;
-                    metrics::histogram!("tasker_submit_batch_seconds").record(began.elapsed());
-                    #[expect(
-                        clippy::cast_precision_loss,
-                        reason = "a batch has ten thousand tasks at most"
-                    )]
-                    metrics::histogram!("tasker_submit_batch_tasks").record(tasks.len() as f64);
-                    return Ok(accepted);
-                }
-                Err(failure) => failure,
-            };
-            match failure {
-                Failure::Rejected(error) => return Err(error),
-                // safe to repeat: Postgres reported that it undid all of the transaction
-                Failure::Store(error) if fault(&error) == Fault::RolledBack && tries < TRIES_MAX => {}
-                Failure::KeyMoved if tries < TRIES_MAX => {}
-                Failure::KeyMoved => return Err(ApiError::Unavailable(None)),
-                Failure::Store(error) => return Err(answer_to(&error)),
-                Failure::Commit(error) => {
-                    warn!(cause = describe(&error), "outcome of a batch is unknown");
-                    return Err(ApiError::OutcomeUnknown);
-                }
+            match retry_rolled_back(|| self.try_write(tasks)).await {
+                Ok(Attempt::Accepted(accepted)) => break accepted,
+                Ok(Attempt::Rejected(error)) => return Err(error),
+                Ok(Attempt::KeyMoved) if tries < TRIES_MAX => {}
+                Ok(Attempt::KeyMoved) => return Err(ApiError::Unavailable(None)),
+                Err(error) => return Err(answer_to(&error)),
             }
-        }
+        };
+        self.announce(tasks, &accepted).await;
+        metrics::histogram!("tasker_submit_batch_seconds").record(began.elapsed());
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a batch has ten thousand tasks at most"
+        )]
+        metrics::histogram!("tasker_submit_batch_tasks").record(tasks.len() as f64);
+        Ok(accepted)
     }
 
-    async fn try_write(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, Failure> {
-        let mut connection = self.db.acquire().await.map_err(|error| {
-            self.postgres.failed(&error);
-            not_sent()
-        })?;
+    async fn try_write(&self, tasks: &[NewTask]) -> store::Result<Attempt> {
+        let mut connection = match self.db.acquire().await.map_err(store::Error::from) {
+            Ok(connection) => connection,
+            // no statement was sent
+            Err(error) => {
+                self.postgres.failed(&error);
+                return Ok(Attempt::Rejected(ApiError::Unavailable(None)));
+            }
+        };
         let writing = async {
             if tasks.iter().any(|task| task.key.is_some()) {
                 return self.write_with_keys(&mut connection, tasks).await;
@@ -166,21 +151,13 @@ impl BatchLane {
             // without keys no task can conflict, so a single statement is all or nothing without a
             // transaction
             let inserted = insert(&mut *connection, tasks, self.key_ttl_seconds).await?;
-            Ok(tasks.iter().map(|task| accepted(task, &inserted)).collect())
+            let accepted = tasks.iter().map(|task| accepted(task, &inserted)).collect();
+            Ok(Attempt::Accepted(accepted))
         };
-        let written = tokio::select! {
-            biased;
-            written = writing => written,
-            () = self.postgres.unresponsive() => Err(Failure::Commit(no_answer())),
-            () = tokio::time::sleep(WRITE_TIMEOUT) => Err(Failure::Commit(no_answer())),
-        };
-        match &written {
-            Err(Failure::Store(error) | Failure::Commit(error)) => {
-                self.postgres.failed(error);
-                // its transaction may still be open, so the connection must not go back to the pool
-                drop(connection.detach());
-            }
-            _ => self.postgres.answered(),
+        let written = self.postgres.call(store::bounded(WRITE_TIMEOUT, writing)).await;
+        if written.is_err() {
+            // its transaction may still be open, so the connection must not go back to the pool
+            drop(connection.detach());
         }
         written
     }
@@ -191,7 +168,7 @@ impl BatchLane {
         &self,
         connection: &mut PgConnection,
         tasks: &[NewTask],
-    ) -> Result<Vec<Accepted>, Failure> {
+    ) -> store::Result<Attempt> {
         let duplicates = dedupe(tasks.iter());
         let firsts: Vec<NewTask> = tasks
             .iter()
@@ -216,19 +193,19 @@ impl BatchLane {
                 (None, None) => {
                     transaction.rollback().await?;
                     holders(&self.db, &conflicts).await?;
-                    return Err(Failure::KeyMoved);
+                    return Ok(Attempt::KeyMoved);
                 }
             });
         }
         let answers = spread(tasks, &firsts, &duplicates, &answers);
         match all_accepted(answers) {
             Ok(accepted) => {
-                transaction.commit().await.map_err(Failure::Commit)?;
-                Ok(accepted)
+                commit(transaction).await?;
+                Ok(Attempt::Accepted(accepted))
             }
             Err(errors) => {
                 transaction.rollback().await?;
-                Err(Failure::Rejected(ApiError::Invalid(errors)))
+                Ok(Attempt::Rejected(ApiError::Invalid(errors)))
             }
         }
     }
@@ -253,26 +230,20 @@ impl BatchLane {
     }
 }
 
-/// Returns the error of a statement that was abandoned: its outcome is unknown.
-fn no_answer() -> store::Error {
-    store::Error::Io(std::io::ErrorKind::TimedOut.into())
-}
-
-/// Returns the error of a failed connection: no statement was sent.
-fn not_sent() -> Failure {
-    Failure::Rejected(ApiError::Unavailable(None))
-}
-
 fn answer_to(error: &store::Error) -> ApiError {
-    warn!(cause = describe(error), "Postgres rejected a batch");
-    match fault(error) {
-        Fault::Row => ApiError::invalid(
+    if error.kind().may_have_happened() {
+        warn!(cause = %error, "outcome of a batch is unknown");
+    } else {
+        warn!(cause = %error, "Postgres rejected a batch");
+    }
+    match error.kind() {
+        ErrorKind::Row => ApiError::invalid(
             ValidationErrorKind::Unstorable,
             "/tasks",
             "has a task with a value that cannot be stored",
         ),
-        Fault::Outage | Fault::RolledBack => ApiError::Unavailable(None),
-        Fault::Unknown => ApiError::OutcomeUnknown,
+        ErrorKind::Outage | ErrorKind::RolledBack => ApiError::Unavailable(None),
+        ErrorKind::Unknown | ErrorKind::TimedOut => ApiError::OutcomeUnknown,
     }
 }
 

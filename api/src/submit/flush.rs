@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tasker_core::task::{Hint, TaskStatus};
-use tasker_store::ConnectionCache;
 use tasker_store::idempotency_keys::{Holder, holders};
 use tasker_store::insert::NewTask;
+use tasker_store::{ConnectionCache, retry_rolled_back};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -17,8 +17,6 @@ use super::dedupe::{dedupe, same_request};
 use super::push::Pusher;
 use super::write::{FlushConnection, Written, write};
 use super::{Accepted, Answer, Entry, Rejection, Waiter};
-use crate::db::retried;
-use crate::error::describe;
 use crate::postgres::PostgresHealth;
 
 /// Maximum number of tasks in one flush.
@@ -168,11 +166,11 @@ impl Flusher {
             self.kept.release(connection);
             Ok(found)
         };
-        let found = match retried(|| self.postgres.call(lookup())).await {
+        let found = match retry_rolled_back(|| self.postgres.call(lookup())).await {
             Ok(found) => found,
             Err(error) => {
                 warn!(
-                    cause = describe(&error),
+                    cause = %error,
                     "could not look up the holders of idempotency keys"
                 );
                 // the insert skipped these tasks, so the outcome is known

@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use tasker_core::task::TaskStatus;
 use tasker_store::insert::{NewTask, insert};
-use tasker_store::{self as store, CachedConnection, ConnectionCache, Fault, fault};
+use tasker_store::{self as store, CachedConnection, ConnectionCache, ErrorKind, retry_rolled_back};
+use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::Rejection;
-use crate::error::describe;
 use crate::postgres::PostgresHealth;
 
 /// Timeout of the insert. Callers stop waiting before it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Number of times that a statement is repeated after Postgres rolled it back (a deadlock, a serialization
-/// failure).
-const ROLLED_BACK_MAX: u32 = 5;
 
 /// The outcome of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,45 +43,54 @@ impl<'a> FlushConnection<'a> {
     }
 
     /// Gets a connection if there is none. An error means that no statement was sent.
-    pub(super) async fn open(&mut self) -> Result<(), Fault> {
+    pub(super) async fn open(&mut self) -> Result<(), ErrorKind> {
         if self.connection.is_some() {
             return Ok(());
         }
         if self.postgres.check().is_err() {
-            return Err(Fault::Outage);
+            return Err(ErrorKind::Outage);
         }
         let connection = self.kept.take().await.map_err(|error| {
             warn!(
-                cause = describe(&error),
+                cause = %error,
                 "could not get a connection to Postgres for a submit"
             );
             self.postgres.failed(&error);
-            Fault::Outage
+            ErrorKind::Outage
         })?;
         self.connection = Some(connection);
         Ok(())
     }
 
-    async fn send(&mut self, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Vec<Written>, Fault> {
+    async fn send(&mut self, tasks: &[NewTask], key_ttl_seconds: f64) -> Result<Vec<Written>, ErrorKind> {
         self.open().await?;
-        let mut connection = self.connection.take().ok_or(Fault::Outage)?;
-        let statement = store::bounded(WRITE_TIMEOUT, insert(&mut *connection, tasks, key_ttl_seconds));
-        match self.postgres.call(statement).await {
+        let connection = self.connection.take().ok_or(ErrorKind::Outage)?;
+        // never contended: the lock only lends the connection to one attempt after the other
+        let connection = Mutex::new(connection);
+        let (lent, postgres) = (&connection, self.postgres);
+        let inserted = retry_rolled_back(|| async move {
+            let mut connection = lent.lock().await;
+            let statement = insert(&mut **connection, tasks, key_ttl_seconds);
+            postgres.call(store::bounded(WRITE_TIMEOUT, statement)).await
+        });
+        let inserted = inserted.await;
+        let connection = connection.into_inner();
+        match inserted {
             Ok(inserted) => {
                 self.connection = Some(connection);
                 let state = |task| inserted.status(task).map_or(Written::KeyTaken, Written::Stored);
                 Ok(tasks.iter().map(state).collect())
             }
             Err(error) => {
-                let kind = fault(&error);
+                let kind = error.kind();
                 match kind {
-                    Fault::Row | Fault::RolledBack => self.connection = Some(connection),
+                    ErrorKind::Row | ErrorKind::RolledBack => self.connection = Some(connection),
                     // a late answer would be read as that of the next statement; or the server is not the
                     // primary any more
-                    Fault::Unknown | Fault::Outage => connection.discard(),
+                    ErrorKind::Unknown | ErrorKind::TimedOut | ErrorKind::Outage => connection.discard(),
                 }
                 warn!(
-                    cause = describe(&error),
+                    cause = %error,
                     tasks = tasks.len(),
                     "submit statement failed"
                 );
@@ -113,34 +119,21 @@ pub(super) async fn write(
     let whole: Range<usize> = 0..tasks.len();
     let mut chunks = Vec::from([whole]);
     while let Some(chunk) = chunks.pop() {
-        match write_chunk(connection, &tasks[chunk.clone()], key_ttl_seconds).await {
+        match connection.send(&tasks[chunk.clone()], key_ttl_seconds).await {
             Ok(states) => written[chunk].copy_from_slice(&states),
-            Err(Fault::Row) if chunk.len() > 1 => {
+            Err(ErrorKind::Row) if chunk.len() > 1 => {
                 let middle = chunk.start + chunk.len() / 2;
                 // a stack, so the second half first: chunks are written in the order of the tasks
                 chunks.push(middle..chunk.end);
                 chunks.push(chunk.start..middle);
             }
-            Err(Fault::Row) => written[chunk].fill(Written::Rejected(Rejection::Unstorable)),
-            Err(Fault::Unknown) => written[chunk].fill(Written::Rejected(Rejection::Unknown)),
+            Err(ErrorKind::Row) => written[chunk].fill(Written::Rejected(Rejection::Unstorable)),
+            Err(ErrorKind::Unknown | ErrorKind::TimedOut) => {
+                written[chunk].fill(Written::Rejected(Rejection::Unknown))
+            }
             // the other chunks would fail as well, and keep the outcome `Outage` that they start with
-            Err(Fault::Outage | Fault::RolledBack) => break,
+            Err(ErrorKind::Outage | ErrorKind::RolledBack) => break,
         }
     }
     written
-}
-
-async fn write_chunk(
-    connection: &mut FlushConnection<'_>,
-    tasks: &[NewTask],
-    key_ttl_seconds: f64,
-) -> Result<Vec<Written>, Fault> {
-    let mut rolled_back = 0;
-    loop {
-        match connection.send(tasks, key_ttl_seconds).await {
-            // safe to repeat: Postgres reported that it undid all of the statement
-            Err(Fault::RolledBack) if rolled_back < ROLLED_BACK_MAX => rolled_back += 1,
-            result => return result,
-        }
-    }
 }

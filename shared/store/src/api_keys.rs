@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::role::Role;
 use tasker_core::task::QueueName;
 
@@ -96,14 +96,13 @@ pub async fn create(db: impl PgExecutor<'_>, key: &NewApiKey) -> Result<Created>
         KEYS_MAX,
     )
     .fetch_optional(db)
-    .await;
+    .await
+    .map_err(Error::from);
     match stored {
         Ok(Some(record)) => Ok(Created::Stored(record)),
         Ok(None) => Ok(Created::TooMany),
         // the partial unique index of keys that are not revoked
-        Err(sqlx::Error::Database(error)) if error.constraint() == Some("api_keys_name") => {
-            Ok(Created::NameTaken)
-        }
+        Err(error) if error.constraint() == Some("api_keys_name") => Ok(Created::NameTaken),
         Err(error) => Err(error),
     }
 }
@@ -123,6 +122,7 @@ pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<ApiKeyRecord>> {
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Revokes a key and returns it. A key that is already revoked is returned unchanged; `None` if the key does
@@ -142,6 +142,7 @@ pub async fn revoke(db: impl PgExecutor<'_>, id: Uuid, by: &str) -> Result<Optio
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns the rights of the key with this SHA-256; `None` if it does not exist, is revoked or has expired.
@@ -157,6 +158,7 @@ pub async fn find(db: impl PgExecutor<'_>, sha256: &[u8; 32]) -> Result<Option<A
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Records that keys were used `seconds_ago`. An older time never replaces a newer one.
@@ -181,4 +183,5 @@ pub async fn note_use(db: impl PgExecutor<'_>, ids: &[Uuid], seconds_ago: &[f64]
     .execute(db)
     .await
     .map(|done| done.rows_affected())
+    .map_err(Error::from)
 }

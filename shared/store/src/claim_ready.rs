@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::claim::{Claim, Claimant, Claimed};
-use super::{DatabaseError, Result};
+use super::{Error, Result};
 use tasker_core::task::limits::SUSPECT_CRASHES;
 use tasker_core::task::{QueueName, Run, TaskId};
 
@@ -58,7 +58,8 @@ pub async fn claim_ready(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: 
         LOCK_TIMEOUT,
     )
     .fetch_all(db)
-    .await;
+    .await
+    .map_err(Error::from);
     match rows {
         Ok(rows) => Ok(read(rows)),
         // giving up rolled the whole statement back, so the full claim may still take every id
@@ -79,9 +80,8 @@ fn read(mut rows: Vec<Taken>) -> Claim {
 }
 
 /// Whether the statement gave up on a row lock, and so claimed no tasks.
-fn is_held_up(error: &super::Error) -> bool {
-    let answer = error.as_database_error();
-    answer.and_then(DatabaseError::code).as_deref() == Some(LOCK_NOT_AVAILABLE)
+fn is_held_up(error: &Error) -> bool {
+    error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)
 }
 
 /// A row that a fast-path claim took.

@@ -5,7 +5,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool, Postgres, Transaction};
 use tracing::log::LevelFilter;
 
-use super::Result;
+use super::{Error, Result};
 use crate::DatabaseConfig;
 use crate::postgres_url::PostgresUrl;
 use tasker_platform::tls;
@@ -50,7 +50,7 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
         .acquire_timeout(url.connect_timeout.unwrap_or(ACQUIRE_TIMEOUT))
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                if read_write && !connection_takes_writes(connection).await? {
+                if read_write && !read_write_mode(connection).await? {
                     return Err(sqlx::Error::Configuration(NOT_READ_WRITE.into()));
                 }
                 Ok(())
@@ -62,14 +62,14 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
             Box::pin(async move {
                 // an error makes sqlx close the connection and try the next one
                 if meta.idle_for > TRUSTED_IDLE {
-                    bounded(PING_BEFORE_USE, connection.ping()).await?;
+                    ping(connection, PING_BEFORE_USE).await?;
                 }
                 Ok(true)
             })
         })
         .after_release(|connection, _| {
             Box::pin(async move {
-                bounded(PING_AFTER_USE, connection.ping()).await?;
+                ping(connection, PING_AFTER_USE).await?;
                 Ok(true)
             })
         })
@@ -81,13 +81,26 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
 pub async fn bounded<T>(limit: Duration, statement: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(limit, statement)
         .await
+        .unwrap_or_else(|_| Err(Error::timed_out()))
+}
+
+/// Pings within `limit`, with the error that the hooks of the pool expect: it makes sqlx close the
+/// connection.
+pub(super) async fn ping(connection: &mut PgConnection, limit: Duration) -> sqlx::Result<()> {
+    tokio::time::timeout(limit, connection.ping())
+        .await
         .unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
 }
 
 /// Begins a transaction. A caller whose future may be dropped half-way has to close the connection then: it
 /// would return to the pool with a transaction still open.
 pub async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>> {
-    connection.begin().await
+    Ok(connection.begin().await?)
+}
+
+/// Commits a transaction. After an error it may be committed all the same, unless Postgres rolled it back.
+pub async fn commit(transaction: Transaction<'_, Postgres>) -> Result<()> {
+    transaction.commit().await.map_err(Error::of_commit)
 }
 
 /// Checks whether Postgres accepts writes (a standby does not), over a new connection, so that the answer
@@ -106,6 +119,10 @@ pub async fn takes_writes(db: &PgPool, limit: Duration) -> Result<bool> {
 /// Returns whether Postgres accepts writes over `db`: not on a standby, nor with
 /// `default_transaction_read_only`.
 pub async fn connection_takes_writes(db: impl PgExecutor<'_>) -> Result<bool> {
+    Ok(read_write_mode(db).await?)
+}
+
+async fn read_write_mode(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     let row = sqlx::query!(r#"SELECT current_setting('transaction_read_only') = 'off' AS "takes_writes!""#)
         .fetch_one(db)
         .await?;
@@ -114,7 +131,8 @@ pub async fn connection_takes_writes(db: impl PgExecutor<'_>) -> Result<bool> {
 
 /// Checks that Postgres answers.
 pub async fn is_up(db: &PgPool) -> Result<()> {
-    sqlx::query!("SELECT 1 AS one").fetch_one(db).await.map(drop)
+    sqlx::query!("SELECT 1 AS one").fetch_one(db).await?;
+    Ok(())
 }
 
 /// The oldest major version of Postgres that Tasker works with.

@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::histogram;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 
-use super::connect::{PING_BEFORE_USE, TRUSTED_IDLE};
-use super::{PooledConnection, Result, bounded};
+use super::connect::{PING_BEFORE_USE, TRUSTED_IDLE, ping};
+use super::{PooledConnection, Result};
 
 /// The cache may hold one connection in this many of the pool; the rest stays available to other users of the
 /// pool.
@@ -57,7 +57,7 @@ impl ConnectionCache {
             since,
         }) = self.wake()
         {
-            if since.elapsed() <= TRUSTED_IDLE || bounded(PING_BEFORE_USE, connection.ping()).await.is_ok() {
+            if since.elapsed() <= TRUSTED_IDLE || ping(&mut connection, PING_BEFORE_USE).await.is_ok() {
                 return Ok(connection);
             }
             // the other connections were idle for longer, so they may be dead too; the pool pings each as it

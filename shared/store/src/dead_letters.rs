@@ -7,8 +7,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
 use super::records::{Page, TaskRecord, first_of_its_time, select_records};
+use super::{Error, Result};
 use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
@@ -154,6 +154,7 @@ async fn scan_end(db: impl PgExecutor<'_>, below: TaskId, scanned: i64) -> Resul
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Counts the dead letters that match `filter`.
@@ -176,6 +177,7 @@ pub async fn matched(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Matched
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Makes up to `limit` of the dead letters that match `filter` pending again, in id order, in the way of
@@ -242,6 +244,7 @@ pub async fn retry_batch(
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Deletes up to `limit` of the dead letters that match `filter`, in id order, with the idempotency keys that
@@ -284,4 +287,5 @@ pub async fn purge_batch(
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::retry::{DeadLetterReason, Decision};
 use tasker_core::task::{QueueName, Run, TaskId, TaskStatus};
 
@@ -167,6 +167,7 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns the next state, the seconds until the next attempt, and the reason of a dead letter.

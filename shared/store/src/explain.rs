@@ -4,8 +4,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
 use super::records::earliest_end;
+use super::{Error, Result};
 use tasker_core::task::limits::SUSPECT_CRASHES;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
@@ -178,4 +178,5 @@ pub async fn facts(db: impl PgExecutor<'_>, id: TaskId, timeout_seconds: f64) ->
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::QueueName;
 
 /// Live workers that serve the same queues and register the same task types.
@@ -31,4 +31,5 @@ pub async fn groups(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 
 /// The maximum number of dead letters that are counted; a larger number is reported as this one.
 pub const DEAD_LETTERS_MAX: i64 = 10_000;
@@ -103,6 +103,7 @@ pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Readi
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }
 
 /// The number of pending tasks of a type in a queue.
@@ -131,4 +132,5 @@ pub async fn pending_types(db: impl PgExecutor<'_>) -> Result<Vec<PendingType>> 
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

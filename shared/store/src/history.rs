@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::{TaskId, TaskStatus};
 
 /// A stored event.
@@ -54,4 +54,5 @@ pub async fn events(db: impl PgExecutor<'_>, id: TaskId) -> Result<Vec<Event>> {
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

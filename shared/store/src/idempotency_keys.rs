@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
 /// The task that holds a key.
@@ -56,6 +56,7 @@ pub async fn holders(db: impl PgExecutor<'_>, keys: &[(&str, &str)]) -> Result<V
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// The result of [`tidy`].
@@ -100,4 +101,5 @@ pub async fn tidy(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Resu
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
 /// The time at which a new task may run.
@@ -161,6 +161,7 @@ async fn insert_plain(db: impl PgExecutor<'_>, tasks: &[NewTask]) -> Result<()> 
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Returns the number of `tasks` of each type and queue.

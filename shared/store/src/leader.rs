@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 
 /// Takes the lease for `seconds` if it has expired, and returns the new term; `None` if it is held.
 pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Result<Option<i64>> {
@@ -16,6 +16,7 @@ pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Re
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Takes the lease for `seconds` even if another server holds it, and returns the new term, which ends the
@@ -30,6 +31,7 @@ pub async fn seize(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Resul
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Extends the lease of `term` to `seconds` from now. Returns false if it has expired or belongs to another
@@ -60,4 +62,5 @@ pub async fn resign(db: impl PgExecutor<'_>, holder: &str, term: i64) -> Result<
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }

@@ -31,8 +31,8 @@ mod connection_cache;
 mod database_config;
 pub mod dead_letters;
 pub mod end_runs;
+mod error;
 pub mod explain;
-mod fault;
 pub mod fleet;
 pub mod gauges;
 pub mod history;
@@ -53,26 +53,27 @@ pub mod rebuild;
 pub mod records;
 pub mod recover;
 pub mod retention;
+mod rolled_back;
 pub mod scaling;
 pub mod task_types;
 pub mod templates;
+#[cfg(test)]
+mod testing;
 pub mod totals;
 pub mod workers;
 
 pub use connect::{
-    begin, bounded, connect, connection_takes_writes, is_up, server_version, takes_writes,
+    begin, bounded, commit, connect, connection_takes_writes, is_up, server_version, takes_writes,
     unsupported_postgres,
 };
 pub use connection_cache::{CachedConnection, ConnectionCache};
 pub use database_config::DatabaseConfig;
-pub use fault::{Fault, fault, is_unavailable};
+pub use error::{Error, ErrorKind};
 pub use pool_metrics::show_pool;
-pub use sqlx::error::DatabaseError;
+pub use rolled_back::retry_rolled_back;
 pub use sqlx::{PgConnection, PgPool};
 
 /// A connection from the pool.
 pub type PooledConnection = sqlx::pool::PoolConnection<sqlx::Postgres>;
-/// The error of a failed statement; [`fault()`] classifies it.
-pub type Error = sqlx::Error;
 /// The result of every function here.
 pub type Result<T> = std::result::Result<T, Error>;

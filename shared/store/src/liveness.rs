@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool, Row};
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::limits::SUSPECT_CRASHES;
 
 /// Timeout for opening a session.
@@ -119,7 +119,7 @@ async fn backend(connection: &mut PgConnection) -> Result<i32> {
     let row = sqlx::raw_sql("SELECT pg_backend_pid()")
         .fetch_one(connection)
         .await?;
-    row.try_get(0)
+    Ok(row.try_get(0)?)
 }
 
 fn options(db: &PgPool, application_name: &str) -> PgConnectOptions {
@@ -239,4 +239,5 @@ pub async fn declare_vanished(
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
-pub use sqlx::migrate::MigrateError;
-use sqlx::migrate::{Migrate as _, Migration, Migrator};
+use sqlx::migrate::{Migrate as _, MigrateError, Migration, Migrator};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
-use super::{Fault, Result, bounded, fault, is_unavailable};
+use super::{Error, ErrorKind, Result, bounded};
 
 /// Timeout for opening the session of the migrations.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -84,24 +84,75 @@ pub enum Stage {
     Applying,
 }
 
+/// The reason why migrations failed.
+#[derive(Debug)]
+pub enum MigrationError {
+    /// A statement of the migration with this version failed.
+    Migration(i64, Error),
+    /// The connection or a statement of the migration table failed.
+    Statement(Error),
+    /// The migrations in the database do not fit this build.
+    Mismatch(MigrateError),
+}
+
+impl MigrationError {
+    /// Returns the error of Postgres, or of the connection to it.
+    pub fn statement(&self) -> Option<&Error> {
+        match self {
+            Self::Migration(_, error) | Self::Statement(error) => Some(error),
+            Self::Mismatch(_) => None,
+        }
+    }
+}
+
+impl From<MigrateError> for MigrationError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::ExecuteMigration(error, version) => Self::Migration(version, error.into()),
+            MigrateError::Execute(error) => Self::Statement(error.into()),
+            other => Self::Mismatch(other),
+        }
+    }
+}
+
+impl From<Error> for MigrationError {
+    fn from(error: Error) -> Self {
+        Self::Statement(error)
+    }
+}
+
+impl fmt::Display for MigrationError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Migration(version, error) => write!(formatter, "migration {version} failed: {error}"),
+            Self::Statement(error) => write!(formatter, "a migration failed: {error}"),
+            Self::Mismatch(error) => write!(formatter, "the migrations cannot be applied: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for MigrationError {}
+
 /// Applies the missing migrations, one process at a time: others wait for the advisory lock and then find all
 /// applied. A database that is newer than this build is left unchanged: during an upgrade old and new
 /// processes run side by side.
 ///
 /// The lock belongs to a separate session, which ends with this call, so a failed attempt does not block the
 /// next one.
-pub async fn run(db: &PgPool, began: impl Fn(Stage)) -> std::result::Result<(), MigrateError> {
+pub async fn run(db: &PgPool, began: impl Fn(Stage)) -> std::result::Result<(), MigrationError> {
     began(Stage::Connecting);
-    let mut connection = bounded(CONNECT_LIMIT, db.connect_options().connect()).await?;
+    let opened = async { Ok(db.connect_options().connect().await?) };
+    let mut connection = bounded(CONNECT_LIMIT, opened).await?;
     let outcome = apply(&mut connection, began).await;
-    let closed = bounded(CLOSE_LIMIT, connection.close()).await;
-    outcome.and(closed.map_err(MigrateError::from))
+    let closed = bounded(CLOSE_LIMIT, async { Ok(connection.close().await?) }).await;
+    outcome?;
+    Ok(closed?)
 }
 
 async fn apply(
     connection: &mut PgConnection,
     began: impl Fn(Stage),
-) -> std::result::Result<(), MigrateError> {
+) -> std::result::Result<(), MigrationError> {
     began(Stage::WaitingForLock);
     // reported first: staying in that stage means that another process is migrating
     connection.lock().await?;
@@ -116,30 +167,23 @@ async fn apply(
         ..Migrator::DEFAULT
     }
     .run(connection)
-    .await
+    .await?;
+    Ok(())
 }
 
 /// Returns whether failed migrations may succeed on another attempt: the connection was lost, or another
 /// session was in the way.
-pub fn is_transient(error: &MigrateError) -> bool {
-    underlying_error(error).is_some_and(|error| {
+pub fn is_transient(error: &MigrationError) -> bool {
+    error.statement().is_some_and(|error| {
         // a read-only server counts as unavailable, but waiting does not make it writable
-        let is_refused = code(error).is_some_and(|code| code == READ_ONLY);
-        (is_unavailable(error) && !is_refused) || fault(error) == Fault::RolledBack
+        let is_refused = error.code().is_some_and(|code| code == READ_ONLY);
+        (error.is_unavailable() && !is_refused) || error.kind() == ErrorKind::RolledBack
     })
 }
 
-/// Returns the error of Postgres, or of the connection to it, behind a failed migration.
-pub fn underlying_error(error: &MigrateError) -> Option<&sqlx::Error> {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
-        _ => None,
-    }
-}
-
 /// Returns the remedies for a migration that failed with `error`, as SQL or in words; empty if none is known.
-pub async fn remedies(db: &PgPool, error: &sqlx::Error) -> Result<Vec<String>> {
-    match code(error).as_deref() {
+pub async fn remedies(db: &PgPool, error: &Error) -> Result<Vec<String>> {
+    match error.code().as_deref() {
         Some(READ_ONLY) => Ok(vec![
             "connect to a Postgres server that accepts writes: this one is a standby, or has default_transaction_read_only".to_owned(),
         ]),
@@ -177,10 +221,6 @@ async fn missing_grants(db: &PgPool) -> Result<Vec<String>> {
         grants.push(format!("GRANT {owner} TO {role}"));
     }
     Ok(grants)
-}
-
-fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
-    error.as_database_error()?.code()
 }
 
 /// Returns the schema version that this build needs.
@@ -259,4 +299,5 @@ async fn recorded(db: &PgPool) -> Result<Vec<Found>> {
     sqlx::query_as("SELECT version, description, success, checksum FROM _sqlx_migrations")
         .fetch_all(db)
         .await
+        .map_err(Error::from)
 }

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 
 /// The tables that are partitioned by day.
 pub const TABLES: [&str; 2] = ["finished_tasks", "task_events"];
@@ -39,4 +39,5 @@ pub async fn days_ahead(db: impl PgExecutor<'_>) -> Result<i64> {
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::QueueName;
 use tasker_core::task::limits::QUEUES;
 
@@ -40,6 +40,7 @@ pub async fn declare(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<()>
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// The result of declaring one queue.
@@ -82,6 +83,7 @@ pub async fn names(db: impl PgExecutor<'_>) -> Result<Vec<QueueName>> {
     sqlx::query_scalar!(r#"SELECT name AS "name: QueueName" FROM queues ORDER BY name"#)
         .fetch_all(db)
         .await
+        .map_err(Error::from)
 }
 
 /// Returns the states of the queues `names`, in that order. A worker whose last heartbeat is older than
@@ -121,6 +123,7 @@ pub async fn states(
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Pauses a queue: its tasks are not claimed until it is resumed. A paused queue keeps the time since which
@@ -134,6 +137,7 @@ pub async fn pause(db: impl PgExecutor<'_>, name: &QueueName) -> Result<()> {
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Resumes a queue; one that is not paused stays as it is.
@@ -145,6 +149,7 @@ pub async fn resume(db: impl PgExecutor<'_>, name: &QueueName) -> Result<()> {
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Returns those of `names` that are paused.
@@ -155,4 +160,5 @@ pub async fn paused(db: impl PgExecutor<'_>, names: &[QueueName]) -> Result<Vec<
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

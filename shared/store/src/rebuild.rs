@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::{QueueName, TaskId};
 
 /// Rows that became pending within this time do not count, since their hints may still be on their way.
@@ -70,6 +70,7 @@ pub async fn compare(
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns those of `ids` that are pending in `queue`, with their types. At most 2,000 ids: the planner would
@@ -98,6 +99,7 @@ pub async fn now(db: impl PgExecutor<'_>) -> Result<DateTime<Utc>> {
     sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
         .fetch_one(db)
         .await
+        .map_err(Error::from)
 }
 
 /// Returns up to `limit` pending rows of `queue` after the place `after`, in order; with `until`, only rows
@@ -129,4 +131,5 @@ pub async fn pending_after(
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

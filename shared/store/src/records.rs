@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
 /// The whole record of a task.
@@ -77,6 +77,7 @@ pub async fn get(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<TaskRecor
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns the state of one task; `None` if it does not exist.
@@ -88,6 +89,7 @@ pub async fn status_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Tas
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns the queue of one task; `None` if it does not exist.
@@ -99,6 +101,7 @@ pub async fn queue_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Queu
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns those of `ids` that are terminal or do not exist.
@@ -113,6 +116,7 @@ pub async fn finished_or_missing(db: impl PgExecutor<'_>, ids: &[TaskId]) -> Res
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// The filter of a list.
@@ -251,4 +255,5 @@ async fn scan_end(
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }

@@ -3,8 +3,8 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
 use super::end_runs::{Ended, ended_rows};
+use super::{Error, Result};
 use tasker_core::task::limits::SUSPECT_CRASHES;
 use tasker_core::task::retry::Backoff;
 use tasker_core::task::{QueueName, Run, TaskId, TaskStatus};
@@ -32,6 +32,7 @@ pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Resu
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Ends up to `limit` runs whose worker is dead or unknown, and returns the new states of their tasks, oldest
@@ -64,6 +65,7 @@ pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> 
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns whether workers die for other reasons than the tasks that they run; such deaths are not attributed
@@ -72,6 +74,7 @@ pub async fn fleet_is_unhealthy(db: impl PgExecutor<'_>) -> Result<bool> {
     sqlx::query_scalar!(r#"SELECT unhealthy AS "unhealthy!" FROM fleet_health"#)
         .fetch_one(db)
         .await
+        .map_err(Error::from)
 }
 
 /// Deletes the rows of workers that died longer than `age_seconds` ago and that no running task refers to.
@@ -122,6 +125,7 @@ pub async fn reclaim_lost_claims(
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Ends up to `limit` runs of live workers that exceeded their timeout by `grace_seconds`: the worker should
@@ -157,4 +161,5 @@ pub async fn end_overdue(db: impl PgExecutor<'_>, grace_seconds: f64, limit: i64
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

@@ -20,8 +20,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgExecutor, PgPool};
 
-use super::Result;
 use super::dead_letters::Position;
+use super::{Error, Result};
 use tasker_core::task::TaskId;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -98,6 +98,7 @@ pub async fn past(db: impl PgExecutor<'_>, table: &str, days: u32) -> Result<Vec
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Marks `partition` as removed by retention, to distinguish it from one that an operator detaches.
@@ -114,12 +115,12 @@ pub async fn detach(db: &PgPool, partition: &Partition) -> Result<()> {
     // sent alone and unprepared: `CONCURRENTLY` fails inside a transaction
     let mut detached = pin!(sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(db));
     if let Ok(result) = tokio::time::timeout(DETACH_MAX, &mut detached).await {
-        return result.map(drop);
+        return result.map(drop).map_err(Error::from);
     }
     // dropping the future would only abandon the answer; Postgres would go on waiting
     cancel(db, &statement).await?;
     // still awaited: it fails as cancelled, or succeeds if it was done just before
-    detached.await.map(drop)
+    detached.await.map(drop).map_err(Error::from)
 }
 
 /// Cancels the backend that runs `statement` in this database.
@@ -133,6 +134,7 @@ async fn cancel(db: impl PgExecutor<'_>, statement: &str) -> Result<()> {
     .fetch_all(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Completes an interrupted detach. Fails as long as a transaction has a snapshot from before it began.
@@ -154,6 +156,7 @@ async fn run_with_lock_timeout(db: impl PgExecutor<'_>, statement: String) -> Re
         .execute(db)
         .await
         .map(drop)
+        .map_err(Error::from)
 }
 
 /// Returns the time `days` days ago, by Postgres's clock.
@@ -164,6 +167,7 @@ pub async fn days_ago(db: impl PgExecutor<'_>, days: u32) -> Result<DateTime<Utc
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }
 
 /// A range of ids in the list of dead letters.

@@ -5,7 +5,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::QueueName;
 
 /// The retention of samples.
@@ -150,6 +150,7 @@ pub async fn sample(
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Returns the facts about `queues`, in that order. A worker whose last heartbeat is older than
@@ -298,4 +299,5 @@ pub async fn facts_of_types(
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::QueueName;
 
 /// A task type as a worker publishes it.
@@ -74,6 +74,7 @@ pub async fn publish(db: impl PgExecutor<'_>, types: &[TaskType]) -> Result<()> 
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Returns all registered types by name. A worker whose last heartbeat is older than `timeout_seconds` does

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::workflow::Template;
 
 /// The maximum length of a list.
@@ -68,6 +68,7 @@ pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Returns the templates with all their versions, by namespace and name; at most [`LISTED_MAX`].
@@ -84,6 +85,7 @@ pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Listed>> {
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns the versions of a template, the most recently changed first; at most [`LISTED_MAX`].
@@ -102,6 +104,7 @@ pub async fn versions(db: impl PgExecutor<'_>, namespace: &str, name: &str) -> R
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns one version of a template; `None` if it does not exist.
@@ -124,4 +127,5 @@ pub async fn get(
     )
     .fetch_optional(db)
     .await
+    .map_err(Error::from)
 }

@@ -9,7 +9,7 @@
 use chrono::NaiveDate;
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use tasker_core::task::QueueName;
 use tasker_core::task::limits::TOTALS_DAYS;
 
@@ -84,6 +84,7 @@ pub async fn totals(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<Tota
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Returns the number of blocks of the table of deltas.
@@ -93,6 +94,7 @@ pub async fn blocks(db: impl PgExecutor<'_>) -> Result<i64> {
     )
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Adds the deltas in the blocks from `from` to below `to` to the totals and deletes them; returns the number
@@ -123,6 +125,7 @@ pub async fn fold(db: impl PgExecutor<'_>, from: i64, to: i64) -> Result<i64> {
     .persistent(false)
     .fetch_one(db)
     .await
+    .map_err(Error::from)
 }
 
 /// Truncates the free pages at the end of the table of deltas. If another session blocks that, it is left for
@@ -132,6 +135,7 @@ pub async fn shrink(db: impl PgExecutor<'_>) -> Result<()> {
         .execute(db)
         .await
         .map(drop)
+        .map_err(Error::from)
 }
 
 /// Deletes the totals of days older than [`TOTALS_DAYS`] and returns the number of rows.
@@ -143,4 +147,5 @@ pub async fn forget(db: impl PgExecutor<'_>) -> Result<u64> {
     .execute(db)
     .await
     .map(|done| done.rows_affected())
+    .map_err(Error::from)
 }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
 use super::liveness::LivenessKey;
+use super::{Error, Result};
 use tasker_core::task::QueueName;
 
 /// The registration of a worker.
@@ -63,6 +63,7 @@ pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()>
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// The answer to a heartbeat.
@@ -134,6 +135,7 @@ pub async fn drain(db: impl PgExecutor<'_>, worker_id: &str) -> Result<()> {
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Deletes a worker's row, unless a running task still refers to it: recovery needs the row then.
@@ -146,6 +148,7 @@ pub async fn leave(db: impl PgExecutor<'_>, worker_id: &str) -> Result<()> {
     .execute(db)
     .await
     .map(drop)
+    .map_err(Error::from)
 }
 
 /// Returns all workers, the newest first. An `alive` one whose last heartbeat is older than `timeout_seconds`
@@ -165,4 +168,5 @@ pub async fn list(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Vec<W
     )
     .fetch_all(db)
     .await
+    .map_err(Error::from)
 }

@@ -1,10 +1,10 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tasker_core::task::{Run, TaskStatus};
+use tasker_store::ErrorKind;
 use tasker_store::cancel::{Cancelled, cancel};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{Verdict, end_runs};
-use tasker_store::{Fault, fault};
 use tasker_testkit::a_task;
 
 use super::support::{
@@ -131,7 +131,7 @@ async fn twenty_who_complete_the_same_runs_end_each_once(db: PgPool) {
         loop {
             match complete(&mut connection, "w", &mine).await {
                 Ok(done) => return done.len(),
-                Err(error) => assert_eq!(fault(&error), Fault::RolledBack, "{error}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::RolledBack, "{error}"),
             }
         }
     }))
@@ -154,11 +154,11 @@ async fn a_result_that_cannot_be_stored_is_the_rows_fault_and_its_run_goes_on(db
     let error = complete(&db, "w", &[success(run, "{")])
         .await
         .expect_err("no JSON");
-    assert_eq!(fault(&error), Fault::Row);
+    assert_eq!(error.kind(), ErrorKind::Row);
     assert_eq!(record(&db, id).await.status, TaskStatus::Running);
     let error = complete(&db, "w", &[success(run, "\"\0\"")])
         .await
         .expect_err("a NUL");
-    assert_eq!(fault(&error), Fault::Row);
+    assert_eq!(error.kind(), ErrorKind::Row);
     assert_eq!(record(&db, id).await.status, TaskStatus::Running);
 }

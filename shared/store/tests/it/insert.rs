@@ -4,9 +4,9 @@ use chrono::DateTime;
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskStatus};
+use tasker_store::ErrorKind;
 use tasker_store::insert::{Due, NewTask, insert};
 use tasker_store::records::get;
-use tasker_store::{Fault, fault};
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{KEY_TTL, connections, record, submit, submit_one};
@@ -246,7 +246,7 @@ async fn a_row_that_cannot_be_stored_is_the_rows_fault_and_nothing_is_written(db
         let error = insert(&db, &[sound.clone(), bad], KEY_TTL)
             .await
             .expect_err("it cannot be stored");
-        assert_eq!(fault(&error), Fault::Row, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Row, "{error}");
     }
     assert!(get(&db, sound.id).await.expect("an answer").is_none());
 }

@@ -9,6 +9,7 @@ mod connection_cache;
 mod dead_letter_plans;
 mod dead_letters;
 mod end_runs;
+mod errors;
 mod gauges;
 mod idempotency_keys;
 mod insert;

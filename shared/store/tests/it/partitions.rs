@@ -1,7 +1,7 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_store::ErrorKind;
 use tasker_store::partitions::{DAYS_AHEAD, days_ahead, ensure};
-use tasker_store::{Fault, fault};
 use tasker_testkit::a_task;
 
 use super::support::{enter_worker, execute, run_of, submit_one, success, wide_pool};
@@ -51,7 +51,7 @@ async fn a_missing_partition_is_an_outage_and_the_task_stays(db: PgPool) {
     let error = tasker_store::complete::complete(&db, "w", &[success(run, "{}")])
         .await
         .expect_err("the partition is missing");
-    assert_eq!(fault(&error), Fault::Outage, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Outage, "{error}");
     let alive: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks")
         .fetch_one(&db)
         .await

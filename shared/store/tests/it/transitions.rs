@@ -22,7 +22,7 @@ use tasker_store::operator_retry::retry;
 use tasker_store::progress::report;
 use tasker_store::promote::promote;
 use tasker_store::totals::{self, fold, totals};
-use tasker_store::{Fault, Result, fault};
+use tasker_store::{ErrorKind, Result};
 use tasker_testkit::{a_key, a_task};
 
 use super::support::{KEY_TTL, enter_worker, execute, wide_pool};
@@ -72,7 +72,7 @@ impl Actor<'_> {
         for _ in 0..STEPS {
             match self.step().await {
                 Ok(()) => {}
-                Err(error) => assert_eq!(fault(&error), Fault::RolledBack, "{error}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::RolledBack, "{error}"),
             }
         }
     }

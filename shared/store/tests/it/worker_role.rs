@@ -8,7 +8,7 @@ use tasker_core::task::{QueueName, TaskId};
 use tasker_store::claim_ready::claim_ready;
 use tasker_store::end_runs::{Verdict, end_runs};
 use tasker_store::workers::{Work, heartbeat, leave, register};
-use tasker_store::{DatabaseError, migrations, task_types, templates};
+use tasker_store::{migrations, task_types, templates};
 use tasker_testkit::{a_template, a_worker};
 
 use super::support::{WORKER_TIMEOUT, claim_as, claimant, ended, finish, record, submit_many};
@@ -117,7 +117,7 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_read_api_keys(db
             .execute(&worker)
             .await
             .expect_err(forbidden);
-        let code = refused.as_database_error().and_then(DatabaseError::code);
+        let code = refused.as_database_error().and_then(|error| error.code());
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
     }
     worker.close().await;
