@@ -1,8 +1,12 @@
-//! The API error of a failed write.
+//! The handle through which handlers and duties send their statements, and the API error of a failed write.
 
 use tasker_store as store;
 
 use crate::error::ApiError;
+
+/// Postgres. Each statement reports its outcome to the circuit breaker, see
+/// [`PostgresHealth`](crate::postgres::PostgresHealth).
+pub type Db = store::ObservedPool;
 
 /// Returns the API error of a failed write. Unlike a read, a write whose connection broke may have taken
 /// effect.

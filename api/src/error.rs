@@ -64,7 +64,7 @@ pub enum ApiError {
     /// The server is overloaded; a sentence that names the limit.
     Overloaded(&'static str),
     /// Postgres is unavailable; the request had no effect.
-    Unavailable(Option<Arc<store::Error>>),
+    Unavailable(Option<store::Error>),
     /// The connection broke during a write, so the outcome is unknown.
     OutcomeUnknown,
     /// An internal error; its text is logged and not answered.
@@ -203,7 +203,7 @@ impl From<store::Error> for ApiError {
             // also an unknown outcome: this conversion serves reads, which had no effect; writes go through
             // `db::write_failed`
             ErrorKind::RolledBack | ErrorKind::Outage | ErrorKind::Unknown | ErrorKind::TimedOut => {
-                Self::Unavailable(Some(Arc::new(error)))
+                Self::Unavailable(Some(error))
             }
         }
     }

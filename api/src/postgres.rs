@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tasker_platform::circuit_breaker::{Breaker, Limits};
-use tasker_store::{self as store, PgPool, takes_writes};
+use tasker_store::{self as store, Observer, PgPool, takes_writes};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -81,10 +81,15 @@ impl PostgresHealth {
         Err(ApiError::Unavailable(None))
     }
 
-    /// Runs a statement as long as Postgres is responsive, and records the result in the breaker. A statement
-    /// that is abandoned may still take effect: its error is one of an unknown outcome.
+    /// Runs a statement of a connection that is not observed as long as Postgres is responsive, and records
+    /// the result in the breaker. A statement that is abandoned may still take effect: its error is one of an
+    /// unknown outcome.
     pub async fn call<T>(&self, statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
-        let answer = self.while_alive(statement).await;
+        let answer = tokio::select! {
+            biased;
+            answer = statement => answer,
+            () = self.unresponsive() => Err(store::Error::timed_out()),
+        };
         match &answer {
             Ok(_) => self.answered(),
             Err(error) => self.failed(error),
@@ -92,12 +97,17 @@ impl PostgresHealth {
         answer
     }
 
-    /// Waits for `work` as long as Postgres is responsive; returns a timeout error when it is not.
+    /// Waits for `work`, which reports its own results, as long as Postgres is responsive. Records and
+    /// returns a timeout error when it is not.
     pub async fn while_alive<T>(&self, work: impl Future<Output = store::Result<T>>) -> store::Result<T> {
         tokio::select! {
             biased;
             answer = work => answer,
-            () = self.unresponsive() => Err(store::Error::timed_out()),
+            () = self.unresponsive() => {
+                let error = store::Error::timed_out();
+                self.failed(&error);
+                Err(error)
+            }
         }
     }
 
@@ -122,25 +132,6 @@ impl PostgresHealth {
             if found.is_ok_and(|probe| probe.is_some_and(|probe| !probe.answered)) {
                 return;
             }
-        }
-    }
-
-    /// Records that a statement succeeded.
-    pub fn answered(&self) {
-        self.record_answer();
-        self.breaker.succeeded();
-    }
-
-    /// Records that a statement failed. A pool timeout does not count as an outage while Postgres answers
-    /// others.
-    pub fn failed(&self, error: &store::Error) {
-        let saturated = error.lacked_connection() && self.alive_at().elapsed() < QUIET_MAX + PROBE_TIMEOUT;
-        if error.is_unavailable() && !saturated {
-            self.breaker.failed();
-        }
-        // an error about the statement itself is an answer
-        if error.is_answer() && !error.is_unavailable() {
-            self.record_answer();
         }
     }
 
@@ -191,5 +182,25 @@ impl PostgresHealth {
 
     fn alive_at(&self) -> MutexGuard<'_, Instant> {
         self.alive_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for PostgresHealth {
+    fn answered(&self) {
+        self.record_answer();
+        self.breaker.succeeded();
+    }
+
+    /// Records that a statement failed. A pool timeout does not count as an outage while Postgres answers
+    /// others.
+    fn failed(&self, error: &store::Error) {
+        let saturated = error.lacked_connection() && self.alive_at().elapsed() < QUIET_MAX + PROBE_TIMEOUT;
+        if error.is_unavailable() && !saturated {
+            self.breaker.failed();
+        }
+        // an error about the statement itself is an answer
+        if error.is_answer() && !error.is_unavailable() {
+            self.record_answer();
+        }
     }
 }

@@ -7,9 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tasker_core::task::QueueName;
-use tasker_store::{self as store, PgPool, queues};
+use tasker_store::{self as store, queues};
 use tokio_util::sync::CancellationToken;
 
+use crate::db::Db;
 use crate::postgres::PostgresHealth;
 use crate::refresh::Refresher;
 
@@ -46,7 +47,7 @@ impl From<Vec<QueueName>> for DeclaredQueues {
 /// Keeps a [`DeclaredQueues`] in step with the table.
 #[derive(Debug)]
 pub struct QueueTable {
-    db: PgPool,
+    db: Db,
     postgres: Arc<PostgresHealth>,
     /// The queues declared by the configuration, in the table or not.
     configured: Vec<QueueName>,
@@ -56,7 +57,7 @@ pub struct QueueTable {
 
 impl QueueTable {
     /// Returns a table whose list begins with `configured` and is not read from the table yet.
-    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, configured: Vec<QueueName>) -> Self {
+    pub fn new(db: Db, postgres: Arc<PostgresHealth>, configured: Vec<QueueName>) -> Self {
         Self {
             db,
             postgres,
@@ -106,7 +107,7 @@ impl QueueTable {
     }
 
     async fn load(&self) -> store::Result<()> {
-        let stored = self.postgres.call(queues::names(&self.db)).await?;
+        let stored = self.postgres.while_alive(queues::names(&self.db)).await?;
         self.declared.replace(united(&self.configured, stored));
         Ok(())
     }

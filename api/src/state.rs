@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::auth::api_keys::ApiKeyCache;
+use crate::db::Db;
 use crate::dead_letters::OPERATIONS_MAX;
 use crate::http::body::BATCH_BYTES_MAX;
 use crate::orchestrator::DutyStatus;
@@ -53,7 +54,7 @@ pub struct AppState(Arc<Parts>);
 #[derive(Debug)]
 pub struct Parts {
     /// Postgres.
-    pub db: PgPool,
+    pub db: Db,
     /// Redis.
     pub queue: Arc<RedisQueues>,
     /// The availability of Postgres.
@@ -127,9 +128,10 @@ impl AppState {
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> Self {
-        let Connections { db, queue } = connections;
+        let Connections { db: pool, queue } = connections;
         let end_of_submits = CancellationToken::new();
-        let postgres = Arc::new(PostgresHealth::new(db.clone(), config.breaker));
+        let postgres = Arc::new(PostgresHealth::new(pool.clone(), config.breaker));
+        let db = Db::new(pool, Arc::clone(&postgres) as Arc<_>);
         let redis = Arc::new(RedisHealth::new(Arc::clone(&queue), config.breaker));
         // not the soft stop: requests that are answered during the shutdown still need the probes
         shutdown.spawn_named(
@@ -172,7 +174,7 @@ impl AppState {
         );
         let key_ttl = config.idempotency_ttl;
         Self(Arc::new(Parts {
-            submitter: Submitter::start(&db, &postgres, &pusher, key_ttl, shutdown, &end_of_submits),
+            submitter: Submitter::start(db.pool(), &postgres, &pusher, key_ttl, shutdown, &end_of_submits),
             batches: BatchLane::new(
                 db.clone(),
                 Arc::clone(&postgres),

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tasker_store as store;
 use tasker_store::task_types::{self, Registered, TaskType};
-use tasker_store::{self as store, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use crate::db::Db;
 use crate::postgres::PostgresHealth;
 use crate::refresh::Refresher;
 use crate::schema::ParametersSchema;
@@ -66,7 +67,7 @@ impl TypeTable {
 /// The cache of the task types.
 #[derive(Debug)]
 pub struct TypeCache {
-    db: PgPool,
+    db: Db,
     postgres: Arc<PostgresHealth>,
     worker_timeout: Duration,
     table: RwLock<Arc<TypeTable>>,
@@ -75,7 +76,7 @@ pub struct TypeCache {
 
 impl TypeCache {
     /// Creates an empty cache over `db`.
-    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, worker_timeout: Duration) -> Self {
+    pub fn new(db: Db, postgres: Arc<PostgresHealth>, worker_timeout: Duration) -> Self {
         Self {
             db,
             postgres,
@@ -108,7 +109,7 @@ impl TypeCache {
 
     async fn load(&self) -> store::Result<()> {
         let types = task_types::all(&self.db, self.worker_timeout.as_secs_f64());
-        let registered = self.postgres.call(types).await?;
+        let registered = self.postgres.while_alive(types).await?;
         let types = registered
             .into_iter()
             .map(|Registered { task_type, .. }| task_type)

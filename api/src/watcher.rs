@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tasker_core::task::TaskId;
-use tasker_store::{PgPool, records};
+use tasker_store::records;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::db::Db;
 use crate::error::ApiError;
 use crate::postgres::PostgresHealth;
 
@@ -24,7 +25,7 @@ const WAITERS_MAX: usize = 10_000;
 /// Polls the tasks that requests wait for.
 #[derive(Debug)]
 pub struct Watcher {
-    db: PgPool,
+    db: Db,
     postgres: Arc<PostgresHealth>,
     waiting: Mutex<HashMap<TaskId, Vec<oneshot::Sender<()>>>>,
     waiter_added: Notify,
@@ -47,7 +48,7 @@ impl Waiting {
 
 impl Watcher {
     /// Creates a watcher without waiters.
-    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>) -> Self {
+    pub fn new(db: Db, postgres: Arc<PostgresHealth>) -> Self {
         Self {
             db,
             postgres,
@@ -101,7 +102,7 @@ impl Watcher {
         }
         match self
             .postgres
-            .call(records::finished_or_missing(&self.db, &ids))
+            .while_alive(records::finished_or_missing(&self.db, &ids))
             .await
         {
             Ok(over) => {

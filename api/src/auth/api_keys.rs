@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest as _, Sha256};
 use tasker_platform::lifecycle::Shutdown;
-use tasker_store::{PgPool, api_keys};
+use tasker_store::api_keys;
 use tokio::sync::Semaphore;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::identity::Identity;
+use crate::db::Db;
 use crate::error::ApiError;
 use crate::postgres::PostgresHealth;
 
@@ -61,7 +62,7 @@ pub enum CachedKey {
 /// The API keys that were used in the last seconds.
 #[derive(Debug)]
 pub struct ApiKeyCache {
-    db: PgPool,
+    db: Db,
     postgres: Arc<PostgresHealth>,
     shutdown: Shutdown,
     known: RwLock<HashMap<KeyHash, Arc<Known>>>,
@@ -86,7 +87,7 @@ struct Known {
 
 impl ApiKeyCache {
     /// Creates an empty cache.
-    pub fn new(db: PgPool, postgres: Arc<PostgresHealth>, shutdown: Shutdown) -> Self {
+    pub fn new(db: Db, postgres: Arc<PostgresHealth>, shutdown: Shutdown) -> Self {
         Self {
             db,
             postgres,
@@ -143,7 +144,7 @@ impl ApiKeyCache {
         self.postgres.check()?;
         // the age of the entry counts from here: the key may be revoked while the query runs
         let asked_at = Instant::now();
-        let grant = self.postgres.call(api_keys::find(&self.db, hash)).await?;
+        let grant = self.postgres.while_alive(api_keys::find(&self.db, hash)).await?;
         // locked before the revoked keys are read: `forget` enters a key there under this lock, so a lookup
         // that began before the revocation cannot cache the key again afterwards
         let mut known = write(&self.known);
@@ -206,7 +207,7 @@ impl ApiKeyCache {
             .unzip();
         if let Err(error) = self
             .postgres
-            .call(api_keys::note_use(&self.db, &ids, &ages))
+            .while_alive(api_keys::note_use(&self.db, &ids, &ages))
             .await
         {
             warn!(cause = %error, "cannot write the last use of API keys");

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::SemaphorePermit;
 
-use crate::error::{ApiError, Pending};
+use crate::error::ApiError;
 use crate::state::AppState;
 
 /// Rejects requests while Postgres is unavailable. For submits this is all: they handle an outage during the
@@ -28,10 +28,7 @@ pub async fn abort_on_outage(State(state): State<AppState>, request: Request, ne
     tokio::select! {
         // a response that is ready wins over a failed probe
         biased;
-        response = next.run(request) => {
-            note(&state, &response);
-            response
-        }
+        response = next.run(request) => response,
         () = state.postgres.unresponsive() => {
             // dropping the handler does not stop a statement that was sent
             let error = if reads { ApiError::Unavailable(None) } else { ApiError::OutcomeUnknown };
@@ -47,17 +44,4 @@ fn admitted(state: &AppState) -> Result<SemaphorePermit<'_>, ApiError> {
         .requests
         .try_acquire()
         .map_err(|_| ApiError::Overloaded("Too many requests are in progress."))
-}
-
-/// Records in the circuit breaker what a response implies about Postgres.
-fn note(state: &AppState, response: &Response) {
-    if response.status().is_success() {
-        return state.postgres.answered();
-    }
-    match response.extensions().get::<Pending>().map(|pending| &*pending.0) {
-        Some(ApiError::Unavailable(Some(error))) => state.postgres.failed(error),
-        // its source is not kept: the connection broke during a write
-        Some(ApiError::OutcomeUnknown) => state.postgres.breaker().failed(),
-        _ => {}
-    }
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
-use tasker_store::{PgPool, age};
+use tasker_store::age;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bounded;
 use super::duty_status::{DutyError, DutyRecorder};
 use super::leader_gauges::LeaderGauges;
+use crate::db::Db;
 
 /// Time between runs: half of the limit, within these bounds.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
@@ -27,7 +28,7 @@ const HEADS_MAX: i64 = 10_000;
 /// The duty that counts starved tasks and publishes their numbers.
 #[derive(Debug)]
 pub struct Ager {
-    db: PgPool,
+    db: Db,
     queue: Arc<RedisQueues>,
     limit: Duration,
     interval: Duration,
@@ -38,9 +39,9 @@ pub struct Ager {
 
 impl Ager {
     /// Creates the duty. A task is starved once it has waited longer than `limit`.
-    pub fn new(db: PgPool, queue: Arc<RedisQueues>, limit: Duration) -> Self {
+    pub fn new(db: impl Into<Db>, queue: Arc<RedisQueues>, limit: Duration) -> Self {
         Self {
-            db,
+            db: db.into(),
             queue,
             limit,
             interval: (limit / 2).clamp(*INTERVAL.start(), *INTERVAL.end()),

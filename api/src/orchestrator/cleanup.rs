@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tasker_store::{self as store, PgPool, idempotency_keys, recover};
+use tasker_store::{self as store, idempotency_keys, recover};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::bounded;
 use super::duty_status::DutyRecorder;
+use crate::db::Db;
 
 /// Maximum number of keys per statement.
 const BATCH: i64 = 1_000;
@@ -18,7 +19,7 @@ const FORGET_AFTER: Duration = Duration::from_hours(1);
 /// The duty that deletes expired keys and old workers.
 #[derive(Debug)]
 pub struct Cleaner {
-    db: PgPool,
+    db: Db,
     interval: Duration,
     key_ttl: Duration,
 }
@@ -35,9 +36,9 @@ pub struct Cleaned {
 impl Cleaner {
     /// Creates the duty, which runs every `interval`. Expired keys of unfinished tasks are extended by
     /// `key_ttl`.
-    pub fn new(db: PgPool, interval: Duration, key_ttl: Duration) -> Self {
+    pub fn new(db: impl Into<Db>, interval: Duration, key_ttl: Duration) -> Self {
         Self {
-            db,
+            db: db.into(),
             interval,
             key_ttl,
         }

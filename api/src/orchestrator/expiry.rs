@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use tasker_core::task::TaskId;
 use tasker_store::dead_letters::{Filter, purge_batch};
-use tasker_store::{self as store, PgPool, retention};
+use tasker_store::{self as store, retention};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::bounded;
 use super::duty_status::DutyRecorder;
+use crate::db::Db;
 
 /// Maximum number of dead letters that one statement deletes. It locks them and their keys.
 const BATCH: i64 = 1_000;
@@ -24,15 +25,19 @@ const ACTOR: &str = "retention";
 /// The duty that deletes expired dead letters.
 #[derive(Debug)]
 pub struct DeadLetterExpirer {
-    db: PgPool,
+    db: Db,
     days: u32,
     interval: Duration,
 }
 
 impl DeadLetterExpirer {
     /// Creates the duty: dead letters are kept for `days` days, and it runs every `interval`.
-    pub fn new(db: PgPool, days: u32, interval: Duration) -> Self {
-        Self { db, days, interval }
+    pub fn new(db: impl Into<Db>, days: u32, interval: Duration) -> Self {
+        Self {
+            db: db.into(),
+            days,
+            interval,
+        }
     }
 
     /// Runs until `stop`, which may interrupt a run.

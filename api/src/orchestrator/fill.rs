@@ -6,11 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::{List, Rebuild, RedisQueues};
-use tasker_store::PgPool;
 use tasker_store::rebuild::{Pending, Place, now, pending_after};
 
 use super::bounded;
 use super::duty_status::DutyError;
+use crate::db::Db;
 
 /// Maximum number of rows per read and of ids per push.
 const PAGE: i64 = 5_000;
@@ -24,7 +24,7 @@ const POPPED_MAX: usize = 50_000;
 /// A queue whose lists are built from the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filling<'a> {
-    pub(super) db: &'a PgPool,
+    pub(super) db: &'a Db,
     pub(super) redis: &'a RedisQueues,
     pub(super) queue: &'a QueueName,
     /// A name that keeps the unfinished lists of this process apart from those of others.

@@ -9,7 +9,7 @@ use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::fleet::{Group, groups};
 use tasker_store::gauges::{PendingType, Reading, pending_types, read};
-use tasker_store::{self as store, PgPool, partitions};
+use tasker_store::{self as store, partitions};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use super::bounded;
 use super::duty_status::DutyRecorder;
 use super::leader_gauges::LeaderGauges;
 use super::router::Fleet;
+use crate::db::Db;
 use crate::queues::DeclaredQueues;
 
 /// Time between readings.
@@ -32,7 +33,7 @@ const PARTITIONS_INTERVAL: Duration = Duration::from_mins(5);
 /// The duty that measures the gauges.
 #[derive(Debug)]
 pub struct GaugeKeeper {
-    db: PgPool,
+    db: Db,
     /// Redis; `None` in `PollingOnly`.
     queue: Option<Arc<RedisQueues>>,
     queues: DeclaredQueues,
@@ -48,13 +49,13 @@ impl GaugeKeeper {
     /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
     /// live.
     pub fn new(
-        db: PgPool,
+        db: impl Into<Db>,
         queue: Option<Arc<RedisQueues>>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {
         Self {
-            db,
+            db: db.into(),
             queue,
             queues: queues.into(),
             worker_timeout,

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_platform::telemetry::hostname;
-use tasker_store::{self as store, PgPool, leader};
+use tasker_store::{self as store, leader};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::bounded;
 use super::duty_status::DutyStatus;
+use crate::db::Db;
 
 /// Time between two attempts to take the lease.
 const CAMPAIGN_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ const RENEWALS_PER_TERM: u32 = 4;
 /// The candidacy of a server: it leads, or waits to.
 #[derive(Debug)]
 pub struct Leadership {
-    db: PgPool,
+    db: Db,
     holder: String,
     term: Duration,
     status: Arc<DutyStatus>,
@@ -36,9 +37,9 @@ pub struct Leadership {
 
 impl Leadership {
     /// Creates a candidate named `holder`, whose leases last `term`.
-    pub fn new(db: PgPool, holder: String, term: Duration) -> Self {
+    pub fn new(db: impl Into<Db>, holder: String, term: Duration) -> Self {
         Self {
-            db,
+            db: db.into(),
             holder,
             term,
             status: Arc::default(),

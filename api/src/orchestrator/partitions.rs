@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tasker_store::{self as store, PgPool, partitions};
+use tasker_store::{self as store, partitions};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::bounded;
 use super::duty_status::DutyRecorder;
+use crate::db::Db;
 
 /// Time between runs. Partitions are created two weeks ahead, so a delay of an hour does no harm.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -18,13 +19,13 @@ const INTERVAL_AFTER_FAILURE: Duration = Duration::from_mins(1);
 /// The duty that creates partitions.
 #[derive(Debug)]
 pub struct PartitionKeeper {
-    db: PgPool,
+    db: Db,
 }
 
 impl PartitionKeeper {
     /// Creates the duty.
-    pub fn new(db: PgPool) -> Self {
-        Self { db }
+    pub fn new(db: impl Into<Db>) -> Self {
+        Self { db: db.into() }
     }
 
     /// Runs until `stop`.

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_store as store;
 use tasker_store::promote::{next_due_in, promote};
-use tasker_store::{self as store, PgPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bounded;
 use super::duty_status::DutyRecorder;
+use crate::db::Db;
 use crate::submit::push::Pusher;
 
 /// Maximum number of tasks per statement.
@@ -24,14 +25,17 @@ const SLEEP_MIN: Duration = Duration::from_millis(20);
 /// The duty that promotes due tasks.
 #[derive(Debug)]
 pub struct Promoter {
-    db: PgPool,
+    db: Db,
     pusher: Arc<Pusher>,
 }
 
 impl Promoter {
     /// Creates the duty.
-    pub fn new(db: PgPool, pusher: Arc<Pusher>) -> Self {
-        Self { db, pusher }
+    pub fn new(db: impl Into<Db>, pusher: Arc<Pusher>) -> Self {
+        Self {
+            db: db.into(),
+            pusher,
+        }
     }
 
     /// Runs until `stop`.

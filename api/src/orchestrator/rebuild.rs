@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Split};
-use tasker_store::PgPool;
 use tasker_store::fleet::groups;
 use tasker_store::rebuild::compare;
 use tokio::time::sleep;
@@ -19,6 +18,7 @@ use super::duty_status::{DutyError, DutyRecorder};
 use super::fill::Filling;
 use super::router::Fleet;
 use super::sweep::Sweep;
+use crate::db::Db;
 use crate::queues::DeclaredQueues;
 
 /// Time between checks whether Redis lost its data.
@@ -34,7 +34,7 @@ const LONG_LIST_INTERVAL: Duration = Duration::from_mins(1);
 /// The duty that compares lists with the table and repairs them.
 #[derive(Debug)]
 pub struct Rebuilder {
-    db: PgPool,
+    db: Db,
     queue: Arc<RedisQueues>,
     queues: DeclaredQueues,
     /// A name that keeps the unfinished lists of this process apart from those of others.
@@ -60,14 +60,14 @@ enum Difference {
 impl Rebuilder {
     /// Creates the duty for `queues`.
     pub fn new(
-        db: PgPool,
+        db: impl Into<Db>,
         queue: Arc<RedisQueues>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {
         let maker = TaskId::generate().to_string();
         Self {
-            db,
+            db: db.into(),
             queue,
             queues: queues.into(),
             maker,

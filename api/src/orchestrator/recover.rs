@@ -11,7 +11,7 @@ use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{Hint, TaskStatus};
 use tasker_store::end_runs::Ended;
 use tasker_store::liveness::{self, FleetCheck, FleetObserver};
-use tasker_store::{self as store, PgPool, recover};
+use tasker_store::{self as store, recover};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -21,6 +21,7 @@ use super::duty_status::DutyRecorder;
 use super::failure_detector::{FailureDetector, Verdict};
 use super::fleet_changes::FleetChanges;
 use super::leader_gauges::LeaderGauges;
+use crate::db::Db;
 use crate::submit::push::Pusher;
 
 /// Time between runs.
@@ -37,7 +38,7 @@ const LOGGED_MAX: usize = 100;
 /// The duty that recovers the tasks of dead workers.
 #[derive(Debug)]
 pub struct Recoverer {
-    db: PgPool,
+    db: Db,
     pusher: Arc<Pusher>,
     worker_timeout: Duration,
     /// The session that checks the fleet. A failed run drops it, together with all that it observed.
@@ -69,9 +70,9 @@ pub struct Recovered {
 
 impl Recoverer {
     /// Creates the duty. A worker is unresponsive after `worker_timeout` without a heartbeat.
-    pub fn new(db: PgPool, pusher: Arc<Pusher>, worker_timeout: Duration) -> Self {
+    pub fn new(db: impl Into<Db>, pusher: Arc<Pusher>, worker_timeout: Duration) -> Self {
         Self {
-            db,
+            db: db.into(),
             pusher,
             worker_timeout,
             session: None,
@@ -129,7 +130,7 @@ impl Recoverer {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => FleetSession {
-                observer: FleetObserver::open(&self.db).await?,
+                observer: FleetObserver::open(self.db.pool()).await?,
                 detector: FailureDetector::default(),
                 changes: FleetChanges::default(),
                 steady_since: now,

@@ -4,15 +4,16 @@
 
 use std::time::Duration;
 
+use tasker_store as store;
 use tasker_store::partitions::TABLES;
 use tasker_store::retention::{self, Partition, Stage};
-use tasker_store::{self as store, PgPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::bounded;
 use super::duty_status::DutyRecorder;
+use crate::db::Db;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -22,15 +23,15 @@ const INTERVAL_AFTER_FAILURE: Duration = Duration::from_mins(1);
 /// The duty that drops old partitions.
 #[derive(Debug)]
 pub struct PartitionDropper {
-    db: PgPool,
+    db: Db,
     days: u32,
 }
 
 impl PartitionDropper {
     /// Creates the duty: `days` whole days besides today are kept, at least 1.
-    pub fn new(db: PgPool, days: u32) -> Self {
+    pub fn new(db: impl Into<Db>, days: u32) -> Self {
         Self {
-            db,
+            db: db.into(),
             days: days.max(1),
         }
     }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Routing, Split};
-use tasker_store::PgPool;
 use tasker_store::fleet::{Group, groups};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,7 @@ use super::duty_status::{DutyError, DutyRecorder};
 use super::fill::Filling;
 use super::leader_gauges::LeaderGauges;
 use super::sweep::Sweep;
+use crate::db::Db;
 use crate::queues::DeclaredQueues;
 
 /// Time between runs.
@@ -131,7 +131,7 @@ impl Seen {
 /// The duty that routes hints by task type.
 #[derive(Debug)]
 pub struct Router {
-    db: PgPool,
+    db: Db,
     redis: Arc<RedisQueues>,
     queues: DeclaredQueues,
     worker_timeout: Duration,
@@ -145,13 +145,13 @@ impl Router {
     /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
     /// live.
     pub fn new(
-        db: PgPool,
+        db: impl Into<Db>,
         redis: Arc<RedisQueues>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {
         Self {
-            db,
+            db: db.into(),
             redis,
             queues: queues.into(),
             worker_timeout,

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
+use tasker_store as store;
 use tasker_store::scaling::{QueueFacts, facts, sample};
-use tasker_store::{self as store, PgPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bounded;
 use super::duty_status::DutyRecorder;
 use super::leader_gauges::LeaderGauges;
+use crate::db::Db;
 use crate::queues::DeclaredQueues;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
@@ -31,7 +32,7 @@ const GAUGES: [&str; 4] = [
 /// The duty that samples the queues.
 #[derive(Debug)]
 pub struct Sampler {
-    db: PgPool,
+    db: Db,
     /// Redis; `None` in `PollingOnly`.
     queue: Option<Arc<RedisQueues>>,
     queues: DeclaredQueues,
@@ -43,13 +44,13 @@ impl Sampler {
     /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
     /// live.
     pub fn new(
-        db: PgPool,
+        db: impl Into<Db>,
         queue: Option<Arc<RedisQueues>>,
         queues: impl Into<DeclaredQueues>,
         worker_timeout: Duration,
     ) -> Self {
         Self {
-            db,
+            db: db.into(),
             queue,
             queues: queues.into(),
             worker_timeout,

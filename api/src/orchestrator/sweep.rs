@@ -5,16 +5,16 @@ use std::collections::{BTreeSet, HashSet};
 
 use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::{List, RedisQueues, Split};
-use tasker_store::PgPool;
 use tasker_store::rebuild::still_pending;
 
 use super::bounded;
 use super::duty_status::DutyError;
+use crate::db::Db;
 
 /// A sweep over the lists of one queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sweep<'a> {
-    pub(super) db: &'a PgPool,
+    pub(super) db: &'a Db,
     pub(super) redis: &'a RedisQueues,
     pub(super) queue: &'a QueueName,
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tasker_store::{self as store, PgPool, totals};
+use tasker_store::{self as store, totals};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::bounded;
 use super::duty_status::DutyRecorder;
+use crate::db::Db;
 
 /// Time between runs. Readers add the deltas that are not folded yet, so a late run changes no answer.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -21,13 +22,13 @@ const LARGE: i64 = 8_192;
 /// The duty that folds the totals.
 #[derive(Debug)]
 pub struct TotalsFolder {
-    db: PgPool,
+    db: Db,
 }
 
 impl TotalsFolder {
     /// Creates the duty.
-    pub fn new(db: PgPool) -> Self {
-        Self { db }
+    pub fn new(db: impl Into<Db>) -> Self {
+        Self { db: db.into() }
     }
 
     /// Runs until `stop`, which may interrupt a run.

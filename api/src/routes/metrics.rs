@@ -27,7 +27,7 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
 /// Updates the gauges that are read from the process at a scrape.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn show(state: &AppState) {
-    show_pool(&state.db);
+    show_pool(state.db.pool());
     // the state changes by time alone, when a cooldown ends
     state.postgres.breaker().publish();
     state.redis.breaker().publish();

@@ -8,7 +8,7 @@ use tasker_core::task::{Hint, TaskStatus};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store::idempotency_keys::holders;
 use tasker_store::insert::{Inserted, NewTask, insert};
-use tasker_store::{self as store, ErrorKind, PgConnection, PgPool, begin, commit, retry_rolled_back};
+use tasker_store::{self as store, ErrorKind, PgConnection, begin, commit, retry_rolled_back};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -18,6 +18,7 @@ use super::flush::{answer_from, holder_of, keys_of};
 use super::push::Pusher;
 use super::ticket::Ticket;
 use super::{Accepted, Rejection};
+use crate::db::Db;
 use crate::error::ApiError;
 use crate::postgres::PostgresHealth;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
@@ -39,7 +40,7 @@ const ERRORS_MAX: usize = 100;
 /// The writer of batch requests.
 #[derive(Debug, Clone)]
 pub struct BatchLane {
-    db: PgPool,
+    db: Db,
     postgres: Arc<PostgresHealth>,
     pusher: Arc<Pusher>,
     key_ttl_seconds: f64,
@@ -60,7 +61,7 @@ enum Attempt {
 impl BatchLane {
     /// Creates a lane whose writes are background tasks of `shutdown`.
     pub fn new(
-        db: PgPool,
+        db: Db,
         postgres: Arc<PostgresHealth>,
         pusher: Arc<Pusher>,
         key_ttl: Duration,
@@ -136,13 +137,9 @@ impl BatchLane {
     }
 
     async fn try_write(&self, tasks: &[NewTask]) -> store::Result<Attempt> {
-        let mut connection = match self.db.acquire().await.map_err(store::Error::from) {
-            Ok(connection) => connection,
+        let Ok(mut connection) = self.db.acquire().await else {
             // no statement was sent
-            Err(error) => {
-                self.postgres.failed(&error);
-                return Ok(Attempt::Rejected(ApiError::Unavailable(None)));
-            }
+            return Ok(Attempt::Rejected(ApiError::Unavailable(None)));
         };
         let writing = async {
             if tasks.iter().any(|task| task.key.is_some()) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tasker_core::task::TaskStatus;
 use tasker_store::insert::{NewTask, insert};
-use tasker_store::{self as store, CachedConnection, ConnectionCache, ErrorKind, retry_rolled_back};
+use tasker_store::{
+    self as store, CachedConnection, ConnectionCache, ErrorKind, Observer, retry_rolled_back,
+};
 use tokio::sync::Mutex;
 use tracing::warn;
 

@@ -57,6 +57,11 @@ impl Error {
         error
     }
 
+    /// Returns the error of `sqlx`.
+    pub(crate) fn into_source(self) -> sqlx::Error {
+        self.source
+    }
+
     /// Returns what the caller may do next.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -41,6 +41,7 @@ pub mod insert;
 pub mod leader;
 pub mod liveness;
 pub mod migrations;
+mod observed_pool;
 pub mod operator_retry;
 pub mod orchestration;
 pub mod partitions;
@@ -69,6 +70,7 @@ pub use connect::{
 pub use connection_cache::{CachedConnection, ConnectionCache};
 pub use database_config::DatabaseConfig;
 pub use error::{Error, ErrorKind};
+pub use observed_pool::{ObservedPool, Observer};
 pub use pool_metrics::show_pool;
 pub use rolled_back::retry_rolled_back;
 pub use sqlx::{PgConnection, PgPool};

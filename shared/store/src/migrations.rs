@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sqlx::migrate::{Migrate as _, MigrateError, Migration, Migrator};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgExecutor, PgPool};
 
 use super::{Error, ErrorKind, Result, bounded};
 
@@ -233,7 +233,7 @@ pub fn wanted_version() -> i64 {
 }
 
 /// Returns the newest schema version that is applied; 0 for an empty database.
-pub async fn current_version(db: &PgPool) -> Result<i64> {
+pub async fn current_version(db: impl PgExecutor<'_> + Copy) -> Result<i64> {
     let applied = recorded(db).await?.into_iter().filter(|found| found.success);
     Ok(applied.map(|found| found.version).max().unwrap_or_default())
 }
@@ -287,7 +287,7 @@ struct Found {
     checksum: Vec<u8>,
 }
 
-async fn recorded(db: &PgPool) -> Result<Vec<Found>> {
+async fn recorded(db: impl PgExecutor<'_> + Copy) -> Result<Vec<Found>> {
     let known = sqlx::query_scalar!(r#"SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS "known!""#)
         .fetch_one(db)
         .await?;

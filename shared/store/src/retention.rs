@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgExecutor, PgPool};
+use sqlx::{AssertSqlSafe, PgExecutor};
 
 use super::dead_letters::Position;
 use super::{Error, Result};
@@ -109,7 +109,7 @@ pub async fn mark(db: impl PgExecutor<'_>, partition: &Partition) -> Result<()> 
 
 /// Detaches `partition` without blocking other statements. Fails if transactions that may read it stay open
 /// for some seconds; then its stage is [`Stage::Leaving`], and [`finish_detach`] comes next.
-pub async fn detach(db: &PgPool, partition: &Partition) -> Result<()> {
+pub async fn detach(db: impl PgExecutor<'_> + Copy, partition: &Partition) -> Result<()> {
     let Partition { parent, name, .. } = partition;
     let statement = format!("ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY");
     // sent alone and unprepared: `CONCURRENTLY` fails inside a transaction

@@ -16,6 +16,7 @@ mod insert;
 mod leader;
 mod liveness;
 mod migrations;
+mod observed_pool;
 mod operator_retry;
 mod partitions;
 mod plans;

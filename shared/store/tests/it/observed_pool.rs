@@ -1,0 +1,52 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::PgPool;
+use tasker_store::{Error, ObservedPool, Observer, queues};
+
+/// The outcomes in their order: `None` for a success, or the SQLSTATE and whether it is an outage.
+#[derive(Debug, Default)]
+struct Outcomes(Mutex<Vec<Option<(Option<String>, bool)>>>);
+
+impl Outcomes {
+    fn add(&self, outcome: Option<(Option<String>, bool)>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(outcome);
+    }
+
+    fn take(&self) -> Vec<Option<(Option<String>, bool)>> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Observer for Outcomes {
+    fn answered(&self) {
+        self.add(None);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.add(Some((error.code().map(Into::into), error.is_unavailable())));
+    }
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn each_statement_reports_one_outcome(db: PgPool) {
+    let outcomes = Arc::new(Outcomes::default());
+    let observed = ObservedPool::new(db.clone(), Arc::clone(&outcomes) as Arc<_>);
+    queues::names(&observed).await.expect("rows");
+    assert_eq!(outcomes.take(), [None], "many rows");
+    let sql = "DELETE FROM tasks WHERE false";
+    sqlx::query(sql).execute(&observed).await.expect(sql);
+    assert_eq!(outcomes.take(), [None], "no row");
+    let sql = "SELECT 1 / 0";
+    sqlx::query(sql).fetch_one(&observed).await.expect_err(sql);
+    sqlx::query(sql).fetch_all(&observed).await.expect_err(sql);
+    let rejected = Some((Some("22012".to_owned()), false));
+    assert_eq!(outcomes.take(), [rejected.clone(), rejected]);
+    db.close().await;
+    queues::names(&observed).await.expect_err("closed");
+    observed.acquire().await.expect_err("closed");
+    let outage = Some((None, true));
+    assert_eq!(outcomes.take(), [outage.clone(), outage]);
+}
