@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use sqlx::PgExecutor;
 
 use super::Result;
+use super::insert::durably;
 use tasker_core::task::{Run, TaskId, TaskStatus};
 
 /// The number of the first run of a task.
@@ -49,11 +50,11 @@ pub async fn complete(
         .map(|success| success.progress.as_deref())
         .collect();
     let results: Vec<&str> = successes.iter().map(|success| success.result.as_str()).collect();
-    // `synchronous_commit` is not turned off, unlike in a claim: the worker forgets a result once it is
-    // answered, so a result that is lost later could not be sent again
-    let rows = sqlx::query!(
+    // durably, whatever the server's default is: the worker forgets a result once it is answered, so a result
+    // that is lost later could not be sent again
+    let rows = durably!(
         r#"
-        WITH ended AS (
+        ), ended AS (
             -- the DELETE is look-up, lock and fence in one, and decides on the version that it deletes. That a row is running
             -- follows from its having a worker; saying so would tempt the planner into the index of running rows, which is
             -- full of dead entries
@@ -81,7 +82,7 @@ pub async fn complete(
           -- a full join is hashed or merged; any other could be planned as all with all. The condition, which the planner
           -- cannot see through, keeps it one
           FULL JOIN UNNEST($2::uuid[], $6::text[], $7::text[]) AS i(id, result, report) ON i.id = t.id
-         WHERE COALESCE(t.worker_id, '') <> ''
+         WHERE COALESCE(t.worker_id, '') <> '' AND EXISTS (SELECT FROM durable)
         -- not the status itself: Postgres looks the text of an enum up for each row
         RETURNING id AS "id: TaskId", status = 'cancelled' AS "cancelled!"
         "#,

@@ -86,7 +86,7 @@ impl Inserted {
     }
 }
 
-/// A statement that continues after the first part of its `WITH`: an acknowledged submit survives a crash of
+/// A statement that continues after the first part of its `WITH`: what it acknowledged survives a crash of
 /// Postgres, whatever the server's default is. The statement has to read from `durable`: Postgres does not
 /// execute a CTE that is not referenced.
 ///
@@ -105,6 +105,7 @@ macro_rules! durably {
         )
     };
 }
+pub(super) use durably;
 
 /// Inserts `tasks` and their keys. A task whose key is taken is left out; two of `tasks` must not have the
 /// same key. `key_ttl_seconds` is the minimum time for which a key is valid.

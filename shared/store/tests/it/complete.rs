@@ -162,3 +162,32 @@ async fn a_result_that_cannot_be_stored_is_the_rows_fault_and_its_run_goes_on(db
     assert_eq!(error.kind(), ErrorKind::Row);
     assert_eq!(record(&db, id).await.status, TaskStatus::Running);
 }
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_completion_commits_durably_even_where_the_default_is_off(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let id = submit_one(&db, a_task("echo")).await;
+    let run = run_of(&db, "w", id).await;
+    let mut connection = connections(&db, 1).await.remove(0);
+    sqlx::query("SET synchronous_commit = off")
+        .execute(&mut connection)
+        .await
+        .expect("a setting");
+    let during = "CREATE TABLE seen (setting text);
+        CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+        CREATE TRIGGER see AFTER INSERT ON finished_tasks FOR EACH STATEMENT EXECUTE FUNCTION see()";
+    sqlx::raw_sql(during).execute(&db).await.expect("a trigger");
+    let done = complete(&mut connection, "w", &[success(run, "1")]).await;
+    assert_eq!(done.expect("an answer"), [(id, TaskStatus::Completed)]);
+    let seen: String = sqlx::query_scalar("SELECT setting FROM seen")
+        .fetch_one(&db)
+        .await
+        .expect("the trigger ran");
+    assert_eq!(seen, "on");
+    let after: String = sqlx::query_scalar("SHOW synchronous_commit")
+        .fetch_one(&mut connection)
+        .await
+        .expect("a setting");
+    assert_eq!(after, "off", "the session keeps its own");
+}
