@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
+use super::operator_retry::retried_rows;
 use super::records::{Page, TaskRecord, first_of_its_time, select_records};
 use super::{Error, Result};
 use tasker_core::task::retry::DeadLetterReason;
@@ -68,15 +69,15 @@ pub struct Taken {
     pub done: bool,
 }
 
-/// A statement over one batch, which it locks first, in id order; the rest of the statement begins after the
-/// CTE `batch`.
+/// A statement over one batch, which it locks first, in id order. `$statement` is the macro of the statement:
+/// it gets the CTE `picked` with the batch, then `$part`.
 macro_rules! over_batch {
-    (($filter:expr, $position:expr, $limit:expr), $rest:tt, $($argument:tt)*) => {
-        sqlx::query_as!(
+    ($statement:ident, ($filter:expr, $position:expr, $limit:expr), ($($part:tt)*), $($argument:tt)*) => {
+        $statement!(
             Taken,
             r#"
-            WITH batch AS MATERIALIZED (
-                SELECT id, queue, task_name, idempotency_key, request_fingerprint
+            picked AS MATERIALIZED (
+                SELECT id, queue, task_name, idempotency_key, request_fingerprint, status
                   FROM tasks
                  WHERE status = 'dead_letter' AND id > $1 AND updated_at <= $2
                    AND ($3::text IS NULL OR task_name = $3)
@@ -86,7 +87,8 @@ macro_rules! over_batch {
                  ORDER BY id
                  LIMIT $7
                    FOR NO KEY UPDATE SKIP LOCKED
-            ), "# + $rest,
+            )"#,
+            $($part)*,
             $position.above as _,
             $position.as_of,
             $filter.task_name,
@@ -97,6 +99,13 @@ macro_rules! over_batch {
             $position.up_to as _,
             $($argument)*
         )
+    };
+}
+
+/// Deletes the tasks of the CTE `picked`.
+macro_rules! purged_rows {
+    ($row:path, $picked:tt, $rest:tt, $($argument:tt)*) => {
+        sqlx::query_as!($row, "WITH " + $picked + ", " + $rest, $($argument)*)
     };
 }
 
@@ -193,52 +202,23 @@ pub async fn retry_batch(
 ) -> Result<Vec<Taken>> {
     // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
     over_batch!(
+        retried_rows,
         (filter, position, limit),
-        r#"
-        seen AS MATERIALIZED (
-            SELECT k.task_name, k.idempotency_key, k.task_id, k.expires_at
-              FROM task_keys k
-             WHERE (k.task_name, k.idempotency_key) IN (SELECT task_name, idempotency_key FROM batch)
-        ), candidate AS (
-            -- one for each key: its holder, if that is among them
-            SELECT DISTINCT ON (task_name, idempotency_key) b.id, task_name, idempotency_key, request_fingerprint
-              FROM batch b LEFT JOIN seen s USING (task_name, idempotency_key)
-             WHERE idempotency_key IS NOT NULL
-             ORDER BY task_name, idempotency_key, b.id = s.task_id DESC NULLS LAST, b.id
-        ), retaken AS (
-            INSERT INTO task_keys AS k (task_name, idempotency_key, task_id, fingerprint, expires_at)
-            SELECT task_name, idempotency_key, id, request_fingerprint, now() + make_interval(secs => $9)
-              FROM candidate
-             ORDER BY task_name, idempotency_key
-                ON CONFLICT (task_name, idempotency_key) DO UPDATE
-               SET task_id = excluded.task_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
-             WHERE k.task_id = excluded.task_id
-                -- from a task that is over, and only if the key is still as this snapshot shows it
-                OR (EXISTS (SELECT FROM seen s
-                             WHERE (s.task_name, s.idempotency_key, s.task_id, s.expires_at)
-                                 = (k.task_name, k.idempotency_key, k.task_id, k.expires_at))
-                    AND NOT EXISTS (SELECT FROM tasks holder
-                                     WHERE holder.id = k.task_id AND holder.status <> 'dead_letter'))
-            RETURNING k.task_id
-        ), revived AS (
-            UPDATE tasks t
-               SET status = 'pending', attempts = 0, crash_count = 0, reason = NULL, error = NULL, progress = NULL,
-                   worker_id = NULL, started_at = NULL, cancel_requested_at = NULL, run_at = NULL,
-                   enqueued_at = now(), updated_at = now()
-              FROM batch b
-             WHERE t.id = b.id AND (b.idempotency_key IS NULL OR b.id IN (SELECT task_id FROM retaken))
-            RETURNING t.id, t.task_name, t.queue
-        ), counted AS (
-            INSERT INTO task_total_deltas (task_name, queue, event, tasks)
-            SELECT task_name, queue, 'dead_letter_retried', count(*) FROM revived GROUP BY task_name, queue
-        ), noted AS (
-            INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
-            SELECT id, 'dead_letter', 'pending', 'retried', $10 FROM revived
-        )
-        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", b.task_name, r.id IS NOT NULL AS "done!"
-          FROM batch b LEFT JOIN revived r USING (id)
-         ORDER BY b.id
-        "#,
+        (
+            "$9",
+            r#"
+            counted AS (
+                INSERT INTO task_total_deltas (task_name, queue, event, tasks)
+                SELECT task_name, queue, 'dead_letter_retried', count(*) FROM revived GROUP BY task_name, queue
+            ), noted AS (
+                INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
+                SELECT id, 'dead_letter', 'pending', 'retried', $10 FROM revived
+            )
+            SELECT p.id AS "id: TaskId", p.queue AS "queue: QueueName", p.task_name, r.id IS NOT NULL AS "done!"
+              FROM picked p LEFT JOIN revived r USING (id)
+             ORDER BY p.id
+            "#
+        ),
         key_ttl_seconds,
         actor,
     )
@@ -258,19 +238,20 @@ pub async fn purge_batch(
 ) -> Result<Vec<Taken>> {
     // lock order: the tasks of the batch, then their keys in key order; a retry of one task does the same
     over_batch!(
+        purged_rows,
         (filter, position, limit),
-        r#"
+        (r#"
         held AS MATERIALIZED (
             SELECT k.task_name, k.idempotency_key
               FROM task_keys k
-              JOIN batch b ON (k.task_name, k.idempotency_key, k.task_id) = (b.task_name, b.idempotency_key, b.id)
+              JOIN picked p ON (k.task_name, k.idempotency_key, k.task_id) = (p.task_name, p.idempotency_key, p.id)
              ORDER BY k.task_name, k.idempotency_key
                FOR UPDATE OF k
         ), let_go AS (
             DELETE FROM task_keys k USING held h
              WHERE (k.task_name, k.idempotency_key) = (h.task_name, h.idempotency_key)
         ), gone AS (
-            DELETE FROM tasks t USING batch b WHERE t.id = b.id
+            DELETE FROM tasks t USING picked p WHERE t.id = p.id
             RETURNING t.id, t.task_name, t.queue, t.runs, t.attempts, t.error
         ), counted AS (
             INSERT INTO task_total_deltas (task_name, queue, event, tasks)
@@ -279,10 +260,10 @@ pub async fn purge_batch(
             INSERT INTO task_events (task_id, from_status, to_status, run, attempt, reason, error, actor)
             SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $9 FROM gone
         )
-        SELECT b.id AS "id: TaskId", b.queue AS "queue: QueueName", b.task_name, g.id IS NOT NULL AS "done!"
-          FROM batch b LEFT JOIN gone g USING (id)
-         ORDER BY b.id
-        "#,
+        SELECT p.id AS "id: TaskId", p.queue AS "queue: QueueName", p.task_name, g.id IS NOT NULL AS "done!"
+          FROM picked p LEFT JOIN gone g USING (id)
+         ORDER BY p.id
+        "#),
         actor,
     )
     .fetch_all(db)

@@ -380,3 +380,49 @@ async fn each_dead_letter_goes_exactly_one_way_however_many_are_at_it(db: PgPool
     }
     wide.close().await;
 }
+
+/// Returns the columns that a retry sets, as JSON.
+async fn retried_columns(db: &PgPool, id: TaskId) -> serde_json::Value {
+    sqlx::query_scalar(
+        "SELECT to_json(r) FROM (
+            SELECT status, run_at, worker_id, attempts, crash_count, started_at, cancel_requested_at, reason, error, progress,
+                   enqueued_at = updated_at AS enqueued_now
+              FROM tasks WHERE id = $1) AS r",
+    )
+    .bind(id)
+    .fetch_one(db)
+    .await
+    .expect("a row")
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_task_retried_in_bulk_shows_the_same_columns_as_one_retried_singly(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let single = a_dead_letter(&db, "w", a_task("echo")).await;
+    let bulk = a_dead_letter(&db, "w", a_task("echo")).await;
+    // as after attempts that were scheduled, made progress and lost a worker
+    execute(
+        &db,
+        "UPDATE tasks SET run_at = now() - interval '1 hour', crash_count = 1, progress = '{}'",
+    )
+    .await;
+    retry(&db, single, "me", KEY_TTL).await.expect("retried");
+    assert_eq!(done(&retry_all(&db, start(&db).await, 10).await), [bulk]);
+    let columns = retried_columns(&db, single).await;
+    assert_eq!(columns, retried_columns(&db, bulk).await);
+    assert_eq!(
+        (&columns["attempts"], &columns["crash_count"]),
+        (&0.into(), &0.into())
+    );
+    for empty in [
+        "run_at",
+        "worker_id",
+        "started_at",
+        "cancel_requested_at",
+        "reason",
+        "error",
+        "progress",
+    ] {
+        assert!(columns[empty].is_null(), "{empty}: {columns}");
+    }
+}
