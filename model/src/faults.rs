@@ -114,7 +114,7 @@ fn injectable_of_kind(fault: Fault, config: &Config, system: &System, add: &mut 
             add(InjectedFault::Release { process, handler });
         }),
         Fault::Fail => for_each_run(system, |process, handler| {
-            add(InjectedFault::Fail { process, handler })
+            add(InjectedFault::Fail { process, handler });
         }),
         Fault::Crash | Fault::Pause => injectable_in_processes(fault, system, add),
         Fault::CrashOfPostgres => {

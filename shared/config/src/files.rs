@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::problem::Problems;
-use super::table::{VARIABLES, Variable};
+use super::table::VARIABLES;
+use super::variable::Variable;
 use tasker_platform::host::Host;
 
 /// Variables that select the files, so a file cannot set them.

@@ -15,7 +15,7 @@ use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
 use super::reader::Reader;
 use super::server::read_metrics_addr;
 use super::services::{self, ServiceCommands};
-use super::table::Binary;
+use super::variable::Binary;
 use super::{flags, healthcheck, templates};
 use tasker_core::duration;
 use tasker_core::workflow::Template;
