@@ -6,6 +6,7 @@
 
 mod allow;
 mod backup;
+mod common;
 mod connections;
 mod environment;
 mod files;
