@@ -17,7 +17,6 @@ use super::reader::Reader;
 use super::services::{self, ServiceCommands};
 use super::variable::Binary;
 use super::{flags, healthcheck, templates};
-use tasker_core::duration;
 use tasker_core::workflow::Template;
 use tasker_platform::circuit_breaker::Limits;
 use tasker_platform::host::{Host, ProcessHost};
