@@ -46,11 +46,18 @@ pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     certificates.ok().filter(|certificates| !certificates.is_empty())
 }
 
-/// Makes ring the default provider of the process, unless one is set: with several providers compiled in,
-/// rustls has no default.
+/// Makes ring the default provider of the process, unless one is set. Libraries that bring no provider of
+/// their own use the default one.
 pub fn choose_provider() {
     // fails if a provider is set already, which then stays
     let _ = ring::default_provider().install_default();
+}
+
+/// Returns the builder of an HTTP client whose TLS uses ring; without a default provider, building one panics.
+pub fn http_client() -> reqwest::ClientBuilder {
+    choose_provider();
+    #[expect(clippy::disallowed_methods, reason = "the provider was chosen")]
+    reqwest::Client::builder()
 }
 
 /// Returns the settings of a client for loopback, which accepts any certificate: that of the server may be
