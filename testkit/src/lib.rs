@@ -11,8 +11,8 @@
 //! - [`System`] runs the built binaries; [`http_client`] builds clients for other requests.
 //! - [`eventually()`] waits for a condition instead of sleeping.
 //!
-//! The crates below `shared/` use this crate in integration tests only: in their unit tests every type would exist
-//! twice.
+//! The crates below `shared/` use this crate in integration tests only: in their unit tests every type would
+//! exist twice.
 
 mod builders;
 mod certificates;
