@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tasker_config::DispatchMode;
 use tasker_core::task::QueueName;
 use tasker_core::task::priority::undeclared;
+use tasker_platform::tls;
 use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
 use tasker_store::workers::{self, NewWorker};
@@ -180,7 +181,7 @@ async fn wait_for_api(parts: &Parts) {
     let Some(api) = &parts.config.api else { return };
     let mut url = api.url.clone();
     url.set_path("/health");
-    let client = reqwest::Client::builder()
+    let client = tls::http_client()
         .timeout(API_REQUEST_LIMIT)
         .build()
         .unwrap_or_default();

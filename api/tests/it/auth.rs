@@ -97,7 +97,7 @@ async fn who_did_not_sign_in_takes_open_routes_only(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn each_role_takes_the_routes_of_its_rules_and_of_those_below(db: PgPool) {
     let server = Server::start_with(db, &SIGN_IN).await;
-    for role in Role::ALL {
+    for role in Role::NAMES.iter().filter_map(|name| Role::parse(name)) {
         let request = json!({"name": role.as_str(), "role": role.as_str()});
         let client = Client::admin(&server).with_key(request).await;
         for rule in served(&server) {

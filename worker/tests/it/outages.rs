@@ -9,7 +9,7 @@ use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_queue::RedisConfig;
 use tasker_queue::RedisQueues;
 use tasker_store::insert::{NewTask, insert};
-use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port};
+use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port, http_client};
 use tasker_worker::{Context, TaskError, TaskType};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -151,7 +151,8 @@ async fn in_a_run(system: &System, gate: &Arc<Semaphore>) -> (RunningWorker, Pro
 }
 
 async fn get(address: &str, path: &str) -> Option<Value> {
-    let answer = reqwest::get(format!("http://{address}{path}")).await.ok()?;
+    let http = http_client().build().expect("a client without options");
+    let answer = http.get(format!("http://{address}{path}")).send().await.ok()?;
     Some(answer.json().await.expect("JSON"))
 }
 
