@@ -12,7 +12,7 @@ use crate::http;
 use crate::panics::{self, Panics};
 use crate::registry::Registry;
 use crate::runtime::{self, RunError};
-use crate::task_type::TaskType;
+use crate::task_type::AnyTaskType;
 
 /// A worker: task types, and the loops that run their tasks.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Worker;
 /// Collects the task types of a worker.
 #[derive(Debug, Default)]
 pub struct WorkerBuilder {
-    tasks: Vec<TaskType>,
+    tasks: Vec<AnyTaskType>,
     panics: Panics,
 }
 
@@ -35,15 +35,15 @@ impl Worker {
 impl WorkerBuilder {
     /// Adds a task type. A name that is registered twice is an error at start.
     #[must_use]
-    pub fn register(mut self, task: TaskType) -> Self {
-        self.tasks.push(task);
+    pub fn register(mut self, task: impl Into<AnyTaskType>) -> Self {
+        self.tasks.push(task.into());
         self
     }
 
     /// Adds several task types.
     #[must_use]
-    pub fn register_all(mut self, tasks: impl IntoIterator<Item = TaskType>) -> Self {
-        self.tasks.extend(tasks);
+    pub fn register_all(mut self, tasks: impl IntoIterator<Item: Into<AnyTaskType>>) -> Self {
+        self.tasks.extend(tasks.into_iter().map(Into::into));
         self
     }
 

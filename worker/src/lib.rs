@@ -67,6 +67,7 @@ pub use context::{Context, ProgressError};
 pub use handler::TaskError;
 pub use registry::RegistryError;
 pub use runtime::RunError;
-pub use task_type::TaskType;
+pub use task_type::{AnyTaskType, TaskType};
 pub use tasker_config::WorkerConfig;
+pub use tasker_core::role::Role;
 pub use tasker_core::task::{Priority, QueueName, TaskId};

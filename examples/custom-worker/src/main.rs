@@ -41,10 +41,13 @@ struct Newsletter {
     recipients: Vec<String>,
 }
 
-/// The progress of a newsletter while its task runs, and the result when it has completed.
-#[derive(Debug, Serialize)]
+/// The progress of a newsletter while its task runs, and the result when it has completed. Its JSON Schema is
+/// published, too.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Sent {
+    /// The number of letters that were sent.
     sent: usize,
+    /// The number of recipients.
     of: usize,
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use tasker_core::role::Role;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
 /// The answer to a submit.
@@ -201,6 +202,12 @@ pub struct TaskType {
     /// JSON Schema of its parameters.
     #[schema(value_type = Option<Object>)]
     pub parameters_schema: Option<Box<RawValue>>,
+    /// JSON Schema of its result.
+    #[schema(value_type = Option<Object>)]
+    pub result_schema: Option<Box<RawValue>>,
+    /// The role that a submit requires; null: any role that may submit.
+    #[schema(value_type = Option<String>)]
+    pub required_role: Option<Role>,
     /// Number of live workers that register it.
     pub workers: i64,
 }
