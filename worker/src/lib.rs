@@ -1,8 +1,6 @@
 //! Library for Tasker workers: write task handlers and run them.
 //!
 //! ```no_run
-//! use std::process::ExitCode;
-//!
 //! use tasker_worker::{Context, TaskError, TaskType, Worker};
 //!
 //! /// Parameters of the task; its JSON Schema is derived from this type.
@@ -16,8 +14,9 @@
 //! }
 //!
 //! #[tokio::main]
-//! async fn main() -> ExitCode {
-//!     Worker::builder().register(TaskType::new("greet", greet)).run().await
+//! async fn main() {
+//!     let code = Worker::builder().register(TaskType::new("greet", greet)).run().await;
+//!     std::process::exit(code)
 //! }
 //! ```
 //!

@@ -5,7 +5,6 @@
 //! - `count_primes` computes: a blocking handler, on its own thread.
 
 use std::io;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -13,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    Worker::builder()
+async fn main() {
+    let code = Worker::builder()
         .register(
             TaskType::new("send_newsletter", send_newsletter)
                 .description("Sends a text to many recipients")
@@ -26,7 +25,9 @@ async fn main() -> ExitCode {
             TaskType::blocking("count_primes", count_primes).description("Counts the primes up to a number"),
         )
         .run()
-        .await
+        .await;
+    // Not by returning: that would wait for blocking handlers that do not stop.
+    std::process::exit(code)
 }
 
 /// The parameters of `send_newsletter`. The server validates every submit against the JSON Schema of this
