@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use tasker_core::role::Role;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
 /// The answer to a submit.
@@ -212,6 +213,12 @@ pub struct TaskType {
     /// JSON Schema of its parameters.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub parameters_schema: Option<Box<RawValue>>,
+    /// JSON Schema of its result.
+    #[schema(value_type = Option<Object>)]
+    pub result_schema: Option<Box<RawValue>>,
+    /// The role that a submit requires; null: any role that may submit.
+    #[schema(value_type = Option<String>)]
+    pub required_role: Option<Role>,
     /// Number of live workers that register it.
     pub workers: i64,
 }

@@ -22,12 +22,12 @@ const AWAY: Duration = Duration::from_secs(8);
 /// A write that gets through has taken place after this.
 const UNHEARD: Duration = Duration::from_secs(3);
 
-fn noop() -> TaskType {
+fn noop() -> TaskType<Value, ()> {
     TaskType::new("noop", |_: Context, _: Value| async { Ok::<_, TaskError>(()) })
 }
 
 /// A task type whose tasks end when the test releases them.
-fn gated(gate: &Arc<Semaphore>) -> TaskType {
+fn gated(gate: &Arc<Semaphore>) -> TaskType<Value, ()> {
     let gate = Arc::clone(gate);
     TaskType::new("gated", move |_: Context, _: Value| {
         let gate = Arc::clone(&gate);
