@@ -13,15 +13,12 @@ use tracing::{Instrument, Span};
 
 use crate::completions::{Completion, Record};
 use crate::context::{Context, RunFacts};
-use crate::handler::{Handler, TaskError};
+use crate::handler::{CANCEL_GRACE, Handler, TaskError};
 use crate::in_flight::Added;
 use crate::panics::{self, Caught, Panics};
 use crate::runtime::Parts;
 use crate::slots::Slot;
 use crate::spans::RunSpans;
-
-/// The time that a cancelled handler has to return before it is dropped.
-const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// The outcome of a handler.
 enum Outcome {

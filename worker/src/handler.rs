@@ -13,6 +13,9 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::results;
 
+/// The time that a cancelled handler has to return before it is dropped.
+pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
 /// The error of a failed attempt, with the decision to retry. `?` turns any error, `anyhow::Error`, boxed
 /// errors and texts into [`TaskError::Retry`].
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl TaskError {
     }
 
     /// Returns the error and its causes, joined by colons.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let (Self::Retry(error) | Self::RetryAfter(_, error) | Self::Fail(error)) = self;
         let mut text = error.to_string();
         let mut source = error.source();

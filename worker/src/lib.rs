@@ -24,6 +24,40 @@
 //! time): make it idempotent. The guarantees of a worker and its configuration are described in the project's
 //! documentation.
 //!
+//! # State of handlers
+//!
+//! A handler may be a closure that captures what all runs share: a connection pool, an HTTP client, settings.
+//! It is called for many runs at the same time, so each call takes a clone; wrap what is not cheap to clone in
+//! an [`Arc`](std::sync::Arc).
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use tasker_worker::{Context, TaskError, TaskType};
+//!
+//! struct Greeter {
+//!     greeting: String,
+//! }
+//!
+//! async fn greet(greeter: Arc<Greeter>, _: Context, name: String) -> Result<String, TaskError> {
+//!     Ok(format!("{} {name}", greeter.greeting))
+//! }
+//!
+//! fn greetings(greeter: Arc<Greeter>) -> TaskType<String, String> {
+//!     TaskType::new("greet", move |context, name| greet(Arc::clone(&greeter), context, name))
+//!         .description("Greets by name")
+//! }
+//!
+//! let greeter = Arc::new(Greeter { greeting: "hello".to_owned() });
+//! let worker = tasker_worker::Worker::builder().register(greetings(greeter));
+//! ```
+//!
+//! # Tests
+//!
+//! [`testing`] runs one handler without Postgres and Redis.
+//!
+//! # Modules
+//!
 //! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free
 //! slots, `execute` runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has
 //! every run in between.
@@ -60,6 +94,7 @@ mod spans;
 mod start;
 mod task_log;
 mod task_type;
+pub mod testing;
 
 pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};
