@@ -107,6 +107,11 @@ impl DutyStatus {
         self.entries().rebuilt
     }
 
+    /// Records that a list was rebuilt.
+    pub fn record_rebuild(&self) {
+        self.entries().rebuilt = Some(Instant::now());
+    }
+
     /// Returns the runs of each duty that this server has now, by its name.
     pub fn runs(&self) -> Vec<(&'static str, DutyRuns)> {
         let entries = self.entries();
@@ -147,11 +152,6 @@ impl DutyRecorder {
             _ => {}
         }
         result.ok()
-    }
-
-    /// Records that a list was rebuilt.
-    pub fn rebuilt(&self) {
-        self.status.entries().rebuilt = Some(Instant::now());
     }
 
     /// Records a run; returns the error of the run before it, `None` if that one succeeded.

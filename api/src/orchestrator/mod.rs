@@ -1,10 +1,11 @@
-//! The maintenance duties: background jobs of the server, each a loop `run` around `run_once`.
+//! The maintenance duties: background jobs of the server. Each implements [`Duty`], and one loop runs them all.
 //!
 //! Every duty is safe to run on two servers at once. Every server promotes due tasks and creates partitions:
 //! both are cheap and must not wait for an election. All other duties run on the leader only.
 
 mod age;
 mod cleanup;
+mod duty;
 mod duty_status;
 mod expiry;
 mod failure_detector;
@@ -26,7 +27,8 @@ mod totals;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
 use tasker_config::ServerConfig;
 use tasker_core::task::TaskId;
 use tasker_platform::lifecycle::Shutdown;
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use age::Ager;
 pub use cleanup::{Cleaned, Cleaner};
+pub use duty::Duty;
 pub use duty_status::{DutyError, DutyRecorder, DutyRuns, DutyStatus};
 pub use expiry::DeadLetterExpirer;
 pub use gauges::GaugeKeeper;
@@ -49,6 +52,7 @@ pub use sampler::Sampler;
 pub use totals::TotalsFolder;
 
 use crate::state::AppState;
+use duty::drive;
 
 /// Maximum duration of a statement of a duty. A connection that broke without a close would block it for
 /// ever.
@@ -62,17 +66,12 @@ async fn bounded<T>(statement: impl Future<Output = store::Result<T>>) -> store:
 
 /// Starts all duties as background tasks.
 pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
-    let stop = shutdown.soft();
-    let promoter = Promoter::new(state.db.clone(), Arc::clone(&state.pusher));
-    shutdown.spawn_named(
-        "promoter",
-        promoter.run(state.duty_status.recorder("promoter"), stop.clone()),
+    start_own(
+        Promoter::new(state.db.clone(), Arc::clone(&state.pusher)),
+        state,
+        shutdown,
     );
-    let keeper = PartitionKeeper::new(state.db.clone());
-    shutdown.spawn_named(
-        "partition keeper",
-        keeper.run(state.duty_status.recorder("partition_keeper"), stop.clone()),
-    );
+    start_own(PartitionKeeper::new(state.db.clone()), state, shutdown);
 
     let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
     let mut leadership = Leadership::new(state.db.clone(), holder, config.leader_term)
@@ -81,68 +80,67 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     if !config.distributed {
         leadership = leadership.alone();
     }
-    let (state, worker_timeout, cleanup_interval) =
-        (state.clone(), config.worker_timeout, config.cleanup_interval);
-    let (retention_days, dead_letter_days) = (config.retention_days, config.dead_letter_retention_days);
-    // published through Redis, which `PollingOnly` does not use
-    let age_limit = config.queues.age_limit.filter(|_| state.mode.uses_redis());
-    // creates all duties for each term: another server may have led since the
-    // last one, so earlier state is out of date
-    let duties = move |over: CancellationToken| {
-        let pusher = Arc::clone(&state.pusher);
-        let recoverer = Recoverer::new(state.db.clone(), pusher, worker_timeout);
-        let cleaner = Cleaner::new(state.db.clone(), cleanup_interval, state.key_ttl);
-        let rebuilder = Rebuilder::new(
-            state.db.clone(),
-            Arc::clone(&state.queue),
-            state.queues.clone(),
-            worker_timeout,
-        );
-        let router = Router::new(
-            state.db.clone(),
-            Arc::clone(&state.queue),
-            state.queues.clone(),
-            worker_timeout,
-        );
-        let uses_redis = state.mode.uses_redis();
-        let ager = age_limit.map(|limit| Ager::new(state.db.clone(), Arc::clone(&state.queue), limit));
-        let redis = uses_redis.then(|| Arc::clone(&state.queue));
-        let gauges = GaugeKeeper::new(
-            state.db.clone(),
-            redis.clone(),
-            state.queues.clone(),
-            worker_timeout,
-        );
-        let sampler = Sampler::new(state.db.clone(), redis, state.queues.clone(), worker_timeout);
-        let folder = TotalsFolder::new(state.db.clone());
-        let dropper = retention_days.map(|days| PartitionDropper::new(state.db.clone(), days));
-        let expirer =
-            dead_letter_days.map(|days| DeadLetterExpirer::new(state.db.clone(), days, cleanup_interval));
-        let status = Arc::clone(&state.duty_status);
-        async move {
-            let recorder = |duty| status.leader_recorder(duty);
-            let rebuilt = async {
-                if uses_redis {
-                    tokio::join!(
-                        rebuilder.run(recorder("rebuilder"), over.clone()),
-                        router.run(recorder("router"), over.clone()),
-                    );
-                }
-            };
-            tokio::join!(
-                recoverer.run(recorder("recoverer"), over.clone()),
-                cleaner.run(recorder("cleaner"), over.clone()),
-                rebuilt,
-                OptionFuture::from(ager.map(|ager| ager.run(recorder("ager"), over.clone()))),
-                gauges.run(recorder("gauges"), over.clone()),
-                sampler.run(recorder("sampler"), over.clone()),
-                folder.run(recorder("totals"), over.clone()),
-                OptionFuture::from(dropper.map(|dropper| dropper.run(recorder("retention"), over.clone()))),
-                OptionFuture::from(
-                    expirer.map(|expirer| expirer.run(recorder("dead_letter_expirer"), over.clone()))
-                ),
-            );
-        }
+    let (state, config) = (state.clone(), config.clone());
+    // creates all duties for each term: another server may have led since the last one, so earlier state is
+    // out of date
+    let duties = move |over: CancellationToken| join_all(leader_duties(&state, &config, &over)).map(drop);
+    shutdown.spawn_named("leadership", leadership.run(duties, shutdown.soft().clone()));
+}
+
+/// Starts a duty that every server runs.
+fn start_own<D: Duty + 'static>(duty: D, state: &AppState, shutdown: &Shutdown) {
+    let recorder = state.duty_status.recorder(D::NAME);
+    shutdown.spawn_named(D::NAME, drive(duty, recorder, shutdown.soft().clone()));
+}
+
+/// Returns the duties of one term of a leader, which run until `over`.
+fn leader_duties(
+    state: &AppState,
+    config: &ServerConfig,
+    over: &CancellationToken,
+) -> Vec<BoxFuture<'static, ()>> {
+    let term = Term {
+        status: &state.duty_status,
+        over,
     };
-    shutdown.spawn_named("leadership", leadership.run(duties, stop.clone()));
+    let (db, timeout) = (|| state.db.clone(), config.worker_timeout);
+    let (redis, queues) = (|| Arc::clone(&state.queue), || state.queues.clone());
+    let uses_redis = state.mode.uses_redis();
+    let redis_if_used = || uses_redis.then(redis);
+    let mut duties = vec![
+        term.drive(Recoverer::new(db(), Arc::clone(&state.pusher), timeout)),
+        term.drive(Cleaner::new(db(), config.cleanup_interval, state.key_ttl)),
+        term.drive(GaugeKeeper::new(db(), redis_if_used(), queues(), timeout)),
+        term.drive(Sampler::new(db(), redis_if_used(), queues(), timeout)),
+        term.drive(TotalsFolder::new(db())),
+    ];
+    if uses_redis {
+        let status = Arc::clone(&state.duty_status);
+        let rebuilder = Rebuilder::new(db(), redis(), queues(), timeout).reporting_to(status);
+        duties.push(term.drive(rebuilder));
+        duties.push(term.drive(Router::new(db(), redis(), queues(), timeout)));
+        let age_limit = config.queues.age_limit;
+        duties.extend(age_limit.map(|limit| term.drive(Ager::new(db(), redis(), limit))));
+    }
+    let retention_days = config.retention_days;
+    duties.extend(retention_days.map(|days| term.drive(PartitionDropper::new(db(), days))));
+    let dead_letter_days = config.dead_letter_retention_days;
+    duties.extend(
+        dead_letter_days.map(|days| term.drive(DeadLetterExpirer::new(db(), days, config.cleanup_interval))),
+    );
+    duties
+}
+
+/// A term of the leader.
+struct Term<'a> {
+    status: &'a Arc<DutyStatus>,
+    over: &'a CancellationToken,
+}
+
+impl Term<'_> {
+    /// Returns the runs of a duty until the end of the term.
+    fn drive<D: Duty + 'static>(&self, duty: D) -> BoxFuture<'static, ()> {
+        let recorder = self.status.leader_recorder(D::NAME);
+        drive(duty, recorder, self.over.clone()).boxed()
+    }
 }

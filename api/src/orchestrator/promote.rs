@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use tasker_store::promote::{next_due_in, promote};
 use tasker_store::{self as store, PgPool};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::bounded;
-use super::duty_status::DutyRecorder;
+use super::duty::Duty;
+use super::duty_status::DutyError;
 use crate::submit::push::Pusher;
 
 /// Maximum number of tasks per statement.
@@ -34,15 +33,6 @@ impl Promoter {
         Self { db, pusher }
     }
 
-    /// Runs until `stop`.
-    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let next_due = recorder.record(self.run_once()).await.flatten();
-            let pause = next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX);
-            stop.run_until_cancelled(sleep(pause)).await;
-        }
-    }
-
     /// Promotes all due tasks; returns the time until the next one is due, or `None` without one. While no
     /// task is due, this is one cheap statement.
     pub async fn run_once(&self) -> store::Result<Option<Duration>> {
@@ -61,5 +51,19 @@ impl Promoter {
                 return bounded(next_due_in(&self.db)).await;
             }
         }
+    }
+}
+
+impl Duty for Promoter {
+    const NAME: &'static str = "promoter";
+    type Outcome = Option<Duration>;
+
+    async fn run(&mut self) -> Result<Option<Duration>, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    fn pause(&self, next_due: Option<&Option<Duration>>) -> Duration {
+        let next_due = next_due.copied().flatten();
+        next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX)
     }
 }

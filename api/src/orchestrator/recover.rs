@@ -12,12 +12,11 @@ use tasker_core::task::{Hint, TaskStatus};
 use tasker_store::end_runs::Ended;
 use tasker_store::liveness::{self, FleetCheck, FleetObserver};
 use tasker_store::{self as store, PgPool, recover};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::bounded;
-use super::duty_status::DutyRecorder;
+use super::duty::Duty;
+use super::duty_status::DutyError;
 use super::failure_detector::{FailureDetector, Verdict};
 use super::fleet_changes::FleetChanges;
 use super::leader_gauges::LeaderGauges;
@@ -76,23 +75,6 @@ impl Recoverer {
             worker_timeout,
             session: None,
             gauges: LeaderGauges::default(),
-        }
-    }
-
-    /// Runs until `stop`.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            if let Some(done) = recorder.record(Box::pin(self.run_once(Instant::now()))).await
-                && done != Recovered::default()
-            {
-                warn!(
-                    workers.dead = done.workers,
-                    tasks.recovered = done.tasks,
-                    runs.overdue = done.overdue,
-                    "recovered runs of dead workers"
-                );
-            }
-            stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 
@@ -213,6 +195,30 @@ impl Recoverer {
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
         report_dead_letters(&ended, DeadLetterReason::Timeout);
         Ok(ended.len())
+    }
+}
+
+impl Duty for Recoverer {
+    const NAME: &'static str = "recoverer";
+    type Outcome = Recovered;
+
+    async fn run(&mut self) -> Result<Recovered, DutyError> {
+        Ok(self.run_once(Instant::now()).await?)
+    }
+
+    fn report(&self, done: &Recovered) {
+        if *done != Recovered::default() {
+            warn!(
+                workers.dead = done.workers,
+                tasks.recovered = done.tasks,
+                runs.overdue = done.overdue,
+                "recovered runs of dead workers"
+            );
+        }
+    }
+
+    fn pause(&self, _: Option<&Recovered>) -> Duration {
+        INTERVAL
     }
 }
 

@@ -9,12 +9,11 @@ use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Routing, Split};
 use tasker_store::PgPool;
 use tasker_store::fleet::{Group, groups};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::bounded;
-use super::duty_status::{DutyError, DutyRecorder};
+use super::duty::Duty;
+use super::duty_status::DutyError;
 use super::fill::Filling;
 use super::leader_gauges::LeaderGauges;
 use super::sweep::Sweep;
@@ -161,14 +160,6 @@ impl Router {
         }
     }
 
-    /// Runs until `stop`.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            recorder.record(Box::pin(self.run_once(Instant::now()))).await;
-            stop.run_until_cancelled(sleep(INTERVAL)).await;
-        }
-    }
-
     /// Runs once at the time `now`.
     pub async fn run_once(&mut self, now: Instant) -> Result<(), DutyError> {
         let groups = bounded(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
@@ -255,5 +246,18 @@ impl Router {
             .set_all("tasker_queue_unroutable", "queue", unroutable);
         let split = named().map(|(name, routing)| (name, f64::from(u8::from(routing.split == Split::Split))));
         self.gauges.set_all("tasker_queue_split", "queue", split);
+    }
+}
+
+impl Duty for Router {
+    const NAME: &'static str = "router";
+    type Outcome = ();
+
+    async fn run(&mut self) -> Result<(), DutyError> {
+        self.run_once(Instant::now()).await
+    }
+
+    fn pause(&self, _: Option<&()>) -> Duration {
+        INTERVAL
     }
 }
