@@ -9,9 +9,8 @@ use tasker_store::retention::{self, Partition, Stage};
 use tasker_store::{self as store, PgPool};
 use tracing::info;
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_mins(10);

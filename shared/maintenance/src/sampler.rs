@@ -7,13 +7,11 @@ use std::time::Duration;
 use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::scaling::{QueueFacts, facts, sample};
-use tasker_store::{self as store, PgPool};
+use tasker_store::{self as store, DeclaredQueues, PgPool};
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
-use super::leader_gauges::LeaderGauges;
-use crate::queues::DeclaredQueues;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::leader_gauges::LeaderGauges;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
 /// Time between samples. Workers report new totals no more often.

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tasker_queue as queue;
-use tasker_store as store;
+use tasker_store::{self as store, describe};
 use tracing::{info, warn};
-
-use crate::error::describe;
 
 /// The status of the duties of this server, shared by all of them.
 #[derive(Debug, Default)]

@@ -7,18 +7,16 @@ use std::time::{Duration, Instant};
 
 use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Split};
-use tasker_store::PgPool;
 use tasker_store::fleet::groups;
 use tasker_store::rebuild::compare;
+use tasker_store::{DeclaredQueues, PgPool};
 use tracing::info;
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::{DutyError, DutyStatus};
-use super::fill::Filling;
-use super::router::Fleet;
-use super::sweep::Sweep;
-use crate::queues::DeclaredQueues;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::{DutyError, DutyStatus};
+use crate::fill::Filling;
+use crate::router::Fleet;
+use crate::sweep::Sweep;
 
 /// Time between checks whether Redis lost its data.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

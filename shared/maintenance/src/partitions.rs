@@ -5,9 +5,8 @@ use std::time::Duration;
 use tasker_store::{self as store, PgPool, partitions};
 use tracing::info;
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Time between runs. Partitions are created two weeks ahead, so a delay of an hour does no harm.
 const INTERVAL: Duration = Duration::from_hours(1);

@@ -11,10 +11,9 @@ use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::{PgPool, age};
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
-use super::leader_gauges::LeaderGauges;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::leader_gauges::LeaderGauges;
 
 /// Time between runs: half of the limit, within these bounds.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! Crash recovery: declares vanished and unresponsive workers dead, and requeues the tasks that they ran.
 //!
 //! A worker has vanished if this session of the leader saw its advisory lock held, and two checks at least a
-//! second apart found neither the lock nor any session of that worker (see [`super::failure_detector`]). It
+//! second apart found neither the lock nor any session of that worker (see [`crate::failure_detector`]). It
 //! is unresponsive if it has sent no heartbeat for `WORKER_TIMEOUT`.
 
 use std::sync::Arc;
@@ -14,13 +14,12 @@ use tasker_store::liveness::{self, FleetCheck, FleetObserver};
 use tasker_store::{self as store, PgPool, recover};
 use tracing::{error, info, warn};
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
-use super::failure_detector::{FailureDetector, Verdict};
-use super::fleet_changes::FleetChanges;
-use super::leader_gauges::LeaderGauges;
-use crate::submit::push::Pusher;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::failure_detector::{FailureDetector, Verdict};
+use crate::fleet_changes::FleetChanges;
+use crate::hints::HintPusher;
+use crate::leader_gauges::LeaderGauges;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,7 +36,7 @@ const LOGGED_MAX: usize = 100;
 #[derive(Debug)]
 pub struct Recoverer {
     db: PgPool,
-    pusher: Arc<Pusher>,
+    hints: Arc<dyn HintPusher>,
     worker_timeout: Duration,
     /// The session that checks the fleet. A failed run drops it, together with all that it observed.
     session: Option<FleetSession>,
@@ -68,10 +67,10 @@ pub struct Recovered {
 
 impl Recoverer {
     /// Creates the duty. A worker is unresponsive after `worker_timeout` without a heartbeat.
-    pub fn new(db: PgPool, pusher: Arc<Pusher>, worker_timeout: Duration) -> Self {
+    pub fn new(db: PgPool, hints: Arc<dyn HintPusher>, worker_timeout: Duration) -> Self {
         Self {
             db,
-            pusher,
+            hints,
             worker_timeout,
             session: None,
             gauges: LeaderGauges::default(),
@@ -174,7 +173,7 @@ impl Recoverer {
             let pending = ended
                 .into_iter()
                 .filter(|ended| ended.status == TaskStatus::Pending);
-            self.pusher
+            self.hints
                 .push_front(
                     pending
                         .map(|ended| Hint::new(ended.id, ended.queue, ended.task_name))

@@ -9,14 +9,12 @@ use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::fleet::{Group, groups};
 use tasker_store::gauges::{PendingType, Reading, pending_types, read};
-use tasker_store::{self as store, PgPool, partitions};
+use tasker_store::{self as store, DeclaredQueues, PgPool, partitions};
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
-use super::leader_gauges::LeaderGauges;
-use super::router::Fleet;
-use crate::queues::DeclaredQueues;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::leader_gauges::LeaderGauges;
+use crate::router::Fleet;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tasker_store as store;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::duty_status::{DutyError, DutyRecorder};
+use crate::duty_status::{DutyError, DutyRecorder};
 
 /// A maintenance duty: a job that is done again and again, with a pause after each run.
 pub trait Duty: Send {
@@ -27,8 +28,18 @@ pub trait Duty: Send {
     fn pause(&self, outcome: Option<&Self::Outcome>) -> Duration;
 }
 
+/// Maximum duration of a statement of a duty. A connection that broke without a close would block it for
+/// ever.
+const STATEMENT_MAX: Duration = Duration::from_secs(10);
+
+/// Runs a statement of a duty with `STATEMENT_MAX` as its timeout. On a timeout the run fails, and the next
+/// run tries again.
+pub(crate) async fn bounded<T>(statement: impl Future<Output = store::Result<T>>) -> store::Result<T> {
+    store::bounded(STATEMENT_MAX, statement).await
+}
+
 /// Runs a duty until `stop`, and records each run.
-pub(super) async fn drive<D: Duty>(mut duty: D, recorder: DutyRecorder, stop: CancellationToken) {
+pub(crate) async fn drive<D: Duty>(mut duty: D, recorder: DutyRecorder, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let run = recorder.record(duty.run());
         let outcome = if D::INTERRUPTIBLE {
@@ -54,11 +65,10 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use futures_util::FutureExt as _;
-    use tasker_store as store;
     use tokio::sync::Semaphore;
 
-    use super::super::DutyStatus;
     use super::*;
+    use crate::DutyStatus;
 
     /// A duty whose first `failures` runs fail at once; each later run waits for a permit.
     struct Waiting<const INTERRUPTIBLE: bool> {

@@ -7,10 +7,9 @@ use std::time::Duration;
 use tasker_store::promote::{next_due_in, promote};
 use tasker_store::{self as store, PgPool};
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
-use crate::submit::push::Pusher;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::hints::HintPusher;
 
 /// Maximum number of tasks per statement.
 const BATCH: i64 = 1_000;
@@ -24,13 +23,13 @@ const SLEEP_MIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Promoter {
     db: PgPool,
-    pusher: Arc<Pusher>,
+    hints: Arc<dyn HintPusher>,
 }
 
 impl Promoter {
     /// Creates the duty.
-    pub fn new(db: PgPool, pusher: Arc<Pusher>) -> Self {
-        Self { db, pusher }
+    pub fn new(db: PgPool, hints: Arc<dyn HintPusher>) -> Self {
+        Self { db, hints }
     }
 
     /// Promotes all due tasks; returns the time until the next one is due, or `None` without one. While no
@@ -46,7 +45,7 @@ impl Promoter {
             metrics::counter!("tasker_promoted_total").increment(promoted.len() as u64);
             // after the commit: a hint whose row is not pending yet would be dropped as stale by the worker
             // that pops it
-            self.pusher.push(promoted).await;
+            self.hints.push(promoted).await;
             if !full {
                 return bounded(next_due_in(&self.db)).await;
             }

@@ -10,9 +10,8 @@ use tasker_store::{self as store, PgPool, retention};
 use tokio::time::sleep;
 use tracing::info;
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Maximum number of dead letters that one statement deletes. It locks them and their keys.
 const BATCH: i64 = 1_000;

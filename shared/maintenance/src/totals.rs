@@ -5,9 +5,8 @@ use std::time::Duration;
 use tasker_store::{self as store, PgPool, totals};
 use tracing::info;
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Time between runs. Readers add the deltas that are not folded yet, so a late run changes no answer.
 const INTERVAL: Duration = Duration::from_mins(1);

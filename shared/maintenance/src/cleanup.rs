@@ -5,9 +5,8 @@ use std::time::Duration;
 use tasker_store::{self as store, PgPool, idempotency_keys, recover};
 use tracing::info;
 
-use super::bounded;
-use super::duty::Duty;
-use super::duty_status::DutyError;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Maximum number of keys per statement.
 const BATCH: i64 = 1_000;

@@ -1,0 +1,7 @@
+//! The duties against a real Postgres and a real Redis.
+
+mod age;
+mod duties;
+mod no_hints;
+mod retention;
+mod router;
