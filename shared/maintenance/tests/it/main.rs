@@ -5,3 +5,4 @@ mod duties;
 mod no_hints;
 mod retention;
 mod router;
+mod start;
