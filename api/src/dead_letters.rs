@@ -4,24 +4,52 @@
 //! since it only takes dead letters that matched when it began. It may be interrupted between two batches:
 //! each batch is complete by itself, and a second request continues with the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_core::task::{Hint, TaskId};
+use tasker_platform::lifecycle::Shutdown;
 use tasker_store::dead_letters::{self, Filter, Position, Taken};
-use tasker_store::{self as store, Fault, fault};
+use tasker_store::{self as store, Fault, PgPool, fault};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::db::{retried, write_failed};
 use crate::error::{ApiError, describe};
-use crate::state::AppState;
+use crate::submit::push::Pusher;
 
 /// Maximum number of concurrent operations: a long one does not block another, and submits keep most of the
 /// connections.
-pub const OPERATIONS_MAX: usize = 2;
+const OPERATIONS_MAX: usize = 2;
 /// Maximum number of rows per statement, whose locks are then held for about 10 ms.
 const BATCH_ROWS: i64 = 500;
 /// Maximum wait of a request for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The means of bulk operations, and the permits that limit them.
+#[derive(Debug, Clone)]
+pub struct BulkOperations {
+    db: PgPool,
+    pusher: Arc<Pusher>,
+    /// The minimum lifetime of an idempotency key.
+    key_ttl: Duration,
+    /// Operations are background tasks of this.
+    shutdown: Shutdown,
+    turns: Arc<Semaphore>,
+}
+
+impl BulkOperations {
+    /// Creates the permits of `OPERATIONS_MAX` operations.
+    pub fn new(db: PgPool, pusher: Arc<Pusher>, key_ttl: Duration, shutdown: Shutdown) -> Self {
+        Self {
+            db,
+            pusher,
+            key_ttl,
+            shutdown,
+            turns: Arc::new(Semaphore::new(OPERATIONS_MAX)),
+        }
+    }
+}
 
 /// An operation on dead letters.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +72,7 @@ pub struct Outcome {
 }
 
 /// Counts the matching dead letters.
-pub async fn count(state: &AppState, filter: &Filter) -> Result<Outcome, ApiError> {
+pub async fn count(state: &BulkOperations, filter: &Filter) -> Result<Outcome, ApiError> {
     let matched = dead_letters::matched(&state.db, filter).await?;
     Ok(Outcome {
         matched: matched.count.unsigned_abs(),
@@ -54,12 +82,12 @@ pub async fn count(state: &AppState, filter: &Filter) -> Result<Outcome, ApiErro
 
 /// Applies `action` to all matching dead letters. `actor` is recorded in the history.
 pub async fn carry_out(
-    state: &AppState,
+    state: &BulkOperations,
     action: Action,
     filter: Filter,
     actor: &str,
 ) -> Result<Outcome, ApiError> {
-    let turn = tokio::time::timeout(TURN_TIMEOUT, state.dead_letter_operations.clone().acquire_owned()).await;
+    let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&state.turns).acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
         return Err(ApiError::Overloaded(
             "Other bulk operations on dead letters are running.",
@@ -82,7 +110,7 @@ pub async fn carry_out(
 
 /// A running operation.
 struct BulkOperation {
-    state: AppState,
+    state: BulkOperations,
     action: Action,
     filter: Filter,
     actor: String,

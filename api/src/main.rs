@@ -115,7 +115,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         metrics,
         shutdown,
     );
-    orchestrator::start(&state, config, shutdown);
+    orchestrator::start(&state.duty_resources(), config, shutdown);
     let routes = router(state.clone());
     let (door, operations_door) = doors(config);
     let mut servers: Vec<_> = listeners

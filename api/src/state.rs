@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::FromRef;
 use tasker_config::{DispatchMode, ServerConfig};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::Metrics;
@@ -14,24 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::auth::api_keys::ApiKeyCache;
-use crate::dead_letters::OPERATIONS_MAX;
-use crate::http::body::BATCH_BYTES_MAX;
-use crate::orchestrator::DutyStatus;
+use crate::dead_letters::BulkOperations;
+use crate::http::body::BodyBudgets;
+use crate::orchestrator::{DutyStatus, Resources};
 use crate::postgres::PostgresHealth;
 use crate::queues::{DeclaredQueues, QueueTable};
 use crate::redis::RedisHealth;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
-use crate::submit::budget::MemoryBudget;
 use crate::submit::push::Pusher;
 use crate::types::TypeCache;
 use crate::watcher::Watcher;
 
-/// The memory budget of single-submit bodies, or twice the largest body if that is more: one caller may use
-/// half of a budget, and its largest body has to fit.
-const SINGLE_BUDGET_BYTES: usize = 64 * 1024 * 1024;
-/// The memory budget of batch bodies: three of the largest.
-const BATCH_BUDGET_BYTES: usize = 3 * BATCH_BYTES_MAX;
 /// The maximum number of requests in progress, including those that wait for a task; health and metrics are
 /// not counted.
 const REQUESTS_MAX: usize = 16_384;
@@ -80,14 +75,10 @@ pub struct Parts {
     pub watcher: Arc<Watcher>,
     /// Permits of requests in progress.
     pub requests: Semaphore,
-    /// The memory budget of single-submit bodies.
-    pub single_budget: MemoryBudget,
-    /// The memory budget of batch bodies.
-    pub batch_budget: MemoryBudget,
-    /// Permits of bulk actions on dead letters.
-    pub dead_letter_operations: Arc<Semaphore>,
-    /// The maximum size of a body, and of one task of a batch, in bytes.
-    pub max_body_bytes: usize,
+    /// The memory budgets and size limits of bodies.
+    pub bodies: BodyBudgets,
+    /// Bulk actions on dead letters.
+    pub dead_letters: BulkOperations,
     /// The minimum lifetime of an idempotency key.
     pub key_ttl: Duration,
     /// The age of the last heartbeat from which a worker does not count as live.
@@ -112,7 +103,26 @@ impl Deref for AppState {
     }
 }
 
+impl FromRef<AppState> for BodyBudgets {
+    fn from_ref(state: &AppState) -> Self {
+        state.bodies.clone()
+    }
+}
+
 impl Parts {
+    /// Returns the parts that the maintenance duties use.
+    pub fn duty_resources(&self) -> Resources {
+        Resources {
+            db: self.db.clone(),
+            queue: Arc::clone(&self.queue),
+            pusher: Arc::clone(&self.pusher),
+            queues: self.queues.clone(),
+            mode: self.mode,
+            key_ttl: self.key_ttl,
+            duty_status: Arc::clone(&self.duty_status),
+        }
+    }
+
     /// Returns the number of requests in progress; health and metrics are not counted.
     pub fn requests_in_progress(&self) -> usize {
         REQUESTS_MAX - self.requests.available_permits()
@@ -184,10 +194,8 @@ impl AppState {
             mode: config.mode,
             queues: queue_table.declared(),
             queue_table,
-            single_budget: MemoryBudget::new(SINGLE_BUDGET_BYTES.max(2 * config.max_body_bytes)),
-            batch_budget: MemoryBudget::new(BATCH_BUDGET_BYTES),
-            dead_letter_operations: Arc::new(Semaphore::new(OPERATIONS_MAX)),
-            max_body_bytes: config.max_body_bytes,
+            bodies: BodyBudgets::new(config.max_body_bytes),
+            dead_letters: BulkOperations::new(db.clone(), Arc::clone(&pusher), key_ttl, shutdown.clone()),
             key_ttl,
             worker_timeout: config.worker_timeout,
             shutdown: shutdown.clone(),

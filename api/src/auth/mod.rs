@@ -12,6 +12,7 @@ pub mod document;
 pub mod failures;
 mod guard;
 pub mod identity;
+pub mod key_limits;
 pub mod rates;
 pub mod rejection;
 pub mod rules;

@@ -27,10 +27,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
-use tasker_config::ServerConfig;
+use tasker_config::{DispatchMode, ServerConfig};
 use tasker_core::task::TaskId;
 use tasker_platform::lifecycle::Shutdown;
-use tasker_store as store;
+use tasker_queue::RedisQueues;
+use tasker_store::{self as store, PgPool};
 use tokio_util::sync::CancellationToken;
 
 pub use age::Ager;
@@ -48,7 +49,8 @@ pub use router::Router;
 pub use sampler::Sampler;
 pub use totals::TotalsFolder;
 
-use crate::state::AppState;
+use crate::queues::DeclaredQueues;
+use crate::submit::push::Pusher;
 
 /// Maximum duration of a statement of a duty. A connection that broke without a close would block it for
 /// ever.
@@ -60,8 +62,27 @@ async fn bounded<T>(statement: impl Future<Output = store::Result<T>>) -> store:
     store::bounded(STATEMENT_MAX, statement).await
 }
 
+/// The parts of the server that the duties use.
+#[derive(Debug, Clone)]
+pub struct Resources {
+    /// Postgres.
+    pub db: PgPool,
+    /// Redis; used unless the mode is `PollingOnly`.
+    pub queue: Arc<RedisQueues>,
+    /// Pushes wake-up hints to Redis.
+    pub pusher: Arc<Pusher>,
+    /// The declared queues.
+    pub queues: DeclaredQueues,
+    /// The dispatch mode.
+    pub mode: DispatchMode,
+    /// The minimum lifetime of an idempotency key.
+    pub key_ttl: Duration,
+    /// The status of the duties of this server.
+    pub duty_status: Arc<DutyStatus>,
+}
+
 /// Starts all duties as background tasks.
-pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
+pub fn start(state: &Resources, config: &ServerConfig, shutdown: &Shutdown) {
     let stop = shutdown.soft();
     let promoter = Promoter::new(state.db.clone(), Arc::clone(&state.pusher));
     shutdown.spawn_named(

@@ -17,6 +17,7 @@ use super::auth_keys::shown;
 use super::submit::{names_unknown, refresh};
 use crate::auth::api_keys::hash;
 use crate::auth::credentials::KEY_PREFIX;
+use crate::auth::key_limits::{LIFETIME_SECONDS_MAX, NAME_CHARS_MAX, QUEUES_MAX};
 use crate::auth::{AuthRejection, Caller};
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
@@ -24,16 +25,9 @@ use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
 use crate::http::values;
-use crate::openapi::SubmitProblems;
+use crate::openapi::problem_groups::SubmitProblems;
 use crate::state::AppState;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
-
-/// The maximum length of a name.
-const NAME_CHARS_MAX: usize = 64;
-/// The maximum number of queues that a key is restricted to.
-pub(crate) const QUEUES_MAX: usize = 100;
-/// The maximum lifetime of a key that expires: ten years.
-pub(crate) const HOLDS_SECONDS_MAX: i64 = 10 * 365 * 24 * 3600;
 
 /// Create an API key
 ///
@@ -94,7 +88,7 @@ fn read(
     let role = fields.require("role", |raw| read_role(&values::text(raw)?));
     let queues = fields.take_texts("queues");
     let holds_seconds = fields.take("expires_in_seconds", |raw| {
-        values::whole(1..=HOLDS_SECONDS_MAX)(raw).map_err(|detail| format!("{detail}, which is ten years"))
+        values::whole(1..=LIFETIME_SECONDS_MAX)(raw).map_err(|detail| format!("{detail}, which is ten years"))
     });
     if queues.is_some() && role == Some(Role::Admin) {
         fields.add_error(

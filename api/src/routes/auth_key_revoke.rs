@@ -11,7 +11,7 @@ use crate::auth::{AuthRejection, Caller};
 use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::KeyProblems;
+use crate::openapi::problem_groups::KeyProblems;
 use crate::state::AppState;
 
 /// Revoke an API key

@@ -7,7 +7,7 @@ use tasker_wire::{ApiKey, ApiKeys};
 
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::QueryProblems;
+use crate::openapi::problem_groups::QueryProblems;
 use crate::state::AppState;
 
 /// List the API keys

@@ -8,7 +8,7 @@ use tasker_wire::AccessToken;
 use crate::auth::{AuthRejection, Caller, SignedInBy, token};
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::TokenProblems;
+use crate::openapi::problem_groups::TokenProblems;
 use crate::state::AppState;
 
 /// Get a token

@@ -10,7 +10,7 @@ use crate::dead_letters::{Action, carry_out, count};
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::query::Query;
-use crate::openapi::SubmitProblems;
+use crate::openapi::problem_groups::SubmitProblems;
 use crate::state::AppState;
 
 /// Purge dead letters
@@ -33,9 +33,9 @@ pub async fn purge_dead_letters(
 ) -> Result<Json<DeadLettersPurged>, ApiError> {
     let ManyRequest { filter, dry_run } = read_many(&body, query, &caller)?;
     let outcome = if dry_run {
-        count(&state, &filter).await?
+        count(&state.dead_letters, &filter).await?
     } else {
-        carry_out(&state, Action::Purge, filter, caller.name()).await?
+        carry_out(&state.dead_letters, Action::Purge, filter, caller.name()).await?
     };
     Ok(Json(DeadLettersPurged {
         matched: outcome.matched,

@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::explain::explain;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
-use crate::openapi::TaskProblems;
+use crate::openapi::problem_groups::TaskProblems;
 use crate::state::AppState;
 
 /// Explain why a task is not running

@@ -12,7 +12,7 @@ use super::view;
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::Query;
-use crate::openapi::TaskProblems;
+use crate::openapi::problem_groups::TaskProblems;
 use crate::state::AppState;
 
 /// The maximum wait.

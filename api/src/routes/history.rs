@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::history::timeline;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
-use crate::openapi::TaskProblems;
+use crate::openapi::problem_groups::TaskProblems;
 use crate::state::AppState;
 
 /// Get the history of a task

@@ -14,7 +14,7 @@ use crate::cursor;
 use crate::error::ApiError;
 use crate::http::query::Query;
 use crate::http::values::stored_time_of;
-use crate::openapi::QueryProblems;
+use crate::openapi::problem_groups::QueryProblems;
 use crate::state::AppState;
 use crate::validation_error::ValidationErrorKind;
 

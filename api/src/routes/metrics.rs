@@ -32,7 +32,7 @@ fn show(state: &AppState) {
     state.postgres.breaker().publish();
     state.redis.breaker().publish();
     gauge!("tasker_submit_waiting").set(state.submitter.waiting() as f64);
-    gauge!("tasker_submit_memory_bytes", "lane" => "single").set(state.single_budget.taken() as f64);
-    gauge!("tasker_submit_memory_bytes", "lane" => "batch").set(state.batch_budget.taken() as f64);
+    gauge!("tasker_submit_memory_bytes", "lane" => "single").set(state.bodies.single.taken() as f64);
+    gauge!("tasker_submit_memory_bytes", "lane" => "batch").set(state.bodies.batch.taken() as f64);
     gauge!("tasker_http_requests_in_progress").set(state.requests_in_progress() as f64);
 }

@@ -17,7 +17,7 @@ use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
 use crate::http::values;
-use crate::openapi::SubmitProblems;
+use crate::openapi::problem_groups::SubmitProblems;
 use crate::state::AppState;
 use crate::validation_error::ValidationError;
 

@@ -10,7 +10,7 @@ use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::path::QueuePath;
 use crate::http::query::NoQuery;
-use crate::openapi::QueueProblems;
+use crate::openapi::problem_groups::QueueProblems;
 use crate::state::AppState;
 
 /// Resume a queue

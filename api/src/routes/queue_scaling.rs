@@ -13,7 +13,7 @@ use super::queues::depths;
 use crate::error::ApiError;
 use crate::http::path::QueuePath;
 use crate::http::query::Query;
-use crate::openapi::{QueryProblems, QueueProblems};
+use crate::openapi::problem_groups::{QueryProblems, QueueProblems};
 use crate::scaling::{TARGET_LATENCY, advise, advise_for_types};
 use crate::state::AppState;
 

@@ -10,7 +10,7 @@ use tasker_wire::{QueueInfo, Queues};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::QueryProblems;
+use crate::openapi::problem_groups::QueryProblems;
 use crate::state::AppState;
 
 /// List the declared queues

@@ -9,7 +9,7 @@ use super::view;
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
-use crate::openapi::TaskProblems;
+use crate::openapi::problem_groups::TaskProblems;
 use crate::state::AppState;
 
 /// Get the result of a finished task

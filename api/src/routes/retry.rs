@@ -11,7 +11,7 @@ use crate::db::{retried, write_failed};
 use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
-use crate::openapi::TaskProblems;
+use crate::openapi::problem_groups::TaskProblems;
 use crate::state::AppState;
 use crate::task_action::TaskActionResponse;
 

@@ -16,7 +16,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::query::NoQuery;
-use crate::openapi::SubmitProblems;
+use crate::openapi::problem_groups::SubmitProblems;
 use crate::state::AppState;
 use crate::submit::request::{SubmitRequest, read_single};
 use crate::submit::validate::{Headers, Rules, is_traceparent, validate};

@@ -15,7 +15,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::body::BatchBody;
 use crate::http::query::NoQuery;
-use crate::openapi::SubmitProblems;
+use crate::openapi::problem_groups::SubmitProblems;
 use crate::state::AppState;
 use crate::submit::request::{BatchRequest, SubmitRequest, read, read_batch};
 use crate::submit::validate::{Headers, validate};
@@ -126,7 +126,7 @@ fn checked(
         let at = format!("/tasks/{index}");
         // the errors of values were found over the whole body; each task gets its own
         let found = below(&of_tasks, &at);
-        let task = read_one(raw.get(), &at, found, state.max_body_bytes)
+        let task = read_one(raw.get(), &at, found, state.bodies.bytes_max)
             .and_then(|request| validate(&request, headers, rules, &at));
         match task {
             Ok(task) => tasks.push(task),

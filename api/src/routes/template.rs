@@ -12,7 +12,7 @@ use super::view;
 use crate::error::ApiError;
 use crate::http::path::TemplatePath;
 use crate::http::query::NoQuery;
-use crate::openapi::{QueryProblems, TemplateProblems};
+use crate::openapi::problem_groups::{QueryProblems, TemplateProblems};
 use crate::state::AppState;
 
 /// Get the newest version of a workflow template

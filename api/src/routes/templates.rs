@@ -10,7 +10,7 @@ use tasker_wire::{TemplateSummary, Templates};
 
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::QueryProblems;
+use crate::openapi::problem_groups::QueryProblems;
 use crate::state::AppState;
 
 /// List the published workflow templates

@@ -13,7 +13,7 @@ use super::list::read_queue;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::Query;
-use crate::openapi::QueryProblems;
+use crate::openapi::problem_groups::QueryProblems;
 use crate::state::AppState;
 
 /// Get the numbers of submitted and finished tasks

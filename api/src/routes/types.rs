@@ -8,7 +8,7 @@ use tasker_wire::{TaskType, TaskTypes};
 use super::view;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::QueryProblems;
+use crate::openapi::problem_groups::QueryProblems;
 use crate::state::AppState;
 
 /// List the registered task types

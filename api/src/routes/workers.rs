@@ -8,7 +8,7 @@ use tasker_wire::{Worker, Workers};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::QueryProblems;
+use crate::openapi::problem_groups::QueryProblems;
 use crate::state::AppState;
 
 /// List the workers, newest first

@@ -102,7 +102,7 @@ async fn the_largest_body_that_is_allowed_fits_into_a_share(db: PgPool) {
     const LARGEST: usize = 64 * 1024 * 1024;
     let largest = LARGEST.to_string();
     let server = Server::start_with(db, &[SIGN_IN[0], SIGN_IN[1], ("MAX_BODY_BYTES", &largest)]).await;
-    let room = &server.state.single_budget;
+    let room = &server.state.bodies.single;
     let mut held = room.begin(Some(QuotaKey::Name("ops".into()))).expect("room");
     held.grow(room, LARGEST).expect("room");
     drop(held);
@@ -117,7 +117,7 @@ async fn without_sign_in_the_programs_of_a_machine_share_all_the_room(db: PgPool
     let mut waiting: FuturesUnordered<_> = (0..3).map(|_| send()).collect();
     tokio::select! {
         answer = waiting.next() => panic!("{answer:?}"),
-        () = eventually(async || (server.state.batch_budget.taken() >= 3 * ENDLESS_BYTES).then_some(())) => {}
+        () = eventually(async || (server.state.bodies.batch.taken() >= 3 * ENDLESS_BYTES).then_some(())) => {}
     }
     drop(waiting);
     server.stop().await;

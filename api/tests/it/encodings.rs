@@ -93,7 +93,7 @@ async fn a_body_that_is_decoded_over_its_limit_is_too_large(db: PgPool) {
         }
     }
     assert_eq!(
-        server.state.single_budget.taken() + server.state.batch_budget.taken(),
+        server.state.bodies.single.taken() + server.state.bodies.batch.taken(),
         0
     );
     server.stop().await;

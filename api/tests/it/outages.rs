@@ -104,8 +104,8 @@ async fn a_missing_schema_is_not_ready(db: PgPool) {
 async fn bodies_without_room_are_turned_away(db: PgPool) {
     let server = Server::start(db).await;
     let mut held = Vec::new();
-    while let Ok(mut room) = server.state.single_budget.begin(None) {
-        let _ = room.grow(&server.state.single_budget, 1_000_000);
+    while let Ok(mut room) = server.state.bodies.single.begin(None) {
+        let _ = room.grow(&server.state.bodies.single, 1_000_000);
         held.push(room);
     }
     let answer = server.post("/tasks/submit", json!({"task_name": "noop"})).await;

@@ -219,7 +219,7 @@ async fn a_row_that_postgres_refuses_fails_alone(db: PgPool) {
         }
     };
     let submits = (0..20).map(|n| {
-        let held = server.state.single_budget.begin(None).expect("room");
+        let held = server.state.bodies.single.begin(None).expect("room");
         server.state.submitter.submit(poisoned(n), held)
     });
     let answers = futures_util::future::join_all(submits).await;
