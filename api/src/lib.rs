@@ -11,6 +11,7 @@ pub mod error;
 pub mod explain;
 pub mod history;
 pub mod http;
+pub mod known_names;
 pub mod migrate;
 pub mod openapi;
 pub mod orchestrator;
@@ -31,6 +32,7 @@ pub mod validation_error;
 pub mod watcher;
 
 use std::future::ready;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -41,7 +43,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use auth::Auth;
 use http::{layer, outage};
+use known_names::KnownNames;
 use state::AppState;
 
 /// Returns the router of the API.
@@ -104,7 +108,11 @@ pub fn router(state: AppState) -> Router {
     let page = SwaggerUi::new("/api-docs/ui").config(Config::from(openapi::PATH.to_owned()));
     let router = router.merge(page).route(
         openapi::PATH,
-        get(move |State(state): State<AppState>| ready(document.answer(&state))),
+        get(
+            move |State(auth): State<Arc<Auth>>, State(names): State<KnownNames>| {
+                ready(document.answer(&auth, &names))
+            },
+        ),
     );
     finished(router, state)
 }

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tasker_wire::Problem;
 use utoipa::OpenApi;
 
-use crate::state::AppState;
+use crate::auth::Auth;
+use crate::known_names::{KnownNames, NamesSnapshot};
 
 /// The head of the document; the router adds the paths.
 #[derive(Debug, OpenApi)]
@@ -52,14 +53,11 @@ impl Served {
 
     /// Returns the document. Where sign-in is off it includes the names of the task types and queues, which
     /// every caller may list then.
-    pub fn answer(&self, state: &AppState) -> Json<Value> {
-        if state.auth.is_on() {
+    pub fn answer(&self, auth: &Auth, names: &KnownNames) -> Json<Value> {
+        if auth.is_on() {
             return Json(Value::clone(&self.0));
         }
-        Json(live::with_names(
-            &self.0,
-            &state.types.current(),
-            &state.queues.snapshot(),
-        ))
+        let NamesSnapshot { types, queues } = names.snapshot();
+        Json(live::with_names(&self.0, &types, &queues))
     }
 }

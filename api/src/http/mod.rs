@@ -1,5 +1,6 @@
 //! The layers between the sockets and the routes: bodies, queries, errors, request ids.
 
+pub mod admission;
 pub mod body;
 pub mod encoding;
 pub mod fields;

@@ -1,5 +1,6 @@
 //! `POST /auth/keys`
 
+use std::future::ready;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,11 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tasker_core::role::Role;
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId};
+use tasker_store::PgPool;
 use tasker_store::api_keys::{self, Created, NewApiKey};
 use tasker_wire::{ApiKeyCreated, ApiKeyRequest};
 
 use super::auth_keys::shown;
-use super::submit::{names_unknown, refresh};
 use crate::auth::api_keys::hash;
 use crate::auth::credentials::KEY_PREFIX;
 use crate::auth::key_limits::{LIFETIME_SECONDS_MAX, NAME_CHARS_MAX, QUEUES_MAX};
@@ -25,8 +26,8 @@ use crate::http::body::SingleBody;
 use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
 use crate::http::values;
+use crate::known_names::{KnownNames, NamesSnapshot};
 use crate::openapi::problem_groups::SubmitProblems;
-use crate::state::AppState;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// Create an API key
@@ -45,7 +46,8 @@ use crate::validation_error::{ValidationError, ValidationErrorKind};
     ),
 )]
 pub async fn create_key(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
+    State(names): State<KnownNames>,
     caller: Caller,
     _: NoQuery,
     SingleBody(body, _held): SingleBody,
@@ -53,18 +55,12 @@ pub async fn create_key(
     // 256 bits cannot be guessed, so a fast hash is enough to store the key
     let random: [u8; 32] = rand::random();
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-    let read = |queues: &[QueueName]| {
+    let read = |names: &NamesSnapshot| {
         let fields = Fields::of_body(&body)?;
-        read(fields, &key, caller.name(), queues).map_err(ApiError::Invalid)
+        read(fields, &key, caller.name(), &names.queues).map_err(ApiError::Invalid)
     };
-    let new = match read(&state.queues.snapshot()) {
-        Err(ApiError::Invalid(errors)) if names_unknown(&errors) => {
-            refresh(&state, &errors).await?;
-            read(&state.queues.snapshot())?
-        }
-        read => read?,
-    };
-    let created = retried(|| api_keys::create(&state.db, &new)).await;
+    let new = names.checked(|names| ready(read(&names))).await?;
+    let created = retried(|| api_keys::create(&db, &new)).await;
     match created.map_err(write_failed)? {
         Created::Stored(record) => {
             // the answer holds a secret

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
+use tasker_store::PgPool;
 use tasker_store::api_keys::{self, ApiKeyRecord};
 use tasker_wire::{ApiKey, ApiKeys};
 
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::QueryProblems;
-use crate::state::AppState;
 
 /// List the API keys
 ///
@@ -19,8 +19,8 @@ use crate::state::AppState;
     tag = "sign-in",
     responses((status = 200, body = ApiKeys, description = "One entry per key"), QueryProblems),
 )]
-pub async fn list_keys(State(state): State<AppState>, _: NoQuery) -> Result<Json<ApiKeys>, ApiError> {
-    let records = api_keys::list(&state.db).await?;
+pub async fn list_keys(State(db): State<PgPool>, _: NoQuery) -> Result<Json<ApiKeys>, ApiError> {
+    let records = api_keys::list(&db).await?;
     Ok(Json(ApiKeys {
         keys: records.into_iter().map(shown).collect(),
     }))

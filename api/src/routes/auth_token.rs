@@ -1,15 +1,16 @@
 //! `POST /auth/token`
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use tasker_wire::AccessToken;
 
-use crate::auth::{AuthRejection, Caller, SignedInBy, token};
+use crate::auth::{Auth, AuthRejection, Caller, SignedInBy, token};
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::TokenProblems;
-use crate::state::AppState;
 
 /// Get a token
 ///
@@ -21,7 +22,7 @@ use crate::state::AppState;
     responses((status = 200, body = AccessToken, description = "The token"), TokenProblems),
 )]
 pub async fn issue_token(
-    State(state): State<AppState>,
+    State(auth): State<Arc<Auth>>,
     caller: Caller,
     _: NoQuery,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<AccessToken>), ApiError> {
@@ -31,7 +32,7 @@ pub async fn issue_token(
         // a token could otherwise be renewed forever, and one from a key would outlive the revocation of the key
         SignedInBy::Token | SignedInBy::Key => return Err(AuthRejection::PasswordNeeded.into()),
     }
-    let access_token = state.auth.tokens.issue(caller.name(), caller.identity.role)?;
+    let access_token = auth.tokens.issue(caller.name(), caller.identity.role)?;
     let answer = AccessToken {
         access_token,
         token_type: "Bearer".to_owned(),

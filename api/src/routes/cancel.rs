@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::TaskProblems;
-use crate::state::AppState;
+use crate::state::parts::TaskActions;
 use crate::task_action::TaskActionResponse;
 
 /// Cancel a task
@@ -33,12 +33,12 @@ use crate::task_action::TaskActionResponse;
     ),
 )]
 pub async fn cancel_task(
-    State(state): State<AppState>,
+    State(actions): State<TaskActions>,
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
-    carry_out(&state, id, caller.name()).await
+    carry_out(&actions, id, caller.name()).await
 }
 
 /// Cancel a task
@@ -57,34 +57,33 @@ pub async fn cancel_task(
     ),
 )]
 pub async fn delete_task(
-    State(state): State<AppState>,
+    State(actions): State<TaskActions>,
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
-    carry_out(&state, id, caller.name()).await
+    carry_out(&actions, id, caller.name()).await
 }
 
 async fn carry_out(
-    state: &AppState,
+    actions: &TaskActions,
     id: TaskId,
     actor: &str,
 ) -> Result<(StatusCode, Json<TaskActionResponse>), ApiError> {
-    let cancelled = retried(|| cancel(&state.db, id, actor)).await;
+    let cancelled = retried(|| cancel(&actions.db, id, actor)).await;
     match cancelled.map_err(write_failed)? {
         Cancelled::Now(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
             // a hint that stays would only be dropped at its pop, but counts in the depth of the queue until then
-            state.pusher.remove(hint.into_iter().collect()).await;
+            actions.pusher.remove(hint.into_iter().collect()).await;
             let answer = TaskActionResponse::new(id, TaskStatus::Cancelled, "The task is cancelled");
             Ok((StatusCode::OK, Json(answer)))
         }
         Cancelled::Requested => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
             // best effort: a worker that misses the notice reads the request from the row a second later
-            if state.mode.uses_redis() {
-                let _ = state
-                    .redis
+            if let Some(redis) = &actions.redis {
+                let _ = redis
                     .ask(async |queue| queue.publish_cancellation(id).await)
                     .await;
             }

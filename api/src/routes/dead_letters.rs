@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use tasker_core::task::retry::DeadLetterReason;
+use tasker_store::PgPool;
 use tasker_store::dead_letters::{self, Filter};
 use tasker_wire::TaskPage;
 
@@ -15,7 +16,6 @@ use crate::http::fields::Fields;
 use crate::http::query::Query;
 use crate::http::values::{self, stored_time_of};
 use crate::openapi::problem_groups::QueryProblems;
-use crate::state::AppState;
 use crate::validation_error::ValidationErrorKind;
 
 /// List the dead letters, newest first
@@ -37,7 +37,7 @@ use crate::validation_error::ValidationErrorKind;
     responses((status = 200, body = TaskPage, description = "One page"), QueryProblems),
 )]
 pub async fn list_dead_letters(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
     caller: Caller,
     mut query: Query,
 ) -> Result<Json<TaskPage>, ApiError> {
@@ -58,7 +58,7 @@ pub async fn list_dead_letters(
         None => None,
         Some(text) => Some(cursor::decode(&text, &name).ok_or_else(invalid_cursor)?),
     };
-    let page = dead_letters::list(&state.db, &filter, below, limit).await?;
+    let page = dead_letters::list(&db, &filter, below, limit).await?;
     let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
     let next_cursor = page.next.map(|id| cursor::encode(id, &name));
     Ok(Json(TaskPage { tasks, next_cursor }))

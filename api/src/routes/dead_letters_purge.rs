@@ -6,12 +6,11 @@ use tasker_wire::{DeadLetterFilter, DeadLettersPurged};
 
 use super::dead_letters::{ManyRequest, read_many};
 use crate::auth::Caller;
-use crate::dead_letters::{Action, carry_out, count};
+use crate::dead_letters::{Action, BulkOperations, carry_out, count};
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::query::Query;
 use crate::openapi::problem_groups::SubmitProblems;
-use crate::state::AppState;
 
 /// Purge dead letters
 ///
@@ -26,16 +25,16 @@ use crate::state::AppState;
     responses((status = 200, body = DeadLettersPurged, description = "The numbers of matched, purged and skipped dead letters"), SubmitProblems),
 )]
 pub async fn purge_dead_letters(
-    State(state): State<AppState>,
+    State(operations): State<BulkOperations>,
     caller: Caller,
     query: Query,
     SingleBody(body, _held): SingleBody,
 ) -> Result<Json<DeadLettersPurged>, ApiError> {
     let ManyRequest { filter, dry_run } = read_many(&body, query, &caller)?;
     let outcome = if dry_run {
-        count(&state.dead_letters, &filter).await?
+        count(&operations, &filter).await?
     } else {
-        carry_out(&state.dead_letters, Action::Purge, filter, caller.name()).await?
+        carry_out(&operations, Action::Purge, filter, caller.name()).await?
     };
     Ok(Json(DeadLettersPurged {
         matched: outcome.matched,

@@ -6,12 +6,11 @@ use tasker_wire::{DeadLetterFilter, DeadLettersRetried};
 
 use super::dead_letters::{ManyRequest, read_many};
 use crate::auth::Caller;
-use crate::dead_letters::{Action, carry_out, count};
+use crate::dead_letters::{Action, BulkOperations, carry_out, count};
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::query::Query;
 use crate::openapi::problem_groups::SubmitProblems;
-use crate::state::AppState;
 
 /// Retry dead letters
 ///
@@ -27,16 +26,16 @@ use crate::state::AppState;
     responses((status = 200, body = DeadLettersRetried, description = "The numbers of matched, retried and skipped dead letters"), SubmitProblems),
 )]
 pub async fn retry_dead_letters(
-    State(state): State<AppState>,
+    State(operations): State<BulkOperations>,
     caller: Caller,
     query: Query,
     SingleBody(body, _held): SingleBody,
 ) -> Result<Json<DeadLettersRetried>, ApiError> {
     let ManyRequest { filter, dry_run } = read_many(&body, query, &caller)?;
     let outcome = if dry_run {
-        count(&state.dead_letters, &filter).await?
+        count(&operations, &filter).await?
     } else {
-        carry_out(&state.dead_letters, Action::Retry, filter, caller.name()).await?
+        carry_out(&operations, Action::Retry, filter, caller.name()).await?
     };
     Ok(Json(DeadLettersRetried {
         matched: outcome.matched,

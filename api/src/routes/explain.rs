@@ -10,7 +10,7 @@ use crate::explain::explain;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::TaskProblems;
-use crate::state::AppState;
+use crate::state::parts::Fleet;
 
 /// Explain why a task is not running
 ///
@@ -25,11 +25,11 @@ use crate::state::AppState;
     responses((status = 200, body = Explanation, description = "The reasons, the main cause first"), TaskProblems),
 )]
 pub async fn explain_task(
-    State(state): State<AppState>,
+    State(fleet): State<Fleet>,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<Json<Explanation>, ApiError> {
-    let facts = facts(&state.db, id, state.worker_timeout.as_secs_f64())
+    let facts = facts(&fleet.db, id, fleet.worker_timeout.as_secs_f64())
         .await?
         .ok_or(ApiError::TaskNotFound(id))?;
     Ok(Json(explain(id, &facts)))

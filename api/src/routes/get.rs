@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::Query;
 use crate::openapi::problem_groups::TaskProblems;
-use crate::state::AppState;
+use crate::state::parts::TaskReads;
 
 /// The maximum wait.
 const WAIT_MAX: Duration = Duration::from_mins(1);
@@ -37,25 +37,25 @@ const WAIT_MAX: Duration = Duration::from_mins(1);
     responses((status = 200, body = Task, description = "The whole record"), TaskProblems),
 )]
 pub async fn get_task(
-    State(state): State<AppState>,
+    State(reads): State<TaskReads>,
     TaskPath(id): TaskPath,
     mut query: Query,
 ) -> Result<Json<Task>, ApiError> {
     let wait = query.take("wait", wait_of).unwrap_or_default();
     query.finish()?;
-    let mut record = records::get(&state.db, id)
+    let mut record = records::get(&reads.db, id)
         .await?
         .ok_or(ApiError::TaskNotFound(id))?;
     if !wait.is_zero() && !record.status.is_terminal() {
-        let waiting = state.watcher.wait_for(id)?;
+        let waiting = reads.watcher.wait_for(id)?;
         tokio::select! {
             () = waiting.over() => {}
             () = tokio::time::sleep(wait) => {}
             // waiting requests must not delay the shutdown: they are answered with the current state
-            () = state.shutdown.soft().cancelled() => {}
+            () = reads.shutdown.soft().cancelled() => {}
         }
         // read again also after a timeout, since the task may have changed meanwhile
-        record = records::get(&state.db, id)
+        record = records::get(&reads.db, id)
             .await?
             .ok_or(ApiError::TaskNotFound(id))?;
     }

@@ -11,7 +11,7 @@ use tasker_queue::ServerReport;
 use tasker_store::{self as store, migrations, partitions, recover};
 use utoipa::ToSchema;
 
-use crate::state::AppState;
+use crate::state::parts::HealthChecks;
 
 /// The time within which Postgres and Redis have to answer a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -98,8 +98,8 @@ pub struct DetailedHealth {
 /// Always responds with 200; `status` has the result.
 #[utoipa::path(get, path = "/health", tag = "health",
     responses((status = 200, body = Health, description = "The state of the server and its dependencies")))]
-pub async fn health(State(state): State<AppState>) -> Json<Health> {
-    let (postgres, redis) = tokio::join!(postgres_state(&state), redis(&state));
+pub async fn health(State(checks): State<HealthChecks>) -> Json<Health> {
+    let (postgres, redis) = tokio::join!(postgres_state(&checks), redis(&checks));
     Json(judged(postgres, redis))
 }
 
@@ -119,19 +119,19 @@ pub async fn live() -> Json<Alive> {
         (status = 200, body = Health, description = "Ready"),
         (status = 503, body = Health, description = "Not ready"),
     ))]
-pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Health>) {
+pub async fn ready(State(checks): State<HealthChecks>) -> (StatusCode, Json<Health>) {
     // at once, so that the whole check takes no longer than its slowest part
     let (postgres, schema, days, redis) = tokio::join!(
-        postgres_state(&state),
-        schema_version(&state),
-        days_ahead(&state),
-        redis(&state)
+        postgres_state(&checks),
+        schema_version(&checks),
+        days_ahead(&checks),
+        redis(&checks)
     );
     let is_ready = postgres == PostgresState::Ok
         && schema.is_some_and(|version| version >= migrations::wanted_version())
         && days.is_some_and(|days| days >= PARTITION_DAYS_MIN);
     // probes over open connections see that the server is shutting down
-    let stopping = state.shutdown.soft().is_cancelled();
+    let stopping = checks.shutdown.soft().is_cancelled();
     let mut health = judged(postgres, redis);
     if is_ready && !stopping {
         return (StatusCode::OK, Json(health));
@@ -143,22 +143,22 @@ pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Health>) 
 /// Get the detailed health of the server
 #[utoipa::path(get, path = "/health/detailed", tag = "health",
     responses((status = 200, body = DetailedHealth, description = "Health, circuit breakers, versions and connections")))]
-pub async fn detailed(State(state): State<AppState>) -> Json<DetailedHealth> {
+pub async fn detailed(State(checks): State<HealthChecks>) -> Json<DetailedHealth> {
     let (postgres_state, schema_version, partition_days_ahead, fleet_unhealthy, redis) = tokio::join!(
-        postgres_state(&state),
-        schema_version(&state),
-        days_ahead(&state),
-        postgres(&state, recover::fleet_is_unhealthy(&state.db)),
-        redis(&state)
+        postgres_state(&checks),
+        schema_version(&checks),
+        days_ahead(&checks),
+        postgres(&checks, recover::fleet_is_unhealthy(&checks.db)),
+        redis(&checks)
     );
     Json(DetailedHealth {
         health: judged(postgres_state, redis),
-        breakers: breakers(&state),
+        breakers: breakers(&checks),
         fleet_unhealthy,
         version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: state.started.elapsed().as_secs(),
-        pool_size: state.db.size(),
-        pool_idle: state.db.num_idle(),
+        uptime_seconds: checks.started.elapsed().as_secs(),
+        pool_size: checks.db.size(),
+        pool_idle: checks.db.num_idle(),
         schema_version,
         schema_version_wanted: migrations::wanted_version(),
         partition_days_ahead,
@@ -186,9 +186,9 @@ fn judged(postgres: PostgresState, redis: RedisState) -> Health {
     }
 }
 
-async fn postgres_state(state: &AppState) -> PostgresState {
-    if let Some(takes_writes) = postgres(state, store::connection_takes_writes(&state.db)).await {
-        state.postgres.takes_writes(takes_writes);
+async fn postgres_state(checks: &HealthChecks) -> PostgresState {
+    if let Some(takes_writes) = postgres(checks, store::connection_takes_writes(&checks.db)).await {
+        checks.postgres.takes_writes(takes_writes);
         return if takes_writes {
             PostgresState::Ok
         } else {
@@ -196,23 +196,23 @@ async fn postgres_state(state: &AppState) -> PostgresState {
         };
     }
     // the breaker opens for a read-only Postgres too, which must not be reported as unavailable
-    if state.postgres.is_read_only() {
+    if checks.postgres.is_read_only() {
         PostgresState::ReadOnly
     } else {
         PostgresState::Unavailable
     }
 }
 
-async fn redis(state: &AppState) -> RedisState {
-    if !state.mode.uses_redis() {
+async fn redis(checks: &HealthChecks) -> RedisState {
+    let Some(redis) = &checks.redis else {
         return RedisState {
             word: "off",
             report: ServerReport::default(),
         };
-    }
+    };
     // no probe while the breaker is open: the breaker's own probes decide when Redis is back
-    let answers = state.redis.breaker().is_closed() && within(state.queue.is_up()).await.is_some();
-    let report = state.redis.check().report();
+    let answers = redis.breaker().is_closed() && within(redis.queue().is_up()).await.is_some();
+    let report = redis.check().report();
     let well = answers && report.unsupported.is_none();
     RedisState {
         word: if well { "ok" } else { "degraded" },
@@ -220,32 +220,32 @@ async fn redis(state: &AppState) -> RedisState {
     }
 }
 
-pub(super) fn breakers(state: &AppState) -> Breakers {
-    let redis = state.redis.breaker().state().as_str();
+pub(super) fn breakers(checks: &HealthChecks) -> Breakers {
+    let redis = checks.redis.as_ref();
     Breakers {
-        postgres: state.postgres.breaker().state().as_str(),
-        redis: if state.mode.uses_redis() { redis } else { "off" },
+        postgres: checks.postgres.breaker().state().as_str(),
+        redis: redis.map_or("off", |redis| redis.breaker().state().as_str()),
     }
 }
 
 /// Returns the result of a statement, or `None` if it fails or exceeds the time limit. No statement is sent
 /// while the breaker is open: the server rejects requests then anyway.
 pub(super) async fn postgres<T>(
-    state: &AppState,
+    checks: &HealthChecks,
     statement: impl Future<Output = store::Result<T>>,
 ) -> Option<T> {
-    if !state.postgres.breaker().is_closed() {
+    if !checks.postgres.breaker().is_closed() {
         return None;
     }
     within(statement).await
 }
 
-async fn schema_version(state: &AppState) -> Option<i64> {
-    postgres(state, migrations::current_version(&state.db)).await
+async fn schema_version(checks: &HealthChecks) -> Option<i64> {
+    postgres(checks, migrations::current_version(&checks.db)).await
 }
 
-async fn days_ahead(state: &AppState) -> Option<i64> {
-    postgres(state, partitions::days_ahead(&state.db)).await
+async fn days_ahead(checks: &HealthChecks) -> Option<i64> {
+    postgres(checks, partitions::days_ahead(&checks.db)).await
 }
 
 /// Returns the result of a check, or `None` if it fails or exceeds the time limit.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use axum::Json;
 use axum::extract::State;
 use tasker_core::task::{QueueName, TaskStatus};
+use tasker_store::PgPool;
 use tasker_store::records::{self, Filter};
 use tasker_wire::TaskPage;
 
@@ -15,7 +16,6 @@ use crate::error::ApiError;
 use crate::http::query::Query;
 use crate::http::values::stored_time_of;
 use crate::openapi::problem_groups::QueryProblems;
-use crate::state::AppState;
 use crate::validation_error::ValidationErrorKind;
 
 /// The default number of tasks of a page.
@@ -44,7 +44,7 @@ const LIMIT_MAX: i64 = 1_000;
     responses((status = 200, body = TaskPage, description = "One page"), QueryProblems),
 )]
 pub async fn list_tasks(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
     caller: Caller,
     mut query: Query,
 ) -> Result<Json<TaskPage>, ApiError> {
@@ -60,7 +60,7 @@ pub async fn list_tasks(
         None => None,
         Some(text) => Some(cursor::decode(&text, &name).ok_or_else(invalid_cursor)?),
     };
-    let page = records::list(&state.db, &filter, before, limit).await?;
+    let page = records::list(&db, &filter, before, limit).await?;
     let tasks = page.tasks.into_iter().map(view::task).collect::<Result<_, _>>()?;
     let next_cursor = page.next.map(|id| cursor::encode(id, &name));
     Ok(Json(TaskPage { tasks, next_cursor }))

@@ -7,7 +7,7 @@ use metrics::gauge;
 use tasker_platform::telemetry::Metrics;
 use tasker_store::show_pool;
 
-use crate::state::AppState;
+use crate::state::parts::MetricSources;
 
 /// Get the metrics of this server
 #[utoipa::path(
@@ -16,23 +16,23 @@ use crate::state::AppState;
     tag = "health",
     responses((status = 200, body = String, content_type = "text/plain", description = "Prometheus text")),
 )]
-pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
-    show(&state);
+pub async fn metrics(State(sources): State<MetricSources>) -> impl IntoResponse {
+    show(&sources);
     (
         [(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)],
-        state.metrics.render(),
+        sources.metrics.render(),
     )
 }
 
 /// Updates the gauges that are read from the process at a scrape.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn show(state: &AppState) {
-    show_pool(&state.db);
+fn show(sources: &MetricSources) {
+    show_pool(&sources.db);
     // the state changes by time alone, when a cooldown ends
-    state.postgres.breaker().publish();
-    state.redis.breaker().publish();
-    gauge!("tasker_submit_waiting").set(state.submitter.waiting() as f64);
-    gauge!("tasker_submit_memory_bytes", "lane" => "single").set(state.bodies.single.taken() as f64);
-    gauge!("tasker_submit_memory_bytes", "lane" => "batch").set(state.bodies.batch.taken() as f64);
-    gauge!("tasker_http_requests_in_progress").set(state.requests_in_progress() as f64);
+    sources.postgres.breaker().publish();
+    sources.redis.breaker().publish();
+    gauge!("tasker_submit_waiting").set(sources.submitter.waiting() as f64);
+    gauge!("tasker_submit_memory_bytes", "lane" => "single").set(sources.bodies.single.taken() as f64);
+    gauge!("tasker_submit_memory_bytes", "lane" => "batch").set(sources.bodies.batch.taken() as f64);
+    gauge!("tasker_http_requests_in_progress").set(sources.admission.in_progress() as f64);
 }

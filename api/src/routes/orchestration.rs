@@ -11,8 +11,8 @@ use tasker_store::partitions;
 use utoipa::ToSchema;
 
 use super::health::{Breakers, PARTITION_DAYS_MIN, breakers, postgres};
-use crate::orchestrator::DutyRuns;
-use crate::state::AppState;
+use crate::orchestrator::{DutyRuns, DutyStatus};
+use crate::state::parts::{Duties, HealthChecks};
 
 /// The state of the maintenance duties.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,14 +95,17 @@ pub struct ExecutorPool {
 /// 200; `status` has the result.
 #[utoipa::path(get, path = "/health/orchestration", tag = "health",
     responses((status = 200, body = Orchestration, description = "The duties, the leader and the workers")))]
-pub async fn orchestration(State(state): State<AppState>) -> Json<Orchestration> {
-    let timeout = state.worker_timeout.as_secs_f64();
-    let queues = state.queues.snapshot();
+pub async fn orchestration(
+    State(checks): State<HealthChecks>,
+    State(duties): State<Duties>,
+) -> Json<Orchestration> {
+    let timeout = duties.worker_timeout.as_secs_f64();
+    let queues = duties.queues.snapshot();
     let (overview, partition_days_ahead) = tokio::join!(
-        postgres(&state, overview(&state.db, &queues, timeout)),
-        postgres(&state, partitions::days_ahead(&state.db)),
+        postgres(&checks, overview(&checks.db, &queues, timeout)),
+        postgres(&checks, partitions::days_ahead(&checks.db)),
     );
-    let coordinator = coordinator(&state, Instant::now());
+    let coordinator = coordinator(&checks, &duties.status, Instant::now());
     let fleet_unhealthy = overview.as_ref().map(|overview| overview.fleet_unhealthy);
     let leader = overview.as_ref().map(leader);
     let pools = overview.map(|overview| overview.pools).unwrap_or_default();
@@ -118,7 +121,7 @@ pub async fn orchestration(State(state): State<AppState>) -> Json<Orchestration>
         executor_pools: pools.iter().map(pool).collect(),
         fleet_unhealthy,
         partition_days_ahead,
-        breakers: breakers(&state),
+        breakers: breakers(&checks),
     })
 }
 
@@ -141,16 +144,16 @@ fn judged(
     }
 }
 
-fn coordinator(state: &AppState, now: Instant) -> Coordinator {
+fn coordinator(checks: &HealthChecks, status: &DutyStatus, now: Instant) -> Coordinator {
     let ago = |then: Instant| now.saturating_duration_since(then).as_secs_f64();
-    let leads_since = state.duty_status.leads_since();
-    let duties = state.duty_status.runs().into_iter();
+    let leads_since = status.leads_since();
+    let duties = status.runs().into_iter();
     Coordinator {
-        running: !state.shutdown.soft().is_cancelled(),
+        running: !checks.shutdown.soft().is_cancelled(),
         leads: leads_since.is_some(),
         leads_seconds: leads_since.map(ago),
-        uptime_seconds: state.started.elapsed().as_secs(),
-        last_rebuild_seconds_ago: state.duty_status.rebuilt().map(ago),
+        uptime_seconds: checks.started.elapsed().as_secs(),
+        last_rebuild_seconds_ago: status.rebuilt().map(ago),
         duties: duties
             .map(|(name, passes)| (name, duty(&passes, ago(passes.ended))))
             .collect(),

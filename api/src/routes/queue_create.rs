@@ -18,7 +18,7 @@ use crate::http::fields::Fields;
 use crate::http::query::NoQuery;
 use crate::http::values;
 use crate::openapi::problem_groups::SubmitProblems;
-use crate::state::AppState;
+use crate::state::parts::QueueControl;
 use crate::validation_error::ValidationError;
 
 /// Declare a queue
@@ -37,14 +37,14 @@ use crate::validation_error::ValidationError;
     ),
 )]
 pub async fn create_queue(
-    State(state): State<AppState>,
+    State(control): State<QueueControl>,
     caller: Caller,
     _: NoQuery,
     SingleBody(body, _held): SingleBody,
 ) -> Result<(StatusCode, Extension<AuditTarget>, Json<QueueInfo>), ApiError> {
     let name = read(Fields::of_body(&body)?).map_err(ApiError::Invalid)?;
     caller.check(&name)?;
-    let declared = retried(|| queues::create(&state.db, &name)).await;
+    let declared = retried(|| queues::create(&control.db, &name)).await;
     let status = match declared.map_err(write_failed)? {
         Declared::Created => StatusCode::CREATED,
         Declared::Existed => StatusCode::OK,
@@ -52,11 +52,11 @@ pub async fn create_queue(
     };
     metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
     // only this server's copy is late if this fails: the queue is committed
-    if let Err(error) = state.queue_table.refresh().await {
+    if let Err(error) = control.table.refresh().await {
         warn!(cause = describe(&error), "cannot refresh the declared queues");
     }
     let audit_target = Extension(AuditTarget(name.to_string()));
-    let queue = queue_now(&state, name).await?;
+    let queue = queue_now(&control, name).await?;
     Ok((status, audit_target, Json(queue)))
 }
 

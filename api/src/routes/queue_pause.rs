@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::http::path::QueuePath;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::QueueProblems;
-use crate::state::AppState;
+use crate::state::parts::QueueControl;
 
 /// Pause a queue
 ///
@@ -25,13 +25,13 @@ use crate::state::AppState;
     responses((status = 200, body = QueueInfo, description = "The paused queue"), QueueProblems),
 )]
 pub async fn pause_queue(
-    State(state): State<AppState>,
+    State(control): State<QueueControl>,
     QueuePath(name): QueuePath,
     _: NoQuery,
 ) -> Result<Json<QueueInfo>, ApiError> {
-    retried(|| queues::pause(&state.db, &name))
+    retried(|| queues::pause(&control.db, &name))
         .await
         .map_err(write_failed)?;
     metrics::counter!("tasker_operator_actions_total", "action" => "pause").increment(1);
-    queue_now(&state, name).await.map(Json)
+    queue_now(&control, name).await.map(Json)
 }

@@ -15,7 +15,7 @@ use crate::http::path::QueuePath;
 use crate::http::query::Query;
 use crate::openapi::problem_groups::{QueryProblems, QueueProblems};
 use crate::scaling::{TARGET_LATENCY, advise, advise_for_types};
-use crate::state::AppState;
+use crate::state::parts::QueueControl;
 
 /// The valid range of the target latency.
 const TARGETS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24);
@@ -46,7 +46,7 @@ const TYPES_MAX: usize = 100;
     responses((status = 200, body = QueueScaling, description = "The measured rates and the suggestion"), QueueProblems, QueryProblems),
 )]
 pub async fn queue_scaling(
-    State(state): State<AppState>,
+    State(control): State<QueueControl>,
     QueuePath(name): QueuePath,
     mut query: Query,
 ) -> Result<Json<QueueScaling>, ApiError> {
@@ -56,20 +56,20 @@ pub async fn queue_scaling(
     let types = query.take("types", read_types);
     query.finish()?;
     let names = [name];
-    let timeout = state.worker_timeout.as_secs_f64();
-    let facts = scaling::facts(&state.db, &names, timeout).await?;
+    let timeout = control.worker_timeout.as_secs_f64();
+    let facts = scaling::facts(&control.db, &names, timeout).await?;
     let mut facts = facts
         .into_iter()
         .next()
         .ok_or_else(|| ApiError::Internal("a requested queue is missing from the result".to_owned()))?;
     let (backlog, advice) = if let Some(types) = &types {
-        let of_types = scaling::facts_of_types(&state.db, &facts.name, types, timeout).await?;
+        let of_types = scaling::facts_of_types(&control.db, &facts.name, types, timeout).await?;
         narrow(&mut facts, &of_types);
         let backlog = of_types.pending;
         (backlog, advise_for_types(&facts, backlog, target))
     } else {
         // rows are counted up to a limit; the length of the list is exact beyond it
-        let depth = depths(&state, &names).await;
+        let depth = depths(&control, &names).await;
         let depth = depth.and_then(|depths| i64::try_from(*depths.first()?).ok());
         let backlog = facts.backlog(depth);
         (backlog, advise(&facts, backlog, target))

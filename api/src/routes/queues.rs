@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::QueryProblems;
-use crate::state::AppState;
+use crate::state::parts::QueueControl;
 
 /// List the declared queues
 #[utoipa::path(
@@ -21,34 +21,37 @@ use crate::state::AppState;
     responses((status = 200, body = Queues, description = "One entry per queue"), QueryProblems),
 )]
 pub async fn list_queues(
-    State(state): State<AppState>,
+    State(control): State<QueueControl>,
     caller: Caller,
     _: NoQuery,
 ) -> Result<Json<Queues>, ApiError> {
-    let declared = state.queues.snapshot();
+    let declared = control.table.declared().snapshot();
     let seen: Vec<QueueName> = declared
         .iter()
         .filter(|queue| caller.may_use(queue))
         .cloned()
         .collect();
-    let queues = queues_now(&state, &seen).await?;
+    let queues = queues_now(&control, &seen).await?;
     Ok(Json(Queues { queues }))
 }
 
 /// Returns the current state of one declared queue.
-pub(super) async fn queue_now(state: &AppState, name: QueueName) -> Result<QueueInfo, ApiError> {
-    let queues = queues_now(state, &[name]).await?;
+pub(super) async fn queue_now(control: &QueueControl, name: QueueName) -> Result<QueueInfo, ApiError> {
+    let queues = queues_now(control, &[name]).await?;
     let queue = queues.into_iter().next();
     queue.ok_or_else(|| ApiError::Internal("a requested queue is missing from the result".to_owned()))
 }
 
-async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueInfo>, ApiError> {
-    let timeout = state.worker_timeout.as_secs_f64();
-    let (states, lengths) = tokio::join!(queues::states(&state.db, names, timeout), lengths(state, names));
+async fn queues_now(control: &QueueControl, names: &[QueueName]) -> Result<Vec<QueueInfo>, ApiError> {
+    let timeout = control.worker_timeout.as_secs_f64();
+    let (states, lengths) = tokio::join!(
+        queues::states(&control.db, names, timeout),
+        lengths(control, names)
+    );
     let (depths, unroutable) = lengths.unzip();
     let of = |lengths: &Option<Vec<u64>>, place: usize| lengths.as_ref()?.get(place).copied();
     let queues = states?.into_iter().enumerate().map(|(place, queue)| QueueInfo {
-        key: state.queue.keys().list(&queue.name),
+        key: control.lists.keys().list(&queue.name),
         depth: of(&depths, place),
         pending: queue.pending,
         running: queue.running,
@@ -65,18 +68,14 @@ async fn queues_now(state: &AppState, names: &[QueueName]) -> Result<Vec<QueueIn
 
 /// Returns the lengths of the lists and the numbers of parked hints; `None` while Redis is unavailable or
 /// where it is not used.
-async fn lengths(state: &AppState, names: &[QueueName]) -> Option<(Vec<u64>, Vec<u64>)> {
-    if !state.mode.uses_redis() {
-        return None;
-    }
+async fn lengths(control: &QueueControl, names: &[QueueName]) -> Option<(Vec<u64>, Vec<u64>)> {
+    let redis = control.redis.as_ref()?;
     let ask = async |queue: &RedisQueues| Ok((queue.depths(names).await?, queue.unroutable(names).await?));
-    state.redis.ask(ask).await
+    redis.ask(ask).await
 }
 
 /// Returns the lengths of the lists; `None` while Redis is unavailable or where it is not used.
-pub(super) async fn depths(state: &AppState, names: &[QueueName]) -> Option<Vec<u64>> {
-    if !state.mode.uses_redis() {
-        return None;
-    }
-    state.redis.ask(async |queue| queue.depths(names).await).await
+pub(super) async fn depths(control: &QueueControl, names: &[QueueName]) -> Option<Vec<u64>> {
+    let redis = control.redis.as_ref()?;
+    redis.ask(async |queue| queue.depths(names).await).await
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_store::records;
+use tasker_store::{PgPool, records};
 use tasker_wire::{Problem, TaskResult};
 
 use super::view;
@@ -10,7 +10,6 @@ use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::TaskProblems;
-use crate::state::AppState;
 
 /// Get the result of a finished task
 #[utoipa::path(
@@ -25,13 +24,11 @@ use crate::state::AppState;
     ),
 )]
 pub async fn task_result(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<Json<TaskResult>, ApiError> {
-    let record = records::get(&state.db, id)
-        .await?
-        .ok_or(ApiError::TaskNotFound(id))?;
+    let record = records::get(&db, id).await?.ok_or(ApiError::TaskNotFound(id))?;
     if !record.status.is_terminal() {
         return Err(ApiError::NotFinished(record.status));
     }

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::TaskProblems;
-use crate::state::AppState;
+use crate::state::parts::TaskActions;
 use crate::task_action::TaskActionResponse;
 
 /// Retry a dead letter or a cancelled task
@@ -31,17 +31,17 @@ use crate::task_action::TaskActionResponse;
     ),
 )]
 pub async fn retry_task(
-    State(state): State<AppState>,
+    State(actions): State<TaskActions>,
     caller: Caller,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<Json<TaskActionResponse>, ApiError> {
-    let ttl = state.key_ttl.as_secs_f64();
-    let outcome = retried(|| retry(&state.db, id, caller.name(), ttl)).await;
+    let ttl = actions.key_ttl.as_secs_f64();
+    let outcome = retried(|| retry(&actions.db, id, caller.name(), ttl)).await;
     match outcome.map_err(write_failed)? {
         Retried::Pending(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "retry").increment(1);
-            state.pusher.push(vec![hint]).await;
+            actions.pusher.push(vec![hint]).await;
             Ok(Json(TaskActionResponse::new(
                 id,
                 TaskStatus::Pending,

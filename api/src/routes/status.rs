@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use tasker_store::records;
+use tasker_store::{PgPool, records};
 use tasker_wire::TaskState;
 
 use super::view;
@@ -10,7 +10,6 @@ use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::TaskProblems;
-use crate::state::AppState;
 
 /// Get the state of a task
 #[utoipa::path(
@@ -21,12 +20,10 @@ use crate::state::AppState;
     responses((status = 200, body = TaskState, description = "The state of the task"), TaskProblems),
 )]
 pub async fn task_status(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
     TaskPath(id): TaskPath,
     _: NoQuery,
 ) -> Result<Json<TaskState>, ApiError> {
-    let record = records::get(&state.db, id)
-        .await?
-        .ok_or(ApiError::TaskNotFound(id))?;
+    let record = records::get(&db, id).await?.ok_or(ApiError::TaskNotFound(id))?;
     view::state(record).map(Json)
 }

@@ -1,13 +1,13 @@
 //! `POST /tasks/submit`
 
+use std::future::ready;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use tasker_core::task::QueueName;
 use tasker_platform::telemetry::traces;
-use tasker_store::insert::NewTask;
 use tasker_wire::Submitted;
 use tracing::Span;
 
@@ -16,12 +16,12 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::query::NoQuery;
+use crate::known_names::NamesSnapshot;
 use crate::openapi::problem_groups::SubmitProblems;
-use crate::state::AppState;
+use crate::state::parts::Submits;
 use crate::submit::request::{SubmitRequest, read_single};
 use crate::submit::validate::{Headers, Rules, is_traceparent, validate};
-use crate::types::TypeTable;
-use crate::validation_error::{ValidationError, ValidationErrorKind};
+use crate::validation_error::ValidationErrorKind;
 
 /// Submit a task
 ///
@@ -42,7 +42,7 @@ use crate::validation_error::{ValidationError, ValidationErrorKind};
     ),
 )]
 pub async fn submit(
-    State(state): State<AppState>,
+    State(submits): State<Submits>,
     caller: Caller,
     _: NoQuery,
     headers: HeaderMap,
@@ -51,14 +51,18 @@ pub async fn submit(
     let headers = read_headers(&headers)?;
     let task = {
         let request = read_single(&body)?;
-        validated(&state, &request, &headers).await?
+        let check = |names: NamesSnapshot| {
+            let task = validate(&request, &headers, rules(&names), "");
+            ready(task.map_err(ApiError::Invalid))
+        };
+        submits.names.checked(check).await?
     };
     // after the validation, which resolves aliases and the queue of the priority
     caller.check_submit(&task.task_name, &task.queue)?;
     // before the wait for the group commit: the task has its own copies of what it needs
     drop(body);
     let task_name = task.task_name.clone();
-    let accepted = state.submitter.submit(task, held).await?;
+    let accepted = submits.submitter.submit(task, held).await?;
     let status = if accepted.deduplicated {
         StatusCode::OK
     } else {
@@ -96,51 +100,11 @@ pub(super) fn read_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
     })
 }
 
-/// Returns the validated task of a request. If its type or queue is unknown, the copy of Postgres is
-/// refreshed once, since the name may be new.
-async fn validated(
-    state: &AppState,
-    request: &SubmitRequest<'_>,
-    headers: &Headers,
-) -> Result<NewTask, ApiError> {
-    let check = || {
-        let (types, queues) = (state.types.current(), state.queues.snapshot());
-        validate(request, headers, rules(&types, &queues), "")
-    };
-    match check() {
-        Err(errors) if names_unknown(&errors) => {
-            // boxed, so that the future of every submit does not reserve space for this rare case
-            Box::pin(refresh(state, &errors)).await?;
-            check().map_err(ApiError::Invalid)
-        }
-        result => result.map_err(ApiError::Invalid),
-    }
-}
-
-/// Returns true if an error may be due to an outdated copy of types or queues.
-pub(super) fn names_unknown(errors: &[ValidationError]) -> bool {
-    has(errors, ValidationErrorKind::UnknownTaskType) || has(errors, ValidationErrorKind::UnknownQueue)
-}
-
-/// Refreshes the types or the queues from Postgres if `errors` report an unknown one.
-pub(super) async fn refresh(state: &AppState, errors: &[ValidationError]) -> Result<(), ApiError> {
-    if has(errors, ValidationErrorKind::UnknownTaskType) {
-        state.types.reload_after_miss().await?;
-    }
-    if has(errors, ValidationErrorKind::UnknownQueue) {
-        state.queue_table.refresh().await?;
-    }
-    Ok(())
-}
-
-fn has(errors: &[ValidationError], kind: ValidationErrorKind) -> bool {
-    errors.iter().any(|error| error.kind == kind)
-}
-
-pub(super) fn rules<'a>(types: &'a TypeTable, queues: &'a [QueueName]) -> Rules<'a> {
+/// Returns the rules for a request that is received now.
+pub(super) fn rules(names: &NamesSnapshot) -> Rules<'_> {
     Rules {
-        types,
-        queues,
+        types: &names.types,
+        queues: &names.queues,
         now: server_time(),
     }
 }

@@ -9,17 +9,17 @@ use tasker_core::task::limits::BATCH_TASKS;
 use tasker_store::insert::NewTask;
 use tasker_wire::BatchSubmitted;
 
-use super::submit::{names_unknown, read_headers, refresh, rules};
+use super::submit::{read_headers, rules};
 use super::view;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::body::BatchBody;
 use crate::http::query::NoQuery;
+use crate::known_names::NamesSnapshot;
 use crate::openapi::problem_groups::SubmitProblems;
-use crate::state::AppState;
+use crate::state::parts::BatchSubmits;
 use crate::submit::request::{BatchRequest, SubmitRequest, read, read_batch};
 use crate::submit::validate::{Headers, validate};
-use crate::types::TypeTable;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
 
 /// The maximum number of tasks whose errors are reported.
@@ -42,7 +42,7 @@ const ERRORS_MAX: usize = 200;
     responses((status = 202, body = BatchSubmitted, description = "All tasks are stored"), SubmitProblems),
 )]
 pub async fn submit_batch(
-    State(state): State<AppState>,
+    State(submits): State<BatchSubmits>,
     caller: Caller,
     _: NoQuery,
     headers: HeaderMap,
@@ -56,14 +56,14 @@ pub async fn submit_batch(
             "is not valid for a batch; set `idempotency_key` on each task",
         ));
     }
-    let tasks = validated(&state, &headers, body).await?;
+    let tasks = validated(&submits, &headers, body).await?;
     tasks
         .iter()
         .try_for_each(|task| caller.check_submit(&task.task_name, &task.queue))?;
     // after the validation: a batch that is rejected does not use up the rate limit
-    state.auth.count_batch(&caller, tasks.len())?;
+    submits.auth.count_batch(&caller, tasks.len())?;
     let names: Vec<String> = tasks.iter().map(|task| task.task_name.clone()).collect();
-    let accepted = state.batches.submit(tasks, held).await?;
+    let accepted = submits.lane.submit(tasks, held).await?;
     let tasks: Vec<_> = names
         .into_iter()
         .zip(accepted)
@@ -78,33 +78,30 @@ pub async fn submit_batch(
 
 /// Returns the validated tasks of a batch. A large body is validated on a blocking thread, so that other
 /// requests are not delayed.
-async fn validated(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
-    let result = checked_aside(state, headers, body.clone()).await;
-    match result {
-        Err(ApiError::Invalid(errors)) if names_unknown(&errors) => {
-            Box::pin(refresh(state, &errors)).await?;
-            checked_aside(state, headers, body).await
-        }
-        result => result,
-    }
+async fn validated(submits: &BatchSubmits, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
+    let check = |names| checked_aside(names, headers.clone(), body.clone(), submits.task_bytes_max);
+    submits.names.checked(check).await
 }
 
-async fn checked_aside(state: &AppState, headers: &Headers, body: Bytes) -> Result<Vec<NewTask>, ApiError> {
-    let types = state.types.current();
+async fn checked_aside(
+    names: NamesSnapshot,
+    headers: Headers,
+    body: Bytes,
+    task_bytes_max: usize,
+) -> Result<Vec<NewTask>, ApiError> {
     if body.len() <= INLINE_BYTES_MAX {
-        return checked(state, &types, headers, &body);
+        return checked(&names, &headers, &body, task_bytes_max);
     }
-    let (state, headers) = (state.clone(), headers.clone());
-    tokio::task::spawn_blocking(move || checked(&state, &types, &headers, &body))
+    tokio::task::spawn_blocking(move || checked(&names, &headers, &body, task_bytes_max))
         .await
         .map_err(|error| ApiError::Internal(format!("the validation of a batch failed: {error}")))?
 }
 
 fn checked(
-    state: &AppState,
-    types: &TypeTable,
+    names: &NamesSnapshot,
     headers: &Headers,
     body: &[u8],
+    task_bytes_max: usize,
 ) -> Result<Vec<NewTask>, ApiError> {
     let BatchRequest { tasks: sent, errors } = read_batch(body)?;
     let (of_tasks, mut errors): (Vec<ValidationError>, Vec<ValidationError>) = errors
@@ -118,15 +115,14 @@ fn checked(
     if !fits {
         return Err(ApiError::Invalid(errors));
     }
-    let queues = state.queues.snapshot();
-    let rules = rules(types, &queues);
+    let rules = rules(names);
     let mut tasks = Vec::with_capacity(sent.len());
     let mut bad_tasks = 0;
     for (index, raw) in sent.iter().enumerate() {
         let at = format!("/tasks/{index}");
         // the errors of values were found over the whole body; each task gets its own
         let found = below(&of_tasks, &at);
-        let task = read_one(raw.get(), &at, found, state.bodies.bytes_max)
+        let task = read_one(raw.get(), &at, found, task_bytes_max)
             .and_then(|request| validate(&request, headers, rules, &at));
         match task {
             Ok(task) => tasks.push(task),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use axum::Json;
 use axum::extract::State;
-use tasker_store::templates;
+use tasker_store::{PgPool, templates};
 use tasker_wire::TemplateRecord;
 
 use super::templates::precedence;
@@ -13,7 +13,6 @@ use crate::error::ApiError;
 use crate::http::path::TemplatePath;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::{QueryProblems, TemplateProblems};
-use crate::state::AppState;
 
 /// Get the newest version of a workflow template
 ///
@@ -33,11 +32,11 @@ use crate::state::AppState;
     ),
 )]
 pub async fn newest_template(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
     path: TemplatePath,
     _: NoQuery,
 ) -> Result<Json<TemplateRecord>, ApiError> {
-    record(&state, path).await
+    record(&db, path).await
 }
 
 /// Get one version of a workflow template
@@ -57,27 +56,27 @@ pub async fn newest_template(
     ),
 )]
 pub async fn template_version(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
     path: TemplatePath,
     _: NoQuery,
 ) -> Result<Json<TemplateRecord>, ApiError> {
-    record(&state, path).await
+    record(&db, path).await
 }
 
 /// Returns the version in the path, else the newest.
-async fn record(state: &AppState, path: TemplatePath) -> Result<Json<TemplateRecord>, ApiError> {
+async fn record(db: &PgPool, path: TemplatePath) -> Result<Json<TemplateRecord>, ApiError> {
     let TemplatePath {
         namespace,
         name,
         version,
     } = path;
-    let mut versions = templates::versions(&state.db, &namespace, &name).await?;
+    let mut versions = templates::versions(db, &namespace, &name).await?;
     versions.sort_by_cached_key(|version| Reverse(precedence(version)));
     let version = match version {
         Some(version) => version,
         None => versions.first().cloned().ok_or(ApiError::TemplateNotFound)?,
     };
-    let stored = templates::get(&state.db, &namespace, &name, &version)
+    let stored = templates::get(db, &namespace, &name, &version)
         .await?
         .ok_or(ApiError::TemplateNotFound)?;
     Ok(Json(TemplateRecord {

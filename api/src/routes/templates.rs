@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use axum::Json;
 use axum::extract::State;
 use semver::Version;
+use tasker_store::PgPool;
 use tasker_store::templates::{self, Listed};
 use tasker_wire::{TemplateSummary, Templates};
 
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::QueryProblems;
-use crate::state::AppState;
 
 /// List the published workflow templates
 ///
@@ -23,8 +23,8 @@ use crate::state::AppState;
     tag = "workflows",
     responses((status = 200, body = Templates, description = "All versions of all templates"), QueryProblems),
 )]
-pub async fn list_templates(State(state): State<AppState>, _: NoQuery) -> Result<Json<Templates>, ApiError> {
-    let mut listed = templates::all(&state.db).await?;
+pub async fn list_templates(State(db): State<PgPool>, _: NoQuery) -> Result<Json<Templates>, ApiError> {
+    let mut listed = templates::all(&db).await?;
     listed.sort_by_cached_key(|one| {
         let version = Reverse(precedence(&one.version));
         (one.namespace.clone(), one.name.clone(), version)

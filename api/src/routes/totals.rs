@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::NaiveDate;
 use tasker_core::task::limits::TOTALS_DAYS;
+use tasker_store::PgPool;
 use tasker_store::totals::{self, Event, Filter, Total};
 use tasker_wire::{DayTotals, TaskCounts, Totals, TypeTotals};
 
@@ -14,7 +15,6 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::Query;
 use crate::openapi::problem_groups::QueryProblems;
-use crate::state::AppState;
 
 /// Get the numbers of submitted and finished tasks
 ///
@@ -33,7 +33,7 @@ use crate::state::AppState;
     responses((status = 200, body = Totals, description = "The totals; days and types without tasks are left out"), QueryProblems),
 )]
 pub async fn task_totals(
-    State(state): State<AppState>,
+    State(db): State<PgPool>,
     caller: Caller,
     mut query: Query,
 ) -> Result<Json<Totals>, ApiError> {
@@ -46,7 +46,7 @@ pub async fn task_totals(
         task_name,
         queues: caller.visible(queue)?,
     };
-    let found = totals::totals(&state.db, &filter).await?;
+    let found = totals::totals(&db, &filter).await?;
     Ok(Json(by_day_and_type(found)))
 }
 

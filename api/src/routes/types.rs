@@ -9,7 +9,7 @@ use super::view;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
 use crate::openapi::problem_groups::QueryProblems;
-use crate::state::AppState;
+use crate::state::parts::Fleet;
 
 /// List the registered task types
 ///
@@ -20,8 +20,8 @@ use crate::state::AppState;
     tag = "tasks",
     responses((status = 200, body = TaskTypes, description = "The types by name"), QueryProblems),
 )]
-pub async fn list_types(State(state): State<AppState>, _: NoQuery) -> Result<Json<TaskTypes>, ApiError> {
-    let registered = task_types::all(&state.db, state.worker_timeout.as_secs_f64()).await?;
+pub async fn list_types(State(fleet): State<Fleet>, _: NoQuery) -> Result<Json<TaskTypes>, ApiError> {
+    let registered = task_types::all(&fleet.db, fleet.worker_timeout.as_secs_f64()).await?;
     let types = registered.into_iter().map(shown).collect::<Result<_, _>>()?;
     Ok(Json(TaskTypes { types }))
 }

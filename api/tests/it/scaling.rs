@@ -20,10 +20,10 @@ async fn scaling(server: &Server, path: &str) -> Value {
 }
 
 fn sampler(server: &Server) -> Sampler {
-    let queues = server.state.queues.clone();
+    let queues = server.state.duty_resources().queues;
     Sampler::new(
         server.db.clone(),
-        Some(server.state.queue.clone()),
+        Some(server.state.duty_resources().queue),
         queues,
         WORKER_TIMEOUT,
     )
