@@ -11,10 +11,11 @@ use tasker_core::role::Role;
 use tracing::{error, info};
 
 use super::client::{address, is_cross_site};
+use super::credentials;
 use super::identity::Caller;
 use super::rejection::AuthRejection;
 use super::rules::{self, Access, Rule};
-use super::{Auth, credentials};
+use super::sign_in::Auth;
 use crate::error::ApiError;
 
 /// The maximum length of a logged path. A valid path of any route is shorter.

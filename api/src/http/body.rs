@@ -11,8 +11,8 @@ use http_body_util::BodyExt as _;
 
 use crate::auth::{Caller, QuotaKey, SignedInBy};
 use crate::error::ApiError;
+use crate::http::budget::{MemoryBudget, Reservation};
 use crate::http::encoding::{Decoder, Encoding, PIECE_BYTES};
-use crate::submit::budget::{MemoryBudget, Reservation};
 
 /// The maximum size of a batch body.
 const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 
 use crate::error::ApiError;
-use crate::submit::budget::{MemoryBudget, Reservation};
+use crate::http::budget::{MemoryBudget, Reservation};
 
 /// The encodings that are decoded, as a header `Accept-Encoding` lists them.
 const ENCODINGS: &str = "gzip, deflate";
