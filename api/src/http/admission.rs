@@ -10,7 +10,7 @@ use crate::postgres::PostgresHealth;
 /// not counted.
 const REQUESTS_MAX: usize = 16_384;
 
-/// What admits a request: an available Postgres and a permit.
+/// The conditions under which a request is admitted: Postgres is available, and a permit is free.
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// The availability of Postgres.

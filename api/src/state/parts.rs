@@ -83,7 +83,7 @@ pub struct QueueControl {
     pub db: PgPool,
     /// The declared queues.
     pub table: Arc<QueueTable>,
-    /// The lists, for their names only.
+    /// The lists of the queues in Redis.
     pub lists: Arc<RedisQueues>,
     /// Reads the lengths of the lists; `None` in `PollingOnly`.
     pub redis: Option<Arc<RedisHealth>>,

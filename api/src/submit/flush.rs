@@ -106,12 +106,7 @@ impl Flusher {
         let written = write(&mut connection, &tasks, self.key_ttl_seconds).await;
         // the connection is free for the other flusher while this one pushes
         drop(connection);
-        let stored = tasks.iter().zip(&written);
-        let stored = stored.filter_map(|(task, written)| match written {
-            Written::Stored(status) => Some((task, *status)),
-            _ => None,
-        });
-        announce(&self.pusher, stored.collect()).await;
+        announce(&self.pusher, stored(&tasks, &written)).await;
         metrics::histogram!("tasker_submit_flush_seconds").record(began.elapsed());
         #[expect(clippy::cast_precision_loss, reason = "a flush has a thousand tasks at most")]
         metrics::histogram!("tasker_submit_flush_tasks").record(tasks.len() as f64);
@@ -213,6 +208,18 @@ fn sort(batch: Vec<Entry>) -> Sorted {
         }
     }
     sorted
+}
+
+/// Returns the stored ones of `tasks`, with their states.
+fn stored<'a>(tasks: &'a [NewTask], written: &[Written]) -> Vec<(&'a NewTask, TaskStatus)> {
+    let status = |written: &Written| match written {
+        Written::Stored(status) => Some(*status),
+        Written::KeyTaken | Written::Rejected(_) => None,
+    };
+    let tasks = tasks.iter().zip(written);
+    tasks
+        .filter_map(|(task, written)| Some((task, status(written)?)))
+        .collect()
 }
 
 /// Returns the approximate size of a task in a statement, in bytes.

@@ -23,6 +23,7 @@ use tasker_platform::telemetry::Metrics;
 use tasker_queue::RedisQueues;
 use tasker_server::known_names::KnownNames;
 use tasker_server::problems::ProblemType;
+use tasker_server::state::parts::QueueControl;
 use tasker_server::state::{AppState, Connections};
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::complete::{Success, complete};
@@ -138,6 +139,11 @@ impl Server {
         T::from_ref(&self.state)
     }
 
+    /// Returns the connections to Redis.
+    pub(crate) fn lists(&self) -> Arc<RedisQueues> {
+        self.part::<QueueControl>().lists
+    }
+
     /// Returns the paths of the router, parsed from its `Debug` text, since it has no public list of them.
     pub(crate) fn paths(&self) -> BTreeSet<String> {
         let shown = format!("{:?}", self.router);
@@ -181,12 +187,7 @@ impl Server {
 
     /// Returns the ids in a queue's list without popping them.
     pub(crate) async fn depth(&self, queue: &QueueName) -> u64 {
-        let depths = self
-            .state
-            .duty_resources()
-            .queue
-            .depths(std::slice::from_ref(queue))
-            .await;
+        let depths = self.lists().depths(std::slice::from_ref(queue)).await;
         depths.expect("Redis answers")[0]
     }
 

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
 use tasker_server::http::body::BodyBudgets;
-use tasker_server::state::parts::Submits;
+use tasker_server::state::parts::{Submits, TaskActions};
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::task_types::{TaskType, publish};
 
@@ -140,7 +140,7 @@ async fn what_is_due_is_promoted_and_put_on_its_list(db: PgPool) {
     let id = server
         .submit(json!({"task_name": "noop", "delay": "100ms", "queue": "high"}))
         .await;
-    let promoter = tasker_server::orchestrator::Promoter::new(db, server.state.duty_resources().pusher);
+    let promoter = tasker_server::orchestrator::Promoter::new(db, server.part::<TaskActions>().pusher);
     eventually(async || {
         promoter.run_once().await.expect("a run");
         (server.depth(&QueueName::high()).await == 1).then_some(())
