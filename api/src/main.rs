@@ -143,7 +143,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         () = shutdown.hard().cancelled() => return Ok(EXIT_FAILURE),
     }
     // only now: requests in progress wait for the flushers
-    state.end_of_submits.cancel();
+    state.end_submits();
     let written = tokio::time::timeout(FLUSH_TIMEOUT, shutdown.drained()).await;
     if shutdown.hard().is_cancelled() || shutdown.panicked() {
         return Ok(EXIT_FAILURE);

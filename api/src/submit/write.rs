@@ -8,7 +8,7 @@ use tasker_store::insert::{NewTask, insert};
 use tasker_store::{self as store, CachedConnection, ConnectionCache, Fault, fault};
 use tracing::warn;
 
-use super::Rejection;
+use super::answer::Rejection;
 use crate::error::describe;
 use crate::postgres::PostgresHealth;
 
