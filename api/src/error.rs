@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 use tasker_store as store;
+pub use tasker_store::describe;
 use tasker_wire::Problem;
 use tracing::{error, warn};
 
@@ -187,18 +188,6 @@ impl ApiError {
             ),
             _ => {}
         }
-    }
-}
-
-/// Returns the loggable description of a failed statement. The text of a data or constraint error (classes 22
-/// and 23) may contain the value, so only its code is returned.
-pub fn describe(error: &store::Error) -> String {
-    let Some(answer) = error.as_database_error() else {
-        return error.to_string();
-    };
-    match answer.code() {
-        Some(code) if code.starts_with("22") || code.starts_with("23") => format!("SQLSTATE {code}"),
-        _ => error.to_string(),
     }
 }
 

@@ -1,26 +1,24 @@
 //! Tasker's server: HTTP API, migrations and maintenance duties.
 //!
-//! [`router`] builds the API over [`state::AppState`], [`orchestrator`] runs the duties, and `main` starts
+//! [`router`] builds the API over [`state::AppState`], [`maintenance`] starts the duties, and `main` starts
 //! both.
 
 pub mod auth;
 pub mod cursor;
 pub mod db;
-pub mod dead_letters;
 pub mod error;
 pub mod explain;
 pub mod history;
 pub mod http;
+pub mod maintenance;
 pub mod migrate;
 pub mod openapi;
-pub mod orchestrator;
 pub mod postgres;
 pub mod problems;
 pub mod queues;
 pub mod redis;
 pub mod refresh;
 pub mod routes;
-pub mod scaling;
 pub mod schema;
 pub mod serve;
 pub mod state;

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_config::{DispatchMode, ServerConfig};
+use tasker_maintenance::DutyStatus;
+use tasker_maintenance::dead_letters::BulkOperations;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::Metrics;
 use tasker_queue::RedisQueues;
-use tasker_store::PgPool;
+use tasker_store::{DeclaredQueues, PgPool};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::auth::api_keys::ApiKeyCache;
-use crate::dead_letters::OPERATIONS_MAX;
 use crate::http::body::BATCH_BYTES_MAX;
-use crate::orchestrator::DutyStatus;
 use crate::postgres::PostgresHealth;
-use crate::queues::{DeclaredQueues, QueueTable};
+use crate::queues::QueueTable;
 use crate::redis::RedisHealth;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
@@ -84,8 +84,8 @@ pub struct Parts {
     pub single_budget: MemoryBudget,
     /// The memory budget of batch bodies.
     pub batch_budget: MemoryBudget,
-    /// Permits of bulk actions on dead letters.
-    pub dead_letter_operations: Arc<Semaphore>,
+    /// Bulk operations on dead letters.
+    pub dead_letter_operations: BulkOperations,
     /// The maximum size of a body, and of one task of a batch, in bytes.
     pub max_body_bytes: usize,
     /// The minimum lifetime of an idempotency key.
@@ -186,7 +186,12 @@ impl AppState {
             queue_table,
             single_budget: MemoryBudget::new(SINGLE_BUDGET_BYTES.max(2 * config.max_body_bytes)),
             batch_budget: MemoryBudget::new(BATCH_BUDGET_BYTES),
-            dead_letter_operations: Arc::new(Semaphore::new(OPERATIONS_MAX)),
+            dead_letter_operations: BulkOperations::new(
+                db.clone(),
+                Arc::<Pusher>::clone(&pusher),
+                key_ttl,
+                shutdown.clone(),
+            ),
             max_body_bytes: config.max_body_bytes,
             key_ttl,
             worker_timeout: config.worker_timeout,

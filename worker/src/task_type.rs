@@ -238,10 +238,7 @@ mod tests {
 
     #[test]
     fn the_required_role_is_published() {
-        fn nothing(_: Context, (): ()) -> Result<(), TaskError> {
-            Ok(())
-        }
-        let task = TaskType::blocking("nothing", nothing).requires(Role::Operator);
+        let task = TaskType::blocking("nothing", |_, (): ()| Ok(())).requires(Role::Operator);
         let published = AnyTaskType::from(task).published();
         assert_eq!(published.required_role, Some(Role::Operator));
         assert_eq!(read(published.result_schema)["type"], "null");

@@ -263,14 +263,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_blocking_handler_is_cancelled_and_all_its_reports_are_seen() {
-        fn counts(context: Context, (): ()) -> Result<(), TaskError> {
+        let counts = |context: Context, (): ()| {
             context.progress(1)?;
             while !context.is_cancelled() {
                 std::thread::yield_now();
             }
             context.progress(2)?;
-            Err(TaskError::fail("cancelled"))
-        }
+            Err::<(), _>(TaskError::fail("cancelled"))
+        };
         let mut run = run(TaskType::blocking("counts", counts), Value::Null).start();
         assert_eq!(run.progress().await, Some(json!(1)));
         run.cancel();

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use tasker_core::task::retry::DeadLetterReason;
+use tasker_maintenance::dead_letters::BulkError;
 use tasker_store::dead_letters::{self, Filter};
 use tasker_wire::TaskPage;
 
@@ -10,6 +11,7 @@ use super::list::{LIMIT, invalid_cursor, read_limit, read_queue};
 use super::view;
 use crate::auth::Caller;
 use crate::cursor;
+use crate::db::write_failed;
 use crate::error::ApiError;
 use crate::http::fields::Fields;
 use crate::http::query::Query;
@@ -102,6 +104,17 @@ pub(super) fn read_many(body: &[u8], query: Query, caller: &Caller) -> Result<Ma
     // without `queue`, a caller that is restricted to one queue acts on that one
     filter.queues = caller.narrowed(queue)?.map(|queue| vec![queue]);
     Ok(ManyRequest { filter, dry_run })
+}
+
+impl From<BulkError> for ApiError {
+    fn from(error: BulkError) -> Self {
+        match error {
+            BulkError::Busy => Self::Overloaded("Other bulk operations on dead letters are running."),
+            BulkError::Count(error) => error.into(),
+            BulkError::Write(error) => write_failed(error),
+            BulkError::Interrupted => Self::OutcomeUnknown,
+        }
+    }
 }
 
 /// Returns the value of `?dry_run`.

@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
+use tasker_maintenance::dead_letters::Action;
 use tasker_wire::{DeadLetterFilter, DeadLettersPurged};
 
 use super::dead_letters::{ManyRequest, read_many};
 use crate::auth::Caller;
-use crate::dead_letters::{Action, carry_out, count};
 use crate::error::ApiError;
 use crate::http::body::SingleBody;
 use crate::http::query::Query;
@@ -32,10 +32,11 @@ pub async fn purge_dead_letters(
     SingleBody(body, _held): SingleBody,
 ) -> Result<Json<DeadLettersPurged>, ApiError> {
     let ManyRequest { filter, dry_run } = read_many(&body, query, &caller)?;
+    let operations = &state.dead_letter_operations;
     let outcome = if dry_run {
-        count(&state, &filter).await?
+        operations.count(&filter).await?
     } else {
-        carry_out(&state, Action::Purge, filter, caller.name()).await?
+        operations.carry_out(Action::Purge, filter, caller.name()).await?
     };
     Ok(Json(DeadLettersPurged {
         matched: outcome.matched,

@@ -6,12 +6,12 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use tasker_maintenance::DutyRuns;
 use tasker_store::orchestration::{Overview, Pool, overview};
 use tasker_store::partitions;
 use utoipa::ToSchema;
 
 use super::health::{Breakers, PARTITION_DAYS_MIN, breakers, postgres};
-use crate::orchestrator::DutyRuns;
 use crate::state::AppState;
 
 /// The state of the maintenance duties.

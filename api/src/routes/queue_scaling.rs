@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use tasker_core::duration;
 use tasker_core::task::limits;
+use tasker_maintenance::scaling::{TARGET_LATENCY, advise, advise_for_types};
 use tasker_store::scaling::{self, QueueFacts, TypesFacts};
 use tasker_wire::QueueScaling;
 
@@ -14,7 +15,6 @@ use crate::error::ApiError;
 use crate::http::path::QueuePath;
 use crate::http::query::Query;
 use crate::openapi::{QueryProblems, QueueProblems};
-use crate::scaling::{TARGET_LATENCY, advise, advise_for_types};
 use crate::state::AppState;
 
 /// The valid range of the target latency.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
-use tasker_server::orchestrator::{Rebuilder, Sampler};
+use tasker_maintenance::{Rebuilder, Sampler};
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::task_types::{TaskType, publish};

@@ -104,7 +104,7 @@ async fn the_history_tells_of_every_run(db: PgPool) {
     let server = Server::start(db.clone()).await;
     let id = server.submit(json!({"task_name": "noop"})).await;
     server.fail(id, Verdict::RetryIn(Duration::ZERO)).await;
-    let promoter = tasker_server::orchestrator::Promoter::new(db, server.state.pusher.clone());
+    let promoter = tasker_maintenance::Promoter::new(db, server.state.pusher.clone());
     promoter.run_once().await.expect("a pass");
     server.finish(id, "1").await;
     let history = server.get(&format!("/tasks/{id}/history")).await.json();

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
-use tasker_server::orchestrator::Sampler;
+use tasker_maintenance::Sampler;
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::queues::pause;
 use tasker_store::workers::{NewWorker, Work, heartbeat, register};

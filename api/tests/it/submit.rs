@@ -138,7 +138,7 @@ async fn what_is_due_is_promoted_and_put_on_its_list(db: PgPool) {
     let id = server
         .submit(json!({"task_name": "noop", "delay": "100ms", "queue": "high"}))
         .await;
-    let promoter = tasker_server::orchestrator::Promoter::new(db, server.state.pusher.clone());
+    let promoter = tasker_maintenance::Promoter::new(db, server.state.pusher.clone());
     eventually(async || {
         promoter.run_once().await.expect("a run");
         (server.depth(&QueueName::high()).await == 1).then_some(())

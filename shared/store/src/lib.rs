@@ -30,6 +30,8 @@ mod connect;
 mod connection_cache;
 mod database_config;
 pub mod dead_letters;
+mod declared_queues;
+mod describe;
 pub mod end_runs;
 pub mod explain;
 mod fault;
@@ -53,6 +55,7 @@ pub mod rebuild;
 pub mod records;
 pub mod recover;
 pub mod retention;
+mod retried;
 pub mod scaling;
 pub mod task_types;
 pub mod templates;
@@ -65,8 +68,11 @@ pub use connect::{
 };
 pub use connection_cache::{CachedConnection, ConnectionCache};
 pub use database_config::DatabaseConfig;
+pub use declared_queues::DeclaredQueues;
+pub use describe::describe;
 pub use fault::{Fault, fault, is_unavailable};
 pub use pool_metrics::show_pool;
+pub use retried::retried;
 pub use sqlx::error::DatabaseError;
 pub use sqlx::{PgConnection, PgPool};
 

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_platform::telemetry::hostname;
-use tasker_store::{self as store, PgPool, leader};
+use tasker_store::{self as store, PgPool, describe, leader};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::bounded;
-use super::duty_status::DutyStatus;
-use crate::error::describe;
+use crate::duty::bounded;
+use crate::duty_status::DutyStatus;
 
 /// Time between two attempts to take the lease.
 const CAMPAIGN_INTERVAL: Duration = Duration::from_secs(1);

@@ -7,12 +7,10 @@ use std::time::Duration;
 use tasker_store::partitions::TABLES;
 use tasker_store::retention::{self, Partition, Stage};
 use tasker_store::{self as store, PgPool};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -32,20 +30,6 @@ impl PartitionDropper {
         Self {
             db,
             days: days.max(1),
-        }
-    }
-
-    /// Runs until `stop`, which may interrupt a run.
-    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let run = async {
-                let pause = match recorder.record(self.run_once()).await {
-                    Some(_) => INTERVAL,
-                    None => INTERVAL_AFTER_FAILURE,
-                };
-                sleep(pause).await;
-            };
-            stop.run_until_cancelled(run).await;
         }
     }
 
@@ -85,5 +69,19 @@ impl PartitionDropper {
         metrics::counter!("tasker_partitions_dropped_total", "table" => table).increment(1);
         info!(partition.name, "dropped a partition");
         Ok(())
+    }
+}
+
+impl Duty for PartitionDropper {
+    const NAME: &'static str = "retention";
+    const INTERRUPTIBLE: bool = true;
+    type Outcome = usize;
+
+    async fn run(&mut self) -> Result<usize, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    fn pause(&self, dropped: Option<&usize>) -> Duration {
+        dropped.map_or(INTERVAL_AFTER_FAILURE, |_| INTERVAL)
     }
 }

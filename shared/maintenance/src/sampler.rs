@@ -7,14 +7,11 @@ use std::time::Duration;
 use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::scaling::{QueueFacts, facts, sample};
-use tasker_store::{self as store, PgPool};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+use tasker_store::{self as store, DeclaredQueues, PgPool};
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
-use super::leader_gauges::LeaderGauges;
-use crate::queues::DeclaredQueues;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::leader_gauges::LeaderGauges;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
 /// Time between samples. Workers report new totals no more often.
@@ -57,14 +54,6 @@ impl Sampler {
         }
     }
 
-    /// Runs until `stop`. After a failure the gauges keep their last values.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            recorder.record(self.run_once()).await;
-            stop.run_until_cancelled(sleep(INTERVAL)).await;
-        }
-    }
-
     /// Runs once; returns the advice for each queue, in their order.
     pub async fn run_once(&mut self) -> store::Result<Vec<Advice>> {
         let queues = self.queues.snapshot();
@@ -99,6 +88,20 @@ impl Sampler {
         let depths = depths.unwrap_or_default();
         let known = |place: usize| depths.get(place).and_then(|depth| i64::try_from(*depth).ok());
         (0..queues.len()).map(known).collect()
+    }
+}
+
+impl Duty for Sampler {
+    const NAME: &'static str = "sampler";
+    type Outcome = Vec<Advice>;
+
+    async fn run(&mut self) -> Result<Vec<Advice>, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    // also after a failure, with the gauges at their last values
+    fn pause(&self, _: Option<&Vec<Advice>>) -> Duration {
+        INTERVAL
     }
 }
 

@@ -8,20 +8,20 @@ use tasker_queue::{List, RedisQueues, Split};
 use tasker_store::PgPool;
 use tasker_store::rebuild::still_pending;
 
-use super::bounded;
-use super::duty_status::DutyError;
+use crate::duty::bounded;
+use crate::duty_status::DutyError;
 
 /// A sweep over the lists of one queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sweep<'a> {
-    pub(super) db: &'a PgPool,
-    pub(super) redis: &'a RedisQueues,
-    pub(super) queue: &'a QueueName,
+pub(crate) struct Sweep<'a> {
+    pub(crate) db: &'a PgPool,
+    pub(crate) redis: &'a RedisQueues,
+    pub(crate) queue: &'a QueueName,
 }
 
 impl Sweep<'_> {
     /// Removes stale and repeated hints from the lists that workers pop; returns their number.
-    pub(super) async fn stale_hints(&self) -> Result<u64, DutyError> {
+    pub(crate) async fn stale_hints(&self) -> Result<u64, DutyError> {
         let mut removed = 0;
         if self.redis.split(self.queue).await? == Split::Split {
             for task_name in self.redis.split_types(self.queue).await? {
@@ -37,7 +37,7 @@ impl Sweep<'_> {
 
     /// Removes stale parked hints, and moves those whose types are `registered` to the heads of their lists;
     /// `None` stands for all types. Returns the number of hints that left the parked list.
-    pub(super) async fn parked_hints(&self, registered: Option<&BTreeSet<String>>) -> Result<u64, DutyError> {
+    pub(crate) async fn parked_hints(&self, registered: Option<&BTreeSet<String>>) -> Result<u64, DutyError> {
         let routable = |task_name: &str| registered.is_none_or(|types| types.contains(task_name));
         self.list(List::Unroutable(self.queue), Some(&routable)).await
     }

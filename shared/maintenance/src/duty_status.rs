@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tasker_queue as queue;
-use tasker_store as store;
+use tasker_store::{self as store, describe};
 use tracing::{info, warn};
-
-use crate::error::describe;
 
 /// The status of the duties of this server, shared by all of them.
 #[derive(Debug, Default)]
@@ -107,6 +105,11 @@ impl DutyStatus {
         self.entries().rebuilt
     }
 
+    /// Records that a list was rebuilt.
+    pub fn record_rebuild(&self) {
+        self.entries().rebuilt = Some(Instant::now());
+    }
+
     /// Returns the runs of each duty that this server has now, by its name.
     pub fn runs(&self) -> Vec<(&'static str, DutyRuns)> {
         let entries = self.entries();
@@ -147,11 +150,6 @@ impl DutyRecorder {
             _ => {}
         }
         result.ok()
-    }
-
-    /// Records that a list was rebuilt.
-    pub fn rebuilt(&self) {
-        self.status.entries().rebuilt = Some(Instant::now());
     }
 
     /// Records a run; returns the error of the run before it, `None` if that one succeeded.

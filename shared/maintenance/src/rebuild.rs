@@ -7,19 +7,16 @@ use std::time::{Duration, Instant};
 
 use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Split};
-use tasker_store::PgPool;
 use tasker_store::fleet::groups;
 use tasker_store::rebuild::compare;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+use tasker_store::{DeclaredQueues, PgPool};
 use tracing::info;
 
-use super::bounded;
-use super::duty_status::{DutyError, DutyRecorder};
-use super::fill::Filling;
-use super::router::Fleet;
-use super::sweep::Sweep;
-use crate::queues::DeclaredQueues;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::{DutyError, DutyStatus};
+use crate::fill::Filling;
+use crate::router::Fleet;
+use crate::sweep::Sweep;
 
 /// Time between checks whether Redis lost its data.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +42,7 @@ pub struct Rebuilder {
     compared: HashMap<QueueName, (Instant, Difference)>,
     /// Time without a heartbeat after which a worker does not count as live.
     worker_timeout: Duration,
+    status: Arc<DutyStatus>,
 }
 
 /// The difference between the hints of a queue and its pending rows.
@@ -74,19 +72,14 @@ impl Rebuilder {
             last: None,
             compared: HashMap::new(),
             worker_timeout,
+            status: Arc::default(),
         }
     }
 
-    /// Runs until `stop`.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let rebuilt = recorder.record(Box::pin(self.run_once(Instant::now()))).await;
-            for (queue, hints) in rebuilt.unwrap_or_default() {
-                recorder.rebuilt();
-                info!(%queue, hints, "rebuilt a list that lacked hints");
-            }
-            stop.run_until_cancelled(sleep(CHECK_INTERVAL)).await;
-        }
+    /// Records rebuilt lists in `status`.
+    #[must_use]
+    pub fn reporting_to(self, status: Arc<DutyStatus>) -> Self {
+        Self { status, ..self }
     }
 
     /// Runs once at the time `now`; returns the rebuilt queues with the number of their hints.
@@ -193,6 +186,26 @@ impl Rebuilder {
         }
         info!(%queue, hints = stale + parked, "removed stale hints");
         Ok(())
+    }
+}
+
+impl Duty for Rebuilder {
+    const NAME: &'static str = "rebuilder";
+    type Outcome = Vec<(QueueName, usize)>;
+
+    async fn run(&mut self) -> Result<Self::Outcome, DutyError> {
+        self.run_once(Instant::now()).await
+    }
+
+    fn report(&self, rebuilt: &Self::Outcome) {
+        for (queue, hints) in rebuilt {
+            self.status.record_rebuild();
+            info!(%queue, hints, "rebuilt a list that lacked hints");
+        }
+    }
+
+    fn pause(&self, _: Option<&Self::Outcome>) -> Duration {
+        CHECK_INTERVAL
     }
 }
 

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, PgPool};
 use tasker_core::task::{Hint, QueueName, TaskId};
+use tasker_maintenance::{HintPusher, Leadership, Promoter, Rebuilder, Recovered, Recoverer};
 use tasker_queue::BLOCK_MAX;
-use tasker_server::orchestrator::{Leadership, Promoter, Rebuilder, Recovered, Recoverer};
-use tasker_server::submit::push::Pusher;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::leader;
 use tasker_store::liveness::{LivenessKey, Session};
 use tasker_store::workers::{NewWorker, Work, heartbeat, register};
 use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, a_worker, eventually};
 use tokio_util::sync::CancellationToken;
+
+use crate::no_hints::NoHints;
 
 const SOON: Duration = Duration::from_secs(30);
 const TERM: Duration = Duration::from_secs(2);
@@ -124,8 +125,8 @@ async fn no_worker_is_declared_unresponsive_before_the_leaders_session_has_laste
         .execute(&db)
         .await
         .expect("the worker is silent");
-    let pusher = Arc::new(Pusher::new(None));
-    let mut recoverer = Recoverer::new(db, pusher, timeout);
+    let hints: Arc<dyn HintPusher> = Arc::new(NoHints);
+    let mut recoverer = Recoverer::new(db, hints, timeout);
     let start = Instant::now();
     let early = recoverer.run_once(start + timeout / 2).await.expect("a run");
     assert_eq!(early, Recovered::default());
@@ -168,8 +169,8 @@ async fn deaths_within(recoverer: &mut Recoverer, time: Duration) -> usize {
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_worker_whose_sessions_end_is_dead_to_the_leader_that_saw_its_lock_and_to_no_other(db: PgPool) {
-    let pusher = Arc::new(Pusher::new(None));
-    let leader = || Recoverer::new(db.clone(), Arc::clone(&pusher), SOON);
+    let hints: Arc<dyn HintPusher> = Arc::new(NoHints);
+    let leader = || Recoverer::new(db.clone(), Arc::clone(&hints), SOON);
     let (mut saw_it, mut came_later) = (leader(), leader());
     let session = enter_with_session(&db, "w").await;
     assert_eq!(
@@ -190,7 +191,7 @@ async fn a_worker_whose_sessions_end_is_dead_to_the_leader_that_saw_its_lock_and
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_leader_whose_session_is_lost_forgets_what_it_saw(db: PgPool) {
-    let mut recoverer = Recoverer::new(db.clone(), Arc::new(Pusher::new(None)), SOON);
+    let mut recoverer = Recoverer::new(db.clone(), Arc::new(NoHints), SOON);
     let session = enter_with_session(&db, "w").await;
     recoverer.run_once(Instant::now()).await.expect("a run");
     sqlx::query(
@@ -348,7 +349,7 @@ async fn a_list_rebuilt_while_submits_go_on_has_one_hint_for_each_row(db: PgPool
 async fn a_duty_times_out_on_a_hung_postgres_and_continues_when_it_is_back(db: PgPool) {
     let (proxy, url) = Proxy::before_url(db.connect_options().to_url_lossy().as_str()).await;
     let through = PgPool::connect(&url).await.expect("a connection");
-    let promoter = Promoter::new(through, Arc::new(Pusher::new(None)));
+    let promoter = Promoter::new(through, Arc::new(NoHints));
     promoter.run_once().await.expect("a run");
     proxy.hang();
     let given_up = tokio::time::timeout(SOON, promoter.run_once()).await;

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use tasker_store::{self as store, PgPool, partitions};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Time between runs. Partitions are created two weeks ahead, so a delay of an hour does no harm.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -27,23 +25,30 @@ impl PartitionKeeper {
         Self { db }
     }
 
-    /// Runs until `stop`.
-    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let made = recorder.record(self.run_once()).await;
-            if let Some(made @ 1..) = made {
-                info!(partitions.created = made, "created partitions");
-            }
-            let pause = made.map_or(INTERVAL_AFTER_FAILURE, |_| INTERVAL);
-            stop.run_until_cancelled(sleep(pause)).await;
-        }
-    }
-
     /// Creates the missing partitions; returns their number.
     pub async fn run_once(&self) -> store::Result<i32> {
         let made = bounded(partitions::ensure(&self.db)).await?;
         metrics::counter!("tasker_partitions_created_total")
             .increment(u64::try_from(made).unwrap_or_default());
         Ok(made)
+    }
+}
+
+impl Duty for PartitionKeeper {
+    const NAME: &'static str = "partition_keeper";
+    type Outcome = i32;
+
+    async fn run(&mut self) -> Result<i32, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    fn report(&self, made: &i32) {
+        if *made > 0 {
+            info!(partitions.created = made, "created partitions");
+        }
+    }
+
+    fn pause(&self, made: Option<&i32>) -> Duration {
+        made.map_or(INTERVAL_AFTER_FAILURE, |_| INTERVAL)
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, PgPool};
 use tasker_core::task::{QueueName, TaskId};
-use tasker_server::orchestrator::{DeadLetterExpirer, PartitionDropper};
+use tasker_maintenance::{DeadLetterExpirer, PartitionDropper};
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::complete::{Success, complete};
 use tasker_store::history::events;

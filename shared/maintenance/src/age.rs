@@ -10,12 +10,10 @@ use std::time::Duration;
 use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::{PgPool, age};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-use super::bounded;
-use super::duty_status::{DutyError, DutyRecorder};
-use super::leader_gauges::LeaderGauges;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::leader_gauges::LeaderGauges;
 
 /// Time between runs: half of the limit, within these bounds.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
@@ -24,7 +22,7 @@ const RUNS_KEPT: u32 = 3;
 /// Maximum number of starved tasks counted per list, which bounds the cost of a run.
 const HEADS_MAX: i64 = 10_000;
 
-/// The duty that counts starved tasks and publishes their numbers.
+/// The duty that counts starved tasks and publishes their numbers. The last published counts expire in Redis.
 #[derive(Debug)]
 pub struct Ager {
     db: PgPool,
@@ -47,14 +45,6 @@ impl Ager {
             // an earlier leader may have published counts that this one has to take back
             published: true,
             gauges: LeaderGauges::default(),
-        }
-    }
-
-    /// Runs until `stop`. The last published counts expire in Redis.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            recorder.record(self.run_once()).await;
-            stop.run_until_cancelled(sleep(self.interval)).await;
         }
     }
 
@@ -89,5 +79,18 @@ impl Ager {
         let shown = heads.iter().map(|(name, count)| (name.as_str(), *count as f64));
         self.gauges.set_all("tasker_queue_starved_tasks", "queue", shown);
         Ok(heads)
+    }
+}
+
+impl Duty for Ager {
+    const NAME: &'static str = "ager";
+    type Outcome = Vec<(QueueName, u64)>;
+
+    async fn run(&mut self) -> Result<Self::Outcome, DutyError> {
+        self.run_once().await
+    }
+
+    fn pause(&self, _: Option<&Self::Outcome>) -> Duration {
+        self.interval
     }
 }

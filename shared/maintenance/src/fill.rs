@@ -9,8 +9,8 @@ use tasker_queue::{List, Rebuild, RedisQueues};
 use tasker_store::PgPool;
 use tasker_store::rebuild::{Pending, Place, now, pending_after};
 
-use super::bounded;
-use super::duty_status::DutyError;
+use crate::duty::bounded;
+use crate::duty_status::DutyError;
 
 /// Maximum number of rows per read and of ids per push.
 const PAGE: i64 = 5_000;
@@ -23,15 +23,15 @@ const POPPED_MAX: usize = 50_000;
 
 /// A queue whose lists are built from the table.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Filling<'a> {
-    pub(super) db: &'a PgPool,
-    pub(super) redis: &'a RedisQueues,
-    pub(super) queue: &'a QueueName,
+pub(crate) struct Filling<'a> {
+    pub(crate) db: &'a PgPool,
+    pub(crate) redis: &'a RedisQueues,
+    pub(crate) queue: &'a QueueName,
     /// A name that keeps the unfinished lists of this process apart from those of others.
-    pub(super) maker: &'a str,
+    pub(crate) maker: &'a str,
     /// The task types that live workers register; the hints of other types are parked. `None` without a live
     /// worker: no hint is.
-    pub(super) registered: Option<&'a BTreeSet<String>>,
+    pub(crate) registered: Option<&'a BTreeSet<String>>,
 }
 
 impl Filling<'_> {
@@ -39,7 +39,7 @@ impl Filling<'_> {
     ///
     /// Hints that were pushed to the old list meanwhile are lost with it. So the rows that became pending
     /// meanwhile are read again, and those whose hints are not on the new list are pushed.
-    pub(super) async fn main_list(&self) -> Result<usize, DutyError> {
+    pub(crate) async fn main_list(&self) -> Result<usize, DutyError> {
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, false).await?;
         // `replace` would only empty the list, together with hints pushed meanwhile
@@ -57,7 +57,7 @@ impl Filling<'_> {
     ///
     /// Pushes go to both kinds of lists from the start, so a row that was not visible yet has its hint on a
     /// type list already, and that list is kept.
-    pub(super) async fn type_lists(&self) -> Result<Option<usize>, DutyError> {
+    pub(crate) async fn type_lists(&self) -> Result<Option<usize>, DutyError> {
         self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, true).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tasker_core::task::{Hint, QueueName};
-use tasker_server::orchestrator::Ager;
+use tasker_maintenance::Ager;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::queues::{pause, resume};
 use tasker_testkit::{TestQueue, a_task};

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tasker_core::task::{Hint, QueueName, TaskId};
+use tasker_maintenance::{Rebuilder, Router};
 use tasker_queue::Split;
-use tasker_server::orchestrator::{Rebuilder, Router};
 use tasker_store::cancel::cancel;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::workers::{NewWorker, drain, register};

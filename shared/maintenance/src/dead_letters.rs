@@ -4,23 +4,24 @@
 //! since it only takes dead letters that matched when it began. It may be interrupted between two batches:
 //! each batch is complete by itself, and a second request continues with the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_core::task::{Hint, TaskId};
+use tasker_platform::lifecycle::Shutdown;
 use tasker_store::dead_letters::{self, Filter, Position, Taken};
-use tasker_store::{self as store, Fault, fault};
+use tasker_store::{self as store, Fault, PgPool, describe, fault, retried};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use crate::db::{retried, write_failed};
-use crate::error::{ApiError, describe};
-use crate::state::AppState;
+use crate::hints::HintPusher;
 
 /// Maximum number of concurrent operations: a long one does not block another, and submits keep most of the
 /// connections.
-pub const OPERATIONS_MAX: usize = 2;
+const OPERATIONS_MAX: usize = 2;
 /// Maximum number of rows per statement, whose locks are then held for about 10 ms.
 const BATCH_ROWS: i64 = 500;
-/// Maximum wait of a request for its turn.
+/// Maximum wait of an operation for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An operation on dead letters.
@@ -43,46 +44,80 @@ pub struct Outcome {
     pub skipped: u64,
 }
 
-/// Counts the matching dead letters.
-pub async fn count(state: &AppState, filter: &Filter) -> Result<Outcome, ApiError> {
-    let matched = dead_letters::matched(&state.db, filter).await?;
-    Ok(Outcome {
-        matched: matched.count.unsigned_abs(),
-        ..Outcome::default()
-    })
+/// The error of an operation.
+#[derive(Debug, thiserror::Error)]
+pub enum BulkError {
+    /// As many operations as may run at once are running.
+    #[error("other bulk operations on dead letters are running")]
+    Busy,
+    /// The dead letters could not be counted, and none was changed.
+    #[error("{}", describe(.0))]
+    Count(store::Error),
+    /// The first batch failed.
+    #[error("{}", describe(.0))]
+    Write(store::Error),
+    /// The operation ended half-way, so that some dead letters were changed.
+    #[error("the bulk operation was interrupted")]
+    Interrupted,
 }
 
-/// Applies `action` to all matching dead letters. `actor` is recorded in the history.
-pub async fn carry_out(
-    state: &AppState,
-    action: Action,
-    filter: Filter,
-    actor: &str,
-) -> Result<Outcome, ApiError> {
-    let turn = tokio::time::timeout(TURN_TIMEOUT, state.dead_letter_operations.clone().acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        return Err(ApiError::Overloaded(
-            "Other bulk operations on dead letters are running.",
-        ));
-    };
-    let operation = BulkOperation {
-        state: state.clone(),
-        action,
-        filter,
-        actor: actor.to_owned(),
-        done: 0,
-    };
-    let running = state.shutdown.tracker().spawn(async move {
-        // held by the operation and not by the request, whose client may disconnect and start another one
-        let _turn = turn;
-        operation.run().await
-    });
-    running.await.unwrap_or(Err(ApiError::OutcomeUnknown))
+/// The bulk operations of a server.
+#[derive(Debug, Clone)]
+pub struct BulkOperations {
+    db: PgPool,
+    hints: Arc<dyn HintPusher>,
+    key_ttl: Duration,
+    shutdown: Shutdown,
+    permits: Arc<Semaphore>,
+}
+
+impl BulkOperations {
+    /// Creates the operations, as background tasks of `shutdown`. The keys of retried tasks hold for at least
+    /// `key_ttl`.
+    pub fn new(db: PgPool, hints: Arc<dyn HintPusher>, key_ttl: Duration, shutdown: Shutdown) -> Self {
+        Self {
+            db,
+            hints,
+            key_ttl,
+            shutdown,
+            permits: Arc::new(Semaphore::new(OPERATIONS_MAX)),
+        }
+    }
+
+    /// Counts the matching dead letters.
+    pub async fn count(&self, filter: &Filter) -> Result<Outcome, BulkError> {
+        let matched = dead_letters::matched(&self.db, filter).await;
+        Ok(Outcome {
+            matched: matched.map_err(BulkError::Count)?.count.unsigned_abs(),
+            ..Outcome::default()
+        })
+    }
+
+    /// Applies `action` to all matching dead letters. `actor` is recorded in the history.
+    pub async fn carry_out(&self, action: Action, filter: Filter, actor: &str) -> Result<Outcome, BulkError> {
+        let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(BulkError::Busy);
+        };
+        let operation = BulkOperation {
+            parts: self.clone(),
+            action,
+            filter,
+            actor: actor.to_owned(),
+            done: 0,
+        };
+        let running = self.shutdown.tracker().spawn(async move {
+            // held by the operation and not by the request, whose client may disconnect and start another one
+            let _turn = turn;
+            operation.run().await
+        });
+        running.await.unwrap_or(Err(BulkError::Interrupted))
+    }
 }
 
 /// A running operation.
 struct BulkOperation {
-    state: AppState,
+    parts: BulkOperations,
     action: Action,
     filter: Filter,
     actor: String,
@@ -90,8 +125,10 @@ struct BulkOperation {
 }
 
 impl BulkOperation {
-    async fn run(mut self) -> Result<Outcome, ApiError> {
-        let matched = dead_letters::matched(&self.state.db, &self.filter).await?;
+    async fn run(mut self) -> Result<Outcome, BulkError> {
+        let matched = dead_letters::matched(&self.parts.db, &self.filter)
+            .await
+            .map_err(BulkError::Count)?;
         let mut position = Position {
             above: TaskId::MIN,
             up_to: TaskId::MAX,
@@ -113,12 +150,12 @@ impl BulkOperation {
             if !full {
                 break;
             }
-            if self.state.shutdown.soft().is_cancelled() {
+            if self.parts.shutdown.soft().is_cancelled() {
                 warn!(
                     done = self.done,
                     "bulk operation on dead letters interrupted by the shutdown"
                 );
-                return Err(ApiError::OutcomeUnknown);
+                return Err(BulkError::Interrupted);
             }
         }
         info!(action = ?self.action, done = self.done, "bulk operation on dead letters completed");
@@ -133,10 +170,10 @@ impl BulkOperation {
     }
 
     async fn batch(&self, position: Position) -> store::Result<Vec<Taken>> {
-        let (db, filter) = (&self.state.db, &self.filter);
+        let (db, filter) = (&self.parts.db, &self.filter);
         match self.action {
             Action::Retry => {
-                let ttl = self.state.key_ttl.as_secs_f64();
+                let ttl = self.parts.key_ttl.as_secs_f64();
                 dead_letters::retry_batch(db, filter, position, BATCH_ROWS, &self.actor, ttl).await
             }
             Action::Purge => dead_letters::purge_batch(db, filter, position, BATCH_ROWS, &self.actor).await,
@@ -156,20 +193,20 @@ impl BulkOperation {
         metrics::counter!("tasker_operator_actions_total", "action" => action).increment(hints.len() as u64);
         // after the commit of the batch: a hint whose row is not pending yet would be dropped as stale
         if matches!(self.action, Action::Retry) {
-            self.state.pusher.push(hints).await;
+            self.parts.hints.push(hints).await;
         }
     }
 
-    /// Returns the error for the client after a failed batch; earlier batches may have been committed.
-    fn broken_off(&self, error: store::Error) -> ApiError {
+    /// Returns the error after a failed batch; earlier batches may have been committed.
+    fn broken_off(&self, error: store::Error) -> BulkError {
         if self.done == 0 || fault(&error) == Fault::Row {
-            return write_failed(error);
+            return BulkError::Write(error);
         }
         warn!(
             cause = describe(&error),
             done = self.done,
             "bulk operation on dead letters failed half-way"
         );
-        ApiError::OutcomeUnknown
+        BulkError::Interrupted
     }
 }

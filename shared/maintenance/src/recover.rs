@@ -1,7 +1,7 @@
 //! Crash recovery: declares vanished and unresponsive workers dead, and requeues the tasks that they ran.
 //!
 //! A worker has vanished if this session of the leader saw its advisory lock held, and two checks at least a
-//! second apart found neither the lock nor any session of that worker (see [`super::failure_detector`]). It
+//! second apart found neither the lock nor any session of that worker (see [`crate::failure_detector`]). It
 //! is unresponsive if it has sent no heartbeat for `WORKER_TIMEOUT`.
 
 use std::sync::Arc;
@@ -12,16 +12,14 @@ use tasker_core::task::{Hint, TaskStatus};
 use tasker_store::end_runs::Ended;
 use tasker_store::liveness::{self, FleetCheck, FleetObserver};
 use tasker_store::{self as store, PgPool, recover};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
-use super::failure_detector::{FailureDetector, Verdict};
-use super::fleet_changes::FleetChanges;
-use super::leader_gauges::LeaderGauges;
-use crate::submit::push::Pusher;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::failure_detector::{FailureDetector, Verdict};
+use crate::fleet_changes::FleetChanges;
+use crate::hints::HintPusher;
+use crate::leader_gauges::LeaderGauges;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +36,7 @@ const LOGGED_MAX: usize = 100;
 #[derive(Debug)]
 pub struct Recoverer {
     db: PgPool,
-    pusher: Arc<Pusher>,
+    hints: Arc<dyn HintPusher>,
     worker_timeout: Duration,
     /// The session that checks the fleet. A failed run drops it, together with all that it observed.
     session: Option<FleetSession>,
@@ -69,30 +67,13 @@ pub struct Recovered {
 
 impl Recoverer {
     /// Creates the duty. A worker is unresponsive after `worker_timeout` without a heartbeat.
-    pub fn new(db: PgPool, pusher: Arc<Pusher>, worker_timeout: Duration) -> Self {
+    pub fn new(db: PgPool, hints: Arc<dyn HintPusher>, worker_timeout: Duration) -> Self {
         Self {
             db,
-            pusher,
+            hints,
             worker_timeout,
             session: None,
             gauges: LeaderGauges::default(),
-        }
-    }
-
-    /// Runs until `stop`.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            if let Some(done) = recorder.record(Box::pin(self.run_once(Instant::now()))).await
-                && done != Recovered::default()
-            {
-                warn!(
-                    workers.dead = done.workers,
-                    tasks.recovered = done.tasks,
-                    runs.overdue = done.overdue,
-                    "recovered runs of dead workers"
-                );
-            }
-            stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 
@@ -192,7 +173,7 @@ impl Recoverer {
             let pending = ended
                 .into_iter()
                 .filter(|ended| ended.status == TaskStatus::Pending);
-            self.pusher
+            self.hints
                 .push_front(
                     pending
                         .map(|ended| Hint::new(ended.id, ended.queue, ended.task_name))
@@ -213,6 +194,30 @@ impl Recoverer {
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
         report_dead_letters(&ended, DeadLetterReason::Timeout);
         Ok(ended.len())
+    }
+}
+
+impl Duty for Recoverer {
+    const NAME: &'static str = "recoverer";
+    type Outcome = Recovered;
+
+    async fn run(&mut self) -> Result<Recovered, DutyError> {
+        Ok(self.run_once(Instant::now()).await?)
+    }
+
+    fn report(&self, done: &Recovered) {
+        if *done != Recovered::default() {
+            warn!(
+                workers.dead = done.workers,
+                tasks.recovered = done.tasks,
+                runs.overdue = done.overdue,
+                "recovered runs of dead workers"
+            );
+        }
+    }
+
+    fn pause(&self, _: Option<&Recovered>) -> Duration {
+        INTERVAL
     }
 }
 

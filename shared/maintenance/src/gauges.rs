@@ -9,15 +9,12 @@ use tasker_core::task::QueueName;
 use tasker_queue::RedisQueues;
 use tasker_store::fleet::{Group, groups};
 use tasker_store::gauges::{PendingType, Reading, pending_types, read};
-use tasker_store::{self as store, PgPool, partitions};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+use tasker_store::{self as store, DeclaredQueues, PgPool, partitions};
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
-use super::leader_gauges::LeaderGauges;
-use super::router::Fleet;
-use crate::queues::DeclaredQueues;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::leader_gauges::LeaderGauges;
+use crate::router::Fleet;
 
 /// Time between readings.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -61,15 +58,6 @@ impl GaugeKeeper {
             gauges: LeaderGauges::default(),
             count_at: None,
             partitions_at: None,
-        }
-    }
-
-    /// Runs until `stop`. After a failure the gauges keep their last values: a leader that cannot reach
-    /// Postgres loses its lease soon, and then sets them to 0.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            recorder.record(self.run_once(Instant::now())).await;
-            stop.run_until_cancelled(sleep(INTERVAL)).await;
         }
     }
 
@@ -201,6 +189,21 @@ impl GaugeKeeper {
         #[expect(clippy::cast_precision_loss, reason = "two weeks")]
         self.gauges.set("tasker_partition_days_ahead", days as f64);
         Ok(())
+    }
+}
+
+impl Duty for GaugeKeeper {
+    const NAME: &'static str = "gauges";
+    type Outcome = Reading;
+
+    async fn run(&mut self) -> Result<Reading, DutyError> {
+        Ok(self.run_once(Instant::now()).await?)
+    }
+
+    // also after a failure, with the gauges at their last values: a leader that cannot reach Postgres loses
+    // its lease soon, and then sets them to 0
+    fn pause(&self, _: Option<&Reading>) -> Duration {
+        INTERVAL
     }
 }
 

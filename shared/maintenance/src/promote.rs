@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use tasker_store::promote::{next_due_in, promote};
 use tasker_store::{self as store, PgPool};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
-use crate::submit::push::Pusher;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::hints::HintPusher;
 
 /// Maximum number of tasks per statement.
 const BATCH: i64 = 1_000;
@@ -25,22 +23,13 @@ const SLEEP_MIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Promoter {
     db: PgPool,
-    pusher: Arc<Pusher>,
+    hints: Arc<dyn HintPusher>,
 }
 
 impl Promoter {
     /// Creates the duty.
-    pub fn new(db: PgPool, pusher: Arc<Pusher>) -> Self {
-        Self { db, pusher }
-    }
-
-    /// Runs until `stop`.
-    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let next_due = recorder.record(self.run_once()).await.flatten();
-            let pause = next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX);
-            stop.run_until_cancelled(sleep(pause)).await;
-        }
+    pub fn new(db: PgPool, hints: Arc<dyn HintPusher>) -> Self {
+        Self { db, hints }
     }
 
     /// Promotes all due tasks; returns the time until the next one is due, or `None` without one. While no
@@ -56,10 +45,24 @@ impl Promoter {
             metrics::counter!("tasker_promoted_total").increment(promoted.len() as u64);
             // after the commit: a hint whose row is not pending yet would be dropped as stale by the worker
             // that pops it
-            self.pusher.push(promoted).await;
+            self.hints.push(promoted).await;
             if !full {
                 return bounded(next_due_in(&self.db)).await;
             }
         }
+    }
+}
+
+impl Duty for Promoter {
+    const NAME: &'static str = "promoter";
+    type Outcome = Option<Duration>;
+
+    async fn run(&mut self) -> Result<Option<Duration>, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    fn pause(&self, next_due: Option<&Option<Duration>>) -> Duration {
+        let next_due = next_due.copied().flatten();
+        next_due.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX)
     }
 }

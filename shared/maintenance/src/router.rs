@@ -7,18 +7,15 @@ use std::time::{Duration, Instant};
 
 use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::{RedisQueues, Routing, Split};
-use tasker_store::PgPool;
 use tasker_store::fleet::{Group, groups};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+use tasker_store::{DeclaredQueues, PgPool};
 use tracing::{info, warn};
 
-use super::bounded;
-use super::duty_status::{DutyError, DutyRecorder};
-use super::fill::Filling;
-use super::leader_gauges::LeaderGauges;
-use super::sweep::Sweep;
-use crate::queues::DeclaredQueues;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
+use crate::fill::Filling;
+use crate::leader_gauges::LeaderGauges;
+use crate::sweep::Sweep;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -31,18 +28,18 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// The live workers of a queue.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     /// True if there are any.
-    pub(super) has_workers: bool,
+    pub(crate) has_workers: bool,
     /// The task types that any of them registers.
-    pub(super) registered: BTreeSet<String>,
+    pub(crate) registered: BTreeSet<String>,
     /// True if some register types that others do not, and all can pop by type.
-    pub(super) is_mixed: bool,
+    pub(crate) is_mixed: bool,
 }
 
 impl Fleet {
     /// Returns the workers of `queue` among all.
-    pub(super) fn of(groups: &[Group], queue: &QueueName) -> Self {
+    pub(crate) fn of(groups: &[Group], queue: &QueueName) -> Self {
         let serving = || groups.iter().filter(|group| group.queues.contains(queue));
         let registered: BTreeSet<String> = serving().flat_map(|group| group.task_names.clone()).collect();
         let knows_all = |group: &Group| registered.iter().all(|name| group.task_names.contains(name));
@@ -55,7 +52,7 @@ impl Fleet {
 
     /// Returns the types whose hints stay in the lists. `None` without live workers: all stay, since
     /// autoscalers read the lengths.
-    pub(super) fn routable(&self) -> Option<&BTreeSet<String>> {
+    pub(crate) fn routable(&self) -> Option<&BTreeSet<String>> {
         self.has_workers.then_some(&self.registered)
     }
 }
@@ -161,14 +158,6 @@ impl Router {
         }
     }
 
-    /// Runs until `stop`.
-    pub async fn run(mut self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            recorder.record(Box::pin(self.run_once(Instant::now()))).await;
-            stop.run_until_cancelled(sleep(INTERVAL)).await;
-        }
-    }
-
     /// Runs once at the time `now`.
     pub async fn run_once(&mut self, now: Instant) -> Result<(), DutyError> {
         let groups = bounded(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
@@ -255,5 +244,18 @@ impl Router {
             .set_all("tasker_queue_unroutable", "queue", unroutable);
         let split = named().map(|(name, routing)| (name, f64::from(u8::from(routing.split == Split::Split))));
         self.gauges.set_all("tasker_queue_split", "queue", split);
+    }
+}
+
+impl Duty for Router {
+    const NAME: &'static str = "router";
+    type Outcome = ();
+
+    async fn run(&mut self) -> Result<(), DutyError> {
+        self.run_once(Instant::now()).await
+    }
+
+    fn pause(&self, _: Option<&()>) -> Duration {
+        INTERVAL
     }
 }

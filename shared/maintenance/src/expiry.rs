@@ -8,11 +8,10 @@ use tasker_core::task::TaskId;
 use tasker_store::dead_letters::{Filter, purge_batch};
 use tasker_store::{self as store, PgPool, retention};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Maximum number of dead letters that one statement deletes. It locks them and their keys.
 const BATCH: i64 = 1_000;
@@ -33,19 +32,6 @@ impl DeadLetterExpirer {
     /// Creates the duty: dead letters are kept for `days` days, and it runs every `interval`.
     pub fn new(db: PgPool, days: u32, interval: Duration) -> Self {
         Self { db, days, interval }
-    }
-
-    /// Runs until `stop`, which may interrupt a run.
-    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let run = async {
-                if let Some(expired @ 1..) = recorder.record(self.run_once()).await {
-                    info!(dead_letters.expired = expired, "deleted expired dead letters");
-                }
-                sleep(self.interval).await;
-            };
-            stop.run_until_cancelled(run).await;
-        }
     }
 
     /// Deletes all expired dead letters; returns their number.
@@ -77,5 +63,25 @@ impl DeadLetterExpirer {
                 return Ok(expired);
             }
         }
+    }
+}
+
+impl Duty for DeadLetterExpirer {
+    const NAME: &'static str = "dead_letter_expirer";
+    const INTERRUPTIBLE: bool = true;
+    type Outcome = u64;
+
+    async fn run(&mut self) -> Result<u64, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    fn report(&self, expired: &u64) {
+        if *expired > 0 {
+            info!(dead_letters.expired = expired, "deleted expired dead letters");
+        }
+    }
+
+    fn pause(&self, _: Option<&u64>) -> Duration {
+        self.interval
     }
 }

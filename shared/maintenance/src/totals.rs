@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use tasker_store::{self as store, PgPool, totals};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Time between runs. Readers add the deltas that are not folded yet, so a late run changes no answer.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -30,17 +28,6 @@ impl TotalsFolder {
         Self { db }
     }
 
-    /// Runs until `stop`, which may interrupt a run.
-    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let run = async {
-                recorder.record(self.run_once()).await;
-                sleep(INTERVAL).await;
-            };
-            stop.run_until_cancelled(run).await;
-        }
-    }
-
     /// Folds all deltas that are there now; returns their number.
     pub async fn run_once(&self) -> store::Result<i64> {
         let blocks = bounded(totals::blocks(&self.db)).await?;
@@ -57,5 +44,19 @@ impl TotalsFolder {
             info!(totals.deleted = rows, "deleted expired totals");
         }
         Ok(folded)
+    }
+}
+
+impl Duty for TotalsFolder {
+    const NAME: &'static str = "totals";
+    const INTERRUPTIBLE: bool = true;
+    type Outcome = i64;
+
+    async fn run(&mut self) -> Result<i64, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    fn pause(&self, _: Option<&i64>) -> Duration {
+        INTERVAL
     }
 }

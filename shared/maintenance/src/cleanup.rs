@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use tasker_store::{self as store, PgPool, idempotency_keys, recover};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::bounded;
-use super::duty_status::DutyRecorder;
+use crate::duty::{Duty, bounded};
+use crate::duty_status::DutyError;
 
 /// Maximum number of keys per statement.
 const BATCH: i64 = 1_000;
@@ -43,22 +41,6 @@ impl Cleaner {
         }
     }
 
-    /// Runs until `stop`.
-    pub async fn run(self, recorder: DutyRecorder, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            if let Some(done) = recorder.record(self.run_once()).await
-                && done != Cleaned::default()
-            {
-                info!(
-                    keys = done.keys,
-                    workers = done.workers,
-                    "deleted expired idempotency keys and dead workers"
-                );
-            }
-            stop.run_until_cancelled(sleep(self.interval)).await;
-        }
-    }
-
     /// Runs once: deletes everything that has expired, in batches.
     pub async fn run_once(&self) -> store::Result<Cleaned> {
         let mut done = Cleaned::default();
@@ -81,5 +63,28 @@ impl Cleaner {
         done.workers = bounded(recover::forget_dead(&self.db, FORGET_AFTER.as_secs_f64())).await?;
         metrics::counter!("tasker_workers_removed_total").increment(done.workers);
         Ok(done)
+    }
+}
+
+impl Duty for Cleaner {
+    const NAME: &'static str = "cleaner";
+    type Outcome = Cleaned;
+
+    async fn run(&mut self) -> Result<Cleaned, DutyError> {
+        Ok(self.run_once().await?)
+    }
+
+    fn report(&self, done: &Cleaned) {
+        if *done != Cleaned::default() {
+            info!(
+                keys = done.keys,
+                workers = done.workers,
+                "deleted expired idempotency keys and dead workers"
+            );
+        }
+    }
+
+    fn pause(&self, _: Option<&Cleaned>) -> Duration {
+        self.interval
     }
 }

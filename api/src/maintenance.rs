@@ -1,0 +1,45 @@
+//! The start of the maintenance duties with the parts of this server.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tasker_config::ServerConfig;
+use tasker_core::task::Hint;
+use tasker_maintenance::{Handles, HintPusher, Settings};
+use tasker_platform::lifecycle::Shutdown;
+
+use crate::state::AppState;
+use crate::submit::push::Pusher;
+
+/// Starts all duties as background tasks.
+pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
+    let handles = Handles {
+        db: state.db.clone(),
+        redis: state.mode.uses_redis().then(|| Arc::clone(&state.queue)),
+        queues: state.queues.clone(),
+        hints: Arc::<Pusher>::clone(&state.pusher),
+        status: Arc::clone(&state.duty_status),
+    };
+    let settings = Settings {
+        alone: !config.distributed,
+        leader_term: config.leader_term,
+        worker_timeout: config.worker_timeout,
+        cleanup_interval: config.cleanup_interval,
+        key_ttl: config.idempotency_ttl,
+        retention_days: config.retention_days,
+        dead_letter_retention_days: config.dead_letter_retention_days,
+        age_limit: config.queues.age_limit,
+    };
+    tasker_maintenance::start(handles, settings, shutdown);
+}
+
+impl HintPusher for Pusher {
+    fn push(&self, hints: Vec<Hint>) -> BoxFuture<'_, ()> {
+        self.push(hints).boxed()
+    }
+
+    fn push_front(&self, hints: Vec<Hint>) -> BoxFuture<'_, ()> {
+        self.push_front(hints).boxed()
+    }
+}
