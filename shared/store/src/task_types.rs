@@ -54,7 +54,6 @@ pub async fn publish(db: impl PgExecutor<'_>, types: &[TaskType]) -> Result<()> 
     let schemas: Vec<Option<&str>> = types.iter().map(|t| t.parameters_schema.as_deref()).collect();
     let results: Vec<Option<&str>> = types.iter().map(|t| t.result_schema.as_deref()).collect();
     let roles: Vec<Option<&str>> = types.iter().map(|t| t.required_role.map(Role::as_str)).collect();
-    let ascending = Role::ALL.map(Role::as_str);
     sqlx::query!(
         r#"
         INSERT INTO task_types AS known (name, description, queue, priority, max_retries, timeout_seconds, parameters_schema,
@@ -92,7 +91,7 @@ pub async fn publish(db: impl PgExecutor<'_>, types: &[TaskType]) -> Result<()> 
         schemas as _,
         results as _,
         roles as _,
-        &ascending[..] as _,
+        Role::NAMES as _,
     )
     .execute(db)
     .await
