@@ -9,7 +9,7 @@ use url::Url;
 use super::allow::AllowList;
 use super::backup::BackupConfig;
 use super::connections::{read_database, read_redis};
-use super::environment::{DispatchMode, Environment, TaskLogMode, read_log};
+use super::environment::{Environment, TaskLogMode, read_log, read_mode};
 use super::problem::LoadError;
 use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
 use super::reader::Reader;
@@ -22,7 +22,7 @@ use tasker_core::workflow::Template;
 use tasker_platform::circuit_breaker::Limits;
 use tasker_platform::host::{Host, ProcessHost};
 use tasker_platform::telemetry::LogConfig;
-use tasker_queue::RedisConfig;
+use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -121,7 +121,7 @@ impl WorkerConfig {
         let listen_addr = read_listen_addr(reader);
         // before the others: it is the default database of backups
         let database = read_database(reader, environment);
-        let mode = DispatchMode::read(reader);
+        let mode = read_mode(reader);
         Self {
             environment,
             log: read_log(reader, environment),
