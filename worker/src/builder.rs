@@ -11,7 +11,8 @@ use tracing::{error, warn};
 use crate::http;
 use crate::panics::{self, Panics};
 use crate::registry::Registry;
-use crate::runtime::{self, RunError};
+use crate::run_error::RunError;
+use crate::runtime;
 use crate::task_type::TaskType;
 
 /// A worker: task types, and the loops that run their tasks.

@@ -29,36 +29,49 @@
 //! slots, `execute` runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has
 //! every run in between.
 
+mod activity;
 mod aging;
 mod availability;
 mod builder;
 pub mod builtin;
 mod cancel;
 mod claims;
+mod completion;
 mod completion_metrics;
 mod completion_writer;
 mod completions;
 mod context;
 mod dispatch;
+mod engine;
 mod execute;
 mod fallback;
 mod handler;
+mod handlers;
 mod heartbeat;
+mod hints;
 mod http;
 mod identity;
 mod in_flight;
 mod liveness;
+mod monitor;
 mod panics;
 mod progress;
 mod queue_counters;
+mod readiness;
+mod redis_probe;
 mod registry;
 mod reminder;
 mod results;
+mod run_error;
+mod runner;
 mod runtime;
 mod serving;
+mod settings;
 mod slots;
 mod spans;
 mod start;
+mod statement_limit;
+mod stops;
 mod task_log;
 mod task_type;
 
@@ -66,7 +79,7 @@ pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};
 pub use handler::TaskError;
 pub use registry::RegistryError;
-pub use runtime::RunError;
+pub use run_error::RunError;
 pub use task_type::TaskType;
 pub use tasker_config::WorkerConfig;
 pub use tasker_core::task::{Priority, QueueName, TaskId};

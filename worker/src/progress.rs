@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::availability::STATEMENT_MAX;
+use crate::statement_limit::STATEMENT_MAX;
 
 /// Reports that come within this time of each other are written together.
 const GATHER: Duration = Duration::from_millis(200);

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use tasker_config::TaskLogMode;
 use tasker_core::task::TaskStatus;
 use tasker_platform::telemetry::traces::LINES;
 use tasker_store::claim::Claimed;
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, error, error_span, info, warn};
 
 use crate::completion_metrics::Summary;
+use crate::settings::LoggedRuns;
 
 /// Maximum number of lines of one level in a second.
 const LINES_PER_SECOND: u32 = 100;
@@ -28,7 +28,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The task log, with the limit of each level.
 #[derive(Debug)]
 pub(crate) struct TaskLog {
-    mode: TaskLogMode,
+    logged: LoggedRuns,
     info: Limit,
     warn: Limit,
     error: Limit,
@@ -51,9 +51,9 @@ impl Limit {
 }
 
 impl TaskLog {
-    pub(crate) fn new(mode: TaskLogMode) -> Self {
+    pub(crate) fn new(logged: LoggedRuns) -> Self {
         Self {
-            mode,
+            logged,
             info: Limit::default(),
             warn: Limit::default(),
             error: Limit::default(),
@@ -62,7 +62,7 @@ impl TaskLog {
 
     /// Logs each second, until `stop`, the number of dropped lines.
     pub(crate) async fn report(&self, stop: &CancellationToken) {
-        while self.mode != TaskLogMode::Off && !stop.is_cancelled() {
+        while self.logged != LoggedRuns::None && !stop.is_cancelled() {
             let _ = tokio::time::timeout(SECOND, stop.cancelled()).await;
             self.report_once();
         }
@@ -94,7 +94,7 @@ impl TaskLog {
 
     /// Logs the start of a run within its span.
     pub(crate) fn started(&self, claimed: &Claimed, span: &Span) {
-        if self.mode == TaskLogMode::All && self.info.admits() {
+        if self.logged == LoggedRuns::All && self.info.admits() {
             let attempt = claimed.attempts + 1;
             info!(parent: span, queue = %claimed.queue, attempt, "task started");
         }
@@ -102,12 +102,12 @@ impl TaskLog {
 
     /// Returns true if the outcomes of successful runs are logged.
     pub(crate) fn logs_successes(&self) -> bool {
-        self.mode == TaskLogMode::All
+        self.logged == LoggedRuns::All
     }
 
     /// Returns true if the outcomes of failed runs are logged.
     pub(crate) fn logs_failures(&self) -> bool {
-        self.mode != TaskLogMode::Off
+        self.logged != LoggedRuns::None
     }
 
     /// Logs the outcome of a run whose task is in the state `status` now. `ended` is the record of a run
