@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_core::task::retry::{Backoff, Failure};
+use tasker_engine::panics::{self, Panics};
+use tasker_engine::{Execution, Outcome, Runner, Slot};
 use tasker_store::claim::Claimed;
 use tracing::{Instrument, Span};
 
 use crate::context::{Context, RunFacts};
 use crate::handler::{Handler, TaskError};
-use crate::panics::{self, Panics};
 use crate::registry::Registry;
-use crate::runner::{Execution, Outcome, Runner};
-use crate::slots::Slot;
 
 /// The handlers of a worker.
 #[derive(Debug)]

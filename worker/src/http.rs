@@ -10,15 +10,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
 use serde_json::{Value, json};
+use tasker_engine::{Monitor, Stops};
 use tasker_platform::http::{HttpServer, Limits};
 use tasker_platform::telemetry::{Component, Metrics};
 use tasker_store::{PgPool, show_pool};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::monitor::Monitor;
 use crate::run_error::RunError;
-use crate::stops::Stops;
 
 /// Maximum number of connections: probes and scrapers are few.
 const CONNECTIONS_MAX: usize = 256;

@@ -25,54 +25,21 @@
 //! time): make it idempotent. The guarantees of a worker and its configuration are described in the project's
 //! documentation.
 //!
-//! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free
-//! slots, `execute` runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has
-//! every run in between.
+//! Inside, `tasker_engine` claims tasks and writes their completions; `handlers` runs them with the registered
+//! handlers, `start` registers the worker and `http` serves its state.
 
-mod activity;
-mod aging;
-mod availability;
 mod builder;
 pub mod builtin;
-mod cancel;
-mod claims;
-mod completion;
-mod completion_metrics;
-mod completion_writer;
-mod completions;
 mod context;
-mod dispatch;
-mod engine;
-mod execute;
-mod fallback;
 mod handler;
 mod handlers;
-mod heartbeat;
-mod hints;
 mod http;
 mod identity;
-mod in_flight;
-mod liveness;
-mod monitor;
-mod panics;
-mod progress;
-mod queue_counters;
-mod readiness;
-mod redis_probe;
 mod registry;
-mod reminder;
 mod results;
 mod run_error;
-mod runner;
 mod runtime;
-mod serving;
-mod settings;
-mod slots;
-mod spans;
 mod start;
-mod statement_limit;
-mod stops;
-mod task_log;
 mod task_type;
 
 pub use builder::{Worker, WorkerBuilder};

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use tasker_config::{TaskLogMode, WorkerConfig};
+use tasker_engine::panics::Panics;
+use tasker_engine::{Engine, EngineError, LoggedRuns, ServedQueue, Settings};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::Metrics;
 use tasker_queue::RedisQueues;
 use tasker_store as store;
 use tracing::info;
 
-use crate::engine::{Engine, EngineError};
 use crate::handlers::Handlers;
 use crate::http::{self, Status};
-use crate::panics::Panics;
 use crate::registry::Registry;
 use crate::run_error::RunError;
-use crate::settings::{LoggedRuns, ServedQueue, Settings};
 use crate::start::{self, Startup};
 
 /// Runs a worker until it is stopped.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tasker_config::{DispatchMode, WorkerConfig};
 use tasker_core::task::QueueName;
 use tasker_core::task::priority::undeclared;
+use tasker_platform::telemetry::Reminder;
 use tasker_queue::RedisQueues;
 use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
@@ -16,7 +17,6 @@ use tracing::{info, warn};
 
 use crate::identity;
 use crate::registry::Registry;
-use crate::reminder::Reminder;
 use crate::run_error::RunError;
 
 /// Time between checks of a service that is not ready yet.

@@ -7,15 +7,15 @@ use tracing::error;
 
 /// The tokens that end the parts of a worker one after the other. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Stops {
+pub struct Stops {
     /// The shutdown that this worker follows; it owns all background tasks.
-    pub(crate) shutdown: Shutdown,
+    pub shutdown: Shutdown,
     /// Cancelled when the worker may claim no more.
     pub(crate) no_more_claims: CancellationToken,
     /// Cancelled when the remaining runs must end at once and are requeued.
     pub(crate) release_runs: CancellationToken,
     /// Cancelled when no run can hand in a completion any more.
-    pub(crate) no_more_completions: CancellationToken,
+    pub no_more_completions: CancellationToken,
     declared_dead: CancellationToken,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Stops {
 /// recovery requeues its tasks. The thread of a blocking handler cannot be stopped from outside; its run is
 /// cancelled.
 #[derive(Debug)]
-pub(crate) struct StopsOnDrop([DropGuard; 4]);
+pub struct StopsOnDrop([DropGuard; 4]);
 
 impl Stops {
     pub(crate) fn new(shutdown: Shutdown) -> Self {
@@ -49,7 +49,7 @@ impl Stops {
     }
 
     /// Returns true if the worker was declared dead.
-    pub(crate) fn is_declared_dead(&self) -> bool {
+    pub fn is_declared_dead(&self) -> bool {
         self.declared_dead.is_cancelled()
     }
 
@@ -69,7 +69,7 @@ impl Stops {
     }
 
     /// Returns guards that stop everything when they are dropped.
-    pub(crate) fn on_drop(&self) -> StopsOnDrop {
+    pub fn on_drop(&self) -> StopsOnDrop {
         let tokens = [
             self.shutdown.soft(),
             self.shutdown.hard(),
@@ -82,7 +82,7 @@ impl Stops {
 
 impl StopsOnDrop {
     /// Drops the guards without stopping anything.
-    pub(crate) fn disarm(self) {
+    pub fn disarm(self) {
         for guard in self.0 {
             guard.disarm();
         }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_platform::telemetry::Reminder;
 use tasker_queue::ServerCheck;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::hints::Redis;
-use crate::reminder::Reminder;
 
 /// The first and the maximum wait between health probes while Redis is unavailable.
 const PROBE_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);

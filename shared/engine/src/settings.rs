@@ -9,47 +9,47 @@ use tasker_queue::{DispatchMode, RedisConfig};
 
 /// The identity of a worker, and the limits that its loops keep.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The id under which it claims.
-    pub(crate) worker_id: Arc<str>,
+    pub worker_id: Arc<str>,
     /// The task types that it runs, sorted.
-    pub(crate) task_names: Vec<String>,
+    pub task_names: Vec<String>,
     /// The queues that it claims from, in order of priority.
-    pub(crate) queues: Vec<ServedQueue>,
+    pub queues: Vec<ServedQueue>,
     /// Maximum number of tasks run at once.
-    pub(crate) pool_size: u32,
+    pub pool_size: u32,
     /// The way tasks get to it.
-    pub(crate) mode: DispatchMode,
+    pub mode: DispatchMode,
     /// The connection to Redis, for blocking pops.
-    pub(crate) redis: RedisConfig,
+    pub redis: RedisConfig,
     /// True if starved tasks are claimed as if one class higher.
-    pub(crate) ages_priorities: bool,
+    pub ages_priorities: bool,
     /// Time between polls for work in `PollingOnly`.
-    pub(crate) claim_interval: Duration,
+    pub claim_interval: Duration,
     /// Time between heartbeats.
-    pub(crate) heartbeat_interval: Duration,
+    pub heartbeat_interval: Duration,
     /// Time without a heartbeat after which a worker is declared dead.
-    pub(crate) worker_timeout: Duration,
+    pub worker_timeout: Duration,
     /// Maximum time that a stop waits for running tasks.
-    pub(crate) shutdown_timeout: Duration,
+    pub shutdown_timeout: Duration,
     /// The limits of the circuit breakers.
-    pub(crate) breaker: Limits,
+    pub breaker: Limits,
     /// The log lines about tasks.
-    pub(crate) task_log: LoggedRuns,
+    pub task_log: LoggedRuns,
 }
 
 /// A queue that a worker claims from.
 #[derive(Debug, Clone)]
-pub(crate) struct ServedQueue {
+pub struct ServedQueue {
     /// The queue.
-    pub(crate) queue: QueueName,
+    pub queue: QueueName,
     /// Slots that only this queue may use.
-    pub(crate) reserved: u32,
+    pub reserved: u32,
 }
 
 /// The runs that the task log has lines about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LoggedRuns {
+pub enum LoggedRuns {
     /// None.
     None,
     /// Failed attempts, dead letters and discarded completions.

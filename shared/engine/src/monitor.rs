@@ -14,7 +14,7 @@ use crate::stops::Stops;
 
 /// Reads the state of a worker. Clones read the same one.
 #[derive(Debug, Clone)]
-pub(crate) struct Monitor {
+pub struct Monitor {
     pub(crate) settings: Arc<Settings>,
     pub(crate) stops: Stops,
     pub(crate) readiness: Readiness,
@@ -25,12 +25,12 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     /// Returns the settings.
-    pub(crate) fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Returns true if the worker claims tasks.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         // with all slots taken the last pop or claim is as old as the tasks that run
         let saturated = self.in_flight() >= self.settings.pool_size as usize;
         // false from the moment that the worker is quiet or stops
@@ -39,57 +39,57 @@ impl Monitor {
     }
 
     /// Returns true if the worker claims no more.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.stops.no_more_claims.is_cancelled()
     }
 
     /// Returns true if the worker is stopping.
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.stops.shutdown.soft().is_cancelled()
     }
 
     /// Returns the number of in-flight runs, with those whose completions wait to be written.
-    pub(crate) fn in_flight(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
     /// Returns the number of runs that have not handed in their completions.
-    pub(crate) fn unfinished(&self) -> usize {
+    pub fn unfinished(&self) -> usize {
         self.runs.len()
     }
 
     /// Returns the number of queues that are not claimed from because they are paused.
-    pub(crate) fn paused_queues(&self) -> usize {
+    pub fn paused_queues(&self) -> usize {
         self.readiness.paused.count()
     }
 
     /// Returns the time since the worker began.
-    pub(crate) fn uptime(&self) -> Duration {
+    pub fn uptime(&self) -> Duration {
         self.readiness.activity.uptime()
     }
 
     /// Returns true if Postgres is available.
-    pub(crate) fn postgres_is_available(&self) -> bool {
+    pub fn postgres_is_available(&self) -> bool {
         self.readiness.postgres.is_available()
     }
 
     /// Returns true if Redis is available.
-    pub(crate) fn redis_is_available(&self) -> bool {
+    pub fn redis_is_available(&self) -> bool {
         self.readiness.redis.is_available()
     }
 
     /// Returns the last check of the version and settings of Redis.
-    pub(crate) fn redis_report(&self) -> ServerReport {
+    pub fn redis_report(&self) -> ServerReport {
         self.redis_check.report()
     }
 
     /// Returns the state of the circuit breaker around Postgres and updates its metric.
-    pub(crate) fn postgres_breaker(&self) -> State {
+    pub fn postgres_breaker(&self) -> State {
         self.readiness.postgres.breaker()
     }
 
     /// Returns the state of the circuit breaker around Redis and updates its metric.
-    pub(crate) fn redis_breaker(&self) -> State {
+    pub fn redis_breaker(&self) -> State {
         self.readiness.redis.breaker()
     }
 }

@@ -13,7 +13,7 @@ use crate::progress::Reports;
 use crate::slots::Slot;
 
 /// Runs claimed tasks.
-pub(crate) trait Runner: Send + Sync + 'static {
+pub trait Runner: Send + Sync + 'static {
     /// Runs one attempt of a claimed task, and may take its parameters and metadata out of `claimed`.
     ///
     /// The future is dropped when the attempt has reached its timeout, when a cancelled run does not return in
@@ -26,22 +26,22 @@ pub(crate) trait Runner: Send + Sync + 'static {
 
 /// The handles of one execution.
 #[derive(Debug)]
-pub(crate) struct Execution {
+pub struct Execution {
     /// Cancelled when the task is cancelled, or when the run ends before its runner has returned.
-    pub(crate) cancelled: CancellationToken,
+    pub cancelled: CancellationToken,
     /// The span of the run's log lines.
-    pub(crate) span: Span,
+    pub span: Span,
     /// The slot that the run occupies. A thread that outlives the run keeps it.
-    pub(crate) slot: Slot,
+    pub slot: Slot,
     /// Receives the run's progress reports.
-    pub(crate) reports: Reports,
+    pub reports: Reports,
     /// Tracks tasks that must finish even if the run's future is dropped.
-    pub(crate) tracker: TaskTracker,
+    pub tracker: TaskTracker,
 }
 
 /// The outcome of a run.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It returned a result: JSON text.
     Returned(String),
     /// It failed with this error text.

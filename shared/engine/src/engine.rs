@@ -37,7 +37,7 @@ const LAST_WRITES: Duration = Duration::from_secs(10);
 
 /// An error that ends the loops at their start.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EngineError {
+pub enum EngineError {
     /// The Redis settings cannot be used.
     #[error("the Redis settings cannot be used")]
     Redis(#[source] queue::Error),
@@ -47,7 +47,7 @@ pub(crate) enum EngineError {
 }
 
 /// Claims tasks and has a [`Runner`] run them. It holds all parts and hands each loop those that it needs.
-pub(crate) struct Engine<R> {
+pub struct Engine<R> {
     settings: Arc<Settings>,
     stops: Stops,
     db: PgPool,
@@ -65,7 +65,7 @@ pub(crate) struct Engine<R> {
 
 impl<R: Runner> Engine<R> {
     /// Creates the parts of a worker that has not started.
-    pub(crate) fn new(
+    pub fn new(
         settings: Settings,
         db: PgPool,
         queue: Arc<RedisQueues>,
@@ -112,12 +112,12 @@ impl<R: Runner> Engine<R> {
     }
 
     /// Returns the stops of this worker.
-    pub(crate) fn stops(&self) -> &Stops {
+    pub fn stops(&self) -> &Stops {
         &self.stops
     }
 
     /// Returns a reader of the state of this worker.
-    pub(crate) fn monitor(&self) -> Monitor {
+    pub fn monitor(&self) -> Monitor {
         Monitor {
             settings: Arc::clone(&self.settings),
             stops: self.stops.clone(),
@@ -130,7 +130,7 @@ impl<R: Runner> Engine<R> {
 
     /// Starts the loops of a worker that was registered with `key`, and returns when it has stopped and its
     /// row is removed. Its background tasks may still be ending.
-    pub(crate) async fn run(&self, key: LivenessKey) -> Result<(), EngineError> {
+    pub async fn run(&self, key: LivenessKey) -> Result<(), EngineError> {
         let loops = self.claim_loops().map_err(EngineError::Redis)?;
         self.spawn_flushers();
         liveness::start(self.beats(), self.db.clone(), key).map_err(EngineError::Thread)?;
