@@ -21,6 +21,8 @@ use tracing::{Span, error, error_span, info, warn};
 use crate::completion_metrics::Summary;
 use crate::settings::LoggedRuns;
 
+/// The target of the lines, which a log filter names. It is part of the documented interface.
+const TARGET: &str = "tasker_worker::task_log";
 /// Maximum number of lines of one level in a second.
 const LINES_PER_SECOND: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,6 +74,7 @@ impl TaskLog {
         let left_out = self.info.next_second();
         if left_out > 0 {
             info!(
+                target: TARGET,
                 left_out,
                 "task log limit reached: 100 lines of a level in a second"
             );
@@ -79,6 +82,7 @@ impl TaskLog {
         let left_out = self.warn.next_second();
         if left_out > 0 {
             warn!(
+                target: TARGET,
                 left_out,
                 "task log limit reached: 100 lines of a level in a second"
             );
@@ -86,6 +90,7 @@ impl TaskLog {
         let left_out = self.error.next_second();
         if left_out > 0 {
             error!(
+                target: TARGET,
                 left_out,
                 "task log limit reached: 100 lines of a level in a second"
             );
@@ -96,7 +101,7 @@ impl TaskLog {
     pub(crate) fn started(&self, claimed: &Claimed, span: &Span) {
         if self.logged == LoggedRuns::All && self.info.admits() {
             let attempt = claimed.attempts + 1;
-            info!(parent: span, queue = %claimed.queue, attempt, "task started");
+            info!(target: TARGET, parent: span, queue = %claimed.queue, attempt, "task started");
         }
     }
 
@@ -124,7 +129,13 @@ impl TaskLog {
 
     fn successful(&self, run: &Summary, event: &'static str) {
         if self.logs_successes() && self.info.admits() {
-            info!(parent: &span(run), attempt = run.attempt, seconds = seconds(run.elapsed), "{event}");
+            info!(
+                target: TARGET,
+                parent: &span(run),
+                attempt = run.attempt,
+                seconds = seconds(run.elapsed),
+                "{event}"
+            );
         }
     }
 
@@ -137,6 +148,7 @@ impl TaskLog {
             _ => None,
         });
         warn!(
+            target: TARGET,
             parent: &span(run),
             failure = ended.map(|ended| ended.reason),
             panicked_at = run.panicked_at.as_deref(),
@@ -158,6 +170,7 @@ impl TaskLog {
             _ => None,
         });
         error!(
+            target: TARGET,
             parent: &span(run),
             reason,
             failure = ended.map(|ended| ended.reason),
@@ -173,6 +186,7 @@ impl TaskLog {
     pub(crate) fn discarded(&self, run: &Summary) {
         if self.logs_failures() && self.warn.admits() {
             warn!(
+                target: TARGET,
                 parent: &span(run),
                 attempt = run.attempt,
                 seconds = seconds(run.elapsed),
