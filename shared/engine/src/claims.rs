@@ -277,14 +277,12 @@ impl<R: Runner> Claimer<R> {
         let hints: Vec<Hint> = tasks.iter().map(hint).collect();
         let queue = Arc::clone(self.parts.hints.queue());
         // in the background: the runs need not wait for Redis
-        self.parts
-            .stops
-            .shutdown
-            .spawn_named("removal of hints", async move {
-                if let Err(error) = queue.remove(&hints).await {
-                    warn!(%error, "failed to remove the hints of claimed tasks; the leader removes them");
-                }
-            });
+        let shutdown = &self.parts.stops.shutdown;
+        shutdown.spawn_named("removal of hints", async move {
+            if let Err(error) = queue.remove(&hints).await {
+                warn!(%error, "failed to remove the hints of claimed tasks; the leader removes them");
+            }
+        });
     }
 
     fn claimant(&self, may_take_suspect: bool) -> Claimant<'_> {
