@@ -42,7 +42,7 @@ impl TaskError {
     }
 
     /// Returns the error and its causes, joined by colons.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let (Self::Retry(error) | Self::RetryAfter(_, error) | Self::Fail(error)) = self;
         let mut text = error.to_string();
         let mut source = error.source();

@@ -7,6 +7,7 @@ use tasker_config::{DispatchMode, WorkerConfig};
 use tasker_core::task::QueueName;
 use tasker_core::task::priority::undeclared;
 use tasker_platform::telemetry::Reminder;
+use tasker_platform::tls;
 use tasker_queue::RedisQueues;
 use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
@@ -199,7 +200,7 @@ async fn wait_for_api(startup: &Startup) {
     let Some(api) = &startup.config.api else { return };
     let mut url = api.url.clone();
     url.set_path("/health");
-    let client = reqwest::Client::builder()
+    let client = tls::http_client()
         .timeout(API_REQUEST_LIMIT)
         .build()
         .unwrap_or_default();

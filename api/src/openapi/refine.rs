@@ -46,7 +46,7 @@ fn refine_parameter(parameter: &mut Value) {
     }
     match (place.as_str(), name.as_str()) {
         (Some("query"), Some("status")) => {
-            schema["enum"] = json!(TaskStatus::ALL.map(TaskStatus::as_str));
+            schema["enum"] = json!(TaskStatus::NAMES);
         }
         (Some("query"), Some("reason")) => schema["enum"] = reasons(),
         (Some("query"), Some("cursor")) => schema["pattern"] = json!(CURSOR),
@@ -63,7 +63,7 @@ fn refine_parameter(parameter: &mut Value) {
 }
 
 fn reasons() -> Value {
-    json!(DeadLetterReason::ALL.map(DeadLetterReason::as_str))
+    json!(DeadLetterReason::NAMES)
 }
 
 /// Returns the schema of JSON that is stored as it was sent: what `tasker_core::json` accepts.
@@ -119,7 +119,7 @@ fn refine_dead_letters(schema: &mut Value) {
 fn refine_key(schema: &mut Value) {
     let properties = &mut schema["properties"];
     properties["name"]["pattern"] = json!("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
-    properties["role"]["enum"] = json!(Role::ALL.map(Role::as_str));
+    properties["role"]["enum"] = json!(Role::NAMES);
     properties["queues"]["minItems"] = json!(1);
     properties["queues"]["maxItems"] = json!(crate::routes::auth_key_create::QUEUES_MAX);
     properties["queues"]["items"]["pattern"] = json!(QUEUE);

@@ -129,10 +129,7 @@ fn read_name(name: String) -> Result<String, String> {
 }
 
 fn read_role(name: &str) -> Result<Role, String> {
-    Role::parse(name).ok_or_else(|| {
-        let names = Role::ALL.map(Role::as_str).join(", ");
-        format!("must be one of {names}")
-    })
+    Role::parse(name).ok_or_else(|| format!("must be one of {}", Role::NAMES.join(", ")))
 }
 
 /// Returns true if `text` satisfies the CHECK constraint on key names.

@@ -28,7 +28,7 @@ pub async fn issue_token(
     match caller.identity.by {
         SignedInBy::Password => {}
         SignedInBy::Anonymous => return Err(AuthRejection::SignInOff.into()),
-        // a token could otherwise be renewed forever, and one from a key would outlive the revocation of the key
+        // a token could otherwise be renewed forever, and one from a key would outlive the key's revocation
         SignedInBy::Token | SignedInBy::Key => return Err(AuthRejection::PasswordNeeded.into()),
     }
     let access_token = state.auth.tokens.issue(caller.name(), caller.identity.role)?;

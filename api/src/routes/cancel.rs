@@ -74,7 +74,7 @@ async fn carry_out(
     match cancelled.map_err(write_failed)? {
         Cancelled::Now(hint) => {
             metrics::counter!("tasker_operator_actions_total", "action" => "cancel").increment(1);
-            // a hint that stays would only be dropped at its pop, but counts in the depth of the queue until then
+            // a hint that stays would be dropped at its pop, but counts in the queue's depth until then
             state.pusher.remove(hint.into_iter().collect()).await;
             let answer = TaskActionResponse::new(id, TaskStatus::Cancelled, "The task is cancelled");
             Ok((StatusCode::OK, Json(answer)))

@@ -116,10 +116,8 @@ fn read_dry_run(mut query: Query) -> Result<bool, ApiError> {
 }
 
 fn read_reason(text: &str) -> Result<DeadLetterReason, String> {
-    DeadLetterReason::parse(text).ok_or_else(|| {
-        let names = DeadLetterReason::ALL.map(DeadLetterReason::as_str);
-        format!("must be one of {}", names.join(", "))
-    })
+    DeadLetterReason::parse(text)
+        .ok_or_else(|| format!("must be one of {}", DeadLetterReason::NAMES.join(", ")))
 }
 
 #[cfg(test)]

@@ -93,10 +93,7 @@ pub(super) fn read_queue(text: &str) -> Result<QueueName, String> {
 }
 
 fn read_status(text: &str) -> Result<TaskStatus, String> {
-    TaskStatus::parse(text).ok_or_else(|| {
-        let names: Vec<&str> = TaskStatus::ALL.iter().map(|status| status.as_str()).collect();
-        format!("must be one of {}", names.join(", "))
-    })
+    TaskStatus::parse(text).ok_or_else(|| format!("must be one of {}", TaskStatus::NAMES.join(", ")))
 }
 
 pub(super) fn read_limit(text: &str) -> Result<i64, String> {

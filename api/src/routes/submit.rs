@@ -54,7 +54,8 @@ pub async fn submit(
         validated(&state, &request, &headers).await?
     };
     // after the validation, which resolves aliases and the queue of the priority
-    caller.check_submit(&task.task_name, &task.queue)?;
+    let required = state.types.current().required_role(&task.task_name);
+    caller.check_submit(required, &task.queue)?;
     // before the wait for the group commit: the task has its own copies of what it needs
     drop(body);
     let task_name = task.task_name.clone();

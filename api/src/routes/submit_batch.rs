@@ -57,9 +57,10 @@ pub async fn submit_batch(
         ));
     }
     let tasks = validated(&state, &headers, body).await?;
+    let types = state.types.current();
     tasks
         .iter()
-        .try_for_each(|task| caller.check_submit(&task.task_name, &task.queue))?;
+        .try_for_each(|task| caller.check_submit(types.required_role(&task.task_name), &task.queue))?;
     // after the validation: a batch that is rejected does not use up the rate limit
     state.auth.count_batch(&caller, tasks.len())?;
     let names: Vec<String> = tasks.iter().map(|task| task.task_name.clone()).collect();

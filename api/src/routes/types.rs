@@ -29,6 +29,8 @@ pub async fn list_types(State(state): State<AppState>, _: NoQuery) -> Result<Jso
 fn shown(Registered { task_type, workers }: Registered) -> Result<TaskType, ApiError> {
     Ok(TaskType {
         parameters_schema: task_type.parameters_schema.map(view::raw).transpose()?,
+        result_schema: task_type.result_schema.map(view::raw).transpose()?,
+        required_role: task_type.required_role,
         name: task_type.name,
         description: task_type.description,
         queue: task_type.queue,

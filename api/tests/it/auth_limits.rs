@@ -85,7 +85,11 @@ async fn a_client_whose_bodies_never_end_leaves_room_for_those_of_others(db: PgP
         let answer = timeout(Duration::from_secs(20), waiting.next());
         let answer = answer.await.expect("an answer").expect("four of them");
         assert_eq!(answer.problem(503), "overloaded");
-        assert!(answer.text.contains("your other requests"), "{}", answer.text);
+        assert!(
+            answer.text.contains("Your requests in progress"),
+            "{}",
+            answer.text
+        );
     }
     let batch = json!({"tasks": [{"task_name": "noop"}]});
     let other = async || admin.post("/tasks/submit/batch", batch).await;

@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_config::ServerConfig;
+use tasker_core::role::Role;
 use tasker_core::task::{QueueName, Run, TaskId};
 use tasker_platform::host::Host;
 use tasker_platform::lifecycle::Shutdown;
@@ -90,6 +91,8 @@ pub(crate) fn task_type(name: &str) -> TaskType {
         max_retries: 3,
         timeout_seconds: 3600.0,
         parameters_schema: Some(r#"{"type":"object"}"#.to_owned()),
+        result_schema: None,
+        required_role: None,
     }
 }
 
@@ -111,6 +114,8 @@ impl Server {
                 r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"],"additionalProperties":false}"#
                     .to_owned(),
             ),
+            result_schema: Some(r#"{"type":"integer"}"#.to_owned()),
+            required_role: Some(Role::Submitter),
             ..task_type("strict")
         };
         publish(&db, &[task_type("noop"), strict])

@@ -270,6 +270,15 @@ async fn queues_types_and_workers_are_shown(db: PgPool) {
         (&json!("noop"), &json!(1))
     );
     assert_eq!(types["types"][1]["parameters_schema"]["required"], json!(["n"]));
+    assert_eq!(types["types"][1]["result_schema"], json!({"type": "integer"}));
+    assert_eq!(types["types"][1]["required_role"], json!("submitter"));
+    assert_eq!(
+        (
+            &types["types"][0]["result_schema"],
+            &types["types"][0]["required_role"]
+        ),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(
         server.get(&format!("/tasks?worker_id={worker}")).await.json()["tasks"][0]["task_id"],
         json!(other.to_string())

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use deadpool_redis::redis::IntoConnectionInfo as _;
 use percent_encoding::percent_decode_str;
+use redis::IntoConnectionInfo as _;
 use secrecy::{ExposeSecret, SecretString};
 use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;

@@ -1,7 +1,9 @@
 //! The environment (`TASKER_ENV`), the dispatch mode and the logging configuration.
 
+use std::collections::HashMap;
 use std::fmt;
 
+use tasker_platform::host::Host;
 use tasker_platform::telemetry::{LogConfig, LogFormat};
 use tasker_queue::DispatchMode;
 use tracing_subscriber::EnvFilter;
@@ -27,7 +29,7 @@ impl Environment {
         ("production", Self::Production),
     ];
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    fn read(reader: &mut Reader<'_>) -> Self {
         let mode = reader.choice("DEBUG_MODE", &Self::CHOICES);
         let chosen = reader
             .choice("TASKER_ENV", &Self::CHOICES)
@@ -40,6 +42,19 @@ impl Environment {
         }
         if says_production { Self::Production } else { chosen }
     }
+}
+
+/// Opens all sources of a configuration: `flags`, the variables of `host`, and the config files that these
+/// two select.
+pub(super) fn open<'a>(
+    host: &'a dyn Host,
+    flags: HashMap<&'static str, String>,
+) -> (Reader<'a>, Environment) {
+    let mut reader = Reader::new(host, flags);
+    // before the files, which TASKER_ENV and TASKER_CONFIG_DIR select
+    let environment = Environment::read(&mut reader);
+    reader.load_files(&environment.to_string());
+    (reader, environment)
 }
 
 impl fmt::Display for Environment {

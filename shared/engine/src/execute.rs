@@ -24,7 +24,7 @@ use crate::stops::Stops;
 use crate::task_log::TaskLog;
 
 /// The time that a cancelled handler has to return before it is dropped.
-const CANCEL_GRACE: Duration = Duration::from_secs(5);
+pub const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// Executes claimed runs.
 #[derive(Debug)]

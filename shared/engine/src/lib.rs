@@ -37,6 +37,7 @@ mod stops;
 mod task_log;
 
 pub use engine::{Engine, EngineError};
+pub use execute::CANCEL_GRACE;
 pub use monitor::Monitor;
 pub use progress::Reports;
 pub use runner::{Execution, Outcome, Runner};

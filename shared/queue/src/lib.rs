@@ -51,7 +51,7 @@ pub enum Error {
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A command was rejected or not answered.
     #[error("Redis command failed")]
-    Command(#[from] deadpool_redis::redis::RedisError),
+    Command(#[from] redis::RedisError),
 }
 
 /// The result of every function here.

@@ -11,6 +11,8 @@ fn types() -> TypeTable {
         max_retries: 4,
         timeout_seconds: 30.0,
         parameters_schema: None,
+        result_schema: None,
+        required_role: None,
     };
     let slow = TaskType {
         name: "slow".into(),

@@ -1,9 +1,7 @@
 //! The HTTP client: returns response bodies as text and problem documents as errors.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -11,57 +9,36 @@ use serde::de::DeserializeOwned;
 use tasker_wire::Problem;
 use url::{Host, Url};
 
+use crate::error::ClientError;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the longest `?wait`, which is 60 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A client of one Tasker server.
-#[derive(Clone)]
-pub(crate) struct Client {
+#[derive(Debug, Clone)]
+pub struct Client {
     http: reqwest::Client,
     base: Url,
     authorization: Option<String>,
 }
 
-/// The error of a failed request: no connection, a problem document, or an unexpected response.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ApiError {
-    #[error("cannot reach {base}: {}", innermost(cause))]
-    Unreachable { base: Url, cause: reqwest::Error },
-    #[error("{}", problem_text(.0))]
-    Rejected(Box<Problem>),
-    #[error("{base} did not respond like a Tasker server: {reason}")]
-    Unexpected { base: Url, reason: String },
-}
-
-/// Formats a problem document: title, status and detail, then one line for each JSON pointer.
-fn problem_text(problem: &Problem) -> String {
-    let mut text = format!("{} ({}): {}", problem.title, problem.status, problem.detail);
-    for error in &problem.errors {
-        let place = if error.pointer.is_empty() {
-            "(body)"
-        } else {
-            &error.pointer
-        };
-        let _ = write!(text, "\n  {place}: {}", error.detail);
-    }
-    // an operator finds the cause of a server error in the server's log by this id
-    if problem.status >= 500 {
-        let _ = write!(text, "\n  request id: {}", problem.request_id);
-    }
-    crate::output::printable_lines(&text)
-}
-
 impl Client {
     /// Creates a client of the server at `base` that sends `authorization` with each request.
-    pub(crate) fn new(base: Url, authorization: Option<String>) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// If the header cannot be sent, or the TLS backend cannot be initialised.
+    pub fn new(base: Url, authorization: Option<String>) -> Result<Self, ClientError> {
         let mut headers = HeaderMap::new();
         if let Some(text) = &authorization {
-            let mut value = HeaderValue::from_str(text).context("the credentials cannot be sent")?;
+            let mut value = HeaderValue::from_str(text).map_err(|_| ClientError::Header)?;
             // keeps the credentials out of debug output
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        // fails if a provider is installed already, which then stays
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        #[expect(clippy::disallowed_methods, reason = "the provider is installed")]
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
@@ -72,40 +49,41 @@ impl Client {
             builder = builder.no_proxy();
         }
         Ok(Self {
-            http: builder.build()?,
+            http: builder.build().map_err(ClientError::Setup)?,
             base,
             authorization,
         })
     }
 
     /// Returns the value of the `Authorization` header, `None` without credentials.
-    pub(crate) fn authorization(&self) -> Option<&str> {
+    pub fn authorization(&self) -> Option<&str> {
         self.authorization.as_deref()
     }
 
-    pub(crate) fn base(&self) -> &Url {
+    /// Returns the URL of the server.
+    pub fn base(&self) -> &Url {
         &self.base
     }
 
     /// Sends a GET and returns the body of a 2xx response.
-    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ApiError> {
+    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ClientError> {
         let url = self.url_with(path, query);
         let (status, text) = self.call(self.http.request(Method::GET, url)).await?;
         self.accept(status, text)
     }
 
     /// Posts `body` as JSON and returns the body of a 2xx response.
-    pub(crate) async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<String, ApiError> {
+    pub async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<String, ClientError> {
         self.post_with(path, &[], body).await
     }
 
     /// Posts `body` as JSON with a query string and returns the body of a 2xx response.
-    pub(crate) async fn post_with(
+    pub async fn post_with(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
         body: &impl Serialize,
-    ) -> Result<String, ApiError> {
+    ) -> Result<String, ClientError> {
         let url = self.url_with(path, query);
         let request = self.http.request(Method::POST, url).json(body);
         let (status, text) = self.call(request).await?;
@@ -113,7 +91,7 @@ impl Client {
     }
 
     /// Sends a DELETE and returns the body of a 2xx response.
-    pub(crate) async fn delete(&self, path: &[&str]) -> Result<String, ApiError> {
+    pub async fn delete(&self, path: &[&str]) -> Result<String, ClientError> {
         let (status, text) = self
             .call(self.http.request(Method::DELETE, self.url(path)))
             .await?;
@@ -121,7 +99,7 @@ impl Client {
     }
 
     /// Sends a GET to a health route, whose 503 has the same body as its 200.
-    pub(crate) async fn get_even_if_unavailable(&self, path: &[&str]) -> Result<String, ApiError> {
+    pub async fn get_even_if_unavailable(&self, path: &[&str]) -> Result<String, ClientError> {
         let (status, text) = self.call(self.http.request(Method::GET, self.url(path))).await?;
         // a 503 of a proxy before the server has no JSON body
         if status == StatusCode::SERVICE_UNAVAILABLE && text.starts_with('{') {
@@ -130,8 +108,8 @@ impl Client {
         self.accept(status, text)
     }
 
-    /// Parses a response body; fails with [`ApiError::Unexpected`].
-    pub(crate) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ApiError> {
+    /// Parses a response body; fails with [`ClientError::Unexpected`].
+    pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
         serde_json::from_str(text).map_err(|error| self.unexpected(error.to_string()))
     }
 
@@ -153,8 +131,8 @@ impl Client {
         url
     }
 
-    async fn call(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, String), ApiError> {
-        let unreachable = |cause| ApiError::Unreachable {
+    async fn call(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, String), ClientError> {
+        let unreachable = |cause| ClientError::Unreachable {
             base: self.base.clone(),
             cause,
         };
@@ -163,19 +141,19 @@ impl Client {
         Ok((status, response.text().await.map_err(unreachable)?))
     }
 
-    fn accept(&self, status: StatusCode, text: String) -> Result<String, ApiError> {
+    fn accept(&self, status: StatusCode, text: String) -> Result<String, ClientError> {
         if status.is_success() {
             return Ok(text);
         }
         match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => Err(ApiError::Rejected(Box::new(problem))),
+            Ok(problem) => Err(ClientError::Rejected(Box::new(problem))),
             // a proxy, or another program on this port
             Err(_) => Err(self.unexpected(format!("status {status} without a problem document"))),
         }
     }
 
-    fn unexpected(&self, reason: String) -> ApiError {
-        ApiError::Unexpected {
+    fn unexpected(&self, reason: String) -> ClientError {
+        ClientError::Unexpected {
             base: self.base.clone(),
             reason,
         }
@@ -183,7 +161,7 @@ impl Client {
 }
 
 /// Parses the value of `--url`.
-pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
+pub fn parse_url(text: &str) -> Result<Url, String> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
         _ => Err("must be a URL like http://127.0.0.1:8000".to_owned()),
@@ -199,30 +177,9 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Returns the root cause as text, which distinguishes a refused connection from an unknown host name.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_problem_shows_its_title_detail_and_pointers() {
-        let text = r#"{"type":"/problems/invalid_request","status":422,"title":"Invalid request",
-            "detail":"2 fields are wrong","code":"invalid","request_id":"r","errors":[
-            {"pointer":"/delay","detail":"must not be negative"},{"pointer":"","detail":"x"}]}"#;
-        let problem: Problem = serde_json::from_str(text).expect("a problem");
-        assert_eq!(
-            problem_text(&problem),
-            "Invalid request (422): 2 fields are wrong\n  /delay: must not be negative\n  (body): x"
-        );
-    }
 
     #[test]
     fn parts_of_a_path_are_encoded_below_the_base() {

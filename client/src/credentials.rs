@@ -1,8 +1,7 @@
-//! Credentials of the command line, read from environment variables only: arguments show in process lists.
+//! Credentials, read from environment variables only: arguments show in process lists.
 
 use std::ffi::OsString;
 
-use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -10,12 +9,32 @@ const KEY: &str = "TASKER_API_KEY";
 const USER: &str = "EXECUTION_BACKEND_API_USER";
 const PASSWORD: &str = "EXECUTION_BACKEND_API_PASSWORD";
 
+/// The error of credentials that cannot be used. It never contains their values.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// Only one of user and password is set.
+    #[error("set both {USER} and {PASSWORD}: one of them is missing")]
+    OneOfTwo,
+    /// A variable is not valid UTF-8.
+    #[error("{0} is not valid UTF-8")]
+    Utf8(String),
+    /// The file that `NAME_FILE` names cannot be read.
+    #[error("cannot read the file that {0}_FILE names")]
+    File(String, #[source] std::io::Error),
+    /// The header would break the request.
+    #[error("{KEY} contains characters that an HTTP header cannot carry, such as a line break")]
+    Header,
+}
+
 /// Returns the `Authorization` header: the API key, else user and password, `None` if neither is set.
-pub(crate) fn authorization() -> anyhow::Result<Option<String>> {
+///
+/// # Errors
+/// If only one of user and password is set, or a value cannot be read or sent.
+pub fn authorization() -> Result<Option<String>, CredentialsError> {
     from(|name| std::env::var_os(name))
 }
 
-fn from(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<String>> {
+fn from(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, CredentialsError> {
     if let Some(key) = read(KEY, &variable)? {
         return sendable(format!("Bearer {key}")).map(Some);
     }
@@ -25,34 +44,36 @@ fn from(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<St
             let encoded = STANDARD.encode(format!("{user}:{password}"));
             sendable(format!("Basic {encoded}")).map(Some)
         }
-        _ => bail!("set both {USER} and {PASSWORD}: one of them is missing"),
+        _ => Err(CredentialsError::OneOfTwo),
     }
 }
 
 /// Reads a variable, or the file that `NAME_FILE` names; an empty value counts as not set.
-fn read(name: &str, variable: &impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<String>> {
+fn read(
+    name: &str,
+    variable: &impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<String>, CredentialsError> {
     if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
         let value = value.into_string();
         return value
             .map(Some)
-            .map_err(|_| anyhow::anyhow!("{name} is not valid UTF-8"));
+            .map_err(|_| CredentialsError::Utf8(name.to_owned()));
     }
     let Some(path) = variable(&format!("{name}_FILE")).filter(|path| !path.is_empty()) else {
         return Ok(None);
     };
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the file that {name}_FILE names"))?;
+    let unreadable = |source| CredentialsError::File(name.to_owned(), source);
+    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
     // editors and `echo` end a file with a line break
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// Returns the header if it is printable ASCII; a line break would split the request.
-fn sendable(header: String) -> anyhow::Result<String> {
+fn sendable(header: String) -> Result<String, CredentialsError> {
     if header.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         Ok(header)
     } else {
-        // without the value, which is a secret
-        bail!("{KEY} contains characters that an HTTP header cannot carry, such as a line break")
+        Err(CredentialsError::Header)
     }
 }
 
@@ -60,7 +81,7 @@ fn sendable(header: String) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    fn with(variables: &[(&str, &str)]) -> anyhow::Result<Option<String>> {
+    fn with(variables: &[(&str, &str)]) -> Result<Option<String>, CredentialsError> {
         from(|name| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
