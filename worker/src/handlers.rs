@@ -10,8 +10,9 @@ use tasker_store::claim::Claimed;
 use tracing::{Instrument, Span};
 
 use crate::context::{Context, RunFacts};
-use crate::handler::{Handler, TaskError};
+use crate::handler::Handler;
 use crate::registry::Registry;
+use crate::task_error::TaskError;
 
 /// The handlers of a worker.
 #[derive(Debug)]

@@ -58,8 +58,8 @@
 //!
 //! # Modules
 //!
-//! Inside, `tasker_engine` claims tasks and writes their completions; `handlers` runs them with the registered
-//! handlers, `start` registers the worker and `http` serves its state.
+//! Inside, `tasker_engine` claims tasks and writes their completions; `handlers` runs them with the
+//! registered handlers, `start` registers the worker and `http` serves its state.
 
 mod builder;
 pub mod builtin;
@@ -73,14 +73,15 @@ mod results;
 mod run_error;
 mod runtime;
 mod start;
+mod task_error;
 mod task_type;
 pub mod testing;
 
 pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};
-pub use handler::TaskError;
 pub use registry::RegistryError;
 pub use run_error::RunError;
+pub use task_error::TaskError;
 pub use task_type::{AnyTaskType, TaskType};
 pub use tasker_config::WorkerConfig;
 pub use tasker_core::role::Role;

@@ -57,7 +57,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 use crate::context::{Context, RunFacts};
-use crate::handler::{Handler, TaskError};
+use crate::handler::Handler;
+use crate::task_error::TaskError;
 use crate::task_type::AnyTaskType;
 
 /// Returns a run of the task type's handler with these parameters. Await it for its [`Outcome`].

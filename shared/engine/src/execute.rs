@@ -138,7 +138,8 @@ impl<R: Runner> Executor<R> {
             // a handler that returned in the same moment as a limit was reached has its result stored
             biased;
             outcome = outcome => Ended::Returned(outcome),
-            // the future of the handler is dropped; the token reaches a blocking handler, whose thread cannot be
+            // the future of the handler is dropped; the token reaches a blocking handler, whose thread
+            // cannot be
             () = tokio::time::sleep(limit) => { cancelled.cancel(); Ended::TimedOut }
             () = ignored(&cancelled) => Ended::Dropped,
             () = self.stops.release_runs.cancelled() => {

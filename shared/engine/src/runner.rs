@@ -16,8 +16,8 @@ use crate::slots::Slot;
 pub trait Runner: Send + Sync + 'static {
     /// Runs one attempt of a claimed task, and may take its parameters and metadata out of `claimed`.
     ///
-    /// The future is dropped when the attempt has reached its timeout, when a cancelled run does not return in
-    /// time, and when the run is released.
+    /// The future is dropped when the attempt has reached its timeout, when a cancelled run does not return
+    /// in time, and when the run is released.
     fn run(&self, claimed: &mut Claimed, execution: Execution) -> impl Future<Output = Outcome> + Send;
 
     /// Returns the backoff between the attempts of a task type.
