@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use tasker_config::{EXIT_CONFIG, EXIT_FAILURE, WorkerConfig};
+use tasker_engine::panics::{self, Panics};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::{self, Component};
 use tracing::{error, warn};
 
 use crate::http;
-use crate::panics::{self, Panics};
 use crate::registry::Registry;
-use crate::runtime::{self, RunError};
+use crate::run_error::RunError;
+use crate::runtime;
 use crate::task_type::AnyTaskType;
 
 /// A worker: task types, and the loops that run their tasks.

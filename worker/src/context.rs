@@ -7,12 +7,11 @@ use serde::Serialize;
 use tasker_core::json;
 use tasker_core::task::limits::PROGRESS_BYTES;
 use tasker_core::task::{Run, TaskId};
+use tasker_engine::Reports;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Span;
-
-use crate::progress::Reports;
 
 /// The context of the run that a handler executes. Cheap to clone.
 #[derive(Debug, Clone)]

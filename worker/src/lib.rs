@@ -58,49 +58,30 @@
 //!
 //! # Modules
 //!
-//! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free
-//! slots, `execute` runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has
-//! every run in between.
+//! Inside, `tasker_engine` claims tasks and writes their completions; `handlers` runs them with the
+//! registered handlers, `start` registers the worker and `http` serves its state.
 
-mod aging;
-mod availability;
 mod builder;
 pub mod builtin;
-mod cancel;
-mod claims;
-mod completion_metrics;
-mod completion_writer;
-mod completions;
 mod context;
-mod dispatch;
-mod execute;
-mod fallback;
 mod handler;
-mod heartbeat;
+mod handlers;
 mod http;
 mod identity;
-mod in_flight;
-mod liveness;
-mod panics;
-mod progress;
-mod queue_counters;
 mod registry;
-mod reminder;
 mod results;
+mod run_error;
 mod runtime;
-mod serving;
-mod slots;
-mod spans;
 mod start;
-mod task_log;
+mod task_error;
 mod task_type;
 pub mod testing;
 
 pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};
-pub use handler::TaskError;
 pub use registry::RegistryError;
-pub use runtime::RunError;
+pub use run_error::RunError;
+pub use task_error::TaskError;
 pub use task_type::{AnyTaskType, TaskType};
 pub use tasker_config::WorkerConfig;
 pub use tasker_core::role::Role;

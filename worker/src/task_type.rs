@@ -15,7 +15,8 @@ use tasker_core::task::{Priority, QueueName};
 use tasker_store::task_types;
 
 use crate::context::Context;
-use crate::handler::{Handler, TaskError};
+use crate::handler::Handler;
+use crate::task_error::TaskError;
 
 /// Time limit of one attempt by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);

@@ -49,6 +49,7 @@ use std::pin::Pin;
 
 use serde_json::Value;
 use tasker_core::task::{Run, TaskId};
+use tasker_engine::CANCEL_GRACE;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 use crate::context::{Context, RunFacts};
-use crate::handler::{CANCEL_GRACE, Handler, TaskError};
+use crate::handler::Handler;
+use crate::task_error::TaskError;
 use crate::task_type::AnyTaskType;
 
 /// Returns a run of the task type's handler with these parameters. Await it for its [`Outcome`].

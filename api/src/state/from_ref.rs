@@ -10,11 +10,11 @@ use super::parts::{
     BatchSubmits, Duties, Fleet, HealthChecks, MetricSources, QueueControl, Submits, TaskActions, TaskReads,
 };
 use crate::auth::Auth;
-use tasker_maintenance::dead_letters::BulkOperations;
 use crate::http::admission::Admission;
 use crate::http::body::BodyBudgets;
 use crate::known_names::KnownNames;
 use crate::queues::QueueTable;
+use tasker_maintenance::dead_letters::BulkOperations;
 
 /// Implements `FromRef` for a part, given the expression that makes it from the handles.
 macro_rules! part {

@@ -12,15 +12,15 @@ use crate::auth::Auth;
 use crate::http::admission::Admission;
 use crate::http::body::BodyBudgets;
 use crate::known_names::KnownNames;
-use tasker_maintenance::DutyStatus;
 use crate::postgres::PostgresHealth;
-use tasker_store::DeclaredQueues;
 use crate::queues::QueueTable;
 use crate::redis::RedisHealth;
 use crate::submit::Submitter;
 use crate::submit::batch::BatchLane;
 use crate::submit::push::Pusher;
 use crate::watcher::Watcher;
+use tasker_maintenance::DutyStatus;
+use tasker_store::DeclaredQueues;
 
 /// The validation and the group commit of single submits.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use tasker_platform::host::Host;
 use tasker_platform::telemetry::{LogConfig, LogFormat};
+use tasker_queue::DispatchMode;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -66,41 +67,26 @@ impl fmt::Display for Environment {
     }
 }
 
-/// The way tasks get from the server to the workers (`DISPATCH_MODE`, alias `TASKER_DEPLOYMENT_MODE`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DispatchMode {
-    /// Wake-up hints in Redis, with Postgres as the polling fallback.
-    Hybrid,
-    /// Wake-up hints in Redis, without polling.
-    EventDrivenOnly,
-    /// Postgres only, polled each `CLAIM_INTERVAL`; Redis is not needed.
-    PollingOnly,
-}
-
-impl DispatchMode {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let choices = [
-            ("Hybrid", Self::Hybrid),
-            ("EventDrivenOnly", Self::EventDrivenOnly),
-            ("PollingOnly", Self::PollingOnly),
-        ];
-        let alias = reader.choice("TASKER_DEPLOYMENT_MODE", &choices);
-        let mode = reader.choice("DISPATCH_MODE", &choices).unwrap_or(Self::Hybrid);
-        // the default of DISPATCH_MODE does not contradict the alias, only a value that was set does
-        if reader.given("DISPATCH_MODE").is_none() {
-            return alias.unwrap_or(mode);
-        }
-        if reader.valid(&["DISPATCH_MODE"]) && alias.is_some_and(|alias| alias != mode) {
-            let message = "is an alias of DISPATCH_MODE and set to another value; set one of them";
-            reader.problem("TASKER_DEPLOYMENT_MODE", message);
-        }
-        mode
+/// Reads `DISPATCH_MODE` or its alias `TASKER_DEPLOYMENT_MODE`.
+pub(super) fn read_mode(reader: &mut Reader<'_>) -> DispatchMode {
+    let choices = [
+        ("Hybrid", DispatchMode::Hybrid),
+        ("EventDrivenOnly", DispatchMode::EventDrivenOnly),
+        ("PollingOnly", DispatchMode::PollingOnly),
+    ];
+    let alias = reader.choice("TASKER_DEPLOYMENT_MODE", &choices);
+    let mode = reader
+        .choice("DISPATCH_MODE", &choices)
+        .unwrap_or(DispatchMode::Hybrid);
+    // the default of DISPATCH_MODE does not contradict the alias, only a value that was set does
+    if reader.given("DISPATCH_MODE").is_none() {
+        return alias.unwrap_or(mode);
     }
-
-    /// Returns whether wake-up hints are sent through Redis.
-    pub fn uses_redis(self) -> bool {
-        !matches!(self, Self::PollingOnly)
+    if reader.valid(&["DISPATCH_MODE"]) && alias.is_some_and(|alias| alias != mode) {
+        let message = "is an alias of DISPATCH_MODE and set to another value; set one of them";
+        reader.problem("TASKER_DEPLOYMENT_MODE", message);
     }
+    mode
 }
 
 /// The log lines that a worker writes about its tasks (`TASK_LOG`).

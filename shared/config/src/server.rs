@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 
 use super::common::{read_breaker, read_liveness, read_metrics_addr};
 use super::connections::{read_database, read_redis};
-use super::environment::{DispatchMode, Environment, open, read_log};
+use super::environment::{Environment, open, read_log, read_mode};
 use super::problem::LoadError;
 use super::queues::{QueuesConfig, list};
 use super::reader::Reader;
@@ -21,7 +21,7 @@ use tasker_core::duration;
 use tasker_platform::circuit_breaker::Limits;
 use tasker_platform::host::{Host, ProcessHost};
 use tasker_platform::telemetry::LogConfig;
-use tasker_queue::RedisConfig;
+use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -141,7 +141,7 @@ impl ServerConfig {
         let (heartbeat_interval, worker_timeout) = read_liveness(reader);
         let listen_addrs = read_listen_addrs(reader);
         let deployment_mode = read_deployment_mode(reader);
-        let mode = DispatchMode::read(reader);
+        let mode = read_mode(reader);
         // a process that only migrates needs neither sign-in nor secrets
         let serves = command == ServerCommand::Serve && deployment_mode != DeploymentMode::MigrateOnly;
         let idempotency_ttl = reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY);

@@ -10,7 +10,7 @@ use super::allow::AllowList;
 use super::backup::BackupConfig;
 use super::common::{read_breaker, read_liveness, read_metrics_addr};
 use super::connections::{read_database, read_redis};
-use super::environment::{DispatchMode, Environment, TaskLogMode, open, read_log};
+use super::environment::{Environment, TaskLogMode, open, read_log, read_mode};
 use super::problem::LoadError;
 use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
 use super::reader::Reader;
@@ -21,7 +21,7 @@ use tasker_core::workflow::Template;
 use tasker_platform::circuit_breaker::Limits;
 use tasker_platform::host::{Host, ProcessHost};
 use tasker_platform::telemetry::LogConfig;
-use tasker_queue::RedisConfig;
+use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -118,7 +118,7 @@ impl WorkerConfig {
         let listen_addr = read_listen_addr(reader);
         // before the others: it is the default database of backups
         let database = read_database(reader, environment);
-        let mode = DispatchMode::read(reader);
+        let mode = read_mode(reader);
         Self {
             environment,
             log: read_log(reader, environment),

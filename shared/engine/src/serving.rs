@@ -11,7 +11,7 @@ use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::availability::STATEMENT_MAX;
+use crate::statement_limit::STATEMENT_MAX;
 
 /// Time between checks for resumed queues. There are none while no queue is paused.
 const CHECK: Duration = Duration::from_secs(1);

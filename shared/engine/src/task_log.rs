@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use tasker_config::TaskLogMode;
 use tasker_core::task::TaskStatus;
 use tasker_platform::telemetry::traces::LINES;
 use tasker_store::claim::Claimed;
@@ -20,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, error, error_span, info, warn};
 
 use crate::completion_metrics::Summary;
+use crate::settings::LoggedRuns;
 
+/// The target of the lines, which a log filter names. It is part of the documented interface.
+const TARGET: &str = "tasker_worker::task_log";
 /// Maximum number of lines of one level in a second.
 const LINES_PER_SECOND: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,7 +30,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The task log, with the limit of each level.
 #[derive(Debug)]
 pub(crate) struct TaskLog {
-    mode: TaskLogMode,
+    logged: LoggedRuns,
     info: Limit,
     warn: Limit,
     error: Limit,
@@ -51,9 +53,9 @@ impl Limit {
 }
 
 impl TaskLog {
-    pub(crate) fn new(mode: TaskLogMode) -> Self {
+    pub(crate) fn new(logged: LoggedRuns) -> Self {
         Self {
-            mode,
+            logged,
             info: Limit::default(),
             warn: Limit::default(),
             error: Limit::default(),
@@ -62,7 +64,7 @@ impl TaskLog {
 
     /// Logs each second, until `stop`, the number of dropped lines.
     pub(crate) async fn report(&self, stop: &CancellationToken) {
-        while self.mode != TaskLogMode::Off && !stop.is_cancelled() {
+        while self.logged != LoggedRuns::None && !stop.is_cancelled() {
             let _ = tokio::time::timeout(SECOND, stop.cancelled()).await;
             self.report_once();
         }
@@ -72,6 +74,7 @@ impl TaskLog {
         let left_out = self.info.next_second();
         if left_out > 0 {
             info!(
+                target: TARGET,
                 left_out,
                 "task log limit reached: 100 lines of a level in a second"
             );
@@ -79,6 +82,7 @@ impl TaskLog {
         let left_out = self.warn.next_second();
         if left_out > 0 {
             warn!(
+                target: TARGET,
                 left_out,
                 "task log limit reached: 100 lines of a level in a second"
             );
@@ -86,6 +90,7 @@ impl TaskLog {
         let left_out = self.error.next_second();
         if left_out > 0 {
             error!(
+                target: TARGET,
                 left_out,
                 "task log limit reached: 100 lines of a level in a second"
             );
@@ -94,20 +99,20 @@ impl TaskLog {
 
     /// Logs the start of a run within its span.
     pub(crate) fn started(&self, claimed: &Claimed, span: &Span) {
-        if self.mode == TaskLogMode::All && self.info.admits() {
+        if self.logged == LoggedRuns::All && self.info.admits() {
             let attempt = claimed.attempts + 1;
-            info!(parent: span, queue = %claimed.queue, attempt, "task started");
+            info!(target: TARGET, parent: span, queue = %claimed.queue, attempt, "task started");
         }
     }
 
     /// Returns true if the outcomes of successful runs are logged.
     pub(crate) fn logs_successes(&self) -> bool {
-        self.mode == TaskLogMode::All
+        self.logged == LoggedRuns::All
     }
 
     /// Returns true if the outcomes of failed runs are logged.
     pub(crate) fn logs_failures(&self) -> bool {
-        self.mode != TaskLogMode::Off
+        self.logged != LoggedRuns::None
     }
 
     /// Logs the outcome of a run whose task is in the state `status` now. `ended` is the record of a run
@@ -124,7 +129,13 @@ impl TaskLog {
 
     fn successful(&self, run: &Summary, event: &'static str) {
         if self.logs_successes() && self.info.admits() {
-            info!(parent: &span(run), attempt = run.attempt, seconds = seconds(run.elapsed), "{event}");
+            info!(
+                target: TARGET,
+                parent: &span(run),
+                attempt = run.attempt,
+                seconds = seconds(run.elapsed),
+                "{event}"
+            );
         }
     }
 
@@ -137,6 +148,7 @@ impl TaskLog {
             _ => None,
         });
         warn!(
+            target: TARGET,
             parent: &span(run),
             failure = ended.map(|ended| ended.reason),
             panicked_at = run.panicked_at.as_deref(),
@@ -158,6 +170,7 @@ impl TaskLog {
             _ => None,
         });
         error!(
+            target: TARGET,
             parent: &span(run),
             reason,
             failure = ended.map(|ended| ended.reason),
@@ -173,6 +186,7 @@ impl TaskLog {
     pub(crate) fn discarded(&self, run: &Summary) {
         if self.logs_failures() && self.warn.admits() {
             warn!(
+                target: TARGET,
                 parent: &span(run),
                 attempt = run.attempt,
                 seconds = seconds(run.elapsed),

@@ -4,6 +4,7 @@
 //! safe. The slots and a byte limit bound the completions that wait meanwhile.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
@@ -11,12 +12,17 @@ use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{Run, TaskId, TaskStatus};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
-use tasker_store::{self as store, Fault, fault};
+use tasker_store::{self as store, ConnectionCache, Fault, fault};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use crate::availability::Availability;
+use crate::completion::{Completion, Record};
 use crate::completion_metrics::CompletionMetrics;
-use crate::completions::{Completion, Record};
-use crate::runtime::Parts;
+use crate::hints::Hints;
+use crate::in_flight::InFlight;
+use crate::queue_counters::QueueCounters;
+use crate::task_log::TaskLog;
 
 /// Time limit of one statement. It may commit all the same and is repeated: the write is fenced, and a run
 /// that the first one completed is then counted as fenced.
@@ -24,14 +30,33 @@ const WRITE_MAX: Duration = Duration::from_secs(10);
 /// The first and the maximum wait after a failed write.
 const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
+/// The handles of the writer of completions.
+#[derive(Debug)]
+pub(crate) struct CompletionWriter {
+    pub(crate) statements: Statements,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) hints: Hints,
+    pub(crate) queue_counters: Arc<QueueCounters>,
+    pub(crate) task_log: Arc<TaskLog>,
+}
+
+/// The connections for writes, which are retried until the hard stop.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    pub(crate) worker_id: Arc<str>,
+    pub(crate) connections: Arc<ConnectionCache>,
+    pub(crate) postgres: Arc<Availability>,
+    pub(crate) hard_stop: CancellationToken,
+}
+
 /// Writes a batch, retrying until Postgres accepts it or the worker is stopped hard.
-pub(crate) async fn write(parts: &Parts, batch: Vec<Completion>) {
+pub(crate) async fn write(writer: &CompletionWriter, batch: Vec<Completion>) {
     let runs: Vec<Run> = batch.iter().map(|completion| completion.summary.run).collect();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
     let began = Instant::now();
     let ended = batch.iter().filter(|completion| completion.counts_as_attempt());
-    parts
+    writer
         .queue_counters
         .add(ended.map(|completion| (&completion.queue, completion.summary.elapsed)));
     let mut finished_runs = CompletionMetrics::default();
@@ -45,15 +70,15 @@ pub(crate) async fn write(parts: &Parts, batch: Vec<Completion>) {
         }
     }
     // successes first: those whose result Postgres rejects become failures and join the others
-    write_successes(parts, &finished_runs, successes, &mut others).await;
-    write_others(parts, &finished_runs, &others).await;
+    write_successes(writer, &finished_runs, successes, &mut others).await;
+    write_others(writer, &finished_runs, &others).await;
     histogram!("tasker_completion_seconds").record(began.elapsed());
     // only now: until its write is confirmed the heartbeat would requeue a run that is not in flight
-    parts.in_flight.remove(runs);
+    writer.in_flight.remove(runs);
 }
 
 async fn write_successes(
-    parts: &Parts,
+    writer: &CompletionWriter,
     finished_runs: &CompletionMetrics,
     successes: Vec<Success>,
     others: &mut Vec<EndedRun>,
@@ -64,22 +89,22 @@ async fn write_successes(
         if chunk.is_empty() {
             continue;
         }
-        let written = until_written(parts, async || {
-            let mut connection = parts.kept.take().await?;
-            let ended = complete(&mut *connection, &parts.worker_id, &chunk).await?;
-            parts.kept.release(connection);
+        let written = until_written(&writer.statements, async || {
+            let mut connection = writer.statements.connections.take().await?;
+            let ended = complete(&mut *connection, &writer.statements.worker_id, &chunk).await?;
+            writer.statements.connections.release(connection);
             Ok(ended)
         });
         let written = written.await;
         match written {
             Ok(ended) => {
                 count_fenced(
-                    parts,
+                    writer,
                     finished_runs,
                     chunk.iter().map(|success| success.run),
                     &ended,
                 );
-                log_successes(parts, finished_runs, &ended);
+                log_successes(writer, finished_runs, &ended);
                 finished_runs.count(ended);
             }
             Err(Unwritten::Stopped) => return,
@@ -117,30 +142,30 @@ fn code(error: &store::Error) -> String {
         .into_owned()
 }
 
-async fn write_others(parts: &Parts, finished_runs: &CompletionMetrics, others: &[EndedRun]) {
+async fn write_others(writer: &CompletionWriter, finished_runs: &CompletionMetrics, others: &[EndedRun]) {
     if others.is_empty() {
         return;
     }
-    let written = until_written(parts, async || {
-        let mut connection = parts.kept.take().await?;
-        let ended = end_runs(&mut *connection, &parts.worker_id, others).await?;
-        parts.kept.release(connection);
+    let written = until_written(&writer.statements, async || {
+        let mut connection = writer.statements.connections.take().await?;
+        let ended = end_runs(&mut *connection, &writer.statements.worker_id, others).await?;
+        writer.statements.connections.release(connection);
         Ok(ended)
     });
     match written.await {
         Ok(ended) => {
             let states: Vec<_> = ended.iter().map(|ended| (ended.id, ended.status)).collect();
             count_fenced(
-                parts,
+                writer,
                 finished_runs,
                 others.iter().map(|ended| ended.run),
                 &states,
             );
-            log_others(parts, finished_runs, others, &states);
+            log_others(writer, finished_runs, others, &states);
             let written: HashSet<TaskId> = states.iter().map(|(id, _)| *id).collect();
             count_failures(others, &written);
             finished_runs.count(states);
-            parts.return_pending_hints(ended).await;
+            writer.hints.return_pending(ended).await;
         }
         Err(Unwritten::Stopped) => {}
         // error texts are cleaned and cut before, so this is a bug; the heartbeat requeues the runs
@@ -171,11 +196,11 @@ enum Unwritten {
 }
 
 /// Retries a statement until Postgres accepts it or rejects a row, or the worker is stopped hard.
-async fn until_written<T, F>(parts: &Parts, statement: impl Fn() -> F) -> Result<T, Unwritten>
+async fn until_written<T, F>(statements: &Statements, statement: impl Fn() -> F) -> Result<T, Unwritten>
 where
     F: Future<Output = store::Result<T>>,
 {
-    let hard = parts.shutdown.hard();
+    let hard = &statements.hard_stop;
     let mut wait = *RETRY_WAIT.start();
     loop {
         let written = hard.run_until_cancelled(Box::pin(store::bounded(WRITE_MAX, statement())));
@@ -187,7 +212,7 @@ where
             Fault::Row => return Err(Unwritten::Row(error)),
             Fault::RolledBack => {}
             Fault::Outage | Fault::Unknown => {
-                parts.postgres.mark_unavailable();
+                statements.postgres.mark_unavailable();
                 warn!(%error, "failed to write completions; retrying");
             }
         }
@@ -198,7 +223,7 @@ where
 
 /// Counts and logs the runs among `sent` whose writes were fenced: they belonged to another run or worker.
 fn count_fenced(
-    parts: &Parts,
+    writer: &CompletionWriter,
     finished_runs: &CompletionMetrics,
     sent: impl ExactSizeIterator<Item = Run>,
     written: &[(TaskId, TaskStatus)],
@@ -211,34 +236,38 @@ fn count_fenced(
     let written: HashSet<TaskId> = written.iter().map(|(id, _)| *id).collect();
     let fenced = sent.filter(|run| !written.contains(&run.task));
     for run in fenced.filter_map(|run| finished_runs.get(run.task)) {
-        parts.task_log.discarded(run);
+        writer.task_log.discarded(run);
     }
 }
 
-fn log_successes(parts: &Parts, finished_runs: &CompletionMetrics, ended: &[(TaskId, TaskStatus)]) {
-    if !parts.task_log.logs_successes() {
+fn log_successes(
+    writer: &CompletionWriter,
+    finished_runs: &CompletionMetrics,
+    ended: &[(TaskId, TaskStatus)],
+) {
+    if !writer.task_log.logs_successes() {
         return;
     }
     for (id, status) in ended {
         if let Some(run) = finished_runs.get(*id) {
-            parts.task_log.ended(run, *status, None);
+            writer.task_log.ended(run, *status, None);
         }
     }
 }
 
 fn log_others(
-    parts: &Parts,
+    writer: &CompletionWriter,
     finished_runs: &CompletionMetrics,
     others: &[EndedRun],
     states: &[(TaskId, TaskStatus)],
 ) {
-    if !parts.task_log.logs_failures() {
+    if !writer.task_log.logs_failures() {
         return;
     }
     let others: HashMap<TaskId, &EndedRun> = others.iter().map(|ended| (ended.run.task, ended)).collect();
     for (id, status) in states {
         if let Some(run) = finished_runs.get(*id) {
-            parts.task_log.ended(run, *status, others.get(id).copied());
+            writer.task_log.ended(run, *status, others.get(id).copied());
         }
     }
 }

@@ -9,21 +9,10 @@
 //! `BREAKER_ERRORS` failures the breaker is open, and no probe makes the service available before
 //! `BREAKER_COOLDOWN` is over. The first one after that is the breaker's trial.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use metrics::counter;
 use tasker_platform::circuit_breaker::{Breaker, Limits, State};
 use tokio::sync::watch;
 use tracing::{info, warn};
-
-use crate::reminder::Reminder;
-use crate::runtime::Parts;
-
-/// Time limit of a statement that writes no results.
-pub(crate) const STATEMENT_MAX: Duration = Duration::from_secs(5);
-/// The first and the maximum wait between health probes while Redis is unavailable.
-const PROBE_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
 /// The availability of one service, with its circuit breaker.
 #[derive(Debug)]
@@ -107,43 +96,10 @@ impl Availability {
     }
 }
 
-/// Probes Redis while it is unavailable, until the soft stop.
-pub(crate) async fn probe_redis(parts: Arc<Parts>) {
-    loop {
-        tokio::select! {
-            biased;
-            () = parts.shutdown.soft().cancelled() => return,
-            () = until_redis_answers(&parts) => {}
-        }
-    }
-}
-
-async fn until_redis_answers(parts: &Parts) {
-    parts.redis.until_unavailable().await;
-    let mut wait = *PROBE_WAIT.start();
-    let mut reminder = Reminder::default();
-    while !parts.redis.is_available() {
-        tokio::time::sleep(wait).await;
-        match parts.queue.allows_pops().await {
-            // a Redis that answers but cannot be used (a version or setting is unsupported) stays unavailable
-            Ok(()) if !parts.redis_check.is_unsupported() => parts.redis.mark_available(),
-            Ok(()) => parts.redis.mark_unavailable(),
-            Err(error) => {
-                parts.redis.mark_unavailable();
-                if reminder.is_due(&error.to_string(), Instant::now()) {
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "Redis health probe failed"
-                    );
-                }
-            }
-        }
-        wait = (wait * 2).min(*PROBE_WAIT.end());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn postgres(errors: u32, cooldown: Duration) -> Availability {

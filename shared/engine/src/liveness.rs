@@ -11,19 +11,16 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use tasker_store as store;
 use tasker_store::liveness::{LivenessKey, Session};
-use tasker_store::workers;
+use tasker_store::{self as store, PgPool, workers};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use crate::heartbeat;
-use crate::runtime::Parts;
+use crate::heartbeat::{self, Beats};
 
 /// Time between checks of the main runtime.
 const PULSE: Duration = Duration::from_secs(1);
@@ -41,10 +38,11 @@ const SPARE_CHECK: Duration = Duration::from_secs(30);
 
 /// Starts the liveness thread. It ends when no run can hand in a completion any more, or with the main
 /// runtime.
-pub(crate) fn start(parts: &Arc<Parts>, key: LivenessKey) -> io::Result<()> {
+pub(crate) fn start(beats: Beats, db: PgPool, key: LivenessKey) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (ending, ended) = oneshot::channel();
-    let keeper = Keeper::new(Arc::clone(parts), key, Handle::current());
+    let shutdown = beats.stops.shutdown.clone();
+    let keeper = Keeper::new(beats, db, key, Handle::current());
     std::thread::Builder::new()
         .name("liveness".to_owned())
         .spawn(move || {
@@ -54,7 +52,7 @@ pub(crate) fn start(parts: &Arc<Parts>, key: LivenessKey) -> io::Result<()> {
             // fails if the process is shutting down and the receiver is gone
             let _ = ending.send(());
         })?;
-    parts.shutdown.spawn_named("liveness", async move {
+    shutdown.spawn_named("liveness", async move {
         ended.await.expect("the liveness thread does not panic");
     });
     Ok(())
@@ -62,7 +60,8 @@ pub(crate) fn start(parts: &Arc<Parts>, key: LivenessKey) -> io::Result<()> {
 
 /// The owner of this worker's liveness sessions and heartbeats.
 struct Keeper {
-    parts: Arc<Parts>,
+    beats: Beats,
+    db: PgPool,
     key: LivenessKey,
     main: Handle,
     /// The time at which the last heartbeat was answered; `None` if it failed.
@@ -77,9 +76,10 @@ enum Main {
 }
 
 impl Keeper {
-    fn new(parts: Arc<Parts>, key: LivenessKey, main: Handle) -> Self {
+    fn new(beats: Beats, db: PgPool, key: LivenessKey, main: Handle) -> Self {
         Self {
-            parts,
+            beats,
+            db,
             key,
             main,
             answered: Cell::new(None),
@@ -89,8 +89,8 @@ impl Keeper {
     async fn run(self) {
         let over = async {
             tokio::select! {
-                () = self.parts.no_more_completions.cancelled() => {}
-                () = self.parts.shutdown.hard().cancelled() => {}
+                () = self.beats.stops.no_more_completions.cancelled() => {}
+                () = self.beats.stops.shutdown.hard().cancelled() => {}
             }
         };
         tokio::select! {
@@ -123,11 +123,10 @@ impl Keeper {
 
     /// Waits until the main runtime has made no progress for `WORKER_TIMEOUT`, or has shut down.
     async fn watch_main(&self) -> Main {
-        let config = &self.parts.config;
         loop {
             // spawned from outside, so that any thread of the runtime that is free takes it
             let probe = self.main.spawn(async {});
-            match tokio::time::timeout(config.worker_timeout, probe).await {
+            match tokio::time::timeout(self.beats.settings.worker_timeout, probe).await {
                 Ok(Ok(())) => tokio::time::sleep(PULSE).await,
                 Ok(Err(_)) => return Main::Gone,
                 Err(_) => return Main::Stuck,
@@ -155,12 +154,12 @@ impl Keeper {
                         () = closed(&mut session) => lost("main", "heartbeat connection was closed"),
                         // retry at once: after any failed statement, only a heartbeat makes Postgres
                         // available again
-                        () = self.parts.postgres.until_unavailable() => {}
-                        () = tokio::time::sleep(soon.min(self.parts.config.heartbeat_interval)) => continue,
+                        () = self.beats.postgres.until_unavailable() => {}
+                        () = tokio::time::sleep(soon.min(self.beats.settings.heartbeat_interval)) => continue,
                     }
                 }
                 Err(error) => {
-                    self.parts.postgres.mark_unavailable();
+                    self.beats.postgres.mark_unavailable();
                     warn!(%error, "heartbeat failed");
                 }
             }
@@ -173,23 +172,23 @@ impl Keeper {
         let attempt = async {
             let mut open = match session.take() {
                 Some(open) => open,
-                None => Session::open(&self.parts.db, self.key).await?,
+                None => Session::open(&self.db, self.key).await?,
             };
             // a run that was claimed before the last heartbeat and is not in flight was lost, unless its
             // claim is pending. `take`: skipped after a failed heartbeat, which may have been written and
             // moved the time in Postgres past `last`
             if let Some(last) = self.answered.take()
-                && self.parts.in_flight.knows_claims_before(last)
+                && self.beats.in_flight.knows_claims_before(last)
             {
-                heartbeat::requeue_lost_claims(&self.parts, &mut open, &self.main).await;
+                heartbeat::requeue_lost_claims(&self.beats, &mut open, &self.main).await;
             }
-            let answer = heartbeat::beat(&self.parts, &mut open).await?;
+            let answer = heartbeat::beat(&self.beats, &mut open).await?;
             self.answered.set(Some(Instant::now()));
             // only after success: on error or timeout the session is dropped, which also releases the lock
             *session = Some(open);
             Ok(answer)
         };
-        let limit = BEAT_MAX.min(self.parts.config.worker_timeout / 2);
+        let limit = BEAT_MAX.min(self.beats.settings.worker_timeout / 2);
         store::bounded(limit, attempt).await
     }
 
@@ -197,8 +196,8 @@ impl Keeper {
     async fn keep_spare(&self) -> Infallible {
         let mut retry = Retry::default();
         loop {
-            self.parts.in_flight.until(true).await;
-            match Session::open(&self.parts.db, self.key).await {
+            self.beats.in_flight.until(true).await;
+            match Session::open(&self.db, self.key).await {
                 Ok(mut spare) => tokio::select! {
                     biased;
                     () = spare.closed() => lost("spare", "spare connection was closed"),
@@ -214,7 +213,7 @@ impl Keeper {
     async fn idle(&self) {
         loop {
             tokio::time::sleep(SPARE_CHECK).await;
-            if self.parts.in_flight.len() == 0 {
+            if self.beats.in_flight.len() == 0 {
                 return;
             }
         }

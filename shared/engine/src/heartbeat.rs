@@ -11,43 +11,61 @@ use tasker_store::{self as store, recover, workers};
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use crate::runtime::Parts;
+use crate::availability::Availability;
+use crate::hints::Hints;
+use crate::in_flight::InFlight;
+use crate::queue_counters::QueueCounters;
+use crate::settings::Settings;
+use crate::stops::Stops;
 
-/// The answer of the last heartbeat.
+/// The number of workers that share a queue with this one, of the last heartbeat.
 #[derive(Debug)]
-pub(crate) struct Heartbeat {
-    sharing: AtomicUsize,
+pub(crate) struct Sharing(AtomicUsize);
+
+/// The facts that a heartbeat reports, and the parts that its answer reaches.
+pub(crate) struct Beats {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stops: Stops,
+    pub(crate) postgres: Arc<Availability>,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) hints: Hints,
+    pub(crate) queue_counters: Arc<QueueCounters>,
+    pub(crate) sharing: Arc<Sharing>,
 }
 
-impl Default for Heartbeat {
+impl Default for Sharing {
     fn default() -> Self {
-        Self {
-            sharing: AtomicUsize::new(1),
-        }
+        Self(AtomicUsize::new(1))
     }
 }
 
-impl Heartbeat {
+impl Sharing {
     /// Returns the number of live workers that share a queue with this one, itself included.
-    pub(crate) fn sharing(&self) -> usize {
-        self.sharing.load(Ordering::Relaxed).max(1)
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed).max(1)
     }
 }
 
 /// Requeues runs of this worker that are not in flight: the responses to their claims were lost. To be called
 /// before the heartbeat, which moves the time up to which claims count as lost.
-pub(crate) async fn requeue_lost_claims(parts: &Arc<Parts>, session: &mut Session, main: &Handle) {
-    match recover::reclaim_lost_claims(session.executor(), &parts.worker_id, &parts.in_flight.all()).await {
+pub(crate) async fn requeue_lost_claims(beats: &Beats, session: &mut Session, main: &Handle) {
+    match recover::reclaim_lost_claims(
+        session.executor(),
+        &beats.settings.worker_id,
+        &beats.in_flight.all(),
+    )
+    .await
+    {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             warn!(runs = ended.len(), "requeued runs whose claim response was lost");
             counter!("tasker_lost_claim_runs_total").increment(ended.len() as u64);
-            let parts = Arc::clone(parts);
+            let hints = beats.hints.clone();
             // on the main runtime, where the Redis connections live; not awaited, since that runtime may be
             // blocked
-            parts.shutdown.tracker().clone().spawn_on(
+            beats.stops.shutdown.tracker().clone().spawn_on(
                 async move {
-                    parts.return_pending_hints(ended).await;
+                    hints.return_pending(ended).await;
                 },
                 main,
             );
@@ -58,21 +76,21 @@ pub(crate) async fn requeue_lost_claims(parts: &Arc<Parts>, session: &mut Sessio
 }
 
 /// Writes one heartbeat and applies its answer: Postgres is available, or this worker was declared dead.
-pub(crate) async fn beat(parts: &Parts, session: &mut Session) -> store::Result<workers::Heartbeat> {
-    let totals = parts.queue_counters.totals();
+pub(crate) async fn beat(beats: &Beats, session: &mut Session) -> store::Result<workers::Heartbeat> {
+    let totals = beats.queue_counters.totals();
     let work = Work {
-        active: i32::try_from(parts.in_flight.len()).unwrap_or(i32::MAX),
+        active: i32::try_from(beats.in_flight.len()).unwrap_or(i32::MAX),
         ended: &totals.ended,
         busy_seconds: &totals.busy_seconds,
     };
-    let timeout = parts.config.worker_timeout.as_secs_f64();
-    let heartbeat = workers::heartbeat(session.executor(), &parts.worker_id, work, timeout).await?;
+    let timeout = beats.settings.worker_timeout.as_secs_f64();
+    let heartbeat = workers::heartbeat(session.executor(), &beats.settings.worker_id, work, timeout).await?;
     if heartbeat.alive {
         let sharing = usize::try_from(heartbeat.sharing).unwrap_or(1);
-        parts.heartbeat.sharing.store(sharing, Ordering::Relaxed);
-        parts.postgres.mark_available();
+        beats.sharing.0.store(sharing, Ordering::Relaxed);
+        beats.postgres.mark_available();
     } else {
-        parts.declared_dead();
+        beats.stops.declare_dead();
     }
     Ok(heartbeat)
 }

@@ -87,7 +87,7 @@ impl FreeSlots {
 
 /// A slot taken by a run. A clone keeps it taken, so that a thread that outlives its run keeps its slot.
 #[derive(Debug, Clone)]
-pub(crate) struct Slot {
+pub struct Slot {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tasker_config::DispatchMode;
 use tasker_core::task::QueueName;
+use tasker_queue::DispatchMode;
 use tasker_store::claim::Place;
 
 /// The maximum time between two polls in normal operation.

@@ -11,14 +11,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::availability::STATEMENT_MAX;
+use crate::statement_limit::STATEMENT_MAX;
 
 /// Reports that come within this time of each other are written together.
 const GATHER: Duration = Duration::from_millis(200);
 
 /// The latest report of each run. Bounded by the slots.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reports {
+pub struct Reports {
     inner: Arc<Inner>,
 }
 
@@ -36,7 +36,8 @@ struct Report {
 }
 
 impl Reports {
-    pub(crate) fn put(&self, run: Run, text: String) {
+    /// Records the latest report of a run: JSON text, already checked.
+    pub fn put(&self, run: Run, text: String) {
         self.latest().insert(run, Report { text, new: true });
         self.inner.arrived.notify_one();
     }

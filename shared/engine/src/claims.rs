@@ -14,14 +14,19 @@ use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::Popped;
 use tasker_store::claim::{Claim, Claimant, Claimed, Misrouted, Poll, claim, claim_oldest};
 use tasker_store::claim_ready::claim_ready;
-use tasker_store::{self as store, Fault, PgConnection, fault};
+use tasker_store::{self as store, ConnectionCache, Fault, PgConnection, fault};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use crate::execute;
+use crate::execute::Executor;
 use crate::fallback::{Enqueued, Fallback};
-use crate::runtime::Parts;
+use crate::hints::Hints;
+use crate::in_flight::InFlight;
+use crate::readiness::Readiness;
+use crate::runner::Runner;
+use crate::settings::Settings;
 use crate::slots::FreeSlots;
+use crate::stops::Stops;
 
 /// Bounds of the time limit of a claim, which is half a heartbeat interval.
 const CLAIM_LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
@@ -30,9 +35,20 @@ const CLAIM_LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..
 /// queue, it would pop the same ones again.
 const MISROUTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// The handles of claims, which all groups of slots share.
+pub(crate) struct ClaimParts<R> {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stops: Stops,
+    pub(crate) connections: Arc<ConnectionCache>,
+    pub(crate) readiness: Readiness,
+    pub(crate) hints: Hints,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) executor: Arc<Executor<R>>,
+}
+
 /// Claims for one group of slots.
-pub(crate) struct Claimer {
-    parts: Arc<Parts>,
+pub(crate) struct Claimer<R> {
+    parts: Arc<ClaimParts<R>>,
     queues: Vec<QueueName>,
     fallback: Mutex<Fallback>,
     /// The end of the pause after misrouted hints.
@@ -60,9 +76,9 @@ pub(crate) enum PollOutcome {
     Failed,
 }
 
-impl Claimer {
-    pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>) -> Self {
-        let fallback = Mutex::new(Fallback::new(parts.config.mode, Instant::now()));
+impl<R: Runner> Claimer<R> {
+    pub(crate) fn new(parts: Arc<ClaimParts<R>>, queues: Vec<QueueName>) -> Self {
+        let fallback = Mutex::new(Fallback::new(parts.settings.mode, Instant::now()));
         Self {
             parts,
             queues,
@@ -93,8 +109,8 @@ impl Claimer {
             };
             ids.iter().map(hint).collect()
         };
-        if self.parts.no_more_claims.is_cancelled() {
-            return self.parts.return_hints(&hints(&ids)).await;
+        if self.parts.stops.no_more_claims.is_cancelled() {
+            return self.parts.hints.return_hints(&hints(&ids)).await;
         }
         // a task whose earlier run is still in flight here cannot start: its hint is dropped, and a fallback
         // poll or the leader's rebuild finds the row if it is pending
@@ -105,8 +121,8 @@ impl Claimer {
         let claimed = match self.claim_ready(&mut ids, &mut free).await {
             Ok(()) if ids.is_empty() => Ok(()),
             // the fast path left these rows as they were, so their hints may go back
-            Ok(()) if self.parts.no_more_claims.is_cancelled() => {
-                return self.parts.return_hints(&hints(&ids)).await;
+            Ok(()) if self.parts.stops.no_more_claims.is_cancelled() => {
+                return self.parts.hints.return_hints(&hints(&ids)).await;
             }
             Ok(()) => self.claim_rest(&queue, &ids, &hints, &mut free).await,
             Err(error) => Err(error),
@@ -131,10 +147,10 @@ impl Claimer {
             let taken: HashSet<TaskId> = tasks.iter().map(|task| task.run.task).collect();
             ids.retain(|id| !taken.contains(id));
         }
-        self.parts.status.claimed();
-        self.parts.paused.add(&paused);
+        self.parts.readiness.activity.claimed();
+        self.parts.readiness.paused.add(&paused);
         self.fallback().claimed(enqueued(&tasks));
-        self.start(tasks, free).await;
+        self.parts.executor.start(tasks, free).await;
         Ok(())
     }
 
@@ -150,25 +166,25 @@ impl Claimer {
         // a worker runs one suspect at a time, and two concurrent claims could take one each. The turn lasts
         // until the rows are in flight, from when on `has_suspect` is true. A claim without the turn defers
         // suspects instead of waiting
-        let turn = self.parts.suspect_turn.try_lock().ok();
+        let turn = self.parts.in_flight.suspect_turn();
         let claimant = self.claimant(turn.is_some());
         let _claiming = self.parts.in_flight.claiming();
         let claim = self.claim_in_time(&claimant, Wanted::Popped(ids)).await?;
         let settled = claim.tasks.len() + claim.misrouted.len();
         counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(settled) as u64);
         if !claim.worker_is_alive {
-            self.parts.return_hints(&hints(ids)).await;
-            self.parts.declared_dead();
+            self.parts.hints.return_hints(&hints(ids)).await;
+            self.parts.stops.declare_dead();
             return Ok(());
         }
-        self.parts.paused.add(&claim.paused);
+        self.parts.readiness.paused.add(&claim.paused);
         // rows of a paused queue were not read, so all hints return to its list
         if claim.paused.contains(queue) {
-            self.parts.return_hints(&hints(ids)).await;
+            self.parts.hints.return_hints(&hints(ids)).await;
         }
         self.reroute(claim.misrouted).await;
         self.fallback().claimed(enqueued(&claim.tasks));
-        self.start(claim.tasks, free).await;
+        self.parts.executor.start(claim.tasks, free).await;
         Ok(())
     }
 
@@ -189,11 +205,11 @@ impl Claimer {
         if !routable.is_empty() {
             self.pops_resume_at
                 .send_replace(Some(Instant::now() + MISROUTED_PAUSE));
-            if let Err(error) = self.parts.queue.reroute(&hints(routable)).await {
+            if let Err(error) = self.parts.hints.queue().reroute(&hints(routable)).await {
                 warn!(%error, "failed to reroute hints to the workers that register their types; fallback polls find the tasks");
             }
         }
-        if let Err(error) = self.parts.queue.park(&hints(unroutable)).await {
+        if let Err(error) = self.parts.hints.queue().park(&hints(unroutable)).await {
             warn!(%error, "failed to park the hints of tasks whose type no live worker registers");
         }
     }
@@ -220,7 +236,7 @@ impl Claimer {
             min_age_seconds: min_age.as_secs_f64(),
             after: &after,
         };
-        let turn = self.parts.suspect_turn.try_lock().ok();
+        let turn = self.parts.in_flight.suspect_turn();
         let claimant = self.claimant(turn.is_some());
         let _claiming = self.parts.in_flight.claiming();
         let claimed = self.claim_in_time(&claimant, Wanted::Oldest(poll)).await;
@@ -232,19 +248,19 @@ impl Claimer {
             }
         };
         let found = claim.tasks.len();
-        self.parts.status.claimed();
+        self.parts.readiness.activity.claimed();
         let more = !claim.stopped_at.is_empty();
         self.fallback()
             .polled(Instant::now(), enqueued(&claim.tasks), claim.stopped_at);
         counter!("tasker_fallback_polls_total").increment(1);
         counter!("tasker_fallback_claims_total").increment(found as u64);
         if !claim.worker_is_alive {
-            self.parts.declared_dead();
+            self.parts.stops.declare_dead();
             return PollOutcome::Failed;
         }
-        self.parts.paused.add(&claim.paused);
+        self.parts.readiness.paused.add(&claim.paused);
         self.remove_hints(&claim.tasks);
-        self.start(claim.tasks, &mut free).await;
+        self.parts.executor.start(claim.tasks, &mut free).await;
         if found < rows && !more {
             PollOutcome::Partial
         } else {
@@ -254,14 +270,15 @@ impl Claimer {
 
     /// Removes the hints, if any, of tasks that a poll claimed.
     fn remove_hints(&self, tasks: &[Claimed]) {
-        if tasks.is_empty() || !self.parts.config.mode.uses_redis() || !self.parts.redis.is_available() {
+        if tasks.is_empty() || !self.parts.hints.reach_redis() {
             return;
         }
         let hint = |task: &Claimed| Hint::new(task.run.task, task.queue.clone(), &*task.task_name);
         let hints: Vec<Hint> = tasks.iter().map(hint).collect();
-        let queue = Arc::clone(&self.parts.queue);
+        let queue = Arc::clone(self.parts.hints.queue());
         // in the background: the runs need not wait for Redis
-        self.parts.shutdown.spawn_named("removal of hints", async move {
+        let shutdown = &self.parts.stops.shutdown;
+        shutdown.spawn_named("removal of hints", async move {
             if let Err(error) = queue.remove(&hints).await {
                 warn!(%error, "failed to remove the hints of claimed tasks; the leader removes them");
             }
@@ -270,24 +287,10 @@ impl Claimer {
 
     fn claimant(&self, may_take_suspect: bool) -> Claimant<'_> {
         Claimant {
-            worker_id: &self.parts.worker_id,
+            worker_id: &self.parts.settings.worker_id,
             queues: &self.queues,
-            task_names: self.parts.registry.names(),
+            task_names: &self.parts.settings.task_names,
             runs_suspect: !may_take_suspect || self.parts.in_flight.has_suspect(),
-        }
-    }
-
-    async fn start(&self, tasks: Vec<Claimed>, free: &mut FreeSlots) {
-        self.parts.queue_counters.waited(tasks.iter());
-        if !tasks.is_empty() {
-            #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
-            histogram!("tasker_claim_batch_tasks").record(tasks.len() as f64);
-        }
-        for claimed in tasks {
-            let slot = free
-                .take_one()
-                .expect("no more is claimed than there are free slots");
-            execute::spawn(&self.parts, claimed, slot).await;
         }
     }
 
@@ -299,7 +302,7 @@ impl Claimer {
         wanted: Wanted<'_>,
     ) -> Result<Claim, store::Error> {
         let began = Instant::now();
-        let mut connection = self.parts.kept.take().await?;
+        let mut connection = self.parts.connections.take().await?;
         let sent = async {
             match wanted.send(&mut connection, claimant).await {
                 Err(error) if fault(&error) == Fault::RolledBack => {
@@ -308,11 +311,11 @@ impl Claimer {
                 other => other,
             }
         };
-        let half = self.parts.config.heartbeat_interval / 2;
+        let half = self.parts.settings.heartbeat_interval / 2;
         let limit = half.clamp(*CLAIM_LIMIT.start(), *CLAIM_LIMIT.end());
         if let Ok(answer) = tokio::time::timeout(limit, sent).await {
             if answer.is_ok() {
-                self.parts.kept.release(connection);
+                self.parts.connections.release(connection);
                 histogram!("task_claim_duration_seconds").record(began.elapsed());
             }
             return answer;
@@ -323,7 +326,7 @@ impl Claimer {
 
     /// Pushes hints again, unless the claim may have committed.
     async fn claim_failed(&self, error: &store::Error, hints: &[Hint]) {
-        self.parts.postgres.mark_unavailable();
+        self.parts.readiness.postgres.mark_unavailable();
         let unknown = fault(error) == Fault::Unknown;
         let outcome = if unknown { "unknown" } else { "refused" };
         counter!("tasker_claim_failures_total", "outcome" => outcome).increment(1);
@@ -333,7 +336,7 @@ impl Claimer {
             error!(%error, hints = hints.len(), "claim outcome unknown");
         } else {
             warn!(%error, hints = hints.len(), "claim failed");
-            self.parts.return_hints(hints).await;
+            self.parts.hints.return_hints(hints).await;
         }
     }
 }

@@ -6,15 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_core::task::QueueName;
-use tasker_store::claim::Claimed;
-use tasker_store::complete::Success;
-use tasker_store::end_runs::{EndedRun, Verdict};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
-use crate::completion_metrics::Summary;
-use crate::completion_writer::write;
-use crate::runtime::Parts;
+use crate::completion::Completion;
+use crate::completion_writer::{CompletionWriter, write};
 
 /// The number of flushers: one writes while the other gathers.
 pub(crate) const FLUSHERS: usize = 2;
@@ -28,63 +24,13 @@ const TURN_MAX: Duration = Duration::from_millis(50);
 /// space.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
-/// A run whose handler has finished, with what is to be written about it.
-#[derive(Debug)]
-pub(crate) struct Completion {
-    pub(crate) summary: Summary,
-    pub(crate) queue: QueueName,
-    pub(crate) record: Record,
-}
-
-/// The write that records a completion.
-#[derive(Debug)]
-pub(crate) enum Record {
-    Success(Success),
-    Other(EndedRun),
-}
-
-impl Completion {
-    pub(crate) fn new(
-        claimed: Claimed,
-        elapsed: Duration,
-        panicked_at: Option<String>,
-        record: Record,
-    ) -> Self {
-        Self {
-            summary: Summary {
-                run: claimed.run,
-                task_name: claimed.task_name,
-                correlation_id: claimed.correlation_id,
-                attempt: claimed.attempts + 1,
-                max_attempts: claimed.max_attempts,
-                elapsed,
-                panicked_at,
-            },
-            queue: claimed.queue,
-            record,
-        }
-    }
-
-    /// Returns true if the run counts as an attempt: a released run does not.
-    pub(crate) fn counts_as_attempt(&self) -> bool {
-        !matches!(&self.record, Record::Other(ended) if matches!(ended.verdict, Verdict::Released))
-    }
-
-    fn bytes(&self) -> usize {
-        match &self.record {
-            Record::Success(success) => success.result.len(),
-            Record::Other(ended) => ended.error.as_ref().map_or(0, String::len),
-        }
-    }
-}
-
 struct Queued {
     completion: Completion,
     bytes: OwnedSemaphorePermit,
 }
 
 /// The sending side of the completions: runs hand theirs in here.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Completer {
     sender: mpsc::Sender<Queued>,
     bytes: Arc<Semaphore>,
@@ -137,13 +83,13 @@ impl Completer {
 
 impl Completions {
     /// Writes batches until no run can hand in a completion any more.
-    pub(crate) async fn flush(self: Arc<Self>, parts: Arc<Parts>) {
+    pub(crate) async fn flush(self: Arc<Self>, writer: Arc<CompletionWriter>, stop: CancellationToken) {
         loop {
             let mut batch = Batch::default();
             let _turn = {
                 // held while gathering and not while writing: the other flusher gathers meanwhile
                 let mut waiting = self.receiver.lock().await;
-                if !waiting.begin(&mut batch, &parts).await {
+                if !waiting.begin(&mut batch, &stop).await {
                     return;
                 }
                 // `None` after TURN_MAX: the batch is then written beside the one that holds the turn
@@ -151,7 +97,7 @@ impl Completions {
                 waiting.gather(&mut batch).await;
                 turn
             };
-            write(&parts, batch.completions).await;
+            write(&writer, batch.completions).await;
         }
     }
 }
@@ -185,7 +131,7 @@ impl Batch {
 
 impl Waiting {
     /// Begins a batch with the next completion; `false` when none can arrive any more.
-    async fn begin(&mut self, batch: &mut Batch, parts: &Parts) -> bool {
+    async fn begin(&mut self, batch: &mut Batch, stop: &CancellationToken) -> bool {
         let first = if let Some(next) = self.next.take() {
             Some(next)
         } else {
@@ -194,7 +140,7 @@ impl Waiting {
                 first = self.channel.recv() => first,
                 // biased: no run hands in a completion after this, and those handed in before were received
                 // above
-                () = parts.no_more_completions.cancelled() => None,
+                () = stop.cancelled() => None,
             }
         };
         first.is_some_and(|first| batch.take(first).is_none())

@@ -1,8 +1,7 @@
 //! Panics of handlers: their places, which a panic hook records, and their error texts.
 //!
 //! The message of a panic may hold parameters, and the process's own hook prints it on standard error. That
-//! hook is therefore not called for handlers, unless
-//! [`WorkerBuilder::call_panic_hook`](crate::WorkerBuilder::call_panic_hook) asks for it.
+//! hook is therefore not called for handlers, unless [`Panics::CallHook`] asks for it.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -19,7 +18,7 @@ tokio::task_local! {
 
 /// The treatment of panics of handlers.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Panics {
+pub enum Panics {
     /// The process's own hook is not called for them.
     #[default]
     Private,
@@ -35,9 +34,9 @@ struct Watched {
 
 /// A panic that was caught.
 #[derive(Debug)]
-pub(crate) struct Caught {
+pub struct Caught {
     /// Its place as `file:line`; `None` where another hook has replaced the worker's.
-    pub(crate) place: Option<String>,
+    pub place: Option<String>,
     message: String,
 }
 
@@ -50,7 +49,7 @@ impl Caught {
     }
 
     /// Returns the error text of the attempt.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match &self.place {
             Some(place) => format!("the handler panicked at {place}: {}", self.message),
             None => format!("the handler panicked: {}", self.message),
@@ -59,7 +58,7 @@ impl Caught {
 }
 
 /// Installs a hook that records the places of panics of handlers, in front of the existing hook.
-pub(crate) fn install_hook() {
+pub fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let hook = panic::take_hook();
@@ -79,7 +78,7 @@ pub(crate) fn install_hook() {
 }
 
 /// Awaits `handler` and catches its panic.
-pub(crate) async fn catch<T>(panics: Panics, handler: impl Future<Output = T>) -> Result<T, Caught> {
+pub async fn catch<T>(panics: Panics, handler: impl Future<Output = T>) -> Result<T, Caught> {
     let caught = async {
         let caught = AssertUnwindSafe(handler).catch_unwind().await;
         caught.map_err(|panic| Caught::new(&*panic))
@@ -88,7 +87,7 @@ pub(crate) async fn catch<T>(panics: Panics, handler: impl Future<Output = T>) -
 }
 
 /// Calls `handler` and catches its panic.
-pub(crate) fn catch_blocking<T>(panics: Panics, handler: impl FnOnce() -> T) -> Result<T, Caught> {
+pub fn catch_blocking<T>(panics: Panics, handler: impl FnOnce() -> T) -> Result<T, Caught> {
     RUN.sync_scope(Watched::new(panics), || {
         panic::catch_unwind(AssertUnwindSafe(handler)).map_err(|panic| Caught::new(&*panic))
     })

@@ -18,6 +18,8 @@ pub(crate) struct InFlight {
     any: watch::Sender<bool>,
     /// The start of each pending claim. There are a few at most.
     claims: Mutex<Vec<Instant>>,
+    /// Held by the one pending claim that may take a suspect.
+    suspect_turn: tokio::sync::Mutex<()>,
 }
 
 /// A pending claim: from before it is sent until its runs are in flight.
@@ -62,6 +64,7 @@ impl Default for InFlight {
             runs: Mutex::default(),
             any: watch::Sender::new(false),
             claims: Mutex::default(),
+            suspect_turn: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -135,6 +138,11 @@ impl InFlight {
         {
             run.cancelled.cancel();
         }
+    }
+
+    /// Returns the turn of the one pending claim that may take a suspect; `None` if another claim has it.
+    pub(crate) fn suspect_turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.suspect_turn.try_lock().ok()
     }
 
     /// Records a pending claim until the returned guard is dropped.

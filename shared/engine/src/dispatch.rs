@@ -12,17 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter};
-use tasker_config::DispatchMode;
 use tasker_core::task::QueueName;
-use tasker_queue::{self as queue, Popper};
+use tasker_queue::{self as queue, DispatchMode, Popper};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use crate::aging::Aging;
-use crate::claims::{Claimer, PollOutcome};
+use crate::claims::{ClaimParts, Claimer, PollOutcome};
 use crate::fallback::Source;
-use crate::runtime::Parts;
+use crate::heartbeat::Sharing;
+use crate::readiness::Readiness;
+use crate::runner::Runner;
+use crate::settings::Settings;
 use crate::slots::{FreeSlots, Slots};
+use crate::stops::Stops;
 
 /// Time between polls that find no more rows, while Redis is unavailable.
 const POLL_WITHOUT_REDIS: Duration = Duration::from_secs(1);
@@ -34,9 +37,12 @@ const FAIR_SHARE_MIN: usize = 16;
 const CLAIMS_AT_ONCE: u32 = 2;
 
 /// The claim loop of one group of slots.
-pub(crate) struct ClaimLoop {
-    parts: Arc<Parts>,
-    claimer: Arc<Claimer>,
+pub(crate) struct ClaimLoop<R> {
+    settings: Arc<Settings>,
+    stops: Stops,
+    readiness: Readiness,
+    sharing: Arc<Sharing>,
+    claimer: Arc<Claimer<R>>,
     /// One permit for each concurrent claim.
     claims: Arc<Semaphore>,
     popper: Popper,
@@ -74,18 +80,27 @@ impl PopCounters {
     }
 }
 
-impl ClaimLoop {
-    pub(crate) fn new(parts: Arc<Parts>, queues: Vec<QueueName>, slots: usize) -> Result<Self, queue::Error> {
+impl<R: Runner> ClaimLoop<R> {
+    pub(crate) fn new(
+        parts: &Arc<ClaimParts<R>>,
+        sharing: &Arc<Sharing>,
+        queues: Vec<QueueName>,
+        slots: usize,
+    ) -> Result<Self, queue::Error> {
+        let settings = Arc::clone(&parts.settings);
         let popper = Popper::new(
-            Arc::clone(&parts.queue),
-            &parts.config.redis,
+            Arc::clone(parts.hints.queue()),
+            &settings.redis,
             &queues,
-            parts.registry.names(),
+            &settings.task_names,
         )?;
         Ok(Self {
-            claimer: Arc::new(Claimer::new(Arc::clone(&parts), queues)),
+            settings,
+            stops: parts.stops.clone(),
+            readiness: parts.readiness.clone(),
+            sharing: Arc::clone(sharing),
+            claimer: Arc::new(Claimer::new(Arc::clone(parts), queues)),
             claims: Arc::new(Semaphore::new(CLAIMS_AT_ONCE as usize)),
-            parts,
             popper,
             aging: Aging::default(),
             counters: PopCounters::new(),
@@ -97,7 +112,7 @@ impl ClaimLoop {
 
     /// Claims until the worker may claim no more, then waits for the pending claims.
     pub(crate) async fn run(mut self) {
-        let stop = self.parts.no_more_claims.clone();
+        let stop = self.stops.no_more_claims.clone();
         let unblocker = self.popper.unblocker();
         let unblock = async {
             stop.cancelled().await;
@@ -119,7 +134,7 @@ impl ClaimLoop {
     }
 
     async fn claim_until_stopped(&mut self) {
-        let stop = self.parts.no_more_claims.clone();
+        let stop = self.stops.no_more_claims.clone();
         while !stop.is_cancelled() {
             let ready = tokio::select! {
                 biased;
@@ -139,17 +154,17 @@ impl ClaimLoop {
             self.pause = None;
         }
         self.claimer.misrouted_pause().await;
-        self.parts.postgres.until_available().await;
+        self.readiness.postgres.until_available().await;
         // before the check: a queue that is resumed right after it still wakes this loop
-        let resumed = self.parts.paused.resumed();
-        let serving = self.parts.paused.leave_out(self.claimer.queues());
+        let resumed = self.readiness.paused.resumed();
+        let serving = self.readiness.paused.leave_out(self.claimer.queues());
         if serving.is_empty() {
             resumed.await;
             return None;
         }
         self.popper.serve(&serving);
-        if self.parts.config.mode == DispatchMode::EventDrivenOnly {
-            self.parts.redis.until_available().await;
+        if self.settings.mode == DispatchMode::EventDrivenOnly {
+            self.readiness.redis.until_available().await;
         }
         let claim = Arc::clone(&self.claims)
             .acquire_owned()
@@ -164,12 +179,12 @@ impl ClaimLoop {
         }
         let free = self.slots.take_free().await;
         // the wait may have been long, and a claim may have failed meanwhile
-        self.parts.postgres.is_available().then_some((claim, free))
+        self.readiness.postgres.is_available().then_some((claim, free))
     }
 
     /// Pops or polls once, claims, and starts the runs.
     async fn fill(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots) {
-        let redis_answers = self.parts.redis.is_available();
+        let redis_answers = self.readiness.redis.is_available();
         let source = self
             .claimer
             .fallback()
@@ -181,7 +196,7 @@ impl ClaimLoop {
     }
 
     async fn fill_from_lists(&mut self, claim: OwnedSemaphorePermit, free: FreeSlots, block: Duration) {
-        let sharing = self.parts.heartbeat.sharing();
+        let sharing = self.sharing.count();
         let count = fair_share(free.count(), self.left, sharing);
         let starved_first = self.applies_aging() && self.aging.is_due(Instant::now());
         let popped = if starved_first {
@@ -200,14 +215,14 @@ impl ClaimLoop {
                     counter!("tasker_priority_aging_hints_total").increment(popped.ids.len() as u64);
                 }
                 self.left = popped.left;
-                self.parts.status.popped();
+                self.readiness.activity.popped();
                 self.claimer.fallback().popped(popped.queue.is_none());
                 let Some(queue) = popped.queue.clone() else {
                     return;
                 };
                 let claimer = Arc::clone(&self.claimer);
                 // spawned, so that the next pop overlaps with this claim; `claim` bounds how many there are
-                self.parts.shutdown.spawn_named("claim", async move {
+                self.stops.shutdown.spawn_named("claim", async move {
                     claimer.claim_popped(queue, popped, free).await;
                     drop(claim);
                 });
@@ -218,21 +233,21 @@ impl ClaimLoop {
                 // recorded as a turn of starved tasks: if their command is what fails, the next pop works
                 // without it
                 self.aging.popped(Instant::now(), true, false);
-                self.parts.redis.mark_unavailable();
+                self.readiness.redis.mark_unavailable();
             }
         }
     }
 
     /// Returns true if this loop serves a class and the one above it, and aging is on.
     fn applies_aging(&self) -> bool {
-        self.parts.config.queues.age_limit.is_some() && self.popper.applies_aging()
+        self.settings.ages_priorities && self.popper.applies_aging()
     }
 
     async fn fill_from_table(&mut self, free: FreeSlots, rows: usize, min_age: Duration) {
         if self.claimer.claim_oldest(rows, min_age, free).await == PollOutcome::Partial {
-            self.pause = match self.parts.config.mode {
-                DispatchMode::PollingOnly => Some(self.parts.config.claim_interval),
-                _ if !self.parts.redis.is_available() => Some(POLL_WITHOUT_REDIS),
+            self.pause = match self.settings.mode {
+                DispatchMode::PollingOnly => Some(self.settings.claim_interval),
+                _ if !self.readiness.redis.is_available() => Some(POLL_WITHOUT_REDIS),
                 _ => None,
             };
         }

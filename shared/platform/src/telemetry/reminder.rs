@@ -8,13 +8,13 @@ const REMIND: Duration = Duration::from_secs(10);
 
 /// The log state of one wait.
 #[derive(Debug, Default)]
-pub(crate) struct Reminder {
+pub struct Reminder {
     last: Option<(String, Instant)>,
 }
 
 impl Reminder {
     /// Returns true if a wait for `cause` is to be logged at the time `now`, and records that it was.
-    pub(crate) fn is_due(&mut self, cause: &str, now: Instant) -> bool {
+    pub fn is_due(&mut self, cause: &str, now: Instant) -> bool {
         let due = self
             .last
             .as_ref()
