@@ -14,8 +14,7 @@ use tasker_store::{self as store, ErrorKind};
 use tasker_wire::Problem;
 use tracing::{error, warn};
 
-use crate::auth::AuthRejection;
-use crate::http::encoding::ENCODINGS;
+use crate::auth::rejection::AuthRejection;
 use crate::problems::{self, ProblemType};
 use crate::validation_error::{ValidationError, ValidationErrorKind, common_kind, summary};
 
@@ -57,8 +56,8 @@ pub enum ApiError {
     BodyTooLarge(usize),
     /// The content type of the body is not JSON.
     UnsupportedMediaType,
-    /// The content encoding of the body is not supported.
-    UnsupportedEncoding,
+    /// The content encoding of the body is not supported; the supported ones, as `Accept-Encoding` lists them.
+    UnsupportedEncoding(&'static str),
     /// The request was parsed and is not valid.
     Invalid(Vec<ValidationError>),
     /// The server is overloaded; a sentence that names the limit.
@@ -94,7 +93,7 @@ impl ApiError {
             Self::KeyTaken(_) => &problems::IDEMPOTENCY_KEY_TAKEN,
             Self::BodyTooLarge(_) => &problems::BODY_TOO_LARGE,
             Self::UnsupportedMediaType => &problems::UNSUPPORTED_MEDIA_TYPE,
-            Self::UnsupportedEncoding => &problems::UNSUPPORTED_ENCODING,
+            Self::UnsupportedEncoding(_) => &problems::UNSUPPORTED_ENCODING,
             Self::Invalid(errors) => common_kind(errors).problem_type(),
             Self::Overloaded(_) => &problems::OVERLOADED,
             Self::Unavailable(_) => &problems::UNAVAILABLE,
@@ -129,7 +128,7 @@ impl ApiError {
             Self::UnsupportedMediaType => {
                 "Send the body as UTF-8 with Content-Type: application/json.".to_owned()
             }
-            Self::UnsupportedEncoding => format!("Supported content encodings: {ENCODINGS}."),
+            Self::UnsupportedEncoding(supported) => format!("Supported content encodings: {supported}."),
             Self::Invalid(errors) => summary(errors),
             Self::Overloaded(what) => format!("{what} The request had no effect; try again shortly."),
             Self::Unavailable(_) => "The request had no effect; try again shortly.".to_owned(),
@@ -221,8 +220,8 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
-        if let Self::UnsupportedEncoding = self {
-            let encodings = HeaderValue::from_static(ENCODINGS);
+        if let Self::UnsupportedEncoding(supported) = self {
+            let encodings = HeaderValue::from_static(supported);
             response.headers_mut().insert(header::ACCEPT_ENCODING, encodings);
         }
         if let Self::Auth(rejection) = &self {

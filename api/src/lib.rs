@@ -1,36 +1,35 @@
 //! Tasker's server: HTTP API, migrations and maintenance duties.
 //!
-//! [`router`] builds the API over [`state::AppState`], [`orchestrator`] runs the duties, and `main` starts
+//! [`router`] builds the API over [`state::AppState`], [`maintenance`] starts the duties, and `main` starts
 //! both.
 
 pub mod auth;
 pub mod cursor;
 pub mod db;
-pub mod dead_letters;
 pub mod error;
 pub mod explain;
 pub mod history;
 pub mod http;
+pub mod known_names;
+pub mod maintenance;
 pub mod migrate;
 pub mod openapi;
-pub mod orchestrator;
 pub mod postgres;
 pub mod problems;
 pub mod queues;
 pub mod redis;
 pub mod refresh;
 pub mod routes;
-pub mod scaling;
 pub mod schema;
 pub mod serve;
 pub mod state;
 pub mod submit;
-pub mod task_action;
 pub mod types;
 pub mod validation_error;
 pub mod watcher;
 
 use std::future::ready;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -41,56 +40,61 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use auth::Auth;
 use http::{layer, outage};
+use known_names::KnownNames;
 use state::AppState;
 
 /// Returns the router of the API.
 pub fn router(state: AppState) -> Router {
     // submits handle outages themselves: aborting the request would hide whether its task was committed
     let submits = OpenApiRouter::new()
-        .routes(routes!(routes::submit::submit))
-        .routes(routes!(routes::submit_batch::submit_batch))
+        .routes(routes!(routes::tasks::submit::submit))
+        .routes(routes!(routes::tasks::submit_batch::submit_batch))
         .route_layer(middleware::from_fn_with_state(
             state.clone(),
             outage::require_postgres,
         ));
     let others = OpenApiRouter::new()
-        .routes(routes!(routes::list::list_tasks))
-        .routes(routes!(routes::types::list_types))
-        .routes(routes!(routes::totals::task_totals))
-        .routes(routes!(routes::get::get_task, routes::cancel::delete_task))
-        .routes(routes!(routes::status::task_status))
-        .routes(routes!(routes::result::task_result))
-        .routes(routes!(routes::history::task_history))
-        .routes(routes!(routes::explain::explain_task))
-        .routes(routes!(routes::cancel::cancel_task))
-        .routes(routes!(routes::retry::retry_task))
+        .routes(routes!(routes::tasks::list::list_tasks))
+        .routes(routes!(routes::tasks::types::list_types))
+        .routes(routes!(routes::tasks::totals::task_totals))
         .routes(routes!(
-            routes::queues::list_queues,
-            routes::queue_create::create_queue
+            routes::tasks::get::get_task,
+            routes::tasks::cancel::delete_task
         ))
-        .routes(routes!(routes::queue_pause::pause_queue))
-        .routes(routes!(routes::queue_resume::resume_queue))
-        .routes(routes!(routes::queue_scaling::queue_scaling))
-        .routes(routes!(routes::dead_letters::list_dead_letters))
-        .routes(routes!(routes::dead_letters_retry::retry_dead_letters))
-        .routes(routes!(routes::dead_letters_purge::purge_dead_letters))
+        .routes(routes!(routes::tasks::status::task_status))
+        .routes(routes!(routes::tasks::result::task_result))
+        .routes(routes!(routes::tasks::history::task_history))
+        .routes(routes!(routes::tasks::explain::explain_task))
+        .routes(routes!(routes::tasks::cancel::cancel_task))
+        .routes(routes!(routes::tasks::retry::retry_task))
+        .routes(routes!(
+            routes::queues::list::list_queues,
+            routes::queues::create::create_queue
+        ))
+        .routes(routes!(routes::queues::pause::pause_queue))
+        .routes(routes!(routes::queues::resume::resume_queue))
+        .routes(routes!(routes::queues::scaling::queue_scaling))
+        .routes(routes!(routes::dead_letters::list::list_dead_letters))
+        .routes(routes!(routes::dead_letters::retry::retry_dead_letters))
+        .routes(routes!(routes::dead_letters::purge::purge_dead_letters))
         .routes(routes!(routes::workers::list_workers))
-        .routes(routes!(routes::templates::list_templates))
-        .routes(routes!(routes::template::newest_template))
-        .routes(routes!(routes::template::template_version))
+        .routes(routes!(routes::templates::list::list_templates))
+        .routes(routes!(routes::templates::get::newest_template))
+        .routes(routes!(routes::templates::get::template_version))
         .routes(routes!(
-            routes::auth_keys::list_keys,
-            routes::auth_key_create::create_key
+            routes::keys::list::list_keys,
+            routes::keys::create::create_key
         ))
-        .routes(routes!(routes::auth_key_revoke::revoke_key))
+        .routes(routes!(routes::keys::revoke::revoke_key))
         .merge(aliases())
         .route_layer(middleware::from_fn_with_state(
             state.clone(),
             outage::abort_on_outage,
         ));
     let sign_in = OpenApiRouter::new()
-        .routes(routes!(routes::auth_token::issue_token))
+        .routes(routes!(routes::token::issue_token))
         .routes(routes!(routes::problem::problem_type));
     let (router, mut document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(submits)
@@ -104,7 +108,11 @@ pub fn router(state: AppState) -> Router {
     let page = SwaggerUi::new("/api-docs/ui").config(Config::from(openapi::PATH.to_owned()));
     let router = router.merge(page).route(
         openapi::PATH,
-        get(move |State(state): State<AppState>| ready(document.answer(&state))),
+        get(
+            move |State(auth): State<Arc<Auth>>, State(names): State<KnownNames>| {
+                ready(document.answer(&auth, &names))
+            },
+        ),
     );
     finished(router, state)
 }
@@ -112,14 +120,14 @@ pub fn router(state: AppState) -> Router {
 /// Returns the aliases of routes, which the OpenAPI document leaves out.
 fn aliases() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .route("/dead-letter", get(routes::dead_letters::list_dead_letters))
+        .route("/dead-letter", get(routes::dead_letters::list::list_dead_letters))
         .route(
             "/dead-letter/retry",
-            post(routes::dead_letters_retry::retry_dead_letters),
+            post(routes::dead_letters::retry::retry_dead_letters),
         )
         .route(
             "/dead-letter/purge",
-            post(routes::dead_letters_purge::purge_dead_letters),
+            post(routes::dead_letters::purge::purge_dead_letters),
         )
 }
 
@@ -131,12 +139,12 @@ pub fn operations_router(state: AppState) -> Router {
 
 fn operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(routes::health::health))
-        .routes(routes!(routes::health::live))
-        .routes(routes!(routes::health::ready))
-        .routes(routes!(routes::health::detailed))
-        .routes(routes!(routes::orchestration::orchestration))
-        .routes(routes!(routes::metrics::metrics))
+        .routes(routes!(routes::health::checks::health))
+        .routes(routes!(routes::health::checks::live))
+        .routes(routes!(routes::health::checks::ready))
+        .routes(routes!(routes::health::checks::detailed))
+        .routes(routes!(routes::health::orchestration::orchestration))
+        .routes(routes!(routes::health::metrics::metrics))
 }
 
 fn finished(router: Router<AppState>, state: AppState) -> Router {

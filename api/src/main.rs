@@ -9,14 +9,14 @@ use futures_util::future::join_all;
 use tasker_config::{
     DeploymentMode, EXIT_CONFIG, EXIT_FAILURE, EXIT_MIGRATION_TIMEOUT, ServerCommand, ServerConfig,
 };
+use tasker_maintenance::PartitionKeeper;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::{Component, Metrics, init_logging};
 use tasker_queue::RedisQueues;
 use tasker_server::migrate::{self, Failure, RetryLimits};
-use tasker_server::orchestrator::PartitionKeeper;
 use tasker_server::serve::{bind, doors, serve};
 use tasker_server::state::{AppState, Connections};
-use tasker_server::{operations_router, orchestrator, router};
+use tasker_server::{maintenance, operations_router, router};
 use tasker_store::{self as store, PgPool, migrations, queues};
 use tracing::{error, info, warn};
 
@@ -115,7 +115,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         metrics,
         shutdown,
     );
-    orchestrator::start(&state, config, shutdown);
+    maintenance::start(&state, config, shutdown);
     let routes = router(state.clone());
     let (door, operations_door) = doors(config);
     let mut servers: Vec<_> = listeners
@@ -143,7 +143,7 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
         () = shutdown.hard().cancelled() => return Ok(EXIT_FAILURE),
     }
     // only now: requests in progress wait for the flushers
-    state.end_of_submits.cancel();
+    state.end_submits();
     let written = tokio::time::timeout(FLUSH_TIMEOUT, shutdown.drained()).await;
     if shutdown.hard().is_cancelled() || shutdown.panicked() {
         return Ok(EXIT_FAILURE);

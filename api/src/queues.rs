@@ -3,11 +3,11 @@
 //! A queue is declared by inserting its row, on any server or by a worker at its start. Each server reads the
 //! table about once a second, and once more before it rejects a name that its copy lacks.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_core::task::QueueName;
-use tasker_store::{self as store, queues};
+use tasker_store::{self as store, DeclaredQueues, queues};
 use tokio_util::sync::CancellationToken;
 
 use crate::db::Db;
@@ -16,33 +16,6 @@ use crate::refresh::Refresher;
 
 /// Time between two reads of the table: a new queue is known everywhere within two seconds.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The list of the declared queues: the classes first. All clones share one list, so users take a snapshot
-/// each time.
-#[derive(Debug, Clone)]
-pub struct DeclaredQueues(Arc<RwLock<Arc<[QueueName]>>>);
-
-impl DeclaredQueues {
-    /// Returns the queues that are declared now.
-    pub fn snapshot(&self) -> Arc<[QueueName]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Returns true if `name` is in the list.
-    pub fn contains(&self, name: &QueueName) -> bool {
-        self.snapshot().contains(name)
-    }
-
-    fn replace(&self, names: Vec<QueueName>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names.into();
-    }
-}
-
-impl From<Vec<QueueName>> for DeclaredQueues {
-    fn from(names: Vec<QueueName>) -> Self {
-        Self(Arc::new(RwLock::new(names.into())))
-    }
-}
 
 /// Keeps a [`DeclaredQueues`] in step with the table.
 #[derive(Debug)]
@@ -134,14 +107,5 @@ mod tests {
             texts,
             ["high_priority", "default", "low_priority", "zeta", "alpha"]
         );
-    }
-
-    #[test]
-    fn clones_share_one_list() {
-        let declared = DeclaredQueues::from(QueueName::classes().to_vec());
-        let clone = declared.clone();
-        declared.replace(vec![QueueName::high()]);
-        assert_eq!(*clone.snapshot(), [QueueName::high()]);
-        assert!(!clone.contains(&QueueName::low()));
     }
 }

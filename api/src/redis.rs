@@ -26,6 +26,11 @@ impl RedisHealth {
         }
     }
 
+    /// Returns the connections, for commands outside of the circuit breaker.
+    pub fn queue(&self) -> &RedisQueues {
+        &self.queue
+    }
+
     /// Returns the circuit breaker around Redis.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker

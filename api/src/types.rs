@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tasker_core::role::Role;
 use tasker_store as store;
 use tasker_store::task_types::{self, Registered, TaskType};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,12 @@ impl TypeTable {
     /// Returns the type with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<KnownType>> {
         self.types.get(name)
+    }
+
+    /// Returns the role that a submit of the type with this name requires; `None` for any role that may
+    /// submit.
+    pub fn required_role(&self, name: &str) -> Option<Role> {
+        self.get(name)?.published.required_role
     }
 
     /// Returns the names, sorted.
@@ -134,6 +141,8 @@ mod tests {
             max_retries: 3,
             timeout_seconds: 60.0,
             parameters_schema: Some(schema.into()),
+            result_schema: None,
+            required_role: None,
         }
     }
 

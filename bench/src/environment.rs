@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{self, AsyncConnectionConfig};
 use futures_util::TryStreamExt as _;
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tasker_core::task::TaskId;
@@ -70,12 +70,16 @@ impl Environment {
             .await
             .context("cannot use Postgres (DATABASE_URL)")?;
         let redis = redis::Client::open(arguments.redis_url.as_str()).context("cannot use REDIS_URL")?;
+        // fails if a provider is installed already, which then stays
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        #[expect(clippy::disallowed_methods, reason = "the provider is installed")]
+        let http = reqwest::Client::builder().no_proxy().timeout(REQUEST).build()?;
         let environment = Self {
             binaries,
             admin,
             redis,
             arguments,
-            http: reqwest::Client::builder().no_proxy().timeout(REQUEST).build()?,
+            http,
             folder: tempfile::tempdir()?,
             sandboxes: Mutex::default(),
         };

@@ -14,6 +14,7 @@ mod environment;
 mod figures;
 mod machine;
 mod process;
+mod progress;
 mod report;
 mod rows;
 mod run;
@@ -64,7 +65,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn stopped(env: &Environment, code: u8) -> anyhow::Result<ExitCode> {
-    scenarios::progress("stopped");
+    progress::progress("stopped");
     env.clean().await?;
     Ok(ExitCode::from(code))
 }

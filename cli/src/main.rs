@@ -3,9 +3,7 @@
 //! Exit codes: 0 ok, 1 a failure while running, 2 an invalid command line.
 
 mod bench;
-mod client;
 mod commands;
-mod credentials;
 mod output;
 mod record;
 
@@ -14,8 +12,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use url::Url;
 
-use client::Client;
 use output::Output;
+use tasker_client::Client;
 
 /// Submit and inspect tasks, and operate a Tasker deployment.
 #[derive(Debug, Parser)]
@@ -33,7 +31,7 @@ struct Cli {
         global = true,
         env = "TASKER_URL",
         default_value = "http://127.0.0.1:8000",
-        value_parser = client::parse_url
+        value_parser = tasker_client::parse_url
     )]
     url: Url,
     /// Print JSON instead of tables.
@@ -87,7 +85,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // built on demand: `new` needs neither a server nor credentials
-    let client = || anyhow::Ok(Client::new(cli.url.clone(), credentials::authorization()?)?);
+    let client = || anyhow::Ok(Client::new(cli.url.clone(), tasker_client::authorization()?)?);
     let output = Output::new(cli.json);
     match cli.command {
         Command::Task(command) => commands::task::run(command, &client()?, output).await,

@@ -80,13 +80,6 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Replaces control characters except line breaks by spaces.
-pub(crate) fn printable_lines(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
-        .collect()
-}
-
 /// Prints the progress of a long command to stderr.
 pub(crate) fn progress(text: &str) {
     // a closed stderr must not fail a command whose work goes on

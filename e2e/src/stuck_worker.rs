@@ -1,18 +1,17 @@
 //! A worker for tests with misbehaving handlers: one never returns, one panics, one logs a lot.
 
-use std::process::ExitCode;
-
 use serde_json::Value;
 use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    Worker::builder()
+async fn main() {
+    let code = Worker::builder()
         .register(TaskType::blocking("stuck", stuck))
         .register(TaskType::new("panics", panics))
         .register(TaskType::new("talks", talks))
         .run()
-        .await
+        .await;
+    std::process::exit(code)
 }
 
 fn stuck(_: Context, _: Value) -> Result<(), TaskError> {

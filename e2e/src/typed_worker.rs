@@ -1,17 +1,17 @@
 //! A worker for tests that registers the task types of the variable `TYPES`, a comma-separated list. Each
 //! handler sleeps for its parameter `seconds`.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
 use tasker_worker::{Context, TaskError, TaskType, Worker};
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() {
     let types = std::env::var("TYPES").unwrap_or_default();
     let tasks = types.split(',').map(|name| TaskType::new(name, wait));
-    Worker::builder().register_all(tasks).run().await
+    let code = Worker::builder().register_all(tasks).run().await;
+    std::process::exit(code)
 }
 
 async fn wait(context: Context, parameters: Value) -> Result<(), TaskError> {

@@ -1,7 +1,8 @@
 //! The actions of servers, workers and leaders, named like the functions of the code, and their conditions.
 
 use crate::config::Config;
-use crate::faults::{self, InjectedFault, for_each_run, tasks_of};
+use crate::fault::InjectedFault;
+use crate::faults::{self, for_each_run, tasks_of};
 use crate::state::{Claim, ClaimAt, Handler, Phase, ProcessState, Status, System, TaskNo, WorkerId};
 use crate::statements::Step;
 
@@ -174,7 +175,7 @@ fn steps_of_leader(config: &Config, system: &System, leader: usize, actions: &mu
 /// Adds all possible actions, faults included.
 pub(crate) fn all(config: &Config, system: &System, actions: &mut Vec<Action>) {
     steps(config, system, actions);
-    faults::injectable(config, system, actions);
+    faults::injectable(config, system, |fault| actions.push(Action::Inject(fault)));
 }
 
 impl Step<'_> {

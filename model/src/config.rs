@@ -1,7 +1,7 @@
 //! The parameters of a search: numbers of tasks, workers and leaders, injected faults, and protections in
 //! place.
 
-use crate::faults::Fault;
+use crate::fault::Fault;
 
 /// The parameters of one search.
 #[derive(Debug, Clone)]

@@ -64,6 +64,7 @@
 
 mod actions;
 mod config;
+mod fault;
 mod faults;
 mod properties;
 pub mod routing;
@@ -74,7 +75,7 @@ mod workers;
 
 pub use actions::Action;
 pub use config::{Config, Fence, Protections};
-pub use faults::{Fault, InjectedFault};
+pub use fault::{Fault, InjectedFault};
 pub use properties::*;
 pub use search::{Termination, always_terminates, reaches};
 pub use state::*;

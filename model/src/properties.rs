@@ -4,7 +4,7 @@ use stateright::{Model, Property};
 
 use crate::actions::{self, Action};
 use crate::config::Config;
-use crate::faults::Fault;
+use crate::fault::Fault;
 use crate::state::{Row, Status, System, Task};
 use crate::statements::Step;
 

@@ -1,7 +1,7 @@
 //! The SQL statements of `shared/store/src/`: each function is one statement and one atomic step.
 
 use crate::config::{Config, Fence};
-use crate::faults::Fault;
+use crate::fault::Fault;
 use crate::state::{ClaimAt, Row, Run, Status, System, TaskNo, Unflushed, WorkerId};
 
 /// The outcome of a run without a result.

@@ -1,5 +1,5 @@
-//! The steps of workers and leaders between their SQL statements (`worker/src/` and the server's maintenance
-//! duties).
+//! The steps of workers and leaders between their SQL statements (`shared/engine/src/` and the server's
+//! maintenance duties).
 
 use crate::state::{Claim, ClaimAt, Handler, Leader, Phase, ProcessState, Run, System, TaskNo, WorkerId};
 use crate::statements::{Step, Verdict};
@@ -30,7 +30,7 @@ impl Step<'_> {
         }
     }
 
-    /// `Claimer::start`, or a new registration of a worker that learns that it was declared dead.
+    /// `Executor::start`, or a new registration of a worker that learns that it was declared dead.
     pub(crate) fn receive_claim(&mut self, claim: Claim) {
         self.now.claims.retain(|other| *other != claim);
         let process = claim.worker.process;
@@ -50,7 +50,7 @@ impl Step<'_> {
         }
     }
 
-    /// `execute::spawn`: starts a new run, ignores one already in flight, releases one whose task has an
+    /// `Executor::spawn`: starts a new run, ignores one already in flight, releases one whose task has an
     /// earlier run in flight.
     fn start(&mut self, process: usize, run: Run) {
         let handlers = &self.now.processes[process].handlers;

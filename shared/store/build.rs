@@ -1,9 +1,10 @@
 //! Makes the checked SQL of this crate build without a database, wherever it is built.
 //!
-//! `sqlx`'s macros ask the database of `DATABASE_URL` when it is set, which is hardly ever one that has this schema: a program
-//! that uses the crate has its own, or none of the migrations yet. So they read the recorded answers in `.sqlx` instead. Inside
-//! the checkout `SQLX_OFFLINE` decides, which `.cargo/config.toml` sets and `cargo sqlx prepare` overrides; that file also sets
-//! `TASKER_CHECKOUT`, since `cargo sqlx prepare` in a project that depends on this crate sets `SQLX_OFFLINE` as well.
+//! The macros of `sqlx` ask the database of `DATABASE_URL` when it is set, and that one rarely has this
+//! schema: a program that uses the crate has a database of its own, or none of the migrations yet. So the
+//! macros read the cached descriptions in `.sqlx` instead. Inside the checkout `SQLX_OFFLINE` decides, which
+//! `.cargo/config.toml` sets and `cargo sqlx prepare` overrides. That file also sets `TASKER_CHECKOUT`, since
+//! `cargo sqlx prepare` in a project that depends on this crate sets `SQLX_OFFLINE` as well.
 
 use std::env;
 use std::path::Path;

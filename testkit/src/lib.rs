@@ -8,11 +8,11 @@
 //! - [`Proxy`] is a TCP proxy before either of them that a test may cut, slow down or make lose responses.
 //! - [`Pooler`] is a transaction pooler before Postgres.
 //! - [`Certificates`] is a private certificate authority with a server certificate.
-//! - [`System`] runs the built binaries.
+//! - [`System`] runs the built binaries; [`http_client`] builds clients for other requests.
 //! - [`eventually()`] waits for a condition instead of sleeping.
 //!
-//! The crates below `shared/` use this crate in integration tests only: in their unit tests every type would exist
-//! twice.
+//! The crates below `shared/` use this crate in integration tests only: in their unit tests every type would
+//! exist twice.
 
 mod builders;
 mod certificates;
@@ -37,6 +37,7 @@ pub use proxy::Proxy;
 pub use queue::TestQueue;
 pub use redis_server::RedisServer;
 pub use system::{Running, System};
+pub use tasker_platform::tls::http_client;
 pub use tasker_store::migrations::MIGRATOR;
 
 /// Returns the URL of the Redis that tests share, from `REDIS_URL`.

@@ -2,7 +2,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_redis::redis::{Client, Commands, Connection, RedisResult};
+use redis::{Client, Commands, Connection, RedisResult};
 use tasker_core::task::{QueueName, TaskId};
 use tasker_queue::RedisConfig;
 use tasker_queue::{Popper, RedisQueues};
@@ -93,11 +93,7 @@ impl TestQueue {
     /// If Redis returns an error.
     pub fn raw(&self, command: &str, arguments: &[&str]) {
         connect(&self.url)
-            .and_then(|mut connection| {
-                deadpool_redis::redis::cmd(command)
-                    .arg(arguments)
-                    .exec(&mut connection)
-            })
+            .and_then(|mut connection| redis::cmd(command).arg(arguments).exec(&mut connection))
             .expect("Redis runs the command");
     }
 }

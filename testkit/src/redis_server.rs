@@ -142,20 +142,14 @@ impl RedisServer {
     /// If Redis returns an error.
     pub fn calls(&self) -> BTreeMap<String, u64> {
         let info: String = connect(&self.url())
-            .and_then(|mut connection| {
-                deadpool_redis::redis::cmd("INFO")
-                    .arg("commandstats")
-                    .query(&mut connection)
-            })
+            .and_then(|mut connection| redis::cmd("INFO").arg("commandstats").query(&mut connection))
             .expect("Redis returns its statistics");
         info.lines().filter_map(calls_in).collect()
     }
 
     async fn answers(&self) {
-        let ping = || {
-            connect(&self.url())
-                .and_then(|mut connection| deadpool_redis::redis::cmd("PING").exec(&mut connection))
-        };
+        let ping =
+            || connect(&self.url()).and_then(|mut connection| redis::cmd("PING").exec(&mut connection));
         eventually("the private Redis answers", START, async || ping().is_ok()).await;
     }
 }

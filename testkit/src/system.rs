@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::{ConnectOptions, PgPool};
 use tempfile::TempDir;
 
-use crate::{Process, TestQueue, eventually, free_port};
+use crate::{Process, TestQueue, eventually, free_port, http_client};
 
 /// Time for a process to become ready, long enough for many at once on a busy machine.
 const START: Duration = Duration::from_mins(2);
@@ -55,7 +55,7 @@ impl System {
                 .into(),
             queue,
             folder: tempfile::tempdir().expect("a folder for the test"),
-            http: reqwest::Client::builder()
+            http: http_client()
                 .timeout(REQUEST)
                 .build()
                 .expect("a client without options"),

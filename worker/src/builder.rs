@@ -1,18 +1,18 @@
 //! Building and running a worker.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use tasker_config::{EXIT_CONFIG, EXIT_FAILURE, WorkerConfig};
+use tasker_engine::panics::{self, Panics};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::{self, Component};
 use tracing::{error, warn};
 
 use crate::http;
-use crate::panics::{self, Panics};
 use crate::registry::Registry;
-use crate::runtime::{self, RunError};
-use crate::task_type::TaskType;
+use crate::run_error::RunError;
+use crate::runtime;
+use crate::task_type::AnyTaskType;
 
 /// A worker: task types, and the loops that run their tasks.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Worker;
 /// Collects the task types of a worker.
 #[derive(Debug, Default)]
 pub struct WorkerBuilder {
-    tasks: Vec<TaskType>,
+    tasks: Vec<AnyTaskType>,
     panics: Panics,
 }
 
@@ -35,15 +35,15 @@ impl Worker {
 impl WorkerBuilder {
     /// Adds a task type. A name that is registered twice is an error at start.
     #[must_use]
-    pub fn register(mut self, task: TaskType) -> Self {
-        self.tasks.push(task);
+    pub fn register(mut self, task: impl Into<AnyTaskType>) -> Self {
+        self.tasks.push(task.into());
         self
     }
 
     /// Adds several task types.
     #[must_use]
-    pub fn register_all(mut self, tasks: impl IntoIterator<Item = TaskType>) -> Self {
-        self.tasks.extend(tasks);
+    pub fn register_all(mut self, tasks: impl IntoIterator<Item: Into<AnyTaskType>>) -> Self {
+        self.tasks.extend(tasks.into_iter().map(Into::into));
         self
     }
 
@@ -56,26 +56,28 @@ impl WorkerBuilder {
         self
     }
 
-    /// Runs the worker process from start to exit: reads its configuration from variables and files, sets up
-    /// logs and metrics, works until SIGTERM, SIGINT or SIGQUIT, and exits. It returns only if the
-    /// configuration cannot be used, with the exit code for that.
+    /// Runs the worker of a process: reads its configuration from variables and files, sets up logs and
+    /// metrics, works until SIGTERM, SIGINT or SIGQUIT, and returns the exit code.
+    ///
+    /// Pass the code to [`std::process::exit`]. A `main` that returns instead drops the runtime, which waits
+    /// for blocking handlers that outlived their runs.
     ///
     /// It does not read the command line. A program that takes the flags of `tasker-worker` reads them with
     /// [`WorkerConfig::load`] and calls [`Self::run_with`].
-    pub async fn run(self) -> ExitCode {
+    #[must_use = "pass the exit code to `std::process::exit`"]
+    pub async fn run(self) -> i32 {
         match WorkerConfig::from_env() {
             Ok(config) => self.run_with(config).await,
-            Err(error) => exit_code(error.report()),
+            Err(error) => error.report(),
         }
     }
 
-    /// Runs the worker process with a configuration that was read before, and exits; never returns.
-    pub async fn run_with(self, config: WorkerConfig) -> ExitCode {
+    /// Runs the worker of a process with a configuration that was read before, and returns the exit code, as
+    /// [`Self::run`] does.
+    #[must_use = "pass the exit code to `std::process::exit`"]
+    pub async fn run_with(self, config: WorkerConfig) -> i32 {
         // boxed: the future of a user's `main` would otherwise embed all state of the worker
-        let code = Box::pin(self.run_to_the_end(config)).await;
-        // Returning from `main` drops the runtime, which waits for threads of blocking handlers that outlived
-        // their runs.
-        std::process::exit(code)
+        Box::pin(self.run_to_the_end(config)).await
     }
 
     async fn run_to_the_end(self, config: WorkerConfig) -> i32 {
@@ -144,8 +146,4 @@ impl WorkerBuilder {
             }
         }
     }
-}
-
-fn exit_code(code: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -7,11 +7,11 @@ use serde::Serialize;
 use tasker_core::json;
 use tasker_core::task::limits::PROGRESS_BYTES;
 use tasker_core::task::{Run, TaskId};
+use tasker_engine::Reports;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Span;
-
-use crate::progress::Reports;
 
 /// The context of the run that a handler executes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,9 +23,18 @@ pub struct Context {
 struct Inner {
     facts: RunFacts,
     cancelled: CancellationToken,
-    reports: Reports,
+    reports: ReportSink,
     tracker: TaskTracker,
     span: Span,
+}
+
+/// The receiver of progress reports.
+#[derive(Debug)]
+enum ReportSink {
+    /// A worker, which stores the latest one.
+    Worker(Reports),
+    /// A test, which sees all.
+    Test(UnboundedSender<String>),
 }
 
 /// The facts about a run that are known when it begins.
@@ -59,6 +68,27 @@ impl Context {
         facts: RunFacts,
         cancelled: CancellationToken,
         reports: Reports,
+        tracker: TaskTracker,
+        span: Span,
+    ) -> Self {
+        Self::with(facts, cancelled, ReportSink::Worker(reports), tracker, span)
+    }
+
+    /// Creates the context of a run in a test, which gets the progress reports as JSON texts.
+    pub(crate) fn in_test(
+        facts: RunFacts,
+        cancelled: CancellationToken,
+        reports: UnboundedSender<String>,
+        tracker: TaskTracker,
+        span: Span,
+    ) -> Self {
+        Self::with(facts, cancelled, ReportSink::Test(reports), tracker, span)
+    }
+
+    fn with(
+        facts: RunFacts,
+        cancelled: CancellationToken,
+        reports: ReportSink,
         tracker: TaskTracker,
         span: Span,
     ) -> Self {
@@ -140,7 +170,11 @@ impl Context {
         }
         json::check(text.as_bytes(), json::Limits::default())
             .map_err(|fault| ProgressError::Unstorable(format!("`{}` {fault}", fault.pointer)))?;
-        self.inner.reports.put(self.inner.facts.run, text);
+        match &self.inner.reports {
+            ReportSink::Worker(reports) => reports.put(self.inner.facts.run, text),
+            // fails if the test has ended, and then needs no reports
+            ReportSink::Test(reports) => drop(reports.send(text)),
+        }
         Ok(())
     }
 }

@@ -1,8 +1,6 @@
 //! Library for Tasker workers: write task handlers and run them.
 //!
 //! ```no_run
-//! use std::process::ExitCode;
-//!
 //! use tasker_worker::{Context, TaskError, TaskType, Worker};
 //!
 //! /// Parameters of the task; its JSON Schema is derived from this type.
@@ -16,8 +14,9 @@
 //! }
 //!
 //! #[tokio::main]
-//! async fn main() -> ExitCode {
-//!     Worker::builder().register(TaskType::new("greet", greet)).run().await
+//! async fn main() {
+//!     let code = Worker::builder().register(TaskType::new("greet", greet)).run().await;
+//!     std::process::exit(code)
 //! }
 //! ```
 //!
@@ -25,48 +24,65 @@
 //! time): make it idempotent. The guarantees of a worker and its configuration are described in the project's
 //! documentation.
 //!
-//! Inside, each step of a task has a module: `dispatch` pops hints and `claims` claims their rows into free
-//! slots, `execute` runs a handler, `completions` and `completion_writer` store the outcome; `in_flight` has
-//! every run in between.
+//! # State of handlers
+//!
+//! A handler may be a closure that captures what all runs share: a connection pool, an HTTP client, settings.
+//! It is called for many runs at the same time, so each call takes a clone; wrap what is not cheap to clone in
+//! an [`Arc`](std::sync::Arc).
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use tasker_worker::{Context, TaskError, TaskType};
+//!
+//! struct Greeter {
+//!     greeting: String,
+//! }
+//!
+//! async fn greet(greeter: Arc<Greeter>, _: Context, name: String) -> Result<String, TaskError> {
+//!     Ok(format!("{} {name}", greeter.greeting))
+//! }
+//!
+//! fn greetings(greeter: Arc<Greeter>) -> TaskType<String, String> {
+//!     TaskType::new("greet", move |context, name| greet(Arc::clone(&greeter), context, name))
+//!         .description("Greets by name")
+//! }
+//!
+//! let greeter = Arc::new(Greeter { greeting: "hello".to_owned() });
+//! let worker = tasker_worker::Worker::builder().register(greetings(greeter));
+//! ```
+//!
+//! # Tests
+//!
+//! [`testing`] runs one handler without Postgres and Redis.
+//!
+//! # Modules
+//!
+//! Inside, `tasker_engine` claims tasks and writes their completions; `handlers` runs them with the
+//! registered handlers, `start` registers the worker and `http` serves its state.
 
-mod aging;
-mod availability;
 mod builder;
 pub mod builtin;
-mod cancel;
-mod claims;
-mod completion_metrics;
-mod completion_writer;
-mod completions;
 mod context;
-mod dispatch;
-mod execute;
-mod fallback;
 mod handler;
-mod heartbeat;
+mod handlers;
 mod http;
 mod identity;
-mod in_flight;
-mod liveness;
-mod panics;
-mod progress;
-mod queue_counters;
 mod registry;
-mod reminder;
 mod results;
+mod run_error;
 mod runtime;
-mod serving;
-mod slots;
-mod spans;
 mod start;
-mod task_log;
+mod task_error;
 mod task_type;
+pub mod testing;
 
 pub use builder::{Worker, WorkerBuilder};
 pub use context::{Context, ProgressError};
-pub use handler::TaskError;
 pub use registry::RegistryError;
-pub use runtime::RunError;
-pub use task_type::TaskType;
+pub use run_error::RunError;
+pub use task_error::TaskError;
+pub use task_type::{AnyTaskType, TaskType};
 pub use tasker_config::WorkerConfig;
+pub use tasker_core::role::Role;
 pub use tasker_core::task::{Priority, QueueName, TaskId};

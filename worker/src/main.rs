@@ -1,7 +1,5 @@
 //! `tasker-worker`: a worker with the built-in tasks.
 
-use std::process::ExitCode;
-
 use mimalloc::MiMalloc;
 use tasker_worker::{Worker, WorkerConfig, builtin};
 
@@ -10,12 +8,14 @@ use tasker_worker::{Worker, WorkerConfig, builtin};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    match WorkerConfig::load(std::env::args_os()) {
+async fn main() {
+    let code = match WorkerConfig::load(std::env::args_os()) {
         Ok(config) => {
             let tasks = builtin::all(&config);
             Worker::builder().register_all(tasks).run_with(config).await
         }
-        Err(error) => ExitCode::from(u8::try_from(error.report()).unwrap_or(1)),
-    }
+        Err(error) => error.report(),
+    };
+    // returning would wait for threads of blocking handlers
+    std::process::exit(code)
 }

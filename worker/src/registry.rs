@@ -6,7 +6,7 @@ use std::time::Duration;
 use tasker_core::task::limits;
 use tasker_store::task_types;
 
-use crate::task_type::TaskType;
+use crate::task_type::AnyTaskType;
 
 /// A task type that cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,12 +30,12 @@ pub enum RegistryError {
 /// The registered task types by name.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    tasks: BTreeMap<String, TaskType>,
+    tasks: BTreeMap<String, AnyTaskType>,
     names: Vec<String>,
 }
 
 impl Registry {
-    pub(crate) fn new(tasks: Vec<TaskType>) -> Result<Self, RegistryError> {
+    pub(crate) fn new(tasks: Vec<AnyTaskType>) -> Result<Self, RegistryError> {
         let mut known = BTreeMap::new();
         for task in tasks {
             check(&task)?;
@@ -52,7 +52,7 @@ impl Registry {
         })
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&TaskType> {
+    pub(crate) fn get(&self, name: &str) -> Option<&AnyTaskType> {
         self.tasks.get(name)
     }
 
@@ -63,11 +63,11 @@ impl Registry {
 
     /// Returns all types in the form in which they are published to the server.
     pub(crate) fn published(&self) -> Vec<task_types::TaskType> {
-        self.tasks.values().map(TaskType::published).collect()
+        self.tasks.values().map(AnyTaskType::published).collect()
     }
 }
 
-fn check(task: &TaskType) -> Result<(), RegistryError> {
+fn check(task: &AnyTaskType) -> Result<(), RegistryError> {
     let max_retries = limits::MAX_RETRIES.unsigned_abs();
     let fault = if task.name.is_empty() || task.name.chars().count() > limits::TASK_NAME_CHARS {
         "its name must have 1 to 255 characters"
@@ -91,7 +91,7 @@ fn check(task: &TaskType) -> Result<(), RegistryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Context, TaskError};
+    use crate::{Context, TaskError, TaskType};
 
     async fn nothing(_: Context, (): ()) -> Result<(), TaskError> {
         Ok(())
@@ -99,8 +99,11 @@ mod tests {
 
     #[test]
     fn registering_a_name_twice_is_an_error() {
-        let error =
-            Registry::new(vec![TaskType::new("a", nothing), TaskType::new("a", nothing)]).expect_err("twice");
+        let error = Registry::new(vec![
+            TaskType::new("a", nothing).into(),
+            TaskType::new("a", nothing).into(),
+        ])
+        .expect_err("twice");
         assert_eq!(error, RegistryError::Twice("a".into()));
     }
 
@@ -113,7 +116,7 @@ mod tests {
             TaskType::new("", nothing),
         ] {
             assert!(matches!(
-                Registry::new(vec![task]),
+                Registry::new(vec![task.into()]),
                 Err(RegistryError::Invalid { .. })
             ));
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tasker_core::json;
 use tasker_core::task::limits::RESULT_BYTES;
 
-use crate::handler::TaskError;
+use crate::task_error::TaskError;
 
 /// Encodes a result. A result that is too long or cannot be stored fails the attempt without a retry: the
 /// same code would return the same result.

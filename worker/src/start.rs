@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_config::DispatchMode;
+use tasker_config::{DispatchMode, WorkerConfig};
 use tasker_core::task::QueueName;
 use tasker_core::task::priority::undeclared;
+use tasker_platform::telemetry::Reminder;
+use tasker_platform::tls;
+use tasker_queue::RedisQueues;
 use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
 use tasker_store::workers::{self, NewWorker};
 use tasker_store::{self as store, queues, task_types, templates};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::reminder::Reminder;
-use crate::runtime::{Parts, RunError};
-use crate::{WorkerConfig, identity};
+use crate::identity;
+use crate::registry::Registry;
+use crate::run_error::RunError;
 
 /// Time between checks of a service that is not ready yet.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -28,6 +32,17 @@ const CAUSE_LIMIT: Duration = Duration::from_secs(2);
 const API_REQUEST_LIMIT: Duration = Duration::from_secs(2);
 /// Time limit for the detection of a transaction pooler.
 const POOLER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The handles of a worker that is starting.
+pub(crate) struct Startup {
+    pub(crate) config: WorkerConfig,
+    pub(crate) worker_id: Arc<str>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) db: store::PgPool,
+    pub(crate) queue: Arc<RedisQueues>,
+    /// Cancelled when the worker is stopped.
+    pub(crate) stop: CancellationToken,
+}
 
 pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
     identity::worker_id(
@@ -43,31 +58,31 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
 ///
 /// # Errors
 /// If Postgres or Redis is not supported, or `TASK_QUEUES` names queues that are not declared.
-pub(crate) async fn register(parts: &Parts) -> Result<Option<LivenessKey>, RunError> {
+pub(crate) async fn register(startup: &Startup) -> Result<Option<LivenessKey>, RunError> {
     tokio::select! {
         biased;
-        () = parts.shutdown.soft().cancelled() => Ok(None),
+        () = startup.stop.cancelled() => Ok(None),
         key = async {
-            wait_for_schema(parts).await?;
-            check_queues(parts).await?;
-            wait_for_redis(parts).await;
-            check_redis(parts).await?;
-            wait_for_api(parts).await;
-            Ok(until_registered(parts).await)
+            wait_for_schema(startup).await?;
+            check_queues(startup).await?;
+            wait_for_redis(startup).await;
+            check_redis(startup).await?;
+            wait_for_api(startup).await;
+            Ok(until_registered(startup).await)
         } => key.map(Some),
     }
 }
 
-async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
+async fn wait_for_schema(startup: &Startup) -> Result<(), RunError> {
     let wanted = wanted_version();
     let mut reminder = Reminder::default();
     loop {
-        if let Ok(version) = store::server_version(&parts.db).await
+        if let Ok(version) = store::server_version(&startup.db).await
             && let Some(why) = store::unsupported_postgres(version)
         {
             return Err(RunError::Unsupported(format!("DATABASE_URL: {why}")));
         }
-        match current_version(&parts.db).await {
+        match current_version(&startup.db).await {
             Ok(version) if version >= wanted => {
                 info!(wanted, "Postgres has the required schema");
                 return Ok(());
@@ -81,7 +96,7 @@ async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
                 }
             }
             Err(error) => {
-                let cause = cause(&parts.db, error).await;
+                let cause = cause(&startup.db, error).await;
                 if reminder.is_due(&cause.to_string(), Instant::now()) {
                     warn!(error = %cause, "cannot use Postgres; retrying: {}", advice(&cause));
                 }
@@ -93,11 +108,11 @@ async fn wait_for_schema(parts: &Parts) -> Result<(), RunError> {
 
 /// Declares the queues of the configuration and checks that those of `TASK_QUEUES` are declared, in Postgres
 /// or here. Waits a moment for a server that starts at the same time and declares its own.
-async fn check_queues(parts: &Parts) -> Result<(), RunError> {
+async fn check_queues(startup: &Startup) -> Result<(), RunError> {
     let give_up = Instant::now() + DECLARED_WAIT;
     let mut said = None;
     loop {
-        match undeclared_queues(parts).await {
+        match undeclared_queues(startup).await {
             Ok(missing) if missing.is_empty() => return Ok(()),
             Ok(missing) if Instant::now() >= give_up => return Err(RunError::UndeclaredQueues(missing)),
             Ok(_) => {}
@@ -114,10 +129,10 @@ async fn check_queues(parts: &Parts) -> Result<(), RunError> {
 }
 
 /// Returns a sentence about each queue of `TASK_QUEUES` that is not declared.
-async fn undeclared_queues(parts: &Parts) -> Result<Vec<String>, store::Error> {
-    queues::declare(&parts.db, &parts.config.queues.known).await?;
-    let declared = queues::names(&parts.db).await?;
-    let queues = parts.config.task_queues.iter().map(|slots| &slots.queue);
+async fn undeclared_queues(startup: &Startup) -> Result<Vec<String>, store::Error> {
+    queues::declare(&startup.db, &startup.config.queues.known).await?;
+    let declared = queues::names(&startup.db).await?;
+    let queues = startup.config.task_queues.iter().map(|slots| &slots.queue);
     let missing = queues.filter(|queue| !declared.contains(queue));
     Ok(missing
         .map(|queue| format!("`{queue}` {}", undeclared(declared.iter().map(QueueName::as_str))))
@@ -147,12 +162,12 @@ fn advice(error: &store::Error) -> &'static str {
 }
 
 /// Waits for Redis in `EventDrivenOnly`; in the other modes a worker can claim from Postgres.
-async fn wait_for_redis(parts: &Parts) {
-    if parts.config.mode != DispatchMode::EventDrivenOnly {
+async fn wait_for_redis(startup: &Startup) {
+    if startup.config.mode != DispatchMode::EventDrivenOnly {
         return;
     }
     let mut reminder = Reminder::default();
-    while let Err(error) = parts.queue.is_up().await {
+    while let Err(error) = startup.queue.is_up().await {
         if reminder.is_due(&error.to_string(), Instant::now()) {
             warn!(
                 error = &error as &dyn std::error::Error,
@@ -164,22 +179,27 @@ async fn wait_for_redis(parts: &Parts) {
 }
 
 /// Rejects a Redis that is not supported. One that does not answer is checked when it does.
-async fn check_redis(parts: &Parts) -> Result<(), RunError> {
-    if !parts.config.mode.uses_redis() {
+async fn check_redis(startup: &Startup) -> Result<(), RunError> {
+    if !startup.config.mode.uses_redis() {
         return Ok(());
     }
-    match parts.queue.server_report().await.map(|report| report.unsupported) {
+    match startup
+        .queue
+        .server_report()
+        .await
+        .map(|report| report.unsupported)
+    {
         Ok(Some(why)) => Err(RunError::Unsupported(format!("REDIS_URL: {why}"))),
         _ => Ok(()),
     }
 }
 
 /// Waits until the API is healthy, if its URL is configured.
-async fn wait_for_api(parts: &Parts) {
-    let Some(api) = &parts.config.api else { return };
+async fn wait_for_api(startup: &Startup) {
+    let Some(api) = &startup.config.api else { return };
     let mut url = api.url.clone();
     url.set_path("/health");
-    let client = reqwest::Client::builder()
+    let client = tls::http_client()
         .timeout(API_REQUEST_LIMIT)
         .build()
         .unwrap_or_default();
@@ -202,17 +222,17 @@ async fn wait_for_api(parts: &Parts) {
     }
 }
 
-async fn until_registered(parts: &Parts) -> LivenessKey {
+async fn until_registered(startup: &Startup) -> LivenessKey {
     let key = LivenessKey::generate();
     let mut reminder = Reminder::default();
-    while let Err(error) = try_register(parts, key).await {
+    while let Err(error) = try_register(startup, key).await {
         if reminder.is_due(&error.to_string(), Instant::now()) {
             warn!(%error, "failed to register; retrying: {}", advice(&error));
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
-    info!(types = ?parts.registry.names(), "registered task types");
-    if let Some(templates) = &parts.config.templates {
+    info!(types = ?startup.registry.names(), "registered task types");
+    if let Some(templates) = &startup.config.templates {
         info!(templates = templates.len(), "published workflow templates");
     }
     key
@@ -220,9 +240,9 @@ async fn until_registered(parts: &Parts) -> LivenessKey {
 
 /// Registers the worker with `key`, or without a key behind a transaction pooler, where a lock belongs to no
 /// client.
-async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Error> {
-    let config = &parts.config;
-    let behind_pooler = store::bounded(POOLER_LIMIT, behind_pooler(&parts.db)).await?;
+async fn try_register(startup: &Startup, key: LivenessKey) -> Result<(), store::Error> {
+    let config = &startup.config;
+    let behind_pooler = store::bounded(POOLER_LIMIT, behind_pooler(&startup.db)).await?;
     if behind_pooler {
         warn!(
             "Postgres is behind a transaction pooler, where a worker cannot hold a lock: if this worker dies, its tasks wait \
@@ -230,12 +250,12 @@ async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Erro
         );
     }
     // types before the worker: it is never listed with types that submits do not know yet
-    task_types::publish(&parts.db, &parts.registry.published()).await?;
+    task_types::publish(&startup.db, &startup.registry.published()).await?;
     if let Some(found) = &config.templates {
-        templates::publish(&parts.db, found).await?;
+        templates::publish(&startup.db, found).await?;
     }
     let worker = NewWorker {
-        id: parts.worker_id.to_string(),
+        id: startup.worker_id.to_string(),
         hostname: identity::hostname(),
         pid: std::process::id().cast_signed(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -244,9 +264,9 @@ async fn try_register(parts: &Parts, key: LivenessKey) -> Result<(), store::Erro
             .iter()
             .map(|slots| slots.queue.clone())
             .collect(),
-        task_names: parts.registry.names().to_vec(),
+        task_names: startup.registry.names().to_vec(),
         pool_size: config.pool_size.cast_signed(),
         liveness_key: (!behind_pooler).then_some(key),
     };
-    workers::register(&parts.db, &worker).await
+    workers::register(&startup.db, &worker).await
 }

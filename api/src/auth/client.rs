@@ -17,8 +17,8 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr
     if proxies.is_empty() || !trusted(nearest) {
         return nearest;
     }
-    // an unreadable line becomes "", which ends the walk below: skipping it would let a client choose the address
-    // that its requests are counted under
+    // an unreadable line becomes "", which ends the walk below: skipping it would let a client choose the
+    // address that its requests are counted under
     let values: Vec<&str> = headers
         .get_all(FORWARDED_FOR)
         .iter()

@@ -10,7 +10,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Components, OpenApi};
 
 use super::rules::{self, Access};
-use crate::openapi::problem;
+use crate::openapi::problem_groups::problem;
 
 /// The names of the security schemes.
 const SCHEMES: [&str; 3] = ["password", "bearer", "api_key"];

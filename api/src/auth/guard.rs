@@ -11,12 +11,12 @@ use tasker_core::role::Role;
 use tracing::{error, info};
 
 use super::client::{address, is_cross_site};
+use super::credentials;
 use super::identity::Caller;
 use super::rejection::AuthRejection;
 use super::rules::{self, Access, Rule};
-use super::{Auth, credentials};
+use super::sign_in::Auth;
 use crate::error::ApiError;
-use crate::state::AppState;
 
 /// The maximum length of a logged path. A valid path of any route is shorter.
 const PATH_CHARS_MAX: usize = 256;
@@ -27,15 +27,14 @@ const PATH_CHARS_MAX: usize = 256;
 pub struct AuditTarget(pub String);
 
 /// Passes a request to its route if the access rule of the route permits the caller.
-pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn guard(State(auth): State<Arc<Auth>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("", MatchedPath::as_str);
     let Some(rule) = rules::find(request.method(), path) else {
         error!(http.route = path, method = %request.method(), "rejected a request to a route without an access rule");
         return ApiError::from(AuthRejection::NoRule).into_response();
     };
-    let auth = &state.auth;
-    let client = client(auth, &request);
+    let client = client(&auth, &request);
     // before the credentials are read: the browser sends those of the user along
     if is_cross_site(request.method(), request.headers()) {
         return ApiError::from(AuthRejection::CrossSite).into_response();
@@ -46,7 +45,7 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
         Access::Metrics => Role::Viewer,
         Access::Role(needed) => needed,
     };
-    let caller = match signed_in(auth, request.headers(), client).await {
+    let caller = match signed_in(&auth, request.headers(), client).await {
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };

@@ -13,9 +13,6 @@ use tasker_store::api_keys::ApiKeyGrant;
 use super::rejection::AuthRejection;
 use crate::error::ApiError;
 
-/// Task types that act on the deployment itself; submitting them requires the role operator.
-const TASKS_OF_OPERATORS: [&str; 2] = ["task:backup", "service:command"];
-
 /// The method of sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignedInBy {
@@ -118,14 +115,14 @@ impl Caller {
         }
     }
 
-    /// Returns an error unless the caller may submit a task of this type to `queue`.
-    pub fn check_submit(&self, task_name: &str, queue: &QueueName) -> Result<(), AuthRejection> {
+    /// Returns an error unless the caller may submit to `queue` a task whose type requires the role
+    /// `required`.
+    pub fn check_submit(&self, required: Option<Role>, queue: &QueueName) -> Result<(), AuthRejection> {
         let has = self.identity.role;
-        if TASKS_OF_OPERATORS.contains(&task_name) && has < Role::Operator {
-            let needs = Role::Operator;
-            return Err(AuthRejection::Role { has, needs });
+        match required {
+            Some(needs) if has < needs => Err(AuthRejection::Role { has, needs }),
+            _ => self.check(queue),
         }
-        self.check(queue)
     }
 
     /// Returns the queues that a list is filtered by: the requested one, else all allowed ones; `None` for no
@@ -183,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_acts_on_the_deployment_itself_is_submitted_by_operators_alone() {
+    fn a_submit_takes_the_role_that_its_type_requires_and_a_queue_of_the_caller() {
         let (queue, held) = (QueueName::low(), Some(vec![QueueName::low()]));
         let with = |role| Caller {
             identity: Arc::new(Identity {
@@ -193,19 +190,20 @@ mod tests {
             }),
             address: Ipv4Addr::LOCALHOST.into(),
         };
-        for task_name in TASKS_OF_OPERATORS {
-            assert!(matches!(
-                with(Role::Submitter).check_submit(task_name, &queue),
-                Err(AuthRejection::Role { .. })
-            ));
-            assert_eq!(with(Role::Operator).check_submit(task_name, &queue), Ok(()));
-            assert!(
-                with(Role::Operator)
-                    .check_submit(task_name, &QueueName::high())
-                    .is_err()
-            );
-        }
-        assert_eq!(with(Role::Submitter).check_submit("noop", &queue), Ok(()));
+        let required = Some(Role::Operator);
+        let (has, needs) = (Role::Submitter, Role::Operator);
+        assert_eq!(
+            with(has).check_submit(required, &queue),
+            Err(AuthRejection::Role { has, needs })
+        );
+        assert_eq!(with(Role::Operator).check_submit(required, &queue), Ok(()));
+        assert_eq!(with(Role::Admin).check_submit(required, &queue), Ok(()));
+        let other = QueueName::high();
+        assert_eq!(
+            with(Role::Operator).check_submit(required, &other),
+            Err(AuthRejection::Queue(other))
+        );
+        assert_eq!(with(Role::Submitter).check_submit(None, &queue), Ok(()));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tasker_core::role::Role;
 use tracing::warn;
 
 use super::identity::{Identity, SignedInBy};
+use super::jwt::SigningKey;
 use super::rejection::AuthRejection;
 use crate::error::ApiError;
 
@@ -19,13 +19,11 @@ pub const LIFETIME: Duration = Duration::from_hours(1);
 /// The issuer claim.
 const ISSUER: &str = "tasker";
 /// The tolerated difference between the clocks of servers.
-const LEEWAY_SECONDS: u64 = 5;
+const LEEWAY_SECONDS: i64 = 5;
 
 /// The signer and verifier of tokens.
 pub struct Tokens {
-    signing: EncodingKey,
-    checking: DecodingKey,
-    validation: Validation,
+    key: SigningKey,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -41,6 +39,8 @@ struct Claims {
     role: Role,
     iat: i64,
     exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aud: Option<Value>,
 }
 
 impl Tokens {
@@ -48,16 +48,8 @@ impl Tokens {
     pub fn new(secret: Option<&SecretString>) -> Self {
         let random: [u8; 32] = rand::random();
         let secret = secret.map_or(&random[..], |secret| secret.expose_secret().as_bytes());
-        // this algorithm only: a token that names another one, or `none`, is rejected
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.set_issuer(&[ISSUER]);
-        // a token without `exp` would be valid forever
-        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         Self {
-            signing: EncodingKey::from_secret(secret),
-            checking: DecodingKey::from_secret(secret),
-            validation,
+            key: SigningKey::new(secret),
         }
     }
 
@@ -70,18 +62,23 @@ impl Tokens {
             role,
             iat,
             exp: iat + LIFETIME.as_secs().cast_signed(),
+            aud: None,
         };
-        encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+        self.key
+            .sign(&claims)
             .map_err(|error| ApiError::Internal(format!("a token cannot be signed: {error}")))
     }
 
     /// Returns the identity asserted by `token`.
     pub fn read(&self, token: &str) -> Result<Identity, AuthRejection> {
-        let claims = match decode::<Claims>(token, &self.checking, &self.validation) {
-            Ok(token) => token.claims,
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => return Err(AuthRejection::Expired),
-            Err(_) => return Err(AuthRejection::Wrong),
-        };
+        let claims: Claims = self.key.verify(token).ok_or(AuthRejection::Wrong)?;
+        if claims.exp < now() - LEEWAY_SECONDS {
+            return Err(AuthRejection::Expired);
+        }
+        // a token for another service may be signed with the same secret
+        if claims.iss != ISSUER || claims.aud.is_some() {
+            return Err(AuthRejection::Wrong);
+        }
         // the rules of user names: `key:` marks API keys, and control characters would break log lines
         if claims.sub.is_empty() || claims.sub.chars().any(|c| c == ':' || c.is_control()) {
             return Err(AuthRejection::Wrong);
@@ -118,12 +115,8 @@ mod tests {
     }
 
     fn signed(secret: &str, claims: &Claims) -> String {
-        encode(
-            &Header::new(Algorithm::HS256),
-            claims,
-            &EncodingKey::from_secret(secret.as_bytes()),
-        )
-        .expect("a token")
+        let key = SigningKey::new(secret.as_bytes());
+        key.sign(claims).expect("a token")
     }
 
     fn claims(sub: &str, exp: i64) -> Claims {
@@ -133,6 +126,7 @@ mod tests {
             role: Role::Admin,
             iat: now(),
             exp,
+            aud: None,
         }
     }
 
@@ -151,6 +145,25 @@ mod tests {
     fn a_token_ends() {
         let ended = signed("one", &claims("ops", now() - 10));
         assert_eq!(tokens("one").read(&ended), Err(AuthRejection::Expired));
+        let within_leeway = signed("one", &claims("ops", now() - 2));
+        assert!(tokens("one").read(&within_leeway).is_ok());
+    }
+
+    #[test]
+    fn a_token_of_another_issuer_or_for_another_audience_or_without_an_end_is_refused() {
+        let foreign = Claims {
+            iss: "other".to_owned(),
+            ..claims("ops", now() + 60)
+        };
+        let for_another = Claims {
+            aud: Some("other".into()),
+            ..claims("ops", now() + 60)
+        };
+        let endless = serde_json::json!({"iss": ISSUER, "sub": "ops", "role": "admin", "iat": now()});
+        let endless = SigningKey::new(b"one").sign(&endless).expect("a token");
+        for token in [signed("one", &foreign), signed("one", &for_another), endless] {
+            assert_eq!(tokens("one").read(&token), Err(AuthRejection::Wrong), "{token}");
+        }
     }
 
     #[test]

@@ -4,19 +4,23 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
 use crate::auth::{Caller, QuotaKey, SignedInBy};
 use crate::error::ApiError;
+use crate::http::budget::{MemoryBudget, Reservation};
 use crate::http::encoding::{Decoder, Encoding, PIECE_BYTES};
-use crate::state::AppState;
-use crate::submit::budget::{MemoryBudget, Reservation};
 
 /// The maximum size of a batch body.
-pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The memory budget of single-submit bodies, or twice the largest body if that is more: one caller may use
+/// half of a budget, and its largest body has to fit.
+const SINGLE_BUDGET_BYTES: usize = 64 * 1024 * 1024;
+/// The memory budget of batch bodies: three of the largest.
+const BATCH_BUDGET_BYTES: usize = 3 * BATCH_BYTES_MAX;
 /// The time limit for reading a body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of bytes that are discarded of a body that is too large. A client that is still sending would
@@ -24,6 +28,28 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The time limit for discarding.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The memory budgets and size limits of the bodies of this server.
+#[derive(Debug, Clone)]
+pub struct BodyBudgets {
+    /// The budget of single-submit bodies.
+    pub single: MemoryBudget,
+    /// The budget of batch bodies.
+    pub batch: MemoryBudget,
+    /// The maximum size of a body other than a batch, and of one task of a batch, in bytes.
+    pub bytes_max: usize,
+}
+
+impl BodyBudgets {
+    /// Creates unused budgets for bodies of up to `bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            single: MemoryBudget::new(SINGLE_BUDGET_BYTES.max(2 * bytes_max)),
+            batch: MemoryBudget::new(BATCH_BUDGET_BYTES),
+            bytes_max,
+        }
+    }
+}
 
 /// The body of a single submit, with its memory reservation.
 #[derive(Debug)]
@@ -33,20 +59,28 @@ pub struct SingleBody(pub Bytes, pub Reservation);
 #[derive(Debug)]
 pub struct BatchBody(pub Bytes, pub Reservation);
 
-impl FromRequest<AppState> for SingleBody {
+impl<S: Sync> FromRequest<S> for SingleBody
+where
+    BodyBudgets: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (bytes, held) = json_body(request, &state.single_budget, state.max_body_bytes).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let budgets = BodyBudgets::from_ref(state);
+        let (bytes, held) = json_body(request, &budgets.single, budgets.bytes_max).await?;
         Ok(Self(bytes, held))
     }
 }
 
-impl FromRequest<AppState> for BatchBody {
+impl<S: Sync> FromRequest<S> for BatchBody
+where
+    BodyBudgets: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (bytes, held) = json_body(request, &state.batch_budget, BATCH_BYTES_MAX).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let budgets = BodyBudgets::from_ref(state);
+        let (bytes, held) = json_body(request, &budgets.batch, BATCH_BYTES_MAX).await?;
         Ok(Self(bytes, held))
     }
 }

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 
 use crate::error::ApiError;
-use crate::submit::budget::{MemoryBudget, Reservation};
+use crate::http::budget::{MemoryBudget, Reservation};
 
 /// The encodings that are decoded, as a header `Accept-Encoding` lists them.
-pub const ENCODINGS: &str = "gzip, deflate";
+const ENCODINGS: &str = "gzip, deflate";
 /// The number of compressed bytes that are decoded at once; they may expand a thousandfold.
 pub(super) const PIECE_BYTES: usize = 4 * 1024;
 
@@ -30,22 +30,26 @@ impl Encoding {
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
         let mut encoding = None;
         for value in headers.get_all(header::CONTENT_ENCODING) {
-            let text = value.to_str().map_err(|_| ApiError::UnsupportedEncoding)?;
+            let text = value.to_str().map_err(|_| unsupported())?;
             for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
                 let named = match name.to_ascii_lowercase().as_str() {
                     "identity" => continue,
                     "gzip" | "x-gzip" => Self::Gzip,
                     "deflate" => Self::Deflate,
-                    _ => return Err(ApiError::UnsupportedEncoding),
+                    _ => return Err(unsupported()),
                 };
                 // two encodings would be nested
                 if encoding.replace(named).is_some() {
-                    return Err(ApiError::UnsupportedEncoding);
+                    return Err(unsupported());
                 }
             }
         }
         Ok(encoding)
     }
+}
+
+fn unsupported() -> ApiError {
+    ApiError::UnsupportedEncoding(ENCODINGS)
 }
 
 /// A body that is being decoded.

@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::SemaphorePermit;
 
 use crate::error::ApiError;
-use crate::state::AppState;
+use crate::http::admission::Admission;
 
 /// Rejects requests while Postgres is unavailable. For submits this is all: they handle an outage during the
 /// request themselves, since they know whether their tasks were sent.
-pub async fn require_postgres(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn require_postgres(State(state): State<Admission>, request: Request, next: Next) -> Response {
     match admitted(&state) {
         Ok(_permit) => next.run(request).await,
         Err(error) => error.into_response(),
@@ -19,7 +19,7 @@ pub async fn require_postgres(State(state): State<AppState>, request: Request, n
 }
 
 /// Rejects requests while Postgres is unavailable, and aborts those in progress when it becomes unresponsive.
-pub async fn abort_on_outage(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn abort_on_outage(State(state): State<Admission>, request: Request, next: Next) -> Response {
     let _permit = match admitted(&state) {
         Ok(permit) => permit,
         Err(error) => return error.into_response(),
@@ -38,7 +38,7 @@ pub async fn abort_on_outage(State(state): State<AppState>, request: Request, ne
 }
 
 /// Returns a permit of the requests in progress.
-fn admitted(state: &AppState) -> Result<SemaphorePermit<'_>, ApiError> {
+fn admitted(state: &Admission) -> Result<SemaphorePermit<'_>, ApiError> {
     state.postgres.check()?;
     state
         .requests

@@ -1,23 +1,29 @@
 //! Ids and names in paths. To a caller that is restricted to some queues, tasks of other queues do not exist.
 
-use axum::extract::{FromRequestParts, Path};
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use tasker_core::task::{QueueName, TaskId};
 use tasker_store::records;
 
 use crate::auth::Caller;
+use crate::db::Db;
 use crate::error::ApiError;
-use crate::state::AppState;
+use crate::queues::QueueTable;
 
 /// The task in a path.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskPath(pub TaskId);
 
-impl FromRequestParts<AppState> for TaskPath {
+impl<S: Send + Sync> FromRequestParts<S> for TaskPath
+where
+    Db: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::InvalidId)?;
@@ -25,7 +31,7 @@ impl FromRequestParts<AppState> for TaskPath {
         let caller = Caller::from_request_parts(parts, state).await?;
         if caller.queues().is_some() {
             // the queue of a task never changes, so the check stays true until the handler runs
-            let queue = records::queue_of(&state.db, id).await?;
+            let queue = records::queue_of(&Db::from_ref(state), id).await?;
             if !queue.is_some_and(|queue| caller.may_use(&queue)) {
                 return Err(ApiError::TaskNotFound(id));
             }
@@ -38,14 +44,18 @@ impl FromRequestParts<AppState> for TaskPath {
 #[derive(Debug, Clone)]
 pub struct QueuePath(pub QueueName);
 
-impl FromRequestParts<AppState> for QueuePath {
+impl<S: Send + Sync> FromRequestParts<S> for QueuePath
+where
+    Arc<QueueTable>: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let table = Arc::<QueueTable>::from_ref(state);
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| ApiError::QueueNotFound(state.queues.snapshot().to_vec()))?;
-        let declared = state.queue_table.covering([text.as_str()]).await?;
+            .map_err(|_| ApiError::QueueNotFound(table.declared().snapshot().to_vec()))?;
+        let declared = table.covering([text.as_str()]).await?;
         let name = QueueName::parse(&text)
             .ok()
             .filter(|name| declared.contains(name));
@@ -66,11 +76,11 @@ pub struct TemplatePath {
     pub version: Option<String>,
 }
 
-impl FromRequestParts<AppState> for TemplatePath {
+impl<S: Send + Sync> FromRequestParts<S> for TemplatePath {
     type Rejection = ApiError;
 
     /// Text that is not valid UTF-8 or contains NUL, which Postgres rejects, cannot name a template: 404.
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(path) = Path::<Self>::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::TemplateNotFound)?;

@@ -7,14 +7,12 @@ use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, Utc
 use serde_json::value::RawValue;
 use tasker_core::duration::{self, DurationError};
 
+use super::seconds::Seconds;
+
 /// An example of a time.
 const TIME: &str = "2026-12-10T11:55:47Z";
 /// An example of a duration.
 const DURATION: &str = "90 or \"1h30m\"";
-
-/// A duration in a request, in seconds. Its range is checked later.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Seconds(pub f64);
 
 /// Reads a text.
 pub fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
@@ -174,6 +172,11 @@ fn integer(json: &str) -> Option<i64> {
         reason = "the cast saturates, and no range reaches that far"
     )]
     (number.fract() == 0.0 || number.is_infinite()).then_some(number as i64)
+}
+
+/// Returns true if a JSON text, which is known to be valid, is an object.
+pub fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
 }
 
 /// Returns the kind of a value for people.

@@ -94,6 +94,8 @@ mod tests {
             max_retries: 0,
             timeout_seconds: 1.0,
             parameters_schema: Some(schema.to_owned()),
+            result_schema: None,
+            required_role: None,
         }
     }
 

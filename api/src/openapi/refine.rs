@@ -6,6 +6,8 @@ use tasker_core::role::Role;
 use tasker_core::task::TaskStatus;
 use tasker_core::task::retry::DeadLetterReason;
 
+use crate::auth::key_limits::{LIFETIME_SECONDS_MAX, QUEUES_MAX};
+
 /// The pattern of queue names.
 pub(super) const QUEUE: &str = "^[a-z0-9][a-z0-9_.-]{0,63}$";
 /// The pattern of text that Postgres can store: no NUL.
@@ -46,7 +48,7 @@ fn refine_parameter(parameter: &mut Value) {
     }
     match (place.as_str(), name.as_str()) {
         (Some("query"), Some("status")) => {
-            schema["enum"] = json!(TaskStatus::ALL.map(TaskStatus::as_str));
+            schema["enum"] = json!(TaskStatus::NAMES);
         }
         (Some("query"), Some("reason")) => schema["enum"] = reasons(),
         (Some("query"), Some("cursor")) => schema["pattern"] = json!(CURSOR),
@@ -63,7 +65,7 @@ fn refine_parameter(parameter: &mut Value) {
 }
 
 fn reasons() -> Value {
-    json!(DeadLetterReason::ALL.map(DeadLetterReason::as_str))
+    json!(DeadLetterReason::NAMES)
 }
 
 /// Returns the schema of JSON that is stored as it was sent: what `tasker_core::json` accepts.
@@ -119,13 +121,13 @@ fn refine_dead_letters(schema: &mut Value) {
 fn refine_key(schema: &mut Value) {
     let properties = &mut schema["properties"];
     properties["name"]["pattern"] = json!("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
-    properties["role"]["enum"] = json!(Role::ALL.map(Role::as_str));
+    properties["role"]["enum"] = json!(Role::NAMES);
     properties["queues"]["minItems"] = json!(1);
-    properties["queues"]["maxItems"] = json!(crate::routes::auth_key_create::QUEUES_MAX);
+    properties["queues"]["maxItems"] = json!(QUEUES_MAX);
     properties["queues"]["items"]["pattern"] = json!(QUEUE);
     let holds = &mut properties["expires_in_seconds"];
     holds["minimum"] = json!(1);
-    holds["maximum"] = json!(crate::routes::auth_key_create::HOLDS_SECONDS_MAX);
+    holds["maximum"] = json!(LIFETIME_SECONDS_MAX);
     // an admin has access to all queues, so a restriction would be misleading
     schema["not"] = json!({
         "required": ["queues"],

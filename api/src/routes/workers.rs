@@ -8,8 +8,8 @@ use tasker_wire::{Worker, Workers};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::NoQuery;
-use crate::openapi::QueryProblems;
-use crate::state::AppState;
+use crate::openapi::problem_groups::QueryProblems;
+use crate::state::parts::Fleet;
 
 /// List the workers, newest first
 #[utoipa::path(
@@ -19,11 +19,11 @@ use crate::state::AppState;
     responses((status = 200, body = Workers, description = "One entry per worker"), QueryProblems),
 )]
 pub async fn list_workers(
-    State(state): State<AppState>,
+    State(fleet): State<Fleet>,
     caller: Caller,
     _: NoQuery,
 ) -> Result<Json<Workers>, ApiError> {
-    let records = workers::list(&state.db, state.worker_timeout.as_secs_f64()).await?;
+    let records = workers::list(&fleet.db, fleet.worker_timeout.as_secs_f64()).await?;
     Ok(Json(Workers {
         workers: records
             .into_iter()

@@ -1,10 +1,9 @@
 //! The lane of batch requests: each is written by one statement or transaction, at most two at once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_core::task::{Hint, TaskStatus};
+use tasker_core::task::TaskStatus;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store::idempotency_keys::holders;
 use tasker_store::insert::{Inserted, NewTask, insert};
@@ -12,14 +11,16 @@ use tasker_store::{self as store, ErrorKind, PgConnection, begin, commit, retry_
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::budget::Reservation;
+use super::announce::announce;
+use super::answer::{Accepted, Rejection};
 use super::dedupe::{dedupe, same_request};
 use super::flush::{answer_from, holder_of, keys_of};
 use super::push::Pusher;
 use super::ticket::Ticket;
-use super::{Accepted, Rejection};
+use super::wait::wait_for;
 use crate::db::Db;
 use crate::error::ApiError;
+use crate::http::budget::Reservation;
 use crate::postgres::PostgresHealth;
 use crate::validation_error::{ValidationError, ValidationErrorKind};
 
@@ -100,17 +101,8 @@ impl BatchLane {
             }
             lane.write(&tasks).await
         });
-        let answer = tokio::select! {
-            biased;
-            answer = writing => answer.ok(),
-            () = self.postgres.unresponsive() => None,
-            () = tokio::time::sleep(ANSWER_TIMEOUT) => None,
-        };
-        match answer {
-            Some(answer) => answer,
-            None if ticket.withdraw() => Err(ApiError::Unavailable(None)),
-            None => Err(ApiError::OutcomeUnknown),
-        }
+        let written = async { writing.await.ok() };
+        wait_for(written, ANSWER_TIMEOUT, &ticket, &self.postgres).await?
     }
 
     async fn write(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, ApiError> {
@@ -126,7 +118,10 @@ impl BatchLane {
                 Err(error) => return Err(answer_to(&error)),
             }
         };
-        self.announce(tasks, &accepted).await;
+        let stored = tasks.iter().zip(&accepted);
+        let stored = stored.filter(|(_, accepted)| !accepted.deduplicated);
+        let stored = stored.map(|(task, accepted)| (task, accepted.status));
+        announce(&self.pusher, stored.collect()).await;
         metrics::histogram!("tasker_submit_batch_seconds").record(began.elapsed());
         #[expect(
             clippy::cast_precision_loss,
@@ -205,25 +200,6 @@ impl BatchLane {
                 Ok(Attempt::Rejected(ApiError::Invalid(errors)))
             }
         }
-    }
-
-    async fn announce(&self, tasks: &[NewTask], accepted: &[Accepted]) {
-        let mut hints = Vec::with_capacity(tasks.len());
-        let mut stored: HashMap<&str, u64> = HashMap::new();
-        for (task, accepted) in tasks.iter().zip(accepted) {
-            if accepted.deduplicated {
-                continue;
-            }
-            *stored.entry(&task.task_name).or_default() += 1;
-            if accepted.status == TaskStatus::Pending {
-                let hint = Hint::new(accepted.id, accepted.queue.clone(), &*task.task_name);
-                hints.push(hint.with_priority(task.priority));
-            }
-        }
-        for (name, count) in stored {
-            metrics::counter!("tasks_enqueued_total", "type" => name.to_owned()).increment(count);
-        }
-        self.pusher.push(hints).await;
     }
 }
 

@@ -1,11 +1,10 @@
 //! The flusher of submits: gathers waiting tasks, inserts them with one statement, pushes their hints,
 //! answers the callers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tasker_core::task::{Hint, TaskStatus};
+use tasker_core::task::TaskStatus;
 use tasker_store::idempotency_keys::{Holder, holders};
 use tasker_store::insert::NewTask;
 use tasker_store::{ConnectionCache, retry_rolled_back};
@@ -13,10 +12,12 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::announce::announce;
+use super::answer::{Accepted, Answer, Rejection};
 use super::dedupe::{dedupe, same_request};
+use super::entry::{Entry, Waiter};
 use super::push::Pusher;
 use super::write::{FlushConnection, Written, write};
-use super::{Accepted, Answer, Entry, Rejection, Waiter};
 use crate::postgres::PostgresHealth;
 
 /// Maximum number of tasks in one flush.
@@ -103,7 +104,7 @@ impl Flusher {
         let written = write(&mut connection, &tasks, self.key_ttl_seconds).await;
         // the connection is free for the other flusher while this one pushes
         drop(connection);
-        self.announce(&tasks, &written).await;
+        announce(&self.pusher, stored(&tasks, &written)).await;
         metrics::histogram!("tasker_submit_flush_seconds").record(began.elapsed());
         #[expect(clippy::cast_precision_loss, reason = "a flush has a thousand tasks at most")]
         metrics::histogram!("tasker_submit_flush_tasks").record(tasks.len() as f64);
@@ -131,26 +132,6 @@ impl Flusher {
         }
         again.extend(self.look_up(conflicts).await);
         bounded(again)
-    }
-
-    /// Pushes the hints of the pending tasks, and counts the stored ones.
-    async fn announce(&self, tasks: &[NewTask], written: &[Written]) {
-        let mut hints = Vec::with_capacity(tasks.len());
-        let mut stored: HashMap<&str, u64> = HashMap::new();
-        for (task, written) in tasks.iter().zip(written) {
-            let Written::Stored(status) = written else {
-                continue;
-            };
-            *stored.entry(&task.task_name).or_default() += 1;
-            if *status == TaskStatus::Pending {
-                let hint = Hint::new(task.id, task.queue.clone(), &*task.task_name);
-                hints.push(hint.with_priority(task.priority));
-            }
-        }
-        for (name, count) in stored {
-            metrics::counter!("tasks_enqueued_total", "type" => name.to_owned()).increment(count);
-        }
-        self.pusher.push(hints).await;
     }
 
     /// Answers tasks whose keys belong to another task; returns those whose keys have been released
@@ -225,6 +206,18 @@ fn sort(batch: Vec<Entry>) -> Sorted {
         }
     }
     sorted
+}
+
+/// Returns the stored ones of `tasks`, with their states.
+fn stored<'a>(tasks: &'a [NewTask], written: &[Written]) -> Vec<(&'a NewTask, TaskStatus)> {
+    let status = |written: &Written| match written {
+        Written::Stored(status) => Some(*status),
+        Written::KeyTaken | Written::Rejected(_) => None,
+    };
+    let tasks = tasks.iter().zip(written);
+    tasks
+        .filter_map(|(task, written)| Some((task, status(written)?)))
+        .collect()
 }
 
 /// Returns the approximate size of a task in a statement, in bytes.

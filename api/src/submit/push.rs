@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tasker_core::task::Hint;
 use tasker_platform::lifecycle::Shutdown;
+use tasker_queue::{HintPusher, ListEnd, PushOutcome, PushTarget};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -20,24 +21,39 @@ const PUSHES_MAX: usize = 8;
 /// The sender of hints to Redis.
 #[derive(Debug)]
 pub struct Pusher {
-    redis: Option<(Arc<RedisHealth>, Shutdown)>,
+    redis: Option<(HintPusher<GuardedRedis>, Shutdown)>,
     permits: Arc<Semaphore>,
 }
 
 /// A change to the lists.
 #[derive(Debug, Clone, Copy)]
 enum Change {
-    PushFront,
-    PushBack,
+    Push(ListEnd),
     Remove,
+}
+
+/// Redis behind its circuit breaker, which learns from every push.
+#[derive(Debug, Clone)]
+struct GuardedRedis(Arc<RedisHealth>);
+
+impl PushTarget for GuardedRedis {
+    fn is_available(&self) -> bool {
+        self.0.is_usable()
+    }
+
+    async fn push(&self, end: ListEnd, hints: &[Hint]) -> bool {
+        let pushed = self.0.ask(async |queue| queue.push(end, hints).await);
+        pushed.await.is_some()
+    }
 }
 
 impl Pusher {
     /// Creates a pusher; `None` (`PollingOnly`) makes every call a no-op. Pushes are background tasks of the
     /// `Shutdown`.
     pub fn new(redis: Option<(Arc<RedisHealth>, Shutdown)>) -> Self {
+        let guarded = |(redis, shutdown)| (HintPusher::new(GuardedRedis(redis)), shutdown);
         Self {
-            redis,
+            redis: redis.map(guarded),
             permits: Arc::new(Semaphore::new(PUSHES_MAX)),
         }
     }
@@ -46,12 +62,12 @@ impl Pusher {
     pub async fn push(&self, mut hints: Vec<Hint>) {
         // ids are UUIDv7, so this is the order of submission
         hints.sort_unstable();
-        self.change(Change::PushBack, hints).await;
+        self.change(Change::Push(ListEnd::Tail), hints).await;
     }
 
     /// Pushes the ids of requeued rows to the heads of their lists; the first one given is popped first.
     pub async fn push_front(&self, hints: Vec<Hint>) {
-        self.change(Change::PushFront, hints).await;
+        self.change(Change::Push(ListEnd::Head), hints).await;
     }
 
     /// Removes the hints of tasks that are not pending any more. The leader removes those that this call
@@ -61,48 +77,45 @@ impl Pusher {
     }
 
     async fn change(&self, change: Change, hints: Vec<Hint>) {
-        let Some((redis, shutdown)) = &self.redis else {
+        let Some((pusher, shutdown)) = &self.redis else {
             return;
         };
         if hints.is_empty() {
             return;
         }
+        let redis = &pusher.target().0;
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let (Ok(permit), true) = (permit, redis.is_usable()) else {
             redis.breaker().refused();
             // removals are not counted: a stale hint is dropped by the worker that pops it
             if !matches!(change, Change::Remove) {
-                metrics::counter!("tasker_pushes_skipped_total").increment(hints.len() as u64);
+                pusher.skip(&hints);
             }
             return;
         };
-        let redis = Arc::clone(redis);
+        let pusher = pusher.clone();
         let push = shutdown.spawn_named("push", async move {
             let _permit = permit;
-            carry_out(&redis, change, &hints).await;
+            carry_out(&pusher, change, &hints).await;
         });
         // a timeout drops only the handle, the push continues
         let _ = tokio::time::timeout(PUSH_WAIT_MAX, push).await;
     }
 }
 
-async fn carry_out(redis: &RedisHealth, change: Change, hints: &[Hint]) {
-    let done = redis.ask(async |queue| match change {
-        Change::PushBack => queue.push_back(hints).await,
-        Change::PushFront => queue.push_front(hints).await,
-        Change::Remove => queue.remove(hints).await,
-    });
-    let done = done.await.is_some();
-    if matches!(change, Change::Remove) {
-        return;
-    }
-    if done {
-        metrics::counter!("tasker_pushed_hints_total").increment(hints.len() as u64);
-    } else {
-        metrics::counter!("tasker_push_failures_total").increment(hints.len() as u64);
-        warn!(
-            tasks = hints.len(),
-            "could not push hints of stored tasks; the polling fallback finds the tasks"
-        );
+async fn carry_out(pusher: &HintPusher<GuardedRedis>, change: Change, hints: &[Hint]) {
+    match change {
+        Change::Push(end) => {
+            if pusher.push(end, hints).await == PushOutcome::Failed {
+                warn!(
+                    tasks = hints.len(),
+                    "could not push hints of stored tasks; the polling fallback finds the tasks"
+                );
+            }
+        }
+        Change::Remove => {
+            let removed = pusher.target().0.ask(async |queue| queue.remove(hints).await);
+            removed.await;
+        }
     }
 }

@@ -1,19 +1,17 @@
 //! Reads the body of a submit. Parameters and metadata stay the JSON text that the client sent.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use tasker_core::duration;
 use tasker_core::task::limits::{JSON_DEPTH, MAX_RETRIES};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::http::fields::{CheckedText, Fields, checked_text};
-use crate::http::values::{self, Seconds};
+use crate::http::fields::{CheckedText, Fields, checked_text, read_valid};
+use crate::http::seconds::Seconds;
+use crate::http::values;
 use crate::validation_error::ValidationError;
 
 /// Maximum nesting of a single request, whose parameters lie within one object.
@@ -110,47 +108,6 @@ pub struct BatchRequest<'a> {
     pub errors: Vec<ValidationError>,
 }
 
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SecondsVisitor)
-    }
-}
-
-struct SecondsVisitor;
-
-impl Visitor<'_> for SecondsVisitor {
-    type Value = Seconds;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of seconds or text like 1h30m")
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Seconds, E> {
-        Ok(Seconds(value))
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "what loses precision is far beyond every limit"
-    )]
-    fn visit_i64<E>(self, value: i64) -> Result<Seconds, E> {
-        Ok(Seconds(value as f64))
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "what loses precision is far beyond every limit"
-    )]
-    fn visit_u64<E>(self, value: u64) -> Result<Seconds, E> {
-        Ok(Seconds(value as f64))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Seconds, E> {
-        let parsed = duration::parse(text).map_err(E::custom)?;
-        Ok(Seconds(parsed.as_secs_f64()))
-    }
-}
-
 /// Reads a body as one request.
 pub fn read_single(body: &[u8]) -> Result<SubmitRequest<'_>, ApiError> {
     let CheckedText { text, errors } = checked_text(body, SINGLE_DEPTH)?;
@@ -160,7 +117,7 @@ pub fn read_single(body: &[u8]) -> Result<SubmitRequest<'_>, ApiError> {
 /// Reads a body as a batch; its requests are read one by one with [`read`].
 pub fn read_batch(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
     let CheckedText { text, errors } = checked_text(body, BATCH_DEPTH)?;
-    if let Some(batch) = quickly(text, &errors) {
+    if let Some(batch) = read_valid(text, &errors) {
         return Ok(batch);
     }
     let mut fields = Fields::read(text, "", errors)?;
@@ -180,18 +137,10 @@ pub fn read<'a>(
     at: &str,
     errors: Vec<ValidationError>,
 ) -> Result<SubmitRequest<'a>, ApiError> {
-    match quickly(text, &errors) {
+    match read_valid(text, &errors) {
         Some(request) => Ok(request),
         None => Fields::read(text, at, errors).map(read_fields),
     }
-}
-
-/// Reads a valid request in one pass. `None` if it has an error: the slower reader then collects all of them.
-fn quickly<'a, T: Deserialize<'a>>(text: &'a str, errors: &[ValidationError]) -> Option<T> {
-    // serde would also take an array, whose items are the fields in their order
-    let is_object = text.trim_start().starts_with('{');
-    let valid = errors.is_empty() && is_object;
-    valid.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 fn read_fields(mut fields: Fields<'_>) -> SubmitRequest<'_> {
@@ -212,24 +161,6 @@ fn read_fields(mut fields: Fields<'_>) -> SubmitRequest<'_> {
         correlation_id: fields.take("correlation_id", values::string),
         errors: fields.finish(),
     }
-}
-
-impl Seconds {
-    /// Returns the seconds, or the detail of an error if they are negative or exceed `most`.
-    pub fn within(self, most: std::time::Duration) -> Result<f64, &'static str> {
-        if self.0 < 0.0 {
-            return Err("must not be negative");
-        }
-        if self.0 > most.as_secs_f64() {
-            return Err("is too long");
-        }
-        Ok(self.0)
-    }
-}
-
-/// Returns whether a JSON text, which is known to be valid, is an object.
-pub fn is_object(raw: &RawValue) -> bool {
-    raw.get().starts_with('{')
 }
 
 #[cfg(test)]

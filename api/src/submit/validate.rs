@@ -9,8 +9,10 @@ use tasker_store::insert::{Due, NewKey, NewTask};
 use tasker_store::task_types::TaskType;
 
 use super::fingerprint::fingerprint;
-use super::request::{SubmitRequest, is_object};
-use crate::http::values::Seconds;
+use super::headers::Headers;
+use super::request::SubmitRequest;
+use crate::http::seconds::Seconds;
+use crate::http::values::is_object;
 use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
 use crate::validation_error::{ValidationError, ValidationErrorKind, nearest_first};
@@ -27,15 +29,6 @@ pub struct Rules<'a> {
     pub queues: &'a [QueueName],
     /// This server's time, for the limit of `run_at`.
     pub now: DateTime<Utc>,
-}
-
-/// The headers of a request that concern its tasks.
-#[derive(Debug, Clone, Default)]
-pub struct Headers {
-    /// `Idempotency-Key`.
-    pub key: Option<String>,
-    /// `traceparent`, well-formed.
-    pub traceparent: Option<String>,
 }
 
 /// Returns the task of `request`, or all of its validation errors. `at` is the JSON pointer of the request in
@@ -318,27 +311,6 @@ fn listed(names: &[&str]) -> String {
         _ if names.is_empty() => "none yet".to_owned(),
         _ => shown,
     }
-}
-
-/// Returns true if a text is a W3C `traceparent` of a known layout.
-pub fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.splitn(5, '-').collect();
-    let [version, trace, span, flags, rest @ ..] = parts.as_slice() else {
-        return false;
-    };
-    let hex = |part: &str, length: usize| {
-        part.len() == length
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    let parts_are_valid = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
-    parts_are_valid
-        && !zero(trace)
-        && !zero(span)
-        && *version != "ff"
-        && (rest.is_empty() || *version != "00")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tasker_store::{
 use tokio::sync::Mutex;
 use tracing::warn;
 
-use super::Rejection;
+use super::answer::Rejection;
 use crate::postgres::PostgresHealth;
 
 /// Timeout of the insert. Callers stop waiting before it.

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tasker_core::role::Role;
 use tasker_server::auth::rules::{Access, RULES, Rule, find};
 use tasker_store::migrations::MIGRATOR;
-use tasker_store::task_types::publish;
+use tasker_store::task_types::{TaskType, publish};
 
 use crate::client::{Client, SIGN_IN};
 use crate::harness::{Server, task_type};
@@ -97,7 +97,7 @@ async fn who_did_not_sign_in_takes_open_routes_only(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn each_role_takes_the_routes_of_its_rules_and_of_those_below(db: PgPool) {
     let server = Server::start_with(db, &SIGN_IN).await;
-    for role in Role::ALL {
+    for role in Role::NAMES.iter().filter_map(|name| Role::parse(name)) {
         let request = json!({"name": role.as_str(), "role": role.as_str()});
         let client = Client::admin(&server).with_key(request).await;
         for rule in served(&server) {
@@ -220,20 +220,28 @@ async fn a_page_of_another_site_acts_on_nothing(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
-async fn a_backup_takes_an_operator(db: PgPool) {
-    publish(&db, &[task_type("task:backup")])
-        .await
-        .expect("published");
+async fn a_type_that_requires_an_operator_is_not_submitted_by_others(db: PgPool) {
+    let restricted = TaskType {
+        required_role: Some(Role::Operator),
+        ..task_type("restricted")
+    };
+    publish(&db, &[restricted]).await.expect("published");
     let server = Server::start_with(db, &SIGN_IN).await;
     let admin = Client::admin(&server);
     let submitter = admin.with_key(json!({"name": "shop", "role": "submitter"})).await;
-    let backup = json!({"task_name": "task:backup"});
-    let single = submitter.post("/tasks/submit", backup.clone()).await;
+    let task = json!({"task_name": "restricted"});
+    let single = submitter.post("/tasks/submit", task.clone()).await;
     assert_eq!(single.problem(403), "forbidden");
     let batch = submitter
-        .post("/tasks/submit/batch", json!({"tasks": [backup.clone()]}))
+        .post(
+            "/tasks/submit/batch",
+            json!({"tasks": [{"task_name": "noop"}, task.clone()]}),
+        )
         .await;
     assert_eq!(batch.problem(403), "forbidden");
-    assert_eq!(admin.post("/tasks/submit", backup).await.status, 202);
+    assert_eq!(admin.post("/tasks/submit", task).await.status, 202);
+    let operator = admin.with_key(json!({"name": "ops", "role": "operator"})).await;
+    let task = json!({"task_name": "restricted"});
+    assert_eq!(operator.post("/tasks/submit", task).await.status, 202);
     server.stop().await;
 }

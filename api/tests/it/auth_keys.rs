@@ -1,5 +1,7 @@
 //! API keys: creation, restriction to queues, the actor in the history, revocation.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Method;
 use base64::Engine as _;
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::TaskId;
 use tasker_core::task::retry::DeadLetterReason;
+use tasker_server::auth::Auth;
 use tasker_store::end_runs::Verdict;
 use tasker_store::migrations::MIGRATOR;
 use uuid::Uuid;
@@ -134,10 +137,10 @@ async fn the_last_use_of_a_key_is_noted_beside_the_requests(db: PgPool) {
     let used = async || admin.get("/auth/keys").await.json()["keys"][0]["last_used_at"].clone();
     assert_eq!(Client::bearer(&server, &key).get("/tasks").await.status, 200);
     assert_eq!(used().await, Value::Null);
-    server.state.auth.keys.write_uses().await;
+    server.part::<Arc<Auth>>().keys.write_uses().await;
     let noted = used().await;
     assert!(noted.is_string());
-    server.state.auth.keys.write_uses().await;
+    server.part::<Arc<Auth>>().keys.write_uses().await;
     assert_eq!(used().await, noted, "it was not used since");
     server.stop().await;
 }

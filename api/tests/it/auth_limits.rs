@@ -8,6 +8,7 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use serde_json::json;
 use sqlx::PgPool;
 use tasker_server::auth::{FAILURES_OF_AN_ADDRESS, QuotaKey};
+use tasker_server::http::body::BodyBudgets;
 use tasker_store::migrations::MIGRATOR;
 use tokio::time::timeout;
 
@@ -85,7 +86,11 @@ async fn a_client_whose_bodies_never_end_leaves_room_for_those_of_others(db: PgP
         let answer = timeout(Duration::from_secs(20), waiting.next());
         let answer = answer.await.expect("an answer").expect("four of them");
         assert_eq!(answer.problem(503), "overloaded");
-        assert!(answer.text.contains("your other requests"), "{}", answer.text);
+        assert!(
+            answer.text.contains("Your requests in progress"),
+            "{}",
+            answer.text
+        );
     }
     let batch = json!({"tasks": [{"task_name": "noop"}]});
     let other = async || admin.post("/tasks/submit/batch", batch).await;
@@ -102,7 +107,8 @@ async fn the_largest_body_that_is_allowed_fits_into_a_share(db: PgPool) {
     const LARGEST: usize = 64 * 1024 * 1024;
     let largest = LARGEST.to_string();
     let server = Server::start_with(db, &[SIGN_IN[0], SIGN_IN[1], ("MAX_BODY_BYTES", &largest)]).await;
-    let room = &server.state.single_budget;
+    let bodies = server.part::<BodyBudgets>();
+    let room = &bodies.single;
     let mut held = room.begin(Some(QuotaKey::Name("ops".into()))).expect("room");
     held.grow(room, LARGEST).expect("room");
     drop(held);
@@ -112,12 +118,13 @@ async fn the_largest_body_that_is_allowed_fits_into_a_share(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn without_sign_in_the_programs_of_a_machine_share_all_the_room(db: PgPool) {
     let server = Server::start(db).await;
+    let bodies = server.part::<BodyBudgets>();
     let anybody = Client::new(&server, None);
     let send = || anybody.send(Method::POST, "/tasks/submit/batch", endless());
     let mut waiting: FuturesUnordered<_> = (0..3).map(|_| send()).collect();
     tokio::select! {
         answer = waiting.next() => panic!("{answer:?}"),
-        () = eventually(async || (server.state.batch_budget.taken() >= 3 * ENDLESS_BYTES).then_some(())) => {}
+        () = eventually(async || (bodies.batch.taken() >= 3 * ENDLESS_BYTES).then_some(())) => {}
     }
     drop(waiting);
     server.stop().await;

@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::json;
 use sqlx::PgPool;
+use tasker_server::http::body::BodyBudgets;
 use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::{Answer, Server, json_request};
@@ -92,10 +93,8 @@ async fn a_body_that_is_decoded_over_its_limit_is_too_large(db: PgPool) {
             assert_eq!(answer.problem(413), "body_too_large", "{name} {path}");
         }
     }
-    assert_eq!(
-        server.state.single_budget.taken() + server.state.batch_budget.taken(),
-        0
-    );
+    let bodies = server.part::<BodyBudgets>();
+    assert_eq!(bodies.single.taken() + bodies.batch.taken(), 0);
     server.stop().await;
 }
 

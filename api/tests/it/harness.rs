@@ -10,17 +10,21 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::FromRef;
 use axum::http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_config::ServerConfig;
+use tasker_core::role::Role;
 use tasker_core::task::{QueueName, Run, TaskId};
 use tasker_platform::host::Host;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::Metrics;
 use tasker_queue::RedisQueues;
+use tasker_server::known_names::KnownNames;
 use tasker_server::problems::ProblemType;
+use tasker_server::state::parts::QueueControl;
 use tasker_server::state::{AppState, Connections};
 use tasker_store::claim::{Claimant, claim};
 use tasker_store::complete::{Success, complete};
@@ -37,7 +41,7 @@ pub(crate) struct Server {
     pub(crate) db: PgPool,
     pub(crate) state: AppState,
     router: Router,
-    shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// A response, read completely.
@@ -90,6 +94,8 @@ pub(crate) fn task_type(name: &str) -> TaskType {
         max_retries: 3,
         timeout_seconds: 3600.0,
         parameters_schema: Some(r#"{"type":"object"}"#.to_owned()),
+        result_schema: None,
+        required_role: None,
     }
 }
 
@@ -111,6 +117,8 @@ impl Server {
                 r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"],"additionalProperties":false}"#
                     .to_owned(),
             ),
+            result_schema: Some(r#"{"type":"integer"}"#.to_owned()),
+            required_role: Some(Role::Submitter),
             ..task_type("strict")
         };
         publish(&db, &[task_type("noop"), strict])
@@ -127,8 +135,18 @@ impl Server {
             state,
             shutdown,
         };
-        eventually(async || server.state.types.current().get("noop").map(drop)).await;
+        eventually(async || server.part::<KnownNames>().types.current().get("noop").map(drop)).await;
         server
+    }
+
+    /// Returns a part of the state.
+    pub(crate) fn part<T: FromRef<AppState>>(&self) -> T {
+        T::from_ref(&self.state)
+    }
+
+    /// Returns the connections to Redis.
+    pub(crate) fn lists(&self) -> Arc<RedisQueues> {
+        self.part::<QueueControl>().lists
     }
 
     /// Returns the paths of the router, parsed from its `Debug` text, since it has no public list of them.
@@ -174,7 +192,7 @@ impl Server {
 
     /// Returns the ids in a queue's list without popping them.
     pub(crate) async fn depth(&self, queue: &QueueName) -> u64 {
-        let depths = self.state.queue.depths(std::slice::from_ref(queue)).await;
+        let depths = self.lists().depths(std::slice::from_ref(queue)).await;
         depths.expect("Redis answers")[0]
     }
 
@@ -244,7 +262,7 @@ impl Server {
     /// Stops the server and checks that no task of it panicked.
     pub(crate) async fn stop(self) {
         self.shutdown.soft().cancel();
-        self.state.end_of_submits.cancel();
+        self.state.end_submits();
         assert!(self.shutdown.drained().await);
         assert!(!self.shutdown.panicked());
     }

@@ -123,7 +123,7 @@ async fn every_operation_says_what_can_go_wrong(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_server_that_stops_is_not_ready(db: PgPool) {
     let server = Server::start(db).await;
-    server.state.shutdown.soft().cancel();
+    server.shutdown.soft().cancel();
     let answer = server.get("/health/ready").await;
     assert_eq!(
         (answer.status, answer.json()["status"].clone()),

@@ -1,6 +1,5 @@
 //! The server's tests: the whole router over a real Postgres and a real Redis.
 
-mod age;
 mod auth;
 mod auth_keys;
 mod auth_limits;
@@ -15,7 +14,6 @@ mod harness;
 mod http;
 mod idempotency;
 mod operator;
-mod orchestration;
 mod outages;
 mod pause;
 mod postgres_away;
@@ -24,8 +22,6 @@ mod process;
 mod queues;
 mod reads;
 mod redis_away;
-mod retention;
-mod router;
 mod scaling;
 mod slow_clients;
 mod submit;

@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgPool;
+use tasker_server::http::body::BodyBudgets;
 use tasker_store::migrations::MIGRATOR;
 
 use crate::harness::{Server, eventually};
@@ -103,9 +104,10 @@ async fn a_missing_schema_is_not_ready(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn bodies_without_room_are_turned_away(db: PgPool) {
     let server = Server::start(db).await;
+    let bodies = server.part::<BodyBudgets>();
     let mut held = Vec::new();
-    while let Ok(mut room) = server.state.single_budget.begin(None) {
-        let _ = room.grow(&server.state.single_budget, 1_000_000);
+    while let Ok(mut room) = bodies.single.begin(None) {
+        let _ = room.grow(&bodies.single, 1_000_000);
         held.push(room);
     }
     let answer = server.post("/tasks/submit", json!({"task_name": "noop"})).await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, PgPool};
+use tasker_server::http::admission::Admission;
 use tasker_store as store;
 use tasker_store::migrations::MIGRATOR;
 use tasker_testkit::Proxy;
@@ -213,8 +214,9 @@ async fn a_crowd_before_a_postgres_that_hangs_is_turned_away_in_time_and_health_
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn more_requests_than_there_are_places_for_are_turned_away_at_once(db: PgPool) {
     let server = Server::start(db).await;
-    let all = u32::try_from(server.state.requests.available_permits()).expect("few");
-    let taken = server.state.requests.try_acquire_many(all).expect("all are free");
+    let admission = server.part::<Admission>();
+    let all = u32::try_from(admission.requests.available_permits()).expect("few");
+    let taken = admission.requests.try_acquire_many(all).expect("all are free");
     for answer in [
         server.post("/tasks/submit", noop()).await,
         server.get("/tasks").await,

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
-use tasker_server::orchestrator::{Rebuilder, Sampler};
+use tasker_maintenance::{Rebuilder, Sampler};
+use tasker_server::state::parts::QueueControl;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::task_types::{TaskType, publish};
@@ -199,9 +200,10 @@ async fn a_type_whose_own_queue_is_not_declared_is_submitted_elsewhere_or_not_at
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn the_duties_of_the_leader_see_a_queue_that_is_declared_after_they_began(db: PgPool) {
     let server = Server::start(db.clone()).await;
-    let (state, queues) = (&server.state, server.state.queues.clone());
+    let QueueControl { lists, table, .. } = server.part();
+    let queues = table.declared();
     let mut sampler = Sampler::new(db.clone(), None, queues.clone(), Duration::from_secs(30));
-    let mut rebuilder = Rebuilder::new(db.clone(), state.queue.clone(), queues, Duration::from_secs(30));
+    let mut rebuilder = Rebuilder::new(db.clone(), lists, queues, Duration::from_secs(30));
     assert_eq!(sampler.run_once().await.expect("a sample").len(), 3);
     assert_eq!(server.post("/queues", json!({"name": "mail"})).await.status, 201);
     assert_eq!(sampler.run_once().await.expect("a sample").len(), 4);

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{Hint, QueueName, TaskId};
+use tasker_server::state::parts::TaskActions;
 use tasker_store::end_runs::Verdict;
 use tasker_store::migrations::MIGRATOR;
 
@@ -104,7 +105,7 @@ async fn the_history_tells_of_every_run(db: PgPool) {
     let server = Server::start(db.clone()).await;
     let id = server.submit(json!({"task_name": "noop"})).await;
     server.fail(id, Verdict::RetryIn(Duration::ZERO)).await;
-    let promoter = tasker_server::orchestrator::Promoter::new(db, server.state.pusher.clone());
+    let promoter = tasker_maintenance::Promoter::new(db, server.part::<TaskActions>().pusher);
     promoter.run_once().await.expect("a pass");
     server.finish(id, "1").await;
     let history = server.get(&format!("/tasks/{id}/history")).await.json();
@@ -246,7 +247,7 @@ async fn queues_types_and_workers_are_shown(db: PgPool) {
         .await;
     let queue = QueueName::parse("reports").expect("a name");
     let parked = Hint::new(TaskId::generate(), queue, "noop");
-    server.state.queue.park(&[parked]).await.expect("parked");
+    server.lists().park(&[parked]).await.expect("parked");
     let queues = server.get("/queues").await.json();
     assert_eq!(later(&queues["queues"][3]), (Some(1), Some(0), Some(1)));
     assert_eq!(queues["queues"][3]["depth"], 1);
@@ -270,6 +271,15 @@ async fn queues_types_and_workers_are_shown(db: PgPool) {
         (&json!("noop"), &json!(1))
     );
     assert_eq!(types["types"][1]["parameters_schema"]["required"], json!(["n"]));
+    assert_eq!(types["types"][1]["result_schema"], json!({"type": "integer"}));
+    assert_eq!(types["types"][1]["required_role"], json!("submitter"));
+    assert_eq!(
+        (
+            &types["types"][0]["result_schema"],
+            &types["types"][0]["required_role"]
+        ),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(
         server.get(&format!("/tasks?worker_id={worker}")).await.json()["tasks"][0]["task_id"],
         json!(other.to_string())

@@ -113,7 +113,7 @@ async fn a_key_of_another_type_is_not_an_outage(db: PgPool) {
     let redis = RedisServer::start().await;
     let admin = TestQueue::at(&redis.url());
     let server = start(db, &redis.url()).await;
-    let list = server.state.queue.keys().list(&QueueName::default_class());
+    let list = server.lists().keys().list(&QueueName::default_class());
     admin.raw("SET", &[&list, "text"]);
     for _ in 0..6 {
         submit_in_time(&server).await;

@@ -3,7 +3,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
-use tasker_server::orchestrator::Sampler;
+use tasker_maintenance::Sampler;
+use tasker_server::state::parts::QueueControl;
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::queues::pause;
 use tasker_store::workers::{NewWorker, Work, heartbeat, register};
@@ -20,13 +21,9 @@ async fn scaling(server: &Server, path: &str) -> Value {
 }
 
 fn sampler(server: &Server) -> Sampler {
-    let queues = server.state.queues.clone();
-    Sampler::new(
-        server.db.clone(),
-        Some(server.state.queue.clone()),
-        queues,
-        WORKER_TIMEOUT,
-    )
+    let QueueControl { lists, table, .. } = server.part();
+    let queues = table.declared();
+    Sampler::new(server.db.clone(), Some(lists), queues, WORKER_TIMEOUT)
 }
 
 /// Moves the times of all samples into the past.

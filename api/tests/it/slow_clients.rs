@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tasker_testkit::{Running, System, eventually, free_port};
+use tasker_testkit::{Running, System, eventually, free_port, http_client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -49,7 +49,7 @@ async fn clients_that_take_every_place_keep_neither_probes_nor_scrapers_away(db:
     .await;
     // the client of the test has connections too
     assert!((1..=3).contains(&held.len()), "{}", held.len());
-    let client = reqwest::Client::new();
+    let client = http_client().build().expect("a client without options");
     let url = format!("http://127.0.0.1:{metrics}");
     let ready = client.get(format!("{url}/health/ready")).send().await;
     assert!(ready.expect("an answer").status().is_success());

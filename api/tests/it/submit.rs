@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
+use tasker_server::http::body::BodyBudgets;
+use tasker_server::state::parts::{Submits, TaskActions};
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::task_types::{TaskType, publish};
 
@@ -138,7 +140,7 @@ async fn what_is_due_is_promoted_and_put_on_its_list(db: PgPool) {
     let id = server
         .submit(json!({"task_name": "noop", "delay": "100ms", "queue": "high"}))
         .await;
-    let promoter = tasker_server::orchestrator::Promoter::new(db, server.state.pusher.clone());
+    let promoter = tasker_maintenance::Promoter::new(db, server.part::<TaskActions>().pusher);
     eventually(async || {
         promoter.run_once().await.expect("a run");
         (server.depth(&QueueName::high()).await == 1).then_some(())
@@ -218,9 +220,10 @@ async fn a_row_that_postgres_refuses_fails_alone(db: PgPool) {
             due: tasker_store::insert::Due::Now,
         }
     };
+    let (bodies, submits) = (server.part::<BodyBudgets>(), server.part::<Submits>());
     let submits = (0..20).map(|n| {
-        let held = server.state.single_budget.begin(None).expect("room");
-        server.state.submitter.submit(poisoned(n), held)
+        let held = bodies.single.begin(None).expect("room");
+        submits.submitter.submit(poisoned(n), held)
     });
     let answers = futures_util::future::join_all(submits).await;
     let refused: Vec<usize> = (0..20).filter(|n| answers[*n].is_err()).collect();

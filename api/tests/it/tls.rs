@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client};
 use sqlx::PgPool;
-use tasker_testkit::{Certificates, Running, System, eventually};
+use tasker_testkit::{Certificates, Running, System, eventually, http_client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -27,7 +27,7 @@ fn system(db: &PgPool, certificates: &Certificates) -> System {
 fn client(certificates: &Certificates) -> Client {
     let pem = std::fs::read(certificates.authority()).expect("a file");
     let authority = Certificate::from_pem(&pem).expect("a certificate");
-    let client = Client::builder().tls_certs_only([authority]);
+    let client = http_client().tls_certs_only([authority]);
     client.build().expect("a client")
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::retry::DeadLetterReason;
-use tasker_server::orchestrator::TotalsFolder;
+use tasker_maintenance::TotalsFolder;
 use tasker_store::end_runs::Verdict;
 use tasker_store::migrations::MIGRATOR;
 

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
-use deadpool_redis::redis;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 

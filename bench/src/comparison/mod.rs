@@ -13,8 +13,8 @@ use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::Figure;
+use crate::progress::progress;
 use crate::rows::{self, Done};
-use crate::scenarios::progress;
 use stack::{Stack, WorkerClass};
 
 const SUBMIT_CONNECTIONS: u32 = 32;

@@ -3,7 +3,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use deadpool_redis::redis;
 use futures_util::future::try_join_all;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};

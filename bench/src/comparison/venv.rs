@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
 
-use crate::scenarios::progress;
+use crate::progress::progress;
 
 const REQUIREMENTS: &str = include_str!("../../rq/requirements.txt");
 /// File in the environment with the installed requirements, written after a complete installation.

@@ -68,10 +68,3 @@ fn memory_figures(scenario: Scenario, peaks: Peaks) -> Vec<Figure> {
 fn mebibytes(scenario: Scenario, name: &str, bytes: u64) -> Figure {
     Figure::new(scenario, name, count(bytes) / MEBIBYTE, "MiB")
 }
-
-/// Prints progress to stderr.
-pub(crate) fn progress(text: &str) {
-    use std::io::Write as _;
-    // a closed stderr must not fail the benchmark
-    let _ = writeln!(std::io::stderr(), "{text}");
-}

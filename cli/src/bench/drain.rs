@@ -13,8 +13,8 @@ use super::hold::{Blockers, while_held};
 use super::stats::Line;
 use super::submit::send_batches;
 use super::system::{Noop, idle, noops_since, queue, span, task, workers};
-use crate::client::Client;
 use crate::output::progress;
+use tasker_client::Client;
 
 const BATCH_TASKS: u64 = 1_000;
 

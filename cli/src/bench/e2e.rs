@@ -6,8 +6,8 @@ use super::http;
 use super::load::{self, Bounds};
 use super::stats::Line;
 use super::system::{NOOP, Noop, idle, noops_since, span, submit_batch, task, workers};
-use crate::client::Client;
 use crate::output::progress;
+use tasker_client::Client;
 
 /// Submits single tasks within `bounds` while workers run them, and returns their rate from the
 /// first `created_at` to the last `completed_at`.

@@ -13,8 +13,8 @@ use tasker_wire::Submitted;
 use tokio::time::{Instant, sleep};
 
 use super::system::{live_workers, queue, submit_batch};
-use crate::client::{ApiError, Client};
 use crate::output::progress;
+use tasker_client::{Client, ClientError};
 
 /// A built-in task type that only sleeps.
 const BLOCKER: &str = "example_long_running";
@@ -114,7 +114,7 @@ async fn release(client: &Client, blockers: &Blockers) -> anyhow::Result<()> {
         let id = blocker.task_id.to_string();
         match client.post(&["tasks", &id, "cancel"], &json!({})).await {
             // 409: it had already finished, so its slot is free
-            Err(ApiError::Rejected(problem)) if problem.status == 409 => Ok(()),
+            Err(ClientError::Rejected(problem)) if problem.status == 409 => Ok(()),
             answer => answer.map(drop),
         }
     });

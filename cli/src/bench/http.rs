@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
 
-use crate::client::Client;
+use tasker_client::Client;
 
 /// Maximum length of a response head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep_until};
 use super::http::{self, Connection};
 use super::stats::{Line, percentiles};
 use super::system::{Noop, idle, noops_since, task, workers};
-use crate::client::Client;
 use crate::output::progress;
+use tasker_client::Client;
 
 /// Maximum number of concurrent submits, more than ordinary latencies need; others wait for a connection.
 const CONNECTIONS: u32 = 64;

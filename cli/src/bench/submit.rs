@@ -13,8 +13,8 @@ use super::http;
 use super::load::{self, Bounds, Outcome};
 use super::stats::Line;
 use super::system::{Noop, settle};
-use crate::client::Client;
 use crate::output::progress;
+use tasker_client::Client;
 
 /// The treatment of the workers' slots during a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use tasker_core::task::QueueName;
 use tasker_wire::{BatchSubmitted, QueueInfo, Queues, Submitted, Task, TaskPage, Worker, Workers};
 use tokio::time::{Instant, sleep};
 
-use crate::client::Client;
 use crate::output::progress;
+use tasker_client::Client;
 
 /// Interval between polls of `/queues`: each poll counts rows in Postgres, so it must stay rare.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, value_parser};
 
 use crate::bench::{self, Bounds, Line, Noop, Slots};
-use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
+use tasker_client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {

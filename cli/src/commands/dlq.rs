@@ -10,8 +10,8 @@ use serde::Deserialize;
 use tasker_wire::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetried, Task, TaskPage};
 
 use super::task::parse_time;
-use crate::client::Client;
 use crate::output::{Output, print_error, print_line, print_table};
+use tasker_client::Client;
 
 /// The exit code of an incomplete command line.
 const USAGE: u8 = 2;

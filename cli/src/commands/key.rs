@@ -10,8 +10,8 @@ use tasker_core::duration;
 use tasker_wire::{ApiKey, ApiKeyCreated, ApiKeyRequest, ApiKeys};
 use uuid::Uuid;
 
-use crate::client::Client;
 use crate::output::{Output, print_line, print_table, printable, progress};
+use tasker_client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {

@@ -6,8 +6,8 @@ use clap::Subcommand;
 use serde_json::json;
 use tasker_wire::{QueueInfo, QueueRequest, Queues};
 
-use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
+use tasker_client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {

@@ -13,9 +13,9 @@ use tasker_core::task::{TaskId, TaskStatus};
 use tasker_wire::{Explanation, Submitted, Task};
 
 use super::totals::{self, TotalsArgs};
-use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
 use crate::record::Record;
+use tasker_client::Client;
 
 /// Seconds of one `?wait` request: half of the server's maximum, so that a lost connection is noticed
 /// earlier.

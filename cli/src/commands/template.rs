@@ -6,9 +6,9 @@ use chrono::SecondsFormat;
 use clap::Subcommand;
 use tasker_wire::{TemplateSummary, Templates};
 
-use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
 use crate::record::Record;
+use tasker_client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TemplateCommand {

@@ -6,8 +6,8 @@ use clap::Args;
 use tasker_core::task::limits::TOTALS_DAYS;
 use tasker_wire::{TaskCounts, Totals};
 
-use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
+use tasker_client::Client;
 
 #[derive(Debug, Args)]
 pub(crate) struct TotalsArgs {

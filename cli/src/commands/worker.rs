@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tasker_wire::{Queues, Worker, Workers};
 
-use crate::client::Client;
 use crate::output::{Output, print_line, print_table};
 use crate::record::{Record, plain};
+use tasker_client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkerCommand {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tasker_testkit::http_client;
 use uuid::Uuid;
 
 use super::fleet::{Fleet, POOL};
@@ -180,7 +181,7 @@ async fn history(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
 
 /// Checks that the responses of both servers about a task match its row.
 async fn views(fleet: &Fleet, rows: &[Row]) {
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client without options");
     let step = rows.len().div_ceil(VIEWS).max(1);
     for (index, row) in rows.iter().step_by(step).enumerate() {
         let url = format!("{}/tasks/{}", fleet.server(index), row.id);

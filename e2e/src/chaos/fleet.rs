@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tasker_testkit::{PostgresServer, Proxy, RedisServer, Running, System};
+use tasker_testkit::{PostgresServer, Proxy, RedisServer, Running, System, http_client};
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -221,7 +221,7 @@ impl Member {
             to_redis,
             environment,
             url,
-            http: reqwest::Client::new(),
+            http: http_client().build().expect("a client without options"),
             life,
         }
     }

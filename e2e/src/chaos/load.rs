@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tasker_testkit::http_client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -52,7 +53,7 @@ pub(super) async fn run(fleet: &Arc<Fleet>, ledger: &Arc<Ledger>, seed: u64, sto
             number,
             acts: 0,
             rng: StdRng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(number)),
-            http: reqwest::Client::new(),
+            http: http_client().build().expect("a client without options"),
             fleet: Arc::clone(fleet),
             ledger: Arc::clone(ledger),
             keyed: Vec::new(),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tasker_testkit::http_client;
 use uuid::Uuid;
 
 use super::final_checks::within;
@@ -62,7 +63,7 @@ pub(super) async fn check(fleet: &Fleet, ledger: &Ledger) -> sqlx::Result<()> {
 }
 
 async fn submit_round(fleet: &Fleet, ledger: &Ledger, round: usize) -> Vec<Uuid> {
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client without options");
     let mut ids = Vec::new();
     for (number, priority) in PRIORITIES.into_iter().enumerate() {
         let tag = format!("steady{round}-{number}");
@@ -130,8 +131,9 @@ impl Counters {
             enqueued: 0,
             succeeded: 0,
         };
+        let http = http_client().build().expect("a client without options");
         for member in &fleet.members {
-            let answer = reqwest::get(format!("{}/metrics", member.url())).await;
+            let answer = http.get(format!("{}/metrics", member.url())).send().await;
             let text = match answer {
                 Ok(answer) => answer.text().await.unwrap_or_default(),
                 Err(_) => String::new(),

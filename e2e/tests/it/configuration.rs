@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_testkit::{PostgresServer, Process, RedisServer, Running, System, eventually};
+use tasker_testkit::{PostgresServer, Process, RedisServer, Running, System, eventually, http_client};
 
 use crate::harness::{SOON, Small, echo};
 
@@ -150,9 +150,10 @@ async fn logged_address(worker: &Process) -> String {
 async fn workers_take_any_free_port_and_log_it(db: PgPool) {
     let system = System::new(&db);
     let workers = [(); 2].map(|()| system.run("tasker-worker", &[], &[]));
+    let http = http_client().build().expect("a client without options");
     for worker in &workers {
         let url = format!("http://{}/health", logged_address(worker).await);
-        let answer = reqwest::get(url).await.expect("an answer");
+        let answer = http.get(url).send().await.expect("an answer");
         assert_eq!(answer.status(), 200);
     }
 }

@@ -13,7 +13,7 @@ const PASSWORD: &str = "xyzzy-password";
 async fn invariant_13_no_payload_and_no_password_is_ever_logged(db: PgPool) {
     let mut redis = RedisServer::start_with_password(PASSWORD).await;
     let database = db.connect_options().to_url_lossy();
-    let levels = "info,tasker_server=trace,tasker_worker=trace,tasker_config=trace,tasker_platform=trace,tasker_queue=trace,tasker_store=trace";
+    let levels = "info,tasker_server=trace,tasker_worker=trace,tasker_engine=trace,tasker_config=trace,tasker_platform=trace,tasker_queue=trace,tasker_store=trace";
     let system = System::on(database.as_str(), &redis.url()).with("RUST_LOG", levels);
     let small = Small::on(system).await;
     let server = &small.server;

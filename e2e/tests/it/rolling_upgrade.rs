@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_testkit::{System, eventually, free_port};
+use tasker_testkit::{System, eventually, free_port, http_client};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -61,10 +60,7 @@ impl Clients {
             let acknowledged = Arc::clone(&clients.acknowledged);
             clients.tasks.spawn(async move {
                 // without keep-alive: stale connections to a stopped server would be an artifact of the test
-                let http = Client::builder()
-                    .pool_max_idle_per_host(0)
-                    .build()
-                    .expect("a client");
+                let http = http_client().pool_max_idle_per_host(0).build().expect("a client");
                 for (turn, place) in (0..urls.len()).cycle().skip(number % urls.len()).enumerate() {
                     if stop.is_cancelled() {
                         return;

@@ -41,8 +41,8 @@ async fn metric(worker: &Running, name: &str) -> f64 {
         .sum()
 }
 
-/// Waits until an idle worker has begun a pop after this call: one that blocked before its queue was split still takes from
-/// the plain list, and what it gets there may be of another type.
+/// Waits until an idle worker has begun a pop after this call: one that blocked before its queue was split
+/// still takes from the plain list, and what it gets there may be of another type.
 async fn until_it_pops_again(worker: &Running) {
     let pops = "tasker_pops_total";
     let before = metric(worker, pops).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::PgPool;
-use tasker_testkit::{Process, Running, System, free_port};
+use tasker_testkit::{Process, Running, System, free_port, http_client};
 
 use crate::harness::SOON;
 
@@ -24,7 +24,7 @@ fn unread(system: &System, program: &str, address_variable: &str) -> Running {
     Running {
         process: Process::start_unread(program, command, system.folder()),
         url: format!("http://{address}"),
-        http: reqwest::Client::builder()
+        http: http_client()
             .timeout(PROMPT)
             .build()
             .expect("a client without options"),

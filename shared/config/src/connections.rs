@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use deadpool_redis::redis::IntoConnectionInfo as _;
 use percent_encoding::percent_decode_str;
+use redis::IntoConnectionInfo as _;
 use secrecy::{ExposeSecret, SecretString};
-use tasker_queue::RedisConfig;
+use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
 use tasker_store::postgres_url::{Client, names_several_hosts, unknown_option};
 use url::Url;
 
-use super::environment::{DispatchMode, Environment};
+use super::environment::Environment;
 use super::reader::Reader;
 use super::secrets::is_sample;
 use super::tls::read_authority;

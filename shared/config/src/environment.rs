@@ -1,8 +1,11 @@
 //! The environment (`TASKER_ENV`), the dispatch mode and the logging configuration.
 
+use std::collections::HashMap;
 use std::fmt;
 
+use tasker_platform::host::Host;
 use tasker_platform::telemetry::{LogConfig, LogFormat};
+use tasker_queue::DispatchMode;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -26,7 +29,7 @@ impl Environment {
         ("production", Self::Production),
     ];
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    fn read(reader: &mut Reader<'_>) -> Self {
         let mode = reader.choice("DEBUG_MODE", &Self::CHOICES);
         let chosen = reader
             .choice("TASKER_ENV", &Self::CHOICES)
@@ -41,6 +44,19 @@ impl Environment {
     }
 }
 
+/// Opens all sources of a configuration: `flags`, the variables of `host`, and the config files that these
+/// two select.
+pub(super) fn open<'a>(
+    host: &'a dyn Host,
+    flags: HashMap<&'static str, String>,
+) -> (Reader<'a>, Environment) {
+    let mut reader = Reader::new(host, flags);
+    // before the files, which TASKER_ENV and TASKER_CONFIG_DIR select
+    let environment = Environment::read(&mut reader);
+    reader.load_files(&environment.to_string());
+    (reader, environment)
+}
+
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -51,41 +67,26 @@ impl fmt::Display for Environment {
     }
 }
 
-/// The way tasks get from the server to the workers (`DISPATCH_MODE`, alias `TASKER_DEPLOYMENT_MODE`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DispatchMode {
-    /// Wake-up hints in Redis, with Postgres as the polling fallback.
-    Hybrid,
-    /// Wake-up hints in Redis, without polling.
-    EventDrivenOnly,
-    /// Postgres only, polled each `CLAIM_INTERVAL`; Redis is not needed.
-    PollingOnly,
-}
-
-impl DispatchMode {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let choices = [
-            ("Hybrid", Self::Hybrid),
-            ("EventDrivenOnly", Self::EventDrivenOnly),
-            ("PollingOnly", Self::PollingOnly),
-        ];
-        let alias = reader.choice("TASKER_DEPLOYMENT_MODE", &choices);
-        let mode = reader.choice("DISPATCH_MODE", &choices).unwrap_or(Self::Hybrid);
-        // the default of DISPATCH_MODE does not contradict the alias, only a value that was set does
-        if reader.given("DISPATCH_MODE").is_none() {
-            return alias.unwrap_or(mode);
-        }
-        if reader.valid(&["DISPATCH_MODE"]) && alias.is_some_and(|alias| alias != mode) {
-            let message = "is an alias of DISPATCH_MODE and set to another value; set one of them";
-            reader.problem("TASKER_DEPLOYMENT_MODE", message);
-        }
-        mode
+/// Reads `DISPATCH_MODE` or its alias `TASKER_DEPLOYMENT_MODE`.
+pub(super) fn read_mode(reader: &mut Reader<'_>) -> DispatchMode {
+    let choices = [
+        ("Hybrid", DispatchMode::Hybrid),
+        ("EventDrivenOnly", DispatchMode::EventDrivenOnly),
+        ("PollingOnly", DispatchMode::PollingOnly),
+    ];
+    let alias = reader.choice("TASKER_DEPLOYMENT_MODE", &choices);
+    let mode = reader
+        .choice("DISPATCH_MODE", &choices)
+        .unwrap_or(DispatchMode::Hybrid);
+    // the default of DISPATCH_MODE does not contradict the alias, only a value that was set does
+    if reader.given("DISPATCH_MODE").is_none() {
+        return alias.unwrap_or(mode);
     }
-
-    /// Returns whether wake-up hints are sent through Redis.
-    pub fn uses_redis(self) -> bool {
-        !matches!(self, Self::PollingOnly)
+    if reader.valid(&["DISPATCH_MODE"]) && alias.is_some_and(|alias| alias != mode) {
+        let message = "is an alias of DISPATCH_MODE and set to another value; set one of them";
+        reader.problem("TASKER_DEPLOYMENT_MODE", message);
     }
+    mode
 }
 
 /// The log lines that a worker writes about its tasks (`TASK_LOG`).

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::environment::Environment;
 use super::problem::Problems;
-use super::table::{VARIABLES, Variable};
+use super::table::VARIABLES;
+use super::variable::Variable;
 use tasker_platform::host::Host;
 
 /// Variables that select the files, so a file cannot set them.
@@ -18,11 +18,12 @@ const OBJECTS: [&str; 1] = ["SERVICE_COMMANDS"];
 /// The values of the config files by variable name.
 pub(super) type FileValues = HashMap<&'static str, String>;
 
-/// Reads the files of `folder` (`./config` when not given, where both files may be missing).
+/// Reads the files of `folder` (`./config` when not given, where both files may be missing). `environment` is
+/// the name of the second file.
 pub(super) fn load(
     host: &dyn Host,
     folder: Option<&str>,
-    environment: Environment,
+    environment: &str,
     problems: &mut Problems,
 ) -> FileValues {
     let root = PathBuf::from(folder.unwrap_or("config"));

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::table::{Binary, VARIABLES, Variable};
+use super::table::VARIABLES;
+use super::variable::{Binary, Variable};
 
 /// The flag that requests a health check instead of a start.
 const HEALTHCHECK: &str = "healthcheck";

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::problem::LoadError;
 use super::queues::list;
 use super::reader::Reader;
-use super::table::Binary;
+use super::variable::Binary;
 use tasker_platform::healthcheck::Healthcheck;
 
 /// Returns the requested health check as the error that replaces a start.

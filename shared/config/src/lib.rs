@@ -6,6 +6,7 @@
 
 mod allow;
 mod backup;
+mod common;
 mod connections;
 mod environment;
 mod files;
@@ -23,18 +24,21 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod variable;
 mod worker;
 
 pub use allow::AllowList;
 pub use backup::BackupConfig;
-pub use environment::{DispatchMode, Environment, TaskLogMode};
+pub use environment::{Environment, TaskLogMode};
 pub use problem::{LoadError, Problem, Problems};
 pub use queues::{QueueSlots, QueuesConfig};
 pub use server::{DeploymentMode, ServerCommand, ServerConfig};
 pub use services::{ServiceCommand, ServiceCommands};
 pub use sign_in::{Admin, SignInConfig, networks};
-pub use table::{Binary, UsedBy, VARIABLES, Variable};
+pub use table::VARIABLES;
+pub use tasker_queue::DispatchMode;
 pub use tls::ServerTls;
+pub use variable::{Binary, UsedBy, Variable};
 pub use worker::{ApiAccess, WorkerConfig};
 
 /// Exit code of a failure at run time.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::environment::Environment;
 use super::files::{self, FileValues};
 use super::problem::Problems;
 use super::table;
@@ -29,19 +28,20 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Creates a reader of `flags`, the variables of `host` and the config files that they select.
-    pub(super) fn new(host: &'a dyn Host, flags: HashMap<&'static str, String>) -> (Self, Environment) {
-        let mut reader = Self {
+    /// Creates a reader of `flags` and the variables of `host`, without config files.
+    pub(super) fn new(host: &'a dyn Host, flags: HashMap<&'static str, String>) -> Self {
+        Self {
             host,
             flags,
             files: FileValues::new(),
             problems: Problems::default(),
-        };
-        // read before the files, which TASKER_ENV and TASKER_CONFIG_DIR select
-        let environment = Environment::read(&mut reader);
-        let folder = reader.given("TASKER_CONFIG_DIR");
-        reader.files = files::load(host, folder.as_deref(), environment, &mut reader.problems);
-        (reader, environment)
+        }
+    }
+
+    /// Adds the config files for `environment`, whose values all later reads see.
+    pub(super) fn load_files(&mut self, environment: &str) {
+        let folder = self.given("TASKER_CONFIG_DIR");
+        self.files = files::load(self.host, folder.as_deref(), environment, &mut self.problems);
     }
 
     /// Returns `config`, or the problems that were found.

@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 
+use super::common::{read_breaker, read_liveness, read_metrics_addr};
 use super::connections::{read_database, read_redis};
-use super::environment::{DispatchMode, Environment, read_log};
+use super::environment::{Environment, open, read_log, read_mode};
 use super::problem::LoadError;
 use super::queues::{QueuesConfig, list};
 use super::reader::Reader;
 use super::sign_in::SignInConfig;
-use super::table::Binary;
 use super::tls::ServerTls;
-use super::{flags, healthcheck, worker};
+use super::variable::Binary;
+use super::{flags, healthcheck};
 use tasker_core::duration;
 use tasker_platform::circuit_breaker::Limits;
 use tasker_platform::host::{Host, ProcessHost};
 use tasker_platform::telemetry::LogConfig;
-use tasker_queue::RedisConfig;
+use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -128,7 +129,7 @@ impl ServerConfig {
         host: &dyn Host,
     ) -> Result<Self, LoadError> {
         let matches = flags::parse(command_line(), args)?;
-        let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Server));
+        let (mut reader, environment) = open(host, flags::given(&matches, Binary::Server));
         if flags::healthcheck(&matches) {
             return Err(healthcheck::requested(reader, Binary::Server));
         }
@@ -137,10 +138,10 @@ impl ServerConfig {
     }
 
     fn read(reader: &mut Reader<'_>, command: ServerCommand, environment: Environment) -> Self {
-        let (heartbeat_interval, worker_timeout) = worker::read_liveness(reader);
+        let (heartbeat_interval, worker_timeout) = read_liveness(reader);
         let listen_addrs = read_listen_addrs(reader);
         let deployment_mode = read_deployment_mode(reader);
-        let mode = DispatchMode::read(reader);
+        let mode = read_mode(reader);
         // a process that only migrates needs neither sign-in nor secrets
         let serves = command == ServerCommand::Serve && deployment_mode != DeploymentMode::MigrateOnly;
         let idempotency_ttl = reader.duration("IDEMPOTENCY_TTL", SECOND..=365 * DAY);
@@ -166,7 +167,7 @@ impl ServerConfig {
             migration_timeout: reader.duration("DB_MIGRATION_TIMEOUT", SECOND..=DAY),
             migration_retries: reader.number("DB_MIGRATION_RETRIES", 0..=100),
             shutdown_timeout: reader.duration("SHUTDOWN_TIMEOUT", Duration::ZERO..=HOUR),
-            breaker: worker::read_breaker(reader),
+            breaker: read_breaker(reader),
             leader_term: reader.duration("LEADER_TERM", 5 * SECOND..=HOUR),
             distributed: reader.switch("DISTRIBUTED_MODE"),
             heartbeat_interval,
@@ -248,26 +249,4 @@ fn listen_addrs(text: &str) -> Result<Vec<SocketAddr>, String> {
     } else {
         Ok(addrs)
     }
-}
-
-/// Returns the address of `METRICS_PORT`, on the IP of the first of `others`, which are the addresses of
-/// `others_name`.
-pub(super) fn read_metrics_addr(
-    reader: &mut Reader<'_>,
-    others: &[SocketAddr],
-    others_name: &'static str,
-) -> Option<SocketAddr> {
-    let port = reader.parse("METRICS_PORT", |text| match text.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(port),
-        _ => Err("must be a port from 1 to 65535"),
-    })?;
-    // the variable sets only a port; the IP is that of the first address
-    let addr = SocketAddr::new(others.first()?.ip(), port);
-    if others.contains(&addr) {
-        reader.problem(
-            "METRICS_PORT",
-            format!("{port} is already a port of {others_name}"),
-        );
-    }
-    Some(addr)
 }

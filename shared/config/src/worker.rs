@@ -8,27 +8,24 @@ use url::Url;
 
 use super::allow::AllowList;
 use super::backup::BackupConfig;
+use super::common::{read_breaker, read_liveness, read_metrics_addr};
 use super::connections::{read_database, read_redis};
-use super::environment::{DispatchMode, Environment, TaskLogMode, read_log};
+use super::environment::{Environment, TaskLogMode, open, read_log, read_mode};
 use super::problem::LoadError;
 use super::queues::{QueueSlots, QueuesConfig, read_task_queues};
 use super::reader::Reader;
-use super::server::read_metrics_addr;
 use super::services::{self, ServiceCommands};
-use super::table::Binary;
+use super::variable::Binary;
 use super::{flags, healthcheck, templates};
-use tasker_core::duration;
 use tasker_core::workflow::Template;
 use tasker_platform::circuit_breaker::Limits;
 use tasker_platform::host::{Host, ProcessHost};
 use tasker_platform::telemetry::LogConfig;
-use tasker_queue::RedisConfig;
+use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
 
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;
-/// Maximum of `BREAKER_ERRORS`, which bounds the error times that a breaker stores.
-const BREAKER_ERRORS_MAX: u32 = 10_000;
 /// Leaves room for host, pid and random part within 255 characters.
 const ID_PREFIX_CHARS_MAX: usize = 63;
 
@@ -106,7 +103,7 @@ impl WorkerConfig {
         host: &dyn Host,
     ) -> Result<Self, LoadError> {
         let matches = flags::parse(flags::command(Binary::Worker), args)?;
-        let (mut reader, environment) = Reader::new(host, flags::given(&matches, Binary::Worker));
+        let (mut reader, environment) = open(host, flags::given(&matches, Binary::Worker));
         if flags::healthcheck(&matches) {
             return Err(healthcheck::requested(reader, Binary::Worker));
         }
@@ -121,7 +118,7 @@ impl WorkerConfig {
         let listen_addr = read_listen_addr(reader);
         // before the others: it is the default database of backups
         let database = read_database(reader, environment);
-        let mode = DispatchMode::read(reader);
+        let mode = read_mode(reader);
         Self {
             environment,
             log: read_log(reader, environment),
@@ -148,32 +145,6 @@ impl WorkerConfig {
                 .unwrap_or_default(),
             service_commands: services::read(reader),
         }
-    }
-}
-
-/// Reads `HEARTBEAT_INTERVAL` and `WORKER_TIMEOUT`, which must tolerate one lost heartbeat.
-pub(super) fn read_liveness(reader: &mut Reader<'_>) -> (Duration, Duration) {
-    let interval = reader.duration("HEARTBEAT_INTERVAL", Duration::from_millis(100)..=HOUR);
-    let timeout = reader.duration("WORKER_TIMEOUT", Duration::from_millis(200)..=24 * HOUR);
-    let least = interval * 2;
-    // an invalid value was replaced by a placeholder, which must not be compared
-    if reader.valid(&["HEARTBEAT_INTERVAL", "WORKER_TIMEOUT"]) && timeout < least {
-        let message = format!(
-            "{} must be at least twice HEARTBEAT_INTERVAL, {}",
-            duration::format(timeout),
-            duration::format(least)
-        );
-        reader.problem("WORKER_TIMEOUT", message);
-    }
-    (interval, timeout)
-}
-
-/// Reads `BREAKER_ERRORS`, `BREAKER_WINDOW` and `BREAKER_COOLDOWN`.
-pub(super) fn read_breaker(reader: &mut Reader<'_>) -> Limits {
-    Limits {
-        errors: reader.number("BREAKER_ERRORS", 1..=BREAKER_ERRORS_MAX),
-        window: reader.duration("BREAKER_WINDOW", Duration::from_millis(100)..=HOUR),
-        cooldown: reader.duration("BREAKER_COOLDOWN", Duration::from_millis(10)..=HOUR),
     }
 }
 

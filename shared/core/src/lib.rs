@@ -2,7 +2,8 @@
 //!
 //! - [`task`]: ids, states and their transitions, retry decisions, priority classes.
 //! - [`workflow`]: workflow templates and their graphs.
-//! - [`duration`]: durations such as `1h30m`; [`role`]: the roles of users and API keys; [`json`]: checks on raw JSON text.
+//! - [`duration`]: durations such as `1h30m`; [`role`]: the roles of users and API keys; [`json`]: checks on
+//!   raw JSON text.
 
 pub mod duration;
 pub mod json;

@@ -1,5 +1,6 @@
-//! The encoding of ids, states, queue names and roles for Postgres. Built only with the feature `sqlx`, which the store
-//! enables: an implementation of a foreign trait must live with the type, and the store owns neither.
+//! The encoding of ids, states, queue names and roles for Postgres. Built only with the feature `sqlx`, which
+//! the store enables: an implementation of a foreign trait must live with the type, and the store owns
+//! neither.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;

@@ -1,21 +1,22 @@
 //! `--healthcheck`: queries the readiness of the instance on this machine that runs with the same
 //! configuration.
-//!
-//! Uses neither an async runtime nor an HTTP client: the health check of an image runs every few seconds.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
+use reqwest::StatusCode;
+use reqwest::redirect::Policy;
+use tokio::runtime::Builder;
 
 use crate::tls;
 
 /// Maximum time of the whole check.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// Maximum number of bytes that are read of an answer.
-const ANSWER_BYTES_MAX: u64 = 4_096;
+/// Maximum number of bytes of a body that are shown.
+const ANSWER_BYTES_MAX: usize = 4_096;
 
 /// A health check of one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +32,19 @@ pub enum Unhealthy {
     #[error("port 0 is any free port; set a fixed one to check the health of an instance")]
     AnyPort,
     /// The instance does not answer.
-    #[error("{address} does not answer: {source}")]
+    #[error("{address} does not answer: {}", innermost(&**source))]
     Unresponsive {
         /// The queried address.
         address: SocketAddr,
         /// The cause.
-        source: io::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The instance answers that it is not ready.
     #[error("{address} is not ready: {answer}")]
     NotReady {
         /// The queried address.
         address: SocketAddr,
-        /// The first line and the body of its answer.
+        /// The status and the beginning of the body of its answer.
         answer: String,
     },
 }
@@ -63,106 +64,75 @@ impl Healthcheck {
 
     /// Queries the instance once, for at most a few seconds.
     pub fn run(&self) -> Result<(), Unhealthy> {
+        self.run_within(TIMEOUT)
+    }
+
+    fn run_within(&self, timeout: Duration) -> Result<(), Unhealthy> {
         let address = self.address;
         if address.port() == 0 {
             return Err(Unhealthy::AnyPort);
         }
-        let answer = self
-            .ask(Instant::now() + TIMEOUT)
+        // on a thread of its own: a caller may run within an async runtime, which must not be blocked on
+        let asked = thread::scope(|scope| scope.spawn(|| self.ask(timeout)).join());
+        let (status, body) = asked
+            .unwrap_or_else(|panic| resume_unwind(panic))
             .map_err(|source| Unhealthy::Unresponsive { address, source })?;
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&*answer, ""));
-        let first = head.lines().next().unwrap_or_default();
-        if first.split(' ').nth(1) == Some("200") {
+        if status == StatusCode::OK {
             return Ok(());
         }
         // the answer is printed to a terminal, which control characters could manipulate
-        let printable = |text: &str| text.chars().filter(|sign| !sign.is_control()).collect::<String>();
-        let answer = format!("{} {}", printable(first), printable(body));
+        let body: String = body.chars().filter(|sign| !sign.is_control()).collect();
+        let answer = format!("{status} {body}");
         Err(Unhealthy::NotReady { address, answer })
     }
 
-    fn ask(&self, deadline: Instant) -> io::Result<Vec<u8>> {
-        let stream = TcpStream::connect_timeout(&self.address, remaining(deadline)?)?;
-        // one deadline for every read and write: a timeout for each would let a slow peer add them up
-        let timed = Timed { stream, deadline };
-        if !self.tls {
-            return self.exchange(timed);
-        }
-        let config = tls::loopback_client().map_err(io::Error::other)?;
-        let name = ServerName::IpAddress(self.address.ip().into());
-        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        self.exchange(StreamOwned::new(connection, timed))
-    }
-
-    fn exchange(&self, mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
-        let request = format!(
-            "GET /health/ready HTTP/1.1\r\nHost: {}\r\nUser-Agent: tasker-healthcheck\r\nConnection: close\r\n\r\n",
-            self.address
-        );
-        stream.write_all(request.as_bytes())?;
-        stream.flush()?;
-        let mut answer = Vec::new();
-        match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer) {
-            // a close without TLS close_notify; the bytes read so far are complete enough
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
-            _ => Ok(answer),
-        }
-    }
-}
-
-/// A stream whose reads and writes fail after a deadline.
-struct Timed {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(remaining(self.deadline)?))?;
-        self.stream.read(buffer).map_err(as_timeout)
+    /// Returns the status and the beginning of the body.
+    fn ask(&self, timeout: Duration) -> Result<(StatusCode, String), Box<dyn Error + Send + Sync>> {
+        let client = tls::http_client()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(timeout)
+            .user_agent("tasker-healthcheck")
+            // the certificate of the instance may be issued for another name than loopback
+            .tls_danger_accept_invalid_certs(true)
+            .build()?;
+        let scheme = if self.tls { "https" } else { "http" };
+        let url = format!("{scheme}://{}/health/ready", self.address);
+        Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(async {
+                let mut response = client.get(url).send().await?;
+                let mut body = Vec::new();
+                while body.len() < ANSWER_BYTES_MAX
+                    && let Some(chunk) = response.chunk().await?
+                {
+                    body.extend_from_slice(&chunk);
+                }
+                body.truncate(ANSWER_BYTES_MAX);
+                Ok((response.status(), String::from_utf8_lossy(&body).into_owned()))
+            })
     }
 }
 
-impl Write for Timed {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(remaining(self.deadline)?))?;
-        self.stream.write(buffer).map_err(as_timeout)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-/// Returns the time until `deadline`, or an error after it.
-fn remaining(deadline: Instant) -> io::Result<Duration> {
-    let remaining = deadline.saturating_duration_since(Instant::now());
-    if remaining.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    Ok(remaining)
-}
-
-/// Returns a timeout as such: the system reports a timed-out read as one that would block.
-fn as_timeout(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    }
+/// Returns the root cause of an error as text.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
+    use std::time::Instant;
 
     use super::*;
 
     /// Answers one request with `answer` and returns the request.
-    fn once(answer: &'static str) -> (Healthcheck, std::thread::JoinHandle<String>) {
+    fn once(answer: &'static str) -> (Healthcheck, thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let asked = std::thread::spawn(move || {
+        let asked = thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut request = [0; 1_024];
             let read = stream.read(&mut request).expect("a request");
@@ -190,7 +160,7 @@ mod tests {
         let (check, _) = once("HTTP/1.1 503 Service Unavailable\r\nX: y\r\n\r\n{\"status\":\"unavailable\"}");
         let why = check.run().expect_err("not ready").to_string();
         assert!(
-            why.ends_with(r#"is not ready: HTTP/1.1 503 Service Unavailable {"status":"unavailable"}"#),
+            why.ends_with(r#"is not ready: 503 Service Unavailable {"status":"unavailable"}"#),
             "{why}"
         );
     }
@@ -212,9 +182,17 @@ mod tests {
     fn one_that_accepts_and_does_not_answer_times_out() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let check = Healthcheck::new(listener.local_addr().expect("an address"), true);
+        let before = Instant::now();
         let why = check
-            .ask(Instant::now() + Duration::from_millis(50))
+            .run_within(Duration::from_millis(50))
             .expect_err("no answer");
-        assert_eq!(why.kind(), io::ErrorKind::TimedOut);
+        assert!(matches!(why, Unhealthy::Unresponsive { .. }), "{why}");
+        assert!(before.elapsed() < TIMEOUT, "{why}");
+    }
+
+    #[tokio::test]
+    async fn the_check_runs_within_an_async_runtime_too() {
+        let (check, _) = once("HTTP/1.1 200 OK\r\n\r\n{}");
+        check.run().expect("healthy");
     }
 }

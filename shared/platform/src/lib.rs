@@ -2,8 +2,8 @@
 //!
 //! - [`lifecycle`]: startup, shutdown and the background tasks between.
 //! - [`telemetry`]: logs, metrics and traces.
-//! - [`http`]: an HTTP server with connection limits and timeouts; [`tls`]: certificates and keys; [`network`]: blocks of
-//!   addresses; [`healthcheck`]: the client of `--healthcheck`.
+//! - [`http`]: an HTTP server with connection limits and timeouts; [`tls`]: certificates and keys;
+//!   [`network`]: blocks of addresses; [`healthcheck`]: the client of `--healthcheck`.
 //! - [`circuit_breaker`]: circuit breakers around services.
 //! - [`quota`]: limits on how much of a bounded resource one holder takes.
 //! - [`host`]: the environment variables and files of the process, which tests replace.

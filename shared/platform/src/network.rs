@@ -17,12 +17,14 @@ impl Network {
         ]
     }
 
-    /// Returns true if `ip` lies in the block. A mapped address such as `::ffff:10.0.0.1` counts as `10.0.0.1`.
+    /// Returns true if `ip` lies in the block. A mapped address such as `::ffff:10.0.0.1` counts as the v4
+    /// one.
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.0.contains(&ip.to_canonical())
     }
 
-    /// Reads an address or a network. An IPv6 address may stand in brackets. Returns `None` for anything else.
+    /// Reads an address or a network. An IPv6 address may stand in brackets. Returns `None` for anything
+    /// else.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
         let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use deadpool_redis::redis::Pipeline;
+use redis::Pipeline;
 
 use super::{RedisQueues, Result};
 use tasker_core::task::QueueName;

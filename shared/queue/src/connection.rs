@@ -2,10 +2,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, TlsCertificates};
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use metrics::{counter, histogram};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, TlsCertificates};
 use secrecy::ExposeSecret;
 
 use super::{Error, KeyNames, Result};

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use deadpool_redis::redis::Pipeline;
-use deadpool_redis::redis::aio::PubSubStream;
 use futures_util::StreamExt;
+use redis::Pipeline;
+use redis::aio::PubSubStream;
 use tokio::time::timeout;
 
 use super::{Error, RedisQueues, Result};

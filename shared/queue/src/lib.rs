@@ -11,11 +11,13 @@
 
 mod age;
 mod connection;
+mod dispatch_mode;
 mod events;
 pub mod key_names;
 mod lists;
 mod pop;
 mod pop_order;
+mod pusher;
 mod rebuild;
 mod redis_config;
 mod routing;
@@ -24,9 +26,11 @@ mod server_check;
 mod sweep;
 
 pub use connection::RedisQueues;
+pub use dispatch_mode::DispatchMode;
 pub use events::Cancellations;
 pub use key_names::KeyNames;
 pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
+pub use pusher::{HintPusher, ListEnd, PushOutcome, PushTarget};
 pub use rebuild::{Adopted, Rebuild};
 pub use redis_config::RedisConfig;
 pub use routing::{Routing, Split};
@@ -47,7 +51,7 @@ pub enum Error {
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A command was rejected or not answered.
     #[error("Redis command failed")]
-    Command(#[from] deadpool_redis::redis::RedisError),
+    Command(#[from] redis::RedisError),
 }
 
 /// The result of every function here.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use deadpool_redis::redis::Pipeline;
+use redis::Pipeline;
 
 use super::{RedisQueues, Result, scripts};
 use tasker_core::task::{Hint, QueueName};

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::Pool;
-use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{FromRedisValue, Pipeline, RedisError, Value, from_redis_value};
+use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, Pipeline, RedisError, Value, from_redis_value};
 use tracing::{error, warn};
 
 use super::connection::{pool, take_connection};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use deadpool_redis::redis::Pipeline;
+use redis::Pipeline;
 
 use super::age::starved_before;
 use super::{KeyNames, scripts};

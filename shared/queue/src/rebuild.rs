@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use deadpool_redis::redis::Pipeline;
+use redis::Pipeline;
 
 use super::{List, RedisQueues, Result, scripts};
 use tasker_core::task::{QueueName, TaskId};

@@ -1,6 +1,6 @@
 //! Operations of the leader on the lists of a queue that is, was or becomes split by task type.
 
-use deadpool_redis::redis::Pipeline;
+use redis::Pipeline;
 
 use super::pop_order::SPLIT;
 use super::{RedisQueues, Result, scripts};

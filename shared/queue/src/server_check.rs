@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::Pipeline;
+use redis::Pipeline;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 

@@ -2,7 +2,7 @@
 //! at the head do not change positions counted from the tail, and pushes at the tail only make a page repeat
 //! entries.
 
-use deadpool_redis::redis::Pipeline;
+use redis::Pipeline;
 
 use super::{RedisQueues, Result, scripts};
 use tasker_core::task::{QueueName, TaskId};

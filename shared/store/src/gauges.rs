@@ -75,7 +75,7 @@ pub async fn read(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Result<Readi
                    AS "dead_letters!",
                COALESCE(running.types, '{}') AS "running_types!",
                COALESCE(running.counts, '{}') AS "running_counts!",
-               -- a vacuum holds nobody up, and a prepared transaction holds up like an open one
+               -- a vacuum blocks no cleanup; a prepared transaction blocks it as an open one does
                COALESCE(extract(epoch FROM clock_timestamp() - LEAST(
                    (SELECT min(xact_start) FROM pg_stat_activity
                      WHERE backend_xmin IS NOT NULL AND datname = current_database()

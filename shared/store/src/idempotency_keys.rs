@@ -32,7 +32,7 @@ pub async fn holders(db: impl PgExecutor<'_>, keys: &[(&str, &str)]) -> Result<V
         Holder,
         r#"
         WITH held AS (
-            -- the holder and its key were written together, so whoever sees the key sees the task
+            -- the holder and its key were written together, so a statement that sees the key sees the task
             SELECT k.task_name, k.idempotency_key, k.task_id, k.fingerprint, r.status, r.queue,
                    r.id IS NULL
                    OR (k.expires_at <= now() AND (r.finished OR r.status = 'dead_letter')) AS lapsed

@@ -30,6 +30,7 @@ mod connect;
 mod connection_cache;
 mod database_config;
 pub mod dead_letters;
+mod declared_queues;
 pub mod end_runs;
 mod error;
 pub mod explain;
@@ -69,6 +70,7 @@ pub use connect::{
 };
 pub use connection_cache::{CachedConnection, ConnectionCache};
 pub use database_config::DatabaseConfig;
+pub use declared_queues::DeclaredQueues;
 pub use error::{Error, ErrorKind};
 pub use observed_pool::{ObservedPool, Observer};
 pub use pool_metrics::show_pool;

@@ -1,19 +1,22 @@
 //! Errors of the API.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// An error (RFC 9457).
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// The address of the kind of error on this server: `/problems/{code}`.
     #[serde(rename = "type")]
-    #[schema(format = "uri-reference", example = "/problems/invalid_request")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(format = "uri-reference", example = "/problems/invalid_request")
+    )]
     pub kind: String,
     /// The kind of error, for people.
     pub title: String,
     /// The HTTP status.
-    #[schema(minimum = 400, maximum = 599)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 400, maximum = 599))]
     pub status: u16,
     /// The error of this request, and how to fix it.
     pub detail: String,
@@ -27,7 +30,8 @@ pub struct Problem {
 }
 
 /// A validation error of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemPointer {
     /// A JSON pointer (RFC 6901) into the body, or the name of a query parameter or header.
     pub pointer: String,
@@ -36,16 +40,20 @@ pub struct ProblemPointer {
 }
 
 /// The description of a kind of error, which the `type` of a problem refers to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemDescription {
     /// Its address on this server.
     #[serde(rename = "type")]
-    #[schema(format = "uri-reference", example = "/problems/invalid_request")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(format = "uri-reference", example = "/problems/invalid_request")
+    )]
     pub kind: String,
     /// The kind as a code, for programs.
     pub code: String,
     /// The HTTP status of every answer of this kind.
-    #[schema(minimum = 400, maximum = 599)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 400, maximum = 599))]
     pub status: u16,
     /// The kind of error, for people.
     pub title: String,

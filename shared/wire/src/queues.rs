@@ -1,22 +1,23 @@
 //! Queues and their scaling.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use tasker_core::task::QueueName;
 
 /// The list of queues.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Queues {
     /// One entry per declared queue.
     pub queues: Vec<QueueInfo>,
 }
 
 /// A queue.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueInfo {
     /// Its name.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: QueueName,
     /// The key of its list in Redis.
     pub key: String,
@@ -30,11 +31,11 @@ pub struct QueueInfo {
     /// Number of tasks that are due later. Of all queues together, only the 100,000 tasks due next are
     /// counted here and in `retry`.
     #[serde(default)]
-    #[schema(required = true)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub scheduled: i64,
     /// Number of tasks that wait for their next attempt.
     #[serde(default)]
-    #[schema(required = true)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub retry: i64,
     /// Number of pending tasks whose type no live worker of the queue registers; null while Redis is
     /// unavailable.
@@ -48,25 +49,30 @@ pub struct QueueInfo {
 }
 
 /// A queue to declare.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "team.mail"}))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "team.mail"})))]
 pub struct QueueRequest {
     /// Its name, which must not be an alias of another queue.
-    #[schema(
-        pattern = "^[a-z0-9][a-z0-9_.-]{0,63}$",
-        min_length = 1,
-        max_length = 64,
-        example = "team.mail"
+    #[cfg_attr(
+        feature = "openapi",
+        schema(
+            pattern = "^[a-z0-9][a-z0-9_.-]{0,63}$",
+            min_length = 1,
+            max_length = 64,
+            example = "team.mail"
+        )
     )]
     pub name: String,
 }
 
 /// The number of workers that a queue needs, and the measurements behind it.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueScaling {
     /// Its name.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: QueueName,
     /// Number of pending tasks that more workers like the present ones can run, without those of types that
     /// no live worker of the queue registers. With `types`, pending tasks of these types, registered or not.

@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use tasker_core::role::Role;
 use tasker_core::task::QueueName;
 
 /// An access token.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccessToken {
     /// The token, to be sent as `Authorization: Bearer`.
     pub access_token: String,
@@ -20,14 +20,18 @@ pub struct AccessToken {
 }
 
 /// A request for an API key.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyRequest {
     /// Its name, which histories show as the actor: letters, digits, `.`, `_` and `-`.
-    #[schema(min_length = 1, max_length = 64, example = "deploy")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(min_length = 1, max_length = 64, example = "deploy")
+    )]
     pub name: String,
     /// `viewer`, `submitter`, `operator` or `admin`.
-    #[schema(example = "submitter")]
+    #[cfg_attr(feature = "openapi", schema(example = "submitter"))]
     pub role: String,
     /// The queues that it may see and use, by name or alias; all if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +42,8 @@ pub struct ApiKeyRequest {
 }
 
 /// A created API key.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiKeyCreated {
     /// The key, which is never shown again.
     pub key: String,
@@ -48,15 +53,16 @@ pub struct ApiKeyCreated {
 }
 
 /// The stored record of an API key.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct ApiKey {
     pub id: Uuid,
     pub name: String,
-    #[schema(value_type = String, example = "submitter")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "submitter"))]
     pub role: Role,
     /// The queues that it may see and use; null for all.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
     pub queues: Option<Vec<QueueName>>,
     pub created_at: DateTime<Utc>,
     pub created_by: String,
@@ -68,7 +74,8 @@ pub struct ApiKey {
 }
 
 /// The API keys.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiKeys {
     /// One entry per key, those that are not revoked first.
     pub keys: Vec<ApiKey>,

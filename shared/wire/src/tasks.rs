@@ -3,23 +3,24 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
+use tasker_core::role::Role;
 use tasker_core::task::{QueueName, TaskId, TaskStatus};
 
 /// The answer to a submit.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Submitted {
     /// The task.
-    #[schema(value_type = uuid::Uuid)]
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
     pub task_id: TaskId,
     /// Its type.
     pub task_name: String,
     /// Its current state.
-    #[schema(value_type = String, example = "pending")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "pending"))]
     pub status: TaskStatus,
     /// The queue it waits in.
-    #[schema(value_type = String, example = "default")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "default"))]
     pub queue: QueueName,
     /// True if this is an earlier task with the same idempotency key.
     pub deduplicated: bool,
@@ -28,7 +29,8 @@ pub struct Submitted {
 }
 
 /// The answer to a batch.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchSubmitted {
     /// One entry per task, in the order of the request.
     pub tasks: Vec<Submitted>,
@@ -37,24 +39,25 @@ pub struct BatchSubmitted {
 }
 
 /// The whole record of a task.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[expect(
     missing_docs,
     reason = "the columns of the table, explained in the contract of the API"
 )]
 pub struct Task {
-    #[schema(value_type = uuid::Uuid)]
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
     pub task_id: TaskId,
     pub task_name: String,
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub queue: QueueName,
     pub priority: i16,
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub parameters: Box<RawValue>,
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub metadata: Box<RawValue>,
     pub tags: Vec<String>,
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub status: TaskStatus,
     pub runs: i32,
     /// Number of attempts that ended: 0 while the first one runs.
@@ -66,7 +69,7 @@ pub struct Task {
     pub correlation_id: String,
     #[serde(serialize_with = "super::seconds")]
     pub timeout_seconds: f64,
-    #[schema(value_type = Option<Object>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub progress: Option<Box<RawValue>>,
     pub error: Option<String>,
     /// The reason of a dead letter: `exhausted`, `failed`, `timeout` or `crash_loop`.
@@ -77,57 +80,61 @@ pub struct Task {
     pub started_at: Option<DateTime<Utc>>,
     pub updated_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
-    #[schema(value_type = Option<Object>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub result: Option<Box<RawValue>>,
 }
 
 /// The state of a task.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[expect(missing_docs, reason = "a part of `Task`")]
 pub struct TaskState {
-    #[schema(value_type = uuid::Uuid)]
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
     pub task_id: TaskId,
     pub task_name: String,
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub status: TaskStatus,
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub queue: QueueName,
     pub attempts: i32,
     pub max_attempts: i32,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
-    #[schema(value_type = Option<Object>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub progress: Option<Box<RawValue>>,
     pub error: Option<String>,
 }
 
 /// The state and the result of a finished task.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskResult {
     /// Its state.
     #[serde(flatten)]
     pub state: TaskState,
     /// The result of its handler; null unless it completed.
-    #[schema(value_type = Option<Object>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub result: Option<Box<RawValue>>,
 }
 
 /// The history of a task.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct History {
     /// The transitions, oldest first.
     pub events: Vec<HistoryEvent>,
 }
 
 /// A transition in the life of a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct HistoryEvent {
     pub at: DateTime<Utc>,
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub from: Option<TaskStatus>,
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub to: TaskStatus,
     pub run: Option<i32>,
     pub attempt: Option<i32>,
@@ -138,13 +145,14 @@ pub struct HistoryEvent {
 }
 
 /// The explanation why a task is not running.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Explanation {
     /// The task.
-    #[schema(value_type = uuid::Uuid)]
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
     pub task_id: TaskId,
     /// Its state.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub status: TaskStatus,
     /// The reasons why it is not running, or that it runs or ran; the most important first, never empty.
     pub reasons: Vec<Reason>,
@@ -158,17 +166,19 @@ pub struct Explanation {
 }
 
 /// A reason why a task is not running.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reason {
     /// The reason as a code, for programs.
-    #[schema(example = "waits_its_turn")]
+    #[cfg_attr(feature = "openapi", schema(example = "waits_its_turn"))]
     pub code: String,
     /// The reason as text, for people.
     pub detail: String,
 }
 
 /// One page of tasks, newest first.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskPage {
     /// The tasks; a page before the end of the list may hold fewer than the limit.
     pub tasks: Vec<Task>,
@@ -177,21 +187,23 @@ pub struct TaskPage {
 }
 
 /// The registered task types.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskTypes {
     /// The types, sorted by name.
     pub types: Vec<TaskType>,
 }
 
 /// A registered task type.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskType {
     /// Its name.
     pub name: String,
     /// One line for people.
     pub description: String,
     /// The queue of its tasks unless the submit picks another; null: by priority.
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub queue: Option<QueueName>,
     /// Maximum number of retries after the first attempt.
     pub max_retries: i32,
@@ -199,8 +211,14 @@ pub struct TaskType {
     #[serde(serialize_with = "super::seconds")]
     pub timeout: f64,
     /// JSON Schema of its parameters.
-    #[schema(value_type = Option<Object>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub parameters_schema: Option<Box<RawValue>>,
+    /// JSON Schema of its result.
+    #[schema(value_type = Option<Object>)]
+    pub result_schema: Option<Box<RawValue>>,
+    /// The role that a submit requires; null: any role that may submit.
+    #[schema(value_type = Option<String>)]
+    pub required_role: Option<Role>,
     /// Number of live workers that register it.
     pub workers: i64,
 }

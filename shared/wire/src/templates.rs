@@ -3,17 +3,18 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
 /// The published templates.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Templates {
     /// One entry per version, by namespace and name, the newest version first.
     pub templates: Vec<TemplateSummary>,
 }
 
 /// A template in a list.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TemplateSummary {
     /// Its namespace.
     pub namespace: String,
@@ -30,7 +31,8 @@ pub struct TemplateSummary {
 }
 
 /// One version of a template.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TemplateRecord {
     /// Its namespace.
     pub namespace: String,
@@ -43,6 +45,6 @@ pub struct TemplateRecord {
     /// The time of the last change of this version.
     pub published_at: DateTime<Utc>,
     /// The template, with its defaults filled in.
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub template: Box<RawValue>,
 }

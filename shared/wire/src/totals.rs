@@ -2,10 +2,10 @@
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// The numbers of submitted and finished tasks.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Totals {
     /// By day, the oldest first.
     pub days: Vec<DayTotals>,
@@ -14,7 +14,8 @@ pub struct Totals {
 }
 
 /// The totals of a day.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DayTotals {
     /// The day (UTC).
     pub day: NaiveDate,
@@ -24,7 +25,8 @@ pub struct DayTotals {
 }
 
 /// The totals of a type.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TypeTotals {
     /// The type.
     pub task_name: String,
@@ -34,7 +36,8 @@ pub struct TypeTotals {
 }
 
 /// The number of tasks by event. A task that an operator retries is counted again when it ends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskCounts {
     /// Submitted tasks.
     pub submitted: i64,

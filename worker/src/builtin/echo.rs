@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, TaskError, TaskType};
+use crate::{AnyTaskType, Context, TaskError, TaskType};
 
 /// Any JSON object, stored as its text.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,8 +20,10 @@ impl JsonSchema for AnyObject {
     }
 }
 
-pub(super) fn task() -> TaskType {
-    retried_quickly(TaskType::new("echo", run), RETRIES).description("Returns its parameters")
+pub(super) fn task() -> AnyTaskType {
+    retried_quickly(TaskType::new("echo", run), RETRIES)
+        .description("Returns its parameters")
+        .into()
 }
 
 async fn run(_: Context, parameters: AnyObject) -> Result<AnyObject, TaskError> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, TaskError, TaskType};
+use crate::{AnyTaskType, Context, TaskError, TaskType};
 
 /// The parameters of a task that simulates the processing of records.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -55,7 +55,7 @@ impl Default for Parameters {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Report {
     data_source: String,
     complexity: Complexity,
@@ -63,10 +63,11 @@ struct Report {
     status: &'static str,
 }
 
-pub(super) fn task() -> TaskType {
+pub(super) fn task() -> AnyTaskType {
     retried_quickly(TaskType::new("example_data_processing", run), RETRIES)
         .description("Processes 100, 500 or 1,000 simulated records and reports progress")
         .timeout(Duration::from_mins(10))
+        .into()
 }
 
 async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::builtin::retried_quickly;
-use crate::{Context, TaskError, TaskType};
+use crate::{AnyTaskType, Context, TaskError, TaskType};
 
 /// The parameters of a task that fails on demand.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -23,15 +23,16 @@ impl Default for Parameters {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Report {
     message: &'static str,
     attempt: i32,
 }
 
-pub(super) fn task() -> TaskType {
+pub(super) fn task() -> AnyTaskType {
     retried_quickly(TaskType::new("example_failing", run), 2)
         .description("Fails unless `should_fail` is false: shows retries and dead letters")
+        .into()
 }
 
 async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, TaskError, TaskType};
+use crate::{AnyTaskType, Context, TaskError, TaskType};
 
 /// Time between progress reports.
 const STEP: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ impl Default for Parameters {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Report {
     message: String,
     duration_requested: f64,
@@ -38,10 +38,11 @@ struct Report {
     status: &'static str,
 }
 
-pub(super) fn task() -> TaskType {
+pub(super) fn task() -> AnyTaskType {
     retried_quickly(TaskType::new("example_long_running", run), RETRIES)
         .description("Runs for `duration` seconds, reports progress and can be cancelled")
         .timeout(Duration::from_mins(5))
+        .into()
 }
 
 async fn run(context: Context, parameters: Parameters) -> Result<Report, TaskError> {

@@ -14,20 +14,20 @@ mod service;
 use tasker_config::WorkerConfig;
 use tasker_core::task::retry::Backoff;
 
-use crate::task_type::TaskType;
+use crate::task_type::{AnyTaskType, TaskType};
 
 /// Retries of most built-in types.
 const RETRIES: u32 = 3;
 
 /// Sets retries that are over within seconds, so that examples and calls of unreachable hosts fail quickly.
-fn retried_quickly(task: TaskType, retries: u32) -> TaskType {
+fn retried_quickly<P, R>(task: TaskType<P, R>, retries: u32) -> TaskType<P, R> {
     let Backoff { base, cap } = Backoff::QUICK;
     task.max_retries(retries).backoff(base, cap)
 }
 
 /// Returns all built-in task types. `task:backup` and `service:command` are included only if `config`
 /// configures them.
-pub fn all(config: &WorkerConfig) -> Vec<TaskType> {
+pub fn all(config: &WorkerConfig) -> Vec<AnyTaskType> {
     let mut tasks = vec![
         noop::task(),
         echo::task(),
@@ -46,6 +46,7 @@ pub fn all(config: &WorkerConfig) -> Vec<TaskType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Role;
 
     #[test]
     fn built_in_types_keep_their_few_quick_retries() {
@@ -60,5 +61,32 @@ mod tests {
         }
         let failing = example_failing::task();
         assert_eq!((failing.max_retries, failing.backoff), (2, Backoff::QUICK));
+    }
+
+    #[test]
+    fn types_that_act_on_the_deployment_require_an_operator_and_no_others_do() {
+        let backup = tasker_config::BackupConfig {
+            dir: "/backups".into(),
+            keep: None,
+            max_age: None,
+            database_url: "postgres://localhost/tasker".into(),
+            program: "pg_dump".to_owned(),
+        };
+        for task in [
+            backup::task(backup),
+            service::task(tasker_config::ServiceCommands::new()),
+        ] {
+            assert_eq!(task.required_role, Some(Role::Operator), "{task:?}");
+        }
+        for task in [
+            noop::task(),
+            echo::task(),
+            example_long_running::task(),
+            example_data_processing::task(),
+            example_failing::task(),
+            http_request::task(tasker_config::AllowList::default()),
+        ] {
+            assert_eq!(task.required_role, None, "{task:?}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
 use super::child::{self, ChildGroup};
-use crate::{Context, TaskError, TaskType};
+use crate::{AnyTaskType, Context, Role, TaskError, TaskType};
 
 /// Time between SIGTERM and SIGKILL: shorter than the grace period of a cancelled handler.
 const GRACE: Duration = Duration::from_secs(4);
@@ -44,7 +44,7 @@ struct Parameters {
     name: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Report {
     name: String,
     exit_code: i32,
@@ -63,7 +63,7 @@ struct Output {
     left_out: u64,
 }
 
-pub(super) fn task(commands: ServiceCommands) -> TaskType {
+pub(super) fn task(commands: ServiceCommands) -> AnyTaskType {
     let commands = Arc::new(commands);
     TaskType::new("service:command", move |context, parameters: Parameters| {
         let commands = Arc::clone(&commands);
@@ -78,6 +78,8 @@ pub(super) fn task(commands: ServiceCommands) -> TaskType {
     .max_retries(5)
     .backoff(Duration::from_secs(2), Duration::from_mins(5))
     .timeout(limits::TIMEOUT)
+    .requires(Role::Operator)
+    .into()
 }
 
 fn unknown(commands: &ServiceCommands) -> String {

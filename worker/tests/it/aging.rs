@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_mins(1);
 type Order = Arc<Mutex<Vec<String>>>;
 
 /// A task type that records the order in which its tasks run.
-fn noting(order: &Order) -> TaskType {
+fn noting(order: &Order) -> TaskType<String, ()> {
     let order = Arc::clone(order);
     TaskType::new("note", move |_: Context, name: String| {
         let order = Arc::clone(&order);

@@ -8,13 +8,13 @@ use sqlx::PgPool;
 use tasker_core::task::{Hint, QueueName, TaskStatus};
 use tasker_store::insert::NewTask;
 use tasker_testkit::{a_task, eventually};
-use tasker_worker::{Context, RegistryError, RunError, TaskError, TaskType};
+use tasker_worker::{AnyTaskType, Context, RegistryError, RunError, TaskError, TaskType};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::harness::{SOON, System, with};
 
 /// A task type that records the order in which its tasks run.
-fn noting(order: &Arc<Mutex<Vec<i64>>>) -> TaskType {
+fn noting(order: &Arc<Mutex<Vec<i64>>>) -> TaskType<i64, ()> {
     let order = Arc::clone(order);
     TaskType::new("note", move |_: Context, number: i64| {
         let order = Arc::clone(&order);
@@ -26,7 +26,7 @@ fn noting(order: &Arc<Mutex<Vec<i64>>>) -> TaskType {
 }
 
 /// A task type whose tasks end when the gate is opened.
-fn gated(gate: &Arc<Notify>) -> TaskType {
+fn gated(gate: &Arc<Notify>) -> TaskType<Value, ()> {
     let gate = Arc::clone(gate);
     TaskType::new("gated", move |_: Context, _: Value| {
         let gate = Arc::clone(&gate);
@@ -113,7 +113,8 @@ async fn reserved_slots_stay_free_for_their_queue(db: PgPool) {
         ("worker-pool-size", "3"),
         ("task-queues", "high_priority:1,default"),
     ];
-    let _worker = system.worker(vec![gated(&gate), noting(&order)], &settings);
+    let tasks: Vec<AnyTaskType> = vec![gated(&gate).into(), noting(&order).into()];
+    let _worker = system.worker(tasks, &settings);
     eventually("the shared slots are full", SOON, async || {
         let mut running = 0;
         for id in &flood {

@@ -11,7 +11,7 @@ use tasker_store::insert::{NewTask, insert};
 use tasker_store::promote::promote;
 use tasker_store::records::{TaskRecord, get};
 use tasker_testkit::{TestQueue, a_task, eventually};
-use tasker_worker::{RunError, TaskType, Worker, WorkerConfig, builtin};
+use tasker_worker::{AnyTaskType, RunError, Worker, WorkerConfig, builtin};
 use tokio::task::JoinHandle;
 
 /// Longer than anything here takes on a busy machine.
@@ -38,7 +38,11 @@ impl System {
     }
 
     /// Starts a worker with these task types and settings.
-    pub(crate) fn worker(&self, tasks: Vec<TaskType>, settings: &[(&str, &str)]) -> RunningWorker {
+    pub(crate) fn worker(
+        &self,
+        tasks: Vec<impl Into<AnyTaskType>>,
+        settings: &[(&str, &str)],
+    ) -> RunningWorker {
         RunningWorker::start(tasks, self.config(settings))
     }
 
@@ -110,7 +114,7 @@ impl System {
 }
 
 impl RunningWorker {
-    fn start(tasks: Vec<TaskType>, config: WorkerConfig) -> Self {
+    fn start(tasks: Vec<impl Into<AnyTaskType>>, config: WorkerConfig) -> Self {
         let shutdown = Shutdown::new();
         let worker = Worker::builder()
             .register_all(tasks)

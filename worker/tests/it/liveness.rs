@@ -18,7 +18,7 @@ const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
                          WHERE datname = current_database() AND application_name LIKE 'tasker-w-%'";
 
 /// A task type that blocks the runtime for this long.
-fn blocks_for(time: Duration) -> TaskType {
+fn blocks_for(time: Duration) -> TaskType<Value, ()> {
     TaskType::new("blocks", move |_: Context, _: Value| async move {
         thread::sleep(time);
         Ok::<_, TaskError>(())

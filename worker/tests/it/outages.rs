@@ -9,7 +9,7 @@ use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 use tasker_queue::RedisConfig;
 use tasker_queue::RedisQueues;
 use tasker_store::insert::{NewTask, insert};
-use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port};
+use tasker_testkit::{Proxy, RedisServer, TestQueue, a_task, eventually, free_port, http_client};
 use tasker_worker::{Context, TaskError, TaskType};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -22,12 +22,12 @@ const AWAY: Duration = Duration::from_secs(8);
 /// A write that gets through has taken place after this.
 const UNHEARD: Duration = Duration::from_secs(3);
 
-fn noop() -> TaskType {
+fn noop() -> TaskType<Value, ()> {
     TaskType::new("noop", |_: Context, _: Value| async { Ok::<_, TaskError>(()) })
 }
 
 /// A task type whose tasks end when the test releases them.
-fn gated(gate: &Arc<Semaphore>) -> TaskType {
+fn gated(gate: &Arc<Semaphore>) -> TaskType<Value, ()> {
     let gate = Arc::clone(gate);
     TaskType::new("gated", move |_: Context, _: Value| {
         let gate = Arc::clone(&gate);
@@ -151,7 +151,8 @@ async fn in_a_run(system: &System, gate: &Arc<Semaphore>) -> (RunningWorker, Pro
 }
 
 async fn get(address: &str, path: &str) -> Option<Value> {
-    let answer = reqwest::get(format!("http://{address}{path}")).await.ok()?;
+    let http = http_client().build().expect("a client without options");
+    let answer = http.get(format!("http://{address}{path}")).send().await.ok()?;
     Some(answer.json().await.expect("JSON"))
 }
 

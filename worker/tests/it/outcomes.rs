@@ -9,12 +9,12 @@ use tasker_core::task::limits::{ERROR_BYTES, RESULT_BYTES};
 use tasker_store::history::events;
 use tasker_store::insert::NewTask;
 use tasker_testkit::a_task;
-use tasker_worker::{Context, TaskError, TaskType};
+use tasker_worker::{AnyTaskType, Context, TaskError, TaskType};
 
 use crate::harness::{System, result, with};
 
 /// Sets retries without delay, so that tests need not wait.
-fn impatient(task: TaskType) -> TaskType {
+fn impatient<P, R>(task: TaskType<P, R>) -> TaskType<P, R> {
     task.backoff(Duration::ZERO, Duration::ZERO)
 }
 
@@ -93,10 +93,10 @@ async fn a_panic_is_that_attempts_failure_and_the_worker_goes_on(db: PgPool) {
         panic!("out of cheese")
     }
     let system = System::new(db);
-    let tasks = vec![
-        impatient(TaskType::new("panics", panics)),
-        impatient(TaskType::blocking("panics_on_a_thread", panics_on_a_thread)),
-        TaskType::new("double", double),
+    let tasks: Vec<AnyTaskType> = vec![
+        impatient(TaskType::new("panics", panics)).into(),
+        impatient(TaskType::blocking("panics_on_a_thread", panics_on_a_thread)).into(),
+        TaskType::new("double", double).into(),
     ];
     let _worker = system.worker(tasks, &[]);
     for name in ["panics", "panics_on_a_thread"] {
@@ -161,10 +161,10 @@ async fn a_result_or_error_with_a_nul_harms_nobody_else(db: PgPool) {
         Err(TaskError::fail("a\0b"))
     }
     let system = System::new(db);
-    let tasks = vec![
-        TaskType::new("nul_result", nul_result),
-        TaskType::new("nul_error", nul_error),
-        TaskType::new("double", double),
+    let tasks: Vec<AnyTaskType> = vec![
+        TaskType::new("nul_result", nul_result).into(),
+        TaskType::new("nul_error", nul_error).into(),
+        TaskType::new("double", double).into(),
     ];
     let _worker = system.worker(tasks, &[]);
     let ids = system

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tasker_testkit::Running;
+use tasker_testkit::{Running, http_client};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Interval of scrapes, short enough to see brief values of gauges.
@@ -80,7 +80,7 @@ impl Scraper {
             Arc::<Mutex<Observed>>::default(),
         );
         let (sources, sink) = (Arc::clone(&urls), Arc::clone(&observed));
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(2));
+        let client = http_client().timeout(Duration::from_secs(2));
         // one of the servers has a test certificate
         let client = client.tls_danger_accept_invalid_certs(true);
         let http = client.build().expect("a client");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use serde_json::Value;
-use tasker_testkit::{Process, Running, System, eventually, free_port};
+use tasker_testkit::{Process, Running, System, eventually, free_port, http_client};
 
 use super::files::{Query, path};
 use crate::harness::SOON;
@@ -50,7 +50,7 @@ impl Prometheus {
         let this = Self {
             _process: Process::start("prometheus", command, folder),
             url: format!("http://{address}"),
-            http: reqwest::Client::new(),
+            http: http_client().build().expect("a client without options"),
         };
         let scraped = format!("count(up == 1) == {}", targets.len());
         eventually("every target is scraped", SOON, async || {

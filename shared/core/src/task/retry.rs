@@ -1,7 +1,8 @@
 //! The decision after a failed attempt: retry or dead letter. Pure: the jitter is an argument.
 
-use std::fmt;
 use std::time::Duration;
+
+use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 
 use super::limits;
 
@@ -60,7 +61,8 @@ pub enum Failure {
 }
 
 /// The reason why a task is a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum DeadLetterReason {
     /// The last attempt failed.
     Exhausted,
@@ -73,28 +75,17 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
-    /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Exhausted, Self::Failed, Self::Timeout, Self::CrashLoop];
+    /// The names of all reasons.
+    pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     /// Returns the reason of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+        name.parse().ok()
     }
 
     /// Returns the name in the table, in the HTTP API and in metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exhausted => "exhausted",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-            Self::CrashLoop => "crash_loop",
-        }
-    }
-}
-
-impl fmt::Display for DeadLetterReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 

@@ -3,13 +3,29 @@
 //! Each transition is executed by one conditional statement in [`tasker_store`]; the tests compare every
 //! change that the statements make with [`TaskStatus::next`].
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr, VariantNames};
 
 /// The state of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
+    VariantNames,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum TaskStatus {
     /// Waiting for its parents in a workflow.
     Waiting,
@@ -69,18 +85,8 @@ pub struct IllegalTransition {
 }
 
 impl TaskStatus {
-    /// Every state.
-    pub const ALL: [Self; 9] = [
-        Self::Waiting,
-        Self::Scheduled,
-        Self::Pending,
-        Self::Running,
-        Self::RetryScheduled,
-        Self::Completed,
-        Self::DeadLetter,
-        Self::Cancelled,
-        Self::ResolvedManually,
-    ];
+    /// The names of all states.
+    pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     /// Returns the state after `event`.
     pub fn next(self, event: Event) -> Result<Self, IllegalTransition> {
@@ -116,33 +122,19 @@ impl TaskStatus {
 
     /// Returns the name in the table and in the HTTP API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Scheduled => "scheduled",
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::RetryScheduled => "retry_scheduled",
-            Self::Completed => "completed",
-            Self::DeadLetter => "dead_letter",
-            Self::Cancelled => "cancelled",
-            Self::ResolvedManually => "resolved_manually",
-        }
+        self.into()
     }
 
     /// Returns the state of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
-    }
-}
-
-impl fmt::Display for TaskStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        name.parse().ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::IntoEnumIterator as _;
+
     use super::*;
 
     const EVENTS: [Event; 11] = [
@@ -161,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_task_that_ended_moves_only_by_an_operator() {
-        for state in TaskStatus::ALL.into_iter().filter(|state| state.is_terminal()) {
+        for state in TaskStatus::iter().filter(|state| state.is_terminal()) {
             for event in EVENTS {
                 let by_operator = matches!(event, Event::RetriedByOperator | Event::Resolved);
                 assert!(
@@ -174,14 +166,14 @@ mod tests {
 
     #[test]
     fn a_task_that_has_not_ended_can_always_be_cancelled() {
-        for state in TaskStatus::ALL.into_iter().filter(|state| !state.is_terminal()) {
+        for state in TaskStatus::iter().filter(|state| !state.is_terminal()) {
             assert_eq!(state.next(Event::Cancelled), Ok(TaskStatus::Cancelled));
         }
     }
 
     #[test]
     fn only_a_pending_task_is_claimed_and_only_a_running_one_succeeds() {
-        for state in TaskStatus::ALL {
+        for state in TaskStatus::iter() {
             assert_eq!(state.next(Event::Claimed).is_ok(), state == TaskStatus::Pending);
             assert_eq!(state.next(Event::Succeeded).is_ok(), state == TaskStatus::Running);
         }
@@ -189,7 +181,7 @@ mod tests {
 
     #[test]
     fn every_state_is_found_by_its_name() {
-        for state in TaskStatus::ALL {
+        for state in TaskStatus::iter() {
             assert_eq!(TaskStatus::parse(state.as_str()), Some(state));
         }
         assert_eq!(TaskStatus::parse("queued"), None);

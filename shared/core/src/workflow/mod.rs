@@ -2,6 +2,7 @@
 
 mod checks;
 pub mod dag;
+mod parse;
 pub mod template;
 
 pub use checks::{Problem, TemplateError};

@@ -16,11 +16,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
 use super::Limits;
-use super::write_timeout::WriteTimeoutStream;
 
 /// Time that a connection without a request yet stays open once the server stops: its request may be on the
 /// way.
@@ -46,7 +46,10 @@ impl Connection {
                 router.clone().call(request)
             })
         };
-        let stream = TokioIo::new(WriteTimeoutStream::new(stream, self.limits.stalled));
+        // fails once the client has read nothing of a response for a while
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(self.limits.stalled));
+        let stream = TokioIo::new(Box::pin(stream));
         let mut serving = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())

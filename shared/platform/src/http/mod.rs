@@ -10,7 +10,6 @@ mod files;
 mod limiter;
 #[cfg(test)]
 mod tests;
-mod write_timeout;
 
 use std::io;
 use std::net::SocketAddr;

@@ -41,11 +41,11 @@ async fn start_with(server: HttpServer) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
-    let served = tokio::spawn(server.serve(listener, router, stop.clone()));
+    let running = tokio::spawn(server.serve(listener, router, stop.clone()));
     Running {
         address,
         stop,
-        served,
+        served: running,
     }
 }
 

@@ -201,7 +201,7 @@ metrics! {
     Gauge workers_total [] Leader "Live workers."
     Gauge tasker_workers [status] Leader "Recorded workers by status: `alive`, `draining`, `dead` (kept for an hour)."
     Gauge tasker_workers_watched [] Leader "Workers whose death would be detected within seconds."
-    Gauge tasker_fleet_unhealthy [] Leader "1 while so many workers die that no task is blamed for a crash, else 0." // words: ok
+    Gauge tasker_fleet_unhealthy [] Leader "1 while the leader blames no task for a crash because too many workers are dying at once, else 0."
     Counter tasker_workers_joined_total [] Server "Workers that joined, as observed by the leader."
     Counter tasker_workers_left_total [] Server "Workers that left after an orderly stop, as observed by the leader."
     Counter tasker_worker_deaths_total [cause] Server "Workers declared dead by the leader: `vanished` or `unresponsive`."

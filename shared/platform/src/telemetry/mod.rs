@@ -5,6 +5,7 @@ mod lines;
 mod log_config;
 mod process;
 mod prometheus;
+mod reminder;
 mod stdout;
 pub mod traces;
 
@@ -17,6 +18,7 @@ pub use catalogue::{Kind, METRICS, Metric, Shown};
 pub use log_config::{LogConfig, LogFormat};
 pub use process::hostname;
 pub use prometheus::Metrics;
+pub use reminder::Reminder;
 use stdout::LinesGuard;
 pub use traces::Traces;
 

@@ -33,6 +33,7 @@ use tracing_subscriber::registry::LookupSpan;
 use url::Url;
 
 use super::{Component, TelemetryError};
+use crate::tls;
 
 /// The target of spans that are for the collector only.
 pub const SPANS: &str = "tasker::spans";
@@ -158,7 +159,7 @@ struct Client {
 
 impl Client {
     fn new() -> Result<Self, TelemetryError> {
-        let http = reqwest::Client::builder().timeout(EXPORT_MAX).build();
+        let http = tls::http_client().timeout(EXPORT_MAX).build();
         let runtime = Builder::new_current_thread().enable_all().build();
         Ok(Self {
             http: http.map_err(|error| TelemetryError::Traces(error.into()))?,

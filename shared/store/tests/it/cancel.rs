@@ -124,7 +124,7 @@ async fn of_a_cancel_and_a_claim_at_once_neither_loses_the_task(db: PgPool) {
             match answer {
                 Cancelled::Now(_) => assert_eq!(run, None, "it was cancelled and ran"),
                 Cancelled::Requested => {
-                    assert!(told.contains(&run.expect("it ran")), "no request was reported")
+                    assert!(told.contains(&run.expect("it ran")), "no request was reported");
                 }
                 other => panic!("{other:?}"),
             }

@@ -64,7 +64,7 @@ async fn only_what_is_due_becomes_pending(db: PgPool) {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn no_more_than_the_limit_and_the_longest_due_first(db: PgPool) {
     let mut ids = Vec::new();
-    for seconds in [0.3, 0.2, 0.1] {
+    for seconds in [30.0, 20.0, 10.0] {
         ids.push(submit_one(&db, later(seconds)).await);
     }
     execute(&db, "UPDATE tasks SET run_at = run_at - interval '1 minute'").await;

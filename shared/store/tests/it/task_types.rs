@@ -1,5 +1,6 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tasker_core::role::Role;
 use tasker_core::task::QueueName;
 use tasker_store::task_types::{TaskType, all, publish};
 use tasker_store::workers::{drain, register};
@@ -16,6 +17,8 @@ fn a_type(name: &str) -> TaskType {
         max_retries: 3,
         timeout_seconds: 3600.0,
         parameters_schema: Some(r#"{"type": "object"}"#.to_owned()),
+        result_schema: None,
+        required_role: None,
     }
 }
 
@@ -35,6 +38,8 @@ async fn what_was_published_is_read_by_name_with_the_workers_that_know_it(db: Pg
         max_retries: 0,
         timeout_seconds: 1.5,
         parameters_schema: None,
+        result_schema: Some(r#"{"type":"integer"}"#.to_owned()),
+        required_role: Some(Role::Operator),
         ..a_type("alpha")
     };
     publish(&db, &[a_type("echo"), special]).await.expect("published");
@@ -55,6 +60,15 @@ async fn what_was_published_is_read_by_name_with_the_workers_that_know_it(db: Pg
     assert_eq!(alpha.task_type.queue, Some(QueueName::high()));
     assert_eq!((alpha.task_type.priority, alpha.task_type.max_retries), (-3, 0));
     assert_eq!(alpha.task_type.parameters_schema, None);
+    assert_eq!(
+        alpha.task_type.result_schema.as_deref(),
+        Some(r#"{"type":"integer"}"#)
+    );
+    assert_eq!(alpha.task_type.required_role, Some(Role::Operator));
+    assert_eq!(
+        (&echo.task_type.result_schema, echo.task_type.required_role),
+        (&None, None)
+    );
     assert_eq!((echo.task_type.name.as_str(), echo.workers), ("echo", 1));
     assert_eq!(
         echo.task_type.parameters_schema.as_deref(),
@@ -86,6 +100,65 @@ async fn publishing_the_same_again_writes_nothing_and_a_change_is_taken(db: PgPo
     assert_eq!(after[1], before[1]);
     let types = all(&db, WORKER_TIMEOUT).await.expect("the types");
     assert_eq!(types[0].task_type.queue, Some(QueueName::low()));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn the_strictest_published_role_is_kept_whatever_is_published_after_it(db: PgPool) {
+    let publications = [
+        (None, None),
+        (Some(Role::Submitter), Some(Role::Submitter)),
+        (None, Some(Role::Submitter)),
+        (Some(Role::Admin), Some(Role::Admin)),
+        (Some(Role::Operator), Some(Role::Admin)),
+        (None, Some(Role::Admin)),
+    ];
+    for (published, required) in publications {
+        // a role that changes, and one that does not beside a change of the description
+        for description in ["same", "other"] {
+            let task_type = TaskType {
+                description: description.to_owned(),
+                required_role: published,
+                ..a_type("echo")
+            };
+            publish(&db, &[task_type]).await.expect("published");
+            let types = all(&db, WORKER_TIMEOUT).await.expect("the types");
+            assert_eq!(types[0].task_type.required_role, required, "{published:?}");
+        }
+    }
+    let laxer = TaskType {
+        description: "other".to_owned(),
+        required_role: Some(Role::Viewer),
+        ..a_type("echo")
+    };
+    let before = versions(&db).await;
+    publish(&db, &[laxer]).await.expect("published");
+    assert_eq!(versions(&db).await, before, "no rows change");
+}
+
+/// The columns that a worker without `result_schema` and `required_role` publishes.
+const OLD_PUBLICATION: &str = r#"
+    INSERT INTO task_types (name, description, priority, max_retries, timeout_seconds, parameters_schema)
+    VALUES ('echo', 'old', 0, 3, 60, '{"type":"object"}')
+        ON CONFLICT (name) DO UPDATE
+       SET description = excluded.description, parameters_schema = excluded.parameters_schema"#;
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_publication_of_an_earlier_release_keeps_the_result_schema_and_the_role(db: PgPool) {
+    execute(&db, OLD_PUBLICATION).await;
+    let new = TaskType {
+        result_schema: Some(r#"{"type":"object"}"#.to_owned()),
+        required_role: Some(Role::Operator),
+        ..a_type("echo")
+    };
+    publish(&db, std::slice::from_ref(&new)).await.expect("published");
+    execute(&db, OLD_PUBLICATION).await;
+    let types = all(&db, WORKER_TIMEOUT).await.expect("the types");
+    let kept = &types[0].task_type;
+    assert_eq!(kept.description, "old");
+    assert_eq!(
+        (&kept.result_schema, kept.required_role),
+        (&new.result_schema, new.required_role)
+    );
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]

@@ -15,13 +15,14 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use tasker_config::BackupConfig;
 use tokio::process::Command;
 
 use super::child::{self, ChildGroup};
-use crate::{Context, TaskError, TaskType};
+use crate::{AnyTaskType, Context, Role, TaskError, TaskType};
 use connection::Connection;
 use expected::Expected;
 use files::{Dumps, Partial};
@@ -33,7 +34,7 @@ const LINES: usize = 20;
 /// The time for which `pg_dump` waits for the lock of a table, in milliseconds.
 const LOCK_WAIT: &str = "--lock-wait-timeout=60000";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Report {
     file: String,
     bytes: u64,
@@ -42,7 +43,7 @@ struct Report {
     deleted: Vec<String>,
 }
 
-pub(super) fn task(config: BackupConfig) -> TaskType {
+pub(super) fn task(config: BackupConfig) -> AnyTaskType {
     let config = Arc::new(config);
     TaskType::new("task:backup", move |context, expected: Expected| {
         let config = Arc::clone(&config);
@@ -52,6 +53,8 @@ pub(super) fn task(config: BackupConfig) -> TaskType {
     .max_retries(2)
     .backoff(Duration::from_secs(1), Duration::from_hours(1))
     .timeout(Duration::from_hours(6))
+    .requires(Role::Operator)
+    .into()
 }
 
 async fn run(config: &BackupConfig, expected: &Expected, context: &Context) -> Result<Report, TaskError> {

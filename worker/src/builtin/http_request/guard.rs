@@ -9,6 +9,7 @@ use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use tasker_config::AllowList;
+use tasker_platform::tls;
 use url::{Host, Url};
 
 use crate::TaskError;
@@ -49,7 +50,7 @@ impl Guard {
                 attempt.follow()
             }
         });
-        Client::builder()
+        tls::http_client()
             // a proxy from the environment would resolve names itself, without this check
             .no_proxy()
             .redirect(redirects)

@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::builtin::any_json::AnyJson;
 use crate::builtin::{RETRIES, retried_quickly};
-use crate::{Context, TaskError, TaskType};
+use crate::{AnyTaskType, Context, TaskError, TaskType};
 use body::BodyEncoding;
 use guard::Guard;
 use retry_after::retry_after;
@@ -72,7 +72,7 @@ impl From<RequestMethod> for Method {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Report {
     status: u16,
     headers: BTreeMap<String, String>,
@@ -83,7 +83,7 @@ struct Report {
     truncated: bool,
 }
 
-pub(super) fn task(private: AllowList) -> TaskType {
+pub(super) fn task(private: AllowList) -> AnyTaskType {
     let guard = Arc::new(Guard::new(private));
     // built at the first request, so that a worker without such tasks does not pay for it
     let client = Arc::new(std::sync::OnceLock::<Client>::new());
@@ -104,6 +104,7 @@ pub(super) fn task(private: AllowList) -> TaskType {
              256 KiB of the decompressed body, as text or in base64 (`body_encoding`)",
         )
         .timeout(Duration::from_mins(1))
+        .into()
 }
 
 async fn run(

@@ -1,0 +1,6 @@
+//! List, retry and purge dead letters.
+
+mod filter;
+pub mod list;
+pub mod purge;
+pub mod retry;

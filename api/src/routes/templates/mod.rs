@@ -1,0 +1,4 @@
+//! Published workflow templates.
+
+pub mod get;
+pub mod list;

@@ -1,0 +1,297 @@
+//! Writes the batches of completions that [`crate::completions`] gathers.
+//!
+//! While Postgres is unavailable, a write is retried: it is fenced by the run number, so repeating it is
+//! safe. The slots and a byte limit bound the completions that wait meanwhile.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, histogram};
+use tasker_core::task::retry::DeadLetterReason;
+use tasker_core::task::{Run, TaskId, TaskStatus};
+use tasker_store::complete::{Success, complete};
+use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
+use tasker_store::{self as store, ConnectionCache, ErrorKind};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::availability::Availability;
+use crate::completion::{Completion, Record};
+use crate::completion_metrics::CompletionMetrics;
+use crate::hints::Hints;
+use crate::in_flight::InFlight;
+use crate::queue_counters::QueueCounters;
+use crate::task_log::TaskLog;
+
+/// Time limit of one statement. It may commit all the same and is repeated: the write is fenced, and a run
+/// that the first one completed is then counted as fenced.
+const WRITE_MAX: Duration = Duration::from_secs(10);
+/// The first and the maximum wait after a failed write.
+const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
+
+/// The handles of the writer of completions.
+#[derive(Debug)]
+pub(crate) struct CompletionWriter {
+    pub(crate) statements: Statements,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) hints: Hints,
+    pub(crate) queue_counters: Arc<QueueCounters>,
+    pub(crate) task_log: Arc<TaskLog>,
+}
+
+/// The connections for writes, which are retried until the hard stop.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    pub(crate) worker_id: Arc<str>,
+    pub(crate) connections: Arc<ConnectionCache>,
+    pub(crate) postgres: Arc<Availability>,
+    pub(crate) hard_stop: CancellationToken,
+}
+
+/// Writes a batch, retrying until Postgres accepts it or the worker is stopped hard.
+pub(crate) async fn write(writer: &CompletionWriter, batch: Vec<Completion>) {
+    let runs: Vec<Run> = batch.iter().map(|completion| completion.summary.run).collect();
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
+    histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
+    let began = Instant::now();
+    let ended = batch.iter().filter(|completion| completion.counts_as_attempt());
+    writer
+        .queue_counters
+        .add(ended.map(|completion| (&completion.queue, completion.summary.elapsed)));
+    let mut finished_runs = CompletionMetrics::default();
+    let mut successes = Vec::new();
+    let mut others = Vec::new();
+    for completion in batch {
+        finished_runs.add(completion.summary);
+        match completion.record {
+            Record::Success(success) => successes.push(success),
+            Record::Other(ended) => others.push(ended),
+        }
+    }
+    // successes first: those whose result Postgres rejects become failures and join the others
+    write_successes(writer, &finished_runs, successes, &mut others).await;
+    write_others(writer, &finished_runs, &others).await;
+    histogram!("tasker_completion_seconds").record(began.elapsed());
+    // only now: until its write is confirmed the heartbeat would requeue a run that is not in flight
+    writer.in_flight.remove(runs);
+}
+
+async fn write_successes(
+    writer: &CompletionWriter,
+    finished_runs: &CompletionMetrics,
+    successes: Vec<Success>,
+    others: &mut Vec<EndedRun>,
+) {
+    // Postgres does not name the row that it rejects: the batch is halved until that row is alone
+    let mut chunks = vec![successes];
+    while let Some(mut chunk) = chunks.pop() {
+        if chunk.is_empty() {
+            continue;
+        }
+        let written = until_written(&writer.statements, async || {
+            let mut connection = writer.statements.connections.take().await?;
+            let ended = complete(&mut *connection, &writer.statements.worker_id, &chunk).await?;
+            writer.statements.connections.release(connection);
+            Ok(ended)
+        });
+        let written = written.await;
+        match written {
+            Ok(ended) => {
+                count_fenced(
+                    writer,
+                    finished_runs,
+                    chunk.iter().map(|success| success.run),
+                    &ended,
+                );
+                log_successes(writer, finished_runs, &ended);
+                finished_runs.count(ended);
+            }
+            Err(Unwritten::Stopped) => return,
+            Err(Unwritten::Row(_)) if chunk.len() > 1 => {
+                let half = chunk.split_off(chunk.len() / 2);
+                chunks.extend([chunk, half]);
+            }
+            Err(Unwritten::Row(error)) => {
+                warn!(code = code(&error), "result rejected by Postgres");
+                others.extend(chunk.iter().map(|success| unstorable(success, &error)));
+            }
+        }
+    }
+}
+
+/// Returns the failure of an attempt whose result Postgres rejects. Not retried: the same code would return
+/// the same result.
+fn unstorable(success: &Success, error: &store::Error) -> EndedRun {
+    EndedRun {
+        run: success.run,
+        verdict: Verdict::DeadLetter(DeadLetterReason::Failed),
+        reason: "failed",
+        error: Some(format!(
+            "result_unstorable: Postgres rejected the result (SQLSTATE {})",
+            code(error)
+        )),
+    }
+}
+
+fn code(error: &store::Error) -> String {
+    error.code().unwrap_or_default().into_owned()
+}
+
+async fn write_others(writer: &CompletionWriter, finished_runs: &CompletionMetrics, others: &[EndedRun]) {
+    if others.is_empty() {
+        return;
+    }
+    let written = until_written(&writer.statements, async || {
+        let mut connection = writer.statements.connections.take().await?;
+        let ended = end_runs(&mut *connection, &writer.statements.worker_id, others).await?;
+        writer.statements.connections.release(connection);
+        Ok(ended)
+    });
+    match written.await {
+        Ok(ended) => {
+            let states: Vec<_> = ended.iter().map(|ended| (ended.id, ended.status)).collect();
+            count_fenced(
+                writer,
+                finished_runs,
+                others.iter().map(|ended| ended.run),
+                &states,
+            );
+            log_others(writer, finished_runs, others, &states);
+            let written: HashSet<TaskId> = states.iter().map(|(id, _)| *id).collect();
+            count_failures(others, &written);
+            finished_runs.count(states);
+            writer.hints.return_pending(ended).await;
+        }
+        Err(Unwritten::Stopped) => {}
+        // error texts are cleaned and cut before, so this is a bug; the heartbeat requeues the runs
+        Err(Unwritten::Row(error)) => error!(
+            code = code(&error),
+            runs = others.len(),
+            "completions rejected by Postgres"
+        ),
+    }
+}
+
+/// Counts the failed attempts whose writes took effect; the outcome of the others was decided by another
+/// process.
+fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
+    for ended in others {
+        if written.contains(&ended.run.task) && !matches!(ended.verdict, Verdict::Released) {
+            counter!("tasker_failed_runs_total", "reason" => ended.reason).increment(1);
+        }
+    }
+}
+
+/// The reason for which completions were not written.
+enum Unwritten {
+    /// Postgres rejected a row, and would reject it each time.
+    Row(store::Error),
+    /// The worker was stopped hard; recovery requeues the tasks if the write did not commit.
+    Stopped,
+}
+
+/// Retries a statement until Postgres accepts it or rejects a row, or the worker is stopped hard.
+async fn until_written<T, F>(statements: &Statements, statement: impl Fn() -> F) -> Result<T, Unwritten>
+where
+    F: Future<Output = store::Result<T>>,
+{
+    let hard = &statements.hard_stop;
+    let mut wait = *RETRY_WAIT.start();
+    loop {
+        let written = hard.run_until_cancelled(Box::pin(store::bounded(WRITE_MAX, statement())));
+        let error = match written.await.ok_or(Unwritten::Stopped)? {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::Row => return Err(Unwritten::Row(error)),
+            ErrorKind::RolledBack => {}
+            ErrorKind::Outage | ErrorKind::Unknown | ErrorKind::TimedOut => {
+                statements.postgres.mark_unavailable();
+                warn!(%error, "failed to write completions; retrying");
+            }
+        }
+        hard.run_until_cancelled(tokio::time::sleep(wait)).await;
+        wait = (wait * 2).min(*RETRY_WAIT.end());
+    }
+}
+
+/// Counts and logs the runs among `sent` whose writes were fenced: they belonged to another run or worker.
+fn count_fenced(
+    writer: &CompletionWriter,
+    finished_runs: &CompletionMetrics,
+    sent: impl ExactSizeIterator<Item = Run>,
+    written: &[(TaskId, TaskStatus)],
+) {
+    let fenced = sent.len().saturating_sub(written.len());
+    if fenced == 0 {
+        return;
+    }
+    counter!("tasker_fenced_writes_total").increment(fenced as u64);
+    let written: HashSet<TaskId> = written.iter().map(|(id, _)| *id).collect();
+    let fenced = sent.filter(|run| !written.contains(&run.task));
+    for run in fenced.filter_map(|run| finished_runs.get(run.task)) {
+        writer.task_log.discarded(run);
+    }
+}
+
+fn log_successes(
+    writer: &CompletionWriter,
+    finished_runs: &CompletionMetrics,
+    ended: &[(TaskId, TaskStatus)],
+) {
+    if !writer.task_log.logs_successes() {
+        return;
+    }
+    for (id, status) in ended {
+        if let Some(run) = finished_runs.get(*id) {
+            writer.task_log.ended(run, *status, None);
+        }
+    }
+}
+
+fn log_others(
+    writer: &CompletionWriter,
+    finished_runs: &CompletionMetrics,
+    others: &[EndedRun],
+    states: &[(TaskId, TaskStatus)],
+) {
+    if !writer.task_log.logs_failures() {
+        return;
+    }
+    let others: HashMap<TaskId, &EndedRun> = others.iter().map(|ended| (ended.run.task, ended)).collect();
+    for (id, status) in states {
+        if let Some(run) = finished_runs.get(*id) {
+            writer.task_log.ended(run, *status, others.get(id).copied());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn only_failures_that_were_written_are_counted() {
+        let ended = |verdict, reason| EndedRun {
+            run: Run {
+                task: TaskId::generate(),
+                number: 1,
+            },
+            verdict,
+            reason,
+            error: None,
+        };
+        let failed = || ended(Verdict::DeadLetter(DeadLetterReason::Failed), "failed");
+        let others = [failed(), failed(), ended(Verdict::Released, "released")];
+        let written = HashSet::from([others[0].run.task, others[2].run.task]);
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || count_failures(&others, &written));
+        let text = recorder.handle().render();
+        let counts: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(counts, [r#"tasker_failed_runs_total{reason="failed"} 1"#, ""]);
+    }
+}

@@ -1,0 +1,8 @@
+//! The duties against a real Postgres and a real Redis.
+
+mod age;
+mod duties;
+mod no_hints;
+mod retention;
+mod router;
+mod start;
