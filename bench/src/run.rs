@@ -5,8 +5,9 @@ use crate::arguments::Scenario;
 use crate::environment::Environment;
 use crate::figures::{Figure, compared};
 use crate::machine::Facts;
+use crate::progress::progress;
 use crate::report::{Failure, Report, rows};
-use crate::scenarios::{self, progress};
+use crate::scenarios;
 use crate::usage::MachineTime;
 
 /// Measures the planned scenarios. One that fails is not measured in later rounds; the others are.

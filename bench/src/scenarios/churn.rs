@@ -9,8 +9,9 @@ use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::{Figure, RATE};
+use crate::progress::progress;
 use crate::rows::{self, Done};
-use crate::scenarios::{MEBIBYTE, POOL_SIZE, progress};
+use crate::scenarios::{MEBIBYTE, POOL_SIZE};
 use crate::stats::{count, slope};
 use crate::system::{StallDetector, System};
 

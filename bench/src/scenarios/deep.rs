@@ -8,8 +8,9 @@ use crate::arguments::Scenario;
 use crate::driver;
 use crate::environment::Environment;
 use crate::figures::{self, Figure, RATE};
+use crate::progress::progress;
 use crate::rows::{self, Done};
-use crate::scenarios::{POOL_SIZE, drain, memory_figures, progress};
+use crate::scenarios::{POOL_SIZE, drain, memory_figures};
 use crate::stats::count;
 use crate::system::System;
 

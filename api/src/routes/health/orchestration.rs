@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tasker_maintenance::DutyRuns;
+use tasker_maintenance::{DutyRuns, DutyStatus};
 use tasker_store::orchestration::{Overview, Pool, overview};
 use utoipa::ToSchema;
 
