@@ -2,8 +2,8 @@
 //! letters.
 //!
 //! Each duty implements [`Duty`], and one loop runs them all; [`start`] has the list. Every duty is safe to
-//! run on two servers at once. Every server promotes due tasks and creates partitions: both are cheap and must
-//! not wait for an election. All other duties run on the leader only.
+//! run on two servers at once. Every server promotes due tasks and creates partitions: both are cheap and
+//! must not wait for an election. All other duties run on the leader only.
 
 mod age;
 mod cleanup;
