@@ -56,7 +56,8 @@ pub enum ApiError {
     BodyTooLarge(usize),
     /// The content type of the body is not JSON.
     UnsupportedMediaType,
-    /// The content encoding of the body is not supported; the supported ones, as `Accept-Encoding` lists them.
+    /// The content encoding of the body is not supported; the supported ones, as `Accept-Encoding` lists
+    /// them.
     UnsupportedEncoding(&'static str),
     /// The request was parsed and is not valid.
     Invalid(Vec<ValidationError>),

@@ -18,6 +18,7 @@ use tasker_server::serve::{bind, doors, serve};
 use tasker_server::state::{AppState, Connections};
 use tasker_server::{maintenance, operations_router, router};
 use tasker_store::{self as store, PgPool, migrations, queues};
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 /// The time limit for writing accepted submits after the last request is answered.
@@ -133,6 +134,16 @@ async fn serve_until_stopped(config: &ServerConfig, db: PgPool, shutdown: &Shutd
     info!(version = env!("CARGO_PKG_VERSION"), environment = %config.environment, "ready");
 
     shutdown.soft().cancelled().await;
+    stop(servers, &state, config, shutdown).await
+}
+
+/// Waits for the requests in progress, then for the background tasks, and returns the exit code.
+async fn stop(
+    servers: Vec<JoinHandle<()>>,
+    state: &AppState,
+    config: &ServerConfig,
+    shutdown: &Shutdown,
+) -> anyhow::Result<i32> {
     tokio::select! {
         answered = tokio::time::timeout(config.shutdown_timeout, join_all(servers)) => {
             if answered.is_err() {

@@ -1,7 +1,7 @@
 //! The problem types: the code, status, title, meaning and remedy of every error response.
 //!
-//! [`crate::error`] and [`crate::auth::rejection::AuthRejection`] take status, code and title from this table,
-//! and `GET /problems/{code}` serves it. A test compares it with `docs/problems.md`.
+//! [`crate::error`] and [`crate::auth::rejection::AuthRejection`] take status, code and title from this
+//! table, and `GET /problems/{code}` serves it. A test compares it with `docs/problems.md`.
 
 use std::fmt::Write as _;
 

@@ -27,8 +27,8 @@
 //! # State of handlers
 //!
 //! A handler may be a closure that captures what all runs share: a connection pool, an HTTP client, settings.
-//! It is called for many runs at the same time, so each call takes a clone; wrap what is not cheap to clone in
-//! an [`Arc`](std::sync::Arc).
+//! It is called for many runs at the same time, so each call takes a clone; wrap what is not cheap to clone
+//! in an [`Arc`](std::sync::Arc).
 //!
 //! ```
 //! use std::sync::Arc;

@@ -145,8 +145,8 @@ impl Auth {
                 self.by_password(&user, &password, address).map_err(Into::into)
             }
             Credentials::Key(key) => self.by_key(&key, address).await,
-            // valid tokens pass even from a locked-out address: an HMAC key cannot be guessed, and users behind one
-            // address are not locked out by their neighbours
+            // valid tokens pass even from a locked-out address: an HMAC key cannot be guessed, and users
+            // behind one address are not locked out by their neighbours
             Credentials::Token(token) => match self.tokens.read(&token) {
                 Ok(identity) => Ok(Arc::new(identity)),
                 Err(AuthRejection::Wrong) => Err(self.failed(address, "token").into()),

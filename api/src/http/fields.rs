@@ -48,8 +48,8 @@ pub fn checked_text(body: &[u8], depth_max: usize) -> Result<CheckedText<'_>, Ap
     Ok(CheckedText { text, errors })
 }
 
-/// Reads a valid object in one pass. `None` if it has an error: [`Fields`], which is slower, then collects all
-/// of them.
+/// Reads a valid object in one pass. `None` if it has an error: [`Fields`], which is slower, then collects
+/// all of them.
 pub fn read_valid<'a, T: Deserialize<'a>>(text: &'a str, errors: &[ValidationError]) -> Option<T> {
     // serde would also take an array, whose items are the fields in their order
     let is_object = text.trim_start().starts_with('{');

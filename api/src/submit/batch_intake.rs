@@ -20,8 +20,8 @@ const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// The maximum number of reported errors.
 const ERRORS_MAX: usize = 200;
 
-/// Returns the validated tasks of a body, each of `task_bytes_max` bytes at most. A large body is validated on
-/// a blocking thread, so that other requests are not delayed.
+/// Returns the validated tasks of a body, each of `task_bytes_max` bytes at most. A large body is validated
+/// on a blocking thread, so that other requests are not delayed.
 pub async fn tasks(
     names: &KnownNames,
     headers: &Headers,

@@ -1,9 +1,9 @@
 //! The maintenance of the system: the duties of the server, scaling advice, and the bulk operations on dead
 //! letters.
 //!
-//! Each duty implements [`Duty`], and one loop runs them all; [`start`] has the list. Every duty is safe to
-//! run on two servers at once. Every server promotes due tasks and creates partitions: both are cheap and must
-//! not wait for an election. All other duties run on the leader only.
+//! Each duty implements [`Duty`], and one loop runs them all; [`start()`] has the list. Every duty is safe to
+//! run on two servers at once. Every server promotes due tasks and creates partitions: both are cheap and
+//! must not wait for an election. All other duties run on the leader only.
 
 mod age;
 mod cleanup;

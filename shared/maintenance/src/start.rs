@@ -35,7 +35,7 @@ pub struct Handles {
 /// The settings of the duties.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// True if there is no other server, so that this one takes the lease at start.
+    /// True for the only server, which takes the lease at start.
     pub alone: bool,
     /// Duration of the leader's lease without renewal.
     pub leader_term: Duration,

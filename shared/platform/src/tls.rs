@@ -51,7 +51,8 @@ pub fn choose_provider() {
     let _ = ring::default_provider().install_default();
 }
 
-/// Returns the builder of an HTTP client whose TLS uses ring; without a default provider, building one panics.
+/// Returns the builder of an HTTP client whose TLS uses ring; without a default provider, building one
+/// panics.
 pub fn http_client() -> reqwest::ClientBuilder {
     choose_provider();
     #[expect(clippy::disallowed_methods, reason = "the provider was chosen")]
