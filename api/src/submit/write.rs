@@ -131,7 +131,7 @@ pub(super) async fn write(
             }
             Err(ErrorKind::Row) => written[chunk].fill(Written::Rejected(Rejection::Unstorable)),
             Err(ErrorKind::Unknown | ErrorKind::TimedOut) => {
-                written[chunk].fill(Written::Rejected(Rejection::Unknown))
+                written[chunk].fill(Written::Rejected(Rejection::Unknown));
             }
             // the other chunks would fail as well, and keep the outcome `Outage` that they start with
             Err(ErrorKind::Outage | ErrorKind::RolledBack) => break,

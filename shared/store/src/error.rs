@@ -148,7 +148,7 @@ impl fmt::Debug for Error {
             .debug_struct("Error")
             .field("kind", &self.kind)
             .field("text", &format_args!("{self}"))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,7 +19,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     fn failed(&self, error: &Error);
 }
 
-/// A pool whose statements report their outcomes to an [`Observer`], whoever sends them. Cheap to clone.
+/// A pool whose statements report their outcomes to an [`Observer`]. Cheap to clone.
 ///
 /// A statement that is abandoned reports no outcome.
 #[derive(Debug, Clone)]

@@ -20,10 +20,10 @@ pub enum Retried {
 }
 
 /// Makes tasks pending again, between the part that picks and locks them and the part that ends the
-/// statement. The first gives `picked` (id, `task_name`, `idempotency_key`, `request_fingerprint`, status); the
-/// placeholder `$ttl` is that of the seconds for which a key is taken. The last may read `free` (id, status),
-/// the tasks whose keys are free, and `revived` (id, `task_name`, queue), the dead letters among them, which
-/// are pending again.
+/// statement. The first gives `picked` (id, `task_name`, `idempotency_key`, `request_fingerprint`, status);
+/// the placeholder `$ttl` is that of the seconds for which a key is taken. The last may read `free` (id,
+/// status), the tasks whose keys are free, and `revived` (id, `task_name`, queue), the dead letters among
+/// them, which are pending again.
 ///
 /// The snapshot's key (`seen`) is compared with the one that `ON CONFLICT` locks, which is the newest: the
 /// check that its holder is over is made on the snapshot, and holds only for a key that is the same in both.

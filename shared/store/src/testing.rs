@@ -25,7 +25,7 @@ impl fmt::Display for Answer {
 impl StdError for Answer {}
 
 impl DatabaseError for Answer {
-    fn message(&self) -> &str {
+    fn message(&self) -> &'static str {
         "value of secret"
     }
 

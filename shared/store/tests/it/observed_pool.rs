@@ -3,19 +3,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::PgPool;
 use tasker_store::{Error, ObservedPool, Observer, queues};
 
-/// The outcomes in their order: `None` for a success, or the SQLSTATE and whether it is an outage.
+/// `None` for a success, or the SQLSTATE of the failure and whether it is an outage.
+type Outcome = Option<(Option<String>, bool)>;
+
+/// The outcomes in their order.
 #[derive(Debug, Default)]
-struct Outcomes(Mutex<Vec<Option<(Option<String>, bool)>>>);
+struct Outcomes(Mutex<Vec<Outcome>>);
 
 impl Outcomes {
-    fn add(&self, outcome: Option<(Option<String>, bool)>) {
+    fn add(&self, outcome: Outcome) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(outcome);
     }
 
-    fn take(&self) -> Vec<Option<(Option<String>, bool)>> {
+    fn take(&self) -> Vec<Outcome> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

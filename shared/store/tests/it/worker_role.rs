@@ -1,6 +1,7 @@
 //! The database role that docs/security.md defines for workers has the rights that a worker needs, and no
 //! others.
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tasker_core::task::retry::DeadLetterReason;
@@ -117,7 +118,7 @@ async fn the_documented_grants_let_a_worker_do_its_work_and_not_read_api_keys(db
             .execute(&worker)
             .await
             .expect_err(forbidden);
-        let code = refused.as_database_error().and_then(|error| error.code());
+        let code = refused.as_database_error().and_then(DatabaseError::code);
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
     }
     worker.close().await;
