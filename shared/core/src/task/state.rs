@@ -1,6 +1,6 @@
 //! The transition table: every state of a task and every transition between them.
 //!
-//! Each transition is executed by one conditional statement in [`tasker_store`]; the tests compare every
+//! Each transition is executed by one conditional statement in the store; the tests compare every
 //! change that the statements make with [`TaskStatus::next`].
 
 use serde::{Deserialize, Serialize};
