@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Names of the statements of the hot paths, each with a phrase that no other statement contains, with single
 /// spaces. Other statements are reported by their text.
 const STATEMENTS: [(&str, &str); 12] = [
-    ("submit", "WITH durable AS MATERIALIZED"),
+    ("submit", "INSERT INTO tasks (id, task_name, queue, priority"),
     ("claim", "WHERE t.id = ANY ($4::uuid[]) AND t.status::text ="),
     ("full claim", "WHERE id = ANY ($6::uuid[]) AND status::text ="),
     ("fallback poll", "HAVING count(*) = $10 AND NOT bool_and(known)"),
