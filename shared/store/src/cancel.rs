@@ -14,6 +14,8 @@ pub enum Cancelled {
     Requested,
     /// The task had already finished, in this state.
     AlreadyOver(TaskStatus),
+    /// The task is a step of this workflow, which alone can be cancelled.
+    OfWorkflow(TaskId),
     /// The task does not exist.
     NotFound,
 }
@@ -27,8 +29,12 @@ pub async fn cancel(db: impl PgExecutor<'_> + Copy, id: TaskId, actor: &str) -> 
         match super::records::status_of(db, id).await? {
             None => return Ok(Cancelled::NotFound),
             Some(status) if status.is_terminal() => return Ok(Cancelled::AlreadyOver(status)),
-            // an operator's retry moved it back into `tasks` between the two statements: try again
-            Some(_) => {}
+            Some(_) => {
+                if let Some(workflow) = super::records::workflow_of(db, id).await? {
+                    return Ok(Cancelled::OfWorkflow(workflow));
+                }
+                // an operator's retry moved it back into `tasks` between the two statements: try again
+            }
         }
     }
 }
@@ -42,7 +48,7 @@ async fn cancel_alive(db: impl PgExecutor<'_>, id: TaskId, actor: &str) -> Resul
         WITH found AS MATERIALIZED (
             SELECT id, status, runs, worker_id, started_at, cancel_requested_at, task_name, queue
               FROM tasks
-             WHERE id = $1
+             WHERE id = $1 AND workflow_id IS NULL
                FOR NO KEY UPDATE
         ), told AS (
             -- Postgres holds the new row against the checks once as made from the version that the statement's snapshot

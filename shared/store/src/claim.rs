@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::Result;
+use super::claimed_step::ClaimedStep;
 use tasker_core::task::limits::SUSPECT_CRASHES;
 use tasker_core::task::{QueueName, Run, TaskId};
 
@@ -60,6 +61,8 @@ pub struct Claimed {
     pub due_at: DateTime<Utc>,
     /// The start of this run, by Postgres's clock.
     pub started_at: DateTime<Utc>,
+    /// If it is a step of a workflow: which one.
+    pub step: Option<ClaimedStep>,
 }
 
 /// A pending task whose type the claiming worker does not register. Its row is left unchanged.
@@ -125,6 +128,7 @@ struct Row {
     enqueued_at: Option<DateTime<Utc>>,
     due_at: Option<DateTime<Utc>>,
     started_at: Option<DateTime<Utc>>,
+    step: Option<String>,
     routable: Option<bool>,
     stopped_queues: Option<Vec<QueueName>>,
     stopped_times: Option<Vec<DateTime<Utc>>>,
@@ -167,7 +171,9 @@ macro_rules! claim_rows {
                  WHERE t.ctid = ANY (ARRAY (SELECT row FROM judged WHERE taken))
                 RETURNING t.id, t.runs, t.task_name, t.queue, t.parameters, t.metadata, t.attempts, t.max_attempts, t.crash_count,
                           t.timeout_seconds, t.correlation_id, t.traceparent, t.enqueued_at, t.started_at,
-                          CASE WHEN t.run_at IS NULL THEN t.enqueued_at ELSE GREATEST(t.run_at, t.created_at) END AS due_at
+                          CASE WHEN t.run_at IS NULL THEN t.enqueued_at ELSE GREATEST(t.run_at, t.created_at) END AS due_at,
+                          CASE WHEN t.workflow_id IS NOT NULL
+                               THEN json_build_array(t.workflow_id, t.step, t.item, t.options)::text END AS step
             ), deferred AS (
                 UPDATE tasks t
                    SET status = 'scheduled', run_at = now() + make_interval(secs => 1 + 4 * random()),
@@ -176,10 +182,10 @@ macro_rules! claim_rows {
             ), answer AS (
                 SELECT id, runs, task_name, queue, parameters::text AS parameters, metadata::text AS metadata, attempts,
                        max_attempts, crash_count >= $4 AS suspect, timeout_seconds, correlation_id, traceparent, enqueued_at,
-                       due_at, started_at, NULL::boolean AS routable
+                       due_at, started_at, step, NULL::boolean AS routable
                   FROM claimed
                  UNION ALL
-                SELECT l.id, NULL, l.task_name, l.queue, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                SELECT l.id, NULL, l.task_name, l.queue, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                        EXISTS (SELECT FROM workers w
                                 WHERE w.status = 'alive' AND l.queue = ANY (w.queues) AND l.task_name = ANY (w.task_names))
                   FROM locked l
@@ -189,7 +195,7 @@ macro_rules! claim_rows {
                    a.id AS "id?: TaskId", a.runs AS "runs?", a.task_name AS "task_name?", a.queue AS "queue?: QueueName",
                    a.parameters, a.metadata, a.attempts AS "attempts?", a.max_attempts AS "max_attempts?", a.suspect,
                    a.timeout_seconds AS "timeout_seconds?", a.correlation_id AS "correlation_id?", a.traceparent,
-                   a.enqueued_at, a.due_at, a.started_at, a.routable,
+                   a.enqueued_at, a.due_at, a.started_at, a.step, a.routable,
                    (SELECT array_agg(s.queue) FROM stopped s) AS "stopped_queues: Vec<QueueName>",
                    (SELECT array_agg(s.enqueued_at) FROM stopped s) AS "stopped_times: Vec<DateTime<Utc>>",
                    (SELECT array_agg(s.id) FROM stopped s) AS "stopped_ids: Vec<TaskId>"
@@ -222,6 +228,11 @@ pub async fn claim(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: &[Task
                  -- as text, so that the index of pending rows, which holds the whole backlog, does not tempt the planner
                  WHERE id = ANY ($6::uuid[]) AND status::text = 'pending'
                    AND (SELECT alive FROM me) AND queue <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
+                   -- by key, and for steps only (see `claim_ready`)
+                   AND (workflow_id IS NULL OR NOT EXISTS (
+                            SELECT FROM workflows w
+                             WHERE w.id = tasks.workflow_id
+                               AND (w.paused_at IS NOT NULL OR w.cancel_requested_at IS NOT NULL)))
                  ORDER BY id
                    FOR NO KEY UPDATE SKIP LOCKED
             )
@@ -265,6 +276,10 @@ pub async fn claim_oldest(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, poll
                 SELECT id, ctid AS row, task_name, queue, true AS known, crash_count >= $4 AS suspect
                   FROM tasks
                  WHERE ctid = ANY (ARRAY (SELECT row FROM seen WHERE known)) AND status = 'pending'
+                   AND (workflow_id IS NULL OR NOT EXISTS (
+                            SELECT FROM workflows w
+                             WHERE w.id = tasks.workflow_id
+                               AND (w.paused_at IS NOT NULL OR w.cancel_requested_at IS NOT NULL)))
                  ORDER BY array_position($2::text[], queue), enqueued_at, id
                  -- the limit stops the locking, so that rows of later queues are not even locked
                  LIMIT $6
@@ -323,6 +338,7 @@ fn read(rows: Vec<Row>) -> Claim {
             enqueued_at: row.enqueued_at.unwrap_or_default(),
             due_at: row.due_at.unwrap_or_default(),
             started_at: row.started_at.unwrap_or_default(),
+            step: row.step.as_deref().and_then(ClaimedStep::parse),
         });
     }
     claim

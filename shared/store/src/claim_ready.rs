@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::claim::{Claim, Claimant, Claimed};
+use super::claimed_step::ClaimedStep;
 use super::{Error, Result};
 use tasker_core::task::limits::SUSPECT_CRASHES;
 use tasker_core::task::{QueueName, Run, TaskId};
@@ -44,10 +45,16 @@ pub async fn claim_ready(db: impl PgExecutor<'_>, claimant: &Claimant<'_>, ids: 
          WHERE t.id = ANY ($4::uuid[]) AND t.status::text = 'pending' AND (SELECT alive FROM me)
            AND t.task_name = ANY ($3::text[]) AND t.crash_count < $5
            AND t.queue <> ALL (COALESCE((SELECT names FROM paused), '{}')::text[])
+           -- by key, and for steps only: plain tasks stop at the first half
+           AND (t.workflow_id IS NULL OR NOT EXISTS (
+                    SELECT FROM workflows w
+                     WHERE w.id = t.workflow_id AND (w.paused_at IS NOT NULL OR w.cancel_requested_at IS NOT NULL)))
         RETURNING t.id AS "id: TaskId", t.runs, t.task_name, t.queue AS "queue: QueueName", t.parameters::text AS "parameters!",
                   t.metadata::text AS "metadata!", t.attempts, t.max_attempts, t.timeout_seconds, t.correlation_id, t.traceparent,
                   t.enqueued_at AS "enqueued_at!", t.started_at AS "started_at!",
                   CASE WHEN t.run_at IS NULL THEN t.enqueued_at ELSE GREATEST(t.run_at, t.created_at) END AS "due_at!",
+                  CASE WHEN t.workflow_id IS NOT NULL
+                       THEN json_build_array(t.workflow_id, t.step, t.item, t.options)::text END AS step,
                   (SELECT names FROM paused) AS "paused: Vec<QueueName>"
         "#,
         claimant.worker_id,
@@ -100,6 +107,7 @@ struct Taken {
     enqueued_at: DateTime<Utc>,
     due_at: DateTime<Utc>,
     started_at: DateTime<Utc>,
+    step: Option<String>,
     paused: Option<Vec<QueueName>>,
 }
 
@@ -123,6 +131,7 @@ impl From<Taken> for Claimed {
             enqueued_at: row.enqueued_at,
             due_at: row.due_at,
             started_at: row.started_at,
+            step: row.step.as_deref().and_then(ClaimedStep::parse),
         }
     }
 }

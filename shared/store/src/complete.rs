@@ -24,7 +24,8 @@ pub struct Success {
 
 /// Moves the tasks of these runs of `worker_id` to `finished_tasks`, with their results. Returns the state in
 /// which each ended: `completed`, or `cancelled` if a cancellation was requested meanwhile. A run that is not
-/// returned was no longer this worker's (a late write).
+/// returned was no longer this worker's (a late write), or is that of a step, which
+/// [`steps::complete`](crate::steps::complete) completes.
 ///
 /// Commits synchronously: a result is acknowledged only when it survives a crash. Safe to repeat: the second
 /// call finds no rows to move.
@@ -59,7 +60,7 @@ pub async fn complete(
             -- follows from its having a worker; saying so would tempt the planner into the index of running rows, which is
             -- full of dead entries
             DELETE FROM tasks
-             WHERE id = ANY ($2::uuid[]) AND worker_id = $1
+             WHERE id = ANY ($2::uuid[]) AND worker_id = $1 AND workflow_id IS NULL
                AND runs = COALESCE(($4::integer[])[array_position($3::uuid[], id)], $5)
             RETURNING *
         ), counted AS (

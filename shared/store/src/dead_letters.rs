@@ -79,7 +79,7 @@ macro_rules! over_batch {
             picked AS MATERIALIZED (
                 SELECT id, queue, task_name, idempotency_key, request_fingerprint, status
                   FROM tasks
-                 WHERE status = 'dead_letter' AND id > $1 AND updated_at <= $2
+                 WHERE status = 'dead_letter' AND workflow_id IS NULL AND id > $1 AND updated_at <= $2
                    AND ($3::text IS NULL OR task_name = $3)
                    AND ($4::text[] IS NULL OR queue = ANY ($4))
                    AND ($5::text IS NULL OR reason = $5)

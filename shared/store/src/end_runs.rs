@@ -62,12 +62,12 @@ pub struct Ended {
 /// It locks the rows before it decides: a cancellation that commits first is seen, and one that comes later
 /// waits for this statement and finds the new state.
 macro_rules! ended_rows {
-    ($ended:tt, $($argument:tt)*) => {
+    ([$($ended:tt),+], $($argument:tt)*) => {
         sqlx::query_as!(
             $crate::end_runs::Ended,
             r#"
             WITH ended AS MATERIALIZED (
-            "# + $ended
+            "# $(+ $ended)+
                 + r#"
             ), kept AS (
                 UPDATE tasks t
@@ -118,7 +118,7 @@ macro_rules! ended_rows {
 pub(super) use ended_rows;
 
 /// Ends these runs of `worker_id`, oldest task first. A run that is not returned was no longer this worker's
-/// (a late write).
+/// (a late write), or is that of a step, which [`steps::end_runs`](crate::steps::end_runs) ends.
 ///
 /// Safe to repeat: the second call finds no runs to end.
 pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun]) -> Result<Vec<Ended>> {
@@ -134,7 +134,7 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
     let reasons: Vec<&str> = runs.iter().map(|ended| ended.reason).collect();
     let errors: Vec<Option<&str>> = runs.iter().map(|ended| ended.error.as_deref()).collect();
     ended_rows!(
-        r#"
+        [r#"
                 SELECT t.id, t.task_name, t.queue, t.status AS from_status, t.runs, t.worker_id, t.started_at,
                        t.enqueued_at,
                        t.attempts + (i.next <> 'pending')::integer AS attempts, t.crash_count,
@@ -152,10 +152,10 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
                            -- that it is running follows from its having a worker (see `complete`)
                            SELECT *
                              FROM tasks t
-                            WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1
+                            WHERE t.id = i.id AND t.runs = i.run AND t.worker_id = $1 AND t.workflow_id IS NULL
                               FOR NO KEY UPDATE
                        ) AS t
-        "#,
+        "#],
         worker_id,
         ids as _,
         &numbers,
@@ -171,7 +171,7 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
 }
 
 /// Returns the next state, the seconds until the next attempt, and the reason of a dead letter.
-fn columns(verdict: Verdict) -> (&'static str, Option<f64>, Option<&'static str>) {
+pub(crate) fn columns(verdict: Verdict) -> (&'static str, Option<f64>, Option<&'static str>) {
     match verdict {
         Verdict::RetryIn(delay) => ("retry_scheduled", Some(delay.as_secs_f64()), None),
         Verdict::DeadLetter(reason) => ("dead_letter", None, Some(reason.as_str())),

@@ -25,6 +25,7 @@ pub mod api_keys;
 pub mod cancel;
 pub mod claim;
 pub mod claim_ready;
+mod claimed_step;
 pub mod complete;
 mod connect;
 mod connection_cache;
@@ -57,13 +58,16 @@ pub mod recover;
 pub mod retention;
 mod rolled_back;
 pub mod scaling;
+pub mod steps;
 pub mod task_types;
 pub mod templates;
 #[cfg(test)]
 mod testing;
 pub mod totals;
 pub mod workers;
+pub mod workflow_start;
 
+pub use claimed_step::ClaimedStep;
 pub use connect::{
     begin, bounded, commit, connect, connection_takes_writes, is_up, server_version, takes_writes,
     unsupported_postgres,

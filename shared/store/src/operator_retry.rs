@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 
 use super::Result;
-use super::records::{earliest_end, status_of};
+use super::records::{earliest_end, status_of, workflow_of};
 use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 
 /// The result of a retry request.
@@ -15,6 +15,8 @@ pub enum Retried {
     WrongState(TaskStatus),
     /// Another live task holds its idempotency key: its id, or `None` if that task has just ended.
     KeyTaken(Option<TaskId>),
+    /// The task is a step of this workflow, which alone can retry it.
+    OfWorkflow(TaskId),
     /// The task does not exist.
     NotFound,
 }
@@ -96,12 +98,12 @@ pub async fn retry(
             dead AS MATERIALIZED (
                 SELECT id, task_name, idempotency_key, request_fingerprint, status
                   FROM tasks
-                 WHERE id = $1 AND status = 'dead_letter'
+                 WHERE id = $1 AND status = 'dead_letter' AND workflow_id IS NULL
                    FOR NO KEY UPDATE
             ), cancelled AS MATERIALIZED (
                 SELECT id, task_name, idempotency_key, request_fingerprint, status
                   FROM finished_tasks
-                 WHERE id = $1 AND completed_at >= $2 AND status = 'cancelled'
+                 WHERE id = $1 AND completed_at >= $2 AND status = 'cancelled' AND workflow_id IS NULL
                    FOR NO KEY UPDATE
             ), picked AS (
                 SELECT * FROM dead UNION ALL SELECT * FROM cancelled
@@ -150,6 +152,9 @@ pub async fn retry(
 
 /// Returns the reason why a retry changed no rows.
 async fn rejection(db: impl PgExecutor<'_> + Copy, id: TaskId) -> Result<Retried> {
+    if let Some(workflow) = workflow_of(db, id).await? {
+        return Ok(Retried::OfWorkflow(workflow));
+    }
     match status_of(db, id).await? {
         None => Ok(Retried::NotFound),
         Some(TaskStatus::DeadLetter | TaskStatus::Cancelled) => {

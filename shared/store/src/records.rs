@@ -92,6 +92,19 @@ pub async fn status_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Tas
     .map_err(Error::from)
 }
 
+/// Returns the workflow that a task is a step of; `None` if it is a plain task or does not exist.
+pub async fn workflow_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<TaskId>> {
+    sqlx::query_scalar!(
+        r#"SELECT workflow_id AS "workflow: TaskId" FROM task_records WHERE id = $1 AND ends >= $2"#,
+        id as _,
+        earliest_end(id),
+    )
+    .fetch_optional(db)
+    .await
+    .map(Option::flatten)
+    .map_err(Error::from)
+}
+
 /// Returns the queue of one task; `None` if it does not exist.
 pub async fn queue_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<QueueName>> {
     sqlx::query_scalar!(

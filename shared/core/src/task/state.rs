@@ -45,6 +45,8 @@ pub enum TaskStatus {
     Cancelled,
     /// A dead letter that an operator marked as resolved.
     ResolvedManually,
+    /// A step of a workflow that was not run: its parents gave no reason to, or an operator decided so.
+    Skipped,
 }
 
 /// An event in the life of a task.
@@ -72,6 +74,8 @@ pub enum Event {
     RetriedByOperator,
     /// An operator marked it as resolved.
     Resolved,
+    /// It is a step that is not run.
+    Skipped,
 }
 
 /// A transition that the table does not allow.
@@ -92,7 +96,7 @@ impl TaskStatus {
     pub fn next(self, event: Event) -> Result<Self, IllegalTransition> {
         use TaskStatus::{
             Cancelled, Completed, DeadLetter, Pending, ResolvedManually, RetryScheduled, Running, Scheduled,
-            Waiting,
+            Skipped, Waiting,
         };
         // RunLost leads to Pending, not to RetryScheduled: a lost run is not a failed attempt and has no
         // backoff
@@ -108,6 +112,7 @@ impl TaskStatus {
             (Running, Event::DeadLettered) => DeadLetter,
             (Waiting | Scheduled | Pending | Running | RetryScheduled, Event::Cancelled) => Cancelled,
             (DeadLetter, Event::Resolved) => ResolvedManually,
+            (Waiting | DeadLetter, Event::Skipped) => Skipped,
             (state, event) => return Err(IllegalTransition { state, event }),
         })
     }
@@ -116,7 +121,11 @@ impl TaskStatus {
     pub fn is_terminal(self) -> bool {
         matches!(
             self,
-            Self::Completed | Self::DeadLetter | Self::Cancelled | Self::ResolvedManually
+            Self::Completed
+                | Self::DeadLetter
+                | Self::Cancelled
+                | Self::ResolvedManually
+                | Self::Skipped
         )
     }
 
@@ -137,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [Event; 11] = [
+    const EVENTS: [Event; 12] = [
         Event::ParentsDone,
         Event::Due,
         Event::Deferred,
@@ -149,13 +158,14 @@ mod tests {
         Event::Cancelled,
         Event::RetriedByOperator,
         Event::Resolved,
+        Event::Skipped,
     ];
 
     #[test]
     fn a_task_that_ended_moves_only_by_an_operator() {
         for state in TaskStatus::iter().filter(|state| state.is_terminal()) {
             for event in EVENTS {
-                let by_operator = matches!(event, Event::RetriedByOperator | Event::Resolved);
+                let by_operator = matches!(event, Event::RetriedByOperator | Event::Resolved | Event::Skipped);
                 assert!(
                     by_operator || state.next(event).is_err(),
                     "{state} took {event:?}"
