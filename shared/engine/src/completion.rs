@@ -14,6 +14,8 @@ use crate::completion_metrics::Summary;
 pub(crate) struct Completion {
     pub(crate) summary: Summary,
     pub(crate) queue: QueueName,
+    /// Whether it is the run of a step of a workflow, which has statements of its own.
+    pub(crate) is_step: bool,
     pub(crate) record: Record,
 }
 
@@ -42,6 +44,7 @@ impl Completion {
                 panicked_at,
             },
             queue: claimed.queue,
+            is_step: claimed.step.is_some(),
             record,
         }
     }

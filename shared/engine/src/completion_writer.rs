@@ -12,7 +12,8 @@ use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{Run, TaskId, TaskStatus};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
-use tasker_store::{self as store, ConnectionCache, ErrorKind};
+use tasker_store::steps::{self, Advance};
+use tasker_store::{self as store, ConnectionCache, ErrorKind, PgConnection};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -22,6 +23,7 @@ use crate::completion_metrics::CompletionMetrics;
 use crate::hints::Hints;
 use crate::in_flight::InFlight;
 use crate::queue_counters::QueueCounters;
+use crate::step_follow::follow;
 use crate::task_log::TaskLog;
 
 /// Time limit of one statement. It may commit all the same and is repeated: the write is fenced, and a run
@@ -60,26 +62,77 @@ pub(crate) async fn write(writer: &CompletionWriter, batch: Vec<Completion>) {
         .queue_counters
         .add(ended.map(|completion| (&completion.queue, completion.summary.elapsed)));
     let mut finished_runs = CompletionMetrics::default();
-    let mut successes = Vec::new();
-    let mut others = Vec::new();
+    let mut plain = Records::default();
+    let mut steps = Records::default();
     for completion in batch {
         finished_runs.add(completion.summary);
+        let records = if completion.is_step { &mut steps } else { &mut plain };
         match completion.record {
-            Record::Success(success) => successes.push(success),
-            Record::Other(ended) => others.push(ended),
+            Record::Success(success) => records.successes.push(success),
+            Record::Other(ended) => records.others.push(ended),
         }
     }
-    // successes first: those whose result Postgres rejects become failures and join the others
-    write_successes(writer, &finished_runs, successes, &mut others).await;
-    write_others(writer, &finished_runs, &others).await;
+    for (kind, mut records) in [(Kind::Plain, plain), (Kind::Step, steps)] {
+        // successes first: those whose result Postgres rejects become failures and join the others
+        write_successes(writer, &finished_runs, kind, records.successes, &mut records.others).await;
+        write_others(writer, &finished_runs, kind, &records.others).await;
+    }
     histogram!("tasker_completion_seconds").record(began.elapsed());
     // only now: until its write is confirmed the heartbeat would requeue a run that is not in flight
     writer.in_flight.remove(runs);
 }
 
+/// The statements that write a completion: those for plain tasks, or those that advance a workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Step,
+}
+
+/// The records of one kind in a batch.
+#[derive(Default)]
+struct Records {
+    successes: Vec<Success>,
+    others: Vec<EndedRun>,
+}
+
+impl Kind {
+    /// Sends successes; returns the states in which their tasks ended, and what that made of workflows.
+    async fn complete(
+        self,
+        db: &mut PgConnection,
+        worker_id: &str,
+        successes: &[Success],
+    ) -> store::Result<(Vec<(TaskId, TaskStatus)>, Advance)> {
+        if self == Self::Plain {
+            return Ok((complete(db, worker_id, successes).await?, Advance::default()));
+        }
+        let mut advance = steps::complete(db, worker_id, successes).await?;
+        let ended = std::mem::take(&mut advance.ended).into_iter();
+        Ok((ended.map(|ended| (ended.id, ended.status)).collect(), advance))
+    }
+
+    /// Sends runs that ended without a result; returns the tasks with their states.
+    async fn end_runs(
+        self,
+        db: &mut PgConnection,
+        worker_id: &str,
+        runs: &[EndedRun],
+    ) -> store::Result<Advance> {
+        if self == Self::Step {
+            return steps::end_runs(db, worker_id, runs).await;
+        }
+        Ok(Advance {
+            ended: end_runs(db, worker_id, runs).await?,
+            ..Advance::default()
+        })
+    }
+}
+
 async fn write_successes(
     writer: &CompletionWriter,
     finished_runs: &CompletionMetrics,
+    kind: Kind,
     successes: Vec<Success>,
     others: &mut Vec<EndedRun>,
 ) {
@@ -91,13 +144,13 @@ async fn write_successes(
         }
         let written = until_written(&writer.statements, async || {
             let mut connection = writer.statements.connections.take().await?;
-            let ended = complete(&mut *connection, &writer.statements.worker_id, &chunk).await?;
+            let written = kind.complete(&mut connection, &writer.statements.worker_id, &chunk).await?;
             writer.statements.connections.release(connection);
-            Ok(ended)
+            Ok(written)
         });
         let written = written.await;
         match written {
-            Ok(ended) => {
+            Ok((ended, advance)) => {
                 count_fenced(
                     writer,
                     finished_runs,
@@ -106,6 +159,7 @@ async fn write_successes(
                 );
                 log_successes(writer, finished_runs, &ended);
                 finished_runs.count(ended);
+                follow(writer, advance).await;
             }
             Err(Unwritten::Stopped) => return,
             Err(Unwritten::Row(_)) if chunk.len() > 1 => {
@@ -138,18 +192,24 @@ fn code(error: &store::Error) -> String {
     error.code().unwrap_or_default().into_owned()
 }
 
-async fn write_others(writer: &CompletionWriter, finished_runs: &CompletionMetrics, others: &[EndedRun]) {
+async fn write_others(
+    writer: &CompletionWriter,
+    finished_runs: &CompletionMetrics,
+    kind: Kind,
+    others: &[EndedRun],
+) {
     if others.is_empty() {
         return;
     }
     let written = until_written(&writer.statements, async || {
         let mut connection = writer.statements.connections.take().await?;
-        let ended = end_runs(&mut *connection, &writer.statements.worker_id, others).await?;
+        let written = kind.end_runs(&mut connection, &writer.statements.worker_id, others).await?;
         writer.statements.connections.release(connection);
-        Ok(ended)
+        Ok(written)
     });
     match written.await {
-        Ok(ended) => {
+        Ok(mut advance) => {
+            let ended = std::mem::take(&mut advance.ended);
             let states: Vec<_> = ended.iter().map(|ended| (ended.id, ended.status)).collect();
             count_fenced(
                 writer,
@@ -162,6 +222,7 @@ async fn write_others(writer: &CompletionWriter, finished_runs: &CompletionMetri
             count_failures(others, &written);
             finished_runs.count(states);
             writer.hints.return_pending(ended).await;
+            follow(writer, advance).await;
         }
         Err(Unwritten::Stopped) => {}
         // error texts are cleaned and cut before, so this is a bug; the heartbeat requeues the runs
@@ -184,7 +245,7 @@ fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
 }
 
 /// The reason for which completions were not written.
-enum Unwritten {
+pub(crate) enum Unwritten {
     /// Postgres rejected a row, and would reject it each time.
     Row(store::Error),
     /// The worker was stopped hard; recovery requeues the tasks if the write did not commit.
@@ -192,7 +253,7 @@ enum Unwritten {
 }
 
 /// Retries a statement until Postgres accepts it or rejects a row, or the worker is stopped hard.
-async fn until_written<T, F>(statements: &Statements, statement: impl Fn() -> F) -> Result<T, Unwritten>
+pub(crate) async fn until_written<T, F>(statements: &Statements, statement: impl Fn() -> F) -> Result<T, Unwritten>
 where
     F: Future<Output = store::Result<T>>,
 {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use metrics::counter;
+use tasker_store::end_runs::Ended;
 use tasker_store::liveness::Session;
 use tasker_store::workers::Work;
-use tasker_store::{self as store, recover, workers};
+use tasker_store::{self as store, recover, steps, workers};
 use tokio::runtime::Handle;
 use tracing::warn;
 
@@ -49,13 +50,7 @@ impl Sharing {
 /// Requeues runs of this worker that are not in flight: the responses to their claims were lost. To be called
 /// before the heartbeat, which moves the time up to which claims count as lost.
 pub(crate) async fn requeue_lost_claims(beats: &Beats, session: &mut Session, main: &Handle) {
-    match recover::reclaim_lost_claims(
-        session.executor(),
-        &beats.settings.worker_id,
-        &beats.in_flight.all(),
-    )
-    .await
-    {
+    match lost_claims(beats, session).await {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             warn!(runs = ended.len(), "requeued runs whose claim response was lost");
@@ -73,6 +68,16 @@ pub(crate) async fn requeue_lost_claims(beats: &Beats, session: &mut Session, ma
         // the next heartbeat repeats this, and the one that follows now shows if Postgres is available
         Err(error) => warn!(%error, "failed to requeue runs whose claim response was lost"),
     }
+}
+
+/// Requeues the lost claims of plain tasks and of steps.
+async fn lost_claims(beats: &Beats, session: &mut Session) -> store::Result<Vec<Ended>> {
+    let (worker_id, in_flight) = (&beats.settings.worker_id, beats.in_flight.all());
+    let mut ended = recover::reclaim_lost_claims(session.executor(), worker_id, &in_flight).await?;
+    // a requeued run ends no step, so no workflow advances
+    let steps = steps::reclaim_lost_claims(session.executor(), worker_id, &in_flight).await?;
+    ended.extend(steps.ended);
+    Ok(ended)
 }
 
 /// Writes one heartbeat and applies its answer: Postgres is available, or this worker was declared dead.

@@ -56,6 +56,14 @@ impl Hints {
         self.uses_redis && self.pusher.target().is_available()
     }
 
+    /// Pushes the hints of tasks that became pending: urgent ones to the heads of their lists, others to the
+    /// tails.
+    pub(crate) async fn push(&self, hints: &[Hint]) {
+        if self.uses_redis {
+            self.pusher.push(ListEnd::Tail, hints).await;
+        }
+    }
+
     /// Pushes hints to the heads of their lists.
     pub(crate) async fn return_hints(&self, hints: &[Hint]) {
         if self.uses_redis {

@@ -33,6 +33,7 @@ mod settings;
 mod slots;
 mod spans;
 mod statement_limit;
+mod step_follow;
 mod stops;
 mod task_log;
 

@@ -27,8 +27,10 @@ mod router;
 mod sampler;
 pub mod scaling;
 mod start;
+mod step_follow;
 mod sweep;
 mod totals;
+mod workflows;
 
 pub use age::Ager;
 pub use cleanup::{Cleaned, Cleaner};
@@ -47,3 +49,4 @@ pub use router::Router;
 pub use sampler::Sampler;
 pub use start::{Handles, Settings, start};
 pub use totals::TotalsFolder;
+pub use workflows::{Kept, WorkflowKeeper};

@@ -11,7 +11,8 @@ use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{Hint, TaskStatus};
 use tasker_store::end_runs::Ended;
 use tasker_store::liveness::{self, FleetCheck, FleetObserver};
-use tasker_store::{self as store, ObservedPool, recover};
+use tasker_store::steps::{self, Advance};
+use tasker_store::{self as store, ObservedPool, recover, retry_rolled_back};
 use tracing::{error, info, warn};
 
 use crate::duty::{Duty, bounded};
@@ -20,6 +21,7 @@ use crate::failure_detector::{FailureDetector, Verdict};
 use crate::fleet_changes::FleetChanges;
 use crate::hints::HintPusher;
 use crate::leader_gauges::LeaderGauges;
+use crate::step_follow::follow;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -181,9 +183,36 @@ impl Recoverer {
                 )
                 .await;
             if !full {
-                return Ok(tasks);
+                return Ok(tasks + self.recover_steps().await?);
             }
         }
+    }
+
+    /// Recovers the steps of dead workers, and moves on the workflows of those that are dead letters now;
+    /// returns their number.
+    async fn recover_steps(&self) -> store::Result<usize> {
+        let mut steps = 0;
+        loop {
+            let advance = retry_rolled_back(|| bounded(steps::recover(&self.db, BATCH))).await?;
+            let found = advance.ended.len();
+            steps += found;
+            metrics::counter!("tasker_recovered_runs_total").increment(found as u64);
+            report_dead_letters(&advance.ended, DeadLetterReason::CrashLoop);
+            self.follow(advance).await?;
+            if i64::try_from(found) != Ok(BATCH) {
+                return Ok(steps);
+            }
+        }
+    }
+
+    /// Pushes the hints of steps that are pending again or ready, and sends the waves of skips.
+    async fn follow(&self, mut advance: Advance) -> store::Result<()> {
+        let pending = std::mem::take(&mut advance.ended)
+            .into_iter()
+            .filter(|ended| ended.status == TaskStatus::Pending)
+            .map(|ended| Hint::new(ended.id, ended.queue, ended.task_name));
+        self.hints.push_front(pending.collect()).await;
+        follow(&self.db, &self.hints, advance).await
     }
 
     /// Ends runs that exceeded their timeout by more than `worker_timeout`; returns their number.
@@ -193,7 +222,12 @@ impl Recoverer {
         let ended = bounded(recover::end_overdue(&self.db, grace, BATCH)).await?;
         metrics::counter!("tasker_overdue_runs_total").increment(ended.len() as u64);
         report_dead_letters(&ended, DeadLetterReason::Timeout);
-        Ok(ended.len())
+        let steps = retry_rolled_back(|| bounded(steps::end_overdue(&self.db, grace, BATCH))).await?;
+        let found = ended.len() + steps.ended.len();
+        metrics::counter!("tasker_overdue_runs_total").increment(steps.ended.len() as u64);
+        report_dead_letters(&steps.ended, DeadLetterReason::Timeout);
+        self.follow(steps).await?;
+        Ok(found)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::duty::drive;
 use crate::{
     Ager, Cleaner, DeadLetterExpirer, Duty, DutyStatus, GaugeKeeper, HintPusher, Leadership,
     PartitionDropper, PartitionKeeper, Promoter, Rebuilder, Recoverer, Router, Sampler, TotalsFolder,
+    WorkflowKeeper,
 };
 
 /// The parts of a server that the duties use.
@@ -96,6 +97,7 @@ fn leader_duties(
         term.drive(GaugeKeeper::new(db(), redis.clone(), queues(), timeout)),
         term.drive(Sampler::new(db(), redis.clone(), queues(), timeout)),
         term.drive(TotalsFolder::new(db())),
+        term.drive(WorkflowKeeper::new(db(), redis.clone(), Arc::clone(&handles.hints))),
     ];
     if let Some(redis) = redis {
         let redis = || Arc::clone(redis);

@@ -8,7 +8,7 @@ use super::{Error, Result};
 pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Result<Option<i64>> {
     sqlx::query_scalar!(
         "UPDATE leader_lease
-            SET holder = $1, term = term + 1, expires_at = now() + make_interval(secs => $2)
+            SET holder = $1, term = term + 1, protocol_term = term + 1, expires_at = now() + make_interval(secs => $2)
           WHERE expires_at <= now()
          RETURNING term",
         holder,
@@ -24,7 +24,7 @@ pub async fn campaign(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Re
 pub async fn seize(db: impl PgExecutor<'_>, holder: &str, seconds: f64) -> Result<i64> {
     sqlx::query_scalar!(
         "UPDATE leader_lease
-            SET holder = $1, term = term + 1, expires_at = now() + make_interval(secs => $2)
+            SET holder = $1, term = term + 1, protocol_term = term + 1, expires_at = now() + make_interval(secs => $2)
          RETURNING term",
         holder,
         seconds,

@@ -66,6 +66,7 @@ mod testing;
 pub mod totals;
 pub mod workers;
 pub mod workflow_start;
+pub mod workflows;
 
 pub use claimed_step::ClaimedStep;
 pub use connect::{

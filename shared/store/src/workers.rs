@@ -7,6 +7,9 @@ use super::liveness::LivenessKey;
 use super::{Error, Result};
 use tasker_core::task::QueueName;
 
+/// The version of the statements of this binary: 2 knows steps of workflows.
+const PROTOCOL: i16 = 2;
+
 /// The registration of a worker.
 #[derive(Debug, Clone)]
 pub struct NewWorker {
@@ -49,8 +52,8 @@ pub struct WorkerRecord {
 /// Registers a worker.
 pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size, liveness_key, pops_by_type)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true)",
+        "INSERT INTO workers (id, hostname, pid, version, queues, task_names, pool_size, liveness_key, pops_by_type, protocol)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true, $9)",
         worker.id,
         worker.hostname,
         worker.pid,
@@ -59,6 +62,7 @@ pub async fn register(db: impl PgExecutor<'_>, worker: &NewWorker) -> Result<()>
         &worker.task_names,
         worker.pool_size,
         worker.liveness_key.map(LivenessKey::number),
+        PROTOCOL,
     )
     .execute(db)
     .await

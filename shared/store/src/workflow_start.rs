@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Result;
+use super::{Error, Result};
 use super::insert::{NewKey, durably};
 use tasker_core::task::{QueueName, TaskId};
 
@@ -221,6 +221,21 @@ pub async fn start(
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Returns the processes that would end a step without advancing its workflow, since they are from before
+/// workflows: live workers, and the leader. No workflow may be started while there are any.
+pub async fn old_processes(db: impl PgExecutor<'_>) -> Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id!" FROM workers WHERE status <> 'dead' AND protocol < 2
+         UNION ALL
+        SELECT holder FROM leader_lease WHERE holder IS NOT NULL AND expires_at > now() AND protocol_term <> term
+        "#,
+    )
+    .fetch_all(db)
+    .await
+    .map_err(Error::from)
 }
 
 /// The columns of the workflows: one array per column, as `UNNEST` takes them.

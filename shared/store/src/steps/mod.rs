@@ -9,6 +9,7 @@ mod advance;
 mod complete;
 mod end_runs;
 pub mod inputs;
+pub mod operate;
 mod recover;
 mod skip;
 pub mod stop;

@@ -3,14 +3,13 @@ use std::collections::BTreeMap;
 use sqlx::PgPool;
 use tasker_core::task::retry::DeadLetterReason;
 use tasker_core::task::{QueueName, Run, TaskId, TaskStatus};
-use tasker_store::claim::claim;
 use tasker_store::complete::Success;
 use tasker_store::end_runs::{EndedRun, Verdict};
 use tasker_store::steps::stop::{self, EndsAs};
 use tasker_store::steps::{self, Advance};
 use tasker_store::workflow_start::{Deadline, Edge, NewJoin, NewStep, NewWorkflow, start};
 
-use super::support::{KEY_TTL, claimant, enter_worker, success};
+use super::support::{KEY_TTL, claim_as, ended, enter_worker, success};
 
 const TO_TASK: i16 = 16;
 const TO_JOIN: i16 = 32;
@@ -102,12 +101,7 @@ impl Graph {
     }
 
     async fn run(&self, db: &PgPool, name: &str) -> Run {
-        let claim = claim(
-            db,
-            &claimant("w", &QueueName::classes(), &["echo".to_owned()]),
-            &[self.ids[name]],
-        );
-        let claim = claim.await.expect("a claim is answered");
+        let claim = claim_as(db, "w", &[self.ids[name]]).await;
         assert_eq!(claim.tasks.len(), 1, "{name} was not claimed");
         claim.tasks[0].run
     }
@@ -123,7 +117,7 @@ impl Graph {
     async fn fail(&self, db: &PgPool, name: &str) -> Advance {
         let run = self.run(db, name).await;
         let verdict = Verdict::DeadLetter(DeadLetterReason::Failed);
-        let advance = steps::end_runs(db, "w", &[super::support::ended(run, verdict)]).await;
+        let advance = steps::end_runs(db, "w", &[ended(run, verdict)]).await;
         self.skip_all(db, advance.expect("it ends")).await
     }
 
@@ -296,7 +290,7 @@ async fn a_retry_and_a_released_run_leave_the_edges_for_the_run_that_ends(db: Pg
     enter_worker(&db, "w").await;
     let chain = Graph::start(CHAIN, &db).await;
     let run = chain.run(&db, "a").await;
-    let back = steps::end_runs(&db, "w", &[super::support::ended(run, Verdict::Released)]).await;
+    let back = steps::end_runs(&db, "w", &[ended(run, Verdict::Released)]).await;
     assert_eq!(back.expect("it is released").ended[0].status, TaskStatus::Pending);
     assert_eq!(chain.names(&chain.complete(&db, "a").await), ["b"]);
 }
@@ -334,12 +328,8 @@ async fn a_cancelled_workflow_starts_no_step_and_ends_when_the_last_running_one_
     let id = diamond.workflow.id;
     let marked = stop::mark(&db, id, EndsAs::Cancelled, "cancelled", Some("ann")).await;
     assert!(marked.expect("it is marked"));
-    let none = claim(
-        &db,
-        &claimant("w", &QueueName::classes(), &["echo".to_owned()]),
-        &[diamond.ids["right"]],
-    );
-    assert!(none.await.expect("an answer").tasks.is_empty());
+    let none = claim_as(&db, "w", &[diamond.ids["right"]]).await;
+    assert!(none.tasks.is_empty());
     let pass = stop::sweep(&db, id, 1000).await.expect("a pass");
     assert_eq!((pass.cancelled, pass.told, pass.hints.len()), (2, 1, 1));
     assert!(!stop::is_unfinished(&db, id).await.expect("an answer"));

@@ -1,0 +1,31 @@
+//! What follows the end of a step: the hints of the steps that it made ready, and the waves of skips.
+
+use tasker_store::steps::{self, Advance};
+
+use crate::completion_writer::{CompletionWriter, until_written};
+
+/// The maximum number of steps that one wave of skips ends.
+const WAVE_STEPS: usize = 512;
+
+/// Pushes the hints of what is ready, and skips what has to be skipped, wave after wave. If this worker dies
+/// meanwhile, the polling fallback finds the ready steps and the leader sends the next wave.
+pub(crate) async fn follow(writer: &CompletionWriter, mut advance: Advance) {
+    loop {
+        writer.hints.push(&advance.ready).await;
+        if advance.to_skip.is_empty() {
+            return;
+        }
+        let wave = advance.to_skip;
+        let (wave, later) = wave.split_at(wave.len().min(WAVE_STEPS));
+        let answer = until_written(&writer.statements, async || {
+            let mut connection = writer.statements.connections.take().await?;
+            let next = steps::skip_wave(&mut *connection, wave).await?;
+            writer.statements.connections.release(connection);
+            Ok(next)
+        });
+        // rejected or stopped: the leader sends the wave again
+        let Ok(mut next) = answer.await else { return };
+        next.to_skip.extend(later);
+        advance = next;
+    }
+}
