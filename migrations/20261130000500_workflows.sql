@@ -70,7 +70,10 @@ CREATE TABLE workflows (
     context             json            NOT NULL,
     status              workflow_status NOT NULL DEFAULT 'steps_in_process',
     steps               integer         NOT NULL,
+    -- dead letters that block it
     failed              integer         NOT NULL DEFAULT 0,
+    -- whether the first of them ends it
+    gives_up            boolean         NOT NULL DEFAULT false,
     priority            smallint        NOT NULL,
     queues              text[]          NOT NULL,
     tags                text[]          NOT NULL,
@@ -107,7 +110,7 @@ CREATE INDEX workflows_by_deadline ON workflows (deadline_at) WHERE deadline_at 
 CREATE INDEX workflows_by_root ON workflows (root_id);
 
 CREATE TABLE finished_workflows (
-    LIKE workflows,
+    LIKE workflows INCLUDING DEFAULTS,
     output      json,
     finished_at timestamptz NOT NULL,
     PRIMARY KEY (id, finished_at),

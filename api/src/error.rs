@@ -44,6 +44,25 @@ pub enum ApiError {
     QueueNotFound(Vec<QueueName>),
     /// The template, or this version of it, does not exist.
     TemplateNotFound,
+    /// The workflow does not exist.
+    WorkflowNotFound(TaskId),
+    /// The workflow has no step of this name or id.
+    StepNotFound,
+    /// The task is a step of this workflow, whose routes alone change it.
+    BelongsToWorkflow(TaskId),
+    /// The workflow has ended, in this state.
+    WorkflowOver(String),
+    /// No step of the workflow, which is in this state, has failed.
+    NothingFailed(String),
+    /// The step is in a state that does not allow the action.
+    StepState {
+        /// Its state.
+        status: TaskStatus,
+        /// The action.
+        action: String,
+    },
+    /// These processes are from before workflows, so none can be started.
+    OldProcesses(Vec<String>),
     /// The result was requested before the task finished.
     NotFinished(TaskStatus),
     /// The task is terminal and cannot be cancelled.
@@ -87,6 +106,13 @@ impl ApiError {
             Self::TaskNotFound(_) => &problems::TASK_NOT_FOUND,
             Self::QueueNotFound(_) => &problems::QUEUE_NOT_FOUND,
             Self::TemplateNotFound => &problems::TEMPLATE_NOT_FOUND,
+            Self::WorkflowNotFound(_) => &problems::WORKFLOW_NOT_FOUND,
+            Self::StepNotFound => &problems::STEP_NOT_FOUND,
+            Self::BelongsToWorkflow(_) => &problems::BELONGS_TO_WORKFLOW,
+            Self::WorkflowOver(_) => &problems::WORKFLOW_OVER,
+            Self::NothingFailed(_) => &problems::NOTHING_FAILED,
+            Self::StepState { .. } => &problems::WRONG_STEP_STATE,
+            Self::OldProcesses(_) => &problems::OLD_PROCESSES,
             Self::MethodNotAllowed => &problems::METHOD_NOT_ALLOWED,
             Self::NotFinished(_) => &problems::NOT_FINISHED,
             Self::AlreadyOver(_) => &problems::ALREADY_OVER,
@@ -113,6 +139,18 @@ impl ApiError {
             Self::UnknownRoute => "No route matches this path; see /api-docs/ui.".to_owned(),
             Self::ProblemNotFound => "No problem type has this code; docs/problems.md lists them.".to_owned(),
             Self::TemplateNotFound => "GET /v1/templates lists the published templates.".to_owned(),
+            Self::WorkflowNotFound(id) => format!("Workflow {id} does not exist."),
+            Self::StepNotFound => "GET /v1/workflows/{id}/workflow_steps lists the steps.".to_owned(),
+            Self::BelongsToWorkflow(workflow) => {
+                format!("The task is a step of workflow {workflow}; use PATCH /v1/workflows/{workflow}/workflow_steps/{{step}}.")
+            }
+            Self::WorkflowOver(status) => format!("The workflow is already {status}."),
+            Self::NothingFailed(status) => format!("The workflow is {status}; none of its steps has failed."),
+            Self::StepState { status, action } => format!("The step is {status}, which does not allow {action}."),
+            Self::OldProcesses(processes) => format!(
+                "These processes are from a release without workflows: {}. Upgrade or stop them first.",
+                processes.join(", ")
+            ),
             Self::MethodNotAllowed => "The Allow header lists the supported methods.".to_owned(),
             Self::TaskNotFound(id) => format!("Task {id} does not exist."),
             Self::QueueNotFound(known) => {
@@ -147,7 +185,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<&'static str> {
         match self {
             Self::Overloaded(_) => Some(RETRY_AFTER_OVERLOAD),
-            Self::Unavailable(_) | Self::OutcomeUnknown => Some(RETRY_AFTER_OUTAGE),
+            Self::Unavailable(_) | Self::OutcomeUnknown | Self::OldProcesses(_) => Some(RETRY_AFTER_OUTAGE),
             _ => None,
         }
     }

@@ -26,7 +26,8 @@ pub fn explain(task_id: TaskId, facts: &Facts) -> Explanation {
         TaskStatus::Completed
         | TaskStatus::DeadLetter
         | TaskStatus::Cancelled
-        | TaskStatus::ResolvedManually => vec![finished(facts)],
+        | TaskStatus::ResolvedManually
+        | TaskStatus::Skipped => vec![finished(facts)],
     };
     if !facts.status.is_terminal() {
         reasons.extend(lost(facts));
@@ -185,6 +186,7 @@ fn finished(facts: &Facts) -> Reason {
         ),
         TaskStatus::Cancelled => format!("it was cancelled{when}"),
         TaskStatus::ResolvedManually => format!("an operator resolved it{when}"),
+        TaskStatus::Skipped => format!("it was skipped{when}: its parents gave no reason to run it"),
         _ => format!("it completed{when}"),
     };
     reason("finished", detail)

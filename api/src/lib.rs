@@ -27,6 +27,7 @@ pub mod submit;
 pub mod types;
 pub mod validation_error;
 pub mod watcher;
+pub mod workflows;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub fn router(state: AppState) -> Router {
     let submits = OpenApiRouter::new()
         .routes(routes!(routes::tasks::submit::submit))
         .routes(routes!(routes::tasks::submit_batch::submit_batch))
+        .routes(routes!(routes::workflows::start::start_workflow))
         .route_layer(middleware::from_fn_with_state(
             state.clone(),
             outage::require_postgres,
@@ -83,6 +85,7 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::templates::list::list_templates))
         .routes(routes!(routes::templates::get::newest_template))
         .routes(routes!(routes::templates::get::template_version))
+        .merge(workflows())
         .routes(routes!(
             routes::keys::list::list_keys,
             routes::keys::create::create_key
@@ -117,9 +120,41 @@ pub fn router(state: AppState) -> Router {
     finished(router, state)
 }
 
+/// Returns the routes about workflows, except their start.
+fn workflows() -> OpenApiRouter<AppState> {
+    use routes::workflows::{cancel, get, history, list, operate, step, steps};
+    OpenApiRouter::new()
+        .routes(routes!(list::list_workflows))
+        .routes(routes!(get::get_workflow, cancel::delete_workflow))
+        .routes(routes!(cancel::cancel_workflow))
+        .routes(routes!(cancel::give_up_workflow))
+        .routes(routes!(operate::retry_workflow))
+        .routes(routes!(history::workflow_history))
+        .routes(routes!(steps::list_steps))
+        .routes(routes!(steps::get_step, step::change_step))
+}
+
 /// Returns the aliases of routes, which the OpenAPI document leaves out.
 fn aliases() -> OpenApiRouter<AppState> {
+    use routes::workflows::{cancel, history, list, operate, step, steps};
     OpenApiRouter::new()
+        .route(
+            "/v1/tasks",
+            get(list::list_workflows).post(routes::workflows::start::start_workflow),
+        )
+        .route(
+            "/v1/tasks/{id}",
+            get(routes::workflows::get::get_workflow).delete(cancel::delete_workflow),
+        )
+        .route("/v1/tasks/{id}/cancel", post(cancel::cancel_workflow))
+        .route("/v1/tasks/{id}/give_up", post(cancel::give_up_workflow))
+        .route("/v1/tasks/{id}/retry", post(operate::retry_workflow))
+        .route("/v1/tasks/{id}/history", get(history::workflow_history))
+        .route("/v1/tasks/{id}/workflow_steps", get(steps::list_steps))
+        .route(
+            "/v1/tasks/{id}/workflow_steps/{step}",
+            get(steps::get_step).patch(step::change_step),
+        )
         .route("/dead-letter", get(routes::dead_letters::list::list_dead_letters))
         .route(
             "/dead-letter/retry",

@@ -83,6 +83,12 @@ problem_types! {
     KEY_NOT_FOUND: NOT_FOUND "key_not_found", "API key not found",
         "No API key has this id or name.",
         "Choose a key that GET /auth/keys lists.";
+    WORKFLOW_NOT_FOUND: NOT_FOUND "workflow_not_found", "Workflow not found",
+        "No workflow with this id is visible to the caller: it never existed, its retention has passed, or the caller may not see all its queues.",
+        "Check the id. Finished workflows are kept for RETENTION_DAYS.";
+    STEP_NOT_FOUND: NOT_FOUND "step_not_found", "Step not found",
+        "The workflow has no step of this name or id.",
+        "Use a name that GET /v1/workflows/{id}/workflow_steps lists.";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed", "Method not allowed",
         "The path exists, but does not support this method.",
         "Use a method that the Allow header lists.";
@@ -95,6 +101,18 @@ problem_types! {
     NOT_RETRYABLE: CONFLICT "not_retryable", "Task not retryable",
         "Only a task with status `dead_letter` or `cancelled` can be retried.",
         "Wait until it finishes, or submit a new task.";
+    BELONGS_TO_WORKFLOW: CONFLICT "belongs_to_workflow", "Task is a step of a workflow",
+        "The task is a step; only its workflow can cancel or retry it, so that the steps behind it follow.",
+        "Use the routes of the workflow that `detail` names.";
+    WORKFLOW_OVER: CONFLICT "workflow_over", "Workflow has ended",
+        "A workflow that has ended cannot be changed.",
+        "No action is needed; GET /v1/workflows/{id} returns how it ended.";
+    NOTHING_FAILED: CONFLICT "nothing_failed", "No step has failed",
+        "The workflow has no failed step to retry.",
+        "GET /v1/workflows/{id} shows what its steps wait for.";
+    WRONG_STEP_STATE: CONFLICT "wrong_step_state", "Step state does not allow the action",
+        "A failed step can be retried, resolved or skipped; a step that waits for its parents can only be skipped.",
+        "Read the step again and choose an action that its state allows.";
     IDEMPOTENCY_KEY_TAKEN: CONFLICT "idempotency_key_taken", "Idempotency key in use by another task",
         "The task cannot be retried, because another live task has its idempotency key.",
         "Wait for that task to finish or cancel it, then retry.";
@@ -152,6 +170,9 @@ problem_types! {
     OVERLOADED: SERVICE_UNAVAILABLE "overloaded", "Server overloaded",
         "The server is at its capacity limit. The request was not executed.",
         "Wait for the time in Retry-After, then retry the request.";
+    OLD_PROCESSES: SERVICE_UNAVAILABLE "old_processes", "Upgrade not finished",
+        "A live worker or the leading server is from a release without workflows and would lose the edges of a step.",
+        "Upgrade or stop the processes that `detail` names, then start the workflow.";
     UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable", "Service unavailable",
         "Postgres is unavailable. The request was not executed.",
         "Wait for the time in Retry-After, then retry the request.";

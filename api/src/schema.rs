@@ -3,6 +3,7 @@
 use jsonschema::Validator;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tasker_workflow::SchemaError;
 use tracing::error;
 
 use crate::validation_error::{ValidationError, ValidationErrorKind};
@@ -37,6 +38,20 @@ pub enum ParametersSchema {
 /// The error of parameters with a value that cannot be parsed, such as a number out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;
+
+/// Returns the errors of a JSON Schema in the definition of a workflow.
+pub fn definition_schema_errors(text: &str) -> Vec<SchemaError> {
+    let compiled = serde_json::from_str::<Value>(text)
+        .map_err(|error| error.to_string())
+        .and_then(|schema| jsonschema::validator_for(&schema).map_err(|error| error.to_string()));
+    let errors = compiled.err().into_iter();
+    errors
+        .map(|message| SchemaError {
+            pointer: String::new(),
+            message: format!("is not a JSON Schema: {message}"),
+        })
+        .collect()
+}
 
 impl ParametersSchema {
     /// Compiles the schema of the type `name`. A schema that does not compile accepts any object: a mistake

@@ -12,6 +12,7 @@ const RULE: &str = "layers";
 /// The crates that a package must not depend on, with their families: `sqlx` stands for `sqlx-core` too.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("tasker-core", &["tokio", "sqlx", "redis", "axum"]),
+    ("tasker-workflow", &["tokio", "sqlx", "redis", "axum"]),
     ("tasker-wire", &["sqlx", "redis", "opentelemetry"]),
     ("tasker-cli", &["sqlx", "redis", "opentelemetry"]),
 ];

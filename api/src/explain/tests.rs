@@ -222,6 +222,7 @@ fn an_ended_task_has_one_reason_and_one_that_waits_for_parents_too() {
         TaskStatus::Completed,
         TaskStatus::Cancelled,
         TaskStatus::ResolvedManually,
+        TaskStatus::Skipped,
         TaskStatus::DeadLetter,
     ] {
         assert_eq!(codes(&task(status)), ["finished"], "{status}");

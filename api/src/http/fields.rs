@@ -177,6 +177,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Returns all errors; fields that were not taken are left to another reader.
+    pub fn finish_known(self) -> Vec<ValidationError> {
+        self.errors
+    }
+
     /// Returns all errors, including those of unknown fields.
     pub fn finish(mut self) -> Vec<ValidationError> {
         let names: Vec<String> = self.values.iter().map(|(name, _)| name.to_string()).collect();

@@ -31,7 +31,15 @@ const PAGES: [&str; 2] = ["/api-docs", "/problems"];
 /// The prefixes of routes without spans: frequent probes that would hide the other spans.
 const PROBES: [&str; 2] = ["/health", "/metrics"];
 /// The aliases of routes, each with its canonical template.
-const ALIASES: [(&str, &str); 3] = [
+const ALIASES: [(&str, &str); 11] = [
+    ("/v1/tasks", "/v1/workflows"),
+    ("/v1/tasks/{id}", "/v1/workflows/{id}"),
+    ("/v1/tasks/{id}/cancel", "/v1/workflows/{id}/cancel"),
+    ("/v1/tasks/{id}/give_up", "/v1/workflows/{id}/give_up"),
+    ("/v1/tasks/{id}/retry", "/v1/workflows/{id}/retry"),
+    ("/v1/tasks/{id}/history", "/v1/workflows/{id}/history"),
+    ("/v1/tasks/{id}/workflow_steps", "/v1/workflows/{id}/workflow_steps"),
+    ("/v1/tasks/{id}/workflow_steps/{step}", "/v1/workflows/{id}/workflow_steps/{step}"),
     ("/dead-letter", "/dead-letters"),
     ("/dead-letter/retry", "/dead-letters/retry"),
     ("/dead-letter/purge", "/dead-letters/purge"),

@@ -6,6 +6,7 @@ use axum::extract::{FromRef, FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use tasker_core::task::{QueueName, TaskId};
+use tasker_store::workflows::{self, StepRecord};
 use tasker_store::records;
 
 use crate::auth::Caller;
@@ -37,6 +38,82 @@ where
             }
         }
         Ok(Self(id))
+    }
+}
+
+/// The workflow in a path. To a caller that is restricted to some queues, a workflow exists only if all its
+/// queues are among them.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkflowPath(pub TaskId);
+
+impl<S: Send + Sync> FromRequestParts<S> for WorkflowPath
+where
+    Db: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Id {
+            id: String,
+        }
+        let Path(Id { id }) = Path::<Id>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::InvalidId)?;
+        let id: TaskId = id.parse().map_err(|_| ApiError::InvalidId)?;
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let queues = workflows::queues_of(&Db::from_ref(state), id).await?;
+        // the queues of a workflow never change, so the check stays true until the handler runs
+        if !queues.is_some_and(|queues| queues.iter().all(|queue| caller.may_use(queue))) {
+            return Err(ApiError::WorkflowNotFound(id));
+        }
+        Ok(Self(id))
+    }
+}
+
+/// The step of a workflow in a path, by its name or id.
+#[derive(Debug, Clone)]
+pub struct StepPath {
+    /// The workflow.
+    pub workflow: TaskId,
+    /// The name or the id of the step.
+    pub step: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for StepPath
+where
+    Db: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Step {
+            step: String,
+        }
+        let WorkflowPath(workflow) = WorkflowPath::from_request_parts(parts, state).await?;
+        let Path(Step { step }) = Path::<Step>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::StepNotFound)?;
+        // Postgres rejects NUL, so it cannot name a step
+        if step.contains('\0') {
+            return Err(ApiError::StepNotFound);
+        }
+        Ok(Self { workflow, step })
+    }
+}
+
+impl StepPath {
+    /// Returns the record of the step.
+    pub async fn find(&self, db: &Db) -> Result<StepRecord, ApiError> {
+        let found = match self.step.parse::<TaskId>() {
+            Ok(id) => workflows::step(db, self.workflow, id).await?,
+            Err(_) => {
+                let named = workflows::steps(db, self.workflow, Some(&self.step), None, TaskId::MIN, 1);
+                named.await?.pop()
+            }
+        };
+        found.ok_or(ApiError::StepNotFound)
     }
 }
 

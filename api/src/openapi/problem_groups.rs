@@ -33,6 +33,10 @@ pub struct QueueProblems;
 #[derive(Debug)]
 pub struct TemplateProblems;
 
+/// The problems of a route about one workflow.
+#[derive(Debug)]
+pub struct WorkflowProblems;
+
 /// The problems of a route about one API key.
 #[derive(Debug)]
 pub struct KeyProblems;
@@ -75,6 +79,17 @@ impl IntoResponses for QueueProblems {
 impl IntoResponses for TemplateProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[(404, "Template not found")])
+    }
+}
+
+impl IntoResponses for WorkflowProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            MALFORMED,
+            (404, "Workflow or step not found"),
+            INVALID,
+            UNAVAILABLE,
+        ])
     }
 }
 

@@ -9,6 +9,7 @@ pub mod tasks;
 pub mod templates;
 pub mod token;
 pub mod workers;
+pub mod workflows;
 
 mod params;
 mod view;

@@ -1,5 +1,8 @@
 //! The query parameters that several routes share.
 
+use std::time::Duration;
+
+use tasker_core::duration;
 use tasker_core::task::{QueueName, TaskId};
 
 use crate::cursor;
@@ -22,6 +25,17 @@ pub(super) fn read_cursor(text: Option<String>, filter: &str) -> Result<Option<T
         )
     };
     cursor::decode(&text, filter).map(Some).ok_or_else(invalid)
+}
+
+/// The maximum time that a request may wait for an end.
+const WAIT_MAX: Duration = Duration::from_mins(1);
+
+/// Reads the time that a request waits for an end.
+pub(super) fn read_wait(text: &str) -> Result<Duration, &'static str> {
+    match duration::parse(text) {
+        Ok(wait) if wait <= WAIT_MAX => Ok(wait),
+        _ => Err("must be a number of seconds or a duration such as 30s, at most 60 s"),
+    }
 }
 
 /// Reads a queue by name or alias.

@@ -7,6 +7,7 @@ use axum::extract::FromRef;
 use super::AppState;
 use super::parts::{
     BatchSubmits, Duties, Fleet, HealthChecks, MetricSources, QueueControl, Submits, TaskActions, TaskReads,
+    WorkflowReads, WorkflowStarts,
 };
 use crate::auth::Auth;
 use crate::db::Db;
@@ -51,6 +52,20 @@ part!(BatchSubmits, |of| Self {
 part!(TaskReads, |of| Self {
     db: of.db.clone(),
     watcher: Arc::clone(&of.watcher),
+    shutdown: of.shutdown.clone(),
+});
+
+part!(WorkflowStarts, |of| Self {
+    db: of.db.clone(),
+    names: of.names.clone(),
+    pusher: Arc::clone(&of.pusher),
+    environment: of.environment,
+    max_age: of.workflow_max_age,
+    key_ttl: of.key_ttl,
+});
+
+part!(WorkflowReads, |of| Self {
+    db: of.db.clone(),
     shutdown: of.shutdown.clone(),
 });
 

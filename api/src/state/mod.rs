@@ -9,7 +9,7 @@ pub mod parts;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_config::{DispatchMode, ServerConfig};
+use tasker_config::{DispatchMode, Environment, ServerConfig};
 use tasker_maintenance::dead_letters::BulkOperations;
 use tasker_maintenance::{DutyStatus, Handles as DutyHandles};
 use tasker_platform::lifecycle::Shutdown;
@@ -63,6 +63,10 @@ struct Handles {
     admission: Admission,
     bodies: BodyBudgets,
     dead_letters: BulkOperations,
+    /// The name of the environment, which selects the changes of a workflow's definition.
+    environment: Environment,
+    /// The deadline of workflows that set none.
+    workflow_max_age: Duration,
     /// The minimum lifetime of an idempotency key.
     key_ttl: Duration,
     /// The age of the last heartbeat from which a worker does not count as live.
@@ -123,6 +127,8 @@ impl AppState {
             admission: Admission::new(Arc::clone(&postgres)),
             bodies: BodyBudgets::new(config.max_body_bytes),
             mode: config.mode,
+            environment: config.environment,
+            workflow_max_age: config.workflow_max_age,
             key_ttl,
             worker_timeout: config.worker_timeout,
             shutdown: shutdown.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tasker_config::Environment;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::Metrics;
 use tasker_queue::RedisQueues;
@@ -51,6 +52,32 @@ pub struct TaskReads {
     pub db: Db,
     /// Wakes requests that wait for tasks to finish.
     pub watcher: Arc<Watcher>,
+    /// The shutdown, which ends the waits.
+    pub shutdown: Shutdown,
+}
+
+/// The validation and the write path of workflows.
+#[derive(Debug, Clone)]
+pub struct WorkflowStarts {
+    /// Postgres.
+    pub db: Db,
+    /// The registered task types and the declared queues.
+    pub names: KnownNames,
+    /// Pushes wake-up hints.
+    pub pusher: Arc<Pusher>,
+    /// The name of the environment, which selects the changes of a definition.
+    pub environment: Environment,
+    /// The deadline of workflows that set none.
+    pub max_age: Duration,
+    /// The minimum lifetime of an idempotency key.
+    pub key_ttl: Duration,
+}
+
+/// The records of workflows, and the wait for their end.
+#[derive(Debug, Clone)]
+pub struct WorkflowReads {
+    /// Postgres.
+    pub db: Db,
     /// The shutdown, which ends the waits.
     pub shutdown: Shutdown,
 }

@@ -36,7 +36,7 @@ fn duration() -> ObjectBuilder {
 }
 
 /// Returns the schema of `tags`.
-pub(super) fn tags() -> Array {
+pub(crate) fn tags() -> Array {
     let tag = ObjectBuilder::new()
         .schema_type(Type::String)
         .min_length(Some(1))

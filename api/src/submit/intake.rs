@@ -22,7 +22,7 @@ pub async fn task(names: &KnownNames, headers: &Headers, body: &[u8]) -> Result<
 }
 
 /// Returns the rules for a request that is received now.
-pub(super) fn rules(names: &NamesSnapshot) -> Rules<'_> {
+pub(crate) fn rules(names: &NamesSnapshot) -> Rules<'_> {
     Rules {
         types: &names.types,
         queues: &names.queues,

@@ -19,7 +19,7 @@ mod dedupe;
 mod entry;
 pub mod fingerprint;
 mod flush;
-mod forms;
+pub(crate) mod forms;
 pub mod headers;
 pub mod intake;
 pub mod push;

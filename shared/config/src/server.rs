@@ -93,6 +93,8 @@ pub struct ServerConfig {
     pub retention_days: Option<u32>,
     /// Days that dead letters are kept; `None` keeps them forever.
     pub dead_letter_retention_days: Option<u32>,
+    /// The deadline of workflows that set none.
+    pub workflow_max_age: Duration,
     /// The way the schema is migrated.
     pub deployment_mode: DeploymentMode,
     /// False skips the migrations at start.
@@ -161,6 +163,7 @@ impl ServerConfig {
             max_body_bytes: reader.number("MAX_BODY_BYTES", BODY_BYTES),
             retention_days: read_retention(reader, "RETENTION_DAYS", idempotency_ttl),
             dead_letter_retention_days: read_retention(reader, "DEAD_LETTER_RETENTION_DAYS", idempotency_ttl),
+            workflow_max_age: DAY * reader.number("WORKFLOW_MAX_AGE_DAYS", 1..=3650_u32),
             idempotency_ttl,
             deployment_mode,
             run_migrations: reader.switch("RUN_MIGRATIONS"),

@@ -279,6 +279,12 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Server,
+        "WORKFLOW_MAX_AGE_DAYS",
+        Some("365"),
+        "Days after which a workflow without a deadline ends as error; 1 to 3650",
+    ),
+    entry(
+        Server,
         "LEADER_TERM",
         Some("30s"),
         "Duration of the leader's lease without renewal; at least 5s",

@@ -66,7 +66,11 @@ pub(crate) async fn write(writer: &CompletionWriter, batch: Vec<Completion>) {
     let mut steps = Records::default();
     for completion in batch {
         finished_runs.add(completion.summary);
-        let records = if completion.is_step { &mut steps } else { &mut plain };
+        let records = if completion.is_step {
+            &mut steps
+        } else {
+            &mut plain
+        };
         match completion.record {
             Record::Success(success) => records.successes.push(success),
             Record::Other(ended) => records.others.push(ended),
@@ -74,7 +78,14 @@ pub(crate) async fn write(writer: &CompletionWriter, batch: Vec<Completion>) {
     }
     for (kind, mut records) in [(Kind::Plain, plain), (Kind::Step, steps)] {
         // successes first: those whose result Postgres rejects become failures and join the others
-        write_successes(writer, &finished_runs, kind, records.successes, &mut records.others).await;
+        write_successes(
+            writer,
+            &finished_runs,
+            kind,
+            records.successes,
+            &mut records.others,
+        )
+        .await;
         write_others(writer, &finished_runs, kind, &records.others).await;
     }
     histogram!("tasker_completion_seconds").record(began.elapsed());
@@ -144,7 +155,9 @@ async fn write_successes(
         }
         let written = until_written(&writer.statements, async || {
             let mut connection = writer.statements.connections.take().await?;
-            let written = kind.complete(&mut connection, &writer.statements.worker_id, &chunk).await?;
+            let written = kind
+                .complete(&mut connection, &writer.statements.worker_id, &chunk)
+                .await?;
             writer.statements.connections.release(connection);
             Ok(written)
         });
@@ -203,7 +216,9 @@ async fn write_others(
     }
     let written = until_written(&writer.statements, async || {
         let mut connection = writer.statements.connections.take().await?;
-        let written = kind.end_runs(&mut connection, &writer.statements.worker_id, others).await?;
+        let written = kind
+            .end_runs(&mut connection, &writer.statements.worker_id, others)
+            .await?;
         writer.statements.connections.release(connection);
         Ok(written)
     });
@@ -253,7 +268,10 @@ pub(crate) enum Unwritten {
 }
 
 /// Retries a statement until Postgres accepts it or rejects a row, or the worker is stopped hard.
-pub(crate) async fn until_written<T, F>(statements: &Statements, statement: impl Fn() -> F) -> Result<T, Unwritten>
+pub(crate) async fn until_written<T, F>(
+    statements: &Statements,
+    statement: impl Fn() -> F,
+) -> Result<T, Unwritten>
 where
     F: Future<Output = store::Result<T>>,
 {

@@ -85,7 +85,9 @@ impl<R: Runner> Engine<R> {
         let stops = Stops::new(shutdown);
         let in_flight = Arc::new(InFlight::default());
         let (completer, completions) = Completer::new(settings.pool_size as usize);
+        let connections = Arc::new(ConnectionCache::new(db.clone()));
         let executor = Executor {
+            connections: Arc::clone(&connections),
             runner,
             stops: stops.clone(),
             runs: TaskTracker::new(),
@@ -97,7 +99,7 @@ impl<R: Runner> Engine<R> {
         };
         Self {
             stops,
-            connections: Arc::new(ConnectionCache::new(db.clone())),
+            connections,
             db,
             hints: Hints::new(redis.clone(), settings.mode.uses_redis()),
             redis,

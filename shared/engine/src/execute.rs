@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use metrics::histogram;
 use tasker_core::task::limits::cut_error;
 use tasker_core::task::retry::{Backoff, Failure, decide};
+use tasker_store::ConnectionCache;
 use tasker_store::claim::Claimed;
 use tasker_store::complete::Success;
 use tasker_store::end_runs::{EndedRun, Verdict};
@@ -20,6 +21,7 @@ use crate::queue_counters::QueueCounters;
 use crate::runner::{Execution, Outcome, Runner};
 use crate::slots::{FreeSlots, Slot};
 use crate::spans::RunSpans;
+use crate::step_inputs::{NoInputs, StepInputs};
 use crate::stops::Stops;
 use crate::task_log::TaskLog;
 
@@ -34,6 +36,8 @@ pub(crate) struct Executor<R> {
     /// The tasks of the runs, each until its completion is handed in.
     pub(crate) runs: TaskTracker,
     pub(crate) in_flight: Arc<InFlight>,
+    /// Reads the inputs of steps.
+    pub(crate) connections: Arc<ConnectionCache>,
     pub(crate) completer: Completer,
     pub(crate) reports: Reports,
     pub(crate) task_log: Arc<TaskLog>,
@@ -79,16 +83,18 @@ impl<R: Runner> Executor<R> {
             #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
             histogram!("tasker_claim_batch_tasks").record(tasks.len() as f64);
         }
+        let inputs = StepInputs::of(&tasks, &self.connections);
         for claimed in tasks {
             let slot = free
                 .take_one()
                 .expect("no more is claimed than there are free slots");
-            self.spawn(claimed, slot).await;
+            let inputs = inputs.as_ref().filter(|_| claimed.step.is_some()).cloned();
+            self.spawn(claimed, slot, inputs).await;
         }
     }
 
     /// Starts a run in its slot, in a task of its own that ends by handing its completion to the completer.
-    async fn spawn(self: &Arc<Self>, claimed: Claimed, slot: Slot) {
+    async fn spawn(self: &Arc<Self>, claimed: Claimed, slot: Slot, inputs: Option<Arc<StepInputs>>) {
         let cancelled = match self.in_flight.add(claimed.run, claimed.suspect) {
             Added::New(cancelled) => cancelled,
             // its handler is at work, and its completion will count
@@ -107,7 +113,7 @@ impl<R: Runner> Executor<R> {
         self.runs.spawn(async move {
             let mut claimed = claimed;
             let began = Instant::now();
-            let ended = this.run(&mut claimed, &slot, cancelled).await;
+            let ended = this.run(&mut claimed, &slot, cancelled, inputs).await;
             // written together with the completion: a report that the progress writer sends after it would be
             // fenced
             let progress = this.reports.last(claimed.run);
@@ -122,7 +128,13 @@ impl<R: Runner> Executor<R> {
         });
     }
 
-    async fn run(&self, claimed: &mut Claimed, slot: &Slot, cancelled: CancellationToken) -> Ended {
+    async fn run(
+        &self,
+        claimed: &mut Claimed,
+        slot: &Slot,
+        cancelled: CancellationToken,
+        inputs: Option<Arc<StepInputs>>,
+    ) -> Ended {
         let spans = RunSpans::of(claimed);
         self.task_log.started(claimed, spans.lines());
         let limit = Duration::from_secs_f64(claimed.timeout_seconds);
@@ -133,7 +145,7 @@ impl<R: Runner> Executor<R> {
             reports: self.reports.clone(),
             tracker: self.stops.shutdown.tracker().clone(),
         };
-        let outcome = self.runner.run(claimed, execution);
+        let outcome = self.run_with_inputs(claimed, execution, inputs);
         let ended = tokio::select! {
             // a handler that returned in the same moment as a limit was reached has its result stored
             biased;
@@ -151,6 +163,26 @@ impl<R: Runner> Executor<R> {
             spans.failed(how);
         }
         ended
+    }
+}
+
+impl<R: Runner> Executor<R> {
+    /// Runs the handler; a step gets its inputs first.
+    async fn run_with_inputs(
+        &self,
+        claimed: &mut Claimed,
+        execution: Execution,
+        inputs: Option<Arc<StepInputs>>,
+    ) -> Outcome {
+        if let (Some(inputs), Some(step)) = (inputs, &claimed.step) {
+            match inputs.parameters(step).await {
+                Ok(Some(parameters)) => claimed.parameters = parameters,
+                Ok(None) => {}
+                Err(NoInputs::Unavailable) => return Outcome::Released,
+                Err(NoInputs::Invalid(text)) => return Outcome::Failed(Failure::Fail, text),
+            }
+        }
+        self.runner.run(claimed, execution).await
     }
 }
 

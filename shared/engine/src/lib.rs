@@ -34,6 +34,7 @@ mod slots;
 mod spans;
 mod statement_limit;
 mod step_follow;
+mod step_inputs;
 mod stops;
 mod task_log;
 

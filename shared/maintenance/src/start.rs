@@ -97,7 +97,11 @@ fn leader_duties(
         term.drive(GaugeKeeper::new(db(), redis.clone(), queues(), timeout)),
         term.drive(Sampler::new(db(), redis.clone(), queues(), timeout)),
         term.drive(TotalsFolder::new(db())),
-        term.drive(WorkflowKeeper::new(db(), redis.clone(), Arc::clone(&handles.hints))),
+        term.drive(WorkflowKeeper::new(
+            db(),
+            redis.clone(),
+            Arc::clone(&handles.hints),
+        )),
     ];
     if let Some(redis) = redis {
         let redis = || Arc::clone(redis);

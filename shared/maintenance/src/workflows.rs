@@ -121,7 +121,10 @@ impl Duty for WorkflowKeeper {
 
     fn report(&self, kept: &Kept) {
         if kept.skipped > 0 {
-            warn!(steps.skipped = kept.skipped, "skipped steps that another process left behind");
+            warn!(
+                steps.skipped = kept.skipped,
+                "skipped steps that another process left behind"
+            );
         }
     }
 

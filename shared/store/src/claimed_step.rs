@@ -40,7 +40,8 @@ mod tests {
     #[test]
     fn a_step_is_read_with_its_options_as_they_were_stored() {
         let id = TaskId::generate();
-        let step = ClaimedStep::parse(&format!(r#"["{id}", "pay", null, {{"needs": ["check"]}}]"#)).expect("a step");
+        let step =
+            ClaimedStep::parse(&format!(r#"["{id}", "pay", null, {{"needs": ["check"]}}]"#)).expect("a step");
         assert_eq!((step.workflow, step.name.as_str(), step.item), (id, "pay", None));
         assert_eq!(step.options.as_deref(), Some(r#"{"needs": ["check"]}"#));
         let bare = ClaimedStep::parse(&format!(r#"["{id}", "check", 3, null]"#)).expect("a step");

@@ -154,12 +154,19 @@ pub struct Filter {
 impl Filter {
     /// Returns which of the two tables can hold a match; `None` for both.
     fn finished(&self) -> Option<bool> {
-        self.status.map(|status| {
-            matches!(
-                status,
-                TaskStatus::Completed | TaskStatus::Cancelled | TaskStatus::ResolvedManually
-            )
-        })
+        match self.status? {
+            TaskStatus::Completed
+            | TaskStatus::Cancelled
+            | TaskStatus::ResolvedManually
+            | TaskStatus::Skipped => Some(true),
+            // that of a step whose workflow handled it is a finished task
+            TaskStatus::DeadLetter => None,
+            TaskStatus::Waiting
+            | TaskStatus::Scheduled
+            | TaskStatus::Pending
+            | TaskStatus::Running
+            | TaskStatus::RetryScheduled => Some(false),
+        }
     }
 
     fn is_empty(&self) -> bool {

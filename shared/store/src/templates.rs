@@ -107,6 +107,18 @@ pub async fn versions(db: impl PgExecutor<'_>, namespace: &str, name: &str) -> R
     .map_err(Error::from)
 }
 
+/// Returns the namespaces that have a template of this name.
+pub async fn namespaces_of(db: impl PgExecutor<'_>, name: &str) -> Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "SELECT DISTINCT namespace FROM workflow_templates WHERE name = $1 ORDER BY namespace LIMIT $2",
+        name,
+        LISTED_MAX,
+    )
+    .fetch_all(db)
+    .await
+    .map_err(Error::from)
+}
+
 /// Returns one version of a template; `None` if it does not exist.
 pub async fn get(
     db: impl PgExecutor<'_>,

@@ -1,12 +1,12 @@
 //! Starts workflows: writes them, their steps, joins and keys with one statement, durable when it returns.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::{Error, Result};
 use super::insert::{NewKey, durably};
+use super::{Error, Result};
 use tasker_core::task::{QueueName, TaskId};
 
 /// A workflow to start. All values have been validated.
@@ -36,6 +36,8 @@ pub struct NewWorkflow {
     pub traceparent: Option<String>,
     /// Its idempotency key, if it has one.
     pub key: Option<NewKey>,
+    /// Whether its first unhandled dead letter ends it.
+    pub gives_up: bool,
     /// When it has to be over; in seconds from now, or a time.
     pub deadline: Deadline,
     /// Its steps, at least one.
@@ -74,8 +76,10 @@ pub struct NewStep {
     pub timeout_seconds: f64,
     /// Whether it has parents; otherwise it is pending at once.
     pub waits: bool,
-    /// Its edges.
-    pub edges: Vec<Edge>,
+    /// Where its edges lead: ids, as the text of an array, since arrays of arrays cannot be unnested.
+    pub targets: String,
+    /// The kinds of its edges, as the text of an array; see the comments of `tasks.kinds`.
+    pub kinds: String,
     /// JSON text: how its inputs are made and how it is retried, if not by default.
     pub options: Option<String>,
 }
@@ -87,26 +91,19 @@ pub struct NewJoin {
     pub id: TaskId,
     /// The number of edges that lead into it.
     pub size: i32,
-    /// Where it leads when all of them have arrived.
-    pub edges: Vec<Edge>,
+    /// Where it leads when all of them have arrived; as the targets of a step.
+    pub targets: String,
+    /// Their kinds; as those of a step.
+    pub kinds: String,
 }
 
-/// An edge: what it leads to, and its kind (policy and target; see the comments of `tasks.kinds`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edge {
-    /// The id of a step, of a join, or of the workflow.
-    pub target: TaskId,
-    /// The bits.
-    pub kind: i16,
-}
-
-/// Starts `workflows`; returns the ids of those that were written. One that is not returned has a key that
+/// Starts `workflows`; returns the ids of those that were written, with the time. One that is not returned has a key that
 /// another workflow holds. Two of `workflows` must not have the same key.
 pub async fn start(
     db: impl PgExecutor<'_>,
     workflows: &[NewWorkflow],
     key_ttl_seconds: f64,
-) -> Result<HashSet<TaskId>> {
+) -> Result<HashMap<TaskId, DateTime<Utc>>> {
     let columns = Columns::of(workflows);
     let definitions: BTreeMap<&[u8; 32], &str> = workflows
         .iter()
@@ -142,19 +139,19 @@ pub async fn start(
              WHERE hash = ANY ($7::bytea[]) AND last_used_at < now() - interval '1 day'
         ), started AS (
             INSERT INTO workflows (id, namespace, name, version, definition_hash, context, steps, priority, queues, tags,
-                                   correlation_id, traceparent, idempotency_key, root_id, deadline_at)
+                                   correlation_id, traceparent, idempotency_key, root_id, deadline_at, gives_up)
             SELECT id, namespace, name, version, definition_hash, context::json, steps, priority,
                    ARRAY(SELECT json_array_elements_text(queues::json)), ARRAY(SELECT json_array_elements_text(tags::json)),
                    correlation_id, traceparent, idempotency_key, id,
-                   COALESCE(deadline_at, now() + make_interval(secs => deadline_seconds))
+                   COALESCE(deadline_at, now() + make_interval(secs => deadline_seconds)), gives_up
               FROM durable,
                    UNNEST($2::uuid[], $3::text[], $4::text[], $9::text[], $10::bytea[], $11::text[], $12::integer[],
                           $13::smallint[], $14::text[], $15::text[], $16::text[], $17::text[], $5::text[],
-                          $18::double precision[], $19::timestamptz[])
+                          $18::double precision[], $19::timestamptz[], $38::boolean[])
                      AS w(id, namespace, name, version, definition_hash, context, steps, priority, queues, tags,
-                          correlation_id, traceparent, idempotency_key, deadline_seconds, deadline_at)
+                          correlation_id, traceparent, idempotency_key, deadline_seconds, deadline_at, gives_up)
              WHERE idempotency_key IS NULL OR id IN (SELECT workflow_id FROM won)
-            RETURNING id, correlation_id, traceparent, tags
+            RETURNING id, created_at, correlation_id, traceparent, tags
         ), joined AS (
             INSERT INTO step_joins (id, workflow_id, size, pending, targets, kinds)
             SELECT j.id, workflow_id, size, size, targets::uuid[], kinds::smallint[]
@@ -178,7 +175,7 @@ pub async fn start(
             INSERT INTO task_total_deltas (task_name, queue, event, tasks)
             SELECT task_name, queue, 'submitted', count(*) FROM born GROUP BY task_name, queue
         )
-        SELECT id AS "id: TaskId" FROM started
+        SELECT id AS "id: TaskId", created_at FROM started
         "#,
         key_ttl_seconds,
         columns.ids as _,
@@ -202,8 +199,8 @@ pub async fn start(
         joins.ids as _,
         joins.workflows as _,
         &joins.sizes,
-        &joins.targets,
-        &joins.kinds,
+        joins.targets as _,
+        joins.kinds as _,
         steps.ids as _,
         steps.workflows as _,
         steps.names as _,
@@ -214,13 +211,14 @@ pub async fn start(
         &steps.max_attempts,
         &steps.timeouts,
         &steps.waits,
-        &steps.targets,
-        &steps.kinds,
+        steps.targets as _,
+        steps.kinds as _,
         steps.options as _,
+        &columns.gives_up,
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    Ok(rows.into_iter().map(|row| (row.id, row.created_at)).collect())
 }
 
 /// Returns the processes that would end a step without advancing its workflow, since they are from before
@@ -257,6 +255,7 @@ struct Columns<'a> {
     fingerprints: Vec<Option<&'a [u8]>>,
     deadline_seconds: Vec<Option<f64>>,
     deadlines: Vec<Option<DateTime<Utc>>>,
+    gives_up: Vec<bool>,
 }
 
 impl<'a> Columns<'a> {
@@ -295,30 +294,30 @@ impl<'a> Columns<'a> {
             .push(workflow.key.as_ref().map(|key| key.fingerprint.as_slice()));
         self.deadline_seconds.push(seconds);
         self.deadlines.push(at);
+        self.gives_up.push(workflow.gives_up);
     }
 }
 
 /// The columns of the joins.
 #[derive(Default)]
-struct JoinColumns {
+struct JoinColumns<'a> {
     ids: Vec<TaskId>,
     workflows: Vec<TaskId>,
     sizes: Vec<i32>,
-    targets: Vec<String>,
-    kinds: Vec<String>,
+    targets: Vec<&'a str>,
+    kinds: Vec<&'a str>,
 }
 
-impl JoinColumns {
-    fn of(workflows: &[NewWorkflow]) -> Self {
+impl<'a> JoinColumns<'a> {
+    fn of(workflows: &'a [NewWorkflow]) -> Self {
         let mut columns = Self::default();
         for workflow in workflows {
             for join in &workflow.joins {
-                let (targets, kinds) = arrays(&join.edges);
                 columns.ids.push(join.id);
                 columns.workflows.push(workflow.id);
                 columns.sizes.push(join.size);
-                columns.targets.push(targets);
-                columns.kinds.push(kinds);
+                columns.targets.push(&join.targets);
+                columns.kinds.push(&join.kinds);
             }
         }
         columns
@@ -338,8 +337,8 @@ struct StepColumns<'a> {
     max_attempts: Vec<i32>,
     timeouts: Vec<f64>,
     waits: Vec<bool>,
-    targets: Vec<String>,
-    kinds: Vec<String>,
+    targets: Vec<&'a str>,
+    kinds: Vec<&'a str>,
     options: Vec<Option<&'a str>>,
 }
 
@@ -355,7 +354,6 @@ impl<'a> StepColumns<'a> {
     }
 
     fn push(&mut self, workflow: TaskId, step: &'a NewStep) {
-        let (targets, kinds) = arrays(&step.edges);
         self.ids.push(step.id);
         self.workflows.push(workflow);
         self.names.push(&step.name);
@@ -366,18 +364,8 @@ impl<'a> StepColumns<'a> {
         self.max_attempts.push(step.max_attempts);
         self.timeouts.push(step.timeout_seconds);
         self.waits.push(step.waits);
-        self.targets.push(targets);
-        self.kinds.push(kinds);
+        self.targets.push(&step.targets);
+        self.kinds.push(&step.kinds);
         self.options.push(step.options.as_deref());
     }
-}
-
-/// Returns the targets and kinds of `edges` as texts of Postgres arrays: arrays of arrays cannot be unnested
-/// row by row.
-fn arrays(edges: &[Edge]) -> (String, String) {
-    let list = |items: Vec<String>| format!("{{{}}}", items.join(","));
-    (
-        list(edges.iter().map(|edge| edge.target.to_string()).collect()),
-        list(edges.iter().map(|edge| edge.kind.to_string()).collect()),
-    )
 }

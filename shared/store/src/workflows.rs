@@ -82,6 +82,33 @@ pub async fn get(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<WorkflowR
     .map_err(Error::from)
 }
 
+/// Returns whether a workflow is alive.
+pub async fn is_live(db: impl PgExecutor<'_>, id: TaskId) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM workflows WHERE id = $1) AS "alive!""#,
+        id as _
+    )
+    .fetch_one(db)
+    .await
+    .map_err(Error::from)
+}
+
+/// Returns the queues of the steps of a workflow; `None` if it does not exist.
+pub async fn queues_of(db: impl PgExecutor<'_>, id: TaskId) -> Result<Option<Vec<QueueName>>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT queues AS "queues!: Vec<QueueName>" FROM workflows WHERE id = $1
+         UNION ALL
+        SELECT queues FROM finished_workflows WHERE id = $1 AND finished_at >= $2
+        "#,
+        id as _,
+        earliest_end(id),
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(Error::from)
+}
+
 /// A filter of a list of workflows; a field that is `None` does not filter.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -138,7 +165,10 @@ pub async fn list(
 
 /// A step as a list shows it.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the columns of the tables, explained at `NewStep` and `TaskRecord`")]
+#[expect(
+    missing_docs,
+    reason = "the columns of the tables, explained at `NewStep` and `TaskRecord`"
+)]
 pub struct StepRecord {
     pub id: TaskId,
     pub step: String,
@@ -188,6 +218,26 @@ pub async fn steps(
         limit,
     )
     .fetch_all(db)
+    .await
+    .map_err(Error::from)
+}
+
+/// Returns one step of a workflow by its id; `None` if it has none of that id.
+pub async fn step(db: impl PgExecutor<'_>, workflow: TaskId, id: TaskId) -> Result<Option<StepRecord>> {
+    sqlx::query_as!(
+        StepRecord,
+        r#"
+        SELECT id AS "id!: TaskId", step AS "step!", item, task_name AS "task_name!", queue AS "queue!: QueueName",
+               status AS "status!: TaskStatus", attempts AS "attempts!", max_attempts AS "max_attempts!", worker_id,
+               progress::text AS progress, result::text AS result, error, reason, run_at, started_at, completed_at
+          FROM task_records
+         WHERE id = $2 AND workflow_id = $1 AND ends >= $3
+        "#,
+        workflow as _,
+        id as _,
+        earliest_end(workflow),
+    )
+    .fetch_optional(db)
     .await
     .map_err(Error::from)
 }

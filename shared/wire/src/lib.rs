@@ -8,6 +8,7 @@ mod tasks;
 mod templates;
 mod totals;
 mod workers;
+mod workflows;
 
 use serde::Serializer;
 
@@ -22,6 +23,10 @@ pub use tasks::{
 pub use templates::{TemplateRecord, TemplateSummary, Templates};
 pub use totals::{DayTotals, TaskCounts, Totals, TypeTotals};
 pub use workers::{Worker, Workers};
+pub use workflows::{
+    Workflow, WorkflowAction, WorkflowChange, WorkflowHistory, WorkflowLinks, WorkflowStarted, WorkflowStep,
+    WorkflowSteps, WorkflowSummary, Workflows,
+};
 
 /// Serializes whole seconds as an integer, others with their fraction.
 #[expect(

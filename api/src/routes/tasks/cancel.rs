@@ -96,6 +96,7 @@ async fn carry_out(
             Ok((StatusCode::ACCEPTED, Json(answer)))
         }
         Cancelled::AlreadyOver(status) => Err(ApiError::AlreadyOver(status)),
+        Cancelled::OfWorkflow(workflow) => Err(ApiError::BelongsToWorkflow(workflow)),
         Cancelled::NotFound => Err(ApiError::TaskNotFound(id)),
     }
 }

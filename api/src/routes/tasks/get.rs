@@ -1,10 +1,7 @@
 //! `GET /tasks/{id}`
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
-use tasker_core::duration;
 use tasker_store::records;
 use tasker_wire::Task;
 
@@ -12,11 +9,9 @@ use crate::error::ApiError;
 use crate::http::path::TaskPath;
 use crate::http::query::Query;
 use crate::openapi::problem_groups::TaskProblems;
+use crate::routes::params::read_wait;
 use crate::routes::view;
 use crate::state::parts::TaskReads;
-
-/// The maximum wait.
-const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// Get a task
 ///
@@ -41,7 +36,7 @@ pub async fn get_task(
     TaskPath(id): TaskPath,
     mut query: Query,
 ) -> Result<Json<Task>, ApiError> {
-    let wait = query.take("wait", wait_of).unwrap_or_default();
+    let wait = query.take("wait", read_wait).unwrap_or_default();
     query.finish()?;
     let mut record = records::get(&reads.db, id)
         .await?
@@ -60,11 +55,4 @@ pub async fn get_task(
             .ok_or(ApiError::TaskNotFound(id))?;
     }
     view::task(record).map(Json)
-}
-
-fn wait_of(text: &str) -> Result<Duration, &'static str> {
-    match duration::parse(text) {
-        Ok(wait) if wait <= WAIT_MAX => Ok(wait),
-        _ => Err("must be a number of seconds or a duration such as 30s, at most 60 s"),
-    }
 }

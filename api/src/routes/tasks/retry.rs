@@ -51,6 +51,7 @@ pub async fn retry_task(
         }
         Retried::WrongState(status) => Err(ApiError::NotRetryable(status)),
         Retried::KeyTaken(holder) => Err(ApiError::KeyTaken(holder)),
+        Retried::OfWorkflow(workflow) => Err(ApiError::BelongsToWorkflow(workflow)),
         Retried::NotFound => Err(ApiError::TaskNotFound(id)),
     }
 }

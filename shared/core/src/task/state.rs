@@ -121,11 +121,7 @@ impl TaskStatus {
     pub fn is_terminal(self) -> bool {
         matches!(
             self,
-            Self::Completed
-                | Self::DeadLetter
-                | Self::Cancelled
-                | Self::ResolvedManually
-                | Self::Skipped
+            Self::Completed | Self::DeadLetter | Self::Cancelled | Self::ResolvedManually | Self::Skipped
         )
     }
 
@@ -165,7 +161,8 @@ mod tests {
     fn a_task_that_ended_moves_only_by_an_operator() {
         for state in TaskStatus::iter().filter(|state| state.is_terminal()) {
             for event in EVENTS {
-                let by_operator = matches!(event, Event::RetriedByOperator | Event::Resolved | Event::Skipped);
+                let by_operator =
+                    matches!(event, Event::RetriedByOperator | Event::Resolved | Event::Skipped);
                 assert!(
                     by_operator || state.next(event).is_err(),
                     "{state} took {event:?}"

@@ -116,7 +116,8 @@ macro_rules! advanced_rows {
                  CROSS JOIN LATERAL UNNEST(j.targets, j.kinds) AS u(target, kind)
                  WHERE j.pending <= 0
             ), touched AS MATERIALIZED (
-                SELECT w.*, x.over, GREATEST(w.failed + x.change, 0) AS failed_now
+                SELECT w.*, x.over, GREATEST(w.failed + x.change, 0) AS failed_now,
+                       w.gives_up AND x.change > 0 AND w.cancel_requested_at IS NULL AS stops
                   FROM (SELECT id, bool_or(over) AS over, sum(change)::integer AS change
                           FROM (SELECT target AS id, true AS over, 0 AS change FROM reached WHERE leads_to = 64
                                  UNION ALL
@@ -145,7 +146,10 @@ macro_rules! advanced_rows {
                 UPDATE workflows w
                    SET failed = t.failed_now,
                        status = CASE WHEN t.failed_now > 0 THEN 'blocked_by_failures'
-                                     ELSE 'steps_in_process' END::workflow_status
+                                     ELSE 'steps_in_process' END::workflow_status,
+                       cancel_requested_at = CASE WHEN t.stops THEN now() ELSE t.cancel_requested_at END,
+                       ends_as = CASE WHEN t.stops THEN 'error' ELSE t.ends_as END::workflow_status,
+                       reason = CASE WHEN t.stops THEN 'step_failed' ELSE t.reason END
                   FROM touched t
                  WHERE w.id = ANY (ARRAY (SELECT id FROM touched WHERE NOT over)) AND (w.id = t.id) IS TRUE
             ), workflows_noted AS (
@@ -268,7 +272,9 @@ pub(super) fn read(rows: Vec<Row>) -> Advance {
             READY => {
                 let queue = row.queue.unwrap_or_else(QueueName::default_class);
                 let hint = Hint::new(row.id, queue, row.task_name.unwrap_or_default());
-                advance.ready.push(hint.with_priority(row.priority.unwrap_or_default()));
+                advance
+                    .ready
+                    .push(hint.with_priority(row.priority.unwrap_or_default()));
             }
             TO_SKIP => advance.to_skip.push(row.id),
             _ => advance.over.push(row.id),

@@ -45,7 +45,10 @@ pub async fn parents(db: impl PgExecutor<'_>, parents: &[Parent]) -> Result<Hash
     let steps: Vec<&str> = parents.iter().map(|parent| parent.step.as_str()).collect();
     // no step ends before its workflow's id was made, but for what clocks differ by; Postgres leaves out the
     // partitions before that
-    let since: Vec<_> = parents.iter().map(|parent| earliest_end(parent.workflow)).collect();
+    let since: Vec<_> = parents
+        .iter()
+        .map(|parent| earliest_end(parent.workflow))
+        .collect();
     // look-ups one by one: a join could be planned as a scan while the table is empty (see `store`). A parent
     // is a dead letter of `tasks` if only some of its edges have fired
     let rows = sqlx::query!(

@@ -79,7 +79,12 @@ pub async fn operate(
 }
 
 /// Marks a step that waits for its parents: it is skipped once they have ended. Returns whether it waited.
-pub async fn skip_later(db: impl PgExecutor<'_>, workflow: TaskId, step: TaskId, actor: &str) -> Result<bool> {
+pub async fn skip_later(
+    db: impl PgExecutor<'_>,
+    workflow: TaskId,
+    step: TaskId,
+    actor: &str,
+) -> Result<bool> {
     let marked = sqlx::query_scalar!(
         r#"
         WITH marked AS (

@@ -20,7 +20,8 @@ pub enum EndsAs {
 }
 
 impl EndsAs {
-    fn as_str(self) -> &'static str {
+    /// Returns the name of the state.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Cancelled => "cancelled",
             Self::Error => "error",
@@ -72,6 +73,8 @@ pub struct Pass {
     pub cancelled: i64,
     /// Running steps that were asked to stop.
     pub told: i64,
+    /// Their ids, for the caller to tell their workers.
+    pub running: Vec<TaskId>,
     /// Dead letters that were moved as they are.
     pub dead_letters: i64,
 }
@@ -139,6 +142,7 @@ pub async fn sweep(db: impl PgExecutor<'_>, workflow: TaskId, limit: i64) -> Res
     for row in rows {
         if row.running {
             pass.told += 1;
+            pass.running.push(row.id);
         } else if row.dead_letter {
             pass.dead_letters += 1;
         } else {

@@ -116,6 +116,7 @@ async fn every_filter_narrows_the_list_to_its_own(db: PgPool) {
         (TaskStatus::Running, vec![running]),
         (TaskStatus::Cancelled, vec![cancelled]),
         (TaskStatus::ResolvedManually, vec![]),
+        (TaskStatus::Skipped, vec![]),
     ] {
         let filter = Filter {
             status: Some(status),

@@ -7,7 +7,7 @@ use tasker_store::complete::Success;
 use tasker_store::end_runs::{EndedRun, Verdict};
 use tasker_store::steps::stop::{self, EndsAs};
 use tasker_store::steps::{self, Advance};
-use tasker_store::workflow_start::{Deadline, Edge, NewJoin, NewStep, NewWorkflow, start};
+use tasker_store::workflow_start::{Deadline, NewJoin, NewStep, NewWorkflow, start};
 
 use super::support::{KEY_TTL, claim_as, ended, enter_worker, success};
 
@@ -23,6 +23,21 @@ const ONLY: i16 = 3;
 struct Graph {
     workflow: NewWorkflow,
     ids: BTreeMap<String, TaskId>,
+}
+
+/// An edge as a row stores it.
+struct Edge {
+    target: TaskId,
+    kind: i16,
+}
+
+/// Returns the texts of the arrays of targets and of kinds.
+fn arrays(edges: &[Edge]) -> (String, String) {
+    let list = |items: Vec<String>| format!("{{{}}}", items.join(","));
+    (
+        list(edges.iter().map(|edge| edge.target.to_string()).collect()),
+        list(edges.iter().map(|edge| edge.kind.to_string()).collect()),
+    )
 }
 
 /// An edge of a test's graph: the parent and the policy.
@@ -42,10 +57,12 @@ impl Graph {
                 (target, kind)
             } else {
                 let join = TaskId::generate();
+                let (targets, kinds) = arrays(&[Edge { target, kind }]);
                 joins.push(NewJoin {
                     id: join,
                     size: i32::try_from(parents.len()).expect("few"),
-                    edges: vec![Edge { target, kind }],
+                    targets,
+                    kinds,
                 });
                 (join, TO_JOIN)
             };
@@ -85,6 +102,7 @@ impl Graph {
                 correlation_id: "test".to_owned(),
                 traceparent: None,
                 key: None,
+                gives_up: false,
                 deadline: Deadline::InSeconds(3600.0),
                 steps: steps.collect(),
                 joins,
@@ -96,7 +114,7 @@ impl Graph {
     async fn start(steps: &[(&'static str, &[Need])], db: &PgPool) -> Self {
         let graph = Self::of(steps);
         let started = start(db, std::slice::from_ref(&graph.workflow), KEY_TTL).await;
-        assert!(started.expect("it is started").contains(&graph.workflow.id));
+        assert!(started.expect("it is started").contains_key(&graph.workflow.id));
         graph
     }
 
@@ -165,6 +183,7 @@ impl Graph {
 }
 
 fn step(id: TaskId, name: &str, waits: bool, edges: Option<Vec<Edge>>) -> NewStep {
+    let (targets, kinds) = arrays(&edges.unwrap_or_default());
     NewStep {
         id,
         name: name.to_owned(),
@@ -175,16 +194,13 @@ fn step(id: TaskId, name: &str, waits: bool, edges: Option<Vec<Edge>>) -> NewSte
         max_attempts: 3,
         timeout_seconds: 60.0,
         waits,
-        edges: edges.unwrap_or_default(),
+        targets,
+        kinds,
         options: None,
     }
 }
 
-const CHAIN: &[(&str, &[Need])] = &[
-    ("a", &[]),
-    ("b", &[("a", FAIL)]),
-    ("c", &[("b", FAIL)]),
-];
+const CHAIN: &[(&str, &[Need])] = &[("a", &[]), ("b", &[("a", FAIL)]), ("c", &[("b", FAIL)])];
 const DIAMOND: &[(&str, &[Need])] = &[
     ("top", &[]),
     ("left", &[("top", FAIL)]),
@@ -211,7 +227,10 @@ async fn a_step_with_several_parents_waits_for_all_of_them_also_if_they_end_toge
     enter_worker(&db, "w").await;
     for together in [false, true] {
         let diamond = Graph::start(DIAMOND, &db).await;
-        assert_eq!(diamond.names(&diamond.complete(&db, "top").await), ["left", "right"]);
+        assert_eq!(
+            diamond.names(&diamond.complete(&db, "top").await),
+            ["left", "right"]
+        );
         let advance = if together {
             let runs = [diamond.run(&db, "left").await, diamond.run(&db, "right").await];
             let done: Vec<Success> = runs.iter().map(|run| success(*run, "{}")).collect();
@@ -333,11 +352,58 @@ async fn a_cancelled_workflow_starts_no_step_and_ends_when_the_last_running_one_
     let pass = stop::sweep(&db, id, 1000).await.expect("a pass");
     assert_eq!((pass.cancelled, pass.told, pass.hints.len()), (2, 1, 1));
     assert!(!stop::is_unfinished(&db, id).await.expect("an answer"));
-    assert!(!stop::end(&db, id).await.expect("an answer"), "one step still runs");
-    let advance = steps::complete(&db, "w", &[success(run, "{}")]).await.expect("it ends");
+    assert!(
+        !stop::end(&db, id).await.expect("an answer"),
+        "one step still runs"
+    );
+    let advance = steps::complete(&db, "w", &[success(run, "{}")])
+        .await
+        .expect("it ends");
     assert_eq!(advance.ended[0].status, TaskStatus::Cancelled);
     assert!(advance.ready.is_empty() && advance.over.is_empty());
     assert!(stop::end(&db, id).await.expect("an answer"));
     assert_eq!(diamond.state(&db).await, ("cancelled".to_owned(), false));
     assert_eq!(diamond.status(&db, "bottom").await, TaskStatus::Cancelled);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_workflow_that_gives_up_is_stopped_by_its_first_dead_letter_and_ends_as_an_error(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let mut diamond = Graph::of(DIAMOND);
+    diamond.workflow.gives_up = true;
+    start(&db, std::slice::from_ref(&diamond.workflow), KEY_TTL)
+        .await
+        .expect("it is started");
+    diamond.complete(&db, "top").await;
+    diamond.fail(&db, "left").await;
+    let id = diamond.workflow.id;
+    assert_eq!(stop::stopped(&db, 10).await.expect("a list"), [id]);
+    let pass = stop::sweep(&db, id, 1000).await.expect("a pass");
+    assert_eq!((pass.cancelled, pass.told, pass.dead_letters), (2, 0, 1));
+    assert!(stop::end(&db, id).await.expect("an answer"));
+    assert_eq!(diamond.state(&db).await, ("error".to_owned(), false));
+    assert_eq!(diamond.status(&db, "left").await, TaskStatus::DeadLetter);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_blocked_workflow_goes_on_after_a_retry_a_resolution_or_a_skip_of_its_dead_letter(db: PgPool) {
+    use tasker_store::steps::operate::{Verb, operate};
+    enter_worker(&db, "w").await;
+    for verb in [Verb::Retry, Verb::Resolve("{\"by\": \"hand\"}"), Verb::Skip] {
+        let diamond = Graph::start(DIAMOND, &db).await;
+        diamond.complete(&db, "top").await;
+        diamond.fail(&db, "left").await;
+        diamond.complete(&db, "right").await;
+        let done = operate(&db, diamond.workflow.id, Some(diamond.ids["left"]), verb, "ann").await;
+        let done = done.expect("it is done");
+        assert_eq!(diamond.state(&db).await, ("steps_in_process".to_owned(), true));
+        let ready = if verb == Verb::Retry {
+            assert!(done.ready.is_empty());
+            diamond.complete(&db, "left").await
+        } else {
+            done
+        };
+        assert_eq!(diamond.names(&ready), ["bottom"], "{verb:?}");
+        assert_eq!(diamond.complete(&db, "bottom").await.over, [diamond.workflow.id]);
+    }
 }

@@ -1,0 +1,10 @@
+//! The start of workflows: from a request to the rows that it writes.
+
+mod build;
+mod fingerprint;
+mod request;
+mod starter;
+mod templates;
+
+pub use request::{StartRequest, WorkflowRequest};
+pub use starter::{Started, start};
