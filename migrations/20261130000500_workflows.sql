@@ -202,6 +202,22 @@ CREATE TRIGGER step_ends_with_its_edges
     WHEN (OLD.workflow_id IS NOT NULL AND current_setting('tasker.advance', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION refuse_to_lose_a_step();
 
+-- Roles that may end tasks without owning the tables advance workflows from now on.
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOR role_name IN
+        SELECT DISTINCT CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END
+          FROM pg_class c, aclexplode(c.relacl) AS acl
+         WHERE c.oid = 'finished_tasks'::regclass AND acl.privilege_type = 'INSERT' AND acl.grantee <> c.relowner
+    LOOP
+        EXECUTE format('GRANT SELECT, UPDATE, DELETE ON workflows, step_joins TO %s', role_name);
+        EXECUTE format('GRANT INSERT ON finished_workflows, workflow_events TO %s', role_name);
+    END LOOP;
+END
+$$;
+
 CREATE OR REPLACE VIEW task_records AS
 SELECT id, task_name, queue, priority, parameters, metadata, tags, status, runs, attempts, max_attempts,
        crash_count, worker_id, idempotency_key, correlation_id, traceparent, timeout_seconds, progress, error, reason,

@@ -38,8 +38,14 @@ const ALIASES: [(&str, &str); 11] = [
     ("/v1/tasks/{id}/give_up", "/v1/workflows/{id}/give_up"),
     ("/v1/tasks/{id}/retry", "/v1/workflows/{id}/retry"),
     ("/v1/tasks/{id}/history", "/v1/workflows/{id}/history"),
-    ("/v1/tasks/{id}/workflow_steps", "/v1/workflows/{id}/workflow_steps"),
-    ("/v1/tasks/{id}/workflow_steps/{step}", "/v1/workflows/{id}/workflow_steps/{step}"),
+    (
+        "/v1/tasks/{id}/workflow_steps",
+        "/v1/workflows/{id}/workflow_steps",
+    ),
+    (
+        "/v1/tasks/{id}/workflow_steps/{step}",
+        "/v1/workflows/{id}/workflow_steps/{step}",
+    ),
     ("/dead-letter", "/dead-letters"),
     ("/dead-letter/retry", "/dead-letters/retry"),
     ("/dead-letter/purge", "/dead-letters/purge"),

@@ -6,8 +6,8 @@ use axum::extract::{FromRef, FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use tasker_core::task::{QueueName, TaskId};
-use tasker_store::workflows::{self, StepRecord};
 use tasker_store::records;
+use tasker_store::workflows::{self, StepRecord};
 
 use crate::auth::Caller;
 use crate::db::Db;

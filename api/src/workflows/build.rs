@@ -38,21 +38,30 @@ pub(super) fn build(
     let ids = PlanIds::assign(&plan, id.0, || TaskId::generate().0);
     let rows = plan.step_rows(&ids);
     let edges = rows.targets.into_iter().zip(rows.kinds);
-    let steps = definition.steps.iter().zip(types).zip(queues).zip(rows.ids).zip(rows.ready).zip(edges);
-    let steps = steps.map(|(((((step, known), (priority, queue)), id), ready), (targets, kinds))| NewStep {
-        id: TaskId(id),
-        name: step.name.clone(),
-        task_name: step.run.clone(),
-        queue,
-        priority,
-        parameters: literal(step).unwrap_or_else(|| "{}".to_owned()),
-        max_attempts: i32::try_from(step.retry.attempts()).unwrap_or(1),
-        timeout_seconds: timeout(step, known),
-        waits: !ready,
-        targets,
-        kinds,
-        options: Some(step.to_json()),
-    });
+    let steps = definition
+        .steps
+        .iter()
+        .zip(types)
+        .zip(queues)
+        .zip(rows.ids)
+        .zip(rows.ready)
+        .zip(edges);
+    let steps = steps.map(
+        |(((((step, known), (priority, queue)), id), ready), (targets, kinds))| NewStep {
+            id: TaskId(id),
+            name: step.name.clone(),
+            task_name: step.run.clone(),
+            queue,
+            priority,
+            parameters: literal(step).unwrap_or_else(|| "{}".to_owned()),
+            max_attempts: i32::try_from(step.retry.attempts()).unwrap_or(1),
+            timeout_seconds: timeout(step, known),
+            waits: !ready,
+            targets,
+            kinds,
+            options: Some(step.to_json()),
+        },
+    );
     let deadline = request.deadline.or_else(|| {
         let deadline = definition.deadline?;
         Some(Deadline::InSeconds(deadline.as_secs_f64()))

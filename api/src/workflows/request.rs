@@ -172,7 +172,10 @@ fn template(fields: &mut Fields<'_>) -> Option<Source> {
             None
         }
         (None, None) => {
-            fields.add_error("name", "is required: the name of a published template, or give `steps`");
+            fields.add_error(
+                "name",
+                "is required: the name of a published template, or give `steps`",
+            );
             None
         }
         (alias, name) => alias.or(name),
@@ -235,7 +238,10 @@ fn key(fields: &mut Fields<'_>, headers: &Headers) -> Option<String> {
         .as_ref()
         .is_some_and(|key| key.is_empty() || key.chars().count() > KEY_CHARS)
     {
-        fields.add_error("idempotency_key", format!("must have 1 to {KEY_CHARS} characters"));
+        fields.add_error(
+            "idempotency_key",
+            format!("must have 1 to {KEY_CHARS} characters"),
+        );
     }
     key
 }

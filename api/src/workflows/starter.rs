@@ -70,9 +70,8 @@ async fn write(starts: &WorkflowStarts, workflow: NewWorkflow) -> Result<Started
     for _ in 0..KEY_TRIES {
         let one = std::slice::from_ref(&workflow);
         let ttl = starts.key_ttl.as_secs_f64();
-        let written = retry_rolled_back(|| {
-            bounded(WRITE_TIMEOUT, workflow_start::start(&starts.db, one, ttl))
-        });
+        let written =
+            retry_rolled_back(|| bounded(WRITE_TIMEOUT, workflow_start::start(&starts.db, one, ttl)));
         let written = written.await.map_err(write_failed)?;
         if let Some(created_at) = written.get(&workflow.id) {
             starts.pusher.push(roots(&workflow)).await;
@@ -81,7 +80,10 @@ async fn write(starts: &WorkflowStarts, workflow: NewWorkflow) -> Result<Started
         let Some(key) = &workflow.key else { break };
         let holder = workflows::key_holder(&starts.db, &workflow.namespace, &workflow.name, &key.key);
         match holder.await? {
-            Some(KeyHolder { workflow, fingerprint }) if fingerprint == key.fingerprint => {
+            Some(KeyHolder {
+                workflow,
+                fingerprint,
+            }) if fingerprint == key.fingerprint => {
                 return Ok(Started::Earlier(workflow));
             }
             Some(_) => {
@@ -95,7 +97,9 @@ async fn write(starts: &WorkflowStarts, workflow: NewWorkflow) -> Result<Started
             None => {}
         }
     }
-    Err(ApiError::Overloaded("The idempotency key changes hands too often."))
+    Err(ApiError::Overloaded(
+        "The idempotency key changes hands too often.",
+    ))
 }
 
 /// Returns the hints of the steps that are pending at once.

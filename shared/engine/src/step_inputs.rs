@@ -107,7 +107,9 @@ impl StepInputs {
 /// Returns the definition of a step; `None` if its parameters are on its row.
 fn defined(step: &ClaimedStep) -> Option<Step> {
     // written by the server that started the workflow, from a definition that was valid
-    step.options.as_deref().and_then(|text| step_from_stored(text).ok())
+    step.options
+        .as_deref()
+        .and_then(|text| step_from_stored(text).ok())
 }
 
 fn parent(step: &ClaimedStep, name: &str) -> Parent {

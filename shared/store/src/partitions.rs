@@ -5,7 +5,12 @@ use sqlx::PgExecutor;
 use super::{Error, Result};
 
 /// The tables that are partitioned by day.
-pub const TABLES: [&str; 2] = ["finished_tasks", "task_events"];
+pub const TABLES: [&str; 4] = [
+    "finished_tasks",
+    "task_events",
+    "finished_workflows",
+    "workflow_events",
+];
 /// The number of days ahead for which partitions are created.
 pub const DAYS_AHEAD: i32 = 14;
 
@@ -34,8 +39,9 @@ pub async fn days_ahead(db: impl PgExecutor<'_>) -> Result<i64> {
           FROM (SELECT parent, (SELECT count(*) FROM generate_series(0, 13) AS day
                                  WHERE to_regclass(parent || '_' ||
                                        to_char((now() AT TIME ZONE 'UTC')::date + day, 'YYYYMMDD')) IS NOT NULL) AS ahead
-                  FROM UNNEST(ARRAY['finished_tasks', 'task_events']) AS parents(parent)) AS counted
+                  FROM UNNEST($1::text[]) AS parents(parent)) AS counted
         "#,
+        TABLES.as_slice() as _,
     )
     .fetch_one(db)
     .await

@@ -38,5 +38,7 @@ pub use input::Input;
 pub use instance_name::InstanceName;
 pub use issue::{InvalidDefinition, Issue, IssueCode};
 pub use json::Json;
-pub use read::{Checked, ReadOptions, SchemaError, from_json, from_stored, from_text, from_yaml, step_from_stored};
+pub use read::{
+    Checked, ReadOptions, SchemaError, from_json, from_stored, from_text, from_yaml, step_from_stored,
+};
 pub use reference::{Part, Reference, Root};

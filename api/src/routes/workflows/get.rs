@@ -53,7 +53,9 @@ pub async fn get_workflow(
 
 /// Returns the record of a workflow.
 pub(super) async fn record(db: &Db, id: TaskId) -> Result<Workflow, ApiError> {
-    let record = workflows::get(db, id).await?.ok_or(ApiError::WorkflowNotFound(id))?;
+    let record = workflows::get(db, id)
+        .await?
+        .ok_or(ApiError::WorkflowNotFound(id))?;
     let counts = workflows::counts(db, id).await?;
     let steps = workflows::steps(db, id, None, None, TaskId::MIN, STEPS_MAX).await?;
     view::workflow(record, &counts, steps)

@@ -99,7 +99,9 @@ fn new(workflow: &NewWorkflow, created_at: DateTime<Utc>) -> WorkflowStarted {
 }
 
 async fn earlier(reads: &WorkflowReads, id: TaskId) -> Result<WorkflowStarted, ApiError> {
-    let record = workflows::get(&reads.db, id).await?.ok_or(ApiError::WorkflowNotFound(id))?;
+    let record = workflows::get(&reads.db, id)
+        .await?
+        .ok_or(ApiError::WorkflowNotFound(id))?;
     let steps = workflows::steps(&reads.db, id, None, None, TaskId::MIN, STEPS_MAX).await?;
     Ok(WorkflowStarted {
         workflow_id: id,
