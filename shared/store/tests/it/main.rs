@@ -27,6 +27,7 @@ mod records;
 mod recover;
 mod retention;
 mod scaling;
+mod step_graphs;
 mod steps;
 mod support;
 mod task_types;
