@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use metrics::histogram;
 use tasker_core::task::limits::cut_error;
-use tasker_core::task::retry::{Backoff, Failure, decide};
+use tasker_core::task::retry::{Failure, decide};
 use tasker_store::ConnectionCache;
 use tasker_store::claim::Claimed;
 use tasker_store::complete::Success;
@@ -21,7 +21,7 @@ use crate::queue_counters::QueueCounters;
 use crate::runner::{Execution, Outcome, Runner};
 use crate::slots::{FreeSlots, Slot};
 use crate::spans::RunSpans;
-use crate::step_inputs::{NoInputs, StepInputs};
+use crate::step_inputs::{NoInputs, StepInputs, defined};
 use crate::stops::Stops;
 use crate::task_log::TaskLog;
 
@@ -102,7 +102,7 @@ impl<R: Runner> Executor<R> {
             // two handlers of one task must not run side by side here: the new run is requeued at once
             Added::OtherRun => {
                 let released = Ended::Returned(Outcome::Released);
-                let record = record_of(&claimed, released, None, Backoff::default(), 0.0);
+                let record = record_of(&claimed, released, None, Duration::default);
                 return self
                     .completer
                     .send(Completion::new(claimed, Duration::ZERO, None, record))
@@ -117,15 +117,24 @@ impl<R: Runner> Executor<R> {
             // written together with the completion: a report that the progress writer sends after it would be
             // fenced
             let progress = this.reports.last(claimed.run);
-            let backoff = this.runner.backoff(&claimed.task_name);
             let panicked_at = ended.panicked_at();
-            let record = record_of(&claimed, ended, progress, backoff, rand::random());
+            let record = record_of(&claimed, ended, progress, || this.retry_delay(&claimed));
             this.completer
                 .send(Completion::new(claimed, began.elapsed(), panicked_at, record))
                 .await;
             // only now: the slots bound the number of completions that wait for `send`
             drop(slot);
         });
+    }
+
+    /// Returns the wait until the next attempt: that of the step, else that of the task type.
+    fn retry_delay(&self, claimed: &Claimed) -> Duration {
+        let ended = claimed.attempts.unsigned_abs() + 1;
+        let jitter = rand::random();
+        match claimed.step.as_ref().and_then(defined) {
+            Some(step) => step.retry.wait(ended, jitter),
+            None => self.runner.backoff(&claimed.task_name).delay(ended, jitter),
+        }
     }
 
     async fn run(
@@ -192,14 +201,13 @@ async fn ignored(cancelled: &CancellationToken) {
     tokio::time::sleep(CANCEL_GRACE).await;
 }
 
-/// Returns the record of an outcome: the result, or the verdict on a failed attempt. Pure; `jitter` is a
-/// random number from 0 to 1.
+/// Returns the record of an outcome: the result, or the verdict on a failed attempt. `delay` returns the wait
+/// until the next attempt.
 fn record_of(
     claimed: &Claimed,
     ended: Ended,
     progress: Option<String>,
-    backoff: Backoff,
-    jitter: f64,
+    delay: impl FnOnce() -> Duration,
 ) -> Record {
     let (failure, reason, text) = match ended {
         Ended::Returned(Outcome::Returned(result)) => {
@@ -234,14 +242,7 @@ fn record_of(
     };
     Record::Other(EndedRun {
         run: claimed.run,
-        verdict: decide(
-            failure,
-            claimed.attempts + 1,
-            claimed.max_attempts,
-            backoff,
-            jitter,
-        )
-        .into(),
+        verdict: decide(failure, claimed.attempts + 1, claimed.max_attempts, delay).into(),
         reason,
         error: Some(cut_error(&text)),
     })

@@ -105,7 +105,7 @@ impl StepInputs {
 }
 
 /// Returns the definition of a step; `None` if its parameters are on its row.
-fn defined(step: &ClaimedStep) -> Option<Step> {
+pub(crate) fn defined(step: &ClaimedStep) -> Option<Step> {
     // written by the server that started the workflow, from a definition that was valid
     step.options
         .as_deref()

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use tasker_core::task::TaskId;
-use tasker_store::workflows;
+use tasker_core::task::{TaskId, TaskStatus};
+use tasker_store::workflows::{self, StepRecord, WorkflowRecord};
 use tasker_wire::Workflow;
+use tasker_workflow::from_stored;
+use tasker_workflow::resolve::{self, StepOutcome};
+use tasker_workflow::states::WorkflowState;
 
 use super::view;
 use crate::db::Db;
@@ -58,7 +61,34 @@ pub(super) async fn record(db: &Db, id: TaskId) -> Result<Workflow, ApiError> {
         .ok_or(ApiError::WorkflowNotFound(id))?;
     let counts = workflows::counts(db, id).await?;
     let steps = workflows::steps(db, id, None, None, TaskId::MIN, STEPS_MAX).await?;
-    view::workflow(record, &counts, steps)
+    let output = match &record.output {
+        Some(output) => Some(output.clone()),
+        None if record.status == WorkflowState::Complete.as_str() => output(db, &record, &steps).await?,
+        None => None,
+    };
+    view::workflow(record, output, &counts, steps)
+}
+
+/// Returns the output of a workflow that is complete: what its definition makes of the results of its steps.
+/// Null stands for one that cannot be made, since a value that it refers to is not there.
+async fn output(db: &Db, record: &WorkflowRecord, steps: &[StepRecord]) -> Result<Option<String>, ApiError> {
+    let Some(text) = workflows::definition(db, &record.definition_hash).await? else {
+        return Ok(None);
+    };
+    let definition = from_stored(&text)
+        .map_err(|invalid| ApiError::Internal(format!("a stored definition cannot be read: {invalid}")))?;
+    let Some(output) = &definition.output else {
+        return Ok(None);
+    };
+    let outcome = |name: &str| {
+        let step = steps.iter().find(|step| step.step == name)?;
+        Some(match step.status {
+            TaskStatus::DeadLetter => StepOutcome::Failed(step.error.as_deref().unwrap_or_default()),
+            TaskStatus::Skipped => StepOutcome::Skipped,
+            _ => StepOutcome::Completed(step.result.as_deref().unwrap_or("null")),
+        })
+    };
+    Ok(resolve::value(output, &record.context, outcome).ok())
 }
 
 /// Waits until a workflow has ended, `wait` has passed, or the server stops.

@@ -15,6 +15,7 @@ use crate::routes::view::raw;
 
 pub(super) fn workflow(
     record: WorkflowRecord,
+    output: Option<String>,
     counts: &HashMap<TaskStatus, i64>,
     steps: Vec<StepRecord>,
 ) -> Result<Workflow, ApiError> {
@@ -25,7 +26,7 @@ pub(super) fn workflow(
     let figures = step_counts(&record, counts);
     Ok(Workflow {
         context: raw(record.context)?,
-        output: record.output.map(raw).transpose()?,
+        output: output.map(raw).transpose()?,
         steps: steps.into_iter().map(step).collect::<Result<_, _>>()?,
         workflow_id: record.id,
         task_uuid: record.id,

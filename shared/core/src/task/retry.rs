@@ -99,8 +99,13 @@ pub enum Decision {
 }
 
 /// Decides between a retry and a dead letter after `failure` of attempt `attempt` (counted from 1) out of
-/// `max_attempts`.
-pub fn decide(failure: Failure, attempt: i32, max_attempts: i32, backoff: Backoff, jitter: f64) -> Decision {
+/// `max_attempts`. `delay` returns the wait until the next attempt, unless the handler set one.
+pub fn decide(
+    failure: Failure,
+    attempt: i32,
+    max_attempts: i32,
+    delay: impl FnOnce() -> Duration,
+) -> Decision {
     if failure == Failure::Fail {
         return Decision::DeadLetter(DeadLetterReason::Failed);
     }
@@ -113,7 +118,7 @@ pub fn decide(failure: Failure, attempt: i32, max_attempts: i32, backoff: Backof
     Decision::RetryIn(match failure {
         // without jitter: the handler knows when the service it calls is available again
         Failure::RetryAfter(delay) => delay.min(limits::DELAY),
-        _ => backoff.delay(attempt.unsigned_abs(), jitter),
+        _ => delay(),
     })
 }
 
@@ -154,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_last_attempt_ends_as_a_dead_letter_that_says_why() {
-        let last = |failure| decide(failure, 3, 3, BACKOFF, 0.5);
+        let last = |failure| decide(failure, 3, 3, || BACKOFF.delay(1, 0.5));
         assert_eq!(
             last(Failure::Retry),
             Decision::DeadLetter(DeadLetterReason::Exhausted)
@@ -173,18 +178,18 @@ mod tests {
     fn a_handler_may_say_when_to_try_again_but_not_how_often() {
         let wait = Duration::from_mins(10);
         assert_eq!(
-            decide(Failure::RetryAfter(wait), 1, 3, BACKOFF, 0.5),
+            decide(Failure::RetryAfter(wait), 1, 3, || BACKOFF.delay(1, 0.5)),
             Decision::RetryIn(wait)
         );
         assert!(matches!(
-            decide(Failure::RetryAfter(wait), 3, 3, BACKOFF, 0.5),
+            decide(Failure::RetryAfter(wait), 3, 3, || BACKOFF.delay(1, 0.5)),
             Decision::DeadLetter(_)
         ));
     }
 
     #[test]
     fn no_handler_delays_its_retry_for_more_than_a_year() {
-        let decision = decide(Failure::RetryAfter(Duration::MAX), 1, 3, BACKOFF, 0.5);
+        let decision = decide(Failure::RetryAfter(Duration::MAX), 1, 3, || BACKOFF.delay(1, 0.5));
         assert_eq!(decision, Decision::RetryIn(limits::DELAY));
         let endless = Backoff {
             base: Duration::MAX,
