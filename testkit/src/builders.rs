@@ -1,8 +1,8 @@
 //! Builders of valid values with defaults.
 
 use tasker_core::task::{QueueName, TaskId};
-use tasker_core::workflow::Template;
 use tasker_store::insert::{Due, NewKey, NewTask};
+use tasker_store::templates::NewTemplate;
 use tasker_store::workers::NewWorker;
 
 /// Returns a task of type `name` in the default queue, due now, with 3 attempts and no idempotency key.
@@ -51,11 +51,21 @@ pub fn a_worker(id: &str) -> NewWorker {
 ///
 /// # Panics
 /// If `version` is not a valid version.
-pub fn a_template(version: &str) -> Template {
+pub fn a_template(version: &str) -> NewTemplate {
     let text = format!(
         "{{name: line, namespace: shapes, version: {version}, description: Two steps, steps: [
             {{name: first, handler: {{callable: echo}}}},
             {{name: second, handler: {{callable: echo}}, dependencies: [first]}}]}}"
     );
-    Template::parse(&text).expect("a valid template")
+    let definition = tasker_workflow::from_text(&text, tasker_workflow::ReadOptions::default())
+        .expect("a valid template")
+        .definition;
+    NewTemplate {
+        template: definition.to_json(),
+        namespace: definition.namespace,
+        name: definition.name,
+        version: definition.version.to_string(),
+        description: definition.description,
+        steps: 2,
+    }
 }

@@ -11,8 +11,10 @@ use tasker_platform::tls;
 use tasker_queue::RedisQueues;
 use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
+use tasker_store::templates::NewTemplate;
 use tasker_store::workers::{self, NewWorker};
 use tasker_store::{self as store, queues, task_types, templates};
+use tasker_workflow::Definition;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -238,6 +240,19 @@ async fn until_registered(startup: &Startup) -> LivenessKey {
     key
 }
 
+/// Returns the rows of definitions.
+fn published(definitions: &[Definition]) -> Vec<NewTemplate> {
+    let rows = definitions.iter().map(|definition| NewTemplate {
+        namespace: definition.namespace.clone(),
+        name: definition.name.clone(),
+        version: definition.version.to_string(),
+        description: definition.description.clone(),
+        steps: i32::try_from(definition.steps.len()).unwrap_or(i32::MAX),
+        template: definition.to_json(),
+    });
+    rows.collect()
+}
+
 /// Registers the worker with `key`, or without a key behind a transaction pooler, where a lock belongs to no
 /// client.
 async fn try_register(startup: &Startup, key: LivenessKey) -> Result<(), store::Error> {
@@ -252,7 +267,7 @@ async fn try_register(startup: &Startup, key: LivenessKey) -> Result<(), store::
     // types before the worker: it is never listed with types that submits do not know yet
     task_types::publish(&startup.db, &startup.registry.published()).await?;
     if let Some(found) = &config.templates {
-        templates::publish(&startup.db, found).await?;
+        templates::publish(&startup.db, &published(found)).await?;
     }
     let worker = NewWorker {
         id: startup.worker_id.to_string(),

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tasker_core::workflow::Template;
 use tasker_store::migrations::MIGRATOR;
-use tasker_store::templates::publish;
+use tasker_store::templates::{NewTemplate, publish};
 use tasker_testkit::a_template;
 
 use crate::harness::Server;
@@ -20,7 +19,7 @@ async fn templates_are_listed_by_name_with_the_newest_version_first(db: PgPool) 
     let server = Server::start(db.clone()).await;
     assert_eq!(ok(&server, "/v1/templates").await, json!({"templates": []}));
     let mut templates = ["1.9.0", "1.10.0", "1.10.0-rc.1"].map(a_template).to_vec();
-    templates.push(Template {
+    templates.push(NewTemplate {
         namespace: "another".to_owned(),
         ..a_template("1.0.0")
     });

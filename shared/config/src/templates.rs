@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::reader::Reader;
-use tasker_core::workflow::{Template, TemplateError};
+use tasker_workflow::{Checked, Definition, ReadOptions, from_text};
 
 const VARIABLE: &str = "TASKER_TEMPLATE_PATH";
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -13,26 +13,26 @@ const TEMPLATES_MAX: usize = 1_000;
 const BYTES_MAX: usize = 16 << 20;
 
 /// Reads the templates and adds the problems of each file. `None` if no folder is configured.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<Template>> {
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<Definition>> {
     reader.given(VARIABLE)?;
     let files = reader.files_in(VARIABLE, &EXTENSIONS, (TEMPLATES_MAX, BYTES_MAX));
     let mut templates = Vec::with_capacity(files.len());
     let mut places = HashMap::new();
     for (file, text) in files {
-        match Template::parse(&text) {
-            Ok(template) => {
-                let id = format!("{}/{} {}", template.namespace, template.name, template.version);
+        match from_text(&text, ReadOptions::default()) {
+            Ok(Checked { definition, .. }) => {
+                let (namespace, name, version) = definition.id();
+                let id = format!("{namespace}/{name} {version}");
                 if let Some(first) = places.insert(id.clone(), file.clone()) {
                     reader.problem(VARIABLE, format!("`{file}` holds {id}, as `{first}` does"));
                 }
-                templates.push(template);
+                templates.push(definition);
             }
-            Err(TemplateError::Invalid(problems)) => {
-                for problem in problems {
-                    reader.problem(VARIABLE, format!("`{file}` at {problem}"));
+            Err(invalid) => {
+                for issue in invalid.issues {
+                    reader.problem(VARIABLE, format!("`{file}` at {issue}"));
                 }
             }
-            Err(error) => reader.problem(VARIABLE, format!("`{file}`: {error}")),
         }
     }
     // YAML aliases can expand a small file into large JSON, so the size is checked again

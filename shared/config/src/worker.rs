@@ -17,12 +17,12 @@ use super::reader::Reader;
 use super::services::{self, ServiceCommands};
 use super::variable::Binary;
 use super::{flags, healthcheck, templates};
-use tasker_core::workflow::Template;
 use tasker_platform::circuit_breaker::Limits;
 use tasker_platform::host::{Host, ProcessHost};
 use tasker_platform::telemetry::LogConfig;
 use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
+use tasker_workflow::Definition;
 
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;
@@ -74,7 +74,7 @@ pub struct WorkerConfig {
     /// Time between polls for work in `PollingOnly`.
     pub claim_interval: Duration,
     /// The workflow templates that it publishes; `None` if no folder is configured.
-    pub templates: Option<Vec<Template>>,
+    pub templates: Option<Vec<Definition>>,
     /// The server to wait for at start.
     pub api: Option<ApiAccess>,
     /// Private addresses that `http_request` may reach.

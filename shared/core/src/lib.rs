@@ -1,7 +1,6 @@
-//! Tasker's pure core: the types and rules of tasks and workflows. No I/O.
+//! Tasker's pure core: the types and rules of tasks. No I/O.
 //!
 //! - [`task`]: ids, states and their transitions, retry decisions, priority classes.
-//! - [`workflow`]: workflow templates and their graphs.
 //! - [`duration`]: durations such as `1h30m`; [`role`]: the roles of users and API keys; [`json`]: checks on
 //!   raw JSON text.
 
@@ -11,4 +10,3 @@ pub mod json;
 mod postgres;
 pub mod role;
 pub mod task;
-pub mod workflow;

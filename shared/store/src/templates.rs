@@ -4,10 +4,26 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::{Error, Result};
-use tasker_core::workflow::Template;
 
 /// The maximum length of a list.
 pub const LISTED_MAX: i64 = 10_000;
+
+/// A version of a template to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTemplate {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its version, by the rules of <https://semver.org>.
+    pub version: String,
+    /// Its description.
+    pub description: String,
+    /// The number of its steps.
+    pub steps: i32,
+    /// JSON text of its definition, in its normalised form.
+    pub template: String,
+}
 
 /// A template in a list.
 #[derive(Debug, Clone)]
@@ -36,16 +52,13 @@ pub struct Stored {
 }
 
 /// Publishes templates. The newest publication of a version is valid; an identical one changes no rows.
-pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<()> {
+pub async fn publish(db: impl PgExecutor<'_>, templates: &[NewTemplate]) -> Result<()> {
     let namespaces: Vec<&str> = templates.iter().map(|t| t.namespace.as_str()).collect();
     let names: Vec<&str> = templates.iter().map(|t| t.name.as_str()).collect();
-    let versions: Vec<String> = templates.iter().map(|t| t.version.to_string()).collect();
+    let versions: Vec<&str> = templates.iter().map(|t| t.version.as_str()).collect();
     let descriptions: Vec<&str> = templates.iter().map(|t| t.description.as_str()).collect();
-    let steps: Vec<i32> = templates
-        .iter()
-        .map(|t| i32::try_from(t.steps.len()).unwrap_or(i32::MAX))
-        .collect();
-    let texts: Vec<String> = templates.iter().map(Template::to_json).collect();
+    let steps: Vec<i32> = templates.iter().map(|t| t.steps).collect();
+    let texts: Vec<&str> = templates.iter().map(|t| t.template.as_str()).collect();
     sqlx::query!(
         r#"
         INSERT INTO workflow_templates AS known (namespace, name, version, description, steps, template)
@@ -60,10 +73,10 @@ pub async fn publish(db: impl PgExecutor<'_>, templates: &[Template]) -> Result<
         "#,
         namespaces as _,
         names as _,
-        &versions,
+        versions as _,
         descriptions as _,
         &steps,
-        &texts,
+        texts as _,
     )
     .execute(db)
     .await
