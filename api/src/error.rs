@@ -44,6 +44,8 @@ pub enum ApiError {
     QueueNotFound(Vec<QueueName>),
     /// The template, or this version of it, does not exist.
     TemplateNotFound,
+    /// This version of a template exists with another text.
+    VersionExists(String),
     /// The workflow does not exist.
     WorkflowNotFound(TaskId),
     /// The workflow has no step of this name or id.
@@ -106,6 +108,7 @@ impl ApiError {
             Self::TaskNotFound(_) => &problems::TASK_NOT_FOUND,
             Self::QueueNotFound(_) => &problems::QUEUE_NOT_FOUND,
             Self::TemplateNotFound => &problems::TEMPLATE_NOT_FOUND,
+            Self::VersionExists(_) => &problems::VERSION_EXISTS,
             Self::WorkflowNotFound(_) => &problems::WORKFLOW_NOT_FOUND,
             Self::StepNotFound => &problems::STEP_NOT_FOUND,
             Self::BelongsToWorkflow(_) => &problems::BELONGS_TO_WORKFLOW,
@@ -139,6 +142,7 @@ impl ApiError {
             Self::UnknownRoute => "No route matches this path; see /api-docs/ui.".to_owned(),
             Self::ProblemNotFound => "No problem type has this code; docs/problems.md lists them.".to_owned(),
             Self::TemplateNotFound => "GET /v1/templates lists the published templates.".to_owned(),
+            Self::VersionExists(id) => format!("{id} is published with another text."),
             Self::WorkflowNotFound(id) => format!("Workflow {id} does not exist."),
             Self::StepNotFound => "GET /v1/workflows/{id}/workflow_steps lists the steps.".to_owned(),
             Self::BelongsToWorkflow(workflow) => {

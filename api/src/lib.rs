@@ -82,9 +82,16 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::dead_letters::retry::retry_dead_letters))
         .routes(routes!(routes::dead_letters::purge::purge_dead_letters))
         .routes(routes!(routes::workers::list_workers))
-        .routes(routes!(routes::templates::list::list_templates))
+        .routes(routes!(
+            routes::templates::list::list_templates,
+            routes::templates::publish::put_template
+        ))
+        .routes(routes!(routes::templates::publish::validate_template))
         .routes(routes!(routes::templates::get::newest_template))
-        .routes(routes!(routes::templates::get::template_version))
+        .routes(routes!(
+            routes::templates::get::template_version,
+            routes::templates::publish::delete_template
+        ))
         .merge(workflows())
         .routes(routes!(
             routes::keys::list::list_keys,

@@ -101,6 +101,9 @@ problem_types! {
     NOT_RETRYABLE: CONFLICT "not_retryable", "Task not retryable",
         "Only a task with status `dead_letter` or `cancelled` can be retried.",
         "Wait until it finishes, or submit a new task.";
+    VERSION_EXISTS: CONFLICT "version_exists", "Template version exists",
+        "A published version of a template never changes, and this one was published with another text.",
+        "Raise the version of the template, or delete the published one first.";
     BELONGS_TO_WORKFLOW: CONFLICT "belongs_to_workflow", "Task is a step of a workflow",
         "The task is a step; only its workflow can cancel or retry it, so that the steps behind it follow.",
         "Use the routes of the workflow that `detail` names.";

@@ -55,6 +55,10 @@ impl BodyBudgets {
 #[derive(Debug)]
 pub struct SingleBody(pub Bytes, pub Reservation);
 
+/// A template in JSON or YAML, with its memory reservation.
+#[derive(Debug)]
+pub struct TemplateBody(pub Bytes, pub Reservation);
+
 /// The body of a batch, with its memory reservation.
 #[derive(Debug)]
 pub struct BatchBody(pub Bytes, pub Reservation);
@@ -85,15 +89,39 @@ where
     }
 }
 
+impl<S: Sync> FromRequest<S> for TemplateBody
+where
+    BodyBudgets: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let budgets = BodyBudgets::from_ref(state);
+        if !is_json(request.headers()) && !is_yaml(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let (bytes, held) = body(request, &budgets.single, budgets.bytes_max).await?;
+        Ok(Self(bytes, held))
+    }
+}
+
 async fn json_body(
     request: Request,
     budget: &MemoryBudget,
     limit: usize,
 ) -> Result<(Bytes, Reservation), ApiError> {
-    let headers = request.headers();
-    if !is_json(headers) {
+    if !is_json(request.headers()) {
         return Err(ApiError::UnsupportedMediaType);
     }
+    body(request, budget, limit).await
+}
+
+async fn body(
+    request: Request,
+    budget: &MemoryBudget,
+    limit: usize,
+) -> Result<(Bytes, Reservation), ApiError> {
+    let headers = request.headers();
     let encoding = Encoding::read(headers)?;
     // an announced size is checked before the first byte is read; others are counted while reading
     let announced = content_length(headers);
@@ -209,6 +237,17 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter().peekable();
     types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json_type))
+}
+
+fn is_yaml(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|text| text.split(';').next()).unwrap_or_default();
+    matches!(
+        essence.trim().to_ascii_lowercase().as_str(),
+        "application/yaml" | "application/x-yaml" | "text/yaml"
+    )
 }
 
 fn is_json_type(text: &str) -> bool {

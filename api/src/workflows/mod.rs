@@ -6,5 +6,5 @@ mod request;
 mod starter;
 mod templates;
 
-pub use request::{StartRequest, WorkflowRequest};
+pub use request::{StartRequest, WorkflowRequest, validation_errors};
 pub use starter::{Started, start};

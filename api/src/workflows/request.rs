@@ -156,7 +156,7 @@ fn inline(text: &str) -> (Option<Definition>, Vec<ValidationError>) {
 }
 
 /// Returns the validation errors of a definition.
-pub(super) fn validation_errors(invalid: &InvalidDefinition) -> Vec<ValidationError> {
+pub fn validation_errors(invalid: &InvalidDefinition) -> Vec<ValidationError> {
     let issues = invalid.issues.iter();
     issues
         .map(|issue| ValidationError::invalid(issue.pointer.clone(), issue.message.clone()))

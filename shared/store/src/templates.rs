@@ -84,6 +84,62 @@ pub async fn publish(db: impl PgExecutor<'_>, templates: &[NewTemplate]) -> Resu
     .map_err(Error::from)
 }
 
+/// The outcome of [`publish_new`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The version is new.
+    New,
+    /// The version was there with the same text.
+    Same,
+    /// The version is there with another text, which stays.
+    Other,
+}
+
+/// Publishes a version of a template that is never changed: one that is there stays as it is.
+pub async fn publish_new(db: impl PgExecutor<'_>, template: &NewTemplate) -> Result<Published> {
+    let row = sqlx::query!(
+        r#"
+        WITH added AS (
+            INSERT INTO workflow_templates (namespace, name, version, description, steps, template)
+            VALUES ($1, $2, $3, $4, $5, $6::text::json)
+                ON CONFLICT DO NOTHING
+            RETURNING 1
+        )
+        SELECT EXISTS (SELECT FROM added) AS "added!",
+               (SELECT template::text = $6::text
+                  FROM workflow_templates
+                 WHERE namespace = $1 AND name = $2 AND version = $3) AS same
+        "#,
+        template.namespace,
+        template.name,
+        template.version,
+        template.description,
+        template.steps,
+        template.template,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(match (row.added, row.same) {
+        (true, _) => Published::New,
+        (false, Some(true)) => Published::Same,
+        // one that was added meanwhile is not in this statement's snapshot; the caller may ask again
+        (false, _) => Published::Other,
+    })
+}
+
+/// Deletes a version of a template; returns whether it existed. Workflows that run by it keep their definition.
+pub async fn delete(db: impl PgExecutor<'_>, namespace: &str, name: &str, version: &str) -> Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM workflow_templates WHERE namespace = $1 AND name = $2 AND version = $3",
+        namespace,
+        name,
+        version,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
 /// Returns the templates with all their versions, by namespace and name; at most [`LISTED_MAX`].
 pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Listed>> {
     sqlx::query_as!(

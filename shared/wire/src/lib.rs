@@ -20,7 +20,7 @@ pub use tasks::{
     BatchSubmitted, Explanation, History, HistoryEvent, Reason, Submitted, Task, TaskPage, TaskResult,
     TaskState, TaskType, TaskTypes,
 };
-pub use templates::{TemplateRecord, TemplateSummary, Templates};
+pub use templates::{TemplatePublished, TemplateRecord, TemplateSummary, TemplateWarning, Templates};
 pub use totals::{DayTotals, TaskCounts, Totals, TypeTotals};
 pub use workers::{Worker, Workers};
 pub use workflows::{

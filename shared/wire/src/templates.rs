@@ -30,6 +30,36 @@ pub struct TemplateSummary {
     pub published_at: DateTime<Utc>,
 }
 
+/// The answer to a publication or a validation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TemplatePublished {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, within its namespace.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its normalised form, as hexadecimal digits.
+    pub hash: String,
+    /// Number of its steps.
+    pub steps: usize,
+    /// What its author should know: fields without an effect, task types that no worker registers.
+    pub warnings: Vec<TemplateWarning>,
+}
+
+/// A warning about a template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TemplateWarning {
+    /// A JSON pointer into the template.
+    pub pointer: String,
+    /// The warning.
+    pub detail: String,
+    /// The line in the text, counted from 1.
+    pub line: Option<u32>,
+}
+
 /// One version of a template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
