@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tasker_core::task::QueueName;
+use tasker_platform::batcher;
 use tasker_store::claim::Claimed;
 use tasker_store::complete::Success;
 use tasker_store::end_runs::{EndedRun, Verdict};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::completion_metrics::Summary;
 
@@ -15,6 +17,14 @@ pub(crate) struct Completion {
     pub(crate) summary: Summary,
     pub(crate) queue: QueueName,
     pub(crate) record: Record,
+}
+
+/// A completion that waits to be written.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) completion: Completion,
+    /// Its bytes of the limit on waiting results.
+    pub(crate) reservation: OwnedSemaphorePermit,
 }
 
 /// The write that records a completion.
@@ -57,5 +67,11 @@ impl Completion {
             Record::Success(success) => success.result.len(),
             Record::Other(ended) => ended.error.as_ref().map_or(0, String::len),
         }
+    }
+}
+
+impl batcher::Item for Queued {
+    fn bytes(&self) -> usize {
+        self.completion.bytes()
     }
 }
