@@ -18,7 +18,7 @@ use crate::duty::{Duty, bounded};
 use crate::duty_status::DutyError;
 use crate::failure_detector::{FailureDetector, Verdict};
 use crate::fleet_changes::FleetChanges;
-use crate::hints::HintPusher;
+use crate::hints::HintSender;
 use crate::leader_gauges::LeaderGauges;
 
 /// Time between runs.
@@ -36,7 +36,7 @@ const LOGGED_MAX: usize = 100;
 #[derive(Debug)]
 pub struct Recoverer {
     db: ObservedPool,
-    hints: Arc<dyn HintPusher>,
+    hints: Arc<dyn HintSender>,
     worker_timeout: Duration,
     /// The session that checks the fleet. A failed run drops it, together with all that it observed.
     session: Option<FleetSession>,
@@ -67,7 +67,7 @@ pub struct Recovered {
 
 impl Recoverer {
     /// Creates the duty. A worker is unresponsive after `worker_timeout` without a heartbeat.
-    pub fn new(db: impl Into<ObservedPool>, hints: Arc<dyn HintPusher>, worker_timeout: Duration) -> Self {
+    pub fn new(db: impl Into<ObservedPool>, hints: Arc<dyn HintSender>, worker_timeout: Duration) -> Self {
         Self {
             db: db.into(),
             hints,

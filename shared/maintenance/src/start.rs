@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::duty::drive;
 use crate::{
-    Ager, Cleaner, DeadLetterExpirer, Duty, DutyStatus, GaugeKeeper, HintPusher, Leadership,
-    PartitionDropper, PartitionKeeper, Promoter, Rebuilder, Recoverer, Router, Sampler, TotalsFolder,
+    Ager, Cleaner, DeadLetterExpirer, Duty, DutyStatus, GaugeKeeper, HintSender, Leadership,
+    PartitionDropper, PartitionKeeper, Promoter, QueueSources, Rebuilder, Recoverer, Router, Sampler,
+    TotalsFolder,
 };
 
 /// The parts of a server that the duties use.
@@ -27,7 +28,7 @@ pub struct Handles {
     /// The declared queues.
     pub queues: DeclaredQueues,
     /// The sender of hints.
-    pub hints: Arc<dyn HintPusher>,
+    pub hints: Arc<dyn HintSender>,
     /// The status that the duties report to.
     pub status: Arc<DutyStatus>,
 }
@@ -90,11 +91,17 @@ fn leader_duties(
     };
     let (db, queues) = (|| handles.db.clone(), || handles.queues.clone());
     let (redis, timeout, interval) = (&handles.redis, settings.worker_timeout, settings.cleanup_interval);
+    let sources = QueueSources {
+        db: db(),
+        redis: redis.clone(),
+        queues: queues(),
+        worker_timeout: timeout,
+    };
     let mut duties = vec![
         term.drive(Recoverer::new(db(), Arc::clone(&handles.hints), timeout)),
         term.drive(Cleaner::new(db(), interval, settings.key_ttl)),
-        term.drive(GaugeKeeper::new(db(), redis.clone(), queues(), timeout)),
-        term.drive(Sampler::new(db(), redis.clone(), queues(), timeout)),
+        term.drive(GaugeKeeper::new(sources.clone())),
+        term.drive(Sampler::new(sources)),
         term.drive(TotalsFolder::new(db())),
     ];
     if let Some(redis) = redis {
