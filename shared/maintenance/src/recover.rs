@@ -110,7 +110,7 @@ impl Recoverer {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => FleetSession {
-                observer: FleetObserver::open(self.db.pool()).await?,
+                observer: FleetObserver::open(self.db.clone()).await?,
                 detector: FailureDetector::default(),
                 changes: FleetChanges::default(),
                 steady_since: now,
