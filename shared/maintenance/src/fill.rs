@@ -53,15 +53,15 @@ impl Filling<'_> {
     }
 
     /// Builds new type lists and switches pops from the main list to them; returns the number of their ids,
-    /// some of which may be stale. `None` if the queue became plain meanwhile; the lists are unchanged then.
+    /// some of which may be stale. `None` if the queue was closed meanwhile; the lists are unchanged then.
     ///
     /// Pushes go to both kinds of lists from the start, so a row that was not visible yet has its hint on a
     /// type list already, and that list is kept.
     pub(crate) async fn type_lists(&self) -> Result<Option<usize>, DutyError> {
-        self.redis.open_type_lists(self.queue).await?;
+        let generation = self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, true).await?;
-        let Some(adopted) = rebuild.adopt().await? else {
+        let Some(adopted) = rebuild.adopt(&generation).await? else {
             return Ok(None);
         };
         let mut rows = read.rows;

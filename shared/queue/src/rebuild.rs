@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Pipeline;
 
-use super::{List, RedisQueues, Result, scripts};
+use super::{Generation, List, RedisQueues, Result, scripts};
 use tasker_core::task::{QueueName, TaskId};
 
 /// Expiry of an unfinished list, whose maker is gone by then.
@@ -138,9 +138,9 @@ impl Rebuild<'_> {
         self.redis.run(&command).await
     }
 
-    /// Replaces the type lists and the list of parked hints by the new ones; the queue is split from now on.
-    /// `None`, with all lists unchanged, if the queue is not being opened any more.
-    pub async fn adopt(&self) -> Result<Option<Adopted>> {
+    /// Replaces the type lists and the list of parked hints by the new ones, which were begun in `generation`;
+    /// the queue is split from now on. `None`, with all lists unchanged, if the queue has been closed since.
+    pub async fn adopt(&self, generation: &Generation) -> Result<Option<Adopted>> {
         let keys = self.redis.keys();
         let parked = keys.unroutable(self.queue);
         let new_parked = self.unfinished(&parked);
@@ -157,6 +157,7 @@ impl Rebuild<'_> {
             keys.split_lists(self.queue),
             parked,
             new_parked,
+            keys.split_generation(self.queue),
         ];
         let keys: Vec<String> = fixed.into_iter().chain(pairs).collect();
         let mut command = Pipeline::new();
@@ -164,7 +165,8 @@ impl Rebuild<'_> {
             .cmd("EVAL")
             .arg(scripts::adopt())
             .arg(keys.len())
-            .arg(keys);
+            .arg(keys)
+            .arg(&generation.0);
         let ((merged, lost, done),): ((u64, u64, u64),) = self.redis.run(&command).await?;
         Ok((done > 0).then_some(Adopted {
             merged,
