@@ -169,6 +169,12 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Server,
+        "SIGN_IN",
+        Some("on"),
+        "off lets a server without credentials listen beyond loopback; every client may do everything. Not in production",
+    ),
+    entry(
+        Server,
         "EXECUTION_BACKEND_API_USER",
         None,
         "Name of the admin user; without one sign-in is off. Must be set in production",
