@@ -102,6 +102,31 @@ fn flags_beat_variables_beat_files() {
 }
 
 #[test]
+fn the_times_of_the_pool_are_durations_of_variables_or_files() {
+    let database = |host: &FakeHost| {
+        let (server, worker) = (server(&[], host).expect("valid"), worker(host).expect("valid"));
+        let times = (server.database.pool_idle, server.database.pool_lifetime);
+        assert_eq!(times, (worker.database.pool_idle, worker.database.pool_lifetime));
+        times
+    };
+    let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+    assert_eq!(database(&FakeHost::with(&[DATABASE])), (10 * minute, hour));
+    let host = FakeHost::with(&[DATABASE, ("DB_POOL_IDLE", "90s")]).file(
+        "config/base.toml",
+        "db_pool_idle = \"5m\"\ndb_pool_lifetime = \"30m\"",
+    );
+    assert_eq!(database(&host), (Duration::from_secs(90), 30 * minute));
+    let host = FakeHost::with(&[DATABASE, ("DB_POOL_IDLE", "soon"), ("DB_POOL_LIFETIME", "0")]);
+    for problems in [text(server(&[], &host)), text(worker(&host))] {
+        assert!(problems.contains("DB_POOL_IDLE: "), "{problems}");
+        assert!(
+            problems.contains("DB_POOL_LIFETIME: must be from 1s to 1d"),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
 fn a_retention_of_no_days_keeps_for_ever_and_a_key_is_not_outlived_by_its_task() {
     let with = |days: &str, ttl: &str| {
         let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", days), ("IDEMPOTENCY_TTL", ttl)]);
