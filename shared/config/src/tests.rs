@@ -320,6 +320,23 @@ fn migrations_by_hand_take_flags_before_and_after() {
 }
 
 #[test]
+fn a_worker_is_run_unless_a_command_is_given_whose_flags_stand_before_or_after() {
+    let command = |args: &[&str]| {
+        let args = [&["tasker-worker"], args].concat();
+        WorkerConfig::load_from(args, &FakeHost::with(&[DATABASE])).map(|config| config.command)
+    };
+    assert_eq!(command(&[]).expect("valid"), WorkerCommand::Run);
+    for args in [["ping", "--db-pool-size=2"], ["--db-pool-size=2", "ping"]] {
+        assert_eq!(command(&args).expect("valid"), WorkerCommand::Ping);
+    }
+    for (args, json) in [(&["types"][..], false), (&["types", "--json"], true)] {
+        assert_eq!(command(args).expect("valid"), WorkerCommand::Types { json });
+    }
+    assert!(matches!(command(&["sing"]), Err(LoadError::Usage(_))));
+    assert!(matches!(command(&["--json"]), Err(LoadError::Usage(_))));
+}
+
+#[test]
 fn a_wrong_command_line_and_help_end_with_the_usual_codes() {
     let host = FakeHost::default();
     let code = |args: &[&str]| server(args, &host).expect_err("no configuration");
