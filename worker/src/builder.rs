@@ -63,8 +63,8 @@ impl WorkerBuilder {
     /// Pass the code to [`std::process::exit`]. A `main` that returns instead drops the runtime, which waits
     /// for blocking handlers that outlived their runs.
     ///
-    /// It does not read the command line. A program that takes the flags and commands of `tasker-worker` reads
-    /// them with [`WorkerConfig::load`] and calls [`Self::run_with`].
+    /// It does not read the command line. A program that takes the flags and commands of `tasker-worker`
+    /// reads them with [`WorkerConfig::load`] and calls [`Self::run_with`].
     #[must_use = "pass the exit code to `std::process::exit`"]
     pub async fn run(self) -> i32 {
         match WorkerConfig::from_env() {

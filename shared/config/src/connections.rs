@@ -19,8 +19,8 @@ use super::tls::read_authority;
 
 /// Maximum of `DB_POOL_SIZE`, far more connections than one process needs.
 const POOL_SIZE_MAX: u32 = 1_000;
-/// Range of `DB_POOL_IDLE` and `DB_POOL_LIFETIME`: less would open connections all the time, and no connection
-/// needs more.
+/// Range of `DB_POOL_IDLE` and `DB_POOL_LIFETIME`: less would open connections all the time, and no
+/// connection needs more.
 const POOL_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// Maximum length of `QUEUE_KEY_PREFIX`, which keeps Redis keys short.
 const KEY_PREFIX_CHARS_MAX: usize = 128;

@@ -149,9 +149,9 @@ impl Filling<'_> {
     }
 }
 
-/// Returns the ids of `rows`, which are given oldest first, for the head and for the tail of a list, each in the
-/// order of pops. The head has the urgent ones, the newest first, as their pushes put them there; those that
-/// became pending together keep their order.
+/// Returns the ids of `rows`, which are given oldest first, for the head and for the tail of a list, each in
+/// the order of pops. The head has the urgent ones, the newest first, as their pushes put them there; those
+/// that became pending together keep their order.
 fn ends(rows: &[&Pending]) -> (Vec<TaskId>, Vec<TaskId>) {
     let (urgent, usual): (Vec<&Pending>, Vec<&Pending>) =
         rows.iter().partition(|row| is_urgent(row.priority));
