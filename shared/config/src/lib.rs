@@ -39,7 +39,7 @@ pub use table::VARIABLES;
 pub use tasker_queue::DispatchMode;
 pub use tls::ServerTls;
 pub use variable::{Binary, UsedBy, Variable};
-pub use worker::{ApiAccess, WorkerConfig};
+pub use worker::{ApiAccess, WorkerCommand, WorkerConfig};
 
 /// Exit code of a failure at run time.
 pub const EXIT_FAILURE: i32 = 1;

@@ -82,6 +82,18 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Both,
+        "DB_POOL_IDLE",
+        Some("10m"),
+        "Time without use after which a connection to Postgres is closed",
+    ),
+    entry(
+        Both,
+        "DB_POOL_LIFETIME",
+        Some("1h"),
+        "Age at which a connection to Postgres is closed once it is not in use",
+    ),
+    entry(
+        Both,
         "REDIS_URL",
         Some("redis://127.0.0.1:6379"),
         "Redis, as redis:// or rediss:// (TLS)",
@@ -166,6 +178,12 @@ pub static VARIABLES: &[Variable] = &[
         "METRICS_PORT",
         None,
         "Additional port for health and metrics",
+    ),
+    entry(
+        Server,
+        "SIGN_IN",
+        Some("on"),
+        "off lets a server without credentials listen beyond loopback; every client may do everything. Not in production",
     ),
     entry(
         Server,

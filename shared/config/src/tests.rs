@@ -102,6 +102,31 @@ fn flags_beat_variables_beat_files() {
 }
 
 #[test]
+fn the_times_of_the_pool_are_durations_of_variables_or_files() {
+    let database = |host: &FakeHost| {
+        let (server, worker) = (server(&[], host).expect("valid"), worker(host).expect("valid"));
+        let times = (server.database.pool_idle, server.database.pool_lifetime);
+        assert_eq!(times, (worker.database.pool_idle, worker.database.pool_lifetime));
+        times
+    };
+    let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+    assert_eq!(database(&FakeHost::with(&[DATABASE])), (10 * minute, hour));
+    let host = FakeHost::with(&[DATABASE, ("DB_POOL_IDLE", "90s")]).file(
+        "config/base.toml",
+        "db_pool_idle = \"5m\"\ndb_pool_lifetime = \"30m\"",
+    );
+    assert_eq!(database(&host), (Duration::from_secs(90), 30 * minute));
+    let host = FakeHost::with(&[DATABASE, ("DB_POOL_IDLE", "soon"), ("DB_POOL_LIFETIME", "0")]);
+    for problems in [text(server(&[], &host)), text(worker(&host))] {
+        assert!(problems.contains("DB_POOL_IDLE: "), "{problems}");
+        assert!(
+            problems.contains("DB_POOL_LIFETIME: must be from 1s to 1d"),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
 fn a_retention_of_no_days_keeps_for_ever_and_a_key_is_not_outlived_by_its_task() {
     let with = |days: &str, ttl: &str| {
         let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", days), ("IDEMPOTENCY_TTL", ttl)]);
@@ -292,6 +317,23 @@ fn migrations_by_hand_take_flags_before_and_after() {
         assert_eq!(config.command, ServerCommand::MigrateStatus);
         assert_eq!(config.database.pool_size, 2);
     }
+}
+
+#[test]
+fn a_worker_is_run_unless_a_command_is_given_whose_flags_stand_before_or_after() {
+    let command = |args: &[&str]| {
+        let args = [&["tasker-worker"], args].concat();
+        WorkerConfig::load_from(args, &FakeHost::with(&[DATABASE])).map(|config| config.command)
+    };
+    assert_eq!(command(&[]).expect("valid"), WorkerCommand::Run);
+    for args in [["ping", "--db-pool-size=2"], ["--db-pool-size=2", "ping"]] {
+        assert_eq!(command(&args).expect("valid"), WorkerCommand::Ping);
+    }
+    for (args, json) in [(&["types"][..], false), (&["types", "--json"], true)] {
+        assert_eq!(command(args).expect("valid"), WorkerCommand::Types { json });
+    }
+    assert!(matches!(command(&["sing"]), Err(LoadError::Usage(_))));
+    assert!(matches!(command(&["--json"]), Err(LoadError::Usage(_))));
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl BulkOperation {
     async fn finish(&mut self, taken: Vec<Taken>) {
         let done = taken.into_iter().filter(|taken| taken.done);
         let hints: Vec<Hint> = done
-            .map(|taken| Hint::new(taken.id, taken.queue, taken.task_name))
+            .map(|taken| Hint::new(taken.id, taken.queue, taken.task_name).with_priority(taken.priority))
             .collect();
         self.done += hints.len();
         let action = match self.action {

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use tasker_core::task::TaskId;
 use tasker_platform::lifecycle::Shutdown;
+use tasker_platform::telemetry::hostname;
 use tasker_queue::RedisQueues;
 use tasker_store::{DeclaredQueues, ObservedPool};
 use tokio_util::sync::CancellationToken;
@@ -60,7 +61,12 @@ pub fn start(handles: Handles, settings: Settings, shutdown: &Shutdown) {
     start_own(promoter, &handles, shutdown);
     start_own(PartitionKeeper::new(handles.db.clone()), &handles, shutdown);
 
-    let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
+    let holder = format!(
+        "server-{}-{}-{}",
+        hostname(),
+        std::process::id(),
+        TaskId::generate()
+    );
     let mut leadership = Leadership::new(handles.db.clone(), holder, settings.leader_term)
         .reporting_to(Arc::clone(&handles.status));
     // a single server is its own predecessor, and need not wait for the old lease to expire after a crash

@@ -88,18 +88,29 @@ fn run_id(info: &str) -> &str {
 impl Rebuild<'_> {
     /// Appends ids to the new list that is to replace `list`.
     pub async fn add(&mut self, list: List<'_>, ids: &[TaskId]) -> Result<()> {
+        let texts = ids.iter().map(ToString::to_string).collect();
+        self.push(list, "RPUSH", texts).await
+    }
+
+    /// Puts ids before those that the new list already has; the first given is popped first.
+    pub async fn add_to_head(&mut self, list: List<'_>, ids: &[TaskId]) -> Result<()> {
+        // reversed, because LPUSH puts each id before the one pushed last
+        let texts = ids.iter().rev().map(ToString::to_string).collect();
+        self.push(list, "LPUSH", texts).await
+    }
+
+    async fn push(&mut self, list: List<'_>, command: &str, ids: Vec<String>) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
         let in_use = self.redis.key_of(list);
         let new = self.unfinished(&in_use);
-        let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let mut commands = Pipeline::new();
         // an earlier attempt of this maker may have left ids under the same name
         if !self.lists.contains(&in_use) {
             commands.cmd("DEL").arg(&new).ignore();
         }
-        commands.cmd("RPUSH").arg(&new).arg(texts).ignore();
+        commands.cmd(command).arg(&new).arg(ids).ignore();
         // an expiry instead of a cleanup: a maker that dies leaves no list behind
         commands
             .cmd("EXPIRE")
