@@ -62,7 +62,6 @@
 //! registered handlers, `start` registers the worker and `http` serves its state.
 
 mod builder;
-pub mod builtin;
 mod context;
 mod handler;
 mod handlers;

@@ -11,6 +11,7 @@ use tasker_store::insert::NewTask;
 use tasker_testkit::eventually;
 use tempfile::TempDir;
 
+use crate::built_in_worker;
 use crate::harness::{RunningWorker, SOON, System, result, with};
 
 /// A system whose worker knows one command, `web`: a shell with this script, in a folder of its own.
@@ -28,7 +29,7 @@ impl Service {
         let commands = json!({ "web": web }).to_string();
         let settings = [&[("service-commands", commands.as_str())], settings].concat();
         Self {
-            worker: system.built_in_worker(&settings),
+            worker: built_in_worker(&system, &settings),
             system,
             folder,
         }

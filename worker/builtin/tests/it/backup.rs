@@ -13,6 +13,7 @@ use tasker_store::insert::NewTask;
 use tasker_testkit::{PostgresServer, a_task, eventually};
 use tempfile::TempDir;
 
+use crate::built_in_worker;
 use crate::harness::{RunningWorker, SOON, System, result, with};
 
 fn folder() -> (TempDir, String) {
@@ -45,7 +46,7 @@ fn a_backup() -> NewTask {
 
 fn worker(system: &System, dir: &str, program: &Path) -> RunningWorker {
     let program = program.display().to_string();
-    system.built_in_worker(&[("backup-dir", dir), ("backup-program", &program)])
+    built_in_worker(system, &[("backup-dir", dir), ("backup-program", &program)])
 }
 
 async fn rows(db: &PgPool) -> Vec<(String, i64)> {
@@ -69,7 +70,7 @@ async fn a_dump_is_restored_with_every_row_and_names_nobody_its_password() {
     tasker_testkit::MIGRATOR.run(&db).await.expect("migrated");
     let system = System::new(db.clone());
     let (folder, dir) = folder();
-    let worker = system.built_in_worker(&[("backup-dir", &dir)]);
+    let worker = built_in_worker(&system, &[("backup-dir", &dir)]);
     let done = system.submit(with("echo", &json!({"n": 1}))).await;
     system.until(done, TaskStatus::Completed).await;
     // a task of a type that no worker here registers
@@ -250,12 +251,15 @@ async fn old_dumps_go_when_a_new_one_is_complete(db: PgPool) {
     )
     .display()
     .to_string();
-    let worker = system.built_in_worker(&[
-        ("backup-dir", &dir),
-        ("backup-program", &program),
-        ("backup-keep", "2"),
-        ("backup-database-url", "postgres://unused@127.0.0.1:1/kept"),
-    ]);
+    let worker = built_in_worker(
+        &system,
+        &[
+            ("backup-dir", &dir),
+            ("backup-program", &program),
+            ("backup-keep", "2"),
+            ("backup-database-url", "postgres://unused@127.0.0.1:1/kept"),
+        ],
+    );
     for day in 1..4 {
         let name = format!("tasker-kept-2026010{day}T000000Z-0000000{day}.dump");
         fs::write(folder.path().join(name), "old").expect("writable");

@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tasker_config::{ServiceCommand, ServiceCommands};
 use tasker_core::task::limits;
+use tasker_worker::{AnyTaskType, Context, Role, TaskError, TaskType};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
-use super::child::{self, ChildGroup};
-use crate::{AnyTaskType, Context, Role, TaskError, TaskType};
+use crate::child::{self, ChildGroup};
 
 /// Time between SIGTERM and SIGKILL: shorter than the grace period of a cancelled handler.
 const GRACE: Duration = Duration::from_secs(4);

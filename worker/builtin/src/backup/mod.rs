@@ -19,10 +19,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use tasker_config::BackupConfig;
+use tasker_worker::{AnyTaskType, Context, Role, TaskError, TaskType};
 use tokio::process::Command;
 
-use super::child::{self, ChildGroup};
-use crate::{AnyTaskType, Context, Role, TaskError, TaskType};
+use crate::child::{self, ChildGroup};
 use connection::Connection;
 use expected::Expected;
 use files::{Dumps, Partial};

@@ -1,4 +1,5 @@
-//! The built-in task types of `tasker-worker`.
+//! The built-in task types of the program `tasker-worker`, which is this crate's binary. They are written on
+//! the library `tasker-worker`, as any other worker's types are.
 
 mod any_json;
 mod backup;
@@ -13,8 +14,7 @@ mod service;
 
 use tasker_config::WorkerConfig;
 use tasker_core::task::retry::Backoff;
-
-use crate::task_type::{AnyTaskType, TaskType};
+use tasker_worker::{AnyTaskType, TaskType};
 
 /// Retries of most built-in types.
 const RETRIES: u32 = 3;
@@ -45,8 +45,13 @@ pub fn all(config: &WorkerConfig) -> Vec<AnyTaskType> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tasker_worker::Role;
+
     use super::*;
-    use crate::Role;
+
+    const QUICK: (Duration, Duration) = (Backoff::QUICK.base, Backoff::QUICK.cap);
 
     #[test]
     fn built_in_types_keep_their_few_quick_retries() {
@@ -57,10 +62,10 @@ mod tests {
             example_data_processing::task(),
             http_request::task(tasker_config::AllowList::default()),
         ] {
-            assert_eq!((task.max_retries, task.backoff), (3, Backoff::QUICK), "{task:?}");
+            assert_eq!((task.retries(), task.delays()), (3, QUICK), "{task:?}");
         }
         let failing = example_failing::task();
-        assert_eq!((failing.max_retries, failing.backoff), (2, Backoff::QUICK));
+        assert_eq!((failing.retries(), failing.delays()), (2, QUICK));
     }
 
     #[test]
@@ -76,7 +81,7 @@ mod tests {
             backup::task(backup),
             service::task(tasker_config::ServiceCommands::new()),
         ] {
-            assert_eq!(task.required_role, Some(Role::Operator), "{task:?}");
+            assert_eq!(task.required_role(), Some(Role::Operator), "{task:?}");
         }
         for task in [
             noop::task(),
@@ -86,7 +91,7 @@ mod tests {
             example_failing::task(),
             http_request::task(tasker_config::AllowList::default()),
         ] {
-            assert_eq!(task.required_role, None, "{task:?}");
+            assert_eq!(task.required_role(), None, "{task:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `tasker-worker`: a worker with the built-in tasks.
 
 use mimalloc::MiMalloc;
-use tasker_worker::{Worker, WorkerConfig, builtin};
+use tasker_worker::{Worker, WorkerConfig};
 
 /// mimalloc: the system allocator took a quarter of the CPU time of a busy worker.
 #[global_allocator]
@@ -11,7 +11,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 async fn main() {
     let code = match WorkerConfig::load(std::env::args_os()) {
         Ok(config) => {
-            let tasks = builtin::all(&config);
+            let tasks = tasker_builtin::all(&config);
             Worker::builder().register_all(tasks).run_with(config).await
         }
         Err(error) => error.report(),
