@@ -191,7 +191,8 @@ impl<'a> Fields<'a> {
 }
 
 /// The members of an object in their order, including repeated names.
-struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+#[derive(Debug)]
+pub struct Pairs<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
