@@ -136,6 +136,24 @@ async fn who_expects_another_database_gets_no_dump_and_no_further_try(db: PgPool
     assert_eq!((ended.attempts, names(folder.path()).len()), (1, 0));
 }
 
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_password_that_an_old_server_stored_stops_the_backup_which_says_what_to_do(db: PgPool) {
+    let system = System::new(db);
+    let (folder, dir) = folder();
+    let _worker = worker(&system, &dir, Path::new("/bin/true"));
+    // as a server writes it that does not know write-only parameters
+    let id = system
+        .submit(with("task:backup", &json!({"password": "hunter2"})))
+        .await;
+    let ended = system.until(id, TaskStatus::DeadLetter).await;
+    assert_eq!((ended.attempts, names(folder.path()).len()), (1, 0));
+    let error = ended.error.expect("an error");
+    assert!(
+        error.contains("change the password") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn the_password_goes_to_pg_dump_in_a_variable_and_nothing_else_of_the_worker_does() {
     let server = PostgresServer::start().await;
