@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use schemars::generate::SchemaSettings;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tasker_core::role::Role;
@@ -101,6 +101,14 @@ impl<P, R> TaskType<P, R> {
     #[must_use]
     pub fn description(mut self, text: impl Into<String>) -> Self {
         self.any.description = text.into();
+        self
+    }
+
+    /// Sets the JSON Schema of its parameters in place of the one derived from `P`, for rules that are known
+    /// only at run time. The handler still reads the parameters as a `P`.
+    #[must_use]
+    pub fn parameters_schema(mut self, schema: &Schema) -> Self {
+        self.any.parameters_schema = schema.as_value().to_string();
         self
     }
 

@@ -408,7 +408,7 @@ pub static VARIABLES: &[Variable] = &[
         Worker,
         "SERVICE_COMMANDS",
         None,
-        "JSON object of the commands that service:command may start; without it the task type does not exist",
+        "JSON object of the commands that service:command and service:NAME may start; without it these types do not exist",
     )
     .secret(),
 ];

@@ -81,7 +81,7 @@ pub struct WorkerConfig {
     pub http_request_allow: AllowList,
     /// The configuration of `task:backup`; `None` if the task type does not exist.
     pub backup: Option<BackupConfig>,
-    /// The commands of `service:command`; empty if the task type does not exist.
+    /// The commands of `service:command` and of the `service:NAME` types; empty if these types do not exist.
     pub service_commands: ServiceCommands,
 }
 

@@ -25,7 +25,7 @@ fn retried_quickly<P, R>(task: TaskType<P, R>, retries: u32) -> TaskType<P, R> {
     task.max_retries(retries).backoff(base, cap)
 }
 
-/// Returns all built-in task types. `task:backup` and `service:command` are included only if `config`
+/// Returns all built-in task types. `task:backup` and the types of services are included only if `config`
 /// configures them.
 pub fn all(config: &WorkerConfig) -> Vec<AnyTaskType> {
     let mut tasks = vec![
@@ -37,9 +37,7 @@ pub fn all(config: &WorkerConfig) -> Vec<AnyTaskType> {
         http_request::task(config.http_request_allow.clone()),
     ];
     tasks.extend(config.backup.clone().map(backup::task));
-    if !config.service_commands.is_empty() {
-        tasks.push(service::task(config.service_commands.clone()));
-    }
+    tasks.extend(service::tasks(config.service_commands.clone()));
     tasks
 }
 
@@ -77,12 +75,8 @@ mod tests {
             database_url: "postgres://localhost/tasker".into(),
             program: "pg_dump".to_owned(),
         };
-        for task in [
-            backup::task(backup),
-            service::task(tasker_config::ServiceCommands::new()),
-        ] {
-            assert_eq!(task.required_role(), Some(Role::Operator), "{task:?}");
-        }
+        let backup = backup::task(backup);
+        assert_eq!(backup.required_role(), Some(Role::Operator));
         for task in [
             noop::task(),
             echo::task(),
