@@ -8,11 +8,12 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tasker_core::json::{self, Limits};
+use tasker_core::similar_names::did_you_mean;
 use tasker_core::task::limits::JSON_DEPTH;
 
 use super::values::Texts;
 use crate::error::ApiError;
-use crate::validation_error::{ValidationError, did_you_mean};
+use crate::validation_error::ValidationError;
 
 /// The maximum number of unknown fields that are reported.
 const UNKNOWN_MAX: usize = 50;

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::value::RawValue;
+use tasker_core::similar_names::nearest_first;
 use tasker_core::task::limits::{DELAY, KEY_CHARS, MAX_RETRIES, TAG_CHARS, TAGS, TASK_NAME_CHARS, TIMEOUT};
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId};
@@ -16,7 +17,7 @@ use crate::http::seconds::Seconds;
 use crate::http::values::is_object;
 use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
-use crate::validation_error::{ValidationError, ValidationErrorKind, nearest_first};
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 use crate::write_only::Stripped;
 
 /// Maximum number of names in an error text.

@@ -369,6 +369,12 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Worker,
+        "BUILTIN_TASKS",
+        Some("all"),
+        "Built-in task types that tasker-worker registers: a comma list, all or none",
+    ),
+    entry(
+        Worker,
         "HTTP_REQUEST_ALLOW",
         None,
         "Comma list of hosts and networks (10.0.0.0/8) that http_request may reach although private",

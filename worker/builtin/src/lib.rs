@@ -25,8 +25,8 @@ fn retried_quickly<P, R>(task: TaskType<P, R>, retries: u32) -> TaskType<P, R> {
     task.max_retries(retries).backoff(base, cap)
 }
 
-/// Returns all built-in task types. `task:backup` and the types of services are included only if `config`
-/// configures them.
+/// Returns the built-in task types that `config` chooses (`BUILTIN_TASKS`). `task:backup` and the types of
+/// services are included only if `config` configures them.
 pub fn all(config: &WorkerConfig) -> Vec<AnyTaskType> {
     let mut tasks = vec![
         noop::task(),
@@ -38,6 +38,7 @@ pub fn all(config: &WorkerConfig) -> Vec<AnyTaskType> {
     ];
     tasks.extend(config.backup.clone().map(backup::task));
     tasks.extend(service::tasks(config.service_commands.clone()));
+    tasks.retain(|task| config.builtin_tasks.includes(task.name()));
     tasks
 }
 
@@ -87,5 +88,42 @@ mod tests {
         ] {
             assert_eq!(task.required_role(), None, "{task:?}");
         }
+    }
+
+    /// The names of the types of a worker with these settings beside a backup folder and a service.
+    fn names(settings: &[&str]) -> Vec<String> {
+        let fixed = [
+            "tasker-worker",
+            "--database-url=postgres://t@127.0.0.1/t",
+            "--backup-dir=/backups",
+            r#"--service-commands={"web": {"command": ["true"]}}"#,
+        ];
+        let config = WorkerConfig::load([&fixed, settings].concat()).expect("valid settings");
+        let mut names: Vec<String> = all(&config).iter().map(|task| task.name().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_worker_registers_the_built_in_types_that_its_configuration_chooses() {
+        let every = names(&[]);
+        for name in [
+            "noop",
+            "example_failing",
+            "task:backup",
+            "service:command",
+            "service:web",
+        ] {
+            assert!(every.iter().any(|other| other == name), "{name}: {every:?}");
+        }
+        for name in &every {
+            let chosen = names(&[&format!("--builtin-tasks={name}")]);
+            assert_eq!(
+                chosen,
+                [name.as_str()],
+                "the configuration knows every type by its name"
+            );
+        }
+        assert!(names(&["--builtin-tasks=none"]).is_empty());
     }
 }
