@@ -27,6 +27,7 @@ pub mod submit;
 pub mod types;
 pub mod validation_error;
 pub mod watcher;
+pub mod write_only;
 
 use std::future::ready;
 use std::sync::Arc;

@@ -63,7 +63,6 @@
 //! worker's program does instead of starting.
 
 mod builder;
-pub mod builtin;
 mod commands;
 mod context;
 mod handler;

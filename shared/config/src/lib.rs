@@ -6,6 +6,7 @@
 
 mod allow;
 mod backup;
+mod builtin_tasks;
 mod common;
 mod connections;
 mod environment;
@@ -29,6 +30,7 @@ mod worker;
 
 pub use allow::AllowList;
 pub use backup::BackupConfig;
+pub use builtin_tasks::BuiltinTasks;
 pub use environment::{Environment, TaskLogMode};
 pub use problem::{LoadError, Problem, Problems};
 pub use queues::{QueueSlots, QueuesConfig};

@@ -387,6 +387,12 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Worker,
+        "BUILTIN_TASKS",
+        Some("all"),
+        "Built-in task types that tasker-worker registers: a comma list, all or none",
+    ),
+    entry(
+        Worker,
         "HTTP_REQUEST_ALLOW",
         None,
         "Comma list of hosts and networks (10.0.0.0/8) that http_request may reach although private",
@@ -426,7 +432,7 @@ pub static VARIABLES: &[Variable] = &[
         Worker,
         "SERVICE_COMMANDS",
         None,
-        "JSON object of the commands that service:command may start; without it the task type does not exist",
+        "JSON object of the commands that service:command and service:NAME may start; without it these types do not exist",
     )
     .secret(),
 ];

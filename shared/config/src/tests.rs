@@ -399,3 +399,36 @@ fn the_commands_of_services_stand_in_a_variable_or_as_tables_in_a_file() {
         assert_eq!(web.env["PORT"].expose_secret(), "3000");
     }
 }
+
+#[test]
+fn the_built_in_tasks_are_chosen_by_a_variable_or_a_key_and_misspellings_come_with_the_nearest_names() {
+    let config = worker(&FakeHost::with(&[DATABASE])).expect("valid");
+    assert_eq!(config.builtin_tasks, BuiltinTasks::All);
+    for host in [
+        FakeHost::with(&[DATABASE, ("BUILTIN_TASKS", "noop, echo")]),
+        FakeHost::with(&[DATABASE]).file("config/base.toml", "builtin_tasks = [\"noop\", \"echo\"]\n"),
+    ] {
+        let chosen = worker(&host).expect("valid").builtin_tasks;
+        assert!(chosen.includes("noop") && chosen.includes("echo"));
+        assert!(!chosen.includes("example_failing"));
+    }
+    let commands = r#"{"web": {"command": ["npm"]}}"#;
+    let host = FakeHost::with(&[
+        DATABASE,
+        ("BUILTIN_TASKS", "ehco,service:web,task:backup"),
+        ("SERVICE_COMMANDS", commands),
+        ("WORKER_POOL_SIZE", "many"),
+    ]);
+    let error = worker(&host)
+        .expect_err("two names are no types here")
+        .to_string();
+    for part in [
+        "BUILTIN_TASKS: `ehco` is not a built-in task type",
+        "the nearest first: echo, ",
+        "BUILTIN_TASKS: `task:backup` exists only if BACKUP_DIR is set",
+        "WORKER_POOL_SIZE",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!error.contains("`service:web`"), "{error}");
+}

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::allow::AllowList;
 use super::backup::BackupConfig;
+use super::builtin_tasks::BuiltinTasks;
 use super::common::{read_breaker, read_liveness, read_metrics_addr};
 use super::connections::{read_database, read_redis};
 use super::environment::{Environment, TaskLogMode, open, read_log, read_mode};
@@ -100,8 +101,10 @@ pub struct WorkerConfig {
     pub http_request_allow: AllowList,
     /// The configuration of `task:backup`; `None` if the task type does not exist.
     pub backup: Option<BackupConfig>,
-    /// The commands of `service:command`; empty if the task type does not exist.
+    /// The commands of `service:command` and of the `service:NAME` types; empty if these types do not exist.
     pub service_commands: ServiceCommands,
+    /// The built-in task types that `tasker-worker` registers.
+    pub builtin_tasks: BuiltinTasks,
 }
 
 impl WorkerConfig {
@@ -138,12 +141,14 @@ impl WorkerConfig {
         // before the others: it is the default database of backups
         let database = read_database(reader, environment);
         let mode = read_mode(reader);
+        let backup = BackupConfig::read(reader, &database.url);
+        let service_commands = services::read(reader);
+        let builtin_tasks = BuiltinTasks::read(reader, backup.is_some(), &service_commands);
         Self {
             command,
             environment,
             log: read_log(reader, environment),
             task_log: TaskLogMode::read(reader, environment),
-            backup: BackupConfig::read(reader, &database.url),
             database,
             redis: read_redis(reader, environment, mode),
             mode,
@@ -163,7 +168,9 @@ impl WorkerConfig {
             http_request_allow: reader
                 .parse("HTTP_REQUEST_ALLOW", AllowList::parse)
                 .unwrap_or_default(),
-            service_commands: services::read(reader),
+            backup,
+            service_commands,
+            builtin_tasks,
         }
     }
 }

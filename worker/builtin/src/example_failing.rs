@@ -1,8 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::builtin::retried_quickly;
-use crate::{AnyTaskType, Context, TaskError, TaskType};
+use crate::retried_quickly;
+use tasker_worker::{AnyTaskType, Context, TaskError, TaskType};
 
 /// The parameters of a task that fails on demand.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use tasker_config::AllowList;
 use tasker_platform::tls;
 use url::{Host, Url};
 
-use crate::TaskError;
+use tasker_worker::TaskError;
 
 /// Maximum number of redirects.
 const REDIRECTS: usize = 5;

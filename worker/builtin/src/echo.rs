@@ -2,8 +2,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::builtin::{RETRIES, retried_quickly};
-use crate::{AnyTaskType, Context, TaskError, TaskType};
+use crate::{RETRIES, retried_quickly};
+use tasker_worker::{AnyTaskType, Context, TaskError, TaskType};
 
 /// Any JSON object, stored as its text.
 #[derive(Debug, Serialize, Deserialize)]

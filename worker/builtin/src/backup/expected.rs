@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tasker_config::BackupConfig;
 
 use super::connection::Connection;
@@ -14,8 +15,7 @@ const DEFAULT_PORT: &str = "5432";
 const FROM_URL: &str = "BACKUP_DATABASE_URL, or else of DATABASE_URL";
 
 /// The expected settings. All are optional and change nothing, since the operator's configuration decides;
-/// but a task whose expectation differs from the configuration fails. A password is not a field: it would be
-/// stored in the task's row.
+/// but a task whose expectation differs from the configuration fails.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Expected {
@@ -25,9 +25,19 @@ pub(super) struct Expected {
     database: Option<String>,
     backup_dir: Option<PathBuf>,
     retention_days: Option<u32>,
+    /// Not used and not stored: the password is that of the configuration. The server removes it from the
+    /// parameters.
+    #[schemars(with = "Option<String>", extend("writeOnly" = true))]
+    password: Option<IgnoredAny>,
 }
 
 impl Expected {
+    /// Returns whether a password came with the stored parameters: a server of a release before write-only
+    /// parameters accepted the task.
+    pub(super) fn has_stored_password(&self) -> bool {
+        self.password.is_some()
+    }
+
     /// Returns a message for each field that differs from the configuration, with the variable that decides
     /// it. The values of the configuration are left out, since not every submitter may see them.
     pub(super) fn contradictions(&self, config: &BackupConfig, connection: &Connection) -> Vec<String> {
@@ -126,8 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_not_a_parameter() {
-        let error = serde_json::from_value::<Expected>(json!({"password": "x"})).expect_err("refused");
-        assert!(error.to_string().contains("unknown field `password`"), "{error}");
+    fn a_password_is_a_write_only_parameter_and_is_not_read() {
+        let schema = schemars::schema_for!(Expected);
+        assert_eq!(
+            schema.as_value()["properties"]["password"]["writeOnly"],
+            json!(true),
+            "{schema:?}"
+        );
+        let expected: Expected = serde_json::from_value(json!({"password": "hunter2"})).expect("accepted");
+        assert!(expected.has_stored_password());
+        assert!(!format!("{expected:?}").contains("hunter2"));
+        let none: Expected = serde_json::from_value(json!({"password": null})).expect("accepted");
+        assert!(!none.has_stored_password());
+        assert!(contradictions(json!({"password": "hunter2"})).is_empty());
     }
 }

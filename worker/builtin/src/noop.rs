@@ -1,6 +1,6 @@
-use crate::builtin::echo::AnyObject;
-use crate::builtin::{RETRIES, retried_quickly};
-use crate::{AnyTaskType, Context, TaskError, TaskType};
+use crate::echo::AnyObject;
+use crate::{RETRIES, retried_quickly};
+use tasker_worker::{AnyTaskType, Context, TaskError, TaskType};
 
 pub(super) fn task() -> AnyTaskType {
     let task = TaskType::new("noop", run);

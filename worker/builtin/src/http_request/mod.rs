@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use tasker_config::AllowList;
 use url::Url;
 
-use crate::builtin::any_json::AnyJson;
-use crate::builtin::{RETRIES, retried_quickly};
-use crate::{AnyTaskType, Context, TaskError, TaskType};
+use crate::any_json::AnyJson;
+use crate::{RETRIES, retried_quickly};
 use body::BodyEncoding;
 use guard::Guard;
 use retry_after::retry_after;
+use tasker_worker::{AnyTaskType, Context, TaskError, TaskType};
 
 /// Maximum number of bytes of a decompressed body in the result; the rest is not read.
 const BODY_BYTES: usize = 256 * 1024;

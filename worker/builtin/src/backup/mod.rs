@@ -21,16 +21,19 @@ use serde_json::json;
 use tasker_config::BackupConfig;
 use tokio::process::Command;
 
-use super::child::{self, ChildGroup};
-use crate::{AnyTaskType, Context, Role, TaskError, TaskType};
+use crate::child::{self, ChildGroup};
 use connection::Connection;
 use expected::Expected;
 use files::{Dumps, Partial};
+use tasker_worker::{AnyTaskType, Context, Role, TaskError, TaskType};
 
 /// Time between progress reports.
 const REPORT: Duration = Duration::from_secs(5);
 /// Number of last lines of `pg_dump`'s standard error in an error text.
 const LINES: usize = 20;
+/// The error of a task whose row has a password.
+const STORED_PASSWORD: &str = "`password` was stored with this task, because a server of an older release accepted it: \
+    change the password, purge this dead letter, and update all servers; newer ones do not store it";
 /// The time for which `pg_dump` waits for the lock of a table, in milliseconds.
 const LOCK_WAIT: &str = "--lock-wait-timeout=60000";
 
@@ -58,6 +61,9 @@ pub(super) fn task(config: BackupConfig) -> AnyTaskType {
 }
 
 async fn run(config: &BackupConfig, expected: &Expected, context: &Context) -> Result<Report, TaskError> {
+    if expected.has_stored_password() {
+        return Err(TaskError::fail(STORED_PASSWORD));
+    }
     let began = Instant::now();
     let connection = Connection::of(&config.database_url, std::env::vars_os());
     let contradictions = expected.contradictions(config, &connection);

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::builtin::{RETRIES, retried_quickly};
-use crate::{AnyTaskType, Context, TaskError, TaskType};
+use crate::{RETRIES, retried_quickly};
+use tasker_worker::{AnyTaskType, Context, TaskError, TaskType};
 
 /// The parameters of a task that simulates the processing of records.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -1,4 +1,4 @@
-//! `service:command` with real programs.
+//! `service:command` and `service:NAME` with real programs.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +11,7 @@ use tasker_store::insert::NewTask;
 use tasker_testkit::eventually;
 use tempfile::TempDir;
 
+use crate::built_in_worker;
 use crate::harness::{RunningWorker, SOON, System, result, with};
 
 /// A system whose worker knows one command, `web`: a shell with this script, in a folder of its own.
@@ -28,7 +29,7 @@ impl Service {
         let commands = json!({ "web": web }).to_string();
         let settings = [&[("service-commands", commands.as_str())], settings].concat();
         Self {
-            worker: system.built_in_worker(&settings),
+            worker: built_in_worker(&system, &settings),
             system,
             folder,
         }
@@ -146,4 +147,65 @@ async fn a_worker_that_stops_takes_its_services_along_and_gives_their_tasks_back
     assert!(service.folder.path().join("told").exists(), "it was asked first");
     let task = service.system.task(id).await;
     assert_eq!((task.status, task.attempts), (TaskStatus::Pending, 0));
+}
+
+/// The last lines of a completed task.
+async fn last_lines(system: &System, id: TaskId) -> Vec<String> {
+    let report = result(&system.until(id, TaskStatus::Completed).await);
+    serde_json::from_value(report["last_lines"].clone()).expect("lines")
+}
+
+/// The folder that a program sees, without links.
+fn resolved(folder: &Path) -> String {
+    fs::canonicalize(folder).expect("a folder").display().to_string()
+}
+
+const WHERE: &str = "pwd; echo port $PORT; echo argument $0";
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_task_starts_its_service_in_the_folder_and_on_the_port_that_it_may_choose(db: PgPool) {
+    let system = System::new(db);
+    let root = tempfile::tempdir().expect("a folder");
+    let site = root.path().join("site");
+    fs::create_dir(&site).expect("created");
+    let commands = json!({"nextjs": {
+        "command": ["sh", "-c", WHERE, "--port={port}"], "dir_below": root.path(), "ports": [3000, 3999],
+    }})
+    .to_string();
+    let worker = built_in_worker(&system, &[("service-commands", &commands)]);
+    let submit = async |parameters: Value| system.submit(with("service:nextjs", &parameters)).await;
+    let id = submit(json!({"working_dir": site, "port": 3100})).await;
+    let lines = last_lines(&system, id).await;
+    assert_eq!(lines, [&*resolved(&site), "port 3100", "argument --port=3100"]);
+    for (parameters, field) in [
+        (json!({"working_dir": "/", "port": 3100}), "`working_dir`"),
+        (json!({"working_dir": site, "port": 22}), "`port`"),
+        (
+            json!({"working_dir": site, "port": 3100, "command": "id"}),
+            "command",
+        ),
+    ] {
+        let id = submit(parameters).await;
+        let ended = system.until(id, TaskStatus::DeadLetter).await;
+        assert_eq!((ended.attempts, ended.reason.as_deref()), (1, Some("failed")));
+        assert!(ended.error.is_some_and(|error| error.contains(field)), "{field}");
+    }
+    worker.stop().await.expect("stopped");
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_service_with_a_preset_folder_and_port_needs_no_parameters(db: PgPool) {
+    let system = System::new(db);
+    let folder = tempfile::tempdir().expect("a folder");
+    let commands =
+        json!({"notion-clone": {"command": ["sh", "-c", WHERE, "app"], "dir": folder.path(), "port": 3000}});
+    let worker = built_in_worker(&system, &[("service-commands", &commands.to_string())]);
+    let task = with("service:notion-clone", &json!({}));
+    let by_name = with("service:command", &json!({"name": "notion-clone"}));
+    for task in [task, by_name] {
+        let id = system.submit(task).await;
+        let lines = last_lines(&system, id).await;
+        assert_eq!(lines, [&*resolved(folder.path()), "port 3000", "argument app"]);
+    }
+    worker.stop().await.expect("stopped");
 }

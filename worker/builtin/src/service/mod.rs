@@ -1,4 +1,8 @@
-//! `service:command`: starts a long-running command from the configuration and supervises it.
+//! `service:command` and `service:NAME`: start a long-running command of the configuration and supervise it.
+//!
+//! `service:command` takes the name of the command. Each command also has a type of its own, `service:NAME`,
+//! whose tasks may set the working directory and the port where the configuration allows it. No shell reads
+//! any of it.
 //!
 //! Its output goes to the log, inside the span of the task. Exit code 0 is success; any other exit is a
 //! failure, after which the command is started again while retries are left. If the run ends for another
@@ -6,7 +10,9 @@
 //! SIGTERM and after a grace period SIGKILL. A background task of the worker does so, and the worker waits
 //! for it when it stops.
 
-use std::collections::VecDeque;
+mod output;
+mod place;
+
 use std::convert::Infallible;
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -19,22 +25,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tasker_config::{ServiceCommand, ServiceCommands};
 use tasker_core::task::limits;
+use tasker_worker::{AnyTaskType, Context, Role, TaskError, TaskType};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, info};
 
-use super::child::{self, ChildGroup};
-use crate::{AnyTaskType, Context, Role, TaskError, TaskType};
+use crate::child::{self, ChildGroup};
+use output::Output;
+use place::{Place, Wanted};
 
 /// Time between SIGTERM and SIGKILL: shorter than the grace period of a cancelled handler.
 const GRACE: Duration = Duration::from_secs(4);
 /// Time limit for reading the output that was printed before the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// Maximum number of logged lines a second; further lines are only counted.
-const LINES_PER_SECOND: u32 = 200;
-/// Number of last lines in the result.
-const TAIL_LINES: usize = 20;
-/// Maximum number of characters of each of them.
-const TAIL_LINE_CHARS: usize = 400;
 
 /// The command to run.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -47,39 +49,63 @@ struct Parameters {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Report {
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
     exit_code: i32,
     seconds: f64,
     /// The last lines of its output.
     last_lines: Vec<String>,
 }
 
-/// The output of a command: its last lines and the limit of its log lines.
-#[derive(Debug)]
-struct Output {
-    name: String,
-    tail: VecDeque<String>,
-    second: Instant,
-    logged: u32,
-    left_out: u64,
+/// Returns `service:command` and a type for each command; no types if there are no commands.
+pub(super) fn tasks(commands: ServiceCommands) -> Vec<AnyTaskType> {
+    if commands.is_empty() {
+        return Vec::new();
+    }
+    let commands = Arc::new(commands);
+    let named = commands
+        .iter()
+        .map(|(name, command)| named(name.clone(), Arc::new(command.clone())));
+    let mut tasks: Vec<AnyTaskType> = named.collect();
+    tasks.push(by_name(commands));
+    tasks
 }
 
-pub(super) fn task(commands: ServiceCommands) -> AnyTaskType {
-    let commands = Arc::new(commands);
-    TaskType::new("service:command", move |context, parameters: Parameters| {
+fn by_name(commands: Arc<ServiceCommands>) -> AnyTaskType {
+    let task = TaskType::new("service:command", move |context, parameters: Parameters| {
         let commands = Arc::clone(&commands);
         async move {
             let Some(command) = commands.get(&parameters.name) else {
                 return Err(TaskError::fail(unknown(&commands)));
             };
-            run(&context, parameters.name, command).await
+            run(&context, parameters.name, command, Wanted::default()).await
         }
-    })
-    .description("Runs a command of SERVICE_COMMANDS until it ends, and logs its output")
-    .max_retries(5)
-    .backoff(Duration::from_secs(2), Duration::from_mins(5))
-    .timeout(limits::TIMEOUT)
-    .requires(Role::Operator)
-    .into()
+    });
+    supervised(task)
+        .description("Runs a command of SERVICE_COMMANDS until it ends, and logs its output")
+        .into()
+}
+
+fn named(name: String, command: Arc<ServiceCommand>) -> AnyTaskType {
+    let schema = place::schema(&command);
+    let description =
+        format!("Runs the command `{name}` of SERVICE_COMMANDS until it ends, and logs its output");
+    let task = TaskType::new(format!("service:{name}"), move |context, wanted: Wanted| {
+        let (name, command) = (name.clone(), Arc::clone(&command));
+        async move { run(&context, name, &command, wanted).await }
+    });
+    supervised(task)
+        .parameters_schema(&schema)
+        .description(description)
+        .into()
+}
+
+/// Sets what all types of services have in common.
+fn supervised<P, R>(task: TaskType<P, R>) -> TaskType<P, R> {
+    task.max_retries(5)
+        .backoff(Duration::from_secs(2), Duration::from_mins(5))
+        .timeout(limits::TIMEOUT)
+        .requires(Role::Operator)
 }
 
 fn unknown(commands: &ServiceCommands) -> String {
@@ -90,12 +116,19 @@ fn unknown(commands: &ServiceCommands) -> String {
     )
 }
 
-async fn run(context: &Context, name: String, command: &ServiceCommand) -> Result<Report, TaskError> {
+async fn run(
+    context: &Context,
+    name: String,
+    command: &ServiceCommand,
+    wanted: Wanted,
+) -> Result<Report, TaskError> {
     let began = Instant::now();
-    let group = start(command)?;
-    info!(service = name, pid = group.id(), "service started");
+    let place = place::of(&name, command, wanted).await?;
+    let group = start(command, &place)?;
+    let port = place.port;
+    info!(service = name, pid = group.id(), port, "service started");
     // a failed progress report must not stop the service
-    let _ = context.progress(json!({"name": name, "pid": group.id()}));
+    let _ = context.progress(json!({"name": name, "pid": group.id(), "port": port}));
     let output = Arc::new(Mutex::new(Output::new(name.clone())));
     let stop = CancellationToken::new();
     // stops the command also when this future is dropped (timeout, release), since the supervision runs in
@@ -114,28 +147,26 @@ async fn run(context: &Context, name: String, command: &ServiceCommand) -> Resul
         never = stopping => match never {},
     };
     let last_lines = output.lock().unwrap_or_else(PoisonError::into_inner).tail();
-    report(name, ended, began.elapsed(), last_lines)
+    let report = Report {
+        name,
+        port,
+        exit_code: 0,
+        seconds: began.elapsed().as_secs_f64(),
+        last_lines,
+    };
+    check_exit(ended?, report)
 }
 
-fn start(command: &ServiceCommand) -> Result<ChildGroup, TaskError> {
+fn start(command: &ServiceCommand, place: &Place) -> Result<ChildGroup, TaskError> {
     let mut program = child::command(&command.program);
+    let env = command.env.iter();
     program
-        .args(&command.arguments)
-        .envs(
-            command
-                .env
-                .iter()
-                .map(|(name, value)| (name, value.expose_secret())),
-        )
+        .args(place.arguments(&command.arguments))
+        .envs(env.map(|(name, value)| (name, value.expose_secret())))
+        .envs(place.port.map(|port| ("PORT", port.to_string())))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if let Some(dir) = &command.dir {
-        if !dir.is_dir() {
-            return Err(TaskError::fail(format!(
-                "the folder {} does not exist on this worker",
-                dir.display()
-            )));
-        }
+    if let Some(dir) = &place.dir {
         program.current_dir(dir);
     }
     ChildGroup::spawn(&mut program).map_err(|error| {
@@ -205,67 +236,12 @@ async fn supervise(
     status
 }
 
-fn report(
-    name: String,
-    ended: io::Result<ExitStatus>,
-    elapsed: Duration,
-    last_lines: Vec<String>,
-) -> Result<Report, TaskError> {
-    let status = ended?;
-    if !status.success() {
-        let text = format!("`{name}`: {status}: {}", last_lines.join("\n"));
-        return Err(TaskError::retry(text));
+fn check_exit(status: ExitStatus, report: Report) -> Result<Report, TaskError> {
+    if status.success() {
+        return Ok(report);
     }
-    Ok(Report {
-        name,
-        exit_code: 0,
-        seconds: elapsed.as_secs_f64(),
-        last_lines,
-    })
-}
-
-impl Output {
-    fn new(name: String) -> Self {
-        Self {
-            name,
-            tail: VecDeque::new(),
-            second: Instant::now(),
-            logged: 0,
-            left_out: 0,
-        }
-    }
-
-    fn take(&mut self, stream: &'static str, line: &str) {
-        if self.tail.len() == TAIL_LINES {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line.chars().take(TAIL_LINE_CHARS).collect());
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            self.log_dropped();
-            (self.second, self.logged) = (Instant::now(), 0);
-        }
-        if self.logged < LINES_PER_SECOND {
-            self.logged += 1;
-            info!(service = self.name, stream, "{line}");
-        } else {
-            self.left_out += 1;
-        }
-    }
-
-    fn log_dropped(&mut self) {
-        if self.left_out > 0 {
-            warn!(
-                service = self.name,
-                lines = self.left_out,
-                "service log limit reached; lines were dropped"
-            );
-            self.left_out = 0;
-        }
-    }
-
-    fn tail(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.tail).into()
-    }
+    let lines = report.last_lines.join("\n");
+    Err(TaskError::retry(format!("`{}`: {status}: {lines}", report.name)))
 }
 
 #[cfg(test)]
@@ -273,15 +249,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_so_many_lines_are_logged_in_a_second_and_the_last_ones_kept() {
-        let mut output = Output::new("web".to_owned());
-        for number in 0..500 {
-            output.take("stdout", &format!("{number}{}", "x".repeat(TAIL_LINE_CHARS)));
-        }
-        assert!(output.logged <= LINES_PER_SECOND && output.left_out >= 100);
-        let tail = output.tail();
-        assert_eq!(tail.len(), TAIL_LINES);
-        assert!(tail[TAIL_LINES - 1].starts_with("499x"));
-        assert!(tail.iter().all(|line| line.chars().count() == TAIL_LINE_CHARS));
+    fn every_command_has_a_type_of_its_own_beside_service_command() {
+        let commands = ServiceCommands::from([
+            ("nextjs".to_owned(), ServiceCommand::new("npm")),
+            ("notion-clone".to_owned(), ServiceCommand::new("npm")),
+        ]);
+        let tasks = tasks(commands);
+        let names: Vec<&str> = tasks.iter().map(AnyTaskType::name).collect();
+        assert_eq!(
+            names,
+            ["service:nextjs", "service:notion-clone", "service:command"]
+        );
+        assert!(
+            tasks
+                .iter()
+                .all(|task| task.required_role() == Some(Role::Operator))
+        );
+        assert!(super::tasks(ServiceCommands::new()).is_empty());
     }
 }

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::builtin::{RETRIES, retried_quickly};
-use crate::{AnyTaskType, Context, TaskError, TaskType};
+use crate::{RETRIES, retried_quickly};
+use tasker_worker::{AnyTaskType, Context, TaskError, TaskType};
 
 /// Time between progress reports.
 const STEP: Duration = Duration::from_secs(1);

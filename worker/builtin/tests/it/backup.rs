@@ -13,6 +13,7 @@ use tasker_store::insert::NewTask;
 use tasker_testkit::{PostgresServer, a_task, eventually};
 use tempfile::TempDir;
 
+use crate::built_in_worker;
 use crate::harness::{RunningWorker, SOON, System, result, with};
 
 fn folder() -> (TempDir, String) {
@@ -45,7 +46,7 @@ fn a_backup() -> NewTask {
 
 fn worker(system: &System, dir: &str, program: &Path) -> RunningWorker {
     let program = program.display().to_string();
-    system.built_in_worker(&[("backup-dir", dir), ("backup-program", &program)])
+    built_in_worker(system, &[("backup-dir", dir), ("backup-program", &program)])
 }
 
 async fn rows(db: &PgPool) -> Vec<(String, i64)> {
@@ -69,7 +70,7 @@ async fn a_dump_is_restored_with_every_row_and_names_nobody_its_password() {
     tasker_testkit::MIGRATOR.run(&db).await.expect("migrated");
     let system = System::new(db.clone());
     let (folder, dir) = folder();
-    let worker = system.built_in_worker(&[("backup-dir", &dir)]);
+    let worker = built_in_worker(&system, &[("backup-dir", &dir)]);
     let done = system.submit(with("echo", &json!({"n": 1}))).await;
     system.until(done, TaskStatus::Completed).await;
     // a task of a type that no worker here registers
@@ -133,6 +134,24 @@ async fn who_expects_another_database_gets_no_dump_and_no_further_try(db: PgPool
     );
     assert!(!error.contains("backup_dir"), "{error}");
     assert_eq!((ended.attempts, names(folder.path()).len()), (1, 0));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_password_that_an_old_server_stored_stops_the_backup_which_says_what_to_do(db: PgPool) {
+    let system = System::new(db);
+    let (folder, dir) = folder();
+    let _worker = worker(&system, &dir, Path::new("/bin/true"));
+    // as a server writes it that does not know write-only parameters
+    let id = system
+        .submit(with("task:backup", &json!({"password": "hunter2"})))
+        .await;
+    let ended = system.until(id, TaskStatus::DeadLetter).await;
+    assert_eq!((ended.attempts, names(folder.path()).len()), (1, 0));
+    let error = ended.error.expect("an error");
+    assert!(
+        error.contains("change the password") && !error.contains("hunter2"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -250,12 +269,15 @@ async fn old_dumps_go_when_a_new_one_is_complete(db: PgPool) {
     )
     .display()
     .to_string();
-    let worker = system.built_in_worker(&[
-        ("backup-dir", &dir),
-        ("backup-program", &program),
-        ("backup-keep", "2"),
-        ("backup-database-url", "postgres://unused@127.0.0.1:1/kept"),
-    ]);
+    let worker = built_in_worker(
+        &system,
+        &[
+            ("backup-dir", &dir),
+            ("backup-program", &program),
+            ("backup-keep", "2"),
+            ("backup-database-url", "postgres://unused@127.0.0.1:1/kept"),
+        ],
+    );
     for day in 1..4 {
         let name = format!("tasker-kept-2026010{day}T000000Z-0000000{day}.dump");
         fs::write(folder.path().join(name), "old").expect("writable");
