@@ -34,6 +34,7 @@ stack() {
 
 check_published() {
   local beyond
+  # shellcheck disable=SC2016
   beyond=$(grep -nE '^ +(ports: \[|- )"[^"]*:[0-9]+"' docker-compose*.y*ml docker/*.yml | grep -v '"\(\${[A-Z_]*:-\)\?127\.0\.0\.1:') || true
   [ -z "$beyond" ] || fail "published beyond this machine: $beyond"
   ok "every port is published on 127.0.0.1"
