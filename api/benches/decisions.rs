@@ -82,7 +82,8 @@ impl Known {
 
     fn task(&self, body: &[u8]) -> NewTask {
         let request = read_single(body).expect("a valid body");
-        validate(&request, &Headers::default(), self.rules(), "").expect("a valid task")
+        let valid = validate(&request, &Headers::default(), self.rules(), "").expect("a valid task");
+        valid.task
     }
 
     fn batch(&self, body: &[u8]) -> Vec<NewTask> {
@@ -90,7 +91,8 @@ impl Known {
         let task = |(index, raw): (usize, &&serde_json::value::RawValue)| {
             let at = format!("/tasks/{index}");
             let request = read(raw.get(), &at, Vec::new()).expect("a valid request");
-            validate(&request, &Headers::default(), self.rules(), &at).expect("a valid task")
+            let valid = validate(&request, &Headers::default(), self.rules(), &at);
+            valid.expect("a valid task").task
         };
         batch.tasks.iter().enumerate().map(task).collect()
     }
