@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks everything in deploy/. Needs only Rust; installs Debian's prometheus and kubernetes-client if
-# missing.
-#   deploy/check.sh            alert rules and their tests, manifests, and all queries on a real Prometheus
+# Checks everything in deploy/ and the compose files. Needs only Rust; installs Debian's prometheus,
+# kubernetes-client and docker-compose if missing.
+#   deploy/check.sh            alert rules and their tests, manifests, compose files, and all queries on a real
+#                              Prometheus
 #   deploy/check.sh --quick    skips the queries, which build Tasker and take a minute longer
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,8 +23,10 @@ install_packages() {
 }
 
 if ! command -v promtool || ! command -v prometheus; then install_packages prometheus; fi >/dev/null
-promtool check config deploy/prometheus/prometheus.yml
+if ! docker compose version && ! command -v docker-compose; then install_packages docker-compose; fi >/dev/null 2>&1
+promtool check config deploy/prometheus/prometheus.yml configs/prometheus.yml
 promtool test rules deploy/prometheus/tests/*.yml
 deploy/kubernetes/validate.sh
+docker/scripts/check-files.sh
 [ "${1:-}" != --quick ] || exit 0
 ./dev test --package tasker-e2e --test it -- --include-ignored monitoring::

@@ -28,6 +28,7 @@ pub mod types;
 pub mod validation_error;
 pub mod watcher;
 pub mod workflows;
+pub mod write_only;
 
 use std::future::ready;
 use std::sync::Arc;

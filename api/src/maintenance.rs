@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tasker_config::ServerConfig;
 use tasker_core::task::Hint;
-use tasker_maintenance::{HintPusher, Settings};
+use tasker_maintenance::{HintSender, Settings};
 use tasker_platform::lifecycle::Shutdown;
 
 use crate::state::AppState;
@@ -25,7 +25,7 @@ pub fn start(state: &AppState, config: &ServerConfig, shutdown: &Shutdown) {
     tasker_maintenance::start(state.duty_handles(), settings, shutdown);
 }
 
-impl HintPusher for Pusher {
+impl HintSender for Pusher {
     fn push(&self, hints: Vec<Hint>) -> BoxFuture<'_, ()> {
         self.push(hints).boxed()
     }

@@ -13,6 +13,7 @@ use crate::db::Db;
 use crate::postgres::PostgresHealth;
 use crate::refresh::Refresher;
 use crate::schema::ParametersSchema;
+use crate::write_only::WriteOnly;
 
 /// The refresh interval: every server knows a published type within two seconds.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(1_800);
@@ -24,6 +25,8 @@ pub struct KnownType {
     pub published: TaskType,
     /// The compiled schema of its parameters.
     pub schema: Arc<ParametersSchema>,
+    /// The parameters that are not stored.
+    pub write_only: Arc<WriteOnly>,
 }
 
 /// A snapshot of all task types.
@@ -54,16 +57,22 @@ impl TypeTable {
     /// Creates the table of `types`. Schemas with the same text as in `before` are not compiled again.
     pub fn of(types: Vec<TaskType>, before: &Self) -> Self {
         let types = types.into_iter().map(|published| {
-            let schema = match before.get(&published.name) {
+            let text = published.parameters_schema.as_deref();
+            let (schema, write_only) = match before.get(&published.name) {
                 Some(old) if old.published.parameters_schema == published.parameters_schema => {
-                    Arc::clone(&old.schema)
+                    (Arc::clone(&old.schema), Arc::clone(&old.write_only))
                 }
-                _ => Arc::new(ParametersSchema::compile(
-                    &published.name,
-                    published.parameters_schema.as_deref(),
-                )),
+                _ => (
+                    Arc::new(ParametersSchema::compile(&published.name, text)),
+                    Arc::new(WriteOnly::of(text)),
+                ),
             };
-            (published.name.clone(), Arc::new(KnownType { published, schema }))
+            let known = KnownType {
+                published,
+                schema,
+                write_only,
+            };
+            (known.published.name.clone(), Arc::new(known))
         });
         Self {
             types: types.collect(),

@@ -15,7 +15,7 @@ binary=$CARGO_TARGET_DIR/debug/$1
 
 # entr exits with 2 when a file was added to a folder; keep_compiling then calls this again with the new list.
 watch() {
-  find .cargo .sqlx Cargo.lock Cargo.toml api cli migrations shared worker -type f |
+  find .cargo .sqlx Cargo.lock Cargo.toml api cli client migrations shared worker -type f |
     entr -dn "$@" "$0" --compile "$binary"
 }
 

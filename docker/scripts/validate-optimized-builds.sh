@@ -49,6 +49,7 @@ check_dockerfiles() {
     fail "the Dockerfiles differ above their mark, so each image compiles separately"
   ok "the Dockerfiles are the same above their mark: one compilation serves both images"
   [ Dockerfile -ef docker/api/Dockerfile ] || fail "Dockerfile is not a link to docker/api/Dockerfile"
+  docker/build/update.sh --check
   for file in docker/api/Dockerfile docker/task-worker/Dockerfile; do
     ! grep -qi '^# *syntax *=' "$file" || fail "$file has a syntax line, which pulls an image at each build"
     [ "$(stages "$file")" -gt 5 ] || fail "$file does not build in stages"
@@ -147,8 +148,9 @@ check_worker_lacks_migrations() {
 
 check_tools() {
   [[ $(docker run --rm --network none --entrypoint psql tasker-server:tools --version) == psql* ]] || fail "no psql in tasker-server:tools"
-  lacks tasker-server:latest psql || fail "psql is in tasker-server:latest too"
-  ok "tasker-server:tools has psql ($(($(docker image inspect -f '{{.Size}}' tasker-server:tools) / 1000000)) MB)"
+  in_image tasker-server:tools 'sqlx migrate --help' 2>/dev/null || fail "no sqlx in tasker-server:tools"
+  lacks tasker-server:latest psql sqlx || fail "psql or sqlx is in tasker-server:latest too"
+  ok "tasker-server:tools has psql and sqlx ($(($(docker image inspect -f '{{.Size}}' tasker-server:tools) / 1000000)) MB)"
 }
 
 # ---- all of it ------------------------------------------------------------------------------------------------------

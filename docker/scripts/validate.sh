@@ -78,12 +78,13 @@ prepare() {
   cat >>"$WORK/env" <<END
 SECRETS_DIR=$WORK/secrets
 API_PUBLISH=127.0.0.1:$port
-PROMETHEUS_PUBLISH=127.0.0.1:$((port + 1))
-GRAFANA_PUBLISH=127.0.0.1:$((port + 2))
+API_SECOND_PUBLISH=127.0.0.1:$((port + 1))
+PROMETHEUS_PUBLISH=127.0.0.1:$((port + 2))
+GRAFANA_PUBLISH=127.0.0.1:$((port + 3))
 SHUTDOWN_TIMEOUT=5s
 TASK_TEMPLATES_DIR=$ROOT/examples/task-templates
 END
-  API=http://127.0.0.1:$port
+  API=http://127.0.0.1:$port SECOND=http://127.0.0.1:$((port + 1))
   USER_AND_PASSWORD=tasker:$(cat "$WORK/secrets/execution_backend_api_password")
   export no_proxy=127.0.0.1
 }
@@ -160,11 +161,12 @@ check_commands() {
   [[ $(docker exec "$id" redis-cli config get appendonly) == *yes ]] || fail "Redis does not persist"
   ! docker exec "$id" sh -c 'tr "\0" "\n" </proc/1/cmdline; tr "\0" "\n" </proc/1/environ' | grep -f "$WORK/secrets/redis_password" >/dev/null ||
     fail "the password of Redis is among its arguments"
-  [ "$(docker port "$(first server)" | wc -l)" = 1 ] || fail "the server publishes more than one port"
+  [ "$(docker port "$(first server)" | grep -c ' 127\.0\.0\.1:')" = 2 ] || fail "the server does not publish two ports"
+  curl -fsS -o /dev/null "$SECOND/health" || fail "the second port of the API does not answer"
   for service in postgres redis task-worker-high task-worker-default; do
     [ -z "$(docker port "$(first $service)")" ] || fail "$service is published"
   done
-  ok "only the API is published; Redis requires a password, does not evict, and persists"
+  ok "only the API is published, at both ports; Redis requires a password, does not evict, and persists"
   ! curl -fsS -o /dev/null "$API/tasks" 2>/dev/null || fail "the API answers without a password"
   ok "the API rejects requests without a password"
 }
@@ -177,10 +179,13 @@ check_tools() {
   until_true 120 "healthy with the image tasker-server:tools" all_healthy
   # shellcheck disable=SC2016
   compose exec -T server sh -c 'psql $DATABASE_URL -c "SELECT 1;"' | grep '(1 row)' >/dev/null || fail "psql in the server's container"
+  compose exec -T server psql -c 'SELECT 1;' | grep '(1 row)' >/dev/null || fail "psql without a database"
+  compose exec -T server sqlx migrate info | grep applied >/dev/null || fail "sqlx migrate info"
+  compose exec -T server sqlx migrate run >/dev/null 2>&1 || fail "sqlx migrate run"
   sed -i '/^TASKER_SERVER_IMAGE/d' "$WORK/env"
   compose up -d --no-build >/dev/null 2>&1
   until_true 120 "healthy with the image tasker-server:latest" all_healthy
-  ok "psql in the server's container signs in with DATABASE_URL and the password's file"
+  ok "psql and sqlx in the server's container sign in with DATABASE_URL and the password's file"
 }
 
 check_main_job() {
@@ -318,6 +323,7 @@ check_monitoring() {
 
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
+docker/scripts/check-files.sh
 [ -z "$BUILD" ] || docker/scripts/validate-optimized-builds.sh "${NETWORK[@]}"
 prepare
 check_refusals

@@ -6,7 +6,7 @@ use regex::Regex;
 use toml::Value;
 
 use crate::finding::Finding;
-use crate::packages::Package;
+use crate::packages::{Package, owner};
 use crate::rust::Kind;
 use crate::tree::File;
 
@@ -28,7 +28,7 @@ pub(crate) fn check(files: &[File], packages: &[Package]) -> Result<Vec<Finding>
         Regex::new(r"\b(?:use|extern crate)\s+(\w+)|(\w+)\s*::").map_err(|error| error.to_string())?;
     let mut findings = Vec::new();
     for package in packages {
-        let used = used(files, package, &names);
+        let used = used(files, packages, package, &names);
         let path = format!("{}Cargo.toml", package.folder);
         let manifest = files
             .iter()
@@ -79,9 +79,11 @@ fn ignored(package: &Package) -> Vec<&str> {
     list().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-fn used(files: &[File], package: &Package, names: &Regex) -> Used {
+fn used(files: &[File], packages: &[Package], package: &Package, names: &Regex) -> Used {
     let mut used = Used::default();
-    for file in files.iter().filter(|file| file.path.starts_with(&package.folder)) {
+    let is_own =
+        |file: &&File| owner(packages, &file.path).is_some_and(|owner| owner.folder == package.folder);
+    for file in files.iter().filter(is_own) {
         let Some(source) = &file.rust else { continue };
         for (line, code) in (1..).zip(source.code.lines()) {
             let test = file.is_test() || source.in_test(line);

@@ -15,6 +15,11 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("tasker-workflow", &["tokio", "sqlx", "redis", "axum"]),
     ("tasker-wire", &["sqlx", "redis", "opentelemetry"]),
     ("tasker-cli", &["sqlx", "redis", "opentelemetry"]),
+    // the dependencies of the built-in tasks alone
+    (
+        "tasker-worker",
+        &["tasker-builtin", "mimalloc", "brotli", "async-compression"],
+    ),
 ];
 
 /// Returns a finding for each forbidden crate below a package.

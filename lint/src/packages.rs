@@ -56,6 +56,14 @@ pub(crate) fn read(files: &[File]) -> Result<Vec<Package>, String> {
     packages.filter_map(Result::transpose).collect()
 }
 
+/// Returns the package that a file belongs to: the innermost of those in whose folders it lies.
+pub(crate) fn owner<'a>(packages: &'a [Package], path: &str) -> Option<&'a Package> {
+    packages
+        .iter()
+        .filter(|package| path.starts_with(&package.folder))
+        .max_by_key(|package| package.folder.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +82,21 @@ mod tests {
             packages[0].roots(),
             ["x/src/b.rs", "x/src/lib.rs", "x/src/main.rs"]
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_innermost_package_around_it() -> Result<(), String> {
+        let manifest = |name: &str| format!("[package]\nname = \"{name}\"\n");
+        let files = [
+            File::new("a/Cargo.toml", manifest("outer"))?,
+            File::new("a/b/Cargo.toml", manifest("inner"))?,
+        ];
+        let packages = read(&files)?;
+        let owner = |path: &str| owner(&packages, path).map(|package| package.name.as_str());
+        assert_eq!(owner("a/src/lib.rs"), Some("outer"));
+        assert_eq!(owner("a/b/src/lib.rs"), Some("inner"));
+        assert_eq!(owner("c/src/lib.rs"), None);
         Ok(())
     }
 }

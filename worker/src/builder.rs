@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tasker_config::{EXIT_CONFIG, EXIT_FAILURE, WorkerConfig};
+use tasker_config::{EXIT_CONFIG, EXIT_FAILURE, WorkerCommand, WorkerConfig};
 use tasker_engine::panics::{self, Panics};
 use tasker_platform::lifecycle::Shutdown;
 use tasker_platform::telemetry::{self, Component};
 use tracing::{error, warn};
 
+use crate::commands;
 use crate::http;
 use crate::registry::Registry;
 use crate::run_error::RunError;
@@ -62,8 +63,8 @@ impl WorkerBuilder {
     /// Pass the code to [`std::process::exit`]. A `main` that returns instead drops the runtime, which waits
     /// for blocking handlers that outlived their runs.
     ///
-    /// It does not read the command line. A program that takes the flags of `tasker-worker` reads them with
-    /// [`WorkerConfig::load`] and calls [`Self::run_with`].
+    /// It does not read the command line. A program that takes the flags and commands of `tasker-worker`
+    /// reads them with [`WorkerConfig::load`] and calls [`Self::run_with`].
     #[must_use = "pass the exit code to `std::process::exit`"]
     pub async fn run(self) -> i32 {
         match WorkerConfig::from_env() {
@@ -73,11 +74,16 @@ impl WorkerBuilder {
     }
 
     /// Runs the worker of a process with a configuration that was read before, and returns the exit code, as
-    /// [`Self::run`] does.
+    /// [`Self::run`] does. If the configuration has another command than [`WorkerCommand::Run`], it runs that
+    /// one instead.
     #[must_use = "pass the exit code to `std::process::exit`"]
     pub async fn run_with(self, config: WorkerConfig) -> i32 {
-        // boxed: the future of a user's `main` would otherwise embed all state of the worker
-        Box::pin(self.run_to_the_end(config)).await
+        match config.command {
+            // boxed: the future of a user's `main` would otherwise embed all state of the worker
+            WorkerCommand::Run => Box::pin(self.run_to_the_end(config)).await,
+            WorkerCommand::Types { json } => commands::types(self.tasks, json),
+            WorkerCommand::Ping => Box::pin(commands::ping(&config)).await,
+        }
     }
 
     async fn run_to_the_end(self, config: WorkerConfig) -> i32 {
@@ -117,7 +123,7 @@ impl WorkerBuilder {
     }
 
     /// Runs the worker inside a process that sets up logs and signals itself, until `shutdown`'s soft token
-    /// is cancelled.
+    /// is cancelled. It ignores the command of `config`.
     ///
     /// Dropping the future stops the worker at once, as a crash would; recovery requeues its tasks.
     ///

@@ -155,9 +155,9 @@ impl Context {
         &self.inner.span
     }
 
-    /// Returns the tracker for tasks that must finish even if the handler is dropped: the worker waits for
-    /// them.
-    pub(crate) fn tracker(&self) -> &TaskTracker {
+    /// Returns the tracker for Tokio tasks that must finish even if the handler is dropped: the worker waits
+    /// for them.
+    pub fn tracker(&self) -> &TaskTracker {
         &self.inner.tracker
     }
 

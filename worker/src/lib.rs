@@ -59,10 +59,11 @@
 //! # Modules
 //!
 //! Inside, `tasker_engine` claims tasks and writes their completions; `handlers` runs them with the
-//! registered handlers, `start` registers the worker and `http` serves its state.
+//! registered handlers, `start` registers the worker and `http` serves its state. `commands` has what a
+//! worker's program does instead of starting.
 
 mod builder;
-pub mod builtin;
+mod commands;
 mod context;
 mod handler;
 mod handlers;
@@ -83,6 +84,6 @@ pub use registry::RegistryError;
 pub use run_error::RunError;
 pub use task_error::TaskError;
 pub use task_type::{AnyTaskType, TaskType};
-pub use tasker_config::WorkerConfig;
+pub use tasker_config::{WorkerCommand, WorkerConfig};
 pub use tasker_core::role::Role;
 pub use tasker_core::task::{Priority, QueueName, TaskId};

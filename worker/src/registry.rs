@@ -23,7 +23,7 @@ pub enum RegistryError {
         fault: &'static str,
     },
     /// No task type was registered.
-    #[error("no task type is registered")]
+    #[error("no task type is registered: this worker could run no task")]
     Empty,
 }
 
@@ -105,6 +105,15 @@ mod tests {
         ])
         .expect_err("twice");
         assert_eq!(error, RegistryError::Twice("a".into()));
+    }
+
+    #[test]
+    fn a_worker_without_task_types_is_an_error_that_says_so() {
+        let error = Registry::new(Vec::new()).expect_err("no types");
+        assert!(
+            error.to_string().contains("no task type is registered"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -143,7 +143,7 @@ async fn undeclared_queues(startup: &Startup) -> Result<Vec<String>, store::Erro
 
 /// Returns the cause of a failure. A pool that found no connection in time hides it; a separate connection
 /// shows it.
-async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
+pub(crate) async fn cause(db: &store::PgPool, error: store::Error) -> store::Error {
     if !error.lacked_connection() {
         return error;
     }

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tasker_core::role::Role;
@@ -104,6 +104,14 @@ impl<P, R> TaskType<P, R> {
         self
     }
 
+    /// Sets the JSON Schema of its parameters in place of the one derived from `P`, for rules that are known
+    /// only at run time. The handler still reads the parameters as a `P`.
+    #[must_use]
+    pub fn parameters_schema(mut self, schema: &Schema) -> Self {
+        self.any.parameters_schema = schema.as_value().to_string();
+        self
+    }
+
     /// Sets the queue of its tasks, for submits with neither queue nor priority.
     #[must_use]
     pub fn queue(mut self, queue: QueueName) -> Self {
@@ -153,6 +161,26 @@ impl<P, R> TaskType<P, R> {
 }
 
 impl AnyTaskType {
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the number of retries after the first attempt.
+    pub fn retries(&self) -> u32 {
+        self.max_retries
+    }
+
+    /// Returns the delay after the first attempt and the maximum delay.
+    pub fn delays(&self) -> (Duration, Duration) {
+        (self.backoff.base, self.backoff.cap)
+    }
+
+    /// Returns the role that a caller needs to submit its tasks; `None` if any caller may who submits tasks.
+    pub fn required_role(&self) -> Option<Role> {
+        self.required_role
+    }
+
     /// Returns the form in which the type is published to the server.
     pub(crate) fn published(&self) -> task_types::TaskType {
         task_types::TaskType {

@@ -2,8 +2,8 @@
 //!
 //! [`guard()`] finds the access rule of the route in [`rules`], identifies the caller and checks its role,
 //! before any body is read. Without `EXECUTION_BACKEND_API_USER` sign-in is off and every caller has all
-//! permissions, which the configuration accepts only on loopback and outside production. `docs/security.md`
-//! has the threat model.
+//! permissions, which the configuration accepts only outside production, and beyond loopback only with
+//! `SIGN_IN=off`. `docs/security.md` has the threat model.
 
 pub mod api_keys;
 pub mod client;

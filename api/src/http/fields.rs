@@ -8,11 +8,12 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tasker_core::json::{self, Limits};
+use tasker_core::similar_names::did_you_mean;
 use tasker_core::task::limits::JSON_DEPTH;
 
 use super::values::Texts;
 use crate::error::ApiError;
-use crate::validation_error::{ValidationError, did_you_mean};
+use crate::validation_error::ValidationError;
 
 /// The maximum number of unknown fields that are reported.
 const UNKNOWN_MAX: usize = 50;
@@ -196,7 +197,8 @@ impl<'a> Fields<'a> {
 }
 
 /// The members of an object in their order, including repeated names.
-struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+#[derive(Debug)]
+pub struct Pairs<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use tasker_core::similar_names::did_you_mean;
 use url::form_urlencoded;
 
 use crate::error::ApiError;
-use crate::validation_error::{ValidationError, did_you_mean};
+use crate::validation_error::ValidationError;
 
 /// The parameters of a query string. Each known one has to be taken; [`Query::finish`] reports the others as
 /// unknown.

@@ -1,5 +1,7 @@
 //! Conversions of stored records to response bodies.
 
+use std::fmt::Write as _;
+
 use serde_json::value::RawValue;
 use tasker_core::task::TaskStatus;
 use tasker_store::records::TaskRecord;
@@ -69,18 +71,24 @@ pub(super) fn raw(text: String) -> Result<Box<RawValue>, ApiError> {
         .map_err(|error| ApiError::Internal(format!("stored JSON cannot be read: {error}")))
 }
 
-pub(super) fn submitted(task_name: String, accepted: Accepted) -> Submitted {
-    let message = match (accepted.deduplicated, accepted.status) {
+/// Returns the answer to a submit. `not_stored` are the write-only parameters that were sent.
+pub(super) fn submitted(task_name: String, accepted: Accepted, not_stored: &[String]) -> Submitted {
+    let mut message = match (accepted.deduplicated, accepted.status) {
         (true, _) => "A task with this idempotency key already exists",
         (false, TaskStatus::Scheduled) => "The task is stored and scheduled",
         (false, _) => "The task is stored and pending",
-    };
+    }
+    .to_owned();
+    if !not_stored.is_empty() {
+        let names = not_stored.join("`, `");
+        let _ = write!(message, "; write-only parameters are not stored: `{names}`");
+    }
     Submitted {
         task_id: accepted.id,
         task_name,
         status: accepted.status,
         queue: accepted.queue,
         deduplicated: accepted.deduplicated,
-        message: message.to_owned(),
+        message,
     }
 }

@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use tasker_core::task::limits::BATCH_TASKS;
-use tasker_store::insert::NewTask;
 
 use super::headers::Headers;
 use super::intake::rules;
 use super::request::{BatchRequest, SubmitRequest, read, read_batch};
-use super::validate::validate;
+use super::validate::{ValidTask, validate};
 use crate::error::ApiError;
 use crate::known_names::{KnownNames, NamesSnapshot};
 use crate::validation_error::ValidationError;
@@ -27,7 +26,7 @@ pub async fn tasks(
     headers: &Headers,
     body: Bytes,
     task_bytes_max: usize,
-) -> Result<Vec<NewTask>, ApiError> {
+) -> Result<Vec<ValidTask>, ApiError> {
     let check = |names| checked_aside(names, headers.clone(), body.clone(), task_bytes_max);
     names.checked(check).await
 }
@@ -37,7 +36,7 @@ async fn checked_aside(
     headers: Headers,
     body: Bytes,
     task_bytes_max: usize,
-) -> Result<Vec<NewTask>, ApiError> {
+) -> Result<Vec<ValidTask>, ApiError> {
     if body.len() <= INLINE_BYTES_MAX {
         return checked(&names, &headers, &body, task_bytes_max);
     }
@@ -51,7 +50,7 @@ fn checked(
     headers: &Headers,
     body: &[u8],
     task_bytes_max: usize,
-) -> Result<Vec<NewTask>, ApiError> {
+) -> Result<Vec<ValidTask>, ApiError> {
     let BatchRequest { tasks: sent, errors } = read_batch(body)?;
     let (of_tasks, mut errors): (Vec<ValidationError>, Vec<ValidationError>) = errors
         .into_iter()

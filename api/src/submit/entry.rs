@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tasker_platform::batcher;
 use tasker_store::insert::NewTask;
 use tokio::sync::oneshot;
 
@@ -32,5 +33,12 @@ impl Waiter {
     /// Sends the answer, and ignores that the caller may have gone.
     pub(super) fn answer(self, answer: Answer) {
         let _ = self.answer.send(answer);
+    }
+}
+
+impl batcher::Item for Entry {
+    /// Returns the approximate size of its task in a statement.
+    fn bytes(&self) -> usize {
+        self.task.parameters.len() + self.task.metadata.len()
     }
 }

@@ -1,14 +1,14 @@
-//! The flusher of submits: gathers waiting tasks, inserts them with one statement, pushes their hints,
-//! answers the callers.
+//! The flusher of submits: inserts gathered tasks with one statement, pushes their hints, answers the
+//! callers.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tasker_core::task::TaskStatus;
+use tasker_platform::batcher::{Batcher, ByteLimit, Limits};
 use tasker_store::idempotency_keys::{Holder, holders};
 use tasker_store::insert::NewTask;
 use tasker_store::{ConnectionCache, retry_rolled_back};
-use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -20,11 +20,11 @@ use super::push::Pusher;
 use super::write::{FlushConnection, Written, write};
 use crate::postgres::PostgresHealth;
 
-/// Maximum number of tasks in one flush.
-const TASKS_MAX: usize = 1_000;
-/// Number of bytes of parameters and metadata that closes a flush; the task that exceeds it is still
-/// included.
-const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The limits of one flush; the bytes are those of parameters and metadata.
+pub(super) const FLUSH: Limits = Limits {
+    items: 1_000,
+    bytes: ByteLimit::Past(4 * 1024 * 1024),
+};
 /// Maximum number of flushes for one task, whose key may be released between the insert and the lookup of its
 /// holder.
 const FLUSHES_MAX: u8 = 5;
@@ -36,49 +36,14 @@ pub(super) struct Flusher {
     pub(super) postgres: Arc<PostgresHealth>,
     pub(super) pusher: Arc<Pusher>,
     pub(super) key_ttl_seconds: f64,
-    pub(super) entries: Arc<Mutex<mpsc::Receiver<Entry>>>,
+    pub(super) entries: Arc<Batcher<Entry>>,
 }
 
 impl Flusher {
     /// Runs until `stop` is cancelled and the channel is empty.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let mut again = Vec::new();
-        loop {
-            let batch = self.gather(again, &stop).await;
-            if batch.is_empty() {
-                return;
-            }
-            again = self.flush(batch).await;
-        }
-    }
-
-    /// Returns the waiting tasks, up to the limits of a flush; waits for the first one. An empty batch means
-    /// that the flusher ends.
-    async fn gather(&self, mut batch: Vec<Entry>, stop: &CancellationToken) -> Vec<Entry> {
-        let mut entries = match (batch.is_empty(), self.entries.try_lock()) {
-            (_, Ok(entries)) => entries,
-            (true, Err(_)) => self.entries.lock().await,
-            // the other flusher holds the lock until the next task arrives; tasks to be sent again must not
-            // wait for that
-            (false, Err(_)) => return batch,
-        };
-        if batch.is_empty() {
-            let first = tokio::select! {
-                // tasks before the stop, so that a shutdown drains the channel
-                biased;
-                first = entries.recv() => first,
-                () = stop.cancelled() => entries.try_recv().ok(),
-            };
-            batch.extend(first);
-        }
-        let mut bytes: usize = batch.iter().map(|entry| size(&entry.task)).sum();
-        // only tasks that wait already: waiting for more would delay the first ones
-        while batch.len() < TASKS_MAX && bytes < BYTES_MAX {
-            let Ok(entry) = entries.try_recv() else { break };
-            bytes += size(&entry.task);
-            batch.push(entry);
-        }
-        batch
+        let flush = |batch| self.flush(batch);
+        self.entries.write_all(&stop, flush).await;
     }
 
     /// Writes a batch and answers its waiters, except those that have to be part of another flush.
@@ -218,11 +183,6 @@ fn stored<'a>(tasks: &'a [NewTask], written: &[Written]) -> Vec<(&'a NewTask, Ta
     tasks
         .filter_map(|(task, written)| Some((task, status(written)?)))
         .collect()
-}
-
-/// Returns the approximate size of a task in a statement, in bytes.
-fn size(task: &NewTask) -> usize {
-    task.parameters.len() + task.metadata.len()
 }
 
 /// Returns the answer to a task that repeats the key of `first`, written in the same flush.

@@ -3,16 +3,15 @@
 use std::future::ready;
 
 use chrono::{DateTime, Utc};
-use tasker_store::insert::NewTask;
 
 use super::headers::Headers;
 use super::request::read_single;
-use super::validate::{Rules, validate};
+use super::validate::{Rules, ValidTask, validate};
 use crate::error::ApiError;
 use crate::known_names::{KnownNames, NamesSnapshot};
 
 /// Returns the validated task of a body.
-pub async fn task(names: &KnownNames, headers: &Headers, body: &[u8]) -> Result<NewTask, ApiError> {
+pub async fn task(names: &KnownNames, headers: &Headers, body: &[u8]) -> Result<ValidTask, ApiError> {
     let request = read_single(body)?;
     let check = |names: NamesSnapshot| {
         let task = validate(&request, headers, rules(&names), "");

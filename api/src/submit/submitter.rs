@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tasker_platform::batcher::Batcher;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_store::insert::NewTask;
 use tasker_store::{ConnectionCache, PgPool};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Accepted;
 use super::entry::{Entry, Waiter};
-use super::flush::Flusher;
+use super::flush::{FLUSH, Flusher};
 use super::push::Pusher;
 use super::ticket::Ticket;
 use super::wait::wait_for;
@@ -47,10 +48,8 @@ impl Submitter {
         stop: &CancellationToken,
     ) -> Self {
         let (waiting, entries) = mpsc::channel(WAITING_MAX);
-        let entries = Arc::new(Mutex::new(entries));
+        let entries = Arc::new(Batcher::new(entries, FLUSH));
         let kept = Arc::new(ConnectionCache::new(db.clone()));
-        // the flushers share one receiver: whichever is free takes all that waits, so the batches grow with
-        // the load
         for _ in 0..FLUSHERS {
             let flusher = Flusher {
                 kept: Arc::clone(&kept),

@@ -2,6 +2,8 @@
 //! time is an argument.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::value::RawValue;
+use tasker_core::similar_names::nearest_first;
 use tasker_core::task::limits::{DELAY, KEY_CHARS, MAX_RETRIES, TAG_CHARS, TAGS, TASK_NAME_CHARS, TIMEOUT};
 use tasker_core::task::priority::undeclared;
 use tasker_core::task::{QueueName, TaskId};
@@ -15,7 +17,8 @@ use crate::http::seconds::Seconds;
 use crate::http::values::is_object;
 use crate::schema::Unreadable;
 use crate::types::{KnownType, TypeTable};
-use crate::validation_error::{ValidationError, ValidationErrorKind, nearest_first};
+use crate::validation_error::{ValidationError, ValidationErrorKind};
+use crate::write_only::Stripped;
 
 /// Maximum number of names in an error text.
 const NAMES_MAX: usize = 50;
@@ -31,6 +34,15 @@ pub struct Rules<'a> {
     pub now: DateTime<Utc>,
 }
 
+/// A valid task, and the names of the parameters that it was sent with and that are not stored.
+#[derive(Debug)]
+pub struct ValidTask {
+    /// The task to write.
+    pub task: NewTask,
+    /// The names of the write-only parameters that were removed.
+    pub not_stored: Vec<String>,
+}
+
 /// Returns the task of `request`, or all of its validation errors. `at` is the JSON pointer of the request in
 /// the body.
 pub fn validate(
@@ -38,7 +50,7 @@ pub fn validate(
     headers: &Headers,
     rules: Rules<'_>,
     at: &str,
-) -> Result<NewTask, Vec<ValidationError>> {
+) -> Result<ValidTask, Vec<ValidationError>> {
     let mut check = Check {
         at,
         errors: request.errors.clone(),
@@ -57,13 +69,17 @@ pub fn validate(
     if !check.errors.is_empty() {
         return Err(check.errors);
     }
-    let raw = |value: Option<&serde_json::value::RawValue>| value.map_or("{}", |raw| raw.get()).to_owned();
+    let raw = |value: Option<&RawValue>| value.map_or("{}", RawValue::get).to_owned();
+    let (parameters, not_stored) = match request.parameters.zip(known).and_then(stripped) {
+        Some(Stripped { text, removed }) => (text, removed),
+        None => (raw(request.parameters), Vec::new()),
+    };
     let mut task = NewTask {
         id,
         task_name: request.task_name.clone().into_owned(),
         queue,
         priority,
-        parameters: raw(request.parameters),
+        parameters,
         metadata: raw(request.metadata),
         tags,
         max_attempts: max_retries + 1,
@@ -74,11 +90,15 @@ pub fn validate(
         due,
     };
     if let Some(key) = key {
-        // last, because it covers the values after defaults and aliases
+        // last, because it covers the values after defaults and aliases, and no write-only parameter
         let fingerprint = fingerprint(&task);
         task.key = Some(NewKey { key, fingerprint });
     }
-    Ok(task)
+    Ok(ValidTask { task, not_stored })
+}
+
+fn stripped((parameters, known): (&RawValue, &KnownType)) -> Option<Stripped> {
+    known.write_only.strip(parameters)
 }
 
 /// The collector of the validation errors below one JSON pointer of the body.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tasker_core::similar_names::nearest_first;
 use tasker_core::task::{QueueName, TaskId};
 use tasker_store::insert::NewKey;
 use tasker_store::workflow_start::{Deadline, NewJoin, NewStep, NewWorkflow};
@@ -14,7 +15,7 @@ use super::request::StartRequest;
 use crate::schema::ParametersSchema;
 use crate::submit::validate::Rules;
 use crate::types::KnownType;
-use crate::validation_error::{ValidationError, ValidationErrorKind, nearest_first};
+use crate::validation_error::{ValidationError, ValidationErrorKind};
 use tasker_core::task::priority::undeclared;
 
 /// Returns the workflow of `request` by `definition`, or all of its validation errors. `environment` selects

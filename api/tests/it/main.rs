@@ -28,3 +28,4 @@ mod submit;
 mod templates;
 mod tls;
 mod totals;
+mod write_only;

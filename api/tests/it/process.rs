@@ -115,9 +115,14 @@ async fn twenty_servers_that_start_at_once_on_an_empty_database_come_up_clean(db
 
 /// Waits until the server is ready and returns its address.
 fn listening(running: &Running) -> String {
+    listening_on(running, "127.0.0.1")
+}
+
+/// Waits until the server, which listens on `host`, is ready; returns its address on loopback.
+fn listening_on(running: &Running, host: &str) -> String {
     let line = running.line_with("listening");
     let port = line
-        .split("127.0.0.1:")
+        .split(&format!("{host}:"))
         .nth(1)
         .and_then(|rest| rest.split('"').next())
         .expect("an address");
@@ -272,4 +277,37 @@ async fn a_bad_configuration_ends_with_78(db: PgPool) {
         text.contains("LISTEN_ADDRS") && text.contains("DB_POOL_SIZE"),
         "{text}"
     );
+}
+
+#[sqlx::test(migrations = false)]
+async fn with_sign_in_off_a_server_listens_beyond_loopback_and_asks_for_no_credentials(db: PgPool) {
+    let mut command = server(&db);
+    command.env("LISTEN_ADDRS", "0.0.0.0:0").env("SIGN_IN", "off");
+    let running = Running::start(command);
+    running.line_with("sign-in is off");
+    let mut stream = TcpStream::connect(listening_on(&running, "0.0.0.0"))
+        .await
+        .expect("connected");
+    stream
+        .write_all(b"GET /tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[sqlx::test(migrations = false)]
+async fn sign_in_off_ends_with_78_in_production_and_beside_credentials(db: PgPool) {
+    for (name, value) in [
+        ("TASKER_ENV", "production"),
+        ("EXECUTION_BACKEND_API_USER", "ops"),
+    ] {
+        let mut command = server(&db);
+        command.env("SIGN_IN", "off").env(name, value);
+        let output = output(command);
+        assert_eq!(output.status.code(), Some(78));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("SIGN_IN") && text.contains(name), "{text}");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
-use tasker_maintenance::{Rebuilder, Sampler};
+use tasker_maintenance::{QueueSources, Rebuilder, Sampler};
 use tasker_server::state::parts::QueueControl;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::migrations::MIGRATOR;
@@ -202,7 +202,12 @@ async fn the_duties_of_the_leader_see_a_queue_that_is_declared_after_they_began(
     let server = Server::start(db.clone()).await;
     let QueueControl { lists, table, .. } = server.part();
     let queues = table.declared();
-    let mut sampler = Sampler::new(db.clone(), None, queues.clone(), Duration::from_secs(30));
+    let mut sampler = Sampler::new(QueueSources {
+        db: db.clone().into(),
+        redis: None,
+        queues: queues.clone(),
+        worker_timeout: Duration::from_secs(30),
+    });
     let mut rebuilder = Rebuilder::new(db.clone(), lists, queues, Duration::from_secs(30));
     assert_eq!(sampler.run_once().await.expect("a sample").len(), 3);
     assert_eq!(server.post("/queues", json!({"name": "mail"})).await.status, 201);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
-use tasker_maintenance::Sampler;
+use tasker_maintenance::{QueueSources, Sampler};
 use tasker_server::state::parts::QueueControl;
 use tasker_store::migrations::MIGRATOR;
 use tasker_store::queues::pause;
@@ -22,8 +22,12 @@ async fn scaling(server: &Server, path: &str) -> Value {
 
 fn sampler(server: &Server) -> Sampler {
     let QueueControl { lists, table, .. } = server.part();
-    let queues = table.declared();
-    Sampler::new(server.db.clone(), Some(lists), queues, WORKER_TIMEOUT)
+    Sampler::new(QueueSources {
+        db: server.db.clone().into(),
+        redis: Some(lists),
+        queues: table.declared(),
+        worker_timeout: WORKER_TIMEOUT,
+    })
 }
 
 /// Moves the times of all samples into the past.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sqlx::PgPool;
-use tasker_testkit::{System, free_port};
+use tasker_testkit::{RedisServer, System, free_port};
 
 use crate::harness::{SOON, Small};
 
@@ -51,6 +51,66 @@ async fn tasks_are_submitted_awaited_and_shown(db: PgPool) {
     let echo = text.lines().find(|line| line.starts_with("echo"));
     let words: Vec<_> = echo.expect("a line").split_whitespace().collect();
     assert_eq!(words, ["echo", "1", "1", "0", "0", "0", "0", "0"], "{text}");
+}
+
+#[tokio::test]
+async fn a_worker_lists_its_task_types_without_postgres() {
+    let nowhere = System::on("postgres://127.0.0.1:1/nothing", "redis://127.0.0.1:1");
+    let run = async |arguments: &[&str]| {
+        let mut process = nowhere.run("tasker-worker", arguments, &[]);
+        (process.wait().await.code(), process.log())
+    };
+    let (code, text) = run(&["types"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    for name in ["NAME", "noop", "echo", "http_request"] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
+    }
+    let (code, text) = run(&["types", "--json"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let types: Value = serde_json::from_str(&text).expect("JSON");
+    let names = types["types"].as_array().expect("the types").iter();
+    assert!(
+        names.map(|task| &task["name"]).any(|name| name == "echo"),
+        "{text}"
+    );
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_worker_pings_postgres_and_redis_and_names_the_one_that_fails_without_its_password(db: PgPool) {
+    let redis = RedisServer::start_with_password("swordfish").await;
+    let database = sqlx::ConnectOptions::to_url_lossy(&*db.connect_options());
+    let system = System::on(database.as_str(), &redis.url()).with("REDIS_URL", &redis.url_without_password());
+    let ping = async |password: &str| {
+        let mut process = system.run("tasker-worker", &["ping"], &[("REDIS_PASSWORD", password)]);
+        (process.wait().await.code(), process.log())
+    };
+    let line = |text: &str, service: &str| {
+        let found = text.lines().find(|line| line.starts_with(service));
+        found.unwrap_or_default().to_owned()
+    };
+    let (code, text) = ping("swordfish").await;
+    assert_eq!(code, Some(0), "{text}");
+    for service in ["postgres", "redis"] {
+        assert!(line(&text, service).ends_with(" ms"), "{text}");
+    }
+    let (code, text) = ping("goldfish").await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(line(&text, "postgres").ends_with(" ms"), "{text}");
+    assert!(line(&text, "redis").contains("failed: "), "{text}");
+    assert!(!text.contains("goldfish"), "{text}");
+    let nowhere = [
+        ("DATABASE_URL", "postgres://t:hunter2@127.0.0.1:1/t"),
+        ("DISPATCH_MODE", "PollingOnly"),
+    ];
+    let mut process = system.run("tasker-worker", &["ping"], &nowhere);
+    let code = process.wait().await.code();
+    let text = process.log();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        line(&text, "postgres").contains("failed: ") && line(&text, "redis").contains("not used"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[sqlx::test(migrations = false)]

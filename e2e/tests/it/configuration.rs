@@ -38,6 +38,36 @@ async fn an_undeclared_queue_stops_the_worker_and_the_declared_ones_are_listed(d
 }
 
 #[tokio::test]
+async fn a_worker_without_built_in_tasks_or_with_misspelled_ones_does_not_start_and_says_why() {
+    let system = nowhere();
+    let log = refused(&system, "tasker-worker", &[("BUILTIN_TASKS", "none")]).await;
+    assert!(
+        log.contains("BUILTIN_TASKS: leaves this worker without a task type"),
+        "{log}"
+    );
+    let log = refused(&system, "tasker-worker", &[("BUILTIN_TASKS", "noop,htp_request")]).await;
+    assert!(log.contains("`htp_request` is not a built-in task type"), "{log}");
+    assert!(log.contains("the nearest first: http_request, "), "{log}");
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_worker_offers_only_the_built_in_tasks_that_it_is_told_to(db: PgPool) {
+    let system = System::new(&db).with("BUILTIN_TASKS", "noop,echo");
+    let small = Small::on(system).await;
+    let id = small.server.submit(&echo(1)).await;
+    small.server.wait_for(&id, "completed", SOON).await;
+    let (status, problem) = small
+        .server
+        .post(
+            "/tasks/submit",
+            &serde_json::json!({"task_name": "example_failing"}),
+        )
+        .await;
+    assert_eq!(status.as_u16(), 422, "{problem}");
+    assert_eq!(problem["code"], "unknown_task_type");
+}
+
+#[tokio::test]
 async fn all_problems_are_listed_at_once_by_name_and_without_secrets() {
     let wrong = [
         ("DATABASE_URL", "mysql://root:hunter2@somewhere/x"),

@@ -67,6 +67,27 @@ async fn a_worker_takes_nothing_from_lists_that_it_does_not_serve(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
+async fn a_priority_above_fifty_is_run_before_the_tasks_that_wait_in_its_queue(db: PgPool) {
+    let idle = Idle::start(&db).await;
+    let usual = idle.server.submit(&with_priority(50)).await;
+    let older = idle.server.submit(&with_priority(51)).await;
+    let batch = json!({"tasks": [with_priority(60), with_priority(100), with_priority(6)]});
+    let (status, answer) = idle.server.post("/tasks/submit/batch", &batch).await;
+    assert_eq!(status, 202, "{answer}");
+    let in_batch = |index: usize| answer["tasks"][index]["task_id"].as_str().expect("an id");
+    // a poll without hints would take the oldest row
+    let only_hints = [("WORKER_POOL_SIZE", "1"), ("DISPATCH_MODE", "EventDrivenOnly")];
+    let _worker = idle.system.worker(&only_hints).await;
+    let finished = async || crate::harness::count(&db, "SELECT count(*) FROM finished_tasks").await;
+    tasker_testkit::eventually("all are finished", SOON, async || finished().await == 5).await;
+    let order: Vec<String> = sqlx::query_scalar("SELECT id::text FROM finished_tasks ORDER BY started_at")
+        .fetch_all(&db)
+        .await
+        .expect("rows");
+    assert_eq!(order, [in_batch(0), in_batch(1), &older, &usual, in_batch(2)]);
+}
+
+#[sqlx::test(migrations = false)]
 async fn a_worker_of_several_queues_takes_the_first_ones_first(db: PgPool) {
     let idle = Idle::start(&db).await;
     for priority in [-5, 0, 10, -5, 0, 10] {

@@ -70,3 +70,36 @@ async fn invariant_13_no_payload_and_no_password_is_ever_logged(db: PgPool) {
         assert!(lines.is_empty(), "{lines:#?}");
     }
 }
+
+#[sqlx::test(migrations = false)]
+async fn the_password_of_a_backups_payload_is_accepted_and_is_in_no_row_and_no_log(db: PgPool) {
+    let dir = "/var/backups/tasker";
+    let system = System::new(&db)
+        .with("BACKUP_DIR", dir)
+        .with("RUST_LOG", "info,tasker_server=trace,tasker_worker=trace");
+    let small = Small::on(system).await;
+    let payload = json!({
+        "host": "elsewhere", "port": 5432, "user": "me", "password": PASSWORD, "database": "shop",
+        "backup_dir": dir, "retention_days": 7,
+    });
+    let task = json!({"task_name": "task:backup", "parameters": payload});
+    let (status, answer) = small.server.post("/tasks/submit", &task).await;
+    assert_eq!(status, 202, "{answer}");
+    let message = answer["message"].as_str().expect("a message");
+    assert!(message.contains("not stored: `password`"), "{message}");
+    let id = answer["task_id"].as_str().expect("an id");
+    small.server.wait_for(id, "dead_letter", SOON).await;
+    let (_, record) = small.server.get(&format!("/tasks/{id}")).await;
+    let error = record["error"].as_str().expect("an error");
+    assert!(error.contains("`host` is not the value of"), "{error}");
+    assert_eq!(record["parameters"]["user"], "me");
+    assert!(!record.to_string().contains(PASSWORD), "{record}");
+    let in_rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM tasks AS one WHERE one::text LIKE '%' || $1 || '%'")
+            .bind(PASSWORD)
+            .fetch_one(&db)
+            .await
+            .expect("a count");
+    assert_eq!(in_rows, 0);
+    assert!(!small.system.logs().contains(PASSWORD));
+}

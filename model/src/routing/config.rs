@@ -125,6 +125,8 @@ pub struct Safeguards {
     /// `ADOPT` replaces the parked hints too, and has no effect unless the state is still `opening` or
     /// `split`. Without it they are replaced in a step before, and the queue is split in any state.
     pub adopt_reads_state: bool,
+    /// `ADOPT` has no effect if the queue was closed and opened again since the `OPEN` of its fill.
+    pub adopt_reads_generation: bool,
     /// A worker pauses before it pops a misrouted id again that it returned.
     pub misroute_pauses: bool,
     /// The pop script reads the state itself.
@@ -171,6 +173,7 @@ impl Safeguards {
         adopt_keeps: true,
         adopt_keeps_parked: true,
         adopt_reads_state: true,
+        adopt_reads_generation: true,
         misroute_pauses: true,
         pop_reads_state: true,
         balances: true,

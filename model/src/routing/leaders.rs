@@ -1,7 +1,7 @@
 //! The steps of the leader's duties.
 
 use super::config::Config;
-use super::state::{Bits, By, Duty, Flag, List, Place, Push, Row, TaskNo, Why, len, take};
+use super::state::{Bits, By, Duty, Filling, Flag, List, Place, Push, Row, TaskNo, Why, len, take};
 use super::step::Step;
 
 /// Returns the list that holds each of these tasks once.
@@ -30,10 +30,10 @@ impl Step<'_> {
         self.now.leaders[leader] = match self.now.leaders[leader] {
             Duty::None => Duty::None,
             Duty::Open(by) => self.open(by),
-            Duty::Fill(by) => self.read(Some(by)),
+            Duty::Fill(filling) => self.read(Some(filling)),
             Duty::List => self.read(None),
             Duty::Make { rows, parked, types } => self.replace(rows, parked, types),
-            Duty::Adopt { rows, read, by } => self.adopt(rows, read, by),
+            Duty::Adopt { rows, read, filling } => self.adopt(rows, read, filling),
             Duty::CatchUp { read, types } => self.catch_up(read, types),
             Duty::Close(flag) => self.merge(flag),
             Duty::Park { task_type } => self.park(task_type),
@@ -54,15 +54,32 @@ impl Step<'_> {
         }
     }
 
+    /// `OPEN`.
     fn open(&mut self, by: By) -> Duty {
-        if self.config.safeguards.opens_first && self.now.flag != Flag::Split {
+        let opens = self.config.safeguards.opens_first;
+        if opens && !matches!(self.now.flag, Flag::Opening | Flag::Split) {
             self.now.flag = Flag::Opening;
+            self.begin_generation();
         }
-        Duty::Fill(by)
+        Duty::Fill(Filling { by, is_current: true })
+    }
+
+    /// Begins a generation of type lists, to which fills in progress do not belong.
+    fn begin_generation(&mut self) {
+        for duty in &mut self.now.leaders {
+            match duty {
+                Duty::Fill(filling)
+                | Duty::Make {
+                    types: Some(filling), ..
+                }
+                | Duty::Adopt { filling, .. } => filling.is_current = false,
+                _ => {}
+            }
+        }
     }
 
     /// Reads the pending rows, and the types of live workers.
-    fn read(&mut self, types: Option<By>) -> Duty {
+    fn read(&mut self, types: Option<Filling>) -> Duty {
         let (mut rows, mut parked): (Bits, Bits) = (0, 0);
         for task in 0..self.config.tasks.len() {
             let unroutable =
@@ -81,13 +98,13 @@ impl Step<'_> {
 
     /// `RENAME` or `DEL` of the parked hints, and in the same `MULTI` `RENAME` of the main list if there is a
     /// new one.
-    fn replace(&mut self, rows: Bits, parked: Bits, types: Option<By>) -> Duty {
+    fn replace(&mut self, rows: Bits, parked: Bits, types: Option<Filling>) -> Duty {
         let read = rows | parked;
-        if let Some(by) = types {
+        if let Some(filling) = types {
             if !self.config.safeguards.adopt_reads_state {
                 self.replace_parked(parked);
             }
-            return Duty::Adopt { rows, read, by };
+            return Duty::Adopt { rows, read, filling };
         }
         self.replace_parked(parked);
         if rows != 0 || self.config.safeguards.rebuild_empties {
@@ -122,8 +139,11 @@ impl Step<'_> {
     }
 
     /// `ADOPT`.
-    fn adopt(&mut self, rows: Bits, read: Bits, by: By) -> Duty {
+    fn adopt(&mut self, rows: Bits, read: Bits, filling: Filling) -> Duty {
         let safeguards = self.config.safeguards;
+        if safeguards.adopt_reads_generation && !filling.is_current {
+            return Duty::None;
+        }
         let open = matches!(self.now.flag, Flag::Opening | Flag::Split);
         if safeguards.adopt_reads_state {
             if !open {
@@ -145,7 +165,7 @@ impl Step<'_> {
         self.balance();
         if self.config.long_lists {
             self.caught_up(read, Some(types))
-        } else if by == By::Router && safeguards.sweeps_after_split {
+        } else if filling.by == By::Router && safeguards.sweeps_after_split {
             Duty::Sweep(Why::Split)
         } else {
             Duty::None

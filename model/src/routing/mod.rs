@@ -20,8 +20,9 @@
 //! - **Misroute**: the claim returns a pending id of another type, and whether a live worker registers that
 //!   type. If so, the id is pushed like a new one, otherwise onto U.
 //! - **Fill**: `OPEN`, then the read, then U and T in one script (`ADOPT`, which keeps what was pushed to T
-//!   meanwhile, and has no effect if the queue was closed meanwhile), then a sweep once earlier pops have
-//!   ended. Where T is too long to keep concurrent pushes, the missed ids are pushed again.
+//!   meanwhile, and has no effect if the queue was closed meanwhile, even if it was opened again: each
+//!   opening is a generation of its own), then a sweep once earlier pops have ended. Where T is too long to
+//!   keep concurrent pushes, the missed ids are pushed again.
 //! - **Closing**: one script, `MERGE`. From `split` it makes M of all T; from `closing` it deletes the state;
 //!   in a plain queue it has no effect.
 //! - **Leader** besides: parks type lists without a worker, sorts U by rows and live workers (pushes first,

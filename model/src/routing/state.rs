@@ -126,7 +126,7 @@ pub enum Duty {
     /// `OPEN`, then type lists are made: by the router, or by a comparison that found a split queue.
     Open(By),
     /// Rows are to be read for type lists.
-    Fill(By),
+    Fill(Filling),
     /// Rows are to be read for a main list.
     List,
     /// New lists exist. Those of parked hints and, unless type lists were made, the main list will replace
@@ -136,8 +136,8 @@ pub enum Duty {
         rows: Bits,
         /// Pending rows of types that no live worker registers.
         parked: Bits,
-        /// The loop that makes type lists; `None` for a main list.
-        types: Option<By>,
+        /// The fill that makes type lists; `None` for a main list.
+        types: Option<Filling>,
     },
     /// `ADOPT` of new type lists.
     Adopt {
@@ -145,8 +145,8 @@ pub enum Duty {
         rows: Bits,
         /// All rows that were read.
         read: Bits,
-        /// The loop that made them.
-        by: By,
+        /// The fill that made them.
+        filling: Filling,
     },
     /// Pushes that happened while the lists were made are to be repeated.
     CatchUp {
@@ -200,6 +200,16 @@ pub enum By {
     Router,
     /// The one that compares lists with rows.
     Rebuilder,
+}
+
+/// A fill after its `OPEN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Filling {
+    /// The loop that makes the type lists.
+    pub by: By,
+    /// True until the queue is opened again after it was closed: until then the generation that `OPEN`
+    /// returned is the current one.
+    pub is_current: bool,
 }
 
 /// The reason for a sweep.

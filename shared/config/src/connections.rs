@@ -1,6 +1,8 @@
 //! Configuration of the connections to Postgres and Redis.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use redis::IntoConnectionInfo as _;
@@ -17,6 +19,9 @@ use super::tls::read_authority;
 
 /// Maximum of `DB_POOL_SIZE`, far more connections than one process needs.
 const POOL_SIZE_MAX: u32 = 1_000;
+/// Range of `DB_POOL_IDLE` and `DB_POOL_LIFETIME`: less would open connections all the time, and no
+/// connection needs more.
+const POOL_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// Maximum length of `QUEUE_KEY_PREFIX`, which keeps Redis keys short.
 const KEY_PREFIX_CHARS_MAX: usize = 128;
 
@@ -45,6 +50,8 @@ pub(super) fn read_database(reader: &mut Reader<'_>, environment: Environment) -
     DatabaseConfig {
         url,
         pool_size: reader.number("DB_POOL_SIZE", 1..=POOL_SIZE_MAX),
+        pool_idle: reader.duration("DB_POOL_IDLE", POOL_TIMES),
+        pool_lifetime: reader.duration("DB_POOL_LIFETIME", POOL_TIMES),
     }
 }
 

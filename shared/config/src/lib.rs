@@ -6,6 +6,7 @@
 
 mod allow;
 mod backup;
+mod builtin_tasks;
 mod common;
 mod connections;
 mod environment;
@@ -29,6 +30,7 @@ mod worker;
 
 pub use allow::AllowList;
 pub use backup::BackupConfig;
+pub use builtin_tasks::BuiltinTasks;
 pub use environment::{Environment, TaskLogMode};
 pub use problem::{LoadError, Problem, Problems};
 pub use queues::{QueueSlots, QueuesConfig};
@@ -39,7 +41,7 @@ pub use table::VARIABLES;
 pub use tasker_queue::DispatchMode;
 pub use tls::ServerTls;
 pub use variable::{Binary, UsedBy, Variable};
-pub use worker::{ApiAccess, WorkerConfig};
+pub use worker::{ApiAccess, WorkerCommand, WorkerConfig};
 
 /// Exit code of a failure at run time.
 pub const EXIT_FAILURE: i32 = 1;

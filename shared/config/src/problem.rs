@@ -26,6 +26,13 @@ impl fmt::Display for Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
+    /// Creates the only problem of a configuration: one that a program finds after it has read its own.
+    pub fn one(name: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut problems = Self::default();
+        problems.add(name, message);
+        problems
+    }
+
     /// Returns the problems in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()

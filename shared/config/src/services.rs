@@ -1,10 +1,11 @@
-//! The commands that `service:command` may start (`SERVICE_COMMANDS`): a JSON object, or tables in a config
-//! file.
+//! The commands that `service:command` and the types `service:NAME` may start (`SERVICE_COMMANDS`): a JSON
+//! object, or tables in a config file.
 //!
 //! A task only selects a command by name, so a submitter cannot run a program that the operator did not
-//! configure.
+//! configure. It may choose the working directory and the port if the command allows it, within its bounds.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -14,18 +15,40 @@ use super::reader::Reader;
 
 const VARIABLE: &str = "SERVICE_COMMANDS";
 const NAME_CHARS_MAX: usize = 64;
+/// The name that the task type `service:command` takes.
+const RESERVED: &str = "command";
+/// The variable through which a program learns its port.
+const PORT: &str = "PORT";
+/// The ports that need no privileges.
+const PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
 
 /// A long-running command.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ServiceCommand {
     /// The program, by name or path.
     pub program: String,
     /// Its arguments, passed as they are: no shell reads them.
     pub arguments: Vec<String>,
-    /// The working directory; `None` means the worker's.
+    /// The working directory; `None` means the task's, or else the worker's.
     pub dir: Option<PathBuf>,
+    /// The folder below which a task may set the working directory; `None` if it may not.
+    pub dir_below: Option<PathBuf>,
+    /// The port: its variable `PORT`, and `{port}` in its arguments.
+    pub port: Option<u16>,
+    /// The ports of which a task may set one; `None` if it may not.
+    pub ports: Option<RangeInclusive<u16>>,
     /// Environment variables passed to it besides `PATH`, `HOME`, `LANG` and `TZ`; it receives no others.
     pub env: BTreeMap<String, SecretString>,
+}
+
+impl ServiceCommand {
+    /// Creates the command that runs this program, without arguments and settings.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self {
+            program: program.into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// The commands by their names.
@@ -56,6 +79,9 @@ fn check_name(name: &str) -> Result<(), String> {
     let valid = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if name == RESERVED {
+        return Err("the task type `service:command` has this name; choose another one".to_owned());
+    }
     if valid && (1..=NAME_CHARS_MAX).contains(&name.len()) {
         return Ok(());
     }
@@ -66,7 +92,9 @@ fn check_name(name: &str) -> Result<(), String> {
 
 fn command(value: Value) -> Result<ServiceCommand, String> {
     let Value::Object(mut fields) = value else {
-        return Err("must have `command`, and may have `dir` and `env`".to_owned());
+        return Err(
+            "must have `command`, and may have `dir`, `dir_below`, `port`, `ports` and `env`".to_owned(),
+        );
     };
     let mut words = match fields.remove("command") {
         Some(Value::Array(words)) => words.into_iter().map(text).collect::<Option<Vec<_>>>(),
@@ -75,20 +103,20 @@ fn command(value: Value) -> Result<ServiceCommand, String> {
     .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
     .ok_or("`command` must be a list of texts, the program first")?;
     let program = words.remove(0);
-    let dir = match fields.remove("dir") {
-        None => None,
-        Some(dir) => Some(
-            text(dir)
-                .map(PathBuf::from)
-                .filter(|dir| dir.is_absolute())
-                .ok_or("`dir` must be an absolute path")?,
-        ),
-    };
+    let dir = folder(&mut fields, "dir")?;
+    let dir_below = folder(&mut fields, "dir_below")?;
+    let given = fields.remove("port");
+    let port = given.map(|value| port(&value).ok_or("`port` must be a number from 1024 to 65535"));
+    let port = port.transpose()?;
+    let ports = fields.remove("ports").map(|value| ports(&value)).transpose()?;
     let env = match fields.remove("env") {
         None => BTreeMap::new(),
         Some(Value::Object(variables)) => variables.into_iter().map(variable).collect::<Result<_, _>>()?,
         Some(_) => return Err("`env` must be an object of texts".to_owned()),
     };
+    if (port.is_some() || ports.is_some()) && env.contains_key(PORT) {
+        return Err(format!("sets its port twice: leave {PORT} out of `env`"));
+    }
     // the known fields were removed above, so what is left is a typo
     if let Some(unknown) = fields.keys().next() {
         return Err(format!("has an unknown field `{}`", unknown.escape_debug()));
@@ -97,8 +125,39 @@ fn command(value: Value) -> Result<ServiceCommand, String> {
         program,
         arguments: words,
         dir,
+        dir_below,
+        port,
+        ports,
         env,
     })
+}
+
+fn folder(fields: &mut Map<String, Value>, name: &str) -> Result<Option<PathBuf>, String> {
+    let Some(given) = fields.remove(name) else {
+        return Ok(None);
+    };
+    text(given)
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_absolute())
+        .map(Some)
+        .ok_or_else(|| format!("`{name}` must be an absolute path"))
+}
+
+fn port(value: &Value) -> Option<u16> {
+    let port = u16::try_from(value.as_u64()?).ok()?;
+    PORTS.contains(&port).then_some(port)
+}
+
+fn ports(value: &Value) -> Result<RangeInclusive<u16>, String> {
+    let bounds = value
+        .as_array()
+        .map(|bounds| bounds.iter().map(port).collect::<Vec<_>>());
+    match bounds.as_deref() {
+        Some([Some(first), Some(last)]) if first <= last => Ok(*first..=*last),
+        _ => Err(
+            "`ports` must be the first and the last port, like [3000, 3999], from 1024 to 65535".to_owned(),
+        ),
+    }
 }
 
 fn variable((name, value): (String, Value)) -> Result<(String, SecretString), String> {
@@ -141,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn a_command_may_preset_its_place_and_say_what_tasks_may_set() {
+        let given = json!({"command": ["npm"], "dir": "/srv/a", "dir_below": "/srv", "port": 3000, "ports": [3000, 3999]});
+        let web = command(given).expect("valid");
+        assert_eq!(
+            (web.dir, web.dir_below),
+            (Some("/srv/a".into()), Some("/srv".into()))
+        );
+        assert_eq!((web.port, web.ports), (Some(3000), Some(3000..=3999)));
+    }
+
+    #[test]
     fn what_is_wrong_with_a_command_is_named_without_its_values() {
         for (given, part) in [
             (json!("npm start"), "must have `command`"),
@@ -149,6 +219,24 @@ mod tests {
             (json!({"command": ["secret\0"]}), "`command` must be"),
             (json!({"command": "npm start"}), "`command` must be"),
             (json!({"command": ["a"], "dir": "secret"}), "`dir` must be"),
+            (
+                json!({"command": ["a"], "dir_below": "secret"}),
+                "`dir_below` must be",
+            ),
+            (json!({"command": ["a"], "port": 80}), "`port` must be"),
+            (json!({"command": ["a"], "port": "secret"}), "`port` must be"),
+            (json!({"command": ["a"], "port": 65_536}), "`port` must be"),
+            (json!({"command": ["a"], "ports": 3000}), "`ports` must be"),
+            (
+                json!({"command": ["a"], "ports": [3999, 3000]}),
+                "`ports` must be",
+            ),
+            (json!({"command": ["a"], "ports": [80, 3000]}), "`ports` must be"),
+            (json!({"command": ["a"], "ports": [1024]}), "`ports` must be"),
+            (
+                json!({"command": ["a"], "port": 3000, "env": {"PORT": "secret"}}),
+                "sets its port twice",
+            ),
             (json!({"command": ["a"], "env": {"KEY": 7}}), "the value of `KEY`"),
             (
                 json!({"command": ["a"], "env": {"A=B": "secret"}}),
@@ -164,5 +252,6 @@ mod tests {
             assert!(!problem.contains("secret"), "{problem}");
         }
         assert!(check_name("no spaces").is_err());
+        assert!(check_name("command").is_err_and(|problem| problem.contains("service:command")));
     }
 }

@@ -1,7 +1,7 @@
 //! Configuration of sign-in: the admin user, the token key and the rate limit.
 //!
-//! Without a user and a password sign-in is off and every client is an admin. That is allowed only on
-//! loopback and outside production.
+//! Without a user and a password sign-in is off and every client is an admin. That is allowed only outside
+//! production, and only on loopback unless `SIGN_IN=off` says that it is intended.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -14,6 +14,7 @@ use super::reader::Reader;
 use super::secrets::{weak_password, weak_secret};
 use tasker_platform::network::Network;
 
+const SWITCH: &str = "SIGN_IN";
 const USER: &str = "EXECUTION_BACKEND_API_USER";
 const PASSWORD: &str = "EXECUTION_BACKEND_API_PASSWORD";
 const SECRET: &str = "TOKEN_SECRET";
@@ -58,10 +59,13 @@ impl SignInConfig {
         serves: bool,
         addrs: &[SocketAddr],
     ) -> Self {
+        let switched_off = read_switched_off(reader);
         let admin = read_admin(reader);
         let token_secret = reader.secret(SECRET);
         let production = environment == Environment::Production;
-        if serves && production {
+        if serves && switched_off {
+            check_switched_off(reader, production);
+        } else if serves && production {
             require_secrets(reader, admin.as_ref(), token_secret.as_ref());
         } else if serves && admin.is_none() && reader.valid(&[USER, PASSWORD, "LISTEN_ADDRS"]) {
             reject_beyond_loopback(reader, addrs);
@@ -72,6 +76,33 @@ impl SignInConfig {
             metrics_auth: reader.switch("METRICS_AUTH"),
             rate_limit: read_rate(reader, production),
             trusted_proxies: reader.parse("TRUSTED_PROXIES", networks).unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns whether `SIGN_IN` switches sign-in off. `true` and `false` are accepted too, since YAML and TOML
+/// read an unquoted `off` as a boolean.
+fn read_switched_off(reader: &mut Reader<'_>) -> bool {
+    let choices = [("on", false), ("off", true), ("true", false), ("false", true)];
+    reader.choice(SWITCH, &choices).unwrap_or_default()
+}
+
+/// Rejects `SIGN_IN=off` in production, and beside credentials, which it would silently disable.
+fn check_switched_off(reader: &mut Reader<'_>, production: bool) {
+    if production {
+        reader.problem(
+            SWITCH,
+            format!(
+                "is off, and TASKER_ENV=production does not start without sign-in; remove it, and set {USER}, \
+                 {PASSWORD} and {SECRET}"
+            ),
+        );
+    }
+    for name in [USER, PASSWORD] {
+        if reader.given(name).is_some() {
+            let contradiction =
+                format!("is set while {SWITCH}=off; remove {SWITCH} to require sign-in, or remove {name}");
+            reader.problem(name, contradiction);
         }
     }
 }
@@ -134,8 +165,8 @@ fn reject_beyond_loopback(reader: &mut Reader<'_>, addrs: &[SocketAddr]) {
     // canonical, since `::ffff:127.0.0.1` is a loopback address too
     if let Some(addr) = addrs.iter().find(|addr| !addr.ip().to_canonical().is_loopback()) {
         let message = format!(
-            "{addr} can be reached from other machines, which is rejected without sign-in; set {USER} and {PASSWORD}, or use \
-             a loopback address like 127.0.0.1:{}",
+            "{addr} can be reached from other machines, which is rejected without sign-in; set {USER} and {PASSWORD}, \
+             use a loopback address like 127.0.0.1:{}, or, where every client may do everything, set {SWITCH}=off",
             addr.port()
         );
         reader.problem("LISTEN_ADDRS", message);

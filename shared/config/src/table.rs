@@ -82,6 +82,18 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Both,
+        "DB_POOL_IDLE",
+        Some("10m"),
+        "Time without use after which a connection to Postgres is closed",
+    ),
+    entry(
+        Both,
+        "DB_POOL_LIFETIME",
+        Some("1h"),
+        "Age at which a connection to Postgres is closed once it is not in use",
+    ),
+    entry(
+        Both,
         "REDIS_URL",
         Some("redis://127.0.0.1:6379"),
         "Redis, as redis:// or rediss:// (TLS)",
@@ -166,6 +178,12 @@ pub static VARIABLES: &[Variable] = &[
         "METRICS_PORT",
         None,
         "Additional port for health and metrics",
+    ),
+    entry(
+        Server,
+        "SIGN_IN",
+        Some("on"),
+        "off lets a server without credentials listen beyond loopback; every client may do everything. Not in production",
     ),
     entry(
         Server,
@@ -375,6 +393,12 @@ pub static VARIABLES: &[Variable] = &[
     ),
     entry(
         Worker,
+        "BUILTIN_TASKS",
+        Some("all"),
+        "Built-in task types that tasker-worker registers: a comma list, all or none",
+    ),
+    entry(
+        Worker,
         "HTTP_REQUEST_ALLOW",
         None,
         "Comma list of hosts and networks (10.0.0.0/8) that http_request may reach although private",
@@ -414,7 +438,7 @@ pub static VARIABLES: &[Variable] = &[
         Worker,
         "SERVICE_COMMANDS",
         None,
-        "JSON object of the commands that service:command may start; without it the task type does not exist",
+        "JSON object of the commands that service:command and service:NAME may start; without it these types do not exist",
     )
     .secret(),
 ];

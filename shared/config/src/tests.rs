@@ -102,6 +102,31 @@ fn flags_beat_variables_beat_files() {
 }
 
 #[test]
+fn the_times_of_the_pool_are_durations_of_variables_or_files() {
+    let database = |host: &FakeHost| {
+        let (server, worker) = (server(&[], host).expect("valid"), worker(host).expect("valid"));
+        let times = (server.database.pool_idle, server.database.pool_lifetime);
+        assert_eq!(times, (worker.database.pool_idle, worker.database.pool_lifetime));
+        times
+    };
+    let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+    assert_eq!(database(&FakeHost::with(&[DATABASE])), (10 * minute, hour));
+    let host = FakeHost::with(&[DATABASE, ("DB_POOL_IDLE", "90s")]).file(
+        "config/base.toml",
+        "db_pool_idle = \"5m\"\ndb_pool_lifetime = \"30m\"",
+    );
+    assert_eq!(database(&host), (Duration::from_secs(90), 30 * minute));
+    let host = FakeHost::with(&[DATABASE, ("DB_POOL_IDLE", "soon"), ("DB_POOL_LIFETIME", "0")]);
+    for problems in [text(server(&[], &host)), text(worker(&host))] {
+        assert!(problems.contains("DB_POOL_IDLE: "), "{problems}");
+        assert!(
+            problems.contains("DB_POOL_LIFETIME: must be from 1s to 1d"),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
 fn a_retention_of_no_days_keeps_for_ever_and_a_key_is_not_outlived_by_its_task() {
     let with = |days: &str, ttl: &str| {
         let host = FakeHost::with(&[DATABASE, ("RETENTION_DAYS", days), ("IDEMPOTENCY_TTL", ttl)]);
@@ -295,6 +320,23 @@ fn migrations_by_hand_take_flags_before_and_after() {
 }
 
 #[test]
+fn a_worker_is_run_unless_a_command_is_given_whose_flags_stand_before_or_after() {
+    let command = |args: &[&str]| {
+        let args = [&["tasker-worker"], args].concat();
+        WorkerConfig::load_from(args, &FakeHost::with(&[DATABASE])).map(|config| config.command)
+    };
+    assert_eq!(command(&[]).expect("valid"), WorkerCommand::Run);
+    for args in [["ping", "--db-pool-size=2"], ["--db-pool-size=2", "ping"]] {
+        assert_eq!(command(&args).expect("valid"), WorkerCommand::Ping);
+    }
+    for (args, json) in [(&["types"][..], false), (&["types", "--json"], true)] {
+        assert_eq!(command(args).expect("valid"), WorkerCommand::Types { json });
+    }
+    assert!(matches!(command(&["sing"]), Err(LoadError::Usage(_))));
+    assert!(matches!(command(&["--json"]), Err(LoadError::Usage(_))));
+}
+
+#[test]
 fn a_wrong_command_line_and_help_end_with_the_usual_codes() {
     let host = FakeHost::default();
     let code = |args: &[&str]| server(args, &host).expect_err("no configuration");
@@ -356,4 +398,37 @@ fn the_commands_of_services_stand_in_a_variable_or_as_tables_in_a_file() {
         );
         assert_eq!(web.env["PORT"].expose_secret(), "3000");
     }
+}
+
+#[test]
+fn the_built_in_tasks_are_chosen_by_a_variable_or_a_key_and_misspellings_come_with_the_nearest_names() {
+    let config = worker(&FakeHost::with(&[DATABASE])).expect("valid");
+    assert_eq!(config.builtin_tasks, BuiltinTasks::All);
+    for host in [
+        FakeHost::with(&[DATABASE, ("BUILTIN_TASKS", "noop, echo")]),
+        FakeHost::with(&[DATABASE]).file("config/base.toml", "builtin_tasks = [\"noop\", \"echo\"]\n"),
+    ] {
+        let chosen = worker(&host).expect("valid").builtin_tasks;
+        assert!(chosen.includes("noop") && chosen.includes("echo"));
+        assert!(!chosen.includes("example_failing"));
+    }
+    let commands = r#"{"web": {"command": ["npm"]}}"#;
+    let host = FakeHost::with(&[
+        DATABASE,
+        ("BUILTIN_TASKS", "ehco,service:web,task:backup"),
+        ("SERVICE_COMMANDS", commands),
+        ("WORKER_POOL_SIZE", "many"),
+    ]);
+    let error = worker(&host)
+        .expect_err("two names are no types here")
+        .to_string();
+    for part in [
+        "BUILTIN_TASKS: `ehco` is not a built-in task type",
+        "the nearest first: echo, ",
+        "BUILTIN_TASKS: `task:backup` exists only if BACKUP_DIR is set",
+        "WORKER_POOL_SIZE",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!error.contains("`service:web`"), "{error}");
 }

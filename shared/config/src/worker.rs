@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use url::Url;
 
 use super::allow::AllowList;
 use super::backup::BackupConfig;
+use super::builtin_tasks::BuiltinTasks;
 use super::common::{read_breaker, read_liveness, read_metrics_addr};
 use super::connections::{read_database, read_redis};
 use super::environment::{Environment, TaskLogMode, open, read_log, read_mode};
@@ -24,10 +26,26 @@ use tasker_queue::{DispatchMode, RedisConfig};
 use tasker_store::DatabaseConfig;
 use tasker_workflow::Definition;
 
+/// The flag of `types`.
+const JSON: &str = "json";
 const HOUR: Duration = Duration::from_hours(1);
 const POOL_SIZE_MAX: u32 = 10_000;
 /// Leaves room for host, pid and random part within 255 characters.
 const ID_PREFIX_CHARS_MAX: usize = 63;
+
+/// The command that a worker's program was started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerCommand {
+    /// Run the worker.
+    Run,
+    /// `types`: print the registered task types, then exit.
+    Types {
+        /// True for JSON instead of a table.
+        json: bool,
+    },
+    /// `ping`: print the round-trip times of Postgres and Redis, then exit.
+    Ping,
+}
 
 /// The server that a worker waits for at start.
 #[derive(Debug, Clone)]
@@ -39,6 +57,8 @@ pub struct ApiAccess {
 /// The configuration of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
+    /// The command that the program was started with.
+    pub command: WorkerCommand,
     /// The environment (`TASKER_ENV`).
     pub environment: Environment,
     /// The logging configuration.
@@ -81,8 +101,10 @@ pub struct WorkerConfig {
     pub http_request_allow: AllowList,
     /// The configuration of `task:backup`; `None` if the task type does not exist.
     pub backup: Option<BackupConfig>,
-    /// The commands of `service:command`; empty if the task type does not exist.
+    /// The commands of `service:command` and of the `service:NAME` types; empty if these types do not exist.
     pub service_commands: ServiceCommands,
+    /// The built-in task types that `tasker-worker` registers.
+    pub builtin_tasks: BuiltinTasks,
 }
 
 impl WorkerConfig {
@@ -102,16 +124,16 @@ impl WorkerConfig {
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
         host: &dyn Host,
     ) -> Result<Self, LoadError> {
-        let matches = flags::parse(flags::command(Binary::Worker), args)?;
+        let matches = flags::parse(command_line(), args)?;
         let (mut reader, environment) = open(host, flags::given(&matches, Binary::Worker));
         if flags::healthcheck(&matches) {
             return Err(healthcheck::requested(reader, Binary::Worker));
         }
-        let config = Self::read(&mut reader, environment);
+        let config = Self::read(&mut reader, subcommand(&matches), environment);
         Ok(reader.finish(config)?)
     }
 
-    fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
+    fn read(reader: &mut Reader<'_>, command: WorkerCommand, environment: Environment) -> Self {
         let (heartbeat_interval, worker_timeout) = read_liveness(reader);
         let queues = QueuesConfig::read(reader);
         let task_queues = read_task_queues(reader);
@@ -119,11 +141,14 @@ impl WorkerConfig {
         // before the others: it is the default database of backups
         let database = read_database(reader, environment);
         let mode = read_mode(reader);
+        let backup = BackupConfig::read(reader, &database.url);
+        let service_commands = services::read(reader);
+        let builtin_tasks = BuiltinTasks::read(reader, backup.is_some(), &service_commands);
         Self {
+            command,
             environment,
             log: read_log(reader, environment),
             task_log: TaskLogMode::read(reader, environment),
-            backup: BackupConfig::read(reader, &database.url),
             database,
             redis: read_redis(reader, environment, mode),
             mode,
@@ -143,8 +168,37 @@ impl WorkerConfig {
             http_request_allow: reader
                 .parse("HTTP_REQUEST_ALLOW", AllowList::parse)
                 .unwrap_or_default(),
-            service_commands: services::read(reader),
+            backup,
+            service_commands,
+            builtin_tasks,
         }
+    }
+}
+
+fn command_line() -> Command {
+    let json = Arg::new(JSON)
+        .long(JSON)
+        .action(ArgAction::SetTrue)
+        .help("Print JSON, with defaults and schemas, instead of a table");
+    flags::command(Binary::Worker)
+        .subcommand(
+            Command::new("types")
+                .about("List the task types that this worker registers")
+                .arg(json),
+        )
+        .subcommand(
+            Command::new("ping")
+                .about("Check the connections to Postgres and Redis: exit code 0 if both answer, else 1"),
+        )
+}
+
+fn subcommand(matches: &ArgMatches) -> WorkerCommand {
+    match matches.subcommand() {
+        Some(("types", types)) => WorkerCommand::Types {
+            json: types.get_flag(JSON),
+        },
+        Some(_) => WorkerCommand::Ping,
+        None => WorkerCommand::Run,
     }
 }
 

@@ -2,38 +2,30 @@
 //!
 //! Hints are pushed again only if their rows were certainly not claimed. A claim with an unknown outcome is
 //! not repeated: if it committed, its rows are `running` under this worker without being in flight, and the
-//! heartbeat requeues them. The heartbeat cannot do so while a claim is pending, so a claim is abandoned
-//! after half a heartbeat interval.
+//! heartbeat requeues them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{counter, histogram};
+use metrics::counter;
 use tasker_core::task::{Hint, QueueName, TaskId};
 use tasker_queue::Popped;
-use tasker_store::claim::{Claim, Claimant, Claimed, Misrouted, Poll, claim, claim_oldest};
-use tasker_store::claim_ready::claim_ready;
-use tasker_store::{self as store, ConnectionCache, PgConnection, retry_rolled_back};
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tasker_store::claim::{Claim, Claimant, Claimed, Poll};
+use tasker_store::{self as store, ConnectionCache};
 use tracing::{error, warn};
 
+use crate::claim_statement::{Wanted, claim_in_time, time_limit};
 use crate::execute::Executor;
 use crate::fallback::{Enqueued, Fallback};
 use crate::hints::Hints;
 use crate::in_flight::InFlight;
 use crate::readiness::Readiness;
+use crate::reroute::Rerouter;
 use crate::runner::Runner;
 use crate::settings::Settings;
 use crate::slots::FreeSlots;
 use crate::stops::Stops;
-
-/// Bounds of the time limit of a claim, which is half a heartbeat interval.
-const CLAIM_LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
-
-/// Pause of a claim loop after it popped hints of other workers' task types. Until the leader has split the
-/// queue, it would pop the same ones again.
-const MISROUTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The handles of claims, which all groups of slots share.
 pub(crate) struct ClaimParts<R> {
@@ -51,18 +43,7 @@ pub(crate) struct Claimer<R> {
     parts: Arc<ClaimParts<R>>,
     queues: Vec<QueueName>,
     fallback: Mutex<Fallback>,
-    /// The end of the pause after misrouted hints.
-    pops_resume_at: watch::Sender<Option<Instant>>,
-}
-
-/// The kind of a claim, with the rows that it asks for.
-enum Wanted<'a> {
-    /// The fast-path claim of popped hints: takes the rows that are ready.
-    Ready(&'a [TaskId]),
-    /// The full claim of popped hints.
-    Popped(&'a [TaskId]),
-    /// A fallback poll for the oldest pending rows.
-    Oldest(Poll<'a>),
+    rerouter: Rerouter,
 }
 
 /// The result of a fallback poll.
@@ -80,10 +61,10 @@ impl<R: Runner> Claimer<R> {
     pub(crate) fn new(parts: Arc<ClaimParts<R>>, queues: Vec<QueueName>) -> Self {
         let fallback = Mutex::new(Fallback::new(parts.settings.mode, Instant::now()));
         Self {
+            rerouter: Rerouter::new(parts.hints.clone()),
             parts,
             queues,
             fallback,
-            pops_resume_at: watch::Sender::new(None),
         }
     }
 
@@ -140,7 +121,7 @@ impl<R: Runner> Claimer<R> {
         // (`knows_claims_before`)
         let _claiming = self.parts.in_flight.claiming();
         // `worker_is_alive` is not read: a fast-path claim that took no row reports it as false
-        let Claim { paused, tasks, .. } = self.claim_in_time(&claimant, Wanted::Ready(ids)).await?;
+        let Claim { paused, tasks, .. } = self.claim(&claimant, Wanted::Ready(ids)).await?;
         if tasks.len() == ids.len() {
             ids.clear();
         } else {
@@ -169,7 +150,7 @@ impl<R: Runner> Claimer<R> {
         let turn = self.parts.in_flight.suspect_turn();
         let claimant = self.claimant(turn.is_some());
         let _claiming = self.parts.in_flight.claiming();
-        let claim = self.claim_in_time(&claimant, Wanted::Popped(ids)).await?;
+        let claim = self.claim(&claimant, Wanted::Popped(ids)).await?;
         let settled = claim.tasks.len() + claim.misrouted.len();
         counter!("tasker_stale_hints_total").increment(ids.len().saturating_sub(settled) as u64);
         if !claim.worker_is_alive {
@@ -182,44 +163,15 @@ impl<R: Runner> Claimer<R> {
         if claim.paused.contains(queue) {
             self.parts.hints.return_hints(&hints(ids)).await;
         }
-        self.reroute(claim.misrouted).await;
+        self.rerouter.reroute(claim.misrouted).await;
         self.fallback().claimed(enqueued(&claim.tasks));
         self.parts.executor.start(claim.tasks, free).await;
         Ok(())
     }
 
-    /// Moves popped hints that cannot run here: to the list of the workers that register the type, or, if no
-    /// live worker does, to the parked hints.
-    async fn reroute(&self, misrouted: Vec<Misrouted>) {
-        if misrouted.is_empty() {
-            return;
-        }
-        counter!("tasker_misrouted_hints_total").increment(misrouted.len() as u64);
-        let (routable, unroutable): (Vec<_>, Vec<_>) = misrouted.into_iter().partition(|task| task.routable);
-        let hints = |tasks: Vec<Misrouted>| -> Vec<Hint> {
-            let tasks = tasks.into_iter();
-            tasks
-                .map(|task| Hint::new(task.id, task.queue, task.task_name))
-                .collect()
-        };
-        if !routable.is_empty() {
-            self.pops_resume_at
-                .send_replace(Some(Instant::now() + MISROUTED_PAUSE));
-            if let Err(error) = self.parts.hints.queue().reroute(&hints(routable)).await {
-                warn!(%error, "failed to reroute hints to the workers that register their types; fallback polls find the tasks");
-            }
-        }
-        if let Err(error) = self.parts.hints.queue().park(&hints(unroutable)).await {
-            warn!(%error, "failed to park the hints of tasks whose type no live worker registers");
-        }
-    }
-
     /// Waits until the pause after misrouted hints is over.
     pub(crate) async fn misrouted_pause(&self) {
-        let until = *self.pops_resume_at.borrow();
-        if let Some(until) = until {
-            tokio::time::sleep_until(until.into()).await;
-        }
+        self.rerouter.pause().await;
     }
 
     /// Claims up to `rows` of the oldest pending rows, with or without hints, starts them in `free` and
@@ -239,7 +191,7 @@ impl<R: Runner> Claimer<R> {
         let turn = self.parts.in_flight.suspect_turn();
         let claimant = self.claimant(turn.is_some());
         let _claiming = self.parts.in_flight.claiming();
-        let claimed = self.claim_in_time(&claimant, Wanted::Oldest(poll)).await;
+        let claimed = self.claim(&claimant, Wanted::Oldest(poll)).await;
         let claim = match claimed {
             Ok(claim) => claim,
             Err(error) => {
@@ -294,32 +246,9 @@ impl<R: Runner> Claimer<R> {
         }
     }
 
-    /// Sends a claim, and repeats it while deadlocks roll it back. A claim that is not answered in time
-    /// has an unknown outcome; its connection is closed, since the answer may still arrive on it.
-    async fn claim_in_time(
-        &self,
-        claimant: &Claimant<'_>,
-        wanted: Wanted<'_>,
-    ) -> Result<Claim, store::Error> {
-        let began = Instant::now();
-        // never contended: the lock only lends the connection to one attempt after the other
-        let connection = AsyncMutex::new(self.parts.connections.take().await?);
-        let (lent, wanted) = (&connection, &wanted);
-        let sent = retry_rolled_back(|| async move {
-            let mut connection = lent.lock().await;
-            wanted.send(&mut connection, claimant).await
-        });
-        let half = self.parts.settings.heartbeat_interval / 2;
-        let limit = half.clamp(*CLAIM_LIMIT.start(), *CLAIM_LIMIT.end());
-        if let Ok(answer) = tokio::time::timeout(limit, sent).await {
-            if answer.is_ok() {
-                self.parts.connections.release(connection.into_inner());
-                histogram!("task_claim_duration_seconds").record(began.elapsed());
-            }
-            return answer;
-        }
-        connection.into_inner().discard();
-        Err(store::Error::timed_out())
+    async fn claim(&self, claimant: &Claimant<'_>, wanted: Wanted<'_>) -> Result<Claim, store::Error> {
+        let limit = time_limit(self.parts.settings.heartbeat_interval);
+        claim_in_time(&self.parts.connections, claimant, wanted, limit).await
     }
 
     /// Pushes hints again, unless the claim may have committed.
@@ -335,16 +264,6 @@ impl<R: Runner> Claimer<R> {
         } else {
             warn!(%error, hints = hints.len(), "claim failed");
             self.parts.hints.return_hints(hints).await;
-        }
-    }
-}
-
-impl Wanted<'_> {
-    async fn send(&self, db: &mut PgConnection, claimant: &Claimant<'_>) -> Result<Claim, store::Error> {
-        match self {
-            Self::Ready(ids) => claim_ready(db, claimant, ids).await,
-            Self::Popped(ids) => claim(db, claimant, ids).await,
-            Self::Oldest(poll) => claim_oldest(db, claimant, *poll).await,
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tasker_core::task::QueueName;
+use tasker_platform::batcher;
 use tasker_store::claim::Claimed;
 use tasker_store::complete::Success;
 use tasker_store::end_runs::{EndedRun, Verdict};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::completion_metrics::Summary;
 
@@ -17,6 +19,14 @@ pub(crate) struct Completion {
     /// Whether it is the run of a step of a workflow, which has statements of its own.
     pub(crate) is_step: bool,
     pub(crate) record: Record,
+}
+
+/// A completion that waits to be written.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) completion: Completion,
+    /// Its bytes of the limit on waiting results.
+    pub(crate) reservation: OwnedSemaphorePermit,
 }
 
 /// The write that records a completion.
@@ -60,5 +70,11 @@ impl Completion {
             Record::Success(success) => success.result.len(),
             Record::Other(ended) => ended.error.as_ref().map_or(0, String::len),
         }
+    }
+}
+
+impl batcher::Item for Queued {
+    fn bytes(&self) -> usize {
+        self.completion.bytes()
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::availability::Availability;
-use crate::completion::{Completion, Record};
+use crate::completion::{Queued, Record};
 use crate::completion_metrics::CompletionMetrics;
 use crate::hints::Hints;
 use crate::in_flight::InFlight;
@@ -52,19 +52,30 @@ pub(crate) struct Statements {
 }
 
 /// Writes a batch, retrying until Postgres accepts it or the worker is stopped hard.
-pub(crate) async fn write(writer: &CompletionWriter, batch: Vec<Completion>) {
-    let runs: Vec<Run> = batch.iter().map(|completion| completion.summary.run).collect();
+pub(crate) async fn write(writer: &CompletionWriter, batch: Vec<Queued>) {
+    let completions = batch.iter().map(|queued| &queued.completion);
+    let runs: Vec<Run> = completions
+        .clone()
+        .map(|completion| completion.summary.run)
+        .collect();
     #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     histogram!("tasker_completion_batch_tasks").record(batch.len() as f64);
     let began = Instant::now();
-    let ended = batch.iter().filter(|completion| completion.counts_as_attempt());
+    let ended = completions.filter(|completion| completion.counts_as_attempt());
     writer
         .queue_counters
         .add(ended.map(|completion| (&completion.queue, completion.summary.elapsed)));
     let mut finished_runs = CompletionMetrics::default();
     let mut plain = Records::default();
     let mut steps = Records::default();
-    for completion in batch {
+    // held until the batch is written
+    let mut reservations = Vec::with_capacity(batch.len());
+    for Queued {
+        completion,
+        reservation,
+    } in batch
+    {
+        reservations.push(reservation);
         finished_runs.add(completion.summary);
         let records = if completion.is_step {
             &mut steps

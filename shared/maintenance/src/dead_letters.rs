@@ -14,7 +14,7 @@ use tasker_store::{self as store, ErrorKind, ObservedPool, retry_rolled_back};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use crate::hints::HintPusher;
+use crate::hints::HintSender;
 
 /// Maximum number of concurrent operations: a long one does not block another, and submits keep most of the
 /// connections.
@@ -65,7 +65,7 @@ pub enum BulkError {
 #[derive(Debug, Clone)]
 pub struct BulkOperations {
     db: ObservedPool,
-    hints: Arc<dyn HintPusher>,
+    hints: Arc<dyn HintSender>,
     key_ttl: Duration,
     shutdown: Shutdown,
     permits: Arc<Semaphore>,
@@ -76,7 +76,7 @@ impl BulkOperations {
     /// `key_ttl`.
     pub fn new(
         db: impl Into<ObservedPool>,
-        hints: Arc<dyn HintPusher>,
+        hints: Arc<dyn HintSender>,
         key_ttl: Duration,
         shutdown: Shutdown,
     ) -> Self {
@@ -188,7 +188,7 @@ impl BulkOperation {
     async fn finish(&mut self, taken: Vec<Taken>) {
         let done = taken.into_iter().filter(|taken| taken.done);
         let hints: Vec<Hint> = done
-            .map(|taken| Hint::new(taken.id, taken.queue, taken.task_name))
+            .map(|taken| Hint::new(taken.id, taken.queue, taken.task_name).with_priority(taken.priority))
             .collect();
         self.done += hints.len();
         let action = match self.action {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tasker_core::task::{Hint, QueueName, TaskId};
+use tasker_core::task::{Hint, QueueName, TaskId, is_urgent};
 use tasker_queue::{List, Rebuild, RedisQueues};
 use tasker_store::ObservedPool;
 use tasker_store::rebuild::{Pending, Place, now, pending_after};
@@ -53,15 +53,15 @@ impl Filling<'_> {
     }
 
     /// Builds new type lists and switches pops from the main list to them; returns the number of their ids,
-    /// some of which may be stale. `None` if the queue became plain meanwhile; the lists are unchanged then.
+    /// some of which may be stale. `None` if the queue was closed meanwhile; the lists are unchanged then.
     ///
     /// Pushes go to both kinds of lists from the start, so a row that was not visible yet has its hint on a
     /// type list already, and that list is kept.
     pub(crate) async fn type_lists(&self) -> Result<Option<usize>, DutyError> {
-        self.redis.open_type_lists(self.queue).await?;
+        let generation = self.redis.open_type_lists(self.queue).await?;
         let mut rebuild = self.redis.begin_rebuild(self.queue, self.maker);
         let read = self.stream(&mut rebuild, true).await?;
-        let Some(adopted) = rebuild.adopt().await? else {
+        let Some(adopted) = rebuild.adopt(&generation).await? else {
             return Ok(None);
         };
         let mut rows = read.rows;
@@ -86,7 +86,7 @@ impl Filling<'_> {
         let mut read = Read::default();
         loop {
             let page = bounded(pending_after(self.db, self.queue, read.last, None, PAGE)).await?;
-            let mut lists: BTreeMap<Option<&str>, (List<'_>, Vec<TaskId>)> = BTreeMap::new();
+            let mut lists: BTreeMap<Option<&str>, (List<'_>, Vec<&Pending>)> = BTreeMap::new();
             for row in &page {
                 let list = if self.is_parked(&row.task_name) {
                     List::Unroutable(self.queue)
@@ -100,10 +100,12 @@ impl Filling<'_> {
                     List::Unroutable(_) => Some(""),
                     List::Type(_, name) => Some(name),
                 };
-                lists.entry(key).or_insert((list, Vec::new())).1.push(row.id);
+                lists.entry(key).or_insert((list, Vec::new())).1.push(row);
             }
-            for (list, ids) in lists.into_values() {
-                rebuild.add(list, &ids).await?;
+            for (list, rows) in lists.into_values() {
+                let (head, tail) = ends(&rows);
+                rebuild.add(list, &tail).await?;
+                rebuild.add_to_head(list, &head).await?;
             }
             read.note(&page);
             if is_last(&page) {
@@ -135,7 +137,7 @@ impl Filling<'_> {
             let missed: Vec<Hint> = page
                 .iter()
                 .filter(|row| !read.recent.contains(&row.id) && !kept.contains(&row.id))
-                .map(|row| Hint::new(row.id, self.queue.clone(), &*row.task_name))
+                .map(|row| Hint::new(row.id, self.queue.clone(), &*row.task_name).with_priority(row.priority))
                 .collect();
             self.redis.push_back(&missed).await?;
             pushed += missed.len();
@@ -145,6 +147,17 @@ impl Filling<'_> {
             place = page.last().map(Pending::place);
         }
     }
+}
+
+/// Returns the ids of `rows`, which are given oldest first, for the head and for the tail of a list, each in
+/// the order of pops. The head has the urgent ones, the newest first, as their pushes put them there; those
+/// that became pending together keep their order.
+fn ends(rows: &[&Pending]) -> (Vec<TaskId>, Vec<TaskId>) {
+    let (urgent, usual): (Vec<&Pending>, Vec<&Pending>) =
+        rows.iter().partition(|row| is_urgent(row.priority));
+    let batches = urgent.chunk_by(|a, b| a.enqueued_at == b.enqueued_at);
+    let head = batches.rev().flatten().map(|row| row.id).collect();
+    (head, usual.iter().map(|row| row.id).collect())
 }
 
 fn is_last(page: &[Pending]) -> bool {
@@ -179,5 +192,31 @@ impl Read {
         for row in page {
             *self.by_type.entry(row.task_name.clone()).or_default() += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urgent_rows_are_popped_first_the_newest_before_older_ones_and_a_batch_in_its_order() {
+        let row = |seconds, priority| Pending {
+            id: TaskId::generate(),
+            task_name: "a".to_owned(),
+            priority,
+            enqueued_at: DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds),
+        };
+        let rows = [
+            row(1, 0),
+            row(2, 51),
+            row(2, 99),
+            row(3, 50),
+            row(4, 60),
+            row(5, -3),
+        ];
+        let (head, tail) = ends(&rows.iter().collect::<Vec<_>>());
+        assert_eq!(head, [4, 1, 2].map(|index: usize| rows[index].id));
+        assert_eq!(tail, [0, 3, 5].map(|index: usize| rows[index].id));
     }
 }

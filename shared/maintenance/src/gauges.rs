@@ -2,18 +2,17 @@
 //! Postgres nor Redis.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tasker_core::task::QueueName;
-use tasker_queue::RedisQueues;
 use tasker_store::fleet::{Group, groups};
 use tasker_store::gauges::{PendingType, Reading, pending_types, read};
-use tasker_store::{self as store, DeclaredQueues, ObservedPool, partitions};
+use tasker_store::{self as store, partitions};
 
 use crate::duty::{Duty, bounded};
 use crate::duty_status::DutyError;
 use crate::leader_gauges::LeaderGauges;
+use crate::queue_sources::QueueSources;
 use crate::router::Fleet;
 
 /// Time between readings.
@@ -29,11 +28,7 @@ const PARTITIONS_INTERVAL: Duration = Duration::from_mins(5);
 /// The duty that measures the gauges.
 #[derive(Debug)]
 pub struct GaugeKeeper {
-    db: ObservedPool,
-    /// Redis; `None` in `PollingOnly`.
-    queue: Option<Arc<RedisQueues>>,
-    queues: DeclaredQueues,
-    worker_timeout: Duration,
+    sources: QueueSources,
     gauges: LeaderGauges,
     /// The earliest time of the next count of pending tasks.
     count_at: Option<Instant>,
@@ -42,19 +37,10 @@ pub struct GaugeKeeper {
 }
 
 impl GaugeKeeper {
-    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
-    /// live.
-    pub fn new(
-        db: impl Into<ObservedPool>,
-        queue: Option<Arc<RedisQueues>>,
-        queues: impl Into<DeclaredQueues>,
-        worker_timeout: Duration,
-    ) -> Self {
+    /// Creates the duty.
+    pub fn new(sources: QueueSources) -> Self {
         Self {
-            db: db.into(),
-            queue,
-            queues: queues.into(),
-            worker_timeout,
+            sources,
             gauges: LeaderGauges::default(),
             count_at: None,
             partitions_at: None,
@@ -64,7 +50,8 @@ impl GaugeKeeper {
     /// Runs once at the time `now`; returns what it read.
     pub async fn run_once(&mut self, now: Instant) -> store::Result<Reading> {
         self.show_depths().await;
-        let reading = bounded(read(&self.db, self.worker_timeout.as_secs_f64())).await?;
+        let timeout = self.sources.worker_timeout.as_secs_f64();
+        let reading = bounded(read(&self.sources.db, timeout)).await?;
         self.show(&reading);
         self.show_pending(&reading, now).await?;
         self.show_partitions(now).await?;
@@ -73,10 +60,11 @@ impl GaugeKeeper {
 
     /// Sets the lengths of the lists; `NaN` while Redis is unavailable.
     async fn show_depths(&mut self) {
-        let Some(queue) = &self.queue else { return };
-        let queues = self.queues.snapshot();
-        // an outage of Redis must not hide the gauges that come from Postgres
-        let depths = queue.depths(&queues).await.ok();
+        if self.sources.redis.is_none() {
+            return;
+        }
+        let queues = self.sources.queues.snapshot();
+        let depths = self.sources.depths(&queues).await;
         #[expect(clippy::cast_precision_loss, reason = "a length is far below 2^52")]
         let depth = |place: usize| {
             let depth = depths.as_ref().and_then(|depths| depths.get(place));
@@ -149,14 +137,15 @@ impl GaugeKeeper {
         }
         let began = Instant::now();
         let pending = if reading.something_is_pending() {
-            bounded(pending_types(&self.db)).await?
+            bounded(pending_types(&self.sources.db)).await?
         } else {
             Vec::new()
         };
         self.count_at = Some(now + began.elapsed() * PENDING_REST);
         self.show_pending_types(&pending);
-        if self.queue.is_none() {
-            let live = bounded(groups(&self.db, self.worker_timeout.as_secs_f64())).await?;
+        if self.sources.redis.is_none() {
+            let timeout = self.sources.worker_timeout.as_secs_f64();
+            let live = bounded(groups(&self.sources.db, timeout)).await?;
             let unroutable = unroutable(&pending, &live);
             self.gauges
                 .set_all("tasker_queue_unroutable", "queue", unroutable);
@@ -184,7 +173,7 @@ impl GaugeKeeper {
         if seen.is_some_and(|at| now.duration_since(at) < PARTITIONS_INTERVAL) {
             return Ok(());
         }
-        let days = bounded(partitions::days_ahead(&self.db)).await?;
+        let days = bounded(partitions::days_ahead(&self.sources.db)).await?;
         self.partitions_at = Some(now);
         #[expect(clippy::cast_precision_loss, reason = "two weeks")]
         self.gauges.set("tasker_partition_days_ahead", days as f64);

@@ -7,7 +7,7 @@ use tasker_core::task::Hint;
 
 /// Pushes the hints of committed rows to Redis. Failures are its own to report: a lost hint only delays a
 /// task.
-pub trait HintPusher: Debug + Send + Sync {
+pub trait HintSender: Debug + Send + Sync {
     /// Pushes hints to the tails of their lists, in the order of their ids.
     fn push(&self, hints: Vec<Hint>) -> BoxFuture<'_, ()>;
 

@@ -160,7 +160,8 @@ impl Leadership {
 /// Sets the gauges of leadership; `term` is `None` while this server does not lead.
 fn show(term: Option<i64>) {
     let leads = f64::from(u8::from(term.is_some()));
-    metrics::gauge!("leader_status", "instance" => hostname()).set(leads);
+    // the host, not the id of this start: a label must not have a new value after each restart
+    metrics::gauge!("leader_status", "worker_id" => hostname()).set(leads);
     #[expect(clippy::cast_precision_loss, reason = "a term is far below 2^52")]
     metrics::gauge!("tasker_leader_term").set(term.unwrap_or_default() as f64);
 }

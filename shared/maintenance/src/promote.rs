@@ -9,7 +9,7 @@ use tasker_store::{self as store, ObservedPool};
 
 use crate::duty::{Duty, bounded};
 use crate::duty_status::DutyError;
-use crate::hints::HintPusher;
+use crate::hints::HintSender;
 
 /// Maximum number of tasks per statement.
 const BATCH: i64 = 1_000;
@@ -23,12 +23,12 @@ const SLEEP_MIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Promoter {
     db: ObservedPool,
-    hints: Arc<dyn HintPusher>,
+    hints: Arc<dyn HintSender>,
 }
 
 impl Promoter {
     /// Creates the duty.
-    pub fn new(db: impl Into<ObservedPool>, hints: Arc<dyn HintPusher>) -> Self {
+    pub fn new(db: impl Into<ObservedPool>, hints: Arc<dyn HintSender>) -> Self {
         Self { db: db.into(), hints }
     }
 

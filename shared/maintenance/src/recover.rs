@@ -19,7 +19,7 @@ use crate::duty::{Duty, bounded};
 use crate::duty_status::DutyError;
 use crate::failure_detector::{FailureDetector, Verdict};
 use crate::fleet_changes::FleetChanges;
-use crate::hints::HintPusher;
+use crate::hints::HintSender;
 use crate::leader_gauges::LeaderGauges;
 use crate::step_follow::follow;
 
@@ -38,7 +38,7 @@ const LOGGED_MAX: usize = 100;
 #[derive(Debug)]
 pub struct Recoverer {
     db: ObservedPool,
-    hints: Arc<dyn HintPusher>,
+    hints: Arc<dyn HintSender>,
     worker_timeout: Duration,
     /// The session that checks the fleet. A failed run drops it, together with all that it observed.
     session: Option<FleetSession>,
@@ -69,7 +69,7 @@ pub struct Recovered {
 
 impl Recoverer {
     /// Creates the duty. A worker is unresponsive after `worker_timeout` without a heartbeat.
-    pub fn new(db: impl Into<ObservedPool>, hints: Arc<dyn HintPusher>, worker_timeout: Duration) -> Self {
+    pub fn new(db: impl Into<ObservedPool>, hints: Arc<dyn HintSender>, worker_timeout: Duration) -> Self {
         Self {
             db: db.into(),
             hints,
@@ -112,7 +112,7 @@ impl Recoverer {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => FleetSession {
-                observer: FleetObserver::open(self.db.pool()).await?,
+                observer: FleetObserver::open(self.db.clone()).await?,
                 detector: FailureDetector::default(),
                 changes: FleetChanges::default(),
                 steady_since: now,

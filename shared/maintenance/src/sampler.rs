@@ -1,17 +1,16 @@
 //! Samples the counters of the queues for scaling advice, and sets gauges for the rates and the number of
 //! workers that each queue needs. The samples are rows, so that every server can answer from them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_core::task::QueueName;
-use tasker_queue::RedisQueues;
+use tasker_store as store;
 use tasker_store::scaling::{QueueFacts, facts, sample};
-use tasker_store::{self as store, DeclaredQueues, ObservedPool};
 
 use crate::duty::{Duty, bounded};
 use crate::duty_status::DutyError;
 use crate::leader_gauges::LeaderGauges;
+use crate::queue_sources::QueueSources;
 use crate::scaling::{Advice, TARGET_LATENCY, advise};
 
 /// Time between samples. Workers report new totals no more often.
@@ -28,39 +27,26 @@ const GAUGES: [&str; 4] = [
 /// The duty that samples the queues.
 #[derive(Debug)]
 pub struct Sampler {
-    db: ObservedPool,
-    /// Redis; `None` in `PollingOnly`.
-    queue: Option<Arc<RedisQueues>>,
-    queues: DeclaredQueues,
-    worker_timeout: Duration,
+    sources: QueueSources,
     gauges: LeaderGauges,
 }
 
 impl Sampler {
-    /// Creates the duty for `queues`. A worker without a heartbeat for `worker_timeout` does not count as
-    /// live.
-    pub fn new(
-        db: impl Into<ObservedPool>,
-        queue: Option<Arc<RedisQueues>>,
-        queues: impl Into<DeclaredQueues>,
-        worker_timeout: Duration,
-    ) -> Self {
+    /// Creates the duty.
+    pub fn new(sources: QueueSources) -> Self {
         Self {
-            db: db.into(),
-            queue,
-            queues: queues.into(),
-            worker_timeout,
+            sources,
             gauges: LeaderGauges::default(),
         }
     }
 
     /// Runs once; returns the advice for each queue, in their order.
     pub async fn run_once(&mut self) -> store::Result<Vec<Advice>> {
-        let queues = self.queues.snapshot();
+        let queues = self.sources.queues.snapshot();
         let depths = self.depths(&queues).await;
-        let timeout = self.worker_timeout.as_secs_f64();
-        bounded(sample(&self.db, &queues, &depths, timeout)).await?;
-        let facts = bounded(facts(&self.db, &queues, timeout)).await?;
+        let (db, timeout) = (&self.sources.db, self.sources.worker_timeout.as_secs_f64());
+        bounded(sample(db, &queues, &depths, timeout)).await?;
+        let facts = bounded(facts(db, &queues, timeout)).await?;
         let advice: Vec<Advice> = facts.iter().map(advise_on).collect();
         self.show(&facts, &advice);
         Ok(advice)
@@ -78,14 +64,10 @@ impl Sampler {
         }
     }
 
-    /// Returns the lengths of the lists; `None` while Redis is unavailable.
+    /// Returns the lengths of the lists; `None` for those that are unknown, whose rows the sample counts
+    /// instead.
     async fn depths(&self, queues: &[QueueName]) -> Vec<Option<i64>> {
-        let depths = match &self.queue {
-            // without a length the sample counts rows instead
-            Some(queue) => queue.depths(queues).await.ok(),
-            None => None,
-        };
-        let depths = depths.unwrap_or_default();
+        let depths = self.sources.depths(queues).await.unwrap_or_default();
         let known = |place: usize| depths.get(place).and_then(|depth| i64::try_from(*depth).ok());
         (0..queues.len()).map(known).collect()
     }

@@ -7,15 +7,16 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use tasker_core::task::TaskId;
 use tasker_platform::lifecycle::Shutdown;
+use tasker_platform::telemetry::hostname;
 use tasker_queue::RedisQueues;
 use tasker_store::{DeclaredQueues, ObservedPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::duty::drive;
 use crate::{
-    Ager, Cleaner, DeadLetterExpirer, Duty, DutyStatus, GaugeKeeper, HintPusher, Leadership,
-    PartitionDropper, PartitionKeeper, Promoter, Rebuilder, Recoverer, Router, Sampler, TotalsFolder,
-    WorkflowKeeper,
+    Ager, Cleaner, DeadLetterExpirer, Duty, DutyStatus, GaugeKeeper, HintSender, Leadership,
+    PartitionDropper, PartitionKeeper, Promoter, QueueSources, Rebuilder, Recoverer, Router, Sampler,
+    TotalsFolder, WorkflowKeeper,
 };
 
 /// The parts of a server that the duties use.
@@ -28,7 +29,7 @@ pub struct Handles {
     /// The declared queues.
     pub queues: DeclaredQueues,
     /// The sender of hints.
-    pub hints: Arc<dyn HintPusher>,
+    pub hints: Arc<dyn HintSender>,
     /// The status that the duties report to.
     pub status: Arc<DutyStatus>,
 }
@@ -60,7 +61,12 @@ pub fn start(handles: Handles, settings: Settings, shutdown: &Shutdown) {
     start_own(promoter, &handles, shutdown);
     start_own(PartitionKeeper::new(handles.db.clone()), &handles, shutdown);
 
-    let holder = format!("server-{}-{}", std::process::id(), TaskId::generate());
+    let holder = format!(
+        "server-{}-{}-{}",
+        hostname(),
+        std::process::id(),
+        TaskId::generate()
+    );
     let mut leadership = Leadership::new(handles.db.clone(), holder, settings.leader_term)
         .reporting_to(Arc::clone(&handles.status));
     // a single server is its own predecessor, and need not wait for the old lease to expire after a crash
@@ -91,11 +97,17 @@ fn leader_duties(
     };
     let (db, queues) = (|| handles.db.clone(), || handles.queues.clone());
     let (redis, timeout, interval) = (&handles.redis, settings.worker_timeout, settings.cleanup_interval);
+    let sources = QueueSources {
+        db: db(),
+        redis: redis.clone(),
+        queues: queues(),
+        worker_timeout: timeout,
+    };
     let mut duties = vec![
         term.drive(Recoverer::new(db(), Arc::clone(&handles.hints), timeout)),
         term.drive(Cleaner::new(db(), interval, settings.key_ttl)),
-        term.drive(GaugeKeeper::new(db(), redis.clone(), queues(), timeout)),
-        term.drive(Sampler::new(db(), redis.clone(), queues(), timeout)),
+        term.drive(GaugeKeeper::new(sources.clone())),
+        term.drive(Sampler::new(sources)),
         term.drive(TotalsFolder::new(db())),
         term.drive(WorkflowKeeper::new(
             db(),

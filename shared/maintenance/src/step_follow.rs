@@ -6,12 +6,12 @@ use tasker_store::steps::{self, Advance};
 use tasker_store::{self as store, ObservedPool, retry_rolled_back};
 
 use crate::duty::bounded;
-use crate::hints::HintPusher;
+use crate::hints::HintSender;
 
 /// Pushes the hints of ready steps and sends the waves of skips until none is left.
 pub(crate) async fn follow(
     db: &ObservedPool,
-    hints: &Arc<dyn HintPusher>,
+    hints: &Arc<dyn HintSender>,
     mut advance: Advance,
 ) -> store::Result<()> {
     loop {

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::duty::{Duty, bounded};
 use crate::duty_status::DutyError;
-use crate::hints::HintPusher;
+use crate::hints::HintSender;
 use crate::step_follow::follow;
 
 /// Time between runs.
@@ -29,7 +29,7 @@ const BATCH: i64 = 1_000;
 pub struct WorkflowKeeper {
     db: ObservedPool,
     redis: Option<Arc<RedisQueues>>,
-    hints: Arc<dyn HintPusher>,
+    hints: Arc<dyn HintSender>,
 }
 
 /// The result of a run.
@@ -48,7 +48,7 @@ impl WorkflowKeeper {
     pub fn new(
         db: impl Into<ObservedPool>,
         redis: Option<Arc<RedisQueues>>,
-        hints: Arc<dyn HintPusher>,
+        hints: Arc<dyn HintSender>,
     ) -> Self {
         Self {
             db: db.into(),

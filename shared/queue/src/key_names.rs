@@ -60,6 +60,11 @@ impl KeyNames {
         format!("{}split-lists:{queue}", self.prefix)
     }
 
+    /// STRING: the generation of the type lists of `queue`, while it is not plain.
+    pub fn split_generation(&self, queue: &QueueName) -> String {
+        format!("{}split-generation:{queue}", self.prefix)
+    }
+
     /// LIST of parked ids: tasks of `queue` whose type no live worker registers. `rq:unroutable:{queue}` with
     /// the default prefix.
     pub fn unroutable(&self, queue: &QueueName) -> String {

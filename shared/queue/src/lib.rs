@@ -33,7 +33,7 @@ pub use pop::{BLOCK_MAX, Popped, Popper, Unblocker};
 pub use pusher::{HintPusher, ListEnd, PushOutcome, PushTarget};
 pub use rebuild::{Adopted, Rebuild};
 pub use redis_config::RedisConfig;
-pub use routing::{Routing, Split};
+pub use routing::{Generation, Routing, Split};
 pub use server_check::{ServerCheck, ServerReport};
 pub use sweep::{List, Page};
 pub use tasker_core::task::Hint;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Pipeline;
 
-use super::{List, RedisQueues, Result, scripts};
+use super::{Generation, List, RedisQueues, Result, scripts};
 use tasker_core::task::{QueueName, TaskId};
 
 /// Expiry of an unfinished list, whose maker is gone by then.
@@ -88,18 +88,29 @@ fn run_id(info: &str) -> &str {
 impl Rebuild<'_> {
     /// Appends ids to the new list that is to replace `list`.
     pub async fn add(&mut self, list: List<'_>, ids: &[TaskId]) -> Result<()> {
+        let texts = ids.iter().map(ToString::to_string).collect();
+        self.push(list, "RPUSH", texts).await
+    }
+
+    /// Puts ids before those that the new list already has; the first given is popped first.
+    pub async fn add_to_head(&mut self, list: List<'_>, ids: &[TaskId]) -> Result<()> {
+        // reversed, because LPUSH puts each id before the one pushed last
+        let texts = ids.iter().rev().map(ToString::to_string).collect();
+        self.push(list, "LPUSH", texts).await
+    }
+
+    async fn push(&mut self, list: List<'_>, command: &str, ids: Vec<String>) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
         let in_use = self.redis.key_of(list);
         let new = self.unfinished(&in_use);
-        let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let mut commands = Pipeline::new();
         // an earlier attempt of this maker may have left ids under the same name
         if !self.lists.contains(&in_use) {
             commands.cmd("DEL").arg(&new).ignore();
         }
-        commands.cmd("RPUSH").arg(&new).arg(texts).ignore();
+        commands.cmd(command).arg(&new).arg(ids).ignore();
         // an expiry instead of a cleanup: a maker that dies leaves no list behind
         commands
             .cmd("EXPIRE")
@@ -138,9 +149,9 @@ impl Rebuild<'_> {
         self.redis.run(&command).await
     }
 
-    /// Replaces the type lists and the list of parked hints by the new ones; the queue is split from now on.
-    /// `None`, with all lists unchanged, if the queue is not being opened any more.
-    pub async fn adopt(&self) -> Result<Option<Adopted>> {
+    /// Replaces the type lists and the list of parked hints by the new ones, which were begun in `generation`;
+    /// the queue is split from now on. `None`, with all lists unchanged, if the queue has been closed since.
+    pub async fn adopt(&self, generation: &Generation) -> Result<Option<Adopted>> {
         let keys = self.redis.keys();
         let parked = keys.unroutable(self.queue);
         let new_parked = self.unfinished(&parked);
@@ -157,6 +168,7 @@ impl Rebuild<'_> {
             keys.split_lists(self.queue),
             parked,
             new_parked,
+            keys.split_generation(self.queue),
         ];
         let keys: Vec<String> = fixed.into_iter().chain(pairs).collect();
         let mut command = Pipeline::new();
@@ -164,7 +176,8 @@ impl Rebuild<'_> {
             .cmd("EVAL")
             .arg(scripts::adopt())
             .arg(keys.len())
-            .arg(keys);
+            .arg(keys)
+            .arg(&generation.0);
         let ((merged, lost, done),): ((u64, u64, u64),) = self.redis.run(&command).await?;
         Ok((done > 0).then_some(Adopted {
             merged,

@@ -4,7 +4,7 @@ use redis::Pipeline;
 
 use super::pop_order::SPLIT;
 use super::{RedisQueues, Result, scripts};
-use tasker_core::task::QueueName;
+use tasker_core::task::{QueueName, TaskId};
 
 /// The maximum total length of type lists that are merged in one step.
 const MERGE_MAX: usize = 5_000;
@@ -31,6 +31,11 @@ impl Split {
         }
     }
 }
+
+/// The type lists of a queue between its opening and its closing. Lists of another generation lack hints that
+/// were pushed in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation(pub(super) String);
 
 /// The state of a queue's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,16 +106,19 @@ impl RedisQueues {
         Ok(names.map(ToOwned::to_owned).collect())
     }
 
-    /// Starts to split a plain queue: from now on pushes go to both kinds of lists.
-    pub async fn open_type_lists(&self, queue: &QueueName) -> Result<()> {
+    /// Starts to split a plain queue: from now on pushes go to both kinds of lists. Returns the generation of
+    /// the lists, to be read before the rows that fill them.
+    pub async fn open_type_lists(&self, queue: &QueueName) -> Result<Generation> {
         let mut command = Pipeline::new();
         command
             .cmd("EVAL")
             .arg(scripts::OPEN)
-            .arg(1)
+            .arg(2)
             .arg(self.keys().split(queue))
-            .ignore();
-        self.run(&command).await
+            .arg(self.keys().split_generation(queue))
+            .arg(TaskId::generate().to_string());
+        let (generation,): (String,) = self.run(&command).await?;
+        Ok(Generation(generation))
     }
 
     /// Takes the next step from split to plain, unless the backlog of `queue` is too long. The first step
@@ -121,10 +129,11 @@ impl RedisQueues {
         command
             .cmd("EVAL")
             .arg(scripts::merge())
-            .arg(3)
+            .arg(4)
             .arg(keys.list(queue))
             .arg(keys.split(queue))
             .arg(keys.split_lists(queue))
+            .arg(keys.split_generation(queue))
             .arg(MERGE_MAX)
             .ignore();
         self.run(&command).await

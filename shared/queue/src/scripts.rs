@@ -321,23 +321,25 @@ end
 ";
 
 /// Replaces type lists and the list of parked ids by new ones and makes the queue split. Ids that were pushed
-/// to a short list meanwhile are kept behind those of its new list. Has no effect if the queue is being
-/// closed or was made plain since the lists were begun: pushes may have gone to the main list alone. Atomic,
-/// because workers start to pop the type lists with the state that is set here.
+/// to a short list meanwhile are kept behind those of its new list. Has no effect if the queue has been
+/// closed since the lists were begun, even if it was opened again: pushes may have gone to the main list
+/// alone. Atomic, because workers start to pop the type lists with the state that is set here.
 ///
 /// ```text
-/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, then for each type:
-///       new list, type list
+/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, generation, then for
+///       each type: new list, type list
+/// ARGV: the generation in which the lists were begun
 /// Reply: number of ids that were kept and that the new lists lacked, 1 if a list in use was too long for
 ///       that, 1 if it was done
 /// ```
 const ADOPT: &str = r"
 local state = redis.call('GET', KEYS[2])
 if state ~= 'opening' and state ~= 'split' then return {0, 0, 0} end
+if (redis.call('GET', KEYS[6]) or '') ~= ARGV[1] then return {0, 0, 0} end
 local merged, lost, new_lists = 0, 0, {}
-for i = 6, #KEYS, 2 do new_lists[#new_lists + 1] = KEYS[i] end
+for i = 7, #KEYS, 2 do new_lists[#new_lists + 1] = KEYS[i] end
 keep_parked(KEYS[4], KEYS[5], new_lists)
-for i = 6, #KEYS, 2 do
+for i = 7, #KEYS, 2 do
   local new, list = KEYS[i], KEYS[i + 1]
   local length = redis.call('LLEN', list)
   if length > 0 and length <= 5000 then
@@ -371,7 +373,7 @@ return {merged, lost, 1}
 /// when its pop returns. Type lists are deleted in each step, since every id is in the main list.
 ///
 /// ```text
-/// KEYS: main list, state, set of type lists
+/// KEYS: main list, state, set of type lists, generation
 /// ARGV: maximum total length of the type lists
 /// ```
 const MERGE: &str = r"
@@ -393,17 +395,31 @@ if state == 'split' then
   push('RPUSH', KEYS[1], front)
   push('RPUSH', KEYS[1], back)
 end
-if state == 'closing' then redis.call('DEL', KEYS[2], KEYS[3]) else redis.call('SET', KEYS[2], 'closing') end
+if state == 'closing' then
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+else
+  redis.call('SET', KEYS[2], 'closing')
+end
 for _, list in ipairs(names) do redis.call('UNLINK', list) end
 ";
 
-/// Lets pushes go to the type lists as well, which are about to be filled.
+/// Lets pushes go to the type lists as well, which are about to be filled. Begins a generation of type lists,
+/// unless one is in use: `ADOPT` takes lists of its own generation alone, since a queue that was closed and
+/// opened again is in the same state as before.
 ///
 /// ```text
-/// KEYS: state
+/// KEYS: state, generation
+/// ARGV: the next generation, a name that was never used
+/// Reply: the generation, empty if a server without generations opened the queue
 /// ```
-pub(super) const OPEN: &str =
-    "if redis.call('GET', KEYS[1]) ~= 'split' then redis.call('SET', KEYS[1], 'opening') end";
+pub(super) const OPEN: &str = r"
+local state = redis.call('GET', KEYS[1])
+if state ~= 'opening' and state ~= 'split' then
+  redis.call('SET', KEYS[1], 'opening')
+  redis.call('SET', KEYS[2], ARGV[1])
+end
+return redis.call('GET', KEYS[2]) or ''
+";
 
 /// Moves up to 5,000 ids of a type list of a split queue to the list of parked ids; Lua cannot unpack many
 /// more at once.

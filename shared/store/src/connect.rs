@@ -47,6 +47,8 @@ pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<PgPool
         // idle connections of many processes would use up Postgres's `max_connections`
         .min_connections(0)
         .max_connections(config.pool_size)
+        .idle_timeout(config.pool_idle)
+        .max_lifetime(config.pool_lifetime)
         .acquire_timeout(url.connect_timeout.unwrap_or(ACQUIRE_TIMEOUT))
         .after_connect(move |connection, _| {
             Box::pin(async move {
@@ -165,6 +167,24 @@ pub fn unsupported_postgres(version: Option<u32>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_pool_has_the_limits_of_its_configuration() {
+        let config = DatabaseConfig {
+            url: "postgres://t@127.0.0.1:1/t".into(),
+            pool_size: 7,
+            pool_idle: Duration::from_secs(90),
+            pool_lifetime: Duration::from_mins(20),
+        };
+        let pool = connect(&config, "test").expect("a valid URL");
+        let options = pool.options();
+        assert_eq!(
+            (options.get_min_connections(), options.get_max_connections()),
+            (0, 7)
+        );
+        assert_eq!(options.get_idle_timeout(), Some(config.pool_idle));
+        assert_eq!(options.get_max_lifetime(), Some(config.pool_lifetime));
+    }
 
     #[test]
     fn an_old_postgres_is_named_with_its_version() {

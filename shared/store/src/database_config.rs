@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use secrecy::SecretString;
 
 /// The connection to Postgres.
@@ -7,4 +9,8 @@ pub struct DatabaseConfig {
     pub url: SecretString,
     /// Maximum number of connections.
     pub pool_size: u32,
+    /// Time without use after which a connection is closed.
+    pub pool_idle: Duration,
+    /// Age at which a connection is closed once it is not in use.
+    pub pool_lifetime: Duration,
 }

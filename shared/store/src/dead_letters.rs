@@ -11,7 +11,7 @@ use super::operator_retry::retried_rows;
 use super::records::{Page, TaskRecord, first_of_its_time, select_records};
 use super::{Error, Result};
 use tasker_core::task::retry::DeadLetterReason;
-use tasker_core::task::{QueueName, TaskId, TaskStatus};
+use tasker_core::task::{Priority, QueueName, TaskId, TaskStatus};
 
 /// A filter of dead letters; an empty one matches all.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +65,8 @@ pub struct Taken {
     pub queue: QueueName,
     /// Its type.
     pub task_name: String,
+    /// Its priority.
+    pub priority: Priority,
     /// Whether it was changed. If not, another live task holds its idempotency key.
     pub done: bool,
 }
@@ -77,7 +79,7 @@ macro_rules! over_batch {
             Taken,
             r#"
             picked AS MATERIALIZED (
-                SELECT id, queue, task_name, idempotency_key, request_fingerprint, status
+                SELECT id, queue, task_name, priority, idempotency_key, request_fingerprint, status
                   FROM tasks
                  WHERE status = 'dead_letter' AND workflow_id IS NULL AND id > $1 AND updated_at <= $2
                    AND ($3::text IS NULL OR task_name = $3)
@@ -214,7 +216,8 @@ pub async fn retry_batch(
                 INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
                 SELECT id, 'dead_letter', 'pending', 'retried', $10 FROM revived
             )
-            SELECT p.id AS "id: TaskId", p.queue AS "queue: QueueName", p.task_name, r.id IS NOT NULL AS "done!"
+            SELECT p.id AS "id: TaskId", p.queue AS "queue: QueueName", p.task_name, p.priority,
+                   r.id IS NOT NULL AS "done!"
               FROM picked p LEFT JOIN revived r USING (id)
              ORDER BY p.id
             "#
@@ -260,7 +263,8 @@ pub async fn purge_batch(
             INSERT INTO task_events (task_id, from_status, to_status, run, attempt, reason, error, actor)
             SELECT id, 'dead_letter', 'dead_letter', runs, attempts, 'purged', error, $9 FROM gone
         )
-        SELECT p.id AS "id: TaskId", p.queue AS "queue: QueueName", p.task_name, g.id IS NOT NULL AS "done!"
+        SELECT p.id AS "id: TaskId", p.queue AS "queue: QueueName", p.task_name, p.priority,
+               g.id IS NOT NULL AS "done!"
           FROM picked p LEFT JOIN gone g USING (id)
          ORDER BY p.id
         "#),

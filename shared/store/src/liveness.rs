@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool, Row};
 
-use super::{Error, Result};
+use super::{Error, ObservedPool, Result};
 use tasker_core::task::limits::SUSPECT_CRASHES;
 
 /// Timeout for opening a session.
@@ -126,9 +126,11 @@ fn options(db: &PgPool, application_name: &str) -> PgConnectOptions {
     (*db.connect_options()).clone().application_name(application_name)
 }
 
-/// The leader's own session for checks of the fleet. Its observations are valid only as long as it lasts.
+/// The leader's own session for checks of the fleet. Its observations are valid only as long as it lasts. Its
+/// statements report their outcomes like those of its [`ObservedPool`].
 #[derive(Debug)]
 pub struct FleetObserver {
+    db: ObservedPool,
     connection: PgConnection,
 }
 
@@ -160,9 +162,11 @@ pub struct WorkerCheck {
 
 impl FleetObserver {
     /// Opens a session to the Postgres of `db`.
-    pub async fn open(db: &PgPool) -> Result<Self> {
-        let connection = options(db, "tasker-leader").connect().await?;
-        Ok(Self { connection })
+    pub async fn open(db: impl Into<ObservedPool>) -> Result<Self> {
+        let db = db.into();
+        let connection = options(db.pool(), "tasker-leader").connect().await;
+        let connection = db.report_failure(connection.map_err(Error::from))?;
+        Ok(Self { db, connection })
     }
 
     /// Checks all workers that are not declared dead. A heartbeat is overdue after `timeout_seconds`.
@@ -192,9 +196,9 @@ impl FleetObserver {
             timeout_seconds,
         )
         .fetch_all(&mut self.connection)
-        .await?;
+        .await;
         let mut look = FleetCheck::default();
-        for row in rows {
+        for row in self.db.report(rows.map_err(Error::from))? {
             look.at = row.at;
             look.fleet_is_unhealthy = row.fleet_is_unhealthy;
             // one row comes back even without any worker

@@ -46,11 +46,24 @@ impl ObservedPool {
     /// Takes a connection for a transaction. Only a failure to get one is reported here, not the outcomes of
     /// its statements.
     pub async fn acquire(&self) -> Result<PooledConnection> {
-        let acquired = self.pool.acquire().await.map_err(Error::from);
-        if let (Err(error), Some(observer)) = (&acquired, &self.observer) {
+        self.report_failure(self.pool.acquire().await.map_err(Error::from))
+    }
+
+    /// Reports the outcome of a statement on a connection that is not part of the pool.
+    pub(crate) fn report<T>(&self, outcome: Result<T>) -> Result<T> {
+        if let (Ok(_), Some(observer)) = (&outcome, &self.observer) {
+            observer.answered();
+        }
+        self.report_failure(outcome)
+    }
+
+    /// Reports that a connection could not be opened or taken; one that could has not answered a statement
+    /// yet.
+    pub(crate) fn report_failure<T>(&self, outcome: Result<T>) -> Result<T> {
+        if let (Err(error), Some(observer)) = (&outcome, &self.observer) {
             observer.failed(error);
         }
-        acquired
+        outcome
     }
 
     fn reporter(&self) -> Reporter {

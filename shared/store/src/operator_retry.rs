@@ -4,7 +4,7 @@ use sqlx::PgExecutor;
 
 use super::Result;
 use super::records::{earliest_end, status_of, workflow_of};
-use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
+use tasker_core::task::{Hint, Priority, QueueName, TaskId, TaskStatus};
 
 /// The result of a retry request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum Retried {
 /// Makes tasks pending again, between the part that picks and locks them and the part that ends the
 /// statement. The first gives `picked` (id, `task_name`, `idempotency_key`, `request_fingerprint`, status);
 /// the placeholder `$ttl` is that of the seconds for which a key is taken. The last may read `free` (id,
-/// status), the tasks whose keys are free, and `revived` (id, `task_name`, queue), the dead letters among
-/// them, which are pending again.
+/// status), the tasks whose keys are free, and `revived` (id, `task_name`, queue, priority), the dead letters
+/// among them, which are pending again.
 ///
 /// The snapshot's key (`seen`) is compared with the one that `ON CONFLICT` locks, which is the newest: the
 /// check that its holder is over is made on the snapshot, and holds only for a key that is the same in both.
@@ -69,7 +69,7 @@ macro_rules! retried_rows {
                        enqueued_at = now(), updated_at = now()
                   FROM free f
                  WHERE t.id = f.id AND f.status = 'dead_letter'
-                RETURNING t.id, t.task_name, t.queue
+                RETURNING t.id, t.task_name, t.queue, t.priority
             ), "# + $rest,
             $($argument)*
         )
@@ -81,6 +81,7 @@ pub(super) use retried_rows;
 struct Revived {
     task_name: String,
     queue: QueueName,
+    priority: Priority,
 }
 
 /// Makes a dead letter or a cancelled task pending again: `attempts` and `crash_count` become 0, `runs` is
@@ -123,7 +124,7 @@ pub async fn retry(
                        idempotency_key, request_fingerprint, correlation_id, traceparent, timeout_seconds,
                        created_at, now()
                   FROM taken_out
-                RETURNING task_name, queue
+                RETURNING task_name, queue, priority
             ), counted AS (
                 INSERT INTO task_total_deltas (task_name, queue, event, tasks)
                 SELECT task_name, queue, 'dead_letter_retried', 1 FROM revived
@@ -133,9 +134,9 @@ pub async fn retry(
                 INSERT INTO task_events (task_id, from_status, to_status, reason, actor)
                 SELECT id, status, 'pending', 'retried', $4 FROM free
             )
-            SELECT task_name AS "task_name!", queue AS "queue!: QueueName" FROM revived
+            SELECT task_name AS "task_name!", queue AS "queue!: QueueName", priority AS "priority!" FROM revived
              UNION ALL
-            SELECT task_name, queue FROM moved
+            SELECT task_name, queue, priority FROM moved
         "#,
         id as _,
         earliest_end(id),
@@ -145,7 +146,10 @@ pub async fn retry(
     .fetch_optional(db)
     .await?;
     match revived {
-        Some(row) => Ok(Retried::Pending(Hint::new(id, row.queue, row.task_name))),
+        Some(row) => {
+            let hint = Hint::new(id, row.queue, row.task_name).with_priority(row.priority);
+            Ok(Retried::Pending(hint))
+        }
         None => rejection(db, id).await,
     }
 }

@@ -1,4 +1,4 @@
-//! The expected content of a Redis list: the pending rows of its queue, oldest first.
+//! The expected content of a Redis list: the pending rows of its queue, read oldest first.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::{Error, Result};
-use tasker_core::task::{QueueName, TaskId};
+use tasker_core::task::{Priority, QueueName, TaskId};
 
 /// Rows that became pending within this time do not count, since their hints may still be on their way.
 const ON_THEIR_WAY_SECONDS: f64 = 2.0;
@@ -21,6 +21,8 @@ pub struct Pending {
     pub id: TaskId,
     /// Its type.
     pub task_name: String,
+    /// Its priority, which decides the end of the list.
+    pub priority: Priority,
     /// The time when it last became pending.
     pub enqueued_at: DateTime<Utc>,
 }
@@ -116,7 +118,7 @@ pub async fn pending_after(
     sqlx::query_as!(
         Pending,
         r#"
-        SELECT enqueued_at AS "enqueued_at!", id AS "id: TaskId", task_name
+        SELECT enqueued_at AS "enqueued_at!", id AS "id: TaskId", task_name, priority
           FROM tasks
          WHERE queue = $1 AND status = 'pending' AND (enqueued_at, id) > ($2, $3)
            AND enqueued_at <= COALESCE($4, 'infinity'::timestamptz)

@@ -214,10 +214,10 @@ pub struct TaskType {
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub parameters_schema: Option<Box<RawValue>>,
     /// JSON Schema of its result.
-    #[schema(value_type = Option<Object>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub result_schema: Option<Box<RawValue>>,
     /// The role that a submit requires; null: any role that may submit.
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub required_role: Option<Role>,
     /// Number of live workers that register it.
     pub workers: i64,

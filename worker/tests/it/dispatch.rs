@@ -217,8 +217,9 @@ async fn a_task_whose_type_no_worker_registers_stays_pending_and_its_hint_is_par
 async fn a_task_that_the_wrong_worker_pops_reaches_the_one_that_registers_its_type(db: PgPool) {
     let system = System::new(db);
     let order = Arc::default();
+    let other = TaskType::new("other", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
     let (_wrong, _right) = (
-        system.built_in_worker(&[]),
+        system.worker(vec![other], &[]),
         system.worker(vec![noting(&order)], &[]),
     );
     for number in 1..=20 {

@@ -1,4 +1,5 @@
-//! A worker in this process, on the test's own database and key prefix.
+//! A worker in this process, on the test's own database and key prefix. The tests of the built-in task types
+//! include this file, too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tasker_store::insert::{NewTask, insert};
 use tasker_store::promote::promote;
 use tasker_store::records::{TaskRecord, get};
 use tasker_testkit::{TestQueue, a_task, eventually};
-use tasker_worker::{AnyTaskType, RunError, Worker, WorkerConfig, builtin};
+use tasker_worker::{AnyTaskType, RunError, Worker, WorkerConfig};
 use tokio::task::JoinHandle;
 
 /// Longer than anything here takes on a busy machine.
@@ -46,13 +47,8 @@ impl System {
         RunningWorker::start(tasks, self.config(settings))
     }
 
-    /// Starts a worker with the built-in task types.
-    pub(crate) fn built_in_worker(&self, settings: &[(&str, &str)]) -> RunningWorker {
-        let config = self.config(settings);
-        RunningWorker::start(builtin::all(&config), config)
-    }
-
-    fn config(&self, settings: &[(&str, &str)]) -> WorkerConfig {
+    /// The configuration of a worker with these settings.
+    pub(crate) fn config(&self, settings: &[(&str, &str)]) -> WorkerConfig {
         let redis = self.queue.config();
         let mut flags = BTreeMap::from([
             (

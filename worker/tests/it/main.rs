@@ -1,7 +1,6 @@
 //! The worker against real Postgres and Redis, each test with its own.
 
 mod aging;
-mod backup;
 mod cancellation;
 mod dispatch;
 mod fallback;
@@ -12,6 +11,5 @@ mod outcomes;
 mod pause;
 mod queues;
 mod recovery;
-mod service;
 mod shutdown;
 mod templates;

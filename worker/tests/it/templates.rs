@@ -1,8 +1,10 @@
 //! The templates that a worker publishes.
 
+use serde_json::Value;
 use sqlx::PgPool;
 use tasker_store::templates;
 use tasker_testkit::eventually;
+use tasker_worker::{Context, TaskError, TaskType};
 
 use crate::harness::{SOON, System};
 
@@ -21,12 +23,13 @@ async fn a_worker_publishes_the_templates_of_its_folder_when_it_starts(db: PgPoo
     let system = System::new(db);
     let path = folder.path().to_str().expect("text");
     let settings = [("tasker-template-path", path)];
+    let echo = TaskType::new("echo", |_: Context, _: Value| async { Ok::<_, TaskError>(()) });
     for (text, wanted) in [
         (format!("{LINE}description: first\n"), "first"),
         (format!("{LINE}description: second\n"), "second"),
     ] {
         write(&text);
-        let worker = system.built_in_worker(&settings);
+        let worker = system.worker(vec![echo.clone()], &settings);
         eventually(&format!("the {wanted} is published"), SOON, async || {
             descriptions(&system.db).await == [wanted]
         })

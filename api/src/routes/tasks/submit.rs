@@ -16,6 +16,7 @@ use crate::state::parts::Submits;
 use crate::submit::headers::Headers;
 use crate::submit::intake;
 use crate::submit::request::SubmitRequest;
+use crate::submit::validate::ValidTask;
 
 /// Submit a task
 ///
@@ -43,7 +44,7 @@ pub async fn submit(
     SingleBody(body, held): SingleBody,
 ) -> Result<Response, ApiError> {
     let headers = Headers::read(&headers)?;
-    let task = intake::task(&submits.names, &headers, &body).await?;
+    let ValidTask { task, not_stored } = intake::task(&submits.names, &headers, &body).await?;
     // after the validation, which resolves aliases and the queue of the priority
     let required = submits.names.types.current().required_role(&task.task_name);
     caller.check_submit(required, &task.queue)?;
@@ -60,7 +61,7 @@ pub async fn submit(
     Ok((
         status,
         [(header::LOCATION, location)],
-        Json(view::submitted(task_name, accepted)),
+        Json(view::submitted(task_name, accepted, &not_stored)),
     )
         .into_response())
 }

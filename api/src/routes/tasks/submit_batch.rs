@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tasker_store::insert::NewTask;
 use tasker_wire::BatchSubmitted;
 
 use crate::auth::Caller;
@@ -16,6 +17,7 @@ use crate::state::parts::BatchSubmits;
 use crate::submit::batch_intake;
 use crate::submit::headers::Headers;
 use crate::submit::request::BatchRequest;
+use crate::submit::validate::ValidTask;
 use crate::validation_error::ValidationErrorKind;
 
 /// Submit many tasks
@@ -44,7 +46,11 @@ pub async fn submit_batch(
             "is not valid for a batch; set `idempotency_key` on each task",
         ));
     }
-    let tasks = batch_intake::tasks(&submits.names, &headers, body, submits.task_bytes_max).await?;
+    let valid = batch_intake::tasks(&submits.names, &headers, body, submits.task_bytes_max).await?;
+    let (tasks, not_stored): (Vec<NewTask>, Vec<Vec<String>>) = valid
+        .into_iter()
+        .map(|ValidTask { task, not_stored }| (task, not_stored))
+        .unzip();
     let types = submits.names.types.current();
     tasks
         .iter()
@@ -55,8 +61,9 @@ pub async fn submit_batch(
     let accepted = submits.lane.submit(tasks, held).await?;
     let tasks: Vec<_> = names
         .into_iter()
+        .zip(not_stored)
         .zip(accepted)
-        .map(|(name, accepted)| view::submitted(name, accepted))
+        .map(|((name, not_stored), accepted)| view::submitted(name, accepted, &not_stored))
         .collect();
     let answer = BatchSubmitted {
         accepted: tasks.len(),

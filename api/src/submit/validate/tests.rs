@@ -20,14 +20,22 @@ fn types() -> TypeTable {
         parameters_schema: Some(r#"{"type":"object","required":["n"]}"#.into()),
         ..noop.clone()
     };
-    TypeTable::of(vec![noop, slow], &TypeTable::default())
+    let login = TaskType {
+        name: "login".into(),
+        parameters_schema: Some(
+            r#"{"type":"object","properties":{"user":{},"password":{"type":"string","writeOnly":true}}}"#
+                .into(),
+        ),
+        ..noop.clone()
+    };
+    TypeTable::of(vec![noop, slow, login], &TypeTable::default())
 }
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).expect("a time")
 }
 
-fn check_with(body: &str, headers: &Headers) -> Result<NewTask, Vec<ValidationError>> {
+fn valid_with(body: &str, headers: &Headers) -> Result<ValidTask, Vec<ValidationError>> {
     let types = types();
     let rules = Rules {
         types: &types,
@@ -36,6 +44,10 @@ fn check_with(body: &str, headers: &Headers) -> Result<NewTask, Vec<ValidationEr
     };
     let request = read_single(body.as_bytes()).expect(body);
     validate(&request, headers, rules, "/at")
+}
+
+fn check_with(body: &str, headers: &Headers) -> Result<NewTask, Vec<ValidationError>> {
+    valid_with(body, headers).map(|valid| valid.task)
 }
 
 fn check(body: &str) -> Result<NewTask, Vec<ValidationError>> {
@@ -188,4 +200,33 @@ fn requests_that_mean_the_same_have_one_fingerprint() {
     }
     let order = |text: &str| fingerprint_of(&format!(r#","parameters":{text}"#));
     assert_eq!(order(r#"{"a":1,"b":[1.0]}"#), order(r#"{ "b": [1], "a": 1.0 }"#));
+}
+
+#[test]
+fn write_only_parameters_are_validated_and_are_in_neither_the_task_nor_its_fingerprint() {
+    let login = |parameters: &str| {
+        let body = format!(
+            r#"{{"task_name":"login","idempotency_key":"k","parameters":{parameters},"metadata":{{"password":"m"}}}}"#
+        );
+        valid_with(&body, &Headers::default())
+    };
+    let valid = login(r#"{"user":"ada","password":"hunter2"}"#).expect("valid");
+    assert_eq!(valid.task.parameters, r#"{"user":"ada"}"#);
+    assert_eq!(
+        valid.task.metadata, r#"{"password":"m"}"#,
+        "the rule is about parameters"
+    );
+    assert_eq!(valid.not_stored, ["password"]);
+    let fingerprint = |parameters: &str| {
+        let key = login(parameters).expect("valid").task.key;
+        key.expect("a key").fingerprint
+    };
+    assert_eq!(
+        fingerprint(r#"{"user":"ada"}"#),
+        fingerprint(r#"{"user":"ada","password":"another"}"#)
+    );
+    assert!(login(r#"{"user":"ada"}"#).expect("valid").not_stored.is_empty());
+    let errors = login(r#"{"password":["hunter2"]}"#).expect_err("of another type");
+    assert_eq!(errors[0].pointer, "/at/parameters/password");
+    assert!(!errors[0].detail.contains("hunter2"), "{errors:?}");
 }

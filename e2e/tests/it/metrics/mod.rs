@@ -79,7 +79,7 @@ async fn a_server_that_lost_the_lease_exports_no_metrics_of_the_system(db: PgPoo
         "workers_total",
         "tasker_workers_watched",
         r#"tasker_queue_workers{queue="default"}"#,
-        "leader_status{",
+        r#"leader_status{worker_id=""#,
         "tasker_leader_term",
         "tasker_partition_days_ahead",
     ];

@@ -277,6 +277,31 @@ fn a_fill_that_does_not_read_the_state_splits_a_queue_without_what_was_pushed() 
 }
 
 #[test]
+fn a_fill_that_does_not_read_the_generation_splits_a_queue_that_was_closed_and_opened_since() {
+    let safeguards = Safeguards {
+        adopt_reads_generation: false,
+        ..NO_REPAIR
+    };
+    // the leader that opened the queue again would repair it, so it dies
+    let faults = [Fault::Start, Fault::Stop, Fault::LeaderDies];
+    let config = Config::new(&[A], &[up(A), up(A | B)])
+        .faults(&faults, 3)
+        .leaders(2);
+    let events = finds(&config.clone().with(safeguards), Wrong::Waits);
+    let opens = events.iter().filter(|event| {
+        matches!(
+            event,
+            Action::Begin {
+                duty: Duty::Open(_),
+                ..
+            }
+        )
+    });
+    assert!(opens.count() >= 2, "{events:#?}");
+    assert!(search(&config.with(NO_REPAIR)).counterexample.is_none());
+}
+
+#[test]
 fn leaders_that_close_a_plain_queue_close_it_for_each_other_for_ever() {
     let safeguards = Safeguards {
         merge_spares_plain: false,

@@ -108,6 +108,48 @@ fn only_loopback_is_listened_on_without_sign_in() {
 }
 
 #[test]
+fn a_server_without_sign_in_listens_beyond_loopback_when_sign_in_is_switched_off() {
+    let beyond = ("LISTEN_ADDRS", "0.0.0.0:8000");
+    // YAML and TOML read an unquoted `off` as a boolean
+    for off in ["off", "OFF", "false"] {
+        let host = FakeHost::with(&[DATABASE, beyond, ("SIGN_IN", off)]);
+        let config = server(&[], &host).expect("valid");
+        assert!(config.sign_in.admin.is_none(), "{off}");
+    }
+    let host = FakeHost::with(&[DATABASE, beyond]).file("config/base.toml", "sign_in = false");
+    assert!(server(&[], &host).is_ok());
+    let host = FakeHost::with(&[DATABASE, beyond, ("SIGN_IN", "on")]);
+    assert!(text(server(&[], &host)).contains("or, where every client may do everything, set SIGN_IN=off"));
+    let host = FakeHost::with(&[DATABASE, ("SIGN_IN", "never")]);
+    assert!(text(server(&[], &host)).contains("SIGN_IN: must be one of on, off"));
+}
+
+#[test]
+fn sign_in_is_not_switched_off_in_production() {
+    let host = FakeHost::with(&[DATABASE, ("TASKER_ENV", "production"), ("SIGN_IN", "off")]);
+    let problems = text(server(&[], &host));
+    assert!(
+        problems
+            .contains("SIGN_IN: is off, and TASKER_ENV=production does not start without sign-in; remove it"),
+        "{problems}"
+    );
+    // a process that only migrates has no sign-in
+    assert!(server(&["migrate", "run"], &host).is_ok());
+}
+
+#[test]
+fn credentials_beside_a_sign_in_that_is_switched_off_are_a_contradiction() {
+    let [user, password] = CREDENTIALS;
+    let host = FakeHost::with(&[DATABASE, user, password, ("SIGN_IN", "off")]);
+    let problems = text(server(&[], &host));
+    for name in ["EXECUTION_BACKEND_API_USER", "EXECUTION_BACKEND_API_PASSWORD"] {
+        let problem = format!("{name}: is set while SIGN_IN=off; remove SIGN_IN");
+        assert!(problems.contains(&problem), "{problems}");
+    }
+    assert!(!problems.contains(password.1), "{problems}");
+}
+
+#[test]
 fn production_without_secrets_does_not_start_and_names_them_all() {
     let production = ("TASKER_ENV", "production");
     let problems = text(server(&[], &FakeHost::with(&[DATABASE, production])));

@@ -3,6 +3,11 @@ use super::{Priority, QueueName, TaskId};
 /// Tasks of a higher priority than this go to the head of their list.
 const TAIL_PRIORITY_MAX: Priority = 50;
 
+/// Returns true if the hint of a task with this priority goes to the head of its list.
+pub fn is_urgent(priority: Priority) -> bool {
+    priority > TAIL_PRIORITY_MAX
+}
+
 /// A wake-up hint: the id of a pending task, in the Redis list of its queue.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hint {
@@ -42,8 +47,23 @@ impl Hint {
     #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {
         Self {
-            urgent: priority > TAIL_PRIORITY_MAX,
+            urgent: is_urgent(priority),
             ..self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_priority_above_fifty_is_urgent_in_whatever_queue() {
+        let urgent = |priority| {
+            let hint = Hint::of_id(TaskId::generate(), QueueName::low());
+            hint.with_priority(priority).urgent
+        };
+        assert_eq!([-100, 0, 50].map(urgent), [false; 3]);
+        assert_eq!([51, 100].map(urgent), [true; 2]);
     }
 }

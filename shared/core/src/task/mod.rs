@@ -8,7 +8,7 @@ pub mod priority;
 pub mod retry;
 pub mod state;
 
-pub use hint::Hint;
+pub use hint::{Hint, is_urgent};
 pub use id::TaskId;
 pub use priority::{Priority, QueueName};
 pub use state::TaskStatus;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, PgPool};
 use tasker_core::task::{Hint, QueueName, TaskId};
-use tasker_maintenance::{HintPusher, Leadership, Promoter, Rebuilder, Recovered, Recoverer};
+use tasker_maintenance::{HintSender, Leadership, Promoter, Rebuilder, Recovered, Recoverer};
 use tasker_queue::BLOCK_MAX;
 use tasker_store::insert::{NewTask, insert};
 use tasker_store::leader;
@@ -125,7 +125,7 @@ async fn no_worker_is_declared_unresponsive_before_the_leaders_session_has_laste
         .execute(&db)
         .await
         .expect("the worker is silent");
-    let hints: Arc<dyn HintPusher> = Arc::new(NoHints);
+    let hints: Arc<dyn HintSender> = Arc::new(NoHints);
     let mut recoverer = Recoverer::new(db, hints, timeout);
     let start = Instant::now();
     let early = recoverer.run_once(start + timeout / 2).await.expect("a run");
@@ -169,7 +169,7 @@ async fn deaths_within(recoverer: &mut Recoverer, time: Duration) -> usize {
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_worker_whose_sessions_end_is_dead_to_the_leader_that_saw_its_lock_and_to_no_other(db: PgPool) {
-    let hints: Arc<dyn HintPusher> = Arc::new(NoHints);
+    let hints: Arc<dyn HintSender> = Arc::new(NoHints);
     let leader = || Recoverer::new(db.clone(), Arc::clone(&hints), SOON);
     let (mut saw_it, mut came_later) = (leader(), leader());
     let session = enter_with_session(&db, "w").await;

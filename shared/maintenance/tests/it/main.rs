@@ -3,6 +3,7 @@
 mod age;
 mod duties;
 mod no_hints;
+mod priority;
 mod retention;
 mod router;
 mod start;

@@ -3,13 +3,13 @@
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use tasker_core::task::Hint;
-use tasker_maintenance::HintPusher;
+use tasker_maintenance::HintSender;
 
 /// Drops all hints, as a server without Redis does.
 #[derive(Debug)]
 pub(crate) struct NoHints;
 
-impl HintPusher for NoHints {
+impl HintSender for NoHints {
     fn push(&self, _: Vec<Hint>) -> BoxFuture<'_, ()> {
         ready(()).boxed()
     }

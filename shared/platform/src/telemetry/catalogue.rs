@@ -179,7 +179,7 @@ metrics! {
     Counter tasker_operator_actions_total [action] Server "Tasks changed by operators: `cancel`, `retry`, `purge`; queues: `create`, `pause`, `resume`."
 
     // the leader and its duties
-    Gauge leader_status [instance] Server "1 while this server is the leader, else 0; `instance` is its host."
+    Gauge leader_status [worker_id] Server "1 while this server is the leader, else 0; `worker_id` is its host."
     Gauge tasker_leader_term [] Server "Fencing term of this server's lease; 0 while it is not the leader."
     Counter tasker_leader_changes_total [] Server "Number of times this server became the leader."
     Histogram tasker_duty_seconds [duty] Server "Duration of one run of a maintenance duty."

@@ -28,25 +28,35 @@ where
         LogFormat::Pretty => {
             let inner = Format::default();
             let lines = layer().with_ansi(colours).with_writer(writer);
-            Box::new(lines.event_format(Prefixed { component, inner }))
+            Box::new(lines.event_format(Tagged {
+                component,
+                format,
+                inner,
+            }))
         }
         LogFormat::Json => {
             let inner = Format::default().json().flatten_event(true);
             let lines = layer().with_ansi(colours).with_writer(writer);
             let lines = lines.fmt_fields(JsonFields::new());
-            Box::new(lines.event_format(Labelled { component, inner }))
+            Box::new(lines.event_format(Tagged {
+                component,
+                format,
+                inner,
+            }))
         }
     };
     (lines, guard)
 }
 
-/// Writes `[COMPONENT] ` before each line of `inner`.
-struct Prefixed<F> {
+/// Puts the tag of the component first into each line of `inner`, which has no way to be given a constant
+/// field: as `[COMPONENT] ` before text, as the field `component` into a JSON object.
+struct Tagged<F> {
     component: Component,
+    format: LogFormat,
     inner: F,
 }
 
-impl<S, N, F> FormatEvent<S, N> for Prefixed<F>
+impl<S, N, F> FormatEvent<S, N> for Tagged<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -58,37 +68,16 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        write!(writer, "[{}] ", self.component.as_str())?;
-        self.inner.format_event(context, writer, event)
-    }
-}
-
-/// Puts the field `component` first into each JSON object of `inner`, which has no way to be
-/// given a constant field.
-struct Labelled<F> {
-    component: Component,
-    inner: F,
-}
-
-impl<S, N, F> FormatEvent<S, N> for Labelled<F>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+        let component = self.component.as_str();
+        if self.format == LogFormat::Pretty {
+            write!(writer, "[{component}] ")?;
+            return self.inner.format_event(context, writer, event);
+        }
         let mut line = String::new();
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         match line.strip_prefix('{') {
             // spliced into the text: parsing and writing each line again would cost more
-            Some(rest) => {
-                write!(writer, "{{\"component\":\"[{}]\",{rest}", self.component.as_str())
-            }
+            Some(rest) => write!(writer, "{{\"component\":\"[{component}]\",{rest}"),
             None => writer.write_str(&line),
         }
     }
@@ -126,8 +115,9 @@ mod tests {
     fn pretty_lines_begin_with_the_component() {
         let sink = Sink::default();
         let writer = sink.clone();
-        let format = Prefixed {
+        let format = Tagged {
             component: Component::Worker,
+            format: LogFormat::Pretty,
             inner: Format::default(),
         };
         let subscriber = SubscriberBuilder::default()
@@ -148,8 +138,9 @@ mod tests {
         let subscriber = SubscriberBuilder::default()
             .fmt_fields(JsonFields::new())
             .with_writer(move || writer.clone())
-            .event_format(Labelled {
+            .event_format(Tagged {
                 component: Component::Orchestration,
+                format: LogFormat::Json,
                 inner,
             })
             .finish();

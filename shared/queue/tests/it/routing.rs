@@ -30,14 +30,15 @@ async fn push(queue: &TestQueue, hints: &[Hint]) {
 /// Makes the default queue split, with these hints in its type lists.
 async fn split(queue: &TestQueue, hints: &[Hint]) -> Adopted {
     let name = default();
-    queue.open_type_lists(&name).await.expect("opened");
+    let generation = queue.open_type_lists(&name).await.expect("opened");
     let mut rebuild = queue.begin_rebuild(&name, "test");
     for hint in hints {
         let task_name = hint.task_name.as_deref().expect("a type");
         let list = List::Type(&name, task_name);
         rebuild.add(list, &[hint.id]).await.expect("added");
     }
-    rebuild.adopt().await.expect("an answer").expect("adopted")
+    let adopted = rebuild.adopt(&generation).await.expect("an answer");
+    adopted.expect("adopted")
 }
 
 /// A popper of these types whose worker knows that the queue is split.
@@ -118,14 +119,15 @@ async fn what_is_pushed_while_type_lists_are_filled_is_kept_once() {
     let name = default();
     let old = of_type("a", 2);
     push(&queue, &old).await;
-    queue.open_type_lists(&name).await.expect("opened");
+    let generation = queue.open_type_lists(&name).await.expect("opened");
     let meanwhile = of_type("a", 2);
     push(&queue, &meanwhile).await;
     let mut rebuild = queue.begin_rebuild(&name, "test");
     // the table already contains the first of the ids that were pushed meanwhile
     let seen = [ids(&old), ids(&meanwhile[..1])].concat();
     rebuild.add(List::Type(&name, "a"), &seen).await.expect("added");
-    let adopted = rebuild.adopt().await.expect("an answer").expect("adopted");
+    let adopted = rebuild.adopt(&generation).await.expect("an answer");
+    let adopted = adopted.expect("adopted");
     assert_eq!((adopted.merged, adopted.lost), (1, false));
     assert_eq!(depth(&queue).await, 4);
     let mut popper = worker(&queue, &["a"]).await;
@@ -294,15 +296,63 @@ async fn type_lists_are_not_adopted_once_the_queue_is_no_longer_being_opened() {
     let name = default();
     let a = of_type("a", 2);
     push(&queue, &a).await;
-    queue.open_type_lists(&name).await.expect("opened");
+    let generation = queue.open_type_lists(&name).await.expect("opened");
     let mut rebuild = queue.begin_rebuild(&name, "test");
     rebuild
         .add(List::Type(&name, "a"), &ids(&a))
         .await
         .expect("added");
     queue.unsplit(&name).await.expect("a step");
-    assert_eq!(rebuild.adopt().await.expect("an answer"), None);
+    assert_eq!(rebuild.adopt(&generation).await.expect("an answer"), None);
     assert_eq!(depth(&queue).await, 2);
+}
+
+#[tokio::test]
+async fn type_lists_are_not_adopted_once_the_queue_was_closed_and_opened_again() {
+    // after the first step to plain, and after both
+    for steps in [1, 2] {
+        let queue = TestQueue::new();
+        let name = default();
+        let a = of_type("a", 3);
+        push(&queue, &a[..1]).await;
+        let first = queue.open_type_lists(&name).await.expect("opened");
+        let mut rebuild = queue.begin_rebuild(&name, "test");
+        rebuild
+            .add(List::Type(&name, "a"), &ids(&a[..1]))
+            .await
+            .expect("added");
+        push(&queue, &a[1..2]).await;
+        for _ in 0..steps {
+            queue.unsplit(&name).await.expect("a step");
+        }
+        push(&queue, &a[2..]).await;
+        let second = queue.open_type_lists(&name).await.expect("opened");
+        assert_eq!(rebuild.adopt(&first).await.expect("an answer"), None);
+        assert_eq!(depth(&queue).await, 3, "after {steps} steps");
+        let mut popper = queue.popper_of_types(&[default()], &["a"]);
+        assert_eq!(pop(&mut popper, 9).await, ids(&a));
+        let adopted = rebuild.adopt(&second).await.expect("an answer");
+        assert!(adopted.is_some(), "the lists of the last opening are adopted");
+    }
+}
+
+#[tokio::test]
+async fn leaders_that_open_a_queue_together_fill_lists_of_one_generation() {
+    let queue = TestQueue::new();
+    let name = default();
+    let a = of_type("a", 1);
+    let first = queue.open_type_lists(&name).await.expect("opened");
+    let second = queue.open_type_lists(&name).await.expect("opened");
+    for generation in [first, second] {
+        let mut rebuild = queue.begin_rebuild(&name, "test");
+        rebuild
+            .add(List::Type(&name, "a"), &ids(&a))
+            .await
+            .expect("added");
+        let adopted = rebuild.adopt(&generation).await.expect("an answer");
+        assert!(adopted.is_some());
+    }
+    assert_eq!(depth(&queue).await, 1);
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn seen(observer: &mut FleetObserver) -> WorkerCheck {
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_heartbeat_takes_the_lock_and_the_end_of_its_session_frees_it(db: PgPool) {
-    let mut observer = FleetObserver::open(&db).await.expect("a session");
+    let mut observer = FleetObserver::open(db.clone()).await.expect("a session");
     let mut session = enter_with_session(&db, "w").await;
     let before = seen(&mut observer).await;
     assert_eq!((before.holds_lock, before.has_session), (false, true));
@@ -101,14 +101,14 @@ async fn a_worker_without_a_key_holds_no_lock_and_beats_all_the_same(db: PgPool)
         .await
         .expect("an answer");
     assert!(answer.alive && answer.holds_lock);
-    let mut observer = FleetObserver::open(&db).await.expect("a session");
+    let mut observer = FleetObserver::open(db.clone()).await.expect("a session");
     let worker = seen(&mut observer).await;
     assert_eq!((worker.holds_lock, worker.has_session), (false, false));
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_vanished_worker_is_declared_dead_unless_it_has_sent_a_heartbeat_since(db: PgPool) {
-    let mut observer = FleetObserver::open(&db).await.expect("a session");
+    let mut observer = FleetObserver::open(db.clone()).await.expect("a session");
     let mut session = enter_with_session(&db, "w").await;
     beat(&mut session, "w").await;
     let missed = seen(&mut observer).await;

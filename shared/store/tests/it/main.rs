@@ -18,6 +18,7 @@ mod liveness;
 mod migrations;
 mod observed_pool;
 mod operator_retry;
+mod orchestrator_views;
 mod partitions;
 mod plans;
 mod progress;

@@ -1,7 +1,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::PgPool;
+use tasker_store::liveness::FleetObserver;
 use tasker_store::{Error, ObservedPool, Observer, queues};
+
+use super::support::{WORKER_TIMEOUT, execute};
 
 /// `None` for a success, or the SQLSTATE of the failure and whether it is an outage.
 type Outcome = Option<(Option<String>, bool)>;
@@ -52,4 +55,30 @@ async fn each_statement_reports_one_outcome(db: PgPool) {
     observed.acquire().await.expect_err("closed");
     let outage = Some((None, true));
     assert_eq!(outcomes.take(), [outage.clone(), outage]);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn each_check_of_the_fleet_reports_one_outcome_though_it_has_a_session_of_its_own(db: PgPool) {
+    let outcomes = Arc::new(Outcomes::default());
+    let observed = ObservedPool::new(db.clone(), Arc::clone(&outcomes) as Arc<_>);
+    let mut observer = FleetObserver::open(observed).await.expect("a session");
+    assert_eq!(
+        outcomes.take(),
+        [],
+        "an opened session has not answered a statement"
+    );
+    observer.check(WORKER_TIMEOUT).await.expect("a check");
+    assert_eq!(outcomes.take(), [None]);
+    execute(
+        &db,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name = 'tasker-leader'",
+    )
+    .await;
+    observer
+        .check(WORKER_TIMEOUT)
+        .await
+        .expect_err("a session that was terminated");
+    let failures = outcomes.take();
+    assert!(matches!(failures[..], [Some((_, true))]), "{failures:?}");
 }

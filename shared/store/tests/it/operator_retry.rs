@@ -35,6 +35,21 @@ async fn a_task_cancelled_before_its_time_is_due_at_once_when_retried(db: PgPool
     assert_eq!((record.status, record.run_at), (TaskStatus::Pending, None));
 }
 
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn an_urgent_task_goes_to_the_head_of_its_list_when_retried(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let urgent = || NewTask {
+        priority: 51,
+        ..a_task("echo")
+    };
+    let dead = a_dead_letter(&db, "w", urgent()).await;
+    let cancelled = a_cancelled_task(&db, urgent()).await;
+    for id in [dead, cancelled] {
+        let hint = Hint::new(id, QueueName::default_class(), "echo").with_priority(51);
+        assert_eq!(ask(&db, id).await, Retried::Pending(hint));
+    }
+}
+
 fn keyed() -> NewTask {
     NewTask {
         key: a_key("k"),

@@ -62,6 +62,19 @@ async fn only_what_is_due_becomes_pending(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn an_urgent_task_that_becomes_due_goes_to_the_head_of_its_list(db: PgPool) {
+    let urgent = NewTask {
+        priority: 51,
+        ..later(60.0)
+    };
+    let (usual, urgent) = (submit_one(&db, later(60.0)).await, submit_one(&db, urgent).await);
+    all_due(&db).await;
+    let promoted = promote(&db, 100).await.expect("an answer");
+    let ends: Vec<_> = promoted.iter().map(|hint| (hint.id, hint.urgent)).collect();
+    assert_eq!(ends, [(usual, false), (urgent, true)]);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn no_more_than_the_limit_and_the_longest_due_first(db: PgPool) {
     let mut ids = Vec::new();
     for seconds in [30.0, 20.0, 10.0] {

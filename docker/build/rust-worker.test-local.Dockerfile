@@ -1,0 +1,1 @@
+rust-worker.prod.Dockerfile
