@@ -87,7 +87,11 @@ fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
+        let shown = cause.to_string();
+        // some errors repeat the text of their cause
+        if !text.ends_with(&shown) {
+            let _ = write!(text, ": {shown}");
+        }
         source = cause.source();
     }
     text
