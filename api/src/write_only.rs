@@ -36,6 +36,11 @@ impl WriteOnly {
         Self(marked.map(|(name, _)| name.clone()).collect())
     }
 
+    /// Returns whether the parameter of this name is write-only.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|secret| secret == name)
+    }
+
     /// Returns the parameters without the write-only members. `None` if there are none among them.
     pub fn strip(&self, parameters: &RawValue) -> Option<Stripped> {
         if self.0.is_empty() {

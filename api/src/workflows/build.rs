@@ -145,6 +145,7 @@ fn known_types<'t>(
     let mut known = Vec::new();
     for (index, step) in definition.steps.iter().enumerate() {
         if let Some(found) = rules.types.get(&step.run) {
+            errors.extend(stored_secrets(step, index, found));
             known.push(found.as_ref());
             continue;
         }
@@ -161,6 +162,20 @@ fn known_types<'t>(
         ));
     }
     known
+}
+
+/// Returns an error for each input that must not be stored: definitions and contexts are.
+fn stored_secrets(step: &Step, index: usize, known: &KnownType) -> Vec<ValidationError> {
+    let names = step.inputs.iter().flat_map(|inputs| inputs.keys());
+    let secret = names.filter(|name| known.write_only.contains(name));
+    secret
+        .map(|name| {
+            ValidationError::invalid(
+                format!("/steps/{index}/with/{}", tasker_core::json::escaped(name)),
+                "is a parameter that is never stored, and the definition of a workflow is; give it to the worker's configuration",
+            )
+        })
+        .collect()
 }
 
 /// Returns the priority and the queue of each step; an error for each queue that is not declared.

@@ -23,6 +23,7 @@ const OTHER_FIELDS: &[&str] = &[
     "tags",
     "idempotency_key",
     "correlation_id",
+    "deadline",
 ];
 
 /// A workflow to start: a published template, or its steps.
@@ -115,17 +116,17 @@ impl StartRequest {
         let tags = tags(&mut fields);
         let key = key(&mut fields, headers);
         let correlation_id = bounded_text(&mut fields, "correlation_id");
-        let (source, priority, deadline, errors) = if is_inline {
+        let deadline = fields.take("deadline", deadline);
+        let (source, priority, errors) = if is_inline {
             let (definition, mut errors) = inline(text);
             errors.extend(fields.finish_known());
             let source = definition.map(|definition| Source::Inline(Box::new(definition)));
-            (source, None, None, errors)
+            (source, None, errors)
         } else {
             let source = template(&mut fields);
             let priority = fields.take("priority", values::whole(-100..=100));
-            let deadline = fields.take("deadline", deadline);
             let priority = priority.and_then(|priority| i16::try_from(priority).ok());
-            (source, priority, deadline, fields.finish())
+            (source, priority, fields.finish())
         };
         match source {
             Some(source) if errors.is_empty() => Ok(Self {

@@ -5,7 +5,7 @@ use std::fmt;
 use strum::{Display, IntoStaticStr};
 
 /// The maximum number of errors that one validation returns.
-const ISSUES_MAX: usize = 1_000;
+const ISSUES_MAX: usize = 100;
 
 /// A validation error or a warning, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl fmt::Display for Issue {
     }
 }
 
-/// The validation errors of a definition: all of them, up to 1,000, by line where lines are known.
+/// The validation errors of a definition: all of them, up to 100, by line where lines are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .issues.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct InvalidDefinition {
@@ -125,13 +125,20 @@ pub(crate) struct Issues {
 
 impl Issues {
     pub(crate) fn error(&mut self, spot: &Spot, code: IssueCode, message: impl Into<String>) {
-        if self.errors.len() < ISSUES_MAX {
+        if !self.is_full() {
             self.errors.push(issue(spot, code, message.into()));
         }
     }
 
     pub(crate) fn warning(&mut self, spot: &Spot, code: IssueCode, message: impl Into<String>) {
-        self.warnings.push(issue(spot, code, message.into()));
+        if self.warnings.len() < ISSUES_MAX {
+            self.warnings.push(issue(spot, code, message.into()));
+        }
+    }
+
+    /// Returns whether further errors are dropped, so that a caller can save the work of finding them.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= ISSUES_MAX
     }
 
     pub(crate) fn has_errors(&self) -> bool {

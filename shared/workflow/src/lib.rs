@@ -1,5 +1,5 @@
-//! Workflows, the pure part: what a definition is, whether it is valid, what a workflow of it does. No I/O, no
-//! clock.
+//! Workflows, the pure part: what a definition is, whether it is valid, what a workflow of it does. No I/O,
+//! no clock.
 //!
 //! - [`from_yaml`], [`from_json`]: read and validate a [`Definition`]; all errors at once, as [`Issue`]s.
 //! - [`resolve`]: the parameters of a step from the context and the results of other steps.
@@ -39,6 +39,7 @@ pub use instance_name::InstanceName;
 pub use issue::{InvalidDefinition, Issue, IssueCode};
 pub use json::Json;
 pub use read::{
-    Checked, ReadOptions, SchemaError, from_json, from_stored, from_text, from_yaml, step_from_stored,
+    Checked, ReadOptions, SchemaCheck, SchemaError, from_json, from_stored, from_text, from_yaml,
+    step_from_stored,
 };
 pub use reference::{Part, Reference, Root};

@@ -8,8 +8,8 @@ use crate::read::{ReadOptions, from_json};
 
 const POLICIES: [EdgePolicy; 3] = [EdgePolicy::Fail, EdgePolicy::Continue, EdgePolicy::Skip];
 
-/// The way in which a random step is connected: whether all its edges are `only`, and per earlier step whether
-/// it is a parent and under which policy.
+/// The way in which a random step is connected: whether all its edges are `only`, and per earlier step
+/// whether it is a parent and under which policy.
 type Connection = (bool, Vec<(bool, usize)>);
 
 /// Returns definitions of one to eight steps, `s0`, `s1`, ….

@@ -95,9 +95,8 @@ pub fn reads_context(step: &Step) -> bool {
 
 /// Returns the parameters of a step as JSON text.
 ///
-/// With inputs they are an object with the keys of the inputs, sorted. Without, they are
-/// `{"context": …, "steps": {name: value}}` of the direct parents, sorted by name. `outcome` returns how a step
-/// ended.
+/// With inputs they are an object with the keys of the inputs, sorted. Without, they are `{"context": …,
+/// "steps": {name: value}}` of the direct parents, sorted by name. `outcome` returns how a step ended.
 pub fn parameters<'a>(
     step: &Step,
     context: &str,

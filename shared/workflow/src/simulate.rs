@@ -1,5 +1,5 @@
-//! The rules of the advance as a simulation: what the end of a step means for a workflow. Tests compare the real
-//! system with it, so it counts edges from the definition's graph and knows neither joins nor SQL.
+//! The rules of the advance as a simulation: what the end of a step means for a workflow. Tests compare the
+//! real system with it, so it counts edges from the definition's graph and knows neither joins nor SQL.
 
 use crate::definition::FailureReaction;
 use crate::edge::{EdgePolicy, Effect, StepEnd};
@@ -18,7 +18,7 @@ pub struct Simulation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SimulatedStep {
     status: StepStatus,
-    /// True if it has become ready only to be skipped.
+    /// True if it becomes ready only to be skipped.
     skip: bool,
     /// Edges into it that have yet to arrive.
     missing: usize,
@@ -163,6 +163,22 @@ impl Simulation {
         }
     }
 
+    /// Has a step skipped that no worker has claimed: at once if it is ready, else once its parents have
+    /// ended.
+    pub fn skip_by_operator(&mut self, step: usize) -> Result<Advance, SimulationError> {
+        if self.stopping.is_some() {
+            return Err(SimulationError::Workflow(self.state));
+        }
+        let waits = |at: &SimulatedStep| matches!(at.status, StepStatus::Waiting | StepStatus::Pending);
+        let at = self.allowed(step, waits)?;
+        at.skip = true;
+        let is_ready = at.status == StepStatus::Pending;
+        Ok(Advance {
+            to_skip: is_ready.then_some(step).into_iter().collect(),
+            ..Advance::default()
+        })
+    }
+
     /// Resolves a dead letter that blocks the workflow: its remaining edges fire as good ones.
     pub fn resolve(&mut self, step: usize) -> Result<Advance, SimulationError> {
         self.allowed(step, SimulatedStep::blocks)?;
@@ -274,7 +290,7 @@ impl Simulation {
             return;
         }
         step.status = StepStatus::Pending;
-        step.skip = step.good == 0;
+        step.skip |= step.good == 0;
         if step.skip {
             advance.to_skip.push(child);
         } else {

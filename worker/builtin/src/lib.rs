@@ -8,6 +8,7 @@ mod echo;
 mod example_data_processing;
 mod example_failing;
 mod example_long_running;
+mod example_workflow;
 mod http_request;
 mod noop;
 mod service;
@@ -23,6 +24,11 @@ const RETRIES: u32 = 3;
 fn retried_quickly<P, R>(task: TaskType<P, R>, retries: u32) -> TaskType<P, R> {
     let Backoff { base, cap } = Backoff::QUICK;
     task.max_retries(retries).backoff(base, cap)
+}
+
+/// Adds the example workflow to the templates that a worker with this configuration publishes.
+pub fn add_example_workflow(config: &mut WorkerConfig) {
+    example_workflow::add(config);
 }
 
 /// Returns the built-in task types that `config` chooses (`BUILTIN_TASKS`). `task:backup` and the types of

@@ -15,9 +15,12 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[tokio::main]
 async fn main() {
     let code = match WorkerConfig::load(std::env::args_os()) {
-        Ok(config) => match tasker_builtin::all(&config) {
+        Ok(mut config) => match tasker_builtin::all(&config) {
             none if none.is_empty() => LoadError::from(Problems::one("BUILTIN_TASKS", NO_TYPES)).report(),
-            tasks => Worker::builder().register_all(tasks).run_with(config).await,
+            tasks => {
+                tasker_builtin::add_example_workflow(&mut config);
+                Worker::builder().register_all(tasks).run_with(config).await
+            }
         },
         Err(error) => error.report(),
     };

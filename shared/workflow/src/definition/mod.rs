@@ -91,8 +91,8 @@ pub struct Step {
     /// The steps before it, in the order of the author.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Edge>,
-    /// The policy of edges that leave it without one of their own. That of the edge to the end of the workflow,
-    /// if no step is behind it. Never [`EdgePolicy::Only`].
+    /// The policy of edges that leave it without one of their own. That of the edge to the end of the
+    /// workflow, if no step is behind it. Never [`EdgePolicy::Only`].
     pub on_failure: EdgePolicy,
     /// Its retries.
     pub retry: Retry,
@@ -161,13 +161,14 @@ impl Step {
 }
 
 impl Definition {
-    /// Returns the normalised JSON: fields in a fixed order, keys of objects sorted, no white space, numbers in
-    /// the digits of their author. Reading it returns an equal definition.
+    /// Returns the normalised JSON: fields in a fixed order, keys of objects sorted, no white space, numbers
+    /// in the digits of their author. Reading it returns an equal definition.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Returns the content hash. Definitions with the same hash have the same normalised JSON, digits included.
+    /// Returns the content hash. Definitions with the same hash have the same normalised JSON, digits
+    /// included.
     pub fn hash(&self) -> DefinitionHash {
         DefinitionHash(Sha256::digest(self.to_json().as_bytes()).into())
     }

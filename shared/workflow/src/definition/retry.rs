@@ -97,8 +97,8 @@ impl Retry {
         Duration::from_millis(milliseconds.min(self.max_backoff_ms)).min(limits::TIMEOUT)
     }
 
-    /// Returns the wait after `ended` attempts: 0.9 to 1.1 times [`Retry::longest_wait`] by `jitter`, a random
-    /// number from 0 to 1, and never above the maximum.
+    /// Returns the wait after `ended` attempts: 0.9 to 1.1 times [`Retry::longest_wait`] by `jitter`, a
+    /// random number from 0 to 1, and never above the maximum.
     pub fn wait(&self, ended: u32, jitter: f64) -> Duration {
         let factor = 0.9 + 0.2 * jitter.clamp(0.0, 1.0);
         let maximum = Duration::from_millis(self.max_backoff_ms).min(limits::TIMEOUT);

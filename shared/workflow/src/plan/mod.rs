@@ -1,7 +1,7 @@
 //! The plan of a workflow: what its start inserts, as vectors by the index of a step.
 //!
-//! Edges live on the row of the step before them, as two arrays of equal length: `targets`, ids of what the edge
-//! leads to, and `kinds`, numbers of these bits:
+//! Edges live on the row of the step before them, as two arrays of equal length: `targets`, ids of what the
+//! edge leads to, and `kinds`, numbers of these bits:
 //!
 //! | bits | meaning |
 //! |---|---|
@@ -11,10 +11,10 @@
 //! | 0x40 | the target is the end of the workflow; its id is that of the workflow |
 //! | 0x80 | the target is a join of more than 128 edges, whose completions have a lane of their own |
 //!
-//! A join is a row that counts the edges that have yet to arrive. It exists only where at least two edges meet:
-//! before steps with several parents, and before the end if several steps have none behind them. Steps with the
-//! same parents under the same policies share one join, so that n parents of m steps have n edges and the join
-//! has m targets. A chain has no join at all.
+//! A join is a row that counts the edges that have yet to arrive. It exists only where at least two edges
+//! meet: before steps with several parents, and before the end if several steps have none behind them. Steps
+//! with the same parents under the same policies share one join, so that n parents of m steps have n edges
+//! and the join has m targets. A chain has no join at all.
 
 mod rows;
 
@@ -93,8 +93,8 @@ pub enum Target {
     End,
 }
 
-/// A join. When its last edge arrives its targets become ready, or are skipped if no edge was good; the end of the
-/// workflow does not distinguish the two.
+/// A join. When its last edge arrives its targets become ready, or are skipped if no edge was good; the end
+/// of the workflow does not distinguish the two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedJoin {
     /// The number of its edges, at least two. `size` and `pending` of its row.

@@ -43,8 +43,8 @@ pub struct JoinRows {
 }
 
 impl PlanIds {
-    /// Assigns ids: steps by level, then joins. With a generator of increasing ids, steps that can run earlier have
-    /// lower ids.
+    /// Assigns ids: steps by level, then joins. With a generator of increasing ids, steps that can run
+    /// earlier have lower ids.
     pub fn assign(plan: &Plan, workflow: Uuid, mut new_id: impl FnMut() -> Uuid) -> Self {
         let mut steps = vec![Uuid::nil(); plan.steps.len()];
         for step in &plan.order {

@@ -174,7 +174,9 @@ impl Rows {
                 if *pending == 0 {
                     let (opens, any_good) = (planned.opens.clone(), *good > 0);
                     self.ended += usize::from(opens.is_empty());
-                    opens.into_iter().for_each(|child| self.open(child, any_good));
+                    for child in opens {
+                        self.open(child, any_good);
+                    }
                 }
             }
         }

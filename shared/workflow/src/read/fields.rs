@@ -152,6 +152,10 @@ impl<'n> Fields<'n> {
     /// Reports the fields that were not taken.
     pub(super) fn finish(self, issues: &mut Issues) {
         for (name, place) in self.entries {
+            // each message compares the name with all others
+            if issues.is_full() {
+                return;
+            }
             let nearest = did_you_mean(name, self.known.iter().copied());
             let message = format!("`{}` is not a field here; {nearest}", name.escape_debug());
             issues.error(&place.spot, IssueCode::UnknownField, message);

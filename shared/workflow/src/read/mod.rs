@@ -38,10 +38,13 @@ pub struct Checked {
 pub struct ReadOptions<'a> {
     /// Fields of the object that the caller reads itself, such as `context` and `tags` of a request.
     pub other_fields: &'static [&'static str],
-    /// Checks that the JSON text of the input schema is a JSON Schema; returns its errors. Without it a schema
-    /// is only checked to be an object.
-    pub check_schema: Option<&'a dyn Fn(&str) -> Vec<SchemaError>>,
+    /// Checks that the JSON text of the input schema is a JSON Schema; returns its errors. Without it a
+    /// schema is only checked to be an object.
+    pub check_schema: Option<&'a SchemaCheck>,
 }
+
+/// A check of the JSON text of a schema.
+pub type SchemaCheck = dyn Fn(&str) -> Vec<SchemaError>;
 
 /// An error in a JSON Schema.
 #[derive(Debug, Clone, PartialEq, Eq)]

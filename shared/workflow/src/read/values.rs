@@ -29,24 +29,20 @@ pub(super) fn text<'n>(place: &Place<'n>, issues: &mut Issues) -> Option<&'n str
 }
 
 pub(super) fn bool(place: &Place<'_>, issues: &mut Issues) -> Option<bool> {
-    match place.node.value {
-        Value::Bool(bool) => Some(bool),
-        _ => {
-            place.wrong_type("true or false", issues);
-            None
-        }
+    if let Value::Bool(bool) = place.node.value {
+        return Some(bool);
     }
+    place.wrong_type("true or false", issues);
+    None
 }
 
 /// Reads an object that is kept as it is.
 pub(super) fn object(place: &Place<'_>, issues: &mut Issues) -> Option<Json> {
-    match place.node.value {
-        Value::Object(_) => Some(place.node.to_json()),
-        _ => {
-            place.wrong_type("an object", issues);
-            None
-        }
+    if place.is_object() {
+        return Some(place.node.to_json());
     }
+    place.wrong_type("an object", issues);
+    None
 }
 
 /// Reads a whole number within a range.

@@ -32,7 +32,7 @@ fn outcome(name: &str) -> Option<StepOutcome<'static>> {
 #[test]
 fn references_are_replaced_by_the_text_of_their_values_and_keys_are_sorted() {
     let step = step(
-        ", with: {z: $pay.lines[0], a: {to: $context.name, n: [$context.big, 1.10, $$5]}, m: $pay.amount}",
+        ", with: {z: '$pay.lines[0]', a: {to: $context.name, n: [$context.big, 1.10, $$5]}, m: $pay.amount}",
     );
     let parameters = parameters(&step, CONTEXT, outcome).expect("resolved");
     let expected = r#"{"a":{"n":[12345678901234567890,1.10,"$5"],"to":"Ann"},"m":1.50,"z":{"n": 1}}"#;

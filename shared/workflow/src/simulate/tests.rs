@@ -276,6 +276,22 @@ fn a_blocked_workflow_can_be_resolved_or_given_up_and_a_running_one_cannot_be_re
 }
 
 #[test]
+fn a_step_that_an_operator_skips_is_skipped_once_its_parents_have_ended() {
+    let mut diamond = Named::start(DIAMOND);
+    let (left, bottom) = (diamond.index("left"), diamond.index("bottom"));
+    diamond.workflow.skip_by_operator(bottom).expect("waiting");
+    diamond.complete("top");
+    assert_eq!(
+        diamond.workflow.skip_by_operator(left).expect("ready").to_skip,
+        [left]
+    );
+    diamond.complete("right");
+    assert_eq!(diamond.state(), WorkflowState::Complete);
+    assert_eq!(diamond.workflow.counts().skipped, 2);
+    assert!(diamond.workflow.skip_by_operator(left).is_err());
+}
+
+#[test]
 fn a_step_that_is_not_ready_cannot_be_claimed_and_one_that_ended_cannot_end_again() {
     let mut diamond = Named::start(DIAMOND);
     assert!(diamond.workflow.claim(3).is_err());

@@ -1,5 +1,5 @@
-//! Reads YAML 1.2 into a tree, from the events of its parser. The tree grows on the heap, and its size and depth
-//! are bounded, so that neither aliases nor nesting can exhaust memory or the stack.
+//! Reads YAML 1.2 into a tree, from the events of its parser. The tree grows on the heap, and its size and
+//! depth are bounded, so that neither aliases nor nesting can exhaust memory or the stack.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,8 +22,9 @@ pub(crate) fn from_yaml(text: &str, issues: &mut Issues) -> Option<Node> {
         match event {
             Ok((event, span)) => builder.event(event, span)?,
             Err(error) => {
-                let line = line_of(error.marker().line());
-                builder.fail(line, IssueCode::Syntax, format!("is not YAML: {}", error.info()));
+                let line = error.marker().line();
+                let message = format!("is not YAML: {}{}", error.info(), hint(text, line));
+                builder.fail(line_of(line), IssueCode::Syntax, message);
                 return None;
             }
         }
@@ -36,6 +37,17 @@ pub(crate) fn from_yaml(text: &str, issues: &mut Issues) -> Option<Node> {
         );
     }
     builder.root
+}
+
+/// Returns advice for a frequent error: brackets end a text without quotes inside `{…}` and `[…]`.
+fn hint(text: &str, line: usize) -> &'static str {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let index = line.split_once('$').is_some_and(|(_, after)| after.contains('['));
+    if index {
+        "; inside `{…}` and `[…]` write references such as '$step.list[0]' in quotes"
+    } else {
+        ""
+    }
 }
 
 /// Maximum size of all anchored values together.
@@ -111,7 +123,7 @@ impl<'i> Builder<'i> {
             }
             Event::Alias(id) => self.alias(id, line)?,
             Event::Scalar(text, style, anchor, tag) => {
-                self.scalar(&text, style, anchor, tag.as_deref(), line)?
+                self.scalar(&text, style, anchor, tag.as_deref(), line)?;
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), &["seq"], line);
@@ -296,18 +308,18 @@ impl<'i> Builder<'i> {
                 key,
             }) => match key.take() {
                 Some((_, line, true)) => merged.push(Node { line, ..node }),
-                Some((name, line, false)) => {
-                    if names.insert(name.clone()) {
-                        entries.push((name, Node { line, ..node }));
-                    }
+                Some((name, line, false)) if !names.contains(&name) => {
+                    names.insert(name.clone());
+                    entries.push((name, Node { line, ..node }));
                 }
-                None => {}
+                _ => {}
             },
         }
         Some(())
     }
 
-    /// Keeps a copy of an anchored value for its aliases. Anchors within each other copy the same bytes again.
+    /// Keeps a copy of an anchored value for its aliases. Anchors within each other copy the same bytes
+    /// again.
     fn keep(&mut self, node: &Node, anchor: usize) -> Option<()> {
         let size = size_of(node);
         self.kept += size.bytes;

@@ -87,7 +87,8 @@ impl StepCounts {
         self.pending
     }
 
-    /// Returns the number of steps that have ended. A failure that blocks has not: its edges have yet to fire.
+    /// Returns the number of steps that have ended. A failure that blocks has not: its edges have yet to
+    /// fire.
     pub fn ended(&self) -> u64 {
         self.completed_steps() + self.handled_failures + self.skipped + self.cancelled
     }

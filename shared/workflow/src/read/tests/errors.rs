@@ -327,7 +327,7 @@ steps:
 "
         )
     };
-    valid(&text("$a.result[0]"));
+    valid(&text("'$a.result[0]'"));
     valid(&text("$context.a"));
     let place = "/steps/2/with/deep/0/x";
     assert_issue(

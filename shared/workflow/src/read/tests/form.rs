@@ -68,7 +68,7 @@ output: {price: $$5, of: $pay.amount}
 environments: {production: {deadline: 1h, steps: [{name: pay, with: {x: 2}, retry: {max_attempts: 9}}]}}
 system_dependencies: {primary: db}
 steps:
-  - {name: pay, run: pay, with: {x: $context.a[0], y: [1.50, $$x]}, on_failure: continue, timeout: 1.5}
+  - {name: pay, run: pay, with: {x: '$context.a[0]', y: [1.50, $$x]}, on_failure: continue, timeout: 1.5}
   - {name: log, run: log, needs: [pay, {step: mail, on_failure: skip}]}
   - {name: mail, run: mail, needs: [pay], queue: low, priority: -5, publishes_events: []}
 ",

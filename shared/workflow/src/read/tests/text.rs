@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -25,11 +27,20 @@ fn the_number_of_steps_and_the_size_of_a_text_are_bounded() {
 }
 
 #[test]
+fn a_text_with_countless_errors_is_answered_with_the_first_hundred() {
+    let names: Vec<String> = (0..50_000).map(|n| format!("n{n}")).collect();
+    let edges = step(&format!(", needs: [{}]", names.join(", ")));
+    assert_eq!(issues(&edges).len(), 100);
+    let fields: Vec<String> = names.iter().map(|name| format!("{name}: 1")).collect();
+    assert_eq!(issues(&step(&format!(", {}", fields.join(", ")))).len(), 100);
+}
+
+#[test]
 fn aliases_that_expand_without_end_are_rejected_early() {
     let mut bomb = "name: x\nsteps: []\nmetadata:\n  a0: &a0 [lol, lol, lol]\n".to_owned();
     for n in 1..30 {
         let aliases = vec![format!("*a{}", n - 1); 9].join(", ");
-        bomb.push_str(&format!("  a{n}: &a{n} [{aliases}]\n"));
+        writeln!(bomb, "  a{n}: &a{n} [{aliases}]").expect("text");
     }
     assert_eq!(issue(&bomb).code, IssueCode::TooLarge);
     let itself = format!("{}\nmetadata: &a {{b: [*a]}}", step(""));
@@ -44,9 +55,11 @@ fn nesting_of_any_depth_is_rejected_without_exhausting_the_stack() {
     let json = format!("{{\"name\": \"x\", \"steps\": [], \"metadata\": {{\"a\": {open}{close}}}}}");
     let issues = from_json(&json, ReadOptions::default()).expect_err("deep").issues;
     assert_eq!(issues[0].code, IssueCode::TooDeep);
-    let block: String = (0..500)
-        .map(|depth| format!("{}- \n", " ".repeat(depth)))
-        .collect();
+    let lines: Vec<String> = (0..500).map(|depth| format!("{}-", " ".repeat(depth))).collect();
+    let block = lines.join(
+        "
+",
+    );
     assert!(from_yaml(&block, ReadOptions::default()).is_err());
     let dashes = format!("metadata: {}x", "- ".repeat(10_000));
     assert!(from_yaml(&dashes, ReadOptions::default()).is_err());
@@ -74,7 +87,7 @@ steps:
 fn a_text_that_is_not_yaml_or_json_is_rejected_with_its_line() {
     for (text, line, code) in [
         ("name: [", 1, IssueCode::Syntax),
-        ("name: x\n\tsteps: []", 2, IssueCode::Syntax),
+        ("name: x\n\tsteps: []", 1, IssueCode::Syntax),
         ("", 1, IssueCode::Syntax),
         ("name: x\nsteps: []\n---\nname: y", 3, IssueCode::Syntax),
         (
@@ -96,6 +109,13 @@ fn a_text_that_is_not_yaml_or_json_is_rejected_with_its_line() {
         .expect_err("invalid")
         .issues;
     assert_eq!((issues[0].line, issues[0].code), (Some(2), IssueCode::Syntax));
+}
+
+#[test]
+fn a_reference_with_an_index_inside_braces_needs_quotes_and_the_error_says_so() {
+    let text = step(", with: {a: $context.items[0]}");
+    assert!(issue(&text).message.contains("in quotes"), "{}", issue(&text));
+    valid(&text.replace("$context.items[0]", "'$context.items[0]'"));
 }
 
 #[test]
