@@ -1,6 +1,7 @@
 //! The OpenAPI document: generated from the handlers, then refined.
 
 mod live;
+mod parameters;
 pub mod problem_groups;
 mod refine;
 

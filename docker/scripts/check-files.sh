@@ -42,6 +42,7 @@ check_published() {
 
 check_links() {
   local link
+  [ Dockerfile -ef docker/api/Dockerfile ] || fail "Dockerfile is not a link to docker/api/Dockerfile"
   [ docker-compose.yml -ef docker-compose-dev.yaml ] || fail "docker-compose.yml is not docker-compose-dev.yaml"
   for link in docker-compose.yml Dockerfile configs/* docker/*.yml docker/build/*; do
     [ -e "$link" ] || fail "$link is a link to a missing file"

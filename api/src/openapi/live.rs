@@ -1,8 +1,9 @@
 //! The task types and queues that exist now, as part of the OpenAPI document.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tasker_core::task::QueueName;
 
+use super::parameters;
 use crate::types::TypeTable;
 
 /// Returns `document` with the valid names of task types and queues and with the parameters schema of each
@@ -16,8 +17,10 @@ pub(super) fn with_names(document: &Value, types: &TypeTable, queues: &[QueueNam
         let mut rules = Vec::new();
         for (index, name) in names.iter().enumerate() {
             let place = format!("TaskParameters{index}");
-            if let Some((parameters, rule)) = rule(types, name, &place) {
-                schemas[&place] = parameters;
+            if let Some((components, rule)) = rule(types, name, &place) {
+                for (component, schema) in components {
+                    schemas[&component] = schema;
+                }
                 rules.push(rule);
             }
         }
@@ -34,18 +37,14 @@ pub(super) fn with_names(document: &Value, types: &TypeTable, queues: &[QueueNam
     document
 }
 
-/// Returns the parameters schema of a type, to be stored as `place`, and the rule that applies it to tasks of
-/// the type. `None` where any object is valid.
-fn rule(types: &TypeTable, name: &str, place: &str) -> Option<(Value, Value)> {
+/// Returns the components of the parameters schema of a type, and the rule that applies them to tasks of the
+/// type. `None` where any object is valid.
+fn rule(types: &TypeTable, name: &str, place: &str) -> Option<(Vec<(String, Value)>, Value)> {
     let text = types.get(name)?.published.parameters_schema.as_deref()?;
-    let mut schema: Value = serde_json::from_str(text).ok()?;
-    // only the root of a schema may have it, and here it becomes a part
-    schema.as_object_mut()?.remove("$schema");
+    let schema: Map<String, Value> = serde_json::from_str(text).ok()?;
     schema.get("properties")?;
-    let address = format!("#/components/schemas/{place}");
-    move_references(&mut schema, &address);
-    let given = json!({"$ref": address});
-    let required = schema["required"].as_array();
+    let given = json!({"$ref": format!("#/components/schemas/{place}")});
+    let required = schema.get("required").and_then(Value::as_array);
     // omitted parameters count as an empty object, which a schema with required members rejects
     let then = if required.is_some_and(|names| !names.is_empty()) {
         json!({"required": ["parameters"], "properties": {"parameters": given}})
@@ -56,27 +55,7 @@ fn rule(types: &TypeTable, name: &str, place: &str) -> Option<(Value, Value)> {
         "if": {"properties": {"task_name": {"const": name}}, "required": ["task_name"]},
         "then": then,
     });
-    Some((schema, rule))
-}
-
-/// Rewrites references within a schema to its place in the document.
-fn move_references(schema: &mut Value, address: &str) {
-    match schema {
-        Value::Object(words) => {
-            for (word, value) in words {
-                match value {
-                    Value::String(text) if word == "$ref" => {
-                        if let Some(part) = text.strip_prefix('#') {
-                            *text = format!("{address}{part}");
-                        }
-                    }
-                    value => move_references(value, address),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, address)),
-        _ => {}
-    }
+    Some((parameters::components(schema, place), rule))
 }
 
 #[cfg(test)]
@@ -107,7 +86,10 @@ mod tests {
                 "some",
                 r#"{"properties":{"n":{"type":"integer"}},"required":["n"]}"#,
             ),
-            task_type("own", r##"{"properties":{"n":{"$ref":"#/$defs/N"}}}"##),
+            task_type(
+                "own",
+                r##"{"properties":{"n":{"$ref":"#/$defs/N"}},"$defs":{"N":{}}}"##,
+            ),
         ];
         let types = TypeTable::of(types, &TypeTable::default());
         let base = json!({"components": {"schemas": {"SubmitRequest": {"properties": {
@@ -120,10 +102,12 @@ mod tests {
         );
         assert_eq!(submit["allOf"].as_array().map(Vec::len), Some(2));
         assert_eq!(submit["allOf"][1]["then"]["required"], json!(["parameters"]));
+        let schemas = &live["components"]["schemas"];
         assert_eq!(
-            live["components"]["schemas"]["TaskParameters1"]["properties"]["n"]["$ref"],
-            "#/components/schemas/TaskParameters1/$defs/N"
+            schemas["TaskParameters1"]["properties"]["n"]["$ref"],
+            "#/components/schemas/TaskParameters1_N"
         );
+        assert_eq!(schemas["TaskParameters1_N"], json!({}));
         let queues = json!(["high_priority", "default", "low_priority", "high", "low", null]);
         assert_eq!(submit["properties"]["queue"]["enum"], queues);
         let none = with_names(&base, &TypeTable::default(), &[]);

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_testkit::{PostgresServer, Process, RedisServer, Running, System, eventually, http_client};
+use tasker_testkit::{
+    PostgresServer, Process, RedisServer, Running, System, eventually, free_port, http_client,
+};
 
 use crate::harness::{SOON, Small, echo};
 
@@ -200,6 +202,25 @@ async fn the_command_line_of_a_program_on_the_library_is_its_own(db: PgPool) {
     assert!(worker.ended().is_none());
     let mut worker = system.run("tasker-worker", &["serve"], &[]);
     assert_eq!(worker.wait().await.code(), Some(2), "{}", worker.log());
+}
+
+#[sqlx::test(migrations = false)]
+async fn the_example_answers_help_and_health_checks_without_starting_a_worker(db: PgPool) {
+    let system = System::new(&db);
+    let mut help = system.run("custom-worker", &["--help"], &[]);
+    assert_eq!(help.wait().await.code(), Some(0), "{}", help.log());
+    assert!(help.log().contains("--worker-pool-size"), "{}", help.log());
+
+    let address = format!("127.0.0.1:{}", free_port());
+    let variables = [("WORKER_LISTEN_ADDR", address.as_str())];
+    let check = async || {
+        let mut check = system.run("custom-worker", &["--healthcheck"], &variables);
+        check.wait().await.code()
+    };
+    assert_eq!(check().await, Some(1), "no worker runs");
+    let _server = system.server(&[]).await;
+    let _worker = system.run("custom-worker", &[], &variables);
+    eventually("the worker is ready", SOON, async || check().await == Some(0)).await;
 }
 
 #[tokio::test]

@@ -10,20 +10,25 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tasker_worker::{Context, TaskError, TaskType, Worker};
+use tasker_worker::{Context, TaskError, TaskType, Worker, WorkerBuilder, WorkerConfig};
 
 #[tokio::main]
 async fn main() {
+    let code = match WorkerConfig::load(std::env::args_os()) {
+        Ok(config) => worker().run_with(config).await,
+        // Answers `--help` and `--healthcheck`, too.
+        Err(error) => error.report(),
+    };
+    // Not by returning: that would wait for blocking handlers that do not stop.
+    std::process::exit(code)
+}
+
+/// The worker with its task types.
+fn worker() -> WorkerBuilder {
     let mailer = Arc::new(Mailer {
         time_per_letter: Duration::from_millis(100),
     });
-    let code = Worker::builder()
-        .register(newsletters(mailer))
-        .register(primes())
-        .run()
-        .await;
-    // Not by returning: that would wait for blocking handlers that do not stop.
-    std::process::exit(code)
+    Worker::builder().register(newsletters(mailer)).register(primes())
 }
 
 /// The task type `send_newsletter`. The closure keeps what all runs share, and gives each run its handle.

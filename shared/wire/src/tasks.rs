@@ -69,7 +69,7 @@ pub struct Task {
     pub correlation_id: String,
     #[serde(serialize_with = "super::seconds")]
     pub timeout_seconds: f64,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub progress: Option<Box<RawValue>>,
     pub error: Option<String>,
     /// The reason of a dead letter: `exhausted`, `failed`, `timeout` or `crash_loop`.
@@ -80,7 +80,7 @@ pub struct Task {
     pub started_at: Option<DateTime<Utc>>,
     pub updated_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub result: Option<Box<RawValue>>,
 }
 
@@ -101,7 +101,7 @@ pub struct TaskState {
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub progress: Option<Box<RawValue>>,
     pub error: Option<String>,
 }
@@ -114,7 +114,7 @@ pub struct TaskResult {
     #[serde(flatten)]
     pub state: TaskState,
     /// The result of its handler; null unless it completed.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub result: Option<Box<RawValue>>,
 }
 
