@@ -59,7 +59,7 @@ async fn a_step_gets_what_it_refers_to_and_a_fan_in_waits_for_all(db: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_killed_worker_costs_a_workflow_time_and_no_step_runs_before_its_parents(db: PgPool) {
+async fn invariant_14_a_killed_worker_costs_a_workflow_time_and_no_step_runs_before_its_parents(db: PgPool) {
     let system = System::new(&db);
     let server = system.server(&[]).await;
     let mut workers = system.workers(2).await;
@@ -118,4 +118,33 @@ async fn a_failed_step_blocks_its_workflow_until_an_operator_decides(db: PgPool)
         .get(&format!("/v1/workflows/{id}/workflow_steps/after"))
         .await;
     assert_eq!(step["result"], json!({"got": true}));
+}
+
+#[sqlx::test(migrations = false)]
+async fn invariant_16_a_workflow_runs_what_it_was_started_with(db: PgPool) {
+    let small = Small::start(&db).await;
+    let template = |value: i32| {
+        json!({"name": "kept", "namespace": "test", "version": "1.0.0", "output": "$b", "steps": [
+            {"name": "a", "run": "example_long_running", "with": {"duration": 1}},
+            {"name": "b", "run": "echo", "needs": ["a"], "with": {"value": value}}
+        ]})
+    };
+    let put = async |template: Value| {
+        let request = small
+            .server
+            .http
+            .put(format!("{}/v1/templates", small.server.url));
+        request.json(&template).send().await.expect("an answer").status()
+    };
+    assert_eq!(put(template(1)).await, 201);
+    let id = start(&small.server, &json!({"name": "kept", "namespace": "test"})).await;
+    let path = format!("{}/v1/templates/test/kept/1.0.0", small.server.url);
+    let deleted = small.server.http.delete(path).send().await.expect("an answer");
+    assert_eq!(deleted.status(), 204);
+    assert_eq!(put(template(2)).await, 201);
+    let workflow = end_of(&small.server, &id).await;
+    assert_eq!(
+        (&workflow["status"], &workflow["output"]),
+        (&json!("complete"), &json!({"value": 1}))
+    );
 }
