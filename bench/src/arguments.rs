@@ -81,6 +81,8 @@ pub(crate) enum Scenario {
     Latency,
     /// Time from submit to start at half the rate of e2e
     LatencyHalf,
+    /// Workflows: latency of four steps, hand-off, chains, fan-outs and starts
+    Workflows,
     /// Peak memory of server and worker, under e2e and a backlog
     Memory,
     /// CPU and Postgres statements of an idle system
@@ -144,7 +146,7 @@ impl Arguments {
 }
 
 /// All scenarios, each after the one that it needs.
-const ORDER: [Scenario; 16] = [
+const ORDER: [Scenario; 17] = [
     Scenario::Start,
     Scenario::Idle,
     Scenario::Baseline,
@@ -157,6 +159,7 @@ const ORDER: [Scenario; 16] = [
     Scenario::E2e,
     Scenario::Latency,
     Scenario::LatencyHalf,
+    Scenario::Workflows,
     Scenario::Memory,
     Scenario::Rq,
     Scenario::DrainDeep,

@@ -33,6 +33,12 @@ impl Runner for Handlers {
         call(self.panics, &task.handler, context, parameters, slot, span).await
     }
 
+    fn reads_parameters(&self, task_name: &str) -> bool {
+        self.registry
+            .get(task_name)
+            .is_none_or(|task| task.reads_parameters)
+    }
+
     fn backoff(&self, task_name: &str) -> Backoff {
         self.registry
             .get(task_name)

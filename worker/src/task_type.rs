@@ -40,6 +40,7 @@ pub struct AnyTaskType {
     pub(crate) timeout: Duration,
     pub(crate) backoff: Backoff,
     pub(crate) required_role: Option<Role>,
+    pub(crate) reads_parameters: bool,
     parameters_schema: String,
     result_schema: String,
 }
@@ -88,6 +89,7 @@ impl<P, R> TaskType<P, R> {
             timeout: DEFAULT_TIMEOUT,
             backoff: Backoff::default(),
             required_role: None,
+            reads_parameters: true,
             parameters_schema: schema_of::<P>(SchemaSettings::default().for_deserialize()),
             result_schema: schema_of::<R>(SchemaSettings::default().for_serialize()),
         };
@@ -95,6 +97,14 @@ impl<P, R> TaskType<P, R> {
             any,
             types: PhantomData,
         }
+    }
+
+    /// Declares that the handler ignores its parameters, so that as a step of a workflow it is started without
+    /// reading the context and the results of its parents. It is called with the parameters of its row.
+    #[must_use]
+    pub fn ignores_parameters(mut self) -> Self {
+        self.any.reads_parameters = false;
+        self
     }
 
     /// Sets the description, one line shown by `GET /tasks/types`.

@@ -28,4 +28,5 @@ mod submit;
 mod templates;
 mod tls;
 mod totals;
+mod workflows;
 mod write_only;

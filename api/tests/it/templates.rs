@@ -56,7 +56,10 @@ async fn a_template_is_read_in_its_newest_or_in_a_given_version(db: PgPool) {
     assert_eq!(newest["version"], json!("10.0.0"));
     assert_eq!(newest["versions"], json!(["10.0.0", "2.0.0", "1.0.0+build.7"]));
     let steps = &newest["template"]["steps"];
-    assert_eq!(steps[1]["dependencies"], json!(["first"]));
+    assert_eq!(
+        steps[1]["needs"],
+        json!([{"step": "first", "on_failure": "fail"}])
+    );
     assert_eq!(
         steps[0]["retry"]["max_attempts"],
         json!(3),

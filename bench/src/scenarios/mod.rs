@@ -10,6 +10,7 @@ mod latency;
 mod memory;
 mod start;
 mod submit;
+mod workflows;
 
 use crate::arguments::Scenario;
 use crate::environment::Environment;
@@ -46,6 +47,7 @@ pub(crate) async fn measure(
             let saturated = figures::value(round, Scenario::E2e, RATE);
             latency::latency(env, scenario, latency::half(saturated)?).await
         }
+        Scenario::Workflows => workflows::workflows(env).await,
         Scenario::Memory => memory::memory(env).await,
         Scenario::Idle => idle::idle(env).await,
         Scenario::Start => start::start(env).await,

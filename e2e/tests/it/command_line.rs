@@ -152,7 +152,7 @@ async fn templates_that_a_worker_brings_along_are_listed_and_shown(db: PgPool) {
     assert_eq!(code, Some(0), "{text}");
     let answer: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
-        answer["template"]["steps"][4]["dependencies"][1],
+        answer["template"]["steps"][4]["needs"][1]["step"],
         "process_payment"
     );
     let (code, text) = run(&[&shown[..], &["--version", "2.0.0"]].concat()).await;

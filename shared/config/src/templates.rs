@@ -94,9 +94,9 @@ mod tests {
             "name: c\nsteps: [{name: a, handler: {callable: ''}}, {name: /, handler: {callable: echo}}]";
         let problems = text(&[("broken.yml", "name: ["), ("circle.yaml", circle)]);
         for part in [
-            "TASKER_TEMPLATE_PATH: `broken.yml`: ",
-            "`circle.yaml` at /steps/0/handler/callable: must be",
-            "`circle.yaml` at /steps/1/name: must be",
+            "TASKER_TEMPLATE_PATH: `broken.yml` at line 1, ",
+            "`circle.yaml` at line 2, /steps/0/handler/callable: must be",
+            "`circle.yaml` at line 2, /steps/1/name: `/` must be",
         ] {
             assert!(problems.contains(part), "{part}: {problems}");
         }

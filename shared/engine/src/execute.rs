@@ -83,12 +83,14 @@ impl<R: Runner> Executor<R> {
             #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
             histogram!("tasker_claim_batch_tasks").record(tasks.len() as f64);
         }
-        let inputs = StepInputs::of(&tasks, &self.connections);
+        let inputs = StepInputs::of(&tasks, &self.connections, |name| {
+            self.runner.reads_parameters(name)
+        });
         for claimed in tasks {
             let slot = free
                 .take_one()
                 .expect("no more is claimed than there are free slots");
-            let inputs = inputs.as_ref().filter(|_| claimed.step.is_some()).cloned();
+            let inputs = inputs.as_ref().filter(|inputs| inputs.are_for(&claimed)).cloned();
             self.spawn(claimed, slot, inputs).await;
         }
     }

@@ -20,6 +20,10 @@ pub trait Runner: Send + Sync + 'static {
     /// in time, and when the run is released.
     fn run(&self, claimed: &mut Claimed, execution: Execution) -> impl Future<Output = Outcome> + Send;
 
+    /// Returns whether the task type reads its parameters. If not, a step of that type is started without
+    /// reading its inputs.
+    fn reads_parameters(&self, task_name: &str) -> bool;
+
     /// Returns the backoff between the attempts of a task type.
     fn backoff(&self, task_name: &str) -> Backoff;
 }

@@ -1,6 +1,6 @@
 //! The inputs of claimed steps: fetched with one read for all steps of a claim, when the first of them starts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ const READ_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct StepInputs {
     connections: Arc<ConnectionCache>,
+    /// The steps that want to read something.
+    steps: HashSet<TaskId>,
     /// The workflows whose contexts are wanted.
     contexts: Vec<TaskId>,
     parents: Vec<Parent>,
@@ -43,25 +45,44 @@ pub(crate) enum NoInputs {
 
 impl StepInputs {
     /// Returns the inputs to read for the steps among `tasks`; `None` if none of them wants any.
-    pub(crate) fn of(tasks: &[Claimed], connections: &Arc<ConnectionCache>) -> Option<Arc<Self>> {
+    /// `reads` says whether a task type reads its parameters at all.
+    pub(crate) fn of(
+        tasks: &[Claimed],
+        connections: &Arc<ConnectionCache>,
+        reads: impl Fn(&str) -> bool,
+    ) -> Option<Arc<Self>> {
+        let mut steps = HashSet::new();
         let mut contexts = BTreeSet::new();
         let mut parents = Vec::new();
-        for step in tasks.iter().filter_map(|claimed| claimed.step.as_ref()) {
+        for claimed in tasks {
+            let Some(step) = claimed.step.as_ref().filter(|_| reads(&claimed.task_name)) else {
+                continue;
+            };
             let Some(defined) = defined(step) else { continue };
+            let read = steps_read(&defined);
             if reads_context(&defined) {
                 contexts.insert(step.workflow);
+            } else if read.is_empty() {
+                // literals only: they are on the row
+                continue;
             }
-            parents.extend(steps_read(&defined).into_iter().map(|name| parent(step, name)));
+            steps.insert(claimed.run.task);
+            parents.extend(read.into_iter().map(|name| parent(step, name)));
         }
-        let wants_any = !contexts.is_empty() || !parents.is_empty();
-        wants_any.then(|| {
+        (!steps.is_empty()).then(|| {
             Arc::new(Self {
                 connections: Arc::clone(connections),
+                steps,
                 contexts: contexts.into_iter().collect(),
                 parents,
                 read: OnceCell::new(),
             })
         })
+    }
+
+    /// Returns whether a claimed task is one of those steps.
+    pub(crate) fn are_for(&self, claimed: &Claimed) -> bool {
+        self.steps.contains(&claimed.run.task)
     }
 
     /// Returns the parameters of a step, JSON text; `None` if they are those that its row has.
