@@ -86,7 +86,7 @@ CREATE TABLE workflows (
     deadline_at         timestamptz,
     paused_at           timestamptz,
     cancel_requested_at timestamptz,
-    -- the state that it ends in once all its steps have ended; set by whoever stops it
+    -- the state that it ends in once all its steps have ended; set with the request to stop it
     ends_as             workflow_status,
     -- why it is stopped, and who asked
     reason              text,

@@ -84,8 +84,13 @@ impl Timeline {
             TaskStatus::Waiting | TaskStatus::Scheduled | TaskStatus::RetryScheduled
         );
         if let (true, Some(at)) = (waited, enqueued_at) {
+            let reason = if self.state == TaskStatus::Waiting {
+                "parents_ended"
+            } else {
+                "due"
+            };
             self.events.push(HistoryEvent {
-                reason: Some("due".to_owned()),
+                reason: Some(reason.to_owned()),
                 ..step(at, Some(self.state), TaskStatus::Pending)
             });
             self.state = TaskStatus::Pending;
@@ -170,6 +175,8 @@ fn first_state(record: &TaskRecord, events: &[Event]) -> TaskStatus {
     match enqueued_at {
         Some(at) if at <= record.created_at => TaskStatus::Pending,
         None if record.status == TaskStatus::Waiting => TaskStatus::Waiting,
+        // a step with parents; one without is pending at once
+        _ if record.workflow_id.is_some() => TaskStatus::Waiting,
         _ => TaskStatus::Scheduled,
     }
 }
@@ -211,6 +218,9 @@ mod tests {
             updated_at: time(0),
             result: None,
             completed_at: None,
+            workflow_id: None,
+            step: None,
+            item: None,
         }
     }
 

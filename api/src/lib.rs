@@ -83,16 +83,7 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(routes::dead_letters::retry::retry_dead_letters))
         .routes(routes!(routes::dead_letters::purge::purge_dead_letters))
         .routes(routes!(routes::workers::list_workers))
-        .routes(routes!(
-            routes::templates::list::list_templates,
-            routes::templates::publish::put_template
-        ))
-        .routes(routes!(routes::templates::publish::validate_template))
-        .routes(routes!(routes::templates::get::newest_template))
-        .routes(routes!(
-            routes::templates::get::template_version,
-            routes::templates::publish::delete_template
-        ))
+        .merge(templates())
         .merge(workflows())
         .routes(routes!(
             routes::keys::list::list_keys,
@@ -126,6 +117,16 @@ pub fn router(state: AppState) -> Router {
         ),
     );
     finished(router, state)
+}
+
+/// Returns the routes about the templates of workflows.
+fn templates() -> OpenApiRouter<AppState> {
+    use routes::templates::{get, list, publish};
+    OpenApiRouter::new()
+        .routes(routes!(list::list_templates, publish::put_template))
+        .routes(routes!(publish::validate_template))
+        .routes(routes!(get::newest_template))
+        .routes(routes!(get::template_version, publish::delete_template))
 }
 
 /// Returns the routes about workflows, except their start.

@@ -99,8 +99,9 @@ impl<P, R> TaskType<P, R> {
         }
     }
 
-    /// Declares that the handler ignores its parameters, so that as a step of a workflow it is started without
-    /// reading the context and the results of its parents. It is called with the parameters of its row.
+    /// Declares that the handler ignores its parameters, so that as a step of a workflow it is started
+    /// without reading the context and the results of its parents. It is called with the parameters of its
+    /// row.
     #[must_use]
     pub fn ignores_parameters(mut self) -> Self {
         self.any.reads_parameters = false;

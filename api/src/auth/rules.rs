@@ -96,7 +96,7 @@ pub static RULES: &[Rule] = &[
     viewer("/workers"),
     viewer("/v1/templates"),
     operator("PUT", "/v1/templates"),
-    rule(Access::Role(Role::Viewer), "POST", "/v1/templates/validate"),
+    submitter("/v1/templates/validate"),
     operator("DELETE", "/v1/templates/{namespace}/{name}/{version}"),
     viewer("/v1/templates/{namespace}/{name}"),
     viewer("/v1/templates/{namespace}/{name}/{version}"),

@@ -38,6 +38,9 @@ pub(super) fn task(record: TaskRecord) -> Result<Task, ApiError> {
         started_at: record.started_at,
         updated_at: record.updated_at,
         completed_at: record.completed_at,
+        workflow_id: record.workflow_id,
+        step: record.step,
+        item: record.item,
     })
 }
 

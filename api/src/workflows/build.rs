@@ -37,32 +37,6 @@ pub(super) fn build(
     let plan = Plan::of(&definition);
     let id = TaskId::generate();
     let ids = PlanIds::assign(&plan, id.0, || TaskId::generate().0);
-    let rows = plan.step_rows(&ids);
-    let edges = rows.targets.into_iter().zip(rows.kinds);
-    let steps = definition
-        .steps
-        .iter()
-        .zip(types)
-        .zip(queues)
-        .zip(rows.ids)
-        .zip(rows.ready)
-        .zip(edges);
-    let steps = steps.map(
-        |(((((step, known), (priority, queue)), id), ready), (targets, kinds))| NewStep {
-            id: TaskId(id),
-            name: step.name.clone(),
-            task_name: step.run.clone(),
-            queue,
-            priority,
-            parameters: literal(step).unwrap_or_else(|| "{}".to_owned()),
-            max_attempts: i32::try_from(step.retry.attempts()).unwrap_or(1),
-            timeout_seconds: timeout(step, known),
-            waits: !ready,
-            targets,
-            kinds,
-            options: Some(step.to_json()),
-        },
-    );
     let deadline = request.deadline.or_else(|| {
         let deadline = definition.deadline?;
         Some(Deadline::InSeconds(deadline.as_secs_f64()))
@@ -82,7 +56,7 @@ pub(super) fn build(
         key: None,
         gives_up: definition.on_failure == FailureReaction::Error,
         deadline: deadline.unwrap_or(Deadline::InSeconds(max_age.as_secs_f64())),
-        steps: steps.collect(),
+        steps: steps(&definition, &plan, &ids, &types, queues),
         joins: joins(&plan, &ids),
     };
     if let Some(key) = &request.key {
@@ -94,6 +68,33 @@ pub(super) fn build(
         });
     }
     Ok(workflow)
+}
+
+/// Returns the rows of the steps; `types` and `queues` are those of each step.
+fn steps(
+    definition: &Definition,
+    plan: &Plan,
+    ids: &PlanIds,
+    types: &[&KnownType],
+    queues: Vec<(i16, QueueName)>,
+) -> Vec<NewStep> {
+    let rows = plan.step_rows(ids);
+    let each = definition.steps.iter().zip(types).zip(queues).enumerate();
+    each.map(|(index, ((step, known), (priority, queue)))| NewStep {
+        id: TaskId(rows.ids[index]),
+        name: step.name.clone(),
+        task_name: step.run.clone(),
+        queue,
+        priority,
+        parameters: literal(step).unwrap_or_else(|| "{}".to_owned()),
+        max_attempts: i32::try_from(step.retry.attempts()).unwrap_or(1),
+        timeout_seconds: timeout(step, known),
+        waits: !rows.ready[index],
+        targets: rows.targets[index].clone(),
+        kinds: rows.kinds[index].clone(),
+        options: Some(step.to_json()),
+    })
+    .collect()
 }
 
 fn joins(plan: &Plan, ids: &PlanIds) -> Vec<NewJoin> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, TryStreamExt as _};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 

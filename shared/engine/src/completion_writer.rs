@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use metrics::{counter, histogram};
 use tasker_core::task::retry::DeadLetterReason;
@@ -13,24 +13,17 @@ use tasker_core::task::{Run, TaskId, TaskStatus};
 use tasker_store::complete::{Success, complete};
 use tasker_store::end_runs::{EndedRun, Verdict, end_runs};
 use tasker_store::steps::{self, Advance};
-use tasker_store::{self as store, ConnectionCache, ErrorKind, PgConnection};
-use tokio_util::sync::CancellationToken;
+use tasker_store::{self as store, PgConnection};
 use tracing::{error, warn};
 
-use crate::availability::Availability;
 use crate::completion::{Queued, Record};
 use crate::completion_metrics::CompletionMetrics;
 use crate::hints::Hints;
 use crate::in_flight::InFlight;
 use crate::queue_counters::QueueCounters;
+use crate::statements::{Statements, Unwritten, until_written};
 use crate::step_follow::follow;
 use crate::task_log::TaskLog;
-
-/// Time limit of one statement. It may commit all the same and is repeated: the write is fenced, and a run
-/// that the first one completed is then counted as fenced.
-const WRITE_MAX: Duration = Duration::from_secs(10);
-/// The first and the maximum wait after a failed write.
-const RETRY_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
 /// The handles of the writer of completions.
 #[derive(Debug)]
@@ -40,15 +33,6 @@ pub(crate) struct CompletionWriter {
     pub(crate) hints: Hints,
     pub(crate) queue_counters: Arc<QueueCounters>,
     pub(crate) task_log: Arc<TaskLog>,
-}
-
-/// The connections for writes, which are retried until the hard stop.
-#[derive(Debug)]
-pub(crate) struct Statements {
-    pub(crate) worker_id: Arc<str>,
-    pub(crate) connections: Arc<ConnectionCache>,
-    pub(crate) postgres: Arc<Availability>,
-    pub(crate) hard_stop: CancellationToken,
 }
 
 /// Writes a batch, retrying until Postgres accepts it or the worker is stopped hard.
@@ -183,7 +167,7 @@ async fn write_successes(
                 );
                 log_successes(writer, finished_runs, &ended);
                 finished_runs.count(ended);
-                follow(writer, advance).await;
+                follow(&writer.statements, &writer.hints, advance).await;
             }
             Err(Unwritten::Stopped) => return,
             Err(Unwritten::Row(_)) if chunk.len() > 1 => {
@@ -248,7 +232,7 @@ async fn write_others(
             count_failures(others, &written);
             finished_runs.count(states);
             writer.hints.return_pending(ended).await;
-            follow(writer, advance).await;
+            follow(&writer.statements, &writer.hints, advance).await;
         }
         Err(Unwritten::Stopped) => {}
         // error texts are cleaned and cut before, so this is a bug; the heartbeat requeues the runs
@@ -267,43 +251,6 @@ fn count_failures(others: &[EndedRun], written: &HashSet<TaskId>) {
         if written.contains(&ended.run.task) && !matches!(ended.verdict, Verdict::Released) {
             counter!("tasker_failed_runs_total", "reason" => ended.reason).increment(1);
         }
-    }
-}
-
-/// The reason for which completions were not written.
-pub(crate) enum Unwritten {
-    /// Postgres rejected a row, and would reject it each time.
-    Row(store::Error),
-    /// The worker was stopped hard; recovery requeues the tasks if the write did not commit.
-    Stopped,
-}
-
-/// Retries a statement until Postgres accepts it or rejects a row, or the worker is stopped hard.
-pub(crate) async fn until_written<T, F>(
-    statements: &Statements,
-    statement: impl Fn() -> F,
-) -> Result<T, Unwritten>
-where
-    F: Future<Output = store::Result<T>>,
-{
-    let hard = &statements.hard_stop;
-    let mut wait = *RETRY_WAIT.start();
-    loop {
-        let written = hard.run_until_cancelled(Box::pin(store::bounded(WRITE_MAX, statement())));
-        let error = match written.await.ok_or(Unwritten::Stopped)? {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        match error.kind() {
-            ErrorKind::Row => return Err(Unwritten::Row(error)),
-            ErrorKind::RolledBack => {}
-            ErrorKind::Outage | ErrorKind::Unknown | ErrorKind::TimedOut => {
-                statements.postgres.mark_unavailable();
-                warn!(%error, "failed to write completions; retrying");
-            }
-        }
-        hard.run_until_cancelled(tokio::time::sleep(wait)).await;
-        wait = (wait * 2).min(*RETRY_WAIT.end());
     }
 }
 

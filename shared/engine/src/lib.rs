@@ -35,6 +35,7 @@ mod settings;
 mod slots;
 mod spans;
 mod statement_limit;
+mod statements;
 mod step_follow;
 mod step_inputs;
 mod stops;

@@ -2,25 +2,26 @@
 
 use tasker_store::steps::{self, Advance};
 
-use crate::completion_writer::{CompletionWriter, until_written};
+use crate::hints::Hints;
+use crate::statements::{Statements, until_written};
 
 /// The maximum number of steps that one wave of skips ends.
 const WAVE_STEPS: usize = 512;
 
 /// Pushes the hints of what is ready, and skips what has to be skipped, wave after wave. If this worker dies
 /// meanwhile, the polling fallback finds the ready steps and the leader sends the next wave.
-pub(crate) async fn follow(writer: &CompletionWriter, mut advance: Advance) {
+pub(crate) async fn follow(statements: &Statements, hints: &Hints, mut advance: Advance) {
     loop {
-        writer.hints.push(&advance.ready).await;
+        hints.push(&advance.ready).await;
         if advance.to_skip.is_empty() {
             return;
         }
         let wave = advance.to_skip;
         let (wave, later) = wave.split_at(wave.len().min(WAVE_STEPS));
-        let answer = until_written(&writer.statements, async || {
-            let mut connection = writer.statements.connections.take().await?;
+        let answer = until_written(statements, async || {
+            let mut connection = statements.connections.take().await?;
             let next = steps::skip_wave(&mut *connection, wave).await?;
-            writer.statements.connections.release(connection);
+            statements.connections.release(connection);
             Ok(next)
         });
         // rejected or stopped: the leader sends the wave again

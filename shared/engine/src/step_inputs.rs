@@ -1,4 +1,5 @@
-//! The inputs of claimed steps: fetched with one read for all steps of a claim, when the first of them starts.
+//! The inputs of claimed steps: fetched with one read for all steps of a claim, when the first of them
+//! starts.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Workflows that nobody else moves on: those that are stopped, and steps that wait to be skipped.
+//! Workflows that only the leader moves on: those that are stopped, and steps that wait to be skipped.
 //!
-//! A workflow that completes does so by the statement that ends its last step. One that is cancelled, given up
-//! or past its deadline is marked; this duty then cancels its steps in passes and ends it.
+//! A workflow that completes does so by the statement that ends its last step. One that is cancelled, given
+//! up or past its deadline is marked; this duty then cancels its steps in passes and ends it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,8 @@ use crate::step_follow::follow;
 
 /// Time between runs.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The age from which a step that has to be skipped counts as left behind by the process that ended its parents.
+/// The age from which a step that has to be skipped counts as left behind by the process that ended its
+/// parents.
 const SKIP_AGE: Duration = Duration::from_secs(1);
 /// Maximum number of steps per statement, and of workflows per run.
 const BATCH: i64 = 1_000;
@@ -85,8 +86,8 @@ impl WorkflowKeeper {
         Ok(found)
     }
 
-    /// Cancels the steps of a stopped workflow, pass after pass; returns how many were cancelled or told. Rows
-    /// that others have locked are left for the next run.
+    /// Cancels the steps of a stopped workflow, pass after pass; returns how many were cancelled or told.
+    /// Rows that others have locked are left for the next run.
     async fn sweep(&self, workflow: TaskId) -> store::Result<i64> {
         let mut stopped = 0;
         loop {

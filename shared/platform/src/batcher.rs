@@ -4,9 +4,9 @@
 //! the load, and an item that arrives while a writer is free is written at once. Bounds on what waits, and
 //! what happens to an item beyond them, belong to the sender of the channel.
 //!
-//! An item that expects an answer carries its reply channel, which closes if the item is dropped. That happens
-//! only when the future of [`Batcher::write_all`] is dropped or its `write` panics: the batch of that writer
-//! is lost, its turn passes on, and the other writers continue.
+//! An item that expects an answer carries its reply channel, which closes if the item is dropped. That
+//! happens only when the future of [`Batcher::write_all`] is dropped or its `write` panics: the batch of that
+//! writer is lost, its turn passes on, and the other writers continue.
 
 use std::time::Duration;
 
@@ -82,8 +82,8 @@ impl<T: Item> Batcher<T> {
         }
     }
 
-    /// Writes batches with `write` until all senders are gone, or `stop` is cancelled, and nothing waits. Each
-    /// concurrent writer calls it once.
+    /// Writes batches with `write` until all senders are gone, or `stop` is cancelled, and nothing waits.
+    /// Each concurrent writer calls it once.
     ///
     /// The items that `write` returns are part of this writer's next batch, which waits for no others.
     pub async fn write_all<F>(&self, stop: &CancellationToken, mut write: impl FnMut(Vec<T>) -> F)

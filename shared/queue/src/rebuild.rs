@@ -149,8 +149,9 @@ impl Rebuild<'_> {
         self.redis.run(&command).await
     }
 
-    /// Replaces the type lists and the list of parked hints by the new ones, which were begun in `generation`;
-    /// the queue is split from now on. `None`, with all lists unchanged, if the queue has been closed since.
+    /// Replaces the type lists and the list of parked hints by the new ones, which were begun in
+    /// `generation`; the queue is split from now on. `None`, with all lists unchanged, if the queue has been
+    /// closed since.
     pub async fn adopt(&self, generation: &Generation) -> Result<Option<Adopted>> {
         let keys = self.redis.keys();
         let parked = keys.unroutable(self.queue);

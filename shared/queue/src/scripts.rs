@@ -326,11 +326,9 @@ end
 /// alone. Atomic, because workers start to pop the type lists with the state that is set here.
 ///
 /// ```text
-/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, generation, then for
-///       each type: new list, type list
-/// ARGV: the generation in which the lists were begun
-/// Reply: number of ids that were kept and that the new lists lacked, 1 if a list in use was too long for
-///       that, 1 if it was done
+/// KEYS: main list, state, set of type lists, list of parked ids, new list of parked ids, generation, then
+/// for each type: new list, type list ARGV: the generation in which the lists were begun Reply: number of ids
+/// that were kept and that the new lists lacked, 1 if a list in use was too long for that, 1 if it was done
 /// ```
 const ADOPT: &str = r"
 local state = redis.call('GET', KEYS[2])

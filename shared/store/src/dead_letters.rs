@@ -175,7 +175,7 @@ pub async fn matched(db: impl PgExecutor<'_>, filter: &Filter) -> Result<Matched
         r#"
         SELECT count(*) AS "count!", now() AS "as_of!"
           FROM tasks
-         WHERE status = 'dead_letter'
+         WHERE status = 'dead_letter' AND workflow_id IS NULL
            AND ($1::text IS NULL OR task_name = $1)
            AND ($2::text[] IS NULL OR queue = ANY ($2))
            AND ($3::text IS NULL OR reason = $3)

@@ -40,6 +40,9 @@ pub struct TaskRecord {
     pub updated_at: DateTime<Utc>,
     pub result: Option<String>,
     pub completed_at: Option<DateTime<Utc>>,
+    pub workflow_id: Option<TaskId>,
+    pub step: Option<String>,
+    pub item: Option<i32>,
 }
 
 /// Selects whole records; the rest of the statement begins at `FROM`.
@@ -53,7 +56,8 @@ macro_rules! select_records {
                       max_attempts AS "max_attempts!", crash_count AS "crash_count!", worker_id, idempotency_key,
                       correlation_id AS "correlation_id!", timeout_seconds AS "timeout_seconds!",
                       progress::text AS progress, error, reason, created_at AS "created_at!", enqueued_at, run_at,
-                      started_at, updated_at AS "updated_at!", result::text AS result, completed_at
+                      started_at, updated_at AS "updated_at!", result::text AS result, completed_at,
+                      workflow_id AS "workflow_id: TaskId", step, item
                "# + $rest,
             $($argument)*
         )

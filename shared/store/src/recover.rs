@@ -34,8 +34,8 @@ pub async fn declare_dead(db: impl PgExecutor<'_>, timeout_seconds: f64) -> Resu
     .map_err(Error::from)
 }
 
-/// Picks the runs whose worker is dead or unknown, for the statement `$around`. A row that is locked, by a late
-/// completion for example, is left for the next run. The first argument is the limit.
+/// Picks the runs whose worker is dead or unknown, for the statement `$around`. A row that is locked, by a
+/// late completion for example, is left for the next run. The first argument is the limit.
 macro_rules! lost_runs {
     ($around:ident, $columns:tt, $tables:tt, $which:tt, $limit:expr) => {
         $around!(
@@ -127,8 +127,8 @@ macro_rules! unknown_runs {
 }
 pub(crate) use unknown_runs;
 
-/// Ends up to `limit` runs of plain tasks whose worker is dead or unknown, and returns the new states of their
-/// tasks, oldest first: `pending` at the front of their queues, `cancelled` if that was requested, or
+/// Ends up to `limit` runs of plain tasks whose worker is dead or unknown, and returns the new states of
+/// their tasks, oldest first: `pending` at the front of their queues, `cancelled` if that was requested, or
 /// `dead_letter` (`crash_loop`) for a poison task. The caller pushes the hints of those that are pending.
 pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Ended>> {
     lost_runs!(ended_rows, "", "tasks t", "t.workflow_id IS NULL", limit)
@@ -159,10 +159,10 @@ pub async fn forget_dead(db: impl PgExecutor<'_>, age_seconds: f64) -> Result<u6
     Ok(done.rows_affected())
 }
 
-/// Reclaims runs of plain tasks of `worker_id` that the worker does not know of, because the reply to its claim
-/// was lost. `in_flight` is every run that it has. Such tasks go back to the front without counting an attempt,
-/// if they were claimed before the worker's last heartbeat: the reply to a newer claim may still be on its way.
-/// The caller pushes the hints of those that are pending.
+/// Reclaims runs of plain tasks of `worker_id` that the worker does not know of, because the reply to its
+/// claim was lost. `in_flight` is every run that it has. Such tasks go back to the front without counting an
+/// attempt, if they were claimed before the worker's last heartbeat: the reply to a newer claim may still be
+/// on its way. The caller pushes the hints of those that are pending.
 ///
 /// Call it before the heartbeat, which moves that limit.
 pub async fn reclaim_lost_claims(
@@ -191,8 +191,8 @@ pub(crate) fn runs_by_id(runs: &[Run]) -> (Vec<TaskId>, Vec<i32>) {
 }
 
 /// Ends up to `limit` runs of plain tasks on live workers that exceeded their timeout by `grace_seconds`: the
-/// worker should have ended them and did not, so the attempt counts as timed out. Returns the new states of the
-/// tasks; none is pending.
+/// worker should have ended them and did not, so the attempt counts as timed out. Returns the new states of
+/// the tasks; none is pending.
 pub async fn end_overdue(db: impl PgExecutor<'_>, grace_seconds: f64, limit: i64) -> Result<Vec<Ended>> {
     // a run of a dead worker is not overdue: recovery requeues it without counting an attempt
     overdue_runs!(

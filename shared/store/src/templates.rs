@@ -127,7 +127,8 @@ pub async fn publish_new(db: impl PgExecutor<'_>, template: &NewTemplate) -> Res
     })
 }
 
-/// Deletes a version of a template; returns whether it existed. Workflows that run by it keep their definition.
+/// Deletes a version of a template; returns whether it existed. Workflows that run by it keep their
+/// definition.
 pub async fn delete(db: impl PgExecutor<'_>, namespace: &str, name: &str, version: &str) -> Result<bool> {
     let done = sqlx::query!(
         "DELETE FROM workflow_templates WHERE namespace = $1 AND name = $2 AND version = $3",

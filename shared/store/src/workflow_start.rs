@@ -97,8 +97,8 @@ pub struct NewJoin {
     pub kinds: String,
 }
 
-/// Starts `workflows`; returns the ids of those that were written, with the time. One that is not returned has a key that
-/// another workflow holds. Two of `workflows` must not have the same key.
+/// Starts `workflows`; returns the ids of those that were written, with the time. One that is not returned
+/// has a key that another workflow holds. Two of `workflows` must not have the same key.
 pub async fn start(
     db: impl PgExecutor<'_>,
     workflows: &[NewWorkflow],

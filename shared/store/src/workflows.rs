@@ -316,8 +316,8 @@ pub struct KeyHolder {
     pub fingerprint: Vec<u8>,
 }
 
-/// Returns the holder of a key. A key that has expired and whose workflow is over is deleted here and reported
-/// as free; the caller starts once more.
+/// Returns the holder of a key. A key that has expired and whose workflow is over is deleted here and
+/// reported as free; the caller starts once more.
 pub async fn key_holder(
     db: impl PgExecutor<'_>,
     namespace: &str,

@@ -78,6 +78,16 @@ pub struct Task {
     pub enqueued_at: Option<DateTime<Utc>>,
     pub run_at: Option<DateTime<Utc>>,
     pub started_at: Option<DateTime<Utc>>,
+    /// The workflow that it is a step of; left out for a plain task, as are `step` and `item`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<uuid::Uuid>))]
+    pub workflow_id: Option<TaskId>,
+    /// Its name in the workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Its place among the items of a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<i32>,
     pub updated_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]

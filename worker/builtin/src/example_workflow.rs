@@ -6,8 +6,8 @@ use tasker_workflow::{Definition, ReadOptions, from_yaml};
 /// The template, as a user would write it.
 const LINEAR: &str = include_str!("../templates/linear_workflow.yaml");
 
-/// Adds the example to the templates that the worker publishes, unless it runs in production, does not run the
-/// example's task type, or brings a template of that name itself.
+/// Adds the example to the templates that the worker publishes, unless it runs in production, does not run
+/// the example's task type, or brings a template of that name itself.
 pub(crate) fn add(config: &mut WorkerConfig) {
     let Some(example) = example().filter(|example| is_wanted(config, example)) else {
         return;

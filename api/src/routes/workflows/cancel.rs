@@ -111,16 +111,19 @@ async fn carry_out(
     metrics::counter!("tasker_operator_actions_total", "action" => "stop_workflow").increment(1);
     let swept = sweep(actions, id).await?;
     let ended = retry_rolled_back(|| stop::end(&actions.db, id)).await;
-    let (code, status) = if ended.map_err(write_failed)? {
-        (StatusCode::OK, ends_as.as_str())
+    let code = if ended.map_err(write_failed)? {
+        StatusCode::OK
     } else {
-        (StatusCode::ACCEPTED, "steps_in_process")
+        StatusCode::ACCEPTED
     };
+    let record = workflows::get(&actions.db, id)
+        .await?
+        .ok_or(ApiError::WorkflowNotFound(id))?;
     Ok((
         code,
         Json(WorkflowAction {
             workflow_id: id,
-            status: status.to_owned(),
+            status: record.status,
             cancelled: swept.cancelled,
             stopping: swept.told,
             changed: 0,

@@ -36,7 +36,7 @@ pub async fn retry_workflow(
     WorkflowPath(id): WorkflowPath,
     _: NoQuery,
 ) -> Result<Json<WorkflowAction>, ApiError> {
-    let changed = apply(&actions, id, None, Verb::Retry, caller.name()).await?;
+    let changed = apply(&actions, id, None, Verb::Retry, (caller.name(), None)).await?;
     let record = workflows::get(&actions.db, id).await?;
     let record = record.ok_or(ApiError::WorkflowNotFound(id))?;
     if changed == 0 {
@@ -55,16 +55,17 @@ pub async fn retry_workflow(
     }))
 }
 
-/// Applies `verb` to the dead letters of a workflow, pushes what is pending, and skips what follows. Returns
+/// Applies `verb` to the dead letters of a workflow, pushes what is pending, and skips what follows. The last
+/// argument is the user who asked, and their reason. Returns
 /// the number of steps that changed.
 pub(super) async fn apply(
     actions: &TaskActions,
     workflow: TaskId,
     step: Option<TaskId>,
     verb: Verb<'_>,
-    actor: &str,
+    (actor, reason): (&str, Option<&str>),
 ) -> Result<i64, ApiError> {
-    let advance = retry_rolled_back(|| operate(&actions.db, workflow, step, verb, actor)).await;
+    let advance = retry_rolled_back(|| operate(&actions.db, workflow, step, verb, actor, reason)).await;
     let advance = advance.map_err(write_failed)?;
     let changed = advance.ended.len();
     if changed > 0 {

@@ -23,6 +23,8 @@ use crate::http::values;
 use crate::openapi::problem_groups::{SubmitProblems, WorkflowProblems};
 use crate::state::parts::TaskActions;
 
+/// The maximum length of a text for the history, in characters.
+const TEXT_CHARS: usize = 255;
 /// The actions, by their names.
 const ACTIONS: [&str; 4] = ["reset_for_retry", "resolve_manually", "complete_manually", "skip"];
 
@@ -47,8 +49,8 @@ pub struct StepRequest<'a> {
 
 /// Change a failed or waiting step
 ///
-/// A failed step (`dead_letter`) runs again, counts as done with a result, or is skipped. A step that waits for
-/// its parents can only be skipped; it is so once they have ended.
+/// A failed step (`dead_letter`) runs again, counts as done with a result, or is skipped. A step that waits
+/// for its parents can only be skipped; it is so once they have ended.
 #[utoipa::path(
     patch,
     path = "/v1/workflows/{id}/workflow_steps/{step}",
@@ -80,7 +82,14 @@ pub async fn change_step(
         "skip" => Verb::Skip,
         _ => Verb::Resolve(request.result.map_or("null", RawValue::get)),
     };
-    let mut changed = apply(&actions, path.workflow, Some(step.id), verb, actor).await?;
+    let mut changed = apply(
+        &actions,
+        path.workflow,
+        Some(step.id),
+        verb,
+        (actor, request.reason.as_deref()),
+    )
+    .await?;
     if changed == 0 && verb == Verb::Skip && step.status == TaskStatus::Waiting {
         let marked = retry_rolled_back(|| skip_later(&actions.db, path.workflow, step.id, actor)).await;
         changed = i64::from(marked.map_err(write_failed)?);
@@ -92,6 +101,18 @@ pub async fn change_step(
         });
     }
     view::step(path.find(&actions.db).await?).map(Json)
+}
+
+/// Reads a text for the history.
+fn short_text(raw: &RawValue) -> Result<String, String> {
+    let text = values::string(raw)?;
+    if text.is_empty() || text.chars().count() > TEXT_CHARS {
+        return Err(format!("must have 1 to {TEXT_CHARS} characters"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must not hold control characters".to_owned());
+    }
+    Ok(text)
 }
 
 fn read(body: &[u8]) -> Result<StepRequest<'_>, ApiError> {
@@ -106,8 +127,8 @@ fn read(body: &[u8]) -> Result<StepRequest<'_>, ApiError> {
     let request = StepRequest {
         action: action.unwrap_or_default(),
         result: fields.raw("result"),
-        resolved_by: fields.take("resolved_by", values::string),
-        reason: fields.take("reason", values::string),
+        resolved_by: fields.take("resolved_by", short_text),
+        reason: fields.take("reason", short_text),
     };
     match fields.finish() {
         errors if errors.is_empty() => Ok(request),

@@ -57,7 +57,8 @@ pub(super) fn workflow(
     })
 }
 
-/// Returns the number of steps in each state. Of the dead letters of a live workflow the unhandled ones block it.
+/// Returns the number of steps in each state. Of the dead letters of a live workflow the unhandled ones block
+/// it.
 fn step_counts(record: &WorkflowRecord, counts: &HashMap<TaskStatus, i64>) -> StepCounts {
     let mut figures = StepCounts::default();
     let blocking = if record.finished_at.is_none() {

@@ -13,8 +13,8 @@ const CONTINUATIONS_MAX: usize = 32;
 pub struct Advance {
     /// The steps whose runs ended, with their new states.
     pub ended: Vec<Ended>,
-    /// Hints of the steps that are pending now, for the caller to push. A continuation goes to the head of its
-    /// list, so that work which has begun is finished first.
+    /// Hints of the steps that are pending now, for the caller to push. A continuation goes to the head of
+    /// its list, so that work which has begun is finished first.
     pub ready: Vec<Hint>,
     /// Steps that have to be skipped now. The caller sends them with [`skip_wave`](super::skip_wave); if it
     /// dies before, the leader does.
@@ -23,7 +23,8 @@ pub struct Advance {
     pub over: Vec<TaskId>,
 }
 
-/// One row of the answer: a run that ended, a step that is ready or to be skipped, or a workflow that is over.
+/// One row of the answer: a run that ended, a step that is ready or to be skipped, or a workflow that is
+/// over.
 pub(super) struct Row {
     pub(super) role: Role,
     pub(super) id: TaskId,
@@ -47,14 +48,14 @@ const ENDED: Role = Role(0);
 const READY: Role = Role(1);
 const TO_SKIP: Role = Role(2);
 
-/// Ends runs of steps, or steps without a run, around the part that picks and locks their rows and decides the
-/// next state. That part reads from `local` and gives (id, `task_name`, queue, `from_status`, runs, `worker_id`,
-/// `started_at`, `enqueued_at`, attempts, `crash_count`, next, `retry_seconds`, `dead_reason`, attempt, reason,
-/// error, actor, result, report, `workflow_id`, targets, kinds).
+/// Ends runs of steps, or steps without a run, around the part that picks and locks their rows and decides
+/// the next state. That part reads from `local` and gives (id, `task_name`, queue, `from_status`, runs,
+/// `worker_id`, `started_at`, `enqueued_at`, attempts, `crash_count`, next, `retry_seconds`, `dead_reason`,
+/// attempt, reason, error, actor, result, report, `workflow_id`, targets, kinds).
 ///
-/// Locks are taken in one order, each kind in a CTE that the next one reads: the picked rows, joins, workflows,
-/// waiting rows; each by id. A lock returns the newest version of its row, so what is computed from it is final
-/// and is written as an absolute value.
+/// Locks are taken in one order, each kind in a CTE that the next one reads: the picked rows, joins,
+/// workflows, waiting rows; each by id. A lock returns the newest version of its row, so what is computed
+/// from it is final and is written as an absolute value.
 ///
 /// Commits synchronously. `tasker.advance` tells the trigger on `tasks` that the edges are followed.
 macro_rules! advanced_rows {
@@ -237,7 +238,10 @@ macro_rules! advanced_rows {
             ), noted AS (
                 INSERT INTO task_events (task_id, from_status, to_status, run, attempt, worker_id, reason, error, actor,
                                          enqueued_at, started_at)
-                SELECT id, from_status, next, runs, attempt, worker_id, reason, error, actor, enqueued_at, started_at
+                -- the times are those of a run that ended; one that an operator's action follows has its event already
+                SELECT id, from_status, next, runs, attempt, worker_id, reason, error, actor,
+                       CASE WHEN from_status = 'running' THEN enqueued_at END,
+                       CASE WHEN from_status = 'running' THEN started_at END
                   FROM picked
                  WHERE next <> 'completed'
             )

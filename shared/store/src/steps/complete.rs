@@ -1,4 +1,5 @@
-//! Completes steps: moves those whose handler returned a result to `finished_tasks` and advances their workflows.
+//! Completes steps: moves those whose handler returned a result to `finished_tasks` and advances their
+//! workflows.
 
 use std::cmp::Reverse;
 

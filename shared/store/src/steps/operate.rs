@@ -35,14 +35,16 @@ impl Verb<'_> {
     }
 }
 
-/// Applies `verb` to the dead letters of a live workflow that is not stopped: to all of them, or to the one of
-/// that step. None is returned if there is none. `actor` is the user who asked, for the history.
+/// Applies `verb` to the dead letters of a live workflow that is not stopped: to all of them, or to the one
+/// of that step. None is returned if there is none. `actor` is the user who asked and `reason` what they gave
+/// as the reason, both for the history.
 pub async fn operate(
     db: impl PgExecutor<'_>,
     workflow: TaskId,
     step: Option<TaskId>,
     verb: Verb<'_>,
     actor: &str,
+    reason: Option<&str>,
 ) -> Result<Advance> {
     let result = match verb {
         Verb::Resolve(result) => Some(result),
@@ -69,7 +71,7 @@ pub async fn operate(
         workflow as _,
         step.map(|step| step.0),
         verb.next(),
-        verb.reason(),
+        reason.unwrap_or(verb.reason()),
         actor,
         result,
     )

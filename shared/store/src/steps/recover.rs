@@ -7,7 +7,8 @@ use crate::Result;
 use crate::recover::{lost_runs, overdue_runs, runs_by_id, unknown_runs};
 use tasker_core::task::Run;
 
-/// Ends up to `limit` runs of steps whose worker is dead or unknown; see [`recover`](crate::recover::recover).
+/// Ends up to `limit` runs of steps whose worker is dead or unknown; see
+/// [`recover`](crate::recover::recover).
 pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Advance> {
     let rows = lost_runs!(
         advanced_rows,

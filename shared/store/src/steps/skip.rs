@@ -6,8 +6,8 @@ use super::advance::{Advance, advanced_rows, read};
 use crate::{Error, Result};
 use tasker_core::task::TaskId;
 
-/// Skips these steps, which an earlier statement found to be skipped, and advances their workflows. Steps that
-/// have to be skipped as a consequence are in the answer: the caller sends them as the next wave.
+/// Skips these steps, which an earlier statement found to be skipped, and advances their workflows. Steps
+/// that have to be skipped as a consequence are in the answer: the caller sends them as the next wave.
 ///
 /// A wave is a statement of its own, since the parts of one statement do not see each other's changes. No
 /// state is kept between two waves but the mark on the rows, so any process can go on.

@@ -1,7 +1,8 @@
 //! Stops workflows: marks them, then cancels their steps in passes, then ends them.
 //!
 //! Claims take no step of a marked workflow, so nothing new starts while the passes go on. A pass skips rows
-//! that another statement has locked; passes go on until a look without locks finds every step stopped or told.
+//! that another statement has locked; passes go on until a look without locks finds every step stopped or
+//! told.
 
 use sqlx::PgExecutor;
 

@@ -1,5 +1,5 @@
-//! Random workflows whose steps end in any order, many at once: in the end every step is where a simulation of
-//! the rules puts it.
+//! Random workflows whose steps end in any order, many at once: in the end every step is where a simulation
+//! of the rules puts it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

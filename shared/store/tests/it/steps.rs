@@ -394,7 +394,15 @@ async fn a_blocked_workflow_goes_on_after_a_retry_a_resolution_or_a_skip_of_its_
         diamond.complete(&db, "top").await;
         diamond.fail(&db, "left").await;
         diamond.complete(&db, "right").await;
-        let done = operate(&db, diamond.workflow.id, Some(diamond.ids["left"]), verb, "ann").await;
+        let done = operate(
+            &db,
+            diamond.workflow.id,
+            Some(diamond.ids["left"]),
+            verb,
+            "ann",
+            None,
+        )
+        .await;
         let done = done.expect("it is done");
         assert_eq!(diamond.state(&db).await, ("steps_in_process".to_owned(), true));
         let ready = if verb == Verb::Retry {
