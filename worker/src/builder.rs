@@ -113,7 +113,9 @@ impl WorkerBuilder {
             Err(error) => {
                 error!(error = &error as &dyn std::error::Error, "worker failed");
                 match error {
-                    RunError::UndeclaredQueues(_) | RunError::Unsupported(_) => EXIT_CONFIG,
+                    RunError::UndeclaredQueues(_)
+                    | RunError::Unsupported(_)
+                    | RunError::TemplateVersions(_) => EXIT_CONFIG,
                     _ => EXIT_FAILURE,
                 }
             }

@@ -69,6 +69,7 @@ mod handler;
 mod handlers;
 mod http;
 mod identity;
+mod publish;
 mod registry;
 mod results;
 mod run_error;

@@ -29,6 +29,9 @@ pub enum RunError {
     /// `TASK_QUEUES` names queues that are not declared.
     #[error("TASK_QUEUES: {}", .0.join("\n"))]
     UndeclaredQueues(Vec<String>),
+    /// Versions of workflow templates are published with another text.
+    #[error("TASKER_TEMPLATE_PATH: {}", .0.join("\n"))]
+    TemplateVersions(Vec<String>),
     /// A background task of the worker panicked.
     #[error("a background task of the worker panicked; the log names it")]
     Panicked,

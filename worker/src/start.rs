@@ -11,14 +11,13 @@ use tasker_platform::tls;
 use tasker_queue::RedisQueues;
 use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
-use tasker_store::templates::NewTemplate;
 use tasker_store::workers::{self, NewWorker};
-use tasker_store::{self as store, queues, task_types, templates};
-use tasker_workflow::Definition;
+use tasker_store::{self as store, queues, task_types};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::identity;
+use crate::publish::publish;
 use crate::registry::Registry;
 use crate::run_error::RunError;
 
@@ -59,7 +58,8 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
 /// registers. `None` if the worker was stopped meanwhile.
 ///
 /// # Errors
-/// If Postgres or Redis is not supported, or `TASK_QUEUES` names queues that are not declared.
+/// If Postgres or Redis is not supported, if `TASK_QUEUES` names queues that are not declared, or if a version of
+/// a workflow template is published with another text.
 pub(crate) async fn register(startup: &Startup) -> Result<Option<LivenessKey>, RunError> {
     tokio::select! {
         biased;
@@ -70,6 +70,9 @@ pub(crate) async fn register(startup: &Startup) -> Result<Option<LivenessKey>, R
             wait_for_redis(startup).await;
             check_redis(startup).await?;
             wait_for_api(startup).await;
+            if let Some(templates) = &startup.config.templates {
+                publish(&startup.db, templates, startup.config.environment).await?;
+            }
             Ok(until_registered(startup).await)
         } => key.map(Some),
     }
@@ -234,23 +237,7 @@ async fn until_registered(startup: &Startup) -> LivenessKey {
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
     info!(types = ?startup.registry.names(), "registered task types");
-    if let Some(templates) = &startup.config.templates {
-        info!(templates = templates.len(), "published workflow templates");
-    }
     key
-}
-
-/// Returns the rows of definitions.
-fn published(definitions: &[Definition]) -> Vec<NewTemplate> {
-    let rows = definitions.iter().map(|definition| NewTemplate {
-        namespace: definition.namespace.clone(),
-        name: definition.name.clone(),
-        version: definition.version.to_string(),
-        description: definition.description.clone(),
-        steps: i32::try_from(definition.steps.len()).unwrap_or(i32::MAX),
-        template: definition.to_json(),
-    });
-    rows.collect()
 }
 
 /// Registers the worker with `key`, or without a key behind a transaction pooler, where a lock belongs to no
@@ -266,9 +253,6 @@ async fn try_register(startup: &Startup, key: LivenessKey) -> Result<(), store::
     }
     // types before the worker: it is never listed with types that submits do not know yet
     task_types::publish(&startup.db, &startup.registry.published()).await?;
-    if let Some(found) = &config.templates {
-        templates::publish(&startup.db, &published(found)).await?;
-    }
     let worker = NewWorker {
         id: startup.worker_id.to_string(),
         hostname: identity::hostname(),

@@ -33,8 +33,8 @@ const OTHER_FIELDS: &[&str] = &[
         "name": "report",
         "context": {"day": "2026-11-30"},
         "steps": [
-            {"name": "load", "run": "echo", "with": {"day": "$context.day"}},
-            {"name": "send", "run": "echo", "needs": ["load"], "with": {"loaded": "$load.day"}}
+            {"name": "load", "run": "noop", "with": {"day": "$context.day"}},
+            {"name": "send", "run": "noop", "needs": ["load"], "with": {"loaded": "$load"}}
         ]
     })
 )]

@@ -13,7 +13,7 @@ use crate::http::body::TemplateBody;
 use crate::http::path::TemplatePath;
 use crate::http::query::NoQuery;
 use crate::known_names::KnownNames;
-use crate::openapi::problem_groups::{SubmitProblems, TemplateProblems};
+use crate::openapi::problem_groups::{QueryProblems, SubmitProblems, TemplateProblems};
 use crate::schema::definition_schema_errors;
 use crate::workflows::validation_errors;
 
@@ -105,7 +105,7 @@ pub async fn validate_template(
         ("name" = String, Path, description = "The name"),
         ("version" = String, Path, description = "The version", example = "1.0.0"),
     ),
-    responses((status = 204, description = "It is deleted"), TemplateProblems),
+    responses((status = 204, description = "It is deleted"), TemplateProblems, QueryProblems),
 )]
 pub async fn delete_template(
     State(db): State<Db>,

@@ -32,18 +32,11 @@ async fn a_task_that_waits_is_cancelled_at_once(db: PgPool) {
     end_runs(&db, "w", &[ended(run, verdict)])
         .await
         .expect("an answer");
-    let waiting = submit_one(&db, a_task("echo")).await;
-    sqlx::query("UPDATE tasks SET status = 'waiting' WHERE id = $1")
-        .bind(waiting)
-        .execute(&db)
-        .await
-        .expect("a change");
 
     for (id, from, attempts) in [
         (pending, TaskStatus::Pending, 0),
         (scheduled, TaskStatus::Scheduled, 0),
         (retried, TaskStatus::RetryScheduled, 1),
-        (waiting, TaskStatus::Waiting, 0),
     ] {
         let hint = (from == TaskStatus::Pending).then(|| Hint::new(id, QueueName::default_class(), "echo"));
         assert_eq!(ask(&db, id).await, Cancelled::Now(hint), "{from}");
