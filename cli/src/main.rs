@@ -221,6 +221,8 @@ mod tests {
             "tasker workflow run order --deadline tomorrow",
             "tasker workflow get no-uuid",
             "tasker workflow list --limit 1001",
+            "tasker workflow list --status waiting_for_retry",
+            "tasker workflow steps 0190a5f0-0000-7000-8000-000000000000 --status done",
             "tasker workflow skip 0190a5f0-0000-7000-8000-000000000000",
             "tasker --url ftp://x queue list",
             "tasker bench submit --connections 0",

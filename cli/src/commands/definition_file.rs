@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tasker_client::ClientError;
 use tasker_wire::TemplateWarning;
-use tasker_workflow::{Definition, Issue, ReadOptions, from_text};
+use tasker_workflow::{Definition, Issue, ReadOptions, SchemaError, from_text};
 
 use super::values::read_stdin;
 use crate::output::{printable, progress};
@@ -125,8 +125,30 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Validates the text of `file`. Returns the definition, unless there are errors, and all errors and warnings.
-pub(super) fn check(file: &str, text: &str, options: ReadOptions<'_>) -> (Option<Definition>, Vec<Finding>) {
+/// Returns the errors of the input schema of a definition.
+fn schema_errors(text: &str) -> Vec<SchemaError> {
+    let compiled = serde_json::from_str(text)
+        .map_err(|error| error.to_string())
+        .and_then(|schema| jsonschema::validator_for(&schema).map_err(|error| error.to_string()));
+    let errors = compiled.err().into_iter();
+    errors
+        .map(|error| SchemaError {
+            pointer: String::new(),
+            message: format!("is not a JSON Schema: {error}"),
+        })
+        .collect()
+}
+
+/// Validates the text of `file`, which may hold `other_fields` beside those of a definition. Returns the definition, unless there are errors, and all errors and warnings.
+pub(super) fn check(
+    file: &str,
+    text: &str,
+    other_fields: &'static [&'static str],
+) -> (Option<Definition>, Vec<Finding>) {
+    let options = ReadOptions {
+        other_fields,
+        check_schema: Some(&schema_errors),
+    };
     let (definition, severity, issues) = match from_text(text, options) {
         Ok(checked) => (Some(checked.definition), Severity::Warning, checked.warnings),
         Err(invalid) => (None, Severity::Error, invalid.issues),
@@ -149,12 +171,12 @@ pub(super) fn rejected(
     error: ClientError,
     file: &DefinitionFile,
     text: &str,
-    options: ReadOptions<'_>,
+    other_fields: &'static [&'static str],
 ) -> anyhow::Result<ExitCode> {
     if !matches!(&error, ClientError::Rejected(problem) if problem.status == 422) {
         return Err(error.into());
     }
-    let (definition, findings) = check(file.name(), text, options);
+    let (definition, findings) = check(file.name(), text, other_fields);
     if definition.is_some() {
         return Err(error.into());
     }
@@ -169,7 +191,7 @@ mod tests {
     #[test]
     fn an_error_names_file_line_and_place() {
         let text = "name: x\nsteps:\n  - {name: a, run: echo}\n  - {name: b, run: echo, needs: [c]}\n";
-        let (definition, findings) = check("x.yaml", text, ReadOptions::default());
+        let (definition, findings) = check("x.yaml", text, &[]);
         assert!(definition.is_none());
         let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -179,13 +201,25 @@ mod tests {
     #[test]
     fn a_warning_says_that_it_is_one() {
         let text = "name: x\ntask_handler: y\nsteps: [{name: a, run: echo}]\n";
-        let (definition, findings) = check("x.yaml", text, ReadOptions::default());
+        let (definition, findings) = check("x.yaml", text, &[]);
         assert!(definition.is_some());
         assert!(
             findings[0]
                 .to_string()
                 .starts_with("x.yaml:2: /task_handler: warning: "),
             "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn the_input_schema_is_checked() {
+        let text = "name: x\ninput_schema: {type: objekt}\nsteps: [{name: a, run: echo}]\n";
+        let (definition, findings) = check("x.yaml", text, &[]);
+        assert!(definition.is_none());
+        let line = findings[0].to_string();
+        assert!(
+            line.starts_with("x.yaml:2: /input_schema: is not a JSON Schema: "),
+            "{line}"
         );
     }
 

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 use tasker_client::Client;
 use tasker_wire::{TemplatePublished, TemplateSummary, Templates};
-use tasker_workflow::{ReadOptions, is_json};
+use tasker_workflow::is_json;
 
 use super::definition_file::{self, DefinitionFile, Finding};
 use super::template_check::{self, GraphFormat};
@@ -36,7 +36,7 @@ pub(crate) enum TemplateCommand {
     },
     /// Check files without a server. Prints errors with file, line and JSON pointer; exits 1 if there are any.
     ///
-    /// Task types and the input schema are checked by the server.
+    /// Whether the task types and queues exist is checked by the server at the start of a workflow.
     #[command(after_help = "Example:\n  tasker template check order_fulfillment.yaml refund.yaml")]
     Check {
         /// Files in YAML or JSON; - for standard input.
@@ -149,7 +149,7 @@ async fn apply(file: &DefinitionFile, client: &Client, output: Output) -> anyhow
         .put_text(&["v1", "templates"], media_type, text.clone())
         .await
     {
-        Err(error) => return definition_file::rejected(error, file, &text, ReadOptions::default()),
+        Err(error) => return definition_file::rejected(error, file, &text, &[]),
         Ok(answer) => answer,
     };
     let published: TemplatePublished = client.read(&answer)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde::Serialize;
 use tasker_workflow::plan::Plan;
-use tasker_workflow::{Definition, ReadOptions, draw};
+use tasker_workflow::{Definition, draw};
 
 use super::definition_file::{self, DefinitionFile, Finding};
 use crate::output::{Output, print_line, progress};
@@ -60,7 +60,7 @@ pub(super) fn check(files: &[DefinitionFile], output: Output) -> anyhow::Result<
 
 fn findings(file: &DefinitionFile) -> Vec<Finding> {
     match file.read() {
-        Ok(text) => definition_file::check(file.name(), &text, ReadOptions::default()).1,
+        Ok(text) => definition_file::check(file.name(), &text, &[]).1,
         Err(error) => vec![Finding::unreadable(file.name(), &error)],
     }
 }
@@ -80,7 +80,7 @@ fn summary(files: usize, errors: usize, warnings: usize) -> String {
 
 /// Prints a drawing of the definition in `file`.
 pub(super) fn graph(file: &DefinitionFile, format: GraphFormat, output: Output) -> anyhow::Result<ExitCode> {
-    let (definition, findings) = definition_file::check(file.name(), &file.read()?, ReadOptions::default());
+    let (definition, findings) = definition_file::check(file.name(), &file.read()?, &[]);
     definition_file::report(&findings);
     let Some(definition) = definition else {
         return Ok(ExitCode::FAILURE);
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_graph_as_json_has_nodes_with_levels_and_edges_with_their_policies() {
         let text = "name: x\nsteps:\n  - {name: a, run: echo}\n  - {name: b, run: echo, needs: [a]}\n";
-        let (definition, _) = definition_file::check("x", text, ReadOptions::default());
+        let (definition, _) = definition_file::check("x", text, &[]);
         let graph = serde_json::to_string(&graph_of(&definition.expect("valid"))).expect("JSON");
         assert_eq!(
             graph,

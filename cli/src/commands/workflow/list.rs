@@ -1,8 +1,10 @@
 //! Lists of workflows and of their steps, page by page.
 
 use clap::Args;
-use tasker_core::task::TaskId;
+use clap::builder::PossibleValuesParser;
+use tasker_core::task::{TaskId, TaskStatus};
 use tasker_wire::{WorkflowSteps, WorkflowSummary, Workflows};
+use tasker_workflow::states::WorkflowState;
 
 use super::show::{optional_time, print_steps, time};
 use crate::output::{Output, print_line, print_table};
@@ -10,8 +12,8 @@ use tasker_client::Client;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only workflows in this stored state, such as `steps_in_process` or `blocked_by_failures`.
-    #[arg(long)]
+    /// Only workflows in this stored state.
+    #[arg(long, value_parser = PossibleValuesParser::new(stored_states()))]
     status: Option<String>,
     /// Only workflows of this namespace.
     #[arg(long)]
@@ -34,8 +36,8 @@ pub(crate) struct ListArgs {
 pub(crate) struct StepsArgs {
     /// Id of the workflow.
     id: TaskId,
-    /// Only steps in this state, such as `running` or `dead_letter`.
-    #[arg(long)]
+    /// Only steps in this state.
+    #[arg(long, value_parser = PossibleValuesParser::new(TaskStatus::NAMES))]
     status: Option<String>,
     /// Maximum number of steps.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -43,6 +45,12 @@ pub(crate) struct StepsArgs {
     /// Continue after an earlier page, with the cursor that it printed and the same filter.
     #[arg(long)]
     cursor: Option<String>,
+}
+
+/// Returns the names of the states that a workflow can be found by; the others are derived from its steps.
+fn stored_states() -> impl Iterator<Item = &'static str> {
+    let is_stored = |name: &&str| name.parse().is_ok_and(WorkflowState::is_stored);
+    WorkflowState::NAMES.iter().copied().filter(is_stored)
 }
 
 /// Prints a page of workflows.

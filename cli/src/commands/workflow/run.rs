@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tasker_core::task::TaskId;
 use tasker_wire::WorkflowStarted;
-use tasker_workflow::{ReadOptions, value_from_text};
+use tasker_workflow::value_from_text;
 
 use super::show;
 use super::wait::{self, Phase};
@@ -170,19 +170,15 @@ pub(super) async fn run(args: RunArgs, client: &Client, output: Output) -> anyho
         }
         Target::File(file) => {
             let text = file.read()?;
-            let options = ReadOptions {
-                other_fields: OTHER_FIELDS,
-                ..ReadOptions::default()
-            };
             let Ok(mut body) = Body::of_file(&text) else {
-                let (_, findings) = definition_file::check(file.name(), &text, options);
+                let (_, findings) = definition_file::check(file.name(), &text, OTHER_FIELDS);
                 definition_file::report(&findings);
                 return Ok(ExitCode::FAILURE);
             };
             body.set_options(args)?;
             match client.post(&["v1", "workflows"], &body).await {
                 Ok(answer) => answer,
-                Err(error) => return definition_file::rejected(error, &file, &text, options),
+                Err(error) => return definition_file::rejected(error, &file, &text, OTHER_FIELDS),
             }
         }
     };

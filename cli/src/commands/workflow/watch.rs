@@ -89,7 +89,10 @@ impl Seen {
                 step: None,
                 status: workflow.status.clone(),
                 attempt: None,
-                detail: workflow.reason.clone(),
+                detail: workflow
+                    .reason
+                    .clone()
+                    .filter(|reason| *reason != workflow.status),
             });
         }
         changes
@@ -110,11 +113,16 @@ fn change(step: &WorkflowStep, now: DateTime<Utc>) -> Change {
         _ => step.completed_at,
     };
     let failed = matches!(status, TaskStatus::DeadLetter | TaskStatus::RetryScheduled);
+    let attempt = match status {
+        // counted when it ends
+        TaskStatus::Running => Some(step.attempts + 1),
+        _ => failed.then_some(step.attempts),
+    };
     Change {
         at: at.unwrap_or(now),
         step: Some(step.name.clone()),
         status: status.to_string(),
-        attempt: (status == TaskStatus::Running || failed).then_some(step.attempts),
+        attempt,
         detail: failed.then(|| error_text(step)),
     }
 }
@@ -162,7 +170,8 @@ mod tests {
     fn a_line_is_printed_once_for_each_change_and_for_a_block_and_the_end() {
         let mut seen = Seen::default();
         let first = [("check", "running", None), ("pay", "waiting", None)];
-        let first = workflow("steps_in_process", false, &first);
+        let mut first = workflow("steps_in_process", false, &first);
+        first.steps[0].attempts = 0;
         assert_eq!(
             lines(&mut seen, &first),
             ["check     running            attempt 1"]
@@ -200,6 +209,19 @@ mod tests {
         assert_eq!(
             lines(&mut seen, &retried),
             ["a         retry_scheduled    attempt 2  no"]
+        );
+    }
+
+    #[test]
+    fn the_reason_of_an_end_is_printed_where_the_state_does_not_say_it() {
+        let mut over = workflow("cancelled", true, &[]);
+        over.reason = Some("cancelled".to_owned());
+        assert_eq!(lines(&mut Seen::default(), &over), ["workflow  cancelled"]);
+        over.status = "error".to_owned();
+        over.reason = Some("deadline".to_owned());
+        assert_eq!(
+            lines(&mut Seen::default(), &over),
+            ["workflow  error              deadline"]
         );
     }
 
