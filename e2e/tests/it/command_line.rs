@@ -7,7 +7,7 @@ use tasker_testkit::{RedisServer, System, free_port};
 use crate::harness::{SOON, Small};
 
 /// Runs `tasker` with these arguments; returns exit code and output.
-async fn tasker(system: &System, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn tasker(system: &System, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = system.run("tasker", arguments, &[("TASKER_URL", url)]);
     (process.wait().await.code(), process.log())
 }
@@ -152,7 +152,7 @@ async fn templates_that_a_worker_brings_along_are_listed_and_shown(db: PgPool) {
     assert_eq!(code, Some(0), "{text}");
     let answer: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
-        answer["template"]["steps"][4]["dependencies"][1],
+        answer["template"]["steps"][4]["needs"][1]["step"],
         "process_payment"
     );
     let (code, text) = run(&[&shown[..], &["--version", "2.0.0"]].concat()).await;

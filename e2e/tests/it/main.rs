@@ -44,3 +44,4 @@ mod task_log;
 mod traces;
 mod unfit_services;
 mod unread_logs;
+mod workflow_commands;
