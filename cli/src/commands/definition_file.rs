@@ -139,7 +139,8 @@ fn schema_errors(text: &str) -> Vec<SchemaError> {
         .collect()
 }
 
-/// Validates the text of `file`, which may hold `other_fields` beside those of a definition. Returns the definition, unless there are errors, and all errors and warnings.
+/// Validates the text of `file`, which may hold `other_fields` beside those of a definition. Returns the
+/// definition, unless there are errors, and all errors and warnings.
 pub(super) fn check(
     file: &str,
     text: &str,
@@ -165,8 +166,8 @@ pub(super) fn report(findings: &[Finding]) {
     }
 }
 
-/// Reports a rejected definition with its lines, where this program finds errors in it too. Otherwise returns the
-/// server's error: it checks more, and may be of another release.
+/// Reports a rejected definition with its lines, where this program finds errors in it too. Otherwise returns
+/// the server's error: it checks more, and may be of another release.
 pub(super) fn rejected(
     error: ClientError,
     file: &DefinitionFile,

@@ -34,7 +34,7 @@ pub(crate) enum TemplateCommand {
         #[arg(long)]
         version: Option<String>,
     },
-    /// Check files without a server. Prints errors with file, line and JSON pointer; exits 1 if there are any.
+    /// Check files without a server. Prints errors with file, line and JSON pointer; exits 1 on errors.
     ///
     /// Whether the task types and queues exist is checked by the server at the start of a workflow.
     #[command(after_help = "Example:\n  tasker template check order_fulfillment.yaml refund.yaml")]

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use tasker_core::duration;
 
-/// A JSON argument: JSON, `@FILE`, or `-` for standard input; files are read when the command runs, not when it
-/// is parsed.
+/// A JSON argument: JSON, `@FILE`, or `-` for standard input; files are read when the command runs, not when
+/// it is parsed.
 #[derive(Debug, Clone)]
 pub(crate) enum JsonArg {
     Inline(Box<RawValue>),

@@ -212,7 +212,7 @@ async fn wait_for(id: TaskId, client: &Client, output: Output) -> anyhow::Result
     // before the wait, for a reader who stops it
     progress(&format!("workflow {id}"));
     loop {
-        let (answer, workflow) = wait::poll(client, id, WAIT_STEP_SECONDS).await?;
+        let (answer, workflow) = wait::poll_again(client, id, WAIT_STEP_SECONDS).await?;
         let phase = Phase::of(&workflow);
         if phase == Phase::Live {
             continue;

@@ -8,10 +8,15 @@ use tasker_core::task::{TaskId, TaskStatus};
 use tasker_wire::{Workflow, WorkflowStep};
 
 use super::show::error_text;
-use tasker_client::Client;
+use crate::output::progress;
+use tasker_client::{Client, ClientError};
 
 /// Pause after an answer, since a server that stops answers at once.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Number of attempts of a request after which the server counts as unreachable: a restart takes less.
+const ATTEMPTS_MAX: u32 = 60;
+/// Pause between these attempts.
+const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 /// The maximum number of failed steps that a message names.
 const FAILED_STEPS_MAX: usize = 10;
 
@@ -55,6 +60,35 @@ pub(super) async fn poll(client: &Client, id: TaskId, seconds: &str) -> anyhow::
         tokio::time::sleep(PAUSE).await;
     }
     Ok((answer, workflow))
+}
+
+/// As [`poll`], but outlasts a restart of the server, for waits that may take hours.
+pub(super) async fn poll_again(
+    client: &Client,
+    id: TaskId,
+    seconds: &str,
+) -> anyhow::Result<(String, Workflow)> {
+    for attempt in 1..ATTEMPTS_MAX {
+        match poll(client, id, seconds).await {
+            Err(error) if is_passing(&error) => {
+                if attempt == 1 {
+                    progress(&format!("{error:#}; trying again"));
+                }
+            }
+            result => return result,
+        }
+        tokio::time::sleep(ATTEMPT_PAUSE).await;
+    }
+    poll(client, id, seconds).await
+}
+
+/// Returns true for an error that ends when a server has restarted.
+fn is_passing(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Unreachable { .. }) => true,
+        Some(ClientError::Rejected(problem)) => problem.status == 503,
+        _ => false,
+    }
 }
 
 /// Formats the failed steps of a blocked workflow, and the commands that help.
@@ -149,6 +183,19 @@ pub(super) mod tests {
         assert!(text.contains("\n  pay: card declined\n"), "{text}");
         assert!(!text.contains("check"), "{text}");
         assert!(text.contains("tasker workflow retry 0190a5f0"), "{text}");
+    }
+
+    #[test]
+    fn only_an_error_that_a_restart_explains_is_waited_out() {
+        let problem = |status: u16| {
+            let text = json!({"type": "/problems/x", "title": "x", "status": status, "detail": "x",
+                "code": "x", "request_id": "x"});
+            let problem = serde_json::from_value(text).expect("a problem");
+            anyhow::Error::from(ClientError::Rejected(Box::new(problem)))
+        };
+        assert!(is_passing(&problem(503)));
+        assert!(!is_passing(&problem(404)));
+        assert!(!is_passing(&ClientError::Header.into()));
     }
 
     #[test]

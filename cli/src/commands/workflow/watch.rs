@@ -43,9 +43,12 @@ pub(super) async fn watch(id: TaskId, client: &Client, output: Output) -> anyhow
     let mut seen = Seen::default();
     loop {
         let first = seen.phase.is_none();
-        // the first answer is not delayed
-        let seconds = if first { "0" } else { WAIT_STEP_SECONDS };
-        let (_, workflow) = wait::poll(client, id, seconds).await?;
+        // the first answer is not delayed, and neither is an error: the URL may be wrong
+        let (_, workflow) = if first {
+            wait::poll(client, id, "0").await?
+        } else {
+            wait::poll_again(client, id, WAIT_STEP_SECONDS).await?
+        };
         if let Some(note) = rest(&workflow).filter(|_| first) {
             progress(&note);
         }

@@ -74,8 +74,8 @@ pub fn from_text(text: &str, options: ReadOptions<'_>) -> Result<Checked, Invali
     }
 }
 
-/// Reads a value that need not be a definition, such as the body of a start, in JSON if the text is JSON, else
-/// in YAML.
+/// Reads a value that need not be a definition, such as the body of a start. Reads JSON if the text is JSON,
+/// else YAML.
 pub fn value_from_text(text: &str) -> Result<Json, InvalidDefinition> {
     let mut issues = Issues::default();
     let parse = if is_json(text) {
