@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tasker_core::task::TaskId;
 use tasker_wire::{Workflow, WorkflowChange, WorkflowHistory, WorkflowStep};
 
-use crate::output::{Output, print_line, print_table, progress};
+use crate::output::{Output, print_line, print_table, printable, progress};
 use crate::record::Record;
 use tasker_client::Client;
 
@@ -84,10 +84,10 @@ fn step_row(step: &WorkflowStep) -> Vec<String> {
     ]
 }
 
-/// Returns the beginning of the error of a step, else its reason, else `-`.
+/// Returns the beginning of the error of a step, else its reason, else `-`; without control characters.
 pub(super) fn error_text(step: &WorkflowStep) -> String {
     let text = step.error.as_deref().or(step.reason.as_deref()).unwrap_or("-");
-    text.chars().take(ERROR_CHARS_MAX).collect()
+    printable(&text.chars().take(ERROR_CHARS_MAX).collect::<String>())
 }
 
 /// Prints the changes of a workflow.

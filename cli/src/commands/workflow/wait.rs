@@ -177,7 +177,7 @@ pub(super) mod tests {
     fn a_blocked_workflow_names_its_failed_steps_and_the_commands_that_help() {
         let steps = [
             ("check", "completed", None),
-            ("pay", "dead_letter", Some("card declined")),
+            ("pay", "dead_letter", Some("card\ndeclined")),
         ];
         let text = blocked_text(&workflow("blocked_by_failures", false, &steps));
         assert!(text.contains("\n  pay: card declined\n"), "{text}");
