@@ -58,7 +58,10 @@ enum Command {
     /// Show the status of workers, queues and services.
     #[command(subcommand)]
     Worker(commands::worker::WorkerCommand),
-    /// List and show workflow templates.
+    /// Start, show, watch and operate workflows.
+    #[command(subcommand)]
+    Workflow(commands::workflow::WorkflowCommand),
+    /// Check, draw, publish, list, show and delete workflow templates.
     #[command(subcommand)]
     Template(commands::template::TemplateCommand),
     /// Create a worker project: two example tasks, a test, a Dockerfile.
@@ -84,7 +87,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // built on demand: `new` needs neither a server nor credentials
+    // built on demand: `new` and `template check` need neither a server nor credentials
     let client = || anyhow::Ok(Client::new(cli.url.clone(), tasker_client::authorization()?)?);
     let output = Output::new(cli.json);
     match cli.command {
@@ -93,7 +96,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dlq(command) => commands::dlq::run(command, &client()?, output).await,
         Command::Key(command) => commands::key::run(command, &client()?, output).await,
         Command::Worker(command) => commands::worker::run(command, &client()?, output).await,
-        Command::Template(command) => commands::template::run(command, &client()?, output).await,
+        Command::Workflow(command) => commands::workflow::run(command, &client()?, output).await,
+        Command::Template(command) => commands::template::run(command, client, output).await,
         Command::New(args) => commands::new::run(&args, output),
         Command::Bench(command) => commands::bench::run(command, &client()?, output).await,
     }
@@ -136,6 +140,17 @@ mod tests {
             "tasker --url http://localhost:8080 worker status",
             "tasker template list",
             "tasker template show fulfillment order_fulfillment --version 1.0.0",
+            "tasker template check a.yaml b.json -",
+            "tasker template graph - --format text --json",
+            "tasker template apply -",
+            "tasker template delete fulfillment order_fulfillment 1.0.0",
+            "tasker workflow run order --namespace shop --version 2.0.0 --context {} --priority -7 --tag a --tag b",
+            "tasker workflow run flow.yaml --context @context.json --key k --deadline 2h --wait",
+            "tasker workflow run - --deadline 2030-01-02T03:04:05Z --json",
+            "tasker workflow get 0190a5f0-0000-7000-8000-000000000000 --wait 60",
+            "tasker workflow list --status complete --namespace n --name m --tag t --limit 5 --cursor c",
+            "tasker workflow steps 0190a5f0-0000-7000-8000-000000000000 --status dead_letter --limit 5",
+            "tasker workflow resolve 0190a5f0-0000-7000-8000-000000000000 pay --result null --reason by-hand",
             "tasker new my-worker",
             "tasker new /tmp/my-worker --tasker /opt/tasker",
             "tasker bench submit --connections 1,8 --seconds 2",
@@ -149,6 +164,31 @@ mod tests {
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
+    }
+
+    /// Calls `check` with each line of an example in the help of `command` and its subcommands.
+    fn each_example(command: &clap::Command, check: &mut impl FnMut(&str)) {
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        help.lines()
+            .filter_map(|line| line.strip_prefix("  "))
+            .for_each(&mut *check);
+        for subcommand in command.get_subcommands() {
+            each_example(subcommand, check);
+        }
+    }
+
+    #[test]
+    fn every_example_in_a_help_text_is_understood() {
+        let mut examples = 0;
+        each_example(&Cli::command(), &mut |line| {
+            examples += 1;
+            // as a shell would pass it; no example has a space in quotes
+            assert!(parse(&line.replace('\'', "")).is_ok(), "{line}");
+        });
+        assert!(examples >= 18, "{examples}");
     }
 
     #[test]
@@ -173,6 +213,17 @@ mod tests {
             "tasker key create --name deploy",
             "tasker key create --name deploy --role root",
             "tasker key create --name deploy --role viewer --expires 0",
+            "tasker template check",
+            "tasker template graph a.yaml --format svg",
+            "tasker template delete fulfillment order_fulfillment",
+            "tasker workflow run",
+            "tasker workflow run order --context {",
+            "tasker workflow run order --deadline tomorrow",
+            "tasker workflow get no-uuid",
+            "tasker workflow list --limit 1001",
+            "tasker workflow list --status waiting_for_retry",
+            "tasker workflow steps 0190a5f0-0000-7000-8000-000000000000 --status done",
+            "tasker workflow skip 0190a5f0-0000-7000-8000-000000000000",
             "tasker --url ftp://x queue list",
             "tasker bench submit --connections 0",
             "tasker bench latency --rate 0",

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// The exit code of an invalid or incomplete command line.
+const USAGE: u8 = 2;
 
 /// The output format of results: tables or JSON.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +94,12 @@ pub(crate) fn progress(text: &str) {
 pub(crate) fn print_error(error: &anyhow::Error) {
     // ignored: a closed stderr cannot be reported anywhere
     let _ = writeln!(io::stderr(), "tasker: {error:#}");
+}
+
+/// Prints the error of an invalid command line to stderr and returns its exit code.
+pub(crate) fn usage_error(text: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "tasker: {text}");
+    ExitCode::from(USAGE)
 }
 
 /// Returns true if the error is a write to a closed stdout, as under `| head`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -86,6 +86,28 @@ impl Client {
     ) -> Result<String, ClientError> {
         let url = self.url_with(path, query);
         let request = self.http.request(Method::POST, url).json(body);
+        let (status, text) = self.call(request).await?;
+        self.accept(status, text)
+    }
+
+    /// Patches with `body` as JSON and returns the body of a 2xx response.
+    pub async fn patch(&self, path: &[&str], body: &impl Serialize) -> Result<String, ClientError> {
+        let request = self.http.request(Method::PATCH, self.url(path)).json(body);
+        let (status, text) = self.call(request).await?;
+        self.accept(status, text)
+    }
+
+    /// Puts `body` unchanged, with its media type, and returns the body of a 2xx response.
+    pub async fn put_text(
+        &self,
+        path: &[&str],
+        media_type: &'static str,
+        body: String,
+    ) -> Result<String, ClientError> {
+        let request = self.http.request(Method::PUT, self.url(path));
+        let request = request
+            .header(CONTENT_TYPE, HeaderValue::from_static(media_type))
+            .body(body);
         let (status, text) = self.call(request).await?;
         self.accept(status, text)
     }

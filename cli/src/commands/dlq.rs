@@ -9,12 +9,10 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use tasker_wire::{DeadLetterFilter, DeadLettersPurged, DeadLettersRetried, Task, TaskPage};
 
-use super::task::parse_time;
-use crate::output::{Output, print_error, print_line, print_table};
+use super::values::parse_time;
+use crate::output::{Output, print_error, print_line, print_table, usage_error};
 use tasker_client::Client;
 
-/// The exit code of an incomplete command line.
-const USAGE: u8 = 2;
 /// Maximum length of an error text in a table.
 const ERROR_CHARS_MAX: usize = 60;
 
@@ -200,10 +198,7 @@ async fn many(action: Action, args: ManyArgs, client: &Client, output: Output) -
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     let asks = match asks_first(action, &args, terminal) {
         Ok(asks) => asks,
-        Err(rejection) => {
-            print_error(&anyhow::Error::msg(rejection.text(action)));
-            return Ok(ExitCode::from(USAGE));
-        }
+        Err(rejection) => return Ok(usage_error(&rejection.text(action))),
     };
     let dry_run = args.dry_run;
     let mut filter = args.filter.into_wire();

@@ -1,18 +1,16 @@
 //! `tasker task`: submits and inspects tasks.
 
-use std::io::Read as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tasker_core::duration;
 use tasker_core::task::{TaskId, TaskStatus};
 use tasker_wire::{Explanation, Submitted, Task};
 
 use super::totals::{self, TotalsArgs};
+use super::values::{JsonArg, parse_duration, parse_time};
 use crate::output::{Output, print_line, print_table};
 use crate::record::Record;
 use tasker_client::Client;
@@ -47,8 +45,8 @@ pub(crate) struct SubmitArgs {
     /// Registered task type, as in `GET /tasks/types`.
     name: String,
     /// Parameters of the task: JSON, @file, or - for standard input.
-    #[arg(long, value_name = "JSON|@FILE|-", value_parser = parse_params)]
-    params: Option<Params>,
+    #[arg(long, value_name = "JSON|@FILE|-", value_parser = JsonArg::parse)]
+    params: Option<JsonArg>,
     /// Priority from -100 to 100; higher is more urgent.
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<i32>,
@@ -76,14 +74,6 @@ pub(crate) struct SubmitArgs {
     /// Wait for the task to finish and show it.
     #[arg(long)]
     wait: bool,
-}
-
-/// The source of the parameters; files are read when the command runs, not when it is parsed.
-#[derive(Debug, Clone)]
-enum Params {
-    Inline(Box<RawValue>),
-    File(String),
-    Stdin,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,7 +124,7 @@ pub(crate) async fn run(command: TaskCommand, client: &Client, output: Output) -
 async fn submit(args: SubmitArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
     let body = SubmitBody {
         task_name: &args.name,
-        parameters: args.params.map(read_params).transpose()?,
+        parameters: args.params.map(JsonArg::read).transpose()?,
         priority: args.priority,
         queue: args.queue.as_deref(),
         delay: args.delay.as_deref(),
@@ -192,65 +182,4 @@ fn explain(answer: &str, client: &Client, output: Output) -> anyhow::Result<()> 
         rows.push(vec!["estimated_wait".to_owned(), format!("about {seconds:.0} s")]);
     }
     Ok(print_table(&["CODE", "DETAIL"], &rows)?)
-}
-
-fn read_params(params: Params) -> anyhow::Result<Box<RawValue>> {
-    let (text, place) = match params {
-        Params::Inline(value) => return Ok(value),
-        Params::File(path) => {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-            (text, path)
-        }
-        Params::Stdin => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("cannot read standard input")?;
-            (text, "standard input".to_owned())
-        }
-    };
-    RawValue::from_string(text).with_context(|| format!("{place} is not valid JSON"))
-}
-
-fn parse_params(text: &str) -> Result<Params, String> {
-    // unambiguous: JSON is never a lone `-` and never starts with `@`
-    match (text, text.strip_prefix('@')) {
-        ("-", _) => Ok(Params::Stdin),
-        (_, Some(path)) => Ok(Params::File(path.to_owned())),
-        _ => RawValue::from_string(text.to_owned())
-            .map(Params::Inline)
-            .map_err(|error| format!("is not JSON: {error}")),
-    }
-}
-
-/// Validates a duration before the request, so that a typo is a usage error, and returns it with a unit.
-fn parse_duration(text: &str) -> Result<String, String> {
-    duration::parse(text)
-        .map(duration::format)
-        .map_err(|error| error.to_string())
-}
-
-pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
-    let time = DateTime::parse_from_rfc3339(text);
-    time.map(|time| time.to_utc())
-        .map_err(|_| "must be a time with a zone, like 2030-01-31T12:00:00Z".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_come_from_the_line_a_file_or_standard_input() {
-        assert!(matches!(parse_params("-"), Ok(Params::Stdin)));
-        assert!(matches!(parse_params("@a.json"), Ok(Params::File(path)) if path == "a.json"));
-        assert!(matches!(parse_params(r#"{"n":1.10}"#), Ok(Params::Inline(v)) if v.get() == r#"{"n":1.10}"#));
-        assert!(parse_params("{").is_err());
-    }
-
-    #[test]
-    fn a_bare_number_of_seconds_is_sent_with_its_unit() {
-        assert_eq!(parse_duration("90"), Ok("1m30s".to_owned()));
-        assert!(parse_duration("-1").is_err());
-    }
 }

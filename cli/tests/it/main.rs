@@ -72,3 +72,52 @@ fn a_project_may_go_into_an_empty_folder_and_needs_a_checkout() {
     }
     assert!(!folder.path().join("other").exists());
 }
+
+#[test]
+fn a_template_is_checked_and_drawn_without_a_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).expect(file);
+    write(
+        "good.yaml",
+        "name: x\nsteps:\n  - {name: a, run: echo}\n  - {name: b, run: echo, needs: [a]}\n",
+    );
+    write(
+        "bad.yaml",
+        "name: x\nsteps:\n  - {name: a, run: echo, needs: [c]}\n  - {name: a, run: echo}\n",
+    );
+    let run = |arguments: &[&str]| tasker(folder.path(), arguments);
+    let (code, text) = run(&["template", "check", "good.yaml"]);
+    assert_eq!((code, text.trim()), (Some(0), "1 file: 0 errors, 0 warnings"));
+    let (code, text) = run(&["template", "check", "good.yaml", "bad.yaml", "none.yaml"]);
+    assert_eq!(code, Some(1), "{text}");
+    for start in [
+        "bad.yaml:3: /steps/0/needs/0: ",
+        "bad.yaml:4: /steps/1/name: ",
+        "none.yaml: cannot read none.yaml: ",
+        "3 files: 3 errors, 0 warnings",
+    ] {
+        assert!(
+            text.lines().any(|line| line.starts_with(start)),
+            "{start}: {text}"
+        );
+    }
+    let (code, text) = run(&["template", "graph", "good.yaml"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("default/x 1.0.0: 2 steps, 2 levels\n"), "{text}");
+    let (code, text) = run(&["template", "graph", "good.yaml", "--format", "mermaid"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("flowchart"), "{text}");
+    assert_eq!(run(&["template", "graph", "bad.yaml"]).0, Some(1));
+    assert_eq!(run(&["template", "check"]).0, Some(2));
+}
+
+#[test]
+fn a_workflow_that_cannot_be_started_is_rejected_without_a_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("x.yaml"), "name: [\n").expect("written");
+    let (code, text) = tasker(folder.path(), &["workflow", "run", "x.yaml"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.starts_with("x.yaml:"), "{text}");
+    let line = ["workflow", "run", "x.yaml", "--version", "1.0.0"];
+    assert_eq!(tasker(folder.path(), &line).0, Some(2));
+}

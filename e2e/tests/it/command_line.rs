@@ -7,7 +7,7 @@ use tasker_testkit::{RedisServer, System, free_port};
 use crate::harness::{SOON, Small};
 
 /// Runs `tasker` with these arguments; returns exit code and output.
-async fn tasker(system: &System, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn tasker(system: &System, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = system.run("tasker", arguments, &[("TASKER_URL", url)]);
     (process.wait().await.code(), process.log())
 }

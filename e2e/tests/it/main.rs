@@ -44,4 +44,5 @@ mod task_log;
 mod traces;
 mod unfit_services;
 mod unread_logs;
+mod workflow_commands;
 mod workflows;

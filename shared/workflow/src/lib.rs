@@ -39,7 +39,7 @@ pub use instance_name::InstanceName;
 pub use issue::{InvalidDefinition, Issue, IssueCode};
 pub use json::Json;
 pub use read::{
-    Checked, ReadOptions, SchemaCheck, SchemaError, from_json, from_stored, from_text, from_yaml,
-    step_from_stored,
+    Checked, ReadOptions, SchemaCheck, SchemaError, from_json, from_stored, from_text, from_yaml, is_json,
+    step_from_stored, value_from_text,
 };
 pub use reference::{Part, Reference, Root};

@@ -67,13 +67,32 @@ pub fn from_yaml(text: &str, options: ReadOptions<'_>) -> Result<Checked, Invali
 
 /// Reads a definition in JSON if the text is JSON, else in YAML.
 pub fn from_text(text: &str, options: ReadOptions<'_>) -> Result<Checked, InvalidDefinition> {
-    // nearly all JSON is YAML too, but not all of it: keys, for one, may be longer
-    let is_json = text.len() <= limits::DEFINITION_BYTES && serde_json::from_str::<&RawValue>(text).is_ok();
-    if is_json {
+    if is_json(text) {
         from_json(text, options)
     } else {
         from_yaml(text, options)
     }
+}
+
+/// Reads a value that need not be a definition, such as the body of a start. Reads JSON if the text is JSON,
+/// else YAML.
+pub fn value_from_text(text: &str) -> Result<Json, InvalidDefinition> {
+    let mut issues = Issues::default();
+    let parse = if is_json(text) {
+        source::from_json
+    } else {
+        source::from_yaml
+    };
+    let root = parse_bounded(text, &mut issues, parse);
+    issues.finish()?;
+    root.map(|root| root.to_json())
+        .ok_or_else(|| InvalidDefinition { issues: Vec::new() })
+}
+
+/// Returns true if the text is JSON of a length that is read.
+pub fn is_json(text: &str) -> bool {
+    // nearly all JSON is YAML too, but not all of it: keys, for one, may be longer
+    text.len() <= limits::DEFINITION_BYTES && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 fn read(
@@ -82,21 +101,8 @@ fn read(
     parse: impl FnOnce(&str, &mut Issues) -> Option<Node>,
 ) -> Result<Checked, InvalidDefinition> {
     let mut issues = Issues::default();
-    let whole = Spot {
-        pointer: String::new(),
-        line: 0,
-    };
-    let definition = if text.len() > limits::DEFINITION_BYTES {
-        let message = format!(
-            "has {} bytes; at most {} are allowed",
-            text.len(),
-            limits::DEFINITION_BYTES
-        );
-        issues.error(&whole, IssueCode::TooLarge, message);
-        None
-    } else {
-        parse(text, &mut issues).and_then(|root| workflow::read(&Place::root(&root), options, &mut issues))
-    };
+    let definition = parse_bounded(text, &mut issues, parse)
+        .and_then(|root| workflow::read(&Place::root(&root), options, &mut issues));
     if let Some(definition) = definition.as_ref().filter(|_| !issues.has_errors()) {
         let bytes = definition.to_json().len();
         if bytes > limits::NORMALISED_BYTES {
@@ -104,10 +110,35 @@ fn read(
                 "has {bytes} bytes in its normalised form; at most {} are allowed: use fewer edges",
                 limits::NORMALISED_BYTES
             );
-            issues.error(&whole, IssueCode::TooLarge, message);
+            issues.error(&whole(), IssueCode::TooLarge, message);
         }
     }
     finish(definition, issues)
+}
+
+/// Parses a text, unless it is too long.
+fn parse_bounded(
+    text: &str,
+    issues: &mut Issues,
+    parse: impl FnOnce(&str, &mut Issues) -> Option<Node>,
+) -> Option<Node> {
+    if text.len() <= limits::DEFINITION_BYTES {
+        return parse(text, issues);
+    }
+    let message = format!(
+        "has {} bytes; at most {} are allowed",
+        text.len(),
+        limits::DEFINITION_BYTES
+    );
+    issues.error(&whole(), IssueCode::TooLarge, message);
+    None
+}
+
+fn whole() -> Spot {
+    Spot {
+        pointer: String::new(),
+        line: 0,
+    }
 }
 
 /// Returns the definition, or the errors if there are any.

@@ -204,3 +204,20 @@ fn escaped(text: &str) -> String {
         text.to_owned()
     }
 }
+
+#[test]
+fn a_body_of_a_start_is_read_as_a_value_with_its_digits_and_further_fields() {
+    let yaml = "name: x\ncontext: {n: 1.10}\nsteps: [{name: a, run: echo}]";
+    let json = r#"{"context":{"n":1.10},"name":"x","steps":[{"name":"a","run":"echo"}]}"#;
+    for text in [yaml, json] {
+        assert_eq!(value_from_text(text).expect(text).to_text(), json);
+    }
+    assert!(is_json(json) && !is_json(yaml));
+    let unfinished = value_from_text("name: [").expect_err("an error");
+    assert_eq!(unfinished.issues[0].code, IssueCode::Syntax);
+    let long = " ".repeat(limits::DEFINITION_BYTES + 1);
+    assert_eq!(
+        value_from_text(&long).expect_err("an error").issues[0].code,
+        IssueCode::TooLarge
+    );
+}
