@@ -1,52 +1,6 @@
 -- Workflows: their steps are rows of `tasks` that wait for their parents. The statement that ends a step also makes its children
 -- ready (docs/adr/0011-workflows-advance-by-the-ending-statement.md).
 
--- An edge is an entry of two arrays on the parent's row, so the row that is deleted when the parent ends brings its edges along.
--- All columns are NULL for plain tasks, whose header stays as long as it was.
-ALTER TABLE tasks
-    ADD workflow_id uuid,
-    ADD step        text,
-    ADD item        integer,
-    ADD targets     uuid[],
-    ADD kinds       smallint[],
-    ADD marks       smallint,
-    ADD options     json;
-
-COMMENT ON COLUMN tasks.workflow_id IS 'The workflow that it is a step of; NULL for a plain task';
-COMMENT ON COLUMN tasks.step IS 'Its name in the workflow';
-COMMENT ON COLUMN tasks.targets IS 'Where its edges lead: to a task, to a row of step_joins, or to the end of the workflow';
-COMMENT ON COLUMN tasks.kinds IS 'For each target: bits 0 and 1 are the policy (0 fail, 1 continue, 2 skip, 3 only), 16 a task, 32 a join, 64 the end';
-COMMENT ON COLUMN tasks.marks IS 'Bits: 1 is skipped instead of being run; 4 was made ready by its parents; 32 all its parents have ended, to be skipped now';
-COMMENT ON COLUMN tasks.options IS 'How its inputs are made, if not by default';
-
-ALTER TABLE finished_tasks
-    ADD workflow_id uuid,
-    ADD step        text,
-    ADD item        integer,
-    ADD targets     uuid[],
-    ADD kinds       smallint[],
-    ADD marks       smallint;
-
--- NOT VALID: nothing that is there violates them, and reading all of it would hold up every completion.
-ALTER TABLE tasks
-    DROP CONSTRAINT tasks_are_alive,
-    ADD CONSTRAINT tasks_are_alive
-        CHECK (status NOT IN ('completed', 'cancelled', 'resolved_manually', 'skipped')) NOT VALID,
-    ADD CONSTRAINT step_belongs_to_a_workflow
-        CHECK ((workflow_id IS NULL) = (step IS NULL) AND (workflow_id IS NULL) = (targets IS NULL)
-               AND (status <> 'waiting' OR workflow_id IS NOT NULL)) NOT VALID,
-    ADD CONSTRAINT step_edges_have_kinds
-        CHECK (targets IS NULL OR cardinality(targets) = cardinality(kinds)) NOT VALID;
-ALTER TABLE finished_tasks
-    DROP CONSTRAINT finished_tasks_are_over,
-    ADD CONSTRAINT finished_tasks_are_over
-        CHECK (status IN ('completed', 'cancelled', 'resolved_manually')
-               OR (workflow_id IS NOT NULL AND status IN ('skipped', 'dead_letter'))) NOT VALID;
-
--- On the parent alone, so that new partitions have it. Those that exist get it in the background: building it here would hold up
--- every completion while the largest table is read.
-CREATE INDEX finished_steps ON ONLY finished_tasks (workflow_id, step, item) WHERE workflow_id IS NOT NULL;
-
 CREATE TYPE workflow_status AS ENUM (
     'pending', 'steps_in_process', 'blocked_by_failures', 'complete', 'error', 'cancelled', 'resolved_manually'
 );
@@ -182,6 +136,54 @@ INSERT INTO step_joins (id, workflow_id, size, pending, targets, kinds)
 SELECT gen_random_uuid(), gen_random_uuid(), 0, 0, array_fill(gen_random_uuid(), ARRAY[100]), array_fill(0::smallint, ARRAY[100])
   FROM generate_series(1, 384);
 DELETE FROM step_joins WHERE size = 0;
+
+-- Last, since these locks stop every statement about tasks until the end of this migration.
+--
+-- An edge is an entry of two arrays on the parent's row, so the row that is deleted when the parent ends brings its edges along.
+-- All columns are NULL for plain tasks, whose header stays as long as it was.
+ALTER TABLE tasks
+    ADD workflow_id uuid,
+    ADD step        text,
+    ADD item        integer,
+    ADD targets     uuid[],
+    ADD kinds       smallint[],
+    ADD marks       smallint,
+    ADD options     json;
+
+COMMENT ON COLUMN tasks.workflow_id IS 'The workflow that it is a step of; NULL for a plain task';
+COMMENT ON COLUMN tasks.step IS 'Its name in the workflow';
+COMMENT ON COLUMN tasks.targets IS 'Where its edges lead: to a task, to a row of step_joins, or to the end of the workflow';
+COMMENT ON COLUMN tasks.kinds IS 'For each target: bits 0 and 1 are the policy (0 fail, 1 continue, 2 skip, 3 only), 16 a task, 32 a join, 64 the end';
+COMMENT ON COLUMN tasks.marks IS 'Bits: 1 is skipped instead of being run; 4 was made ready by its parents; 32 all its parents have ended, to be skipped now';
+COMMENT ON COLUMN tasks.options IS 'How its inputs are made, if not by default';
+
+ALTER TABLE finished_tasks
+    ADD workflow_id uuid,
+    ADD step        text,
+    ADD item        integer,
+    ADD targets     uuid[],
+    ADD kinds       smallint[],
+    ADD marks       smallint;
+
+-- NOT VALID: nothing that is there violates them, and reading all of it would hold up every completion.
+ALTER TABLE tasks
+    DROP CONSTRAINT tasks_are_alive,
+    ADD CONSTRAINT tasks_are_alive
+        CHECK (status NOT IN ('completed', 'cancelled', 'resolved_manually', 'skipped')) NOT VALID,
+    ADD CONSTRAINT step_belongs_to_a_workflow
+        CHECK ((workflow_id IS NULL) = (step IS NULL) AND (workflow_id IS NULL) = (targets IS NULL)
+               AND (status <> 'waiting' OR workflow_id IS NOT NULL)) NOT VALID,
+    ADD CONSTRAINT step_edges_have_kinds
+        CHECK (targets IS NULL OR cardinality(targets) = cardinality(kinds)) NOT VALID;
+ALTER TABLE finished_tasks
+    DROP CONSTRAINT finished_tasks_are_over,
+    ADD CONSTRAINT finished_tasks_are_over
+        CHECK (status IN ('completed', 'cancelled', 'resolved_manually')
+               OR (workflow_id IS NOT NULL AND status IN ('skipped', 'dead_letter'))) NOT VALID;
+
+-- On the parent alone, so that new partitions have it. Those that exist get it in the background: building it here would hold up
+-- every completion while the largest table is read.
+CREATE INDEX finished_steps ON ONLY finished_tasks (workflow_id, step, item) WHERE workflow_id IS NOT NULL;
 
 -- Processes from before this change know no steps and would end one without advancing its workflow. They show themselves by
 -- the protocol that they do not write.

@@ -110,7 +110,10 @@ impl StepPath {
             Ok(id) => workflows::step(db, self.workflow, id).await?,
             Err(_) => {
                 let named = workflows::steps(db, self.workflow, Some(&self.step), None, TaskId::MIN, 1);
-                named.await?.pop()
+                match named.await?.pop() {
+                    Some(step) => workflows::step(db, self.workflow, step.id).await?,
+                    None => None,
+                }
             }
         };
         found.ok_or(ApiError::StepNotFound)

@@ -176,13 +176,16 @@ pub struct StepRecord {
     pub task_name: String,
     pub queue: QueueName,
     pub status: TaskStatus,
+    pub runs: i32,
     pub attempts: i32,
     pub max_attempts: i32,
     pub worker_id: Option<String>,
     pub progress: Option<String>,
+    /// JSON text; only of a single step.
     pub result: Option<String>,
     pub error: Option<String>,
     pub reason: Option<String>,
+    pub created_at: DateTime<Utc>,
     pub run_at: Option<DateTime<Utc>>,
     pub started_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
@@ -202,8 +205,9 @@ pub async fn steps(
         StepRecord,
         r#"
         SELECT id AS "id!: TaskId", step AS "step!", item, task_name AS "task_name!", queue AS "queue!: QueueName",
-               status AS "status!: TaskStatus", attempts AS "attempts!", max_attempts AS "max_attempts!", worker_id,
-               progress::text AS progress, result::text AS result, error, reason, run_at, started_at, completed_at
+               status AS "status!: TaskStatus", runs AS "runs!", attempts AS "attempts!",
+               max_attempts AS "max_attempts!", worker_id, progress::text AS progress, NULL::text AS result, error, reason,
+               created_at AS "created_at!", run_at, started_at, completed_at
           FROM task_records
          WHERE workflow_id = $1 AND ends >= $2 AND id > $3 AND ($4::text IS NULL OR step = $4)
            AND ($5::text IS NULL OR status::text = $5)
@@ -228,8 +232,9 @@ pub async fn step(db: impl PgExecutor<'_>, workflow: TaskId, id: TaskId) -> Resu
         StepRecord,
         r#"
         SELECT id AS "id!: TaskId", step AS "step!", item, task_name AS "task_name!", queue AS "queue!: QueueName",
-               status AS "status!: TaskStatus", attempts AS "attempts!", max_attempts AS "max_attempts!", worker_id,
-               progress::text AS progress, result::text AS result, error, reason, run_at, started_at, completed_at
+               status AS "status!: TaskStatus", runs AS "runs!", attempts AS "attempts!",
+               max_attempts AS "max_attempts!", worker_id, progress::text AS progress, result::text AS result, error, reason,
+               created_at AS "created_at!", run_at, started_at, completed_at
           FROM task_records
          WHERE id = $2 AND workflow_id = $1 AND ends >= $3
         "#,

@@ -152,20 +152,28 @@ pub struct WorkflowStep {
     #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
     pub step_uuid: TaskId,
     pub name: String,
+    /// Its place among the items of a map; left out for other steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<i32>,
     pub task_name: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub queue: QueueName,
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub status: TaskStatus,
+    pub runs: i32,
     pub attempts: i32,
     pub max_attempts: i32,
     pub worker_id: Option<String>,
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub progress: Option<Box<RawValue>>,
+    /// Its result, any JSON; only in the answer about a single step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub result: Option<Box<RawValue>>,
     pub error: Option<String>,
     pub reason: Option<String>,
+    /// That of its workflow.
+    pub created_at: DateTime<Utc>,
     pub run_at: Option<DateTime<Utc>>,
     pub started_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
@@ -194,7 +202,9 @@ pub struct WorkflowAction {
     pub cancelled: i64,
     /// Running steps that were asked to stop.
     pub stopping: i64,
-    /// Steps that the action made pending, resolved or skipped.
+    /// Steps that had ended before.
+    pub finished: i64,
+    /// Steps that the action made pending.
     pub changed: i64,
 }
 

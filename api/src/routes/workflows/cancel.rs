@@ -126,6 +126,7 @@ async fn carry_out(
             status: record.status,
             cancelled: swept.cancelled,
             stopping: swept.told,
+            finished: i64::from(record.steps) - swept.cancelled - swept.told,
             changed: 0,
         }),
     ))

@@ -1,11 +1,13 @@
 //! `GET /v1/workflows/{id}`
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use tasker_core::task::{TaskId, TaskStatus};
-use tasker_store::workflows::{self, StepRecord, WorkflowRecord};
+use tasker_store::steps::inputs::{self, Parent};
+use tasker_store::workflows::{self, WorkflowRecord};
 use tasker_wire::Workflow;
 use tasker_workflow::from_stored;
 use tasker_workflow::resolve::{self, StepOutcome};
@@ -63,7 +65,7 @@ pub(super) async fn record(db: &Db, id: TaskId) -> Result<Workflow, ApiError> {
     let steps = workflows::steps(db, id, None, None, TaskId::MIN, STEPS_MAX).await?;
     let output = match &record.output {
         Some(output) => Some(output.clone()),
-        None if record.status == WorkflowState::Complete.as_str() => output(db, &record, &steps).await?,
+        None if record.status == WorkflowState::Complete.as_str() => output(db, &record).await?,
         None => None,
     };
     view::workflow(record, output, &counts, steps)
@@ -71,7 +73,7 @@ pub(super) async fn record(db: &Db, id: TaskId) -> Result<Workflow, ApiError> {
 
 /// Returns the output of a workflow that is complete: what its definition makes of the results of its steps.
 /// Null stands for one that cannot be made, since a value that it refers to is not there.
-async fn output(db: &Db, record: &WorkflowRecord, steps: &[StepRecord]) -> Result<Option<String>, ApiError> {
+async fn output(db: &Db, record: &WorkflowRecord) -> Result<Option<String>, ApiError> {
     let Some(text) = workflows::definition(db, &record.definition_hash).await? else {
         return Ok(None);
     };
@@ -80,12 +82,22 @@ async fn output(db: &Db, record: &WorkflowRecord, steps: &[StepRecord]) -> Resul
     let Some(output) = &definition.output else {
         return Ok(None);
     };
+    let mut wanted = BTreeSet::new();
+    output.for_each_reference(&mut |reference| wanted.extend(reference.step().map(ToOwned::to_owned)));
+    let parents: Vec<Parent> = wanted
+        .into_iter()
+        .map(|step| Parent {
+            workflow: record.id,
+            step,
+        })
+        .collect();
+    let ends = inputs::parents(db, &parents).await?;
     let outcome = |name: &str| {
-        let step = steps.iter().find(|step| step.step == name)?;
-        Some(match step.status {
-            TaskStatus::DeadLetter => StepOutcome::Failed(step.error.as_deref().unwrap_or_default()),
+        let end = ends.iter().find(|(parent, _)| parent.step == name)?.1;
+        Some(match end.status {
+            TaskStatus::DeadLetter => StepOutcome::Failed(end.error.as_deref().unwrap_or_default()),
             TaskStatus::Skipped => StepOutcome::Skipped,
-            _ => StepOutcome::Completed(step.result.as_deref().unwrap_or("null")),
+            _ => StepOutcome::Completed(end.result.as_deref().unwrap_or("null")),
         })
     };
     Ok(resolve::value(output, &record.context, outcome).ok())

@@ -51,6 +51,7 @@ pub async fn retry_workflow(
         status: record.status,
         cancelled: 0,
         stopping: 0,
+        finished: 0,
         changed,
     }))
 }

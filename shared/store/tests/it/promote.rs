@@ -63,11 +63,12 @@ async fn only_what_is_due_becomes_pending(db: PgPool) {
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn an_urgent_task_that_becomes_due_goes_to_the_head_of_its_list(db: PgPool) {
+    let usual = submit_one(&db, later(60.0)).await;
     let urgent = NewTask {
         priority: 51,
         ..later(60.0)
     };
-    let (usual, urgent) = (submit_one(&db, later(60.0)).await, submit_one(&db, urgent).await);
+    let urgent = submit_one(&db, urgent).await;
     all_due(&db).await;
     let promoted = promote(&db, 100).await.expect("an answer");
     let ends: Vec<_> = promoted.iter().map(|hint| (hint.id, hint.urgent)).collect();
