@@ -99,6 +99,7 @@ pub struct NewJoin {
 
 /// Starts `workflows`; returns the ids of those that were written, with the time. One that is not returned
 /// has a key that another workflow holds. Two of `workflows` must not have the same key.
+#[expect(clippy::too_many_lines, reason = "one statement, with its many columns")]
 pub async fn start(
     db: impl PgExecutor<'_>,
     workflows: &[NewWorkflow],
