@@ -106,15 +106,15 @@ where
 impl StepPath {
     /// Returns the record of the step.
     pub async fn find(&self, db: &Db) -> Result<StepRecord, ApiError> {
-        let found = match self.step.parse::<TaskId>() {
-            Ok(id) => workflows::step(db, self.workflow, id).await?,
-            Err(_) => {
-                let named = workflows::steps(db, self.workflow, Some(&self.step), None, TaskId::MIN, 1);
-                match named.await?.pop() {
-                    Some(step) => workflows::step(db, self.workflow, step.id).await?,
-                    None => None,
-                }
-            }
+        let id = if let Ok(id) = self.step.parse::<TaskId>() {
+            Some(id)
+        } else {
+            let named = workflows::steps(db, self.workflow, Some(&self.step), None, TaskId::MIN, 1);
+            named.await?.pop().map(|step| step.id)
+        };
+        let found = match id {
+            Some(id) => workflows::step(db, self.workflow, id).await?,
+            None => None,
         };
         found.ok_or(ApiError::StepNotFound)
     }

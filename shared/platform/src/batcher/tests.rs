@@ -7,7 +7,7 @@ use super::*;
 use crate::lifecycle::Shutdown;
 
 /// A wait that no test reaches.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 /// An item with a name, a size and a reply channel.
 #[derive(Debug)]
@@ -60,14 +60,14 @@ async fn batches(items: usize, bytes: ByteLimit, sizes: &[usize]) -> Vec<Vec<usi
 /// A writer on a task of its own, whose writes the test sees and ends one by one.
 struct Writer {
     /// The batches that it began to write.
-    begun: mpsc::UnboundedReceiver<Vec<usize>>,
+    first: mpsc::UnboundedReceiver<Vec<usize>>,
     /// Each message ends a write, which returns those items of the batch that have the given names.
     end: mpsc::UnboundedSender<Vec<usize>>,
 }
 
 impl Writer {
     fn start(batcher: &Arc<Batcher<Entry>>, stop: &CancellationToken, shutdown: &Shutdown) -> Self {
-        let (began, begun) = mpsc::unbounded_channel();
+        let (began, first) = mpsc::unbounded_channel();
         let (end, ended) = mpsc::unbounded_channel();
         let ended = Arc::new(Mutex::new(ended));
         let (batcher, stop) = (Arc::clone(batcher), stop.clone());
@@ -85,11 +85,11 @@ impl Writer {
             };
             batcher.write_all(&stop, write).await;
         });
-        Self { begun, end }
+        Self { first, end }
     }
 
     async fn begins(&mut self) -> Vec<usize> {
-        self.begun.recv().await.expect("the writer runs")
+        self.first.recv().await.expect("the writer runs")
     }
 
     fn end(&self, again: &[usize]) {
@@ -204,7 +204,7 @@ async fn a_batch_grows_until_its_turn() {
     for name in [1, 2] {
         sender.try_send(item(name, 1)).expect("capacity");
         settle().await;
-        assert!(other.begun.try_recv().is_err(), "it is not the turn of {name}");
+        assert!(other.first.try_recv().is_err(), "it is not the turn of {name}");
     }
     one.end(&[]);
     assert_eq!(other.begins().await, [1, 2]);

@@ -214,7 +214,6 @@ impl Processor<'_> {
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_deadlock(db: PgPool) {
     let seed: u64 = rand::random();
-    println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     enter_worker(&db, "w").await;
     let graphs: Vec<Graph> = (0..WORKFLOWS).map(|_| Graph::random(&mut random)).collect();
@@ -234,7 +233,7 @@ async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_dea
         processor.run()
     });
     for outcome in join_all(processors).await {
-        outcome.expect("no statement fails");
+        outcome.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
     }
     pool.close().await;
 
@@ -245,14 +244,14 @@ async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_dea
             .await
             .expect("an answer")
             .expect("it exists");
-        assert_eq!(found.status, state, "{}", graph.row.definition);
+        assert_eq!(found.status, state, "seed {seed}: {}", graph.row.definition);
         for (index, expected) in statuses.iter().enumerate() {
             let step = workflows::step(&db, id, TaskId(graph.ids.steps[index])).await;
             let step = step.expect("an answer").expect("it exists");
             assert_eq!(
                 step.status.as_str(),
                 expected,
-                "{} of {}",
+                "seed {seed}: {} of {}",
                 step.step,
                 graph.row.definition
             );
