@@ -17,10 +17,14 @@ use crate::duty_status::DutyError;
 use crate::hints::HintSender;
 use crate::step_follow::follow;
 
-/// Time between checks.
+/// Time between the checks of a round.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Time between rounds.
+const ROUND_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum number of workflows per check, and of rows per repair.
 const BATCH: i64 = 1_000;
+/// Maximum number of joins or workflows that one transaction locks to count.
+const COUNTED_AT_ONCE: usize = 100;
 /// Time between checks of workflows with more than 10,000 steps.
 const LARGE_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -74,6 +78,7 @@ impl Reconciler {
                 Fault::LostStep => self.reach(ids, Target::Step).await?,
                 Fault::NoSteps => self.reach(ids, Target::End).await?,
                 Fault::NoDeadLetters => self.give_up(ids).await?,
+                Fault::FailedCount => self.recount_failed(ids).await?,
                 Fault::OrphanJoins => self.delete_joins(ids).await?,
                 Fault::OrphanSteps => self.cancel(ids).await?,
             };
@@ -84,14 +89,32 @@ impl Reconciler {
     }
 
     async fn recount(&self, joins: &[TaskId]) -> store::Result<usize> {
-        let (repaired, advance) = retry_rolled_back(|| {
-            bounded(async {
-                let mut connection = self.db.acquire().await?;
-                reconcile::recount(&mut connection, joins).await
+        let mut repaired = 0;
+        for joins in joins.chunks(COUNTED_AT_ONCE) {
+            let (wrong, advance) = retry_rolled_back(|| {
+                bounded(async {
+                    let mut connection = self.db.acquire().await?;
+                    reconcile::recount(&mut connection, joins).await
+                })
             })
-        })
-        .await?;
-        follow(&self.db, &self.hints, advance).await?;
+            .await?;
+            repaired += wrong;
+            follow(&self.db, &self.hints, advance).await?;
+        }
+        Ok(repaired)
+    }
+
+    async fn recount_failed(&self, workflows: &[TaskId]) -> store::Result<usize> {
+        let mut repaired = 0;
+        for workflows in workflows.chunks(COUNTED_AT_ONCE) {
+            repaired += retry_rolled_back(|| {
+                bounded(async {
+                    let mut connection = self.db.acquire().await?;
+                    reconcile::recount_failed(&mut connection, workflows).await
+                })
+            })
+            .await?;
+        }
         Ok(repaired)
     }
 
@@ -147,6 +170,6 @@ impl Duty for Reconciler {
     }
 
     fn pause(&self, _: Option<&usize>) -> Duration {
-        INTERVAL
+        self.window.after.map_or(ROUND_INTERVAL, |_| INTERVAL)
     }
 }

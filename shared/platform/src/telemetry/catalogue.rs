@@ -122,6 +122,7 @@ const FIXED: [(&str, &str, &[&str]); 2] = [
             "lost_step",
             "no_steps",
             "no_dead_letters",
+            "failed_count",
             "orphan_joins",
             "orphan_steps",
         ],
@@ -245,7 +246,7 @@ metrics! {
     Counter finalization_claim_extend_failed_total [] All "Stays 0, as `finalization_claim_extend_attempts_total`."
     Histogram finalization_claim_extend_duration_seconds [] All "Has no values: claims are never extended."
     Counter tasker_workflow_late_edges_total [] All "Ended steps that arrived at a join after all its edges had; each is a fault of Tasker."
-    Counter tasker_workflow_repairs_total [kind] Server "Repairs of workflows by the leader, each after a fault: `join_count`, `lost_step`, `no_steps`, `no_dead_letters`, `orphan_joins`, `orphan_steps`."
+    Counter tasker_workflow_repairs_total [kind] Server "Repairs of workflows by the leader, each after a fault: `join_count`, `lost_step`, `no_steps`, `no_dead_letters`, `failed_count`, `orphan_joins`, `orphan_steps`."
     Counter tasker_workflow_definitions_deleted_total [] Server "Definitions of workflows deleted because no workflow refers to them any more."
     Counter tasker_step_indexes_built_total [] Server "Indexes of finished steps built on partitions from before workflows."
 

@@ -30,6 +30,8 @@ pub enum Fault {
     NoSteps,
     /// The same, of a workflow that counts dead letters which do not exist.
     NoDeadLetters,
+    /// A workflow counts another number of dead letters than it has.
+    FailedCount,
     /// Joins whose workflow does not exist.
     OrphanJoins,
     /// Steps whose workflow does not exist.
@@ -44,6 +46,7 @@ impl Fault {
             Self::LostStep => "lost_step",
             Self::NoSteps => "no_steps",
             Self::NoDeadLetters => "no_dead_letters",
+            Self::FailedCount => "failed_count",
             Self::OrphanJoins => "orphan_joins",
             Self::OrphanSteps => "orphan_steps",
         }
@@ -88,10 +91,11 @@ pub async fn find(db: impl PgExecutor<'_>, window: Window) -> Result<Found> {
                         THEN (SELECT id FROM taken ORDER BY id DESC LIMIT 1) END AS up_to
         ), alive AS MATERIALIZED (
             -- one look-up by the index per workflow, also if this was planned while the table was empty
-            SELECT c.id AS workflow_id, t.id, t.waits, t.targets, t.kinds
+            SELECT c.id AS workflow_id, t.id, t.waits, t.is_dead, t.targets, t.kinds
               FROM taken c
              CROSS JOIN LATERAL (
-                       SELECT id, status = 'waiting' AND COALESCE(marks, 0) & 32 = 0 AS waits, targets, kinds
+                       SELECT id, status = 'waiting' AND COALESCE(marks, 0) & 32 = 0 AS waits,
+                              status = 'dead_letter' AS is_dead, targets, kinds
                          FROM tasks
                         WHERE workflow_id = c.id
                        OFFSET 0
@@ -143,12 +147,12 @@ pub async fn find(db: impl PgExecutor<'_>, window: Window) -> Result<Found> {
           FROM nodes
          WHERE lost AND workflow_id <> ALL (ARRAY (SELECT workflow_id FROM nodes WHERE NOT is_join AND arriving > 0))
          UNION ALL
-        SELECT CASE WHEN bool_or(failed > 0) THEN 4 ELSE 3 END, id
+        SELECT CASE WHEN bool_or(has_steps) THEN 7 WHEN sum(failed) > 0 THEN 4 ELSE 3 END, id
           FROM (SELECT id, failed, false AS has_steps FROM taken WHERE in_turn AND NOT stopped
                  UNION ALL
-                SELECT workflow_id, 0, true FROM alive) AS steps
+                SELECT workflow_id, -is_dead::integer, true FROM alive) AS steps
          GROUP BY id
-        HAVING NOT bool_or(has_steps)
+        HAVING NOT bool_or(has_steps) OR sum(failed) <> 0
          UNION ALL
         (SELECT 5, o.id
            FROM join_owners o
@@ -183,7 +187,8 @@ pub async fn find(db: impl PgExecutor<'_>, window: Window) -> Result<Found> {
             3 => Fault::NoSteps,
             4 => Fault::NoDeadLetters,
             5 => Fault::OrphanJoins,
-            _ => Fault::OrphanSteps,
+            6 => Fault::OrphanSteps,
+            _ => Fault::FailedCount,
         };
         found.faults.entry(fault).or_default().extend(row.id);
     }
@@ -243,6 +248,55 @@ pub async fn recount(connection: &mut PgConnection, joins: &[TaskId]) -> Result<
     let advance = reach(&mut *transaction, &empty, Target::Join).await?;
     commit(transaction).await?;
     Ok((wrong.len(), advance))
+}
+
+/// Counts anew the dead letters of these workflows. Stopped ones are left alone. Returns the number of those that
+/// were wrong.
+pub async fn recount_failed(connection: &mut PgConnection, workflows: &[TaskId]) -> Result<usize> {
+    let mut transaction = begin(connection).await?;
+    sqlx::query!(
+        r#"
+        WITH local AS MATERIALIZED (
+            SELECT set_config('lock_timeout', '5s', true)
+        )
+        SELECT count(*) AS "locked!"
+          FROM (SELECT i.id FROM local, UNNEST($1::uuid[]) AS i(id) ORDER BY id) AS i
+         CROSS JOIN LATERAL (SELECT id FROM workflows WHERE id = i.id FOR NO KEY UPDATE) AS w
+        "#,
+        workflows as _,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    let wrong = sqlx::query_scalar!(
+        r#"
+        WITH counted AS MATERIALIZED (
+            SELECT w.id, w.status, w.failed, t.dead,
+                   CASE WHEN t.dead > 0 THEN 'blocked_by_failures' ELSE 'steps_in_process' END::workflow_status AS next
+              FROM UNNEST($1::uuid[]) AS i(id)
+             CROSS JOIN LATERAL (SELECT * FROM workflows WHERE id = i.id AND cancel_requested_at IS NULL OFFSET 0) AS w
+             CROSS JOIN LATERAL (
+                       SELECT (count(*) FILTER (WHERE status = 'dead_letter'))::integer AS dead
+                         FROM tasks
+                        WHERE workflow_id = i.id
+                   ) AS t
+             WHERE w.failed <> t.dead
+        ), changed AS (
+            UPDATE workflows w
+               SET failed = c.dead, status = c.next
+              FROM counted c
+             WHERE w.id = ANY (ARRAY (SELECT id FROM counted)) AND (w.id = c.id) IS TRUE
+        ), noted AS (
+            INSERT INTO workflow_events (workflow_id, from_status, to_status, reason)
+            SELECT id, status, next, 'repaired' FROM counted WHERE status <> next
+        )
+        SELECT count(*) AS "count!" FROM counted
+        "#,
+        workflows as _,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    commit(transaction).await?;
+    Ok(usize::try_from(wrong).unwrap_or_default())
 }
 
 /// A place that an edge leads to.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::PgPool;
 use tasker_core::task::{TaskId, TaskStatus};
 use tasker_store::steps::reconcile::{
-    Fault, Found, Target, Window, delete_orphan_joins, find, reach, recount,
+    Fault, Found, Target, Window, delete_orphan_joins, find, reach, recount, recount_failed,
 };
 use tasker_store::steps::stop::{self, EndsAs};
 use tasker_store::steps::{self, Advance};
@@ -162,6 +162,26 @@ async fn a_workflow_without_a_live_step_is_ended(db: PgPool) {
     assert_eq!(chain.state(&db).await, ("complete".to_owned(), false));
     let again = reach(&db, &[id], Target::End).await.expect("an answer");
     assert_eq!((again.over.len(), again.late_ends), (0, 1));
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_workflow_that_counts_other_dead_letters_than_it_has_is_counted_anew(db: PgPool) {
+    let diamond = diamond(&db).await;
+    diamond.fail(&db, "left").await;
+    assert_eq!(faults(&db).await, []);
+    let ids = vec![diamond.workflow.id];
+    let mut connection = db.acquire().await.expect("a connection");
+    for broken in [
+        "UPDATE workflows SET failed = 0, status = 'steps_in_process'",
+        "UPDATE workflows SET failed = 2",
+    ] {
+        execute(&db, broken).await;
+        assert_eq!(faults(&db).await, [(Fault::FailedCount, ids.clone())]);
+        assert_eq!(recount_failed(&mut connection, &ids).await.expect("an answer"), 1);
+        assert_eq!(recount_failed(&mut connection, &ids).await.expect("an answer"), 0);
+        assert_eq!(diamond.state(&db).await, ("blocked_by_failures".to_owned(), true));
+        assert_eq!(faults(&db).await, []);
+    }
 }
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
