@@ -1,5 +1,5 @@
-//! Deletes expired idempotency keys, the rows of workers that died more than an hour ago, and definitions that no
-//! workflow refers to any more.
+//! Deletes expired idempotency keys, the rows of workers that died more than an hour ago, and definitions
+//! that no workflow refers to any more.
 
 use std::time::{Duration, Instant};
 

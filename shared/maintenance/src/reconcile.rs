@@ -125,7 +125,8 @@ impl Reconciler {
         Ok(repaired)
     }
 
-    /// Marks workflows as stopped, so that the keeper ends them: they failed, and their dead letters are lost.
+    /// Marks workflows as stopped, so that the keeper ends them: they failed, and their dead letters are
+    /// lost.
     async fn give_up(&self, workflows: &[TaskId]) -> store::Result<usize> {
         let mut repaired = 0;
         for workflow in workflows {

@@ -26,8 +26,8 @@ impl StepIndexer {
         Self { db: db.into() }
     }
 
-    /// Builds the missing indexes, one after the other; returns their number. A build takes as long as reading
-    /// its partition and blocks no statement.
+    /// Builds the missing indexes, one after the other; returns their number. A build takes as long as
+    /// reading its partition and blocks no statement.
     pub async fn run_once(&self) -> store::Result<usize> {
         let built = step_indexes::build(self.db.pool()).await?;
         metrics::counter!("tasker_step_indexes_built_total").increment(built as u64);

@@ -104,8 +104,8 @@ pub async fn tidy(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Resu
     .map_err(Error::from)
 }
 
-/// Checks up to `limit` expired keys of workflows, as [`tidy`] does for those of tasks: a key is valid as long as
-/// its workflow lives.
+/// Checks up to `limit` expired keys of workflows, as [`tidy`] does for those of tasks: a key is valid as
+/// long as its workflow lives.
 pub async fn tidy_workflows(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Result<Tidied> {
     sqlx::query_as!(
         Tidied,

@@ -1,9 +1,9 @@
 //! The index of finished steps on partitions of `finished_tasks` that were created before it.
 //!
-//! Building it with the migration would block every completion while the partitions are read. Here it is built
-//! without a lock that blocks writers, one partition after the other, and attached to the index of the parent
-//! table. What has been reached is read from Postgres's catalog, so an interrupted run is continued by the next
-//! one, on any server.
+//! Building it with the migration would block every completion while the partitions are read. Here it is
+//! built without a lock that blocks writers, one partition after the other, and attached to the index of the
+//! parent table. What has been reached is read from Postgres's catalog, so an interrupted run is continued by
+//! the next one, on any server.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Pg
 
 use super::{Error, Result, bounded};
 
-/// Lock timeout of the statements that wait for a lock on an index. Longer than `deadlock_timeout`, after which
-/// autovacuum gives way.
+/// Lock timeout of the statements that wait for a lock on an index. Longer than `deadlock_timeout`, after
+/// which autovacuum gives way.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1500ms'";
 /// Timeout of what comes before a build.
 const LOOK_UP_MAX: Duration = Duration::from_secs(10);
@@ -34,8 +34,8 @@ struct Missing {
     valid: bool,
 }
 
-/// Builds the index on all partitions that do not have it; returns their number. If another session is doing so,
-/// none is built here.
+/// Builds the index on all partitions that do not have it; returns their number. If another session is doing
+/// so, none is built here.
 ///
 /// Uses a connection of its own: a build may last for hours, and it cannot be part of a transaction.
 pub async fn build(db: &PgPool) -> Result<usize> {

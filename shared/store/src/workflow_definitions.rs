@@ -16,8 +16,8 @@ pub struct Unused {
 /// Deletes up to `limit` definitions that no workflow was started with for `days` days, at least 2, and that
 /// neither a live nor a finished workflow refers to.
 ///
-/// A start marks a definition as used, if it was not on the same day, before it looks whether it is there. So a
-/// definition that is old enough is either locked here or there, and never deleted under a new workflow.
+/// A start marks a definition as used, unless it was on the same day, before it inserts it if it is missing.
+/// So a definition that is old enough is locked either here or there, and never deleted under a new workflow.
 pub async fn delete_unused(db: impl PgExecutor<'_>, days: u32, limit: i64) -> Result<Unused> {
     sqlx::query_as!(
         Unused,

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use metrics::counter;
 use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 
-use super::finalization::record;
+use super::finalization::{Ends, record};
 use crate::Result;
 use crate::end_runs::Ended;
 
@@ -27,8 +28,8 @@ pub struct Advance {
     pub over: Vec<TaskId>,
     /// The number of joins before the end of a workflow that were counted down and wait for more edges.
     pub not_over: usize,
-    /// The number of edges that arrived where all had arrived before: at a join that is gone or below zero. It
-    /// is a fault of an earlier statement.
+    /// The number of edges that arrived where all had arrived before: at a join that is gone or below zero.
+    /// It is a fault of an earlier statement.
     pub late_edges: usize,
     /// The number of times the end of a workflow was reached that had already ended.
     pub late_ends: usize,
@@ -71,8 +72,8 @@ const LATE_END: Role = Role(6);
 /// waiting rows; each by id. A lock returns the newest version of its row, so what is computed from it is final
 /// and is written as an absolute value.
 ///
-/// `hits:` takes a query of further hits (target, `leads_to`, arrived, good) that no step brings, to repair what
-/// they reach; without it there are none.
+/// `hits:` takes a query of further hits (target, `leads_to`, arrived, good) that no step brings, to repair
+/// what they reach; without it there are none.
 ///
 /// Commits synchronously. `tasker.advance` tells the trigger on `tasks` that the edges are followed.
 macro_rules! advanced_rows {
@@ -294,7 +295,15 @@ pub(crate) use advanced_rows;
 pub(super) async fn answered(rows: impl Future<Output = sqlx::Result<Vec<Row>>>) -> Result<Advance> {
     let began = Instant::now();
     let advance = read(rows.await?);
-    record(&advance, began.elapsed());
+    let ends = Ends {
+        over: advance.over.len(),
+        not_over: advance.not_over,
+        late: advance.late_ends,
+    };
+    record(ends, began.elapsed());
+    if advance.late_edges > 0 {
+        counter!("tasker_workflow_late_edges_total").increment(advance.late_edges as u64);
+    }
     Ok(advance)
 }
 

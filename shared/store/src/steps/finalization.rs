@@ -1,33 +1,36 @@
 //! Metrics of the ends of workflows.
 //!
 //! A workflow is ended by the statement that ends its last step, which finds the join before the end at zero
-//! while it holds the join's lock. That lock is the claim: it is taken and given back within the statement.
+//! while it holds the join's lock. That lock is the claim, which begins and ends with the statement.
 
 use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use super::Advance;
+/// The ends of workflows that a statement reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// Those whose workflow ended.
+    pub(super) over: usize,
+    /// Joins before an end that wait for more edges.
+    pub(super) not_over: usize,
+    /// Those whose workflow had already ended.
+    pub(super) late: usize,
+}
 
-/// Counts what a statement did to the ends of workflows, and edges that came too late.
-pub(super) fn record(advance: &Advance, took: Duration) {
+/// Counts the ends that a statement reached.
+pub(super) fn record(ends: Ends, took: Duration) {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    if advance.late_edges > 0 {
-        counter!("tasker_workflow_late_edges_total").increment(count(advance.late_edges));
-    }
-    let refused = advance.not_over + advance.late_ends;
-    let attempts = advance.over.len() + refused;
+    let refused = ends.not_over + ends.late;
+    let attempts = ends.over + refused;
     if attempts == 0 {
         return;
     }
     histogram!("finalization_claim_duration_seconds").record(took);
     counter!("finalization_claim_attempts_total").increment(count(attempts));
-    counter!("finalization_claim_success_total").increment(count(advance.over.len()));
+    counter!("finalization_claim_success_total").increment(count(ends.over));
     counter!("finalization_claim_contention_total").increment(count(refused));
-    for (reason, number) in [
-        ("not_ready", advance.not_over),
-        ("already_complete", advance.late_ends),
-    ] {
+    for (reason, number) in [("not_ready", ends.not_over), ("already_complete", ends.late)] {
         counter!("finalization_claim_contention_by_reason_total", "reason" => reason)
             .increment(count(number));
     }
@@ -36,24 +39,21 @@ pub(super) fn record(advance: &Advance, took: Duration) {
 #[cfg(test)]
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
-    use tasker_core::task::TaskId;
 
     use super::*;
 
-    fn rendered(advance: &Advance) -> String {
+    fn rendered(ends: Ends) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || record(advance, Duration::from_millis(2)));
+        metrics::with_local_recorder(&recorder, || record(ends, Duration::from_millis(2)));
         recorder.handle().render()
     }
 
     #[test]
     fn each_end_that_a_statement_reaches_is_an_attempt_that_succeeds_or_says_why_not() {
-        let text = rendered(&Advance {
-            over: vec![TaskId::generate()],
+        let text = rendered(Ends {
+            over: 1,
             not_over: 2,
-            late_ends: 1,
-            late_edges: 3,
-            ..Advance::default()
+            late: 1,
         });
         for line in [
             "finalization_claim_attempts_total 4",
@@ -62,7 +62,6 @@ mod tests {
             r#"finalization_claim_contention_by_reason_total{reason="not_ready"} 2"#,
             r#"finalization_claim_contention_by_reason_total{reason="already_complete"} 1"#,
             "finalization_claim_duration_seconds_count 1",
-            "tasker_workflow_late_edges_total 3",
         ] {
             assert!(
                 text.lines().any(|found| found == line),
@@ -73,6 +72,6 @@ mod tests {
 
     #[test]
     fn a_statement_that_reaches_no_end_is_not_counted() {
-        assert_eq!(rendered(&Advance::default()), "");
+        assert_eq!(rendered(Ends::default()), "");
     }
 }

@@ -1,8 +1,9 @@
 //! Finds what no statement leaves behind in workflows, and repairs it.
 //!
-//! Each change of a graph is one statement, so in any snapshot the number of edges that a join waits for equals
-//! the number of edges that lead into it from live rows. A difference is a fault, whatever else runs meanwhile.
-//! Workflows that are stopped are left alone: their steps are cancelled without following the edges.
+//! Each change of a graph is one statement, so in any snapshot the number of edges that a join waits for
+//! equals the number of edges that lead into it from live rows. A difference is a fault, whatever else runs
+//! meanwhile. Workflows that are stopped are left alone: their steps are cancelled without following the
+//! edges.
 
 use std::collections::BTreeMap;
 
@@ -73,57 +74,69 @@ pub struct Found {
     pub up_to: Option<TaskId>,
 }
 
+/// Reads one snapshot of the workflows of a window into the CTEs `taken`, `ends`, `alive`, `joins` and
+/// `nodes`. `nodes` has a row for everything that edges lead to, and for every step that waits.
+macro_rules! snapshot {
+    ($rest:tt, $($argument:tt)*) => {
+        sqlx::query!(
+            r#"
+            WITH RECURSIVE seen AS MATERIALIZED (
+                SELECT id, failed, cancel_requested_at IS NOT NULL AS stopped, steps <= $3 OR $4 AS in_turn,
+                       sum(CASE WHEN steps <= $3 OR $4 THEN steps ELSE 0 END) OVER (ORDER BY id) AS steps_so_far,
+                       row_number() OVER (ORDER BY id) AS number
+                  FROM (SELECT * FROM workflows WHERE id > $1 ORDER BY id LIMIT $2) AS w
+            ), taken AS MATERIALIZED (
+                SELECT * FROM seen WHERE steps_so_far <= $5 OR number = 1
+            ), ends AS MATERIALIZED (
+                -- past the last workflow, the round goes to the end of the ids
+                SELECT CASE WHEN (SELECT count(*) FROM taken) = $2 OR (SELECT count(*) FROM taken) < (SELECT count(*) FROM seen)
+                            THEN (SELECT id FROM taken ORDER BY id DESC LIMIT 1) END AS up_to
+            ), alive AS MATERIALIZED (
+                -- one look-up by the index per workflow, also if this was planned while the table was empty
+                SELECT c.id AS workflow_id, t.id, t.waits, t.is_dead, t.targets, t.kinds
+                  FROM taken c
+                 CROSS JOIN LATERAL (
+                           SELECT id, status = 'waiting' AND COALESCE(marks, 0) & 32 = 0 AS waits,
+                                  status = 'dead_letter' AS is_dead, targets, kinds
+                             FROM tasks
+                            WHERE workflow_id = c.id
+                           OFFSET 0
+                       ) AS t
+                 WHERE c.in_turn AND NOT c.stopped
+            ), joins AS MATERIALIZED (
+                SELECT c.id AS workflow_id, j.id, j.pending, j.targets, j.kinds
+                  FROM taken c
+                 CROSS JOIN LATERAL (SELECT * FROM step_joins WHERE workflow_id = c.id OFFSET 0) AS j
+                 WHERE c.in_turn AND NOT c.stopped
+            ), nodes AS MATERIALIZED (
+                -- grouped rather than joined: a join of these could be planned as all with all
+                SELECT workflow_id, id, sum(pending) AS pending, sum(arriving) AS arriving, bool_or(is_join) AS is_join,
+                       bool_or(waits) AND NOT bool_or(led_to) AS lost
+                  FROM (SELECT workflow_id, id, pending, 0 AS arriving, true AS is_join, false AS waits, false AS led_to
+                          FROM joins
+                         UNION ALL
+                        SELECT workflow_id, id, 0, 0, false, true, false FROM alive WHERE waits
+                         UNION ALL
+                        SELECT workflow_id, u.target, 0, (u.kind & 112 = 32)::integer, false, false, u.kind & 112 = 16
+                          FROM alive CROSS JOIN LATERAL UNNEST(targets, kinds) AS u(target, kind)
+                         WHERE u.kind & 112 <> 64
+                         UNION ALL
+                        SELECT workflow_id, u.target, 0, 0, false, false, u.kind & 112 = 16
+                          FROM joins CROSS JOIN LATERAL UNNEST(targets, kinds) AS u(target, kind)
+                         WHERE u.kind & 112 <> 64
+                       ) AS parts
+                 GROUP BY workflow_id, id
+            "# + $rest,
+            $($argument)*
+        )
+    };
+}
+
 /// Checks the live workflows of `window`, and everything that claims to belong to a workflow of that range of
 /// ids. Takes no locks.
 pub async fn find(db: impl PgExecutor<'_>, window: Window) -> Result<Found> {
-    let rows = sqlx::query!(
+    let rows = snapshot!(
         r#"
-        WITH RECURSIVE seen AS MATERIALIZED (
-            SELECT id, failed, cancel_requested_at IS NOT NULL AS stopped, steps <= $3 OR $4 AS in_turn,
-                   sum(CASE WHEN steps <= $3 OR $4 THEN steps ELSE 0 END) OVER (ORDER BY id) AS steps_so_far,
-                   row_number() OVER (ORDER BY id) AS number
-              FROM (SELECT * FROM workflows WHERE id > $1 ORDER BY id LIMIT $2) AS w
-        ), taken AS MATERIALIZED (
-            SELECT * FROM seen WHERE steps_so_far <= $5 OR number = 1
-        ), ends AS MATERIALIZED (
-            -- past the last workflow, the round goes to the end of the ids
-            SELECT CASE WHEN (SELECT count(*) FROM taken) = $2 OR (SELECT count(*) FROM taken) < (SELECT count(*) FROM seen)
-                        THEN (SELECT id FROM taken ORDER BY id DESC LIMIT 1) END AS up_to
-        ), alive AS MATERIALIZED (
-            -- one look-up by the index per workflow, also if this was planned while the table was empty
-            SELECT c.id AS workflow_id, t.id, t.waits, t.is_dead, t.targets, t.kinds
-              FROM taken c
-             CROSS JOIN LATERAL (
-                       SELECT id, status = 'waiting' AND COALESCE(marks, 0) & 32 = 0 AS waits,
-                              status = 'dead_letter' AS is_dead, targets, kinds
-                         FROM tasks
-                        WHERE workflow_id = c.id
-                       OFFSET 0
-                   ) AS t
-             WHERE c.in_turn AND NOT c.stopped
-        ), joins AS MATERIALIZED (
-            SELECT c.id AS workflow_id, j.id, j.pending, j.targets, j.kinds
-              FROM taken c
-             CROSS JOIN LATERAL (SELECT * FROM step_joins WHERE workflow_id = c.id OFFSET 0) AS j
-             WHERE c.in_turn AND NOT c.stopped
-        ), nodes AS MATERIALIZED (
-            -- grouped rather than joined: a join of these could be planned as all with all
-            SELECT workflow_id, id, sum(pending) AS pending, sum(arriving) AS arriving, bool_or(is_join) AS is_join,
-                   bool_or(waits) AND NOT bool_or(led_to) AS lost
-              FROM (SELECT workflow_id, id, pending, 0 AS arriving, true AS is_join, false AS waits, false AS led_to
-                      FROM joins
-                     UNION ALL
-                    SELECT workflow_id, id, 0, 0, false, true, false FROM alive WHERE waits
-                     UNION ALL
-                    SELECT workflow_id, u.target, 0, (u.kind & 112 = 32)::integer, false, false, u.kind & 112 = 16
-                      FROM alive CROSS JOIN LATERAL UNNEST(targets, kinds) AS u(target, kind)
-                     WHERE u.kind & 112 <> 64
-                     UNION ALL
-                    SELECT workflow_id, u.target, 0, 0, false, false, u.kind & 112 = 16
-                      FROM joins CROSS JOIN LATERAL UNNEST(targets, kinds) AS u(target, kind)
-                     WHERE u.kind & 112 <> 64
-                   ) AS parts
-             GROUP BY workflow_id, id
         ), step_owners AS (
             -- each step is found by the owner before it, so the many steps of a workflow cost one look-up
             (SELECT workflow_id AS id FROM tasks WHERE workflow_id > $1 ORDER BY workflow_id LIMIT 1)
@@ -195,8 +208,8 @@ pub async fn find(db: impl PgExecutor<'_>, window: Window) -> Result<Found> {
     Ok(found)
 }
 
-/// Counts anew what these joins wait for, and opens those that wait for no edge. Joins of stopped workflows are
-/// left alone. Returns the number of joins that were wrong, and what opening them made ready.
+/// Recounts the edges that these joins wait for, and opens those that wait for none. Joins of stopped
+/// workflows are left alone. Returns the number of joins that were wrong, and what opening them made ready.
 pub async fn recount(connection: &mut PgConnection, joins: &[TaskId]) -> Result<(usize, Advance)> {
     let mut transaction = begin(connection).await?;
     sqlx::query!(
@@ -250,8 +263,8 @@ pub async fn recount(connection: &mut PgConnection, joins: &[TaskId]) -> Result<
     Ok((wrong.len(), advance))
 }
 
-/// Counts anew the dead letters of these workflows. Stopped ones are left alone. Returns the number of those that
-/// were wrong.
+/// Recounts the dead letters of these workflows. Stopped ones are left alone. Returns the number of workflows
+/// that were wrong.
 pub async fn recount_failed(connection: &mut PgConnection, workflows: &[TaskId]) -> Result<usize> {
     let mut transaction = begin(connection).await?;
     sqlx::query!(

@@ -80,8 +80,8 @@ pub struct Pass {
 }
 
 /// Cancels up to `limit` steps of a stopped workflow: those that do not run are cancelled, running ones are
-/// asked to stop, dead letters move to `finished_tasks` as they are. Locked rows are left for the next pass. The
-/// same is done to the steps of a workflow that does not exist.
+/// asked to stop, dead letters move to `finished_tasks` as they are. Locked rows are left for the next pass.
+/// Steps of a workflow that does not exist are cancelled too.
 pub async fn sweep(db: impl PgExecutor<'_>, workflow: TaskId, limit: i64) -> Result<Pass> {
     let rows = sqlx::query!(
         r#"

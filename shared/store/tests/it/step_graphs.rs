@@ -212,9 +212,7 @@ impl Processor<'_> {
 }
 
 /// Runs random workflows to their ends, by many processors at once; returns them.
-pub(crate) async fn run_random_workflows(db: &PgPool) -> Vec<Graph> {
-    let seed: u64 = rand::random();
-    println!("seed {seed}");
+pub(crate) async fn run_random_workflows(db: &PgPool, seed: u64) -> Vec<Graph> {
     let mut random = StdRng::seed_from_u64(seed);
     enter_worker(db, "w").await;
     let graphs: Vec<Graph> = (0..WORKFLOWS).map(|_| Graph::random(&mut random)).collect();
@@ -234,7 +232,7 @@ pub(crate) async fn run_random_workflows(db: &PgPool) -> Vec<Graph> {
         processor.run()
     });
     for outcome in join_all(processors).await {
-        outcome.expect("no statement fails");
+        outcome.unwrap_or_else(|error| panic!("seed {seed}: a statement failed: {error}"));
     }
     pool.close().await;
     graphs
@@ -242,7 +240,8 @@ pub(crate) async fn run_random_workflows(db: &PgPool) -> Vec<Graph> {
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_deadlock(db: PgPool) {
-    let graphs = run_random_workflows(&db).await;
+    let seed: u64 = rand::random();
+    let graphs = run_random_workflows(&db, seed).await;
     for graph in &graphs {
         let (statuses, state) = graph.expected();
         let id = TaskId(graph.ids.workflow);
@@ -250,14 +249,14 @@ async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_dea
             .await
             .expect("an answer")
             .expect("it exists");
-        assert_eq!(found.status, state, "{}", graph.row.definition);
+        assert_eq!(found.status, state, "seed {seed}: {}", graph.row.definition);
         for (index, expected) in statuses.iter().enumerate() {
             let step = workflows::step(&db, id, TaskId(graph.ids.steps[index])).await;
             let step = step.expect("an answer").expect("it exists");
             assert_eq!(
                 step.status.as_str(),
                 expected,
-                "{} of {}",
+                "seed {seed}: {} of {}",
                 step.step,
                 graph.row.definition
             );
