@@ -10,9 +10,10 @@ use tasker_store::steps::reconcile::{
 use tasker_store::steps::stop::{self, EndsAs};
 use tasker_store::steps::{self, Advance};
 
+use super::plans::{UNTIL_PLANNED, rows_read};
 use super::step_graphs::run_random_workflows;
 use super::steps::{CHAIN, DIAMOND, FAIL, Graph, Need};
-use super::support::{enter_worker, execute, success};
+use super::support::{enter_worker, execute, submit_many, success};
 
 /// A window with all workflows.
 const ALL: Window = Window {
@@ -280,4 +281,28 @@ async fn no_fault_is_found_while_many_processors_end_random_workflows(db: PgPool
     let ((), checks) = tokio::join!(work, checks);
     assert!(checks > 5, "only {checks} checks");
     assert_eq!(faults(&db).await, []);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn a_check_planned_while_the_tables_were_empty_reads_only_the_steps_of_its_window(db: PgPool) {
+    let mut connection = db.acquire().await.expect("a connection").detach();
+    let window = Window { limit: 2, ..ALL };
+    for _ in 0..UNTIL_PLANNED {
+        find(&mut connection, window).await.expect("an answer");
+        recount(&mut connection, &[]).await.expect("an answer");
+        execute(&db, "VACUUM ANALYZE tasks").await;
+    }
+    submit_many(&db, 1_000).await;
+    let first = Graph::start(DIAMOND, &db).await;
+    for _ in 0..100 {
+        Graph::start(DIAMOND, &db).await;
+    }
+    let before = rows_read(&mut connection).await;
+    let found = find(&mut connection, window).await.expect("an answer");
+    assert!(found.faults.is_empty() && found.up_to.is_some());
+    let joins = [first.workflow.joins[0].id];
+    let (wrong, _) = recount(&mut connection, &joins).await.expect("an answer");
+    assert_eq!(wrong, 0);
+    let read = rows_read(&mut connection).await - before;
+    assert!(read < 100, "{read} rows were read to check two workflows");
 }
