@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::future::join_all;
 use sqlx::PgPool;
 use tasker_core::task::{TaskId, TaskStatus};
+use tasker_store::complete::Success;
 use tasker_store::steps::reconcile::{
     Fault, Found, Target, Window, delete_orphan_joins, find, reach, recount, recount_failed,
 };
@@ -13,7 +15,7 @@ use tasker_store::steps::{self, Advance};
 use super::plans::{UNTIL_PLANNED, rows_read};
 use super::step_graphs::run_random_workflows;
 use super::steps::{CHAIN, DIAMOND, FAIL, Graph, Need};
-use super::support::{enter_worker, execute, submit_many, success};
+use super::support::{enter_worker, execute, submit_many, success, wide_pool};
 
 /// A window with all workflows.
 const ALL: Window = Window {
@@ -305,4 +307,52 @@ async fn a_check_planned_while_the_tables_were_empty_reads_only_the_steps_of_its
     assert_eq!(wrong, 0);
     let read = rows_read(&mut connection).await - before;
     assert!(read < 100, "{read} rows were read to check two workflows");
+}
+
+/// Finds and recounts until `over`; returns the number of steps that became ready.
+async fn keep_recounting(db: &PgPool, over: &AtomicBool) -> usize {
+    let mut ready = 0;
+    loop {
+        let last = over.load(Ordering::SeqCst);
+        if let Some(joins) = check(db).await.faults.get(&Fault::JoinCount) {
+            let mut connection = db.acquire().await.expect("a connection");
+            let (_, advance) = recount(&mut connection, joins).await.expect("no deadlock");
+            ready += advance.ready.len();
+        }
+        if last {
+            return ready;
+        }
+    }
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn two_servers_repair_joins_while_their_edges_arrive_and_each_opens_once(db: PgPool) {
+    const GRAPHS: usize = 30;
+    enter_worker(&db, "w").await;
+    let mut runs = Vec::new();
+    for _ in 0..GRAPHS {
+        let diamond = Graph::start(DIAMOND, &db).await;
+        diamond.complete(&db, "top").await;
+        for step in ["left", "right"] {
+            runs.push(diamond.run(&db, step).await);
+        }
+    }
+    execute(&db, "UPDATE step_joins SET pending = pending + 1").await;
+    let pool = wide_pool(&db, 8).await;
+    let over = AtomicBool::new(false);
+    let work = async {
+        let ends = runs.chunks(3).map(async |runs| {
+            let done: Vec<Success> = runs.iter().map(|run| success(*run, "{}")).collect();
+            let advance = steps::complete(&pool, "w", &done).await;
+            advance.expect("no deadlock").ready.len()
+        });
+        let ready: usize = join_all(ends).await.into_iter().sum();
+        over.store(true, Ordering::SeqCst);
+        ready
+    };
+    let (by_work, first, second) =
+        tokio::join!(work, keep_recounting(&pool, &over), keep_recounting(&pool, &over));
+    pool.close().await;
+    assert_eq!(by_work + first + second, GRAPHS);
+    assert_eq!((faults(&db).await, pending(&db).await), (vec![], None));
 }
