@@ -325,6 +325,7 @@ metrics! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use std::collections::HashSet;
     use std::fmt::Write as _;
 
@@ -391,6 +392,28 @@ mod tests {
                 assert_eq!(name.ends_with("_total"), counts, "{name}");
             }
             assert!(metric.help.ends_with('.'), "the help of {name} is not a sentence");
+        }
+    }
+
+    #[test]
+    fn counters_begin_with_0_also_for_each_fixed_value_of_a_label() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || describe(Component::Orchestration));
+        let text = recorder.handle().render();
+        for line in [
+            "finalization_claim_success_total 0",
+            "tasker_workflow_late_edges_total 0",
+            r#"finalization_claim_contention_by_reason_total{reason="not_ready"} 0"#,
+            r#"tasker_workflow_repairs_total{kind="join_count"} 0"#,
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+        for (name, label, _) in FIXED {
+            let metric = METRICS.iter().find(|metric| metric.name == name);
+            assert_eq!(metric.expect(name).labels, [label]);
         }
     }
 }
