@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::duty::drive;
 use crate::{
     Ager, Cleaner, DeadLetterExpirer, Duty, DutyStatus, GaugeKeeper, HintSender, Leadership,
-    PartitionDropper, PartitionKeeper, Promoter, QueueSources, Rebuilder, Recoverer, Router, Sampler,
-    TotalsFolder, WorkflowKeeper,
+    PartitionDropper, PartitionKeeper, Promoter, QueueSources, Rebuilder, Reconciler, Recoverer, Router,
+    Sampler, StepIndexer, TotalsFolder, WorkflowKeeper,
 };
 
 /// The parts of a server that the duties use.
@@ -105,10 +105,12 @@ fn leader_duties(
     };
     let mut duties = vec![
         term.drive(Recoverer::new(db(), Arc::clone(&handles.hints), timeout)),
-        term.drive(Cleaner::new(db(), interval, settings.key_ttl)),
+        term.drive(cleaner(db(), settings)),
         term.drive(GaugeKeeper::new(sources.clone())),
         term.drive(Sampler::new(sources)),
         term.drive(TotalsFolder::new(db())),
+        term.drive(Reconciler::new(db(), Arc::clone(&handles.hints))),
+        term.drive(StepIndexer::new(db())),
         term.drive(WorkflowKeeper::new(
             db(),
             redis.clone(),
@@ -128,6 +130,17 @@ fn leader_duties(
     let days = settings.dead_letter_retention_days;
     duties.extend(days.map(|days| term.drive(DeadLetterExpirer::new(db(), days, interval))));
     duties
+}
+
+/// Returns the cleaner. Definitions are kept as long as anything that may refer to them.
+fn cleaner(db: ObservedPool, settings: &Settings) -> Cleaner {
+    let cleaner = Cleaner::new(db, settings.cleanup_interval, settings.key_ttl);
+    match settings.retention_days {
+        Some(days) => {
+            cleaner.deleting_definitions(days.max(settings.dead_letter_retention_days.unwrap_or_default()))
+        }
+        None => cleaner,
+    }
 }
 
 /// A term of the leader.

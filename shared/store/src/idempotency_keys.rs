@@ -103,3 +103,37 @@ pub async fn tidy(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Resu
     .await
     .map_err(Error::from)
 }
+
+/// Checks up to `limit` expired keys of workflows, as [`tidy`] does for those of tasks: a key is valid as
+/// long as its workflow lives.
+pub async fn tidy_workflows(db: impl PgExecutor<'_>, ttl_seconds: f64, limit: i64) -> Result<Tidied> {
+    sqlx::query_as!(
+        Tidied,
+        r#"
+        WITH expired AS MATERIALIZED (
+            SELECT k.namespace, k.name, k.idempotency_key,
+                   EXISTS (SELECT FROM workflows w WHERE w.id = k.workflow_id OFFSET 0) AS holds
+              FROM workflow_keys k
+             WHERE k.expires_at <= now()
+             ORDER BY k.expires_at
+             LIMIT $2
+               FOR UPDATE OF k SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM workflow_keys k USING expired e
+             WHERE k.namespace = e.namespace AND k.name = e.name AND k.idempotency_key = e.idempotency_key AND NOT e.holds
+            RETURNING 1
+        ), prolonged AS (
+            UPDATE workflow_keys k SET expires_at = now() + make_interval(secs => $1)
+              FROM expired e
+             WHERE k.namespace = e.namespace AND k.name = e.name AND k.idempotency_key = e.idempotency_key AND e.holds
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM deleted) AS "deleted!", (SELECT count(*) FROM prolonged) AS "prolonged!"
+        "#,
+        ttl_seconds,
+        limit,
+    )
+    .fetch_one(db)
+    .await
+    .map_err(Error::from)
+}

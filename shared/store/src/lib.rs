@@ -58,6 +58,7 @@ pub mod recover;
 pub mod retention;
 mod rolled_back;
 pub mod scaling;
+pub mod step_indexes;
 pub mod steps;
 pub mod task_types;
 pub mod templates;
@@ -65,6 +66,7 @@ pub mod templates;
 mod testing;
 pub mod totals;
 pub mod workers;
+pub mod workflow_definitions;
 pub mod workflow_start;
 pub mod workflows;
 

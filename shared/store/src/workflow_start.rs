@@ -128,16 +128,19 @@ pub async fn start(
              ORDER BY namespace, name, idempotency_key
                 ON CONFLICT DO NOTHING
             RETURNING workflow_id
-        ), defined AS (
-            INSERT INTO workflow_definitions (hash, definition)
-            SELECT hash, definition::json
-              FROM durable, UNNEST($7::bytea[], $8::text[]) AS d(hash, definition)
-             ORDER BY hash
-                ON CONFLICT DO NOTHING
         ), used AS (
             -- once a day: a definition that is started all the time is not written each time
             UPDATE workflow_definitions SET last_used_at = now()
              WHERE hash = ANY ($7::bytea[]) AND last_used_at < now() - interval '1 day'
+            RETURNING hash
+        ), defined AS (
+            INSERT INTO workflow_definitions (hash, definition)
+            SELECT hash, definition::json
+              FROM durable, UNNEST($7::bytea[], $8::text[]) AS d(hash, definition)
+             -- the count is there for the order: one that is being deleted as unused is waited for, then inserted
+             WHERE (SELECT count(*) FROM used) >= 0
+             ORDER BY hash
+                ON CONFLICT DO NOTHING
         ), started AS (
             INSERT INTO workflows (id, namespace, name, version, definition_hash, context, steps, priority, queues, tags,
                                    correlation_id, traceparent, idempotency_key, root_id, deadline_at, gives_up)

@@ -130,7 +130,7 @@ pub(super) mod tests {
             .map(|(index, (name, status, error))| {
                 json!({"step_uuid": format!("0190a5f0-0000-7000-8000-{:012}", index + 1), "name": name,
                     "task_name": "echo", "queue": "default", "status": status, "attempts": 1,
-                    "max_attempts": 3, "worker_id": null, "progress": null, "result": null, "error": error,
+                    "max_attempts": 3, "runs": 1, "created_at": "2026-11-30T10:00:00Z", "worker_id": null, "progress": null, "result": null, "error": error,
                     "reason": null, "run_at": null, "started_at": null, "completed_at": null})
             })
             .collect();

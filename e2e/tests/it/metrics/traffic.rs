@@ -152,7 +152,14 @@ impl Traffic {
         self.server
             .submit(&json!({"task_name": "echo", "delay": "100ms"}))
             .await;
+        // two last steps, so that one of them reaches the end while the other runs
+        let workflow = json!({"name": "two", "steps": [
+            {"name": "short", "run": "noop"},
+            {"name": "long", "run": "example_long_running", "with": {"duration": 0.5}}
+        ]});
+        self.server.post("/v1/workflows", &workflow).await;
         self.until(&[
+            "finalization_claim_success_total",
             "tasker_promoted_total",
             "tasker_submit_deduplicated_total",
             "tasks_enqueued_total",

@@ -4,6 +4,7 @@ mod age;
 mod duties;
 mod no_hints;
 mod priority;
+mod reconcile;
 mod retention;
 mod router;
 mod start;

@@ -49,7 +49,7 @@ async fn ran(db: PgPool, redis: Option<Arc<RedisQueues>>, all: bool, expected: u
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn a_single_server_runs_all_duties_until_the_stop(db: PgPool) {
-    let mut names = ran(db, Some(TestQueue::new().shared()), true, 13).await;
+    let mut names = ran(db, Some(TestQueue::new().shared()), true, 15).await;
     names.sort_unstable();
     let expected = [
         "ager",
@@ -59,10 +59,12 @@ async fn a_single_server_runs_all_duties_until_the_stop(db: PgPool) {
         "partition_keeper",
         "promoter",
         "rebuilder",
+        "reconciler",
         "recoverer",
         "retention",
         "router",
         "sampler",
+        "step_indexer",
         "totals",
         "workflow_keeper",
     ];
@@ -71,15 +73,17 @@ async fn a_single_server_runs_all_duties_until_the_stop(db: PgPool) {
 
 #[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
 async fn without_redis_and_retention_the_duties_that_need_them_are_left_out(db: PgPool) {
-    let mut names = ran(db, None, false, 8).await;
+    let mut names = ran(db, None, false, 10).await;
     names.sort_unstable();
     let expected = [
         "cleaner",
         "gauges",
         "partition_keeper",
         "promoter",
+        "reconciler",
         "recoverer",
         "sampler",
+        "step_indexer",
         "totals",
         "workflow_keeper",
     ];

@@ -100,13 +100,47 @@ impl Metric {
     }
 }
 
-/// Describes the metrics of `component`, and sets those without labels to 0.
+/// Counters with few, fixed values of their label, which exist from the start with 0 as well: an alert on any
+/// increase needs a series to compare with.
+const FIXED: [(&str, &str, &[&str]); 2] = [
+    (
+        "finalization_claim_contention_by_reason_total",
+        "reason",
+        &[
+            "already_claimed",
+            "already_complete",
+            "not_ready",
+            "race_condition",
+            "other",
+        ],
+    ),
+    (
+        "tasker_workflow_repairs_total",
+        "kind",
+        &[
+            "join_count",
+            "lost_step",
+            "no_steps",
+            "no_dead_letters",
+            "failed_count",
+            "orphan_joins",
+            "orphan_steps",
+        ],
+    ),
+];
+
+/// Describes the metrics of `component`, and sets those without labels or with fixed ones to 0.
 pub(super) fn describe(component: Component) {
     for metric in METRICS.iter().filter(|metric| metric.shown.by(component)) {
         metric.describe();
         // not those of the process, which are read from the system on each scrape
         if metric.labels.is_empty() && !metric.name.starts_with("process_") {
             metric.begin();
+        }
+        for (name, label, values) in FIXED.iter().filter(|(name, ..)| *name == metric.name) {
+            for value in *values {
+                counter!(*name, *label => *value).absolute(0);
+            }
         }
     }
 }
@@ -197,6 +231,25 @@ metrics! {
     Counter tasker_idempotency_keys_deleted_total [] Server "Expired idempotency keys deleted."
     Gauge tasker_oldest_snapshot_seconds [] Leader "Age of the oldest snapshot that keeps Postgres from removing dead rows."
 
+    // workflows
+    Counter finalization_claim_attempts_total [] All "Ends of workflows that a statement reached by ending a step; the lock of the join before the end is the claim."
+    Counter finalization_claim_success_total [] All "Workflows that ended with the statement that ended their last step."
+    Counter finalization_claim_contention_total [] All "Reached ends that did not end their workflow."
+    Counter finalization_claim_contention_by_reason_total [reason] All "The same by reason: `not_ready` (other last steps are alive), `already_complete`; `already_claimed`, `race_condition` and `other` cannot happen and stay 0."
+    Histogram finalization_claim_duration_seconds [] All "Duration of statements that reached the end of a workflow."
+    Counter finalization_claim_release_attempts_total [] All "Stays 0: a claim ends with its statement and is never released."
+    Counter finalization_claim_release_success_total [] All "Stays 0, as `finalization_claim_release_attempts_total`."
+    Counter finalization_claim_release_not_owned_total [] All "Stays 0, as `finalization_claim_release_attempts_total`."
+    Histogram finalization_claim_release_duration_seconds [] All "Has no values: claims are never released."
+    Counter finalization_claim_extend_attempts_total [] All "Stays 0: a claim ends with its statement and is never extended."
+    Counter finalization_claim_extend_success_total [] All "Stays 0, as `finalization_claim_extend_attempts_total`."
+    Counter finalization_claim_extend_failed_total [] All "Stays 0, as `finalization_claim_extend_attempts_total`."
+    Histogram finalization_claim_extend_duration_seconds [] All "Has no values: claims are never extended."
+    Counter tasker_workflow_late_edges_total [] All "Ended steps that arrived at a join after all its edges had; each is a fault of Tasker."
+    Counter tasker_workflow_repairs_total [kind] Server "Repairs of workflows by the leader, each after a fault: `join_count`, `lost_step`, `no_steps`, `no_dead_letters`, `failed_count`, `orphan_joins`, `orphan_steps`."
+    Counter tasker_workflow_definitions_deleted_total [] Server "Definitions of workflows deleted because no workflow refers to them any more."
+    Counter tasker_step_indexes_built_total [] Server "Indexes of finished steps built on partitions from before workflows."
+
     // the fleet
     Gauge workers_total [] Leader "Live workers."
     Gauge tasker_workers [status] Leader "Recorded workers by status: `alive`, `draining`, `dead` (kept for an hour)."
@@ -272,6 +325,7 @@ metrics! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use std::collections::HashSet;
     use std::fmt::Write as _;
 
@@ -338,6 +392,28 @@ mod tests {
                 assert_eq!(name.ends_with("_total"), counts, "{name}");
             }
             assert!(metric.help.ends_with('.'), "the help of {name} is not a sentence");
+        }
+    }
+
+    #[test]
+    fn counters_begin_with_0_also_for_each_fixed_value_of_a_label() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || describe(Component::Orchestration));
+        let text = recorder.handle().render();
+        for line in [
+            "finalization_claim_success_total 0",
+            "tasker_workflow_late_edges_total 0",
+            r#"finalization_claim_contention_by_reason_total{reason="not_ready"} 0"#,
+            r#"tasker_workflow_repairs_total{kind="join_count"} 0"#,
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+        for (name, label, _) in FIXED {
+            let metric = METRICS.iter().find(|metric| metric.name == name);
+            assert_eq!(metric.expect(name).labels, [label]);
         }
     }
 }

@@ -1,7 +1,12 @@
 //! The statement around every way in which a step ends.
 
+use std::time::Instant;
+
+use metrics::counter;
 use tasker_core::task::{Hint, QueueName, TaskId, TaskStatus};
 
+use super::finalization::{Ends, record};
+use crate::Result;
 use crate::end_runs::Ended;
 
 /// The number of steps made ready per ended step above which they go to the tail of their lists: one wide
@@ -21,10 +26,17 @@ pub struct Advance {
     pub to_skip: Vec<TaskId>,
     /// Workflows that ended.
     pub over: Vec<TaskId>,
+    /// The number of joins before the end of a workflow that were counted down and wait for more edges.
+    pub not_over: usize,
+    /// The number of edges that arrived where all had arrived before: at a join that is gone or below zero.
+    /// It is a fault of an earlier statement.
+    pub late_edges: usize,
+    /// The number of times the end of a workflow was reached that had already ended.
+    pub late_ends: usize,
 }
 
-/// One row of the answer: a run that ended, a step that is ready or to be skipped, or a workflow that is
-/// over.
+/// One row of the answer: a run that ended, a step that is ready or to be skipped, a workflow that is over, or
+/// what is counted for the metrics.
 pub(super) struct Row {
     pub(super) role: Role,
     pub(super) id: TaskId,
@@ -47,6 +59,9 @@ impl From<i32> for Role {
 const ENDED: Role = Role(0);
 const READY: Role = Role(1);
 const TO_SKIP: Role = Role(2);
+const NOT_OVER: Role = Role(4);
+const LATE_EDGE: Role = Role(5);
+const LATE_END: Role = Role(6);
 
 /// Ends runs of steps, or steps without a run, around the part that picks and locks their rows and decides
 /// the next state. That part reads from `local` and gives (id, `task_name`, queue, `from_status`, runs,
@@ -57,9 +72,12 @@ const TO_SKIP: Role = Role(2);
 /// workflows, waiting rows; each by id. A lock returns the newest version of its row, so what is computed
 /// from it is final and is written as an absolute value.
 ///
+/// `hits:` takes a query of further hits (target, `leads_to`, arrived, good) that no step brings, to repair
+/// what they reach; without it there are none.
+///
 /// Commits synchronously. `tasker.advance` tells the trigger on `tasks` that the edges are followed.
 macro_rules! advanced_rows {
-    ([$($picked:tt),+], $($argument:tt)*) => {
+    ([$($picked:tt),+], hits: [$more_hits:tt], $($argument:tt)*) => {
         sqlx::query_as!(
             $crate::steps::advance::Row,
             r#"
@@ -92,6 +110,7 @@ macro_rules! advanced_rows {
                   FROM edges
                  WHERE fires
                  GROUP BY target, kind & 112
+                "# + $more_hits + r#"
             ), joined AS MATERIALIZED (
                 SELECT j.id, j.size, j.rule, j.targets, j.kinds, j.pending - h.arrived AS pending, j.good + h.good AS good
                   FROM (SELECT * FROM hits WHERE leads_to = 32 ORDER BY target) AS h
@@ -255,15 +274,44 @@ macro_rules! advanced_rows {
             SELECT 1, id, task_name, queue, NULL, priority FROM readied
              UNION ALL
             SELECT 2, id, NULL, NULL, NULL, NULL FROM to_skip
+             UNION ALL
+            SELECT CASE WHEN pending < 0 THEN 5 ELSE 4 END, id, NULL, NULL, NULL, NULL
+              FROM joined
+             WHERE pending < 0 OR (pending > 0 AND 64 = ANY (kinds))
+             UNION ALL
+            SELECT 5, target, NULL, NULL, NULL, NULL
+              FROM (SELECT target FROM hits WHERE leads_to = 32 EXCEPT SELECT id FROM joined) AS late
+             UNION ALL
+            SELECT 6, target, NULL, NULL, NULL, NULL
+              FROM (SELECT target FROM reached WHERE leads_to = 64 EXCEPT SELECT id FROM touched) AS late
             "#,
             $($argument)*
         )
     };
+    ([$($picked:tt),+], $($argument:tt)*) => {
+        $crate::steps::advance::advanced_rows!([$($picked),+], hits: [""], $($argument)*)
+    };
 }
 pub(crate) use advanced_rows;
 
+/// Sends a statement of [`advanced_rows!`], and counts what it did for the metrics.
+pub(super) async fn answered(rows: impl Future<Output = sqlx::Result<Vec<Row>>>) -> Result<Advance> {
+    let began = Instant::now();
+    let advance = read(rows.await?);
+    let ends = Ends {
+        over: advance.over.len(),
+        not_over: advance.not_over,
+        late: advance.late_ends,
+    };
+    record(ends, began.elapsed());
+    if advance.late_edges > 0 {
+        counter!("tasker_workflow_late_edges_total").increment(advance.late_edges as u64);
+    }
+    Ok(advance)
+}
+
 /// Sorts the rows of the answer by what they are about.
-pub(super) fn read(rows: Vec<Row>) -> Advance {
+fn read(rows: Vec<Row>) -> Advance {
     let mut advance = Advance::default();
     for row in rows {
         match row.role {
@@ -281,6 +329,9 @@ pub(super) fn read(rows: Vec<Row>) -> Advance {
                     .push(hint.with_priority(row.priority.unwrap_or_default()));
             }
             TO_SKIP => advance.to_skip.push(row.id),
+            NOT_OVER => advance.not_over += 1,
+            LATE_EDGE => advance.late_edges += 1,
+            LATE_END => advance.late_ends += 1,
             _ => advance.over.push(row.id),
         }
     }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use sqlx::PgExecutor;
 
-use super::advance::{Advance, advanced_rows, read};
+use super::advance::{Advance, advanced_rows, answered};
 use crate::Result;
 use crate::complete::Success;
 use tasker_core::task::TaskId;
@@ -53,7 +53,6 @@ pub async fn complete(db: impl PgExecutor<'_>, worker_id: &str, successes: &[Suc
         results as _,
         reports as _,
     )
-    .fetch_all(db)
-    .await?;
-    Ok(read(rows))
+    .fetch_all(db);
+    answered(rows).await
 }

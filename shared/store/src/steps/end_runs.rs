@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use sqlx::PgExecutor;
 
-use super::advance::{Advance, advanced_rows, read};
+use super::advance::{Advance, advanced_rows, answered};
 use crate::Result;
 use crate::end_runs::{EndedRun, columns};
 use tasker_core::task::TaskId;
@@ -55,7 +55,6 @@ pub async fn end_runs(db: impl PgExecutor<'_>, worker_id: &str, runs: &[EndedRun
         reasons as _,
         errors as _,
     )
-    .fetch_all(db)
-    .await?;
-    Ok(read(rows))
+    .fetch_all(db);
+    answered(rows).await
 }

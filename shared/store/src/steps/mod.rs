@@ -8,8 +8,10 @@
 mod advance;
 mod complete;
 mod end_runs;
+mod finalization;
 pub mod inputs;
 pub mod operate;
+pub mod reconcile;
 mod recover;
 mod skip;
 pub mod stop;

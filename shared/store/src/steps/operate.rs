@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::advance::{Advance, advanced_rows, read};
+use super::advance::{Advance, advanced_rows, answered};
 use crate::Result;
 use tasker_core::task::TaskId;
 
@@ -75,9 +75,8 @@ pub async fn operate(
         actor,
         result,
     )
-    .fetch_all(db)
-    .await?;
-    Ok(read(rows))
+    .fetch_all(db);
+    answered(rows).await
 }
 
 /// Marks a step that waits for its parents: it is skipped once they have ended. Returns whether it waited.

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::advance::{Advance, advanced_rows, read};
+use super::advance::{Advance, advanced_rows, answered};
 use crate::Result;
 use crate::recover::{lost_runs, overdue_runs, runs_by_id, unknown_runs};
 use tasker_core::task::Run;
@@ -17,7 +17,7 @@ pub async fn recover(db: impl PgExecutor<'_>, limit: i64) -> Result<Advance> {
         "t.workflow_id IS NOT NULL",
         limit
     );
-    Ok(read(rows.fetch_all(db).await?))
+    answered(rows.fetch_all(db)).await
 }
 
 /// Ends up to `limit` runs of steps on live workers that exceeded their timeout by `grace_seconds`; see
@@ -31,7 +31,7 @@ pub async fn end_overdue(db: impl PgExecutor<'_>, grace_seconds: f64, limit: i64
         limit,
         grace_seconds
     );
-    Ok(read(rows.fetch_all(db).await?))
+    answered(rows.fetch_all(db)).await
 }
 
 /// Reclaims runs of steps that `worker_id` does not know of; see
@@ -51,5 +51,5 @@ pub async fn reclaim_lost_claims(
         ids,
         &numbers
     );
-    Ok(read(rows.fetch_all(db).await?))
+    answered(rows.fetch_all(db)).await
 }

@@ -2,7 +2,7 @@
 
 use sqlx::PgExecutor;
 
-use super::advance::{Advance, advanced_rows, read};
+use super::advance::{Advance, advanced_rows, answered};
 use crate::{Error, Result};
 use tasker_core::task::TaskId;
 
@@ -29,9 +29,8 @@ pub async fn skip_wave(db: impl PgExecutor<'_>, steps: &[TaskId]) -> Result<Adva
         "#],
         steps as _,
     )
-    .fetch_all(db)
-    .await?;
-    Ok(read(rows))
+    .fetch_all(db);
+    answered(rows).await
 }
 
 /// Returns up to `limit` steps that have been waiting to be skipped for at least `age_seconds`.

@@ -82,6 +82,7 @@ pub struct Pass {
 
 /// Cancels up to `limit` steps of a stopped workflow: those that do not run are cancelled, running ones are
 /// asked to stop, dead letters move to `finished_tasks` as they are. Locked rows are left for the next pass.
+/// Steps of a workflow that does not exist are cancelled too.
 pub async fn sweep(db: impl PgExecutor<'_>, workflow: TaskId, limit: i64) -> Result<Pass> {
     let rows = sqlx::query!(
         r#"
@@ -94,7 +95,7 @@ pub async fn sweep(db: impl PgExecutor<'_>, workflow: TaskId, limit: i64) -> Res
                        SELECT *
                          FROM tasks
                         WHERE workflow_id = $1 AND (status <> 'running' OR cancel_requested_at IS NULL)
-                          AND EXISTS (SELECT FROM workflows w WHERE w.id = $1 AND w.cancel_requested_at IS NOT NULL)
+                          AND NOT EXISTS (SELECT FROM workflows w WHERE w.id = $1 AND w.cancel_requested_at IS NULL)
                         ORDER BY id
                         LIMIT $2
                           FOR NO KEY UPDATE SKIP LOCKED

@@ -1,9 +1,10 @@
 use sqlx::PgPool;
 use tasker_core::task::TaskStatus;
-use tasker_store::idempotency_keys::{Holder, Tidied, holders, tidy};
+use tasker_store::idempotency_keys::{Holder, Tidied, holders, tidy, tidy_workflows};
 use tasker_store::insert::{NewTask, insert};
 use tasker_testkit::{a_key, a_task};
 
+use super::steps::{CHAIN, Graph};
 use super::support::{
     KEY_TTL, a_dead_letter, enter_worker, execute, finish, record, run_of, submit, submit_one,
 };
@@ -133,4 +134,29 @@ async fn expired_keys_are_deleted_when_their_tasks_are_terminal_and_extended_whi
         .await
         .expect("keys can be read");
     assert_eq!(left, ["fresh", "waiting"]);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn expired_keys_of_workflows_are_deleted_once_those_are_over_and_extended_while_they_live(db: PgPool) {
+    enter_worker(&db, "w").await;
+    let over = Graph::start_with_key(CHAIN, "over", &db).await;
+    for step in ["a", "b", "c"] {
+        over.complete(&db, step).await;
+    }
+    Graph::start_with_key(CHAIN, "alive", &db).await;
+    execute(
+        &db,
+        "UPDATE workflow_keys SET expires_at = now() - interval '1 s'",
+    )
+    .await;
+    Graph::start_with_key(CHAIN, "fresh", &db).await;
+    for (deleted, prolonged) in [(1, 1), (0, 0)] {
+        let tidied = tidy_workflows(&db, KEY_TTL, 100).await.expect("an answer");
+        assert_eq!(tidied, Tidied { deleted, prolonged });
+    }
+    let left: Vec<String> = sqlx::query_scalar("SELECT idempotency_key FROM workflow_keys ORDER BY 1")
+        .fetch_all(&db)
+        .await
+        .expect("keys can be read");
+    assert_eq!(left, ["alive", "fresh"]);
 }

@@ -1,7 +1,8 @@
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tasker_store::ErrorKind;
-use tasker_store::partitions::{DAYS_AHEAD, days_ahead, ensure};
+use tasker_store::partitions::{DAYS_AHEAD, TABLES, days_ahead, ensure};
+use tasker_store::retention::past;
 use tasker_testkit::a_task;
 
 use super::support::{enter_worker, execute, run_of, submit_one, success, wide_pool};
@@ -57,4 +58,21 @@ async fn a_missing_partition_is_an_outage_and_the_task_stays(db: PgPool) {
         .await
         .expect("a count");
     assert_eq!(alive, 1);
+}
+
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn old_partitions_of_every_table_by_day_are_past_their_retention(db: PgPool) {
+    for table in TABLES {
+        let made = format!(
+            "CREATE TABLE {table}_20200101 PARTITION OF {table}
+                FOR VALUES FROM ('2020-01-01 00:00 UTC') TO ('2020-01-02 00:00 UTC')"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(made))
+            .execute(&db)
+            .await
+            .expect("an old partition");
+        let old = past(&db, table, 30).await.expect("an answer");
+        assert_eq!(old.len(), 1, "{table}");
+        assert_eq!(old[0].name, format!("public.{table}_20200101"));
+    }
 }

@@ -25,7 +25,7 @@ const PROCESSORS: u32 = 8;
 const WORKFLOWS: usize = 25;
 
 /// A workflow under test.
-struct Graph {
+pub(crate) struct Graph {
     plan: Plan,
     ids: PlanIds,
     row: NewWorkflow,
@@ -211,17 +211,16 @@ impl Processor<'_> {
     }
 }
 
-#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
-async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_deadlock(db: PgPool) {
-    let seed: u64 = rand::random();
+/// Runs random workflows to their ends, by many processors at once; returns them.
+pub(crate) async fn run_random_workflows(db: &PgPool, seed: u64) -> Vec<Graph> {
     let mut random = StdRng::seed_from_u64(seed);
-    enter_worker(&db, "w").await;
+    enter_worker(db, "w").await;
     let graphs: Vec<Graph> = (0..WORKFLOWS).map(|_| Graph::random(&mut random)).collect();
     let rows: Vec<NewWorkflow> = graphs.iter().map(|graph| graph.row.clone()).collect();
-    let started = start(&db, &rows, KEY_TTL).await.expect("they are started");
+    let started = start(db, &rows, KEY_TTL).await.expect("they are started");
     assert_eq!(started.len(), WORKFLOWS);
 
-    let pool = wide_pool(&db, PROCESSORS).await;
+    let pool = wide_pool(db, PROCESSORS).await;
     let live = AtomicI64::new(1);
     let processors = (0..PROCESSORS).map(|_| {
         let processor = Processor {
@@ -233,10 +232,16 @@ async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_dea
         processor.run()
     });
     for outcome in join_all(processors).await {
-        outcome.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+        outcome.unwrap_or_else(|error| panic!("seed {seed}: a statement failed: {error}"));
     }
     pool.close().await;
+    graphs
+}
 
+#[sqlx::test(migrator = "tasker_testkit::MIGRATOR")]
+async fn many_processors_end_random_workflows_as_the_rules_say_and_without_a_deadlock(db: PgPool) {
+    let seed: u64 = rand::random();
+    let graphs = run_random_workflows(&db, seed).await;
     for graph in &graphs {
         let (statuses, state) = graph.expected();
         let id = TaskId(graph.ids.workflow);

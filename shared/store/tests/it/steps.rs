@@ -8,21 +8,22 @@ use tasker_store::end_runs::{EndedRun, Verdict};
 use tasker_store::steps::stop::{self, EndsAs};
 use tasker_store::steps::{self, Advance};
 use tasker_store::workflow_start::{Deadline, NewJoin, NewStep, NewWorkflow, start};
+use tasker_testkit::a_key;
 
 use super::support::{KEY_TTL, claim_as, ended, enter_worker, success};
 
 const TO_TASK: i16 = 16;
 const TO_JOIN: i16 = 32;
 const TO_END: i16 = 64;
-const FAIL: i16 = 0;
+pub(crate) const FAIL: i16 = 0;
 const CONTINUE: i16 = 1;
 const SKIP: i16 = 2;
 const ONLY: i16 = 3;
 
 /// A workflow of the given steps: name, and its parents with the policy of the edge.
-struct Graph {
-    workflow: NewWorkflow,
-    ids: BTreeMap<String, TaskId>,
+pub(crate) struct Graph {
+    pub(crate) workflow: NewWorkflow,
+    pub(crate) ids: BTreeMap<String, TaskId>,
 }
 
 /// An edge as a row stores it.
@@ -41,10 +42,10 @@ fn arrays(edges: &[Edge]) -> (String, String) {
 }
 
 /// An edge of a test's graph: the parent and the policy.
-type Need = (&'static str, i16);
+pub(crate) type Need = (&'static str, i16);
 
 impl Graph {
-    fn of(steps: &[(&'static str, &[Need])]) -> Self {
+    pub(crate) fn of(steps: &[(&'static str, &[Need])]) -> Self {
         let workflow = TaskId::generate();
         let ids: BTreeMap<String, TaskId> = steps
             .iter()
@@ -111,28 +112,38 @@ impl Graph {
         }
     }
 
-    async fn start(steps: &[(&'static str, &[Need])], db: &PgPool) -> Self {
-        let graph = Self::of(steps);
-        let started = start(db, std::slice::from_ref(&graph.workflow), KEY_TTL).await;
-        assert!(started.expect("it is started").contains_key(&graph.workflow.id));
-        graph
+    pub(crate) async fn start(steps: &[(&'static str, &[Need])], db: &PgPool) -> Self {
+        Self::of(steps).write(db).await
     }
 
-    async fn run(&self, db: &PgPool, name: &str) -> Run {
+    pub(crate) async fn start_with_key(steps: &[(&'static str, &[Need])], key: &str, db: &PgPool) -> Self {
+        let mut graph = Self::of(steps);
+        graph.workflow.key = a_key(key);
+        graph.write(db).await
+    }
+
+    /// Starts it.
+    pub(crate) async fn write(self, db: &PgPool) -> Self {
+        let started = start(db, std::slice::from_ref(&self.workflow), KEY_TTL).await;
+        assert!(started.expect("it is started").contains_key(&self.workflow.id));
+        self
+    }
+
+    pub(crate) async fn run(&self, db: &PgPool, name: &str) -> Run {
         let claim = claim_as(db, "w", &[self.ids[name]]).await;
         assert_eq!(claim.tasks.len(), 1, "{name} was not claimed");
         claim.tasks[0].run
     }
 
     /// Claims and completes a step.
-    async fn complete(&self, db: &PgPool, name: &str) -> Advance {
+    pub(crate) async fn complete(&self, db: &PgPool, name: &str) -> Advance {
         let run = self.run(db, name).await;
         let advance = steps::complete(db, "w", &[success(run, "{}")]).await;
         self.skip_all(db, advance.expect("it completes")).await
     }
 
     /// Claims a step and ends it as a dead letter.
-    async fn fail(&self, db: &PgPool, name: &str) -> Advance {
+    pub(crate) async fn fail(&self, db: &PgPool, name: &str) -> Advance {
         let run = self.run(db, name).await;
         let verdict = Verdict::DeadLetter(DeadLetterReason::Failed);
         let advance = steps::end_runs(db, "w", &[ended(run, verdict)]).await;
@@ -152,7 +163,7 @@ impl Graph {
         advance
     }
 
-    fn names(&self, advance: &Advance) -> Vec<&str> {
+    pub(crate) fn names(&self, advance: &Advance) -> Vec<&str> {
         let mut names: Vec<&str> = advance
             .ready
             .iter()
@@ -165,12 +176,12 @@ impl Graph {
         names
     }
 
-    async fn status(&self, db: &PgPool, name: &str) -> TaskStatus {
+    pub(crate) async fn status(&self, db: &PgPool, name: &str) -> TaskStatus {
         super::support::record(db, self.ids[name]).await.status
     }
 
     /// Returns the state of the workflow, and whether its row is the live one.
-    async fn state(&self, db: &PgPool) -> (String, bool) {
+    pub(crate) async fn state(&self, db: &PgPool) -> (String, bool) {
         sqlx::query_as(
             "SELECT status::text, true FROM workflows WHERE id = $1
               UNION ALL SELECT status::text, false FROM finished_workflows WHERE id = $1",
@@ -200,8 +211,8 @@ fn step(id: TaskId, name: &str, waits: bool, edges: Option<Vec<Edge>>) -> NewSte
     }
 }
 
-const CHAIN: &[(&str, &[Need])] = &[("a", &[]), ("b", &[("a", FAIL)]), ("c", &[("b", FAIL)])];
-const DIAMOND: &[(&str, &[Need])] = &[
+pub(crate) const CHAIN: &[(&str, &[Need])] = &[("a", &[]), ("b", &[("a", FAIL)]), ("c", &[("b", FAIL)])];
+pub(crate) const DIAMOND: &[(&str, &[Need])] = &[
     ("top", &[]),
     ("left", &[("top", FAIL)]),
     ("right", &[("top", FAIL)]),
