@@ -58,8 +58,8 @@ pub(crate) fn worker_id(config: &WorkerConfig) -> Arc<str> {
 /// registers. `None` if the worker was stopped meanwhile.
 ///
 /// # Errors
-/// If Postgres or Redis is not supported, if `TASK_QUEUES` names queues that are not declared, or if a version of
-/// a workflow template is published with another text.
+/// If Postgres or Redis is not supported, if `TASK_QUEUES` names queues that are not declared, or if a
+/// version of a workflow template is published with another text.
 pub(crate) async fn register(startup: &Startup) -> Result<Option<LivenessKey>, RunError> {
     tokio::select! {
         biased;

@@ -25,8 +25,8 @@ const MOVE_ELSEWHERE: [&str; 4] = [
     "tasker_workflow_repairs_total",
     "tasker_workflow_definitions_deleted_total",
 ];
-/// Metrics that never change, and are there for readers of the names: a claim of the end of a workflow ends with
-/// its statement.
+/// Metrics that never change, and are there for readers of the names: a claim of the end of a workflow ends
+/// with its statement.
 const NEVER_MOVE: [&str; 2] = ["finalization_claim_release_", "finalization_claim_extend_"];
 
 fn moves_here(name: &str) -> bool {

@@ -35,8 +35,8 @@ pub struct Advance {
     pub late_ends: usize,
 }
 
-/// One row of the answer: a run that ended, a step that is ready or to be skipped, a workflow that is over, or
-/// what is counted for the metrics.
+/// One row of the answer: a run that ended, a step that is ready or to be skipped, a workflow that is over,
+/// or what is counted for the metrics.
 pub(super) struct Row {
     pub(super) role: Role,
     pub(super) id: TaskId,
