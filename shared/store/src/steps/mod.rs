@@ -1,9 +1,9 @@
 //! Steps of workflows: every statement that ends one, and what that makes ready.
 //!
 //! A step is a row of `tasks` whose `workflow_id` is set. Its edges are the arrays `targets` and `kinds` on
-//! its row. Each statement that ends a step uses [`advanced_rows!`](advance), which follows the edges in the
-//! same statement: it counts down the joins they lead to, makes ready the steps for which that was the last
-//! edge, and ends the workflow if nothing is left. The statements for plain tasks leave steps alone.
+//! its row. Each statement that ends a step uses `advanced_rows!`, which follows the edges in the same
+//! statement: it counts down the joins they lead to, makes ready the steps for which that was the last edge,
+//! and ends the workflow if nothing is left. The statements for plain tasks leave steps alone.
 
 mod advance;
 mod complete;
