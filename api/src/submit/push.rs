@@ -7,7 +7,7 @@ use std::time::Duration;
 use tasker_core::task::Hint;
 use tasker_platform::lifecycle::Shutdown;
 use tasker_queue::{HintPusher, ListEnd, PushOutcome, PushTarget};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use crate::redis::RedisHealth;
@@ -15,7 +15,8 @@ use crate::redis::RedisHealth;
 /// Maximum wait for a push, which usually takes a thousandth of it. A slower one continues in the background,
 /// so that a Redis that hangs does not delay submits.
 const PUSH_WAIT_MAX: Duration = Duration::from_millis(250);
-/// Maximum number of concurrent pushes. Further ones are skipped: the polling fallback finds the rows.
+/// Maximum number of concurrent pushes. Further ones wait for their turn, as long as a push may take; then they
+/// are skipped, and the polling fallback finds the rows.
 const PUSHES_MAX: usize = 8;
 
 /// The sender of hints to Redis.
@@ -76,6 +77,17 @@ impl Pusher {
         self.change(Change::Remove, hints).await;
     }
 
+    /// Waits for a turn to push; `None` if Redis is unavailable or too slow. Flushes push for many requests
+    /// at once and rarely wait; requests that push for themselves, such as starts of workflows, come in
+    /// crowds.
+    async fn turn(&self, redis: &RedisHealth) -> Option<OwnedSemaphorePermit> {
+        if !redis.is_usable() {
+            return None;
+        }
+        let turn = Arc::clone(&self.permits).acquire_owned();
+        tokio::time::timeout(PUSH_WAIT_MAX, turn).await.ok()?.ok()
+    }
+
     async fn change(&self, change: Change, hints: Vec<Hint>) {
         let Some((pusher, shutdown)) = &self.redis else {
             return;
@@ -84,8 +96,7 @@ impl Pusher {
             return;
         }
         let redis = &pusher.target().0;
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let (Ok(permit), true) = (permit, redis.is_usable()) else {
+        let Some(permit) = self.turn(redis).await else {
             redis.breaker().refused();
             // removals are not counted: a stale hint is dropped by the worker that pops it
             if !matches!(change, Change::Remove) {

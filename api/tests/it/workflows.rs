@@ -234,3 +234,18 @@ async fn no_workflow_starts_beside_a_worker_that_would_lose_its_edges(db: PgPool
     assert!(refused.text.contains("old"), "{}", refused.text);
     server.stop().await;
 }
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_crowd_of_starts_pushes_the_hints_of_all_first_steps(db: PgPool) {
+    let server = Server::start(db).await;
+    let one = json!({"name": "one", "steps": [{"name": "a", "run": "noop"}]});
+    let starts = (0..100).map(|_| server.post("/v1/workflows", &one));
+    for answer in futures_util::future::join_all(starts).await {
+        assert_eq!(answer.status, 201, "{}", answer.text);
+    }
+    assert_eq!(
+        server.depth(&tasker_core::task::QueueName::default_class()).await,
+        100
+    );
+    server.stop().await;
+}
