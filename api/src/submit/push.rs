@@ -15,8 +15,8 @@ use crate::redis::RedisHealth;
 /// Maximum wait for a push, which usually takes a thousandth of it. A slower one continues in the background,
 /// so that a Redis that hangs does not delay submits.
 const PUSH_WAIT_MAX: Duration = Duration::from_millis(250);
-/// Maximum number of concurrent pushes. Further ones wait for their turn, as long as a push may take; then they
-/// are skipped, and the polling fallback finds the rows.
+/// Maximum number of concurrent pushes. Further ones wait for their turn, as long as a push may take; then
+/// they are skipped, and the polling fallback finds the rows.
 const PUSHES_MAX: usize = 8;
 
 /// The sender of hints to Redis.
