@@ -82,7 +82,7 @@ API_SECOND_PUBLISH=127.0.0.1:$((port + 1))
 PROMETHEUS_PUBLISH=127.0.0.1:$((port + 2))
 GRAFANA_PUBLISH=127.0.0.1:$((port + 3))
 SHUTDOWN_TIMEOUT=5s
-TASK_TEMPLATES_DIR=$ROOT/examples/task-templates
+TASK_TEMPLATES_DIR=$ROOT/examples/order-fulfillment/templates
 END
   API=http://127.0.0.1:$port SECOND=http://127.0.0.1:$((port + 1))
   USER_AND_PASSWORD=tasker:$(cat "$WORK/secrets/execution_backend_api_password")

@@ -105,6 +105,11 @@ impl System {
             .await
     }
 
+    /// Starts a worker of the workspace by the name of its program, and waits until it is ready.
+    pub async fn worker_program(&self, program: &str, environment: &[(&str, &str)]) -> Running {
+        self.start(program, "WORKER_LISTEN_ADDR", environment).await
+    }
+
     /// Starts `count` workers concurrently and waits until all are ready.
     pub async fn workers(&self, count: usize) -> Vec<Running> {
         join_all((0..count).map(|_| self.worker(&[]))).await

@@ -13,6 +13,7 @@ use tasker_store::liveness::{LivenessKey, behind_pooler};
 use tasker_store::migrations::{current_version, wanted_version};
 use tasker_store::workers::{self, NewWorker};
 use tasker_store::{self as store, queues, task_types};
+use tasker_workflow::Definition;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -135,7 +136,11 @@ async fn check_queues(startup: &Startup) -> Result<(), RunError> {
 
 /// Returns a sentence about each queue of `TASK_QUEUES` that is not declared.
 async fn undeclared_queues(startup: &Startup) -> Result<Vec<String>, store::Error> {
-    queues::declare(&startup.db, &startup.config.queues.known).await?;
+    // With the queues of the templates that it publishes next, so that its TASK_QUEUES may name them.
+    let templates = startup.config.templates.iter().flatten();
+    let mut queues = startup.config.queues.known.clone();
+    queues.extend(templates.filter_map(Definition::declared_queue));
+    queues::declare(&startup.db, &queues).await?;
     let declared = queues::names(&startup.db).await?;
     let queues = startup.config.task_queues.iter().map(|slots| &slots.queue);
     let missing = queues.filter(|queue| !declared.contains(queue));

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_core::task::{QueueName, TaskId};
@@ -142,6 +144,36 @@ async fn the_number_of_declared_queues_is_limited(db: PgPool) {
     full.problem(422);
     assert!(full.text.contains("1000 queues"), "{}", full.text);
     assert_eq!(create("last").await.status, 200);
+    server.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_template_declares_the_queue_of_its_namespace_if_it_names_it_and_no_other(db: PgPool) {
+    let server = Server::start(db.clone()).await;
+    publish(&db, &[task_type("noop")]).await.expect("published");
+    let put = async |body: &Value| {
+        let request = Request::put("/v1/templates").header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        server.send(request).await
+    };
+    let mut template = json!({"name": "t", "namespace": "pay", "steps": [{"name": "a", "run": "noop"}]});
+    assert_eq!(put(&template).await.status, 201);
+    assert_eq!(names(&server).await.len(), 3);
+    template["version"] = json!("1.1.0");
+    template["queue"] = json!("pay_queue");
+    assert_eq!(put(&template).await.status, 201);
+    assert_eq!(names(&server).await.len(), 4);
+    let started = server.post("/v1/workflows", json!({"name": "t"})).await;
+    assert_eq!(started.status, 201, "{}", started.text);
+    let queue: String = sqlx::query_scalar("SELECT queue FROM tasks")
+        .fetch_one(&db)
+        .await
+        .expect("a step");
+    assert_eq!(queue, "pay_queue");
+    template["version"] = json!("1.2.0");
+    template["queue"] = json!("other_queue");
+    assert_eq!(put(&template).await.status, 201);
+    assert_eq!(names(&server).await.len(), 4);
     server.stop().await;
 }
 

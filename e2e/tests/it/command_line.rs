@@ -142,7 +142,10 @@ async fn queues_and_workers_are_listed(db: PgPool) {
 async fn templates_that_a_worker_brings_along_are_listed_and_shown(db: PgPool) {
     let small = Small::start(&db).await;
     let run = async |arguments: &[&str]| tasker(&small.system, &small.server.url, arguments).await;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/task-templates");
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/order-fulfillment/templates"
+    );
     let _worker = small.system.worker(&[("TASKER_TEMPLATE_PATH", folder)]).await;
     let (code, text) = run(&["template", "list"]).await;
     assert_eq!(code, Some(0), "{text}");

@@ -45,4 +45,5 @@ mod traces;
 mod unfit_services;
 mod unread_logs;
 mod workflow_commands;
+mod workflow_examples;
 mod workflows;

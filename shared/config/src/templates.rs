@@ -137,7 +137,10 @@ mod tests {
 
     #[test]
     fn the_examples_are_valid() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/task-templates");
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../examples/order-fulfillment/templates"
+        );
         let arguments = ["tasker-worker", "--tasker-template-path", folder];
         let config = WorkerConfig::load_from(arguments, &Here).expect("valid");
         let templates = config.templates.expect("a folder");

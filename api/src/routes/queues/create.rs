@@ -45,20 +45,31 @@ pub async fn create_queue(
 ) -> Result<(StatusCode, Extension<AuditTarget>, Json<QueueInfo>), ApiError> {
     let name = read(Fields::of_body(&body)?).map_err(ApiError::Invalid)?;
     caller.check(&name)?;
-    let declared = retry_rolled_back(|| queues::create(&control.db, &name)).await;
-    let status = match declared.map_err(write_failed)? {
+    let status = match declare(&control, &name).await? {
         Declared::Created => StatusCode::CREATED,
         Declared::Existed => StatusCode::OK,
-        Declared::TooMany => return Err(ApiError::Invalid(vec![too_many()])),
+        Declared::TooMany => return Err(ApiError::Invalid(vec![too_many("/name")])),
     };
-    metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
+    let audit_target = Extension(AuditTarget(name.to_string()));
+    let queue = queue_now(&control, name).await?;
+    Ok((status, audit_target, Json(queue)))
+}
+
+/// Declares a queue in Postgres and in this server's list.
+pub(in crate::routes) async fn declare(
+    control: &QueueControl,
+    name: &QueueName,
+) -> Result<Declared, ApiError> {
+    let declared = retry_rolled_back(|| queues::create(&control.db, name)).await;
+    let declared = declared.map_err(write_failed)?;
+    if declared == Declared::Created {
+        metrics::counter!("tasker_operator_actions_total", "action" => "create").increment(1);
+    }
     // only this server's copy is late if this fails: the queue is committed
     if let Err(error) = control.table.refresh().await {
         warn!(cause = %error, "cannot refresh the declared queues");
     }
-    let audit_target = Extension(AuditTarget(name.to_string()));
-    let queue = queue_now(&control, name).await?;
-    Ok((status, audit_target, Json(queue)))
+    Ok(declared)
 }
 
 fn read(mut fields: Fields<'_>) -> Result<QueueName, Vec<ValidationError>> {
@@ -76,9 +87,10 @@ fn read_name(text: &str) -> Result<QueueName, String> {
     QueueName::parse(text).map_err(|_| "must match [a-z0-9][a-z0-9_.-]{0,63}, such as `team.mail`".to_owned())
 }
 
-fn too_many() -> ValidationError {
+/// Returns the error for a queue above the limit, whose name stands at `pointer`.
+pub(in crate::routes) fn too_many(pointer: &str) -> ValidationError {
     let detail = format!("cannot be declared: the maximum of {QUEUES} queues is reached");
-    ValidationError::invalid("/name", detail)
+    ValidationError::invalid(pointer, detail)
 }
 
 #[cfg(test)]

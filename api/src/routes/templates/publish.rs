@@ -3,10 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use tasker_store::queues::Declared;
 use tasker_store::templates::{self, NewTemplate, Published};
 use tasker_wire::{Problem, TemplatePublished, TemplateWarning};
 use tasker_workflow::{Checked, ReadOptions, from_text};
 
+use crate::auth::Caller;
 use crate::db::{Db, write_failed};
 use crate::error::ApiError;
 use crate::http::body::TemplateBody;
@@ -14,12 +16,15 @@ use crate::http::path::TemplatePath;
 use crate::http::query::NoQuery;
 use crate::known_names::KnownNames;
 use crate::openapi::problem_groups::{QueryProblems, SubmitProblems, TemplateProblems};
+use crate::routes::queues::create::{declare, too_many};
 use crate::schema::definition_schema_errors;
+use crate::state::parts::QueueControl;
 use crate::workflows::validation_errors;
 
 /// Publish a version of a workflow template
 ///
-/// In JSON or YAML. A published version never changes: another text under the same version is rejected.
+/// In JSON or YAML. A published version never changes: another text under the same version is rejected. A
+/// template that names the queue `{namespace}_queue` declares it.
 #[utoipa::path(
     put,
     path = "/v1/templates",
@@ -38,11 +43,20 @@ use crate::workflows::validation_errors;
 pub async fn put_template(
     State(db): State<Db>,
     State(names): State<KnownNames>,
+    State(queues): State<QueueControl>,
+    caller: Caller,
     _: NoQuery,
     TemplateBody(body, _held): TemplateBody,
 ) -> Result<(StatusCode, Json<TemplatePublished>), ApiError> {
     let checked = read(&body)?;
     let definition = &checked.definition;
+    // first, so that a published template never names a queue of its namespace that is missing
+    if let Some(queue) = definition.declared_queue() {
+        caller.check(&queue)?;
+        if declare(&queues, &queue).await? == Declared::TooMany {
+            return Err(ApiError::Invalid(vec![too_many("/queue")]));
+        }
+    }
     let row = NewTemplate {
         namespace: definition.namespace.clone(),
         name: definition.name.clone(),

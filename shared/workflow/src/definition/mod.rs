@@ -188,6 +188,24 @@ impl Definition {
         step.priority.or(of_workflow).or(self.priority)
     }
 
+    /// Returns `{namespace}_queue`; `None` if that is too long for the name of a queue.
+    pub fn namespace_queue(&self) -> Option<QueueName> {
+        QueueName::parse(&format!("{}_queue", self.namespace)).ok()
+    }
+
+    /// Returns `{namespace}_queue` if the definition names it as the queue of a step, in any environment.
+    /// Publishing the definition declares that queue.
+    pub fn declared_queue(&self) -> Option<QueueName> {
+        let own = self.namespace_queue()?;
+        let steps = self.steps.iter().filter_map(|step| step.queue.as_ref());
+        let changed = self.environments.values().flat_map(|environment| {
+            let of_steps = environment.steps.iter().filter_map(|step| step.queue.as_ref());
+            environment.queue.iter().chain(of_steps)
+        });
+        let mut named = self.queue.iter().chain(steps).chain(changed);
+        named.any(|queue| *queue == own).then_some(own)
+    }
+
     /// Returns the queue of a step: its own, or that of the definition, or `{namespace}_queue` where that is
     /// declared, or that of its priority.
     pub fn queue_of(
@@ -196,10 +214,7 @@ impl Definition {
         priority: Priority,
         is_declared: impl Fn(&QueueName) -> bool,
     ) -> QueueName {
-        let of_namespace = || {
-            let name = QueueName::parse(&format!("{}_queue", self.namespace)).ok();
-            name.filter(|name| is_declared(name))
-        };
+        let of_namespace = || self.namespace_queue().filter(|name| is_declared(name));
         let given = step.queue.as_ref().or(self.queue.as_ref()).cloned();
         given
             .or_else(of_namespace)

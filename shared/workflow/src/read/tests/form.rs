@@ -173,6 +173,24 @@ steps:
 }
 
 #[test]
+fn a_definition_declares_the_queue_of_its_namespace_if_any_step_is_to_wait_there() {
+    let declared = |text: &str| {
+        let text = format!("name: x\nnamespace: pay\n{text}");
+        valid(&text).declared_queue().map(|queue| queue.to_string())
+    };
+    let own = Some("pay_queue".to_owned());
+    assert_eq!(declared("steps: [{name: a, run: e}]"), None);
+    assert_eq!(declared("queue: other_queue\nsteps: [{name: a, run: e}]"), None);
+    assert_eq!(declared("queue: pay_queue\nsteps: [{name: a, run: e}]"), own);
+    assert_eq!(declared("steps: [{name: a, run: e, queue: pay_queue}]"), own);
+    let production = "environments: {production: {queue: pay_queue}}";
+    assert_eq!(
+        declared(&format!("steps: [{{name: a, run: e}}]\n{production}")),
+        own
+    );
+}
+
+#[test]
 fn a_step_runs_in_its_own_queue_or_that_of_the_definition_the_namespace_or_its_priority() {
     let definition =
         valid("name: x\nnamespace: pay\nsteps: [{name: a, run: e, queue: low}, {name: b, run: e}]");
