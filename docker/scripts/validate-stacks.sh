@@ -105,6 +105,8 @@ development() {
   start
   until_true 1800 "up -d: compiled, curl -f :8080/health" answers http://127.0.0.1:8080/health
   until_true 300 "curl -f :8081/health and :8082/health" eval 'answers http://127.0.0.1:8081/health && answers http://127.0.0.1:8082/health'
+  # /health answers from the start on; a worker is ready once its task types are registered
+  until_true 60 "the workers are ready" eval 'answers http://127.0.0.1:8081/health/ready && answers http://127.0.0.1:8082/health/ready'
   until_true 10 "curl -f :9090/health and :9090/metrics" eval 'answers http://127.0.0.1:9090/health && answers http://127.0.0.1:9090/metrics'
   submitted
   database server
