@@ -78,9 +78,13 @@ start() { compose up -d --no-build "$@" >"$WORK/up" 2>&1 || { cat "$WORK/up" >&2
 count() { [ "$(compose ps -q "$1" | wc -l)" = "$2" ]; }
 answers() { curl -f -sS --max-time 5 "$1"; }
 
-# submitted [CURL-OPTION...]: submits a task at port 8080, and waits until it has completed
+registered() { [[ $(curl -fsS --max-time 5 "$@" http://127.0.0.1:8080/tasks/types) == *'"name":"echo"'* ]]; }
+
+# submitted [CURL-OPTION...]: submits a task at port 8080, and waits until it has completed. Before a worker has
+# registered the type, which takes longer than until its /health answers, the server rejects the task.
 submitted() {
   local id
+  until_true 60 "a worker has registered its task types" registered "$@"
   id=$(curl -fsS --max-time 20 "$@" http://127.0.0.1:8080/tasks/submit -H 'content-type: application/json' \
     -d '{"task_name":"echo","parameters":{"n":1}}' | sed 's/.*"task_id":"\([^"]*\)".*/\1/')
   [[ $(curl -fsS --max-time 40 "$@" "http://127.0.0.1:8080/tasks/$id?wait=30") == *'"status":"completed"'* ]] ||
@@ -105,8 +109,6 @@ development() {
   start
   until_true 1800 "up -d: compiled, curl -f :8080/health" answers http://127.0.0.1:8080/health
   until_true 300 "curl -f :8081/health and :8082/health" eval 'answers http://127.0.0.1:8081/health && answers http://127.0.0.1:8082/health'
-  # /health answers from the start on; a worker is ready once its task types are registered
-  until_true 60 "the workers are ready" eval 'answers http://127.0.0.1:8081/health/ready && answers http://127.0.0.1:8082/health/ready'
   until_true 10 "curl -f :9090/health and :9090/metrics" eval 'answers http://127.0.0.1:9090/health && answers http://127.0.0.1:9090/metrics'
   submitted
   database server
