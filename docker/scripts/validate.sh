@@ -236,7 +236,8 @@ nothing_left() { [ "$(left "$1")" = 0 ]; }
 # kill_under_load SERVICE...: kills one container of each service at the same time. A killed
 # task-worker-default is not restarted before all tasks have finished.
 kill_under_load() {
-  local tag=kill-$1 id ids=() service before submitter sent done_ doubled
+  local tag id ids=() service before submitter sent done_ doubled
+  tag=$(IFS=-; echo "kill-$*") # its own, since the keys of the tasks begin with it
   rm -f "$WORK/stop"
   keep_submitting "$tag" & submitter=$!
   until_true 60 "under load: tasks are accepted and finish" \
