@@ -92,6 +92,17 @@ submitted() {
   ok "curl ${1:-without credentials}: POST /tasks/submit, and the task completed"
 }
 
+# workflow: starts one of the template that the workers publish, at both ports, and waits until it is complete
+workflow() {
+  local port
+  for port in 8000 8080; do
+    [[ $(curl -fsS --max-time 40 "http://127.0.0.1:$port/v1/tasks?wait=30" -H 'content-type: application/json' \
+      -d '{"template_name":"linear_workflow","namespace":"example","configuration":{"input":"test"}}') == *'"status":"complete"'* ]] ||
+      fail "the workflow started at port $port did not complete"
+  done
+  ok "POST /v1/tasks at 8000 and 8080: linear_workflow is complete"
+}
+
 # database SERVICE: psql and sqlx in the server's container
 database() {
   # shellcheck disable=SC2016
@@ -111,6 +122,7 @@ development() {
   until_true 300 "curl -f :8081/health and :8082/health" eval 'answers http://127.0.0.1:8081/health && answers http://127.0.0.1:8082/health'
   until_true 10 "curl -f :9090/health and :9090/metrics" eval 'answers http://127.0.0.1:9090/health && answers http://127.0.0.1:9090/metrics'
   submitted
+  workflow
   database server
   database uvicorn
   compose exec -T uvicorn bash -c 'tasker worker status' | grep task-worker-high >/dev/null || fail "exec uvicorn bash"
@@ -175,6 +187,7 @@ distributed() {
   until_true 180 "curl -f :8080/health" answers http://127.0.0.1:8080/health
   for port in 9091 9092 9093; do until_true 60 "curl -f :$port/health" answers "http://127.0.0.1:$port/health"; done
   submitted
+  workflow
   database orchestration
   start --scale orchestrator=5 "${services[@]}"
   until_true 60 "--scale orchestrator=5" count orchestrator 5
